@@ -1,0 +1,40 @@
+# Everything runs in .venv, which is made when it is missing or the project's requirements have changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEVELOP := $(VENV)/.develop
+
+.PHONY: quickstart test test-slow check format clean
+
+quickstart: $(INSTALLED)
+	$(BIN)/keras-transfer run image/quickstart
+
+test: $(DEVELOP)
+	$(BIN)/python -m pytest
+
+test-slow: $(DEVELOP)
+	$(BIN)/python -m pytest -m slow
+
+check: $(DEVELOP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEVELOP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
+	touch $@
+
+$(DEVELOP): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples,test,dev]'
+	touch $@

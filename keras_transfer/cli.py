@@ -1,0 +1,220 @@
+"""The command line: small verbs over the Python interface.
+
+TensorFlow takes seconds to import: whatever needs it is imported by the commands that use it.
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_transfer import __version__
+from keras_transfer.errors import ConfigError, TransferError
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class _Commands(click.Group):
+    """Turns our own errors into a few plain lines and an exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except TransferError as error:
+            click.echo(f"Error: {error}", err=True)
+            context.exit(error.exit_code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="keras-transfer")
+def main() -> None:
+    """Fine-tune pretrained networks with Keras and serve the result."""
+    # TensorFlow greets every start with lines about its build; errors still come through.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@main.command("list")
+@_AS_JSON
+def list_recipes(as_json: bool) -> None:
+    """List the bundled recipes."""
+    from keras_transfer.catalog import bundled_recipes
+
+    recipes = bundled_recipes().values()
+    if as_json:
+        _print_json([{"name": r.name, "summary": r.summary, "expected": r.expected} for r in recipes])
+        return
+    width = max(len(recipe.name) for recipe in recipes)
+    for recipe in recipes:
+        click.echo(f"{recipe.name:<{width}}  {recipe.summary}")
+        if recipe.expected:
+            click.echo(f"{'':<{width}}  expected: {recipe.expected}")
+    click.echo("\nRun one with: keras-transfer run RECIPE")
+
+
+@main.command()
+@_AS_JSON
+def backbones(as_json: bool) -> None:
+    """List the pretrained networks and say which can be used now."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from keras_transfer.backbones import BACKBONES
+
+    rows = [BACKBONES[name] for name in BACKBONES]
+    if as_json:
+        _print_json(
+            [
+                {
+                    "name": row.name,
+                    "parameters": row.parameters,
+                    "image_size": row.image_size,
+                    "stages": row.stages,
+                    "weights": row.weights_source,
+                    "available": row.available,
+                }
+                for row in rows
+            ]
+        )
+        return
+    table = Table()
+    for heading in ("name", "parameters", "input size", "stages", "weights", "on this machine"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "input size", "stages") else "left")
+    for row in rows:
+        size = f"{row.image_size} px"
+        here = "yes" if row.available else "no"
+        table.add_row(row.name, f"{row.parameters:,}", size, str(row.stages), row.weights_source, here)
+    Console().print(table)
+
+
+@main.command()
+@click.argument("recipe")
+def show(recipe: str) -> None:
+    """Print a recipe."""
+    click.echo(_recipe_text(recipe), nl=False)
+
+
+@main.command()
+@click.argument("recipe")
+@click.argument("file", type=click.Path(path_type=Path))
+def copy(recipe: str, file: Path) -> None:
+    """Copy a recipe to FILE, to be changed there."""
+    text = _recipe_text(recipe)
+    if file.exists():
+        raise ConfigError(f"{file} exists. Name a new file.")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}. Name another file.") from error
+    click.echo(f"Copied to {file}. Run it with: keras-transfer run {file}")
+
+
+def _recipe_text(recipe: str) -> str:
+    from keras_transfer.catalog import find_recipe
+
+    file = find_recipe(recipe)
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Recipe {file} cannot be read as UTF-8 text. Name a recipe file.") from error
+
+
+@main.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def check(recipe: str, overrides: tuple[str, ...]) -> None:
+    """Find what stands against a run, without training."""
+    from rich.console import Console
+
+    from keras_transfer.recipe import Recipe
+
+    Recipe.from_file(recipe, overrides).check(Console())
+    click.echo("Nothing stands against it.")
+
+
+@main.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
+def run(recipe: str, overrides: tuple[str, ...], out: Path | None) -> None:
+    """Train, evaluate and export a recipe."""
+    from rich.console import Console
+
+    from keras_transfer.recipe import Recipe
+
+    Recipe.from_file(recipe, overrides).fit(out, console=Console())
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--data", help="Labelled pictures to evaluate on: a folder, a table or a sample set.")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+@_AS_JSON
+def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
+    """Run a model over labelled pictures: by default the run's own test rows.
+
+    Where those are not on this machine, the report that the run recorded is shown.
+    """
+    from rich.console import Console
+
+    from keras_transfer.errors import DataError
+    from keras_transfer.report import print_report
+    from keras_transfer.run import Run
+
+    finished = Run(folder)
+    try:
+        report = finished.evaluate(data, split=split)
+    except DataError as error:
+        recorded = finished.reports.get(split)
+        if data is not None or recorded is None:
+            raise
+        click.echo(f"{error}\nThis is what the run itself recorded:", err=True)
+        report = recorded
+    if as_json:
+        _print_json({report.split: report.to_json()})
+    else:
+        print_report(report, Console())
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@_AS_JSON
+def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
+    """Classify picture files; a folder stands for all files in it."""
+    from dataclasses import asdict
+
+    from keras_transfer.run import Run
+
+    predictions = Run(folder).predict(inputs)
+    if as_json:
+        _print_json([asdict(prediction) for prediction in predictions])
+        return
+    for prediction in predictions:
+        click.echo(f"{prediction.input}\t{prediction.label}\t{prediction.score:.4f}")
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="A new folder; by default the next version in the run.")
+def export(folder: Path, out: Path | None) -> None:
+    """Write a SavedModel and prove that it says what `predict` says."""
+    from keras_transfer.run import Run
+
+    target, parity = Run(folder).export(out)
+    click.echo(
+        f"SavedModel: {target} (a fresh process gave the same answers for {parity.pictures} pictures, to within "
+        f"{parity.largest_difference:.1g})"
+    )
+
+
+def _print_json(values: Any) -> None:
+    click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,303 @@
+"""The recipe: its schema, its YAML, its overrides. The only place where a default stands."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+
+from keras_transfer.errors import ConfigError
+from keras_transfer.registry import did_you_mean
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Amount = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[StrictInt, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Where the examples come from and how they are divided."""
+
+    source: StrictStr = Field(description="a sample set | a folder | a .csv, .jsonl or .parquet file")
+    validation: Share | StrictStr = Field(0.15, description="a share of the training part, or a source of its own")
+    test: Share | StrictStr = Field(0.2, description="a share of all, or a source of its own")
+    stratify: list[StrictStr] = Field(["label"], min_length=1, description="columns whose shares every split keeps")
+    path: StrictStr = Field("path", description="table column: where the picture lies, relative to the table")
+    label: StrictStr = Field("label", description="table column: the class")
+    weight: StrictStr | None = Field(None, description="column: how much an example counts in training")
+    broken: Literal["error", "skip"] = Field("error", description="what files that cannot be read lead to")
+    image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
+        None, description="height and width in pixels; the backbone's own by default"
+    )
+    resize: Literal["crop", "pad", "stretch"] = Field("crop", description="how a picture becomes square")
+
+
+class AugmentationConfig(Section):
+    """Random changes to training pictures; 0 or false is none."""
+
+    horizontal_flip: StrictBool = Field(True, description="mirror left and right")
+    vertical_flip: StrictBool = Field(False, description="mirror top and bottom")
+    quarter_turns: StrictBool = Field(False, description="turn by 0, 90, 180 or 270 degrees")
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="turn by up to this many degrees")
+    crop: Share = Field(0.0, description="cut up to this share off the sides, anywhere")
+    zoom: Share = Field(0.0, description="scale by up to this share, in or out")
+    shift: Share = Field(0.0, description="move by up to this share of the side")
+    brightness: Amount = Field(0.0, description="add up to this share of the full range")
+    contrast: Amount = Field(0.0, description="stretch or squeeze the values by up to this share")
+    saturation: Amount = Field(0.0, description="stretch or squeeze the colours by up to this share")
+
+
+class BackboneConfig(Section):
+    """The pretrained network."""
+
+    name: StrictStr = Field("efficientnet_lite0", description="see `keras-transfer backbones`")
+    weights: StrictStr = Field("pretrained", description="pretrained | none | a file or a run folder")
+
+
+class HeadConfig(Section):
+    """The new layers on top."""
+
+    pooling: Literal["average", "max", "both"] = Field("average", description="feature map to vector")
+    dropout: Share = Field(0.2, description="share of features dropped in training")
+    hidden: Count | None = Field(None, description="width of a hidden layer; none by default")
+
+
+class PolicyConfig(Section):
+    """Which stages train, and when."""
+
+    name: StrictStr = Field("lp_ft", description="head | last_stages | full | lp_ft")
+    stages: Count = Field(3, description="last_stages: how many, counted from the head")
+    batch_norm: Literal["frozen", "adapt"] = Field("frozen", description="BatchNorm in the stages that train")
+    head_epochs: Count = Field(2, description="lp_ft: epochs of the head phase, on top of training.epochs")
+    fine_tune_rate: Rate = Field(0.3, description="lp_ft: factor on learning_rate once all stages train")
+
+
+class EarlyStoppingConfig(Section):
+    """When to stop before the last epoch."""
+
+    metric: Literal["val_loss", "val_accuracy", "loss", "accuracy"] = Field("val_loss", description="what is watched")
+    patience: Count = Field(3, description="epochs without an improvement before the phase ends")
+
+
+class TrainingConfig(Section):
+    """How each phase is trained."""
+
+    epochs: Count = Field(8, description="epochs of the last phase")
+    batch_size: Count = Field(32, description="examples a step, over all devices")
+    learning_rate: Rate = Field(1e-3, description="the peak, after warm-up")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="what follows the warm-up")
+    warmup: Share = Field(0.1, description="share of a phase's steps over which the rate rises from 0")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="AdamW's; never on biases and norms")
+    clip_norm: Rate | None = Field(1.0, description="global norm that gradients are scaled down to")
+    label_smoothing: Share = Field(0.0, description="share of each label spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: each class counts the same")
+    keep: Literal["best", "last"] = Field("best", description="weights of the epoch of least val_loss, or the last")
+    early_stopping: EarlyStoppingConfig | None = Field(None, description="off by default")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field("float32", description="arithmetic")
+
+
+class DistributionConfig(Section):
+    """On which devices."""
+
+    strategy: Literal["auto", "none", "mirrored"] = Field("auto", description="auto: mirrored with several GPUs")
+
+
+class ExportConfig(Section):
+    """What a run leaves for serving."""
+
+    formats: list[Literal["saved_model"]] = Field(["saved_model"], description="[] exports nothing")
+
+
+class RecipeConfig(Section):
+    """One transfer-learning job."""
+
+    task: Literal["image_classification"]
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = Field(0, description="of splits, weights, order, augmentation")
+    deterministic: StrictBool = Field(False, description="the same seed gives the same weights; slower on a GPU")
+    data: DataConfig
+    augmentation: AugmentationConfig = AugmentationConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    head: HeadConfig = HeadConfig()
+    policy: PolicyConfig = PolicyConfig()
+    training: TrainingConfig = TrainingConfig()
+    distribution: DistributionConfig = DistributionConfig()
+    export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> "RecipeConfig":
+        if self.data.validation == 0.0:
+            _need_validation(self.training)
+        return self
+
+
+def _need_validation(training: TrainingConfig) -> None:
+    if training.keep == "best":
+        raise ValueError("training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last")
+    if training.early_stopping and training.early_stopping.metric.startswith("val_"):
+        raise ValueError(
+            "training.early_stopping.metric is measured on validation rows, and data.validation is 0. "
+            "Watch loss or accuracy, or set data.validation"
+        )
+
+
+def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
+    """Check a recipe's values and fill in the defaults.
+
+    Args:
+        values: Nested sections as they come out of YAML.
+        known: For each dotted path that names a registered thing, the names there are.
+        where: What the values come from, for messages: a file or "the arguments".
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ConfigError: All mistakes at once, a line each, with its path and the nearest known name.
+    """
+    problems = []
+    for path, names in known.items():
+        value = _value_at(values, path)
+        if isinstance(value, str) and value not in (names := list(names)):
+            problems.append(f"{path}: there is no {value!r}. {did_you_mean(value, names)}")
+    try:
+        config = RecipeConfig.model_validate(values)
+    except ValidationError as error:
+        problems += _explain(error)
+    if problems:
+        count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise ConfigError(f"{where} has {count}:\n" + "\n".join(f"  {line}" for line in problems))
+    return config
+
+
+def _value_at(values: object, path: str) -> object:
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
+
+
+def _explain(error: ValidationError) -> list[str]:
+    """One line for each key: a union of types gives one error a type, which are told together."""
+    lines: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        # A union appends the type that it tried, as in data.test.float.
+        location = [str(part) for part in detail["loc"]]
+        names = [part for part in location if re.fullmatch(r"[a-z_]+|\d+", part) and part not in ("float", "str")]
+        path = ".".join(names)
+        if detail["type"] == "extra_forbidden":
+            message = f"unknown key. {did_you_mean(names[-1], _keys_at(names[:-1]))}"
+        elif detail["type"] == "missing":
+            message = "missing. Give it a value."
+        elif detail["type"] == "value_error":
+            message = f"{detail['ctx']['error']}."
+        elif detail["type"] == "model_type":
+            message = f"a section of keys is due here. Received: {detail['input']!r}. Keys: {_listed(_keys_at(names))}."
+        else:
+            message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {detail['input']!r}."
+        lines.setdefault(path, []).append(message)
+    return [f"{path}: {' Or: '.join(messages)}" if path else " ".join(messages) for path, messages in lines.items()]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _keys_at(path: Sequence[str]) -> list[str]:
+    section: type[BaseModel] = RecipeConfig
+    for key in path:
+        annotation = section.model_fields[key].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
+    return list(section.model_fields)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which moreover refuses a key that stands twice and reads 1e-3 as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key if isinstance(key, str) else None)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1, which PyYAML follows, wants a dot in a float: 1e-3 would be a string.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _load_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = str(error.problem or error)
+        if "could not determine a constructor" in problem:
+            problem = "a recipe is plain data: YAML tags (!...) are refused"
+        raise ConfigError(f"{where}{line}: {problem}. Mend the YAML there.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where} is no YAML: {str(error).splitlines()[0]}. Save it as plain UTF-8 text.") from error
+
+
+def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a recipe file and apply overrides; nothing is checked but the form.
+
+    Args:
+        file: The YAML file.
+        overrides: ``section.key=value`` each, the value in YAML.
+
+    Returns:
+        Nested sections.
+
+    Raises:
+        ConfigError: The file cannot be read, does not parse, or an override has no ``=``.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"Recipe {file} cannot be read: {reason}. Name a recipe file.") from error
+    values = _load_yaml(text, str(file))
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{file} holds no recipe: sections such as `task:` and `data:` are due. See `keras-transfer list`."
+        )
+    for override in overrides:
+        _apply_override(values, override)
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"An override is KEY=VALUE. Received: {override!r}. Write, say, training.epochs=3.")
+    section = values
+    for depth, key in enumerate(keys[:-1], start=1):
+        inner = section.setdefault(key, {})
+        if inner is None:
+            inner = section[key] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"Override {override!r}: {'.'.join(keys[:depth])} is a value, not a section.")
+        section = inner
+    section[keys[-1]] = _load_yaml(text, f"Override {override!r}")
+
+
+def write_recipe(config: RecipeConfig, file: Path) -> None:
+    """Write a recipe with every default spelled out, so that it runs again whatever the defaults become."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    file.write_text(text, encoding="utf-8")

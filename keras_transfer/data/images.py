@@ -1,0 +1,63 @@
+"""From the bytes of a picture file to a tensor. One function serves training, ``predict`` and the exported model."""
+
+from typing import Any, Literal
+
+import tensorflow as tf
+
+Resize = Literal["crop", "pad", "stretch"]
+
+
+def decode_image(content: Any, *, size: int, resize: Resize) -> Any:
+    """Decode JPEG, PNG, BMP or the first frame of a GIF, compose it on white, and make it square.
+
+    Args:
+        content: ``string[]``, the bytes of a file.
+        size: Height and width to come out, in pixels.
+        resize: ``crop`` cuts the longer side, ``pad`` adds white to the shorter one, ``stretch`` changes the aspect
+            ratio.
+
+    Returns:
+        ``float32[size, size, 3]``, RGB in 0..255.
+    """
+    pixels = tf.cast(tf.io.decode_image(content, channels=0, expand_animations=False), tf.float32)
+    pixels.set_shape([None, None, None])
+    pixels = _compose_on_white(pixels)
+    pixels = _RESIZERS[resize](pixels, size)
+    # Grey stays one channel up to here, which spares two thirds of the work.
+    pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels)
+    return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), [size, size, 3])
+
+
+def _compose_on_white(pixels: Any) -> Any:
+    """Two and four channels carry an alpha at the end; one or three come out."""
+
+    def compose() -> Any:
+        alpha = pixels[..., -1:] / 255.0
+        return pixels[..., :-1] * alpha + 255.0 * (1.0 - alpha)
+
+    return tf.cond(tf.shape(pixels)[-1] % 2 == 0, compose, lambda: pixels)
+
+
+def _scale(pixels: Any, height: Any, width: Any) -> Any:
+    # Antialiasing costs nothing at a scale of 1 and keeps fine lines when a picture shrinks.
+    return tf.image.resize(pixels, [height, width], antialias=True)
+
+
+def _stretch(pixels: Any, size: int) -> Any:
+    return _scale(pixels, size, size)
+
+
+def _crop(pixels: Any, size: int) -> Any:
+    side = tf.minimum(tf.shape(pixels)[0], tf.shape(pixels)[1])
+    return _stretch(tf.image.resize_with_crop_or_pad(pixels, side, side), size)
+
+
+def _pad(pixels: Any, size: int) -> Any:
+    shape = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    height, width = tf.unstack(tf.cast(tf.round(shape * (size / tf.reduce_max(shape))), tf.int32))
+    scaled = _scale(pixels, tf.maximum(height, 1), tf.maximum(width, 1))
+    # Padding is with zeros: turned inside out, zero is white.
+    return 255.0 - tf.image.resize_with_crop_or_pad(255.0 - scaled, size, size)
+
+
+_RESIZERS = {"crop": _crop, "pad": _pad, "stretch": _stretch}

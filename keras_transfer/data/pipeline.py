@@ -1,0 +1,108 @@
+"""Splits as tf.data: decoded in parallel, streamed, and in an order that depends on (seed, epoch) alone."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.config import AugmentationConfig
+from keras_transfer.data.augment import augment, draw, is_identity
+from keras_transfer.data.images import Resize, decode_image
+from keras_transfer.data.splits import Split
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Return how many batches make an epoch."""
+    return -(-rows // batch_size)
+
+
+def training_batches(
+    split: Split,
+    *,
+    classes: int,
+    class_weights: NDArray[np.float32],
+    size: int,
+    resize: Resize,
+    augmentation: AugmentationConfig,
+    batch_size: int,
+    seed: int,
+    epochs: int,
+    first_epoch: int = 0,
+) -> Any:
+    """Make one dataset of all the batches of some epochs.
+
+    An epoch's rows are spread evenly over its batches: none is larger than ``batch_size``, and none so small that it
+    would spoil BatchNorm's statistics.
+
+    Args:
+        split: What to learn from.
+        classes: How many classes there are.
+        class_weights: ``float32[classes]``, multiplied with the examples' own weights.
+        size: Height and width in pixels.
+        resize: How a picture becomes square.
+        augmentation: The random changes.
+        batch_size: Rows a step, at most.
+        seed: Of order and augmentation.
+        epochs: How many epochs the dataset holds.
+        first_epoch: The number of the first one.
+
+    Returns:
+        Batches of (``float32[batch, size, size, 3]`` in 0..255, ``float32[batch, classes]`` one-hot,
+        ``float32[batch]`` weights).
+    """
+    rows = len(split)
+    steps = steps_per_epoch(rows, batch_size)
+    files = tf.constant(split.files)
+    targets = tf.one_hot(split.labels, classes)
+    weights = tf.constant(split.weights * class_weights[split.labels])
+    changes = not is_identity(augmentation)
+
+    def batches_of(epoch: Any) -> Any:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(rows), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
+        )
+        bounds = tf.data.Dataset.range(steps)
+        return bounds.map(lambda step: (epoch, order[step * rows // steps : (step + 1) * rows // steps]))
+
+    def load(epoch: Any, indices: Any) -> Any:
+        pixels = _load_pictures(tf.gather(files, indices), size, resize)
+        if changes:
+            draws = tf.map_fn(
+                lambda index: draw(seed, epoch, index), tf.cast(indices, tf.int64), fn_output_signature=tf.float32
+            )
+            pixels = augment(pixels, draws, augmentation)
+        return pixels, tf.gather(targets, indices), tf.gather(weights, indices)
+
+    batches = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(batches_of)
+    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(epochs * steps))
+    return batches.prefetch(2)
+
+
+def evaluation_batches(split: Split, *, classes: int, size: int, resize: Resize, batch_size: int) -> Any:
+    """Make a dataset of a split's rows in their own order, unchanged and each counting once.
+
+    Args:
+        split: The rows.
+        classes: How many classes there are.
+        size: Height and width in pixels.
+        resize: How a picture becomes square.
+        batch_size: Rows a batch.
+
+    Returns:
+        Batches of (``float32[batch, size, size, 3]`` in 0..255, ``float32[batch, classes]`` one-hot).
+    """
+    rows = tf.data.Dataset.from_tensor_slices((tf.constant(split.files), tf.one_hot(split.labels, classes)))
+    batches = rows.batch(batch_size)
+    return batches.map(
+        lambda files, targets: (_load_pictures(files, size, resize), targets), num_parallel_calls=tf.data.AUTOTUNE
+    ).prefetch(2)
+
+
+def _load_pictures(files: Any, size: int, resize: Resize) -> Any:
+    return tf.map_fn(
+        lambda file: decode_image(tf.io.read_file(file), size=size, resize=resize),
+        files,
+        fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+    )

@@ -1,0 +1,94 @@
+"""Open every picture before training, so that a broken one is named in seconds and not in the third hour."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from keras_transfer.data.splits import Split
+from keras_transfer.errors import DataError
+
+# What TensorFlow decodes inside the exported graph.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+
+
+def scan(split: Split, *, broken: str, memory: Path) -> tuple[Split, list[str]]:
+    """Open every picture of a split, in parallel; pictures that were whole and have not changed are not opened again.
+
+    Args:
+        split: The pictures.
+        broken: ``error`` or ``skip``.
+        memory: The folder that remembers earlier scans; one that cannot be written is done without.
+
+    Returns:
+        The split without its broken pictures, and a line for each of those.
+
+    Raises:
+        DataError: There are broken pictures and ``broken`` is ``error``, or none is whole.
+    """
+    files = split.files
+    record = memory / f"{hashlib.sha256(str(split.root).encode()).hexdigest()[:24]}.json"
+    known = _recall(record)
+    stamps = [_stamp(file) for file in files]
+    unknown = [file for file, stamp in zip(files, stamps, strict=True) if known.get(file) != stamp]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        problems = dict(zip(unknown, pool.map(find_problem, unknown, chunksize=16), strict=True))
+    found = [f"{file}: {problem}" for file, problem in problems.items() if problem]
+    if unknown:
+        whole = {file: stamp for file, stamp in zip(files, stamps, strict=True) if not problems.get(file)}
+        _remember(record, known | whole)
+    if found and (broken == "error" or len(found) == len(files)):
+        shown = "\n".join(f"  {line}" for line in found[:20])
+        more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
+        raise DataError(
+            f"{len(found)} of {len(files)} {split.name} pictures cannot be read:\n{shown}{more}\n"
+            "Mend or remove them, or leave them out with data.broken=skip."
+        )
+    keep = [index for index, file in enumerate(files) if not problems.get(file)]
+    return split.select(keep), found
+
+
+def find_problem(file: str) -> str | None:
+    """Decode one picture and return what is wrong with it, or None."""
+    try:
+        if os.path.getsize(file) == 0:
+            return "zero bytes"
+        with Image.open(file, formats=None) as image:
+            if image.format not in FORMATS:
+                return f"{image.format} is not supported; convert it to JPEG or PNG"
+            image.load()
+    except Image.UnidentifiedImageError:
+        return "no picture"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None
+
+
+def _stamp(file: str) -> list[int]:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _recall(record: Path) -> dict[str, list[int]]:
+    try:
+        stamps = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamps if isinstance(stamps, dict) else {}
+
+
+def _remember(record: Path, stamps: dict[str, list[int]]) -> None:
+    """Memory is a convenience: where it cannot be kept, the next scan opens everything again."""
+    beside = record.with_suffix(f".{os.getpid()}")
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(stamps), encoding="utf-8")
+        beside.replace(record)
+    except OSError:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""The exceptions that keras_transfer raises.
+
+TransferError
+├── ConfigError       a recipe, an override or an argument
+├── DataError         a source, a split, a picture
+├── BackboneError     a pretrained network or its weights
+├── PolicyError       which stages train
+├── TrainingError     a loss that is no number
+├── CheckpointError   a run folder
+└── ExportError       an exported model
+
+Every message says what is wrong, where, what was received, and what to do next. All but ``TrainingError`` are
+things that a user can mend: the command line prints them as they are and exits with 2.
+"""
+
+
+class TransferError(Exception):
+    """Anything that keras_transfer finds wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(TransferError):
+    """A recipe, an override or an argument that makes no sense."""
+
+
+class DataError(TransferError):
+    """A source, a split or a picture that cannot be used."""
+
+
+class BackboneError(TransferError):
+    """A pretrained network, or weights for it, that cannot be had."""
+
+
+class PolicyError(TransferError):
+    """A policy that does not fit the backbone."""
+
+
+class TrainingError(TransferError):
+    """A run that stopped because its numbers went wrong."""
+
+    exit_code = 1
+
+
+class CheckpointError(TransferError):
+    """A run folder that cannot be read or written."""
+
+
+class ExportError(TransferError):
+    """An exported model that cannot be written, or does not do what the run does."""

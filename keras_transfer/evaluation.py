@@ -1,0 +1,132 @@
+"""How good a model is: predictions over a split, and the report they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """How one class fared; ``support`` is its number of rows."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a model does on a split.
+
+    Attributes:
+        split: The split's name.
+        n: How many rows.
+        loss: Mean cross-entropy, in nats.
+        accuracy: Share of rows whose most probable class is the true one.
+        accuracy_interval: 95 % Wilson score interval of the accuracy (Wilson 1927).
+        macro_f1: Mean of the classes' F1.
+        auroc: Area under the ROC curve of the second class, for two classes; else None.
+        classes: A report a class.
+        confusion: ``confusion[i][j]`` rows of class i were taken for class j.
+    """
+
+    split: str
+    n: int
+    loss: float
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    macro_f1: float
+    auroc: float | None
+    classes: tuple[ClassReport, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what metrics.json records of this split."""
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "loss": self.loss,
+            "n": self.n,
+            "macro_f1": self.macro_f1,
+            "auroc": self.auroc,
+            "classes": {
+                c.name: {"precision": c.precision, "recall": c.recall, "f1": c.f1, "support": c.support}
+                for c in self.classes
+            },
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+    @classmethod
+    def from_json(cls, split: str, values: dict[str, Any]) -> "Report":
+        """Read back what :meth:`to_json` gave."""
+        classes = tuple(ClassReport(name, **figures) for name, figures in values["classes"].items())
+        return cls(
+            split=split,
+            n=values["n"],
+            loss=values["loss"],
+            accuracy=values["accuracy"],
+            accuracy_interval=tuple(values["accuracy_interval"]),
+            macro_f1=values["macro_f1"],
+            auroc=values["auroc"],
+            classes=classes,
+            confusion=tuple(tuple(row) for row in values["confusion"]),
+        )
+
+
+def predict(model: keras.Model, batches: Any) -> NDArray[np.float32]:
+    """Run a model over a dataset.
+
+    Args:
+        model: From pixels to probabilities.
+        batches: Pixels, or tuples that begin with them.
+
+    Returns:
+        ``float32[n, classes]``, in the dataset's order.
+    """
+    return np.asarray(model.predict(batches, verbose=0), np.float32)
+
+
+def make_report(
+    split: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64], class_names: Sequence[str]
+) -> Report:
+    """Compare predictions with the truth.
+
+    Args:
+        split: The split's name.
+        probabilities: ``float32[n, classes]``.
+        labels: ``int64[n]``.
+        class_names: In the order of the model's outputs.
+
+    Returns:
+        The report. A class without a row or a prediction scores 0.
+    """
+    indices = np.arange(len(class_names))
+    predicted = probabilities.argmax(axis=1)
+    right = int((predicted == labels).sum())
+    interval = binomtest(right, len(labels)).proportion_ci(method="wilson")
+    figures = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0.0)
+    precision, recall, f1, support = (np.asarray(figure) for figure in figures)
+    exact = probabilities.astype(np.float64)
+    both = len(class_names) == 2 and len(np.unique(labels)) == 2
+    return Report(
+        split=split,
+        n=len(labels),
+        loss=float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=indices)),
+        accuracy=right / len(labels),
+        accuracy_interval=(float(interval.low), float(interval.high)),
+        macro_f1=float(f1.mean()),
+        auroc=float(roc_auc_score(labels, exact[:, 1])) if both else None,
+        classes=tuple(
+            ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+            for i, name in enumerate(class_names)
+        ),
+        confusion=tuple(tuple(row) for row in confusion_matrix(labels, predicted, labels=indices).tolist()),
+    )

@@ -1,0 +1,61 @@
+"""The new layers on top of a backbone, with the loss and the metrics that go with them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_transfer.config import HeadConfig
+
+
+@dataclass(frozen=True)
+class ClassificationHead:
+    """One class out of several.
+
+    Attributes:
+        classes: How many, at least 2.
+        config: Pooling, dropout and hidden layer.
+    """
+
+    classes: int
+    config: HeadConfig
+
+    def __call__(self, features: Any) -> Any:
+        """Put the head on a feature map.
+
+        Args:
+            features: ``[batch, height, width, channels]``.
+
+        Returns:
+            Logits, ``float32[batch, classes]`` under any precision.
+        """
+        x = _pool(features, self.config.pooling)
+        x = layers.Dropout(self.config.dropout, name="head_dropout")(x)
+        if self.config.hidden is not None:
+            x = layers.Dense(self.config.hidden, activation="gelu", name="head_hidden")(x)
+            x = layers.Dropout(self.config.dropout, name="head_hidden_dropout")(x)
+        return layers.Dense(self.classes, dtype="float32", name="head_logits")(x)
+
+    def probabilities(self, logits: Any) -> Any:
+        """Turn ``float32[batch, classes]`` logits into probabilities."""
+        return layers.Softmax(dtype="float32", name="probabilities")(logits)
+
+    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+        """Return the loss of logits against one-hot targets."""
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return what is reported every epoch, each example counting once."""
+        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
+
+
+def _pool(features: Any, pooling: str) -> Any:
+    # Sums over many positions lose digits in half precision.
+    average = layers.GlobalAveragePooling2D(name="head_average", dtype="float32")
+    largest = layers.GlobalMaxPooling2D(name="head_max", dtype="float32")
+    if pooling == "average":
+        return average(features)
+    if pooling == "max":
+        return largest(features)
+    return layers.Concatenate(name="head_average_max", dtype="float32")([average(features), largest(features)])

@@ -1,0 +1,280 @@
+"""A transfer-learning job from data to run folder. The base class holds the logic once; a task is a thin leaf."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from sklearn.utils.class_weight import compute_class_weight
+
+from keras_transfer import run as folders
+from keras_transfer.backbones import BACKBONES, Backbone
+from keras_transfer.catalog import find_recipe
+from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe, write_recipe
+from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.data.scan import scan
+from keras_transfer.data.splits import Split, Splits, load_splits
+from keras_transfer.distribution import describe_environment, session
+from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
+from keras_transfer.evaluation import make_report, predict
+from keras_transfer.heads import ClassificationHead
+from keras_transfer.model import TransferModel, build_model
+from keras_transfer.policies import POLICIES, Phase, plan
+from keras_transfer.registry import Registry
+from keras_transfer.report import plot_history, print_plan, print_report
+from keras_transfer.run import Run
+from keras_transfer.training import WeightKeeper, summarize, train_phase
+
+# Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
+_SHORT_FORMS = {"data": "source", "backbone": "name", "policy": "name", "distribution": "strategy"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose data and weights are at hand, and which nothing stands against.
+
+    Attributes:
+        splits: Scanned.
+        skipped: A line for each broken picture that was left out.
+        model: Not yet trained.
+        phases: What is to be done.
+    """
+
+    splits: Splits
+    skipped: tuple[str, ...]
+    model: TransferModel
+    phases: tuple[Phase, ...]
+
+
+class Recipe:
+    """One transfer-learning job.
+
+    Args:
+        data: A source as in a recipe file, or the whole ``data`` section as a mapping.
+        sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone``, ``policy``
+            and ``distribution`` may be given by name alone.
+
+    Raises:
+        ConfigError: All mistakes at once.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(self, data: str | Path | Mapping[str, Any], **sections: Any) -> None:
+        given = {"data": str(data) if isinstance(data, Path) else data, **sections}
+        values = {
+            name: {_SHORT_FORMS[name]: value} if name in _SHORT_FORMS and isinstance(value, str) else value
+            for name, value in given.items()
+        }
+        self.config = _parse({"task": self.task, **values}, where="The recipe")
+
+    @staticmethod
+    def from_file(recipe: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
+        """Read a recipe.
+
+        Args:
+            recipe: A bundled name (``image/quickstart``) or a file.
+            overrides: ``section.key=value`` each.
+
+        Returns:
+            An instance of the task's class.
+
+        Raises:
+            ConfigError: There is no such recipe, or it has mistakes; all are reported at once.
+        """
+        file = find_recipe(str(recipe))
+        config = _parse(read_recipe(file, overrides), where=f"Recipe {recipe}")
+        instance = object.__new__(TASKS[config.task])
+        instance.config = config
+        return instance
+
+    def prepare(self, console: Console | None = None) -> Prepared:
+        """Do all that can go wrong before training: read and scan the data, load the weights, plan the phases.
+
+        Args:
+            console: Told what happens; None for silence.
+
+        Returns:
+            The job, ready to be trained.
+
+        Raises:
+            TransferError: Whatever stands against it.
+        """
+        splits, skipped = self._load_data(console)
+        backbone = self._load_backbone()
+        model = build_model(backbone, ClassificationHead(len(splits.class_names), self.config.head))
+        policy = self.config.policy
+        phases = plan(policy, stages=len(backbone.stages), epochs=self.config.training.epochs)
+        if console:
+            print_plan(summarize(model, phases), len(backbone.stages), console)
+        return Prepared(splits, tuple(skipped), model, phases)
+
+    def _load_data(self, console: Console | None) -> tuple[Splits, list[str]]:
+        data = self.config.data
+        splits = load_splits(data, seed=self.config.seed)
+        memory = cache_folder() / "scans"
+        scanned = [scan(split, broken=data.broken, memory=memory) for split in splits]
+        splits = Splits(splits.class_names, *(split for split, _ in scanned))
+        splits.check()
+        skipped = [line for _, lines in scanned for line in lines]
+        if console:
+            counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
+            console.print(f"Data: {data.source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)
+            for line in skipped:
+                console.print(f"Left out: {line}", style="yellow", highlight=False, markup=False)
+        return splits, skipped
+
+    def _load_backbone(self) -> Backbone:
+        config = self.config.backbone
+        return BACKBONES[config.name].load(image_size=self.config.data.image_size, weights=config.weights)
+
+    def check(self, console: Console | None = None) -> None:
+        """Find everything that stands against a run, without training or writing a run folder.
+
+        Args:
+            console: Told about data and phases; None for silence.
+
+        Raises:
+            TransferError: The first thing that does.
+        """
+        with session(self.config):
+            self.prepare(console)
+
+    def fit(self, out: str | Path | None = None, *, console: Console | None = None) -> Run:
+        """Train, evaluate and export.
+
+        Args:
+            out: The run folder: new or empty. By default ``runs/<task>-<date>-<time>``.
+            console: Told what happens; None for silence.
+
+        Returns:
+            The finished run.
+
+        Raises:
+            TransferError: What stands against it, before anything is written.
+            TrainingError: The loss became something that is no number; the last good weights are in the run folder.
+        """
+        folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folders.prepare_folder(folder)
+        with session(self.config):
+            prepared = self.prepare(console)
+            self._begin(folder, prepared)
+            self._train(folder, prepared)
+            self._judge(folder, prepared, console)
+        run = Run(folder)
+        if self.config.export.formats:
+            target, parity = run.export()
+            if console:
+                console.print(
+                    f"SavedModel: {target} (a fresh process gave the same answers for {parity.pictures} pictures, to "
+                    f"within {parity.largest_difference:.1g})",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+        return run
+
+    def _begin(self, folder: Path, prepared: Prepared) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
+            ) from error
+        write_recipe(self.config, folder / folders.RECIPE)
+        folders.write_json(folder / folders.ENVIRONMENT, describe_environment(self.config))
+        folders.write_json(folder / folders.DATA, {**prepared.splits.describe(), "skipped": list(prepared.skipped)})
+        folders.keep_samples(folder, prepared.splits)
+
+    def _train(self, folder: Path, prepared: Prepared) -> None:
+        training, splits = self.config.training, prepared.splits
+        keeper = WeightKeeper(training.keep)
+        validation = self._evaluation_batches(splits.validation, prepared) if len(splits.validation) else None
+        first_epoch = 0
+        try:
+            for phase in prepared.phases:
+                train_phase(
+                    prepared.model,
+                    phase,
+                    config=training,
+                    batches=self._training_batches(prepared, phase, first_epoch),
+                    steps=steps_per_epoch(len(splits.train), training.batch_size),
+                    validation=validation,
+                    keeper=keeper,
+                    history=folder / folders.HISTORY,
+                )
+                first_epoch += phase.epochs
+        except TrainingError as error:
+            prepared.model.predictor.save(folder / folders.MODEL)
+            raise TrainingError(f"{error} They are in {folder / folders.MODEL}.") from error
+        prepared.model.predictor.save(folder / folders.MODEL)
+        plot_history(folder / folders.HISTORY, folder / folders.PLOT)
+
+    def _training_batches(self, prepared: Prepared, phase: Phase, first_epoch: int) -> Any:
+        labels = prepared.splits.train.labels
+        return training_batches(
+            prepared.splits.train,
+            classes=len(prepared.splits.class_names),
+            class_weights=self._class_weights(labels, len(prepared.splits.class_names)),
+            size=prepared.model.backbone.image_size,
+            resize=self.config.data.resize,
+            augmentation=self.config.augmentation,
+            batch_size=self.config.training.batch_size,
+            seed=self.config.seed,
+            epochs=phase.epochs,
+            first_epoch=first_epoch,
+        )
+
+    def _class_weights(self, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+        if self.config.training.class_weights == "none":
+            return np.ones(classes, np.float32)
+        return np.asarray(compute_class_weight("balanced", classes=np.arange(classes), y=labels), np.float32)
+
+    def _evaluation_batches(self, split: Split, prepared: Prepared) -> Any:
+        return evaluation_batches(
+            split,
+            classes=len(prepared.splits.class_names),
+            size=prepared.model.backbone.image_size,
+            resize=self.config.data.resize,
+            batch_size=self.config.training.batch_size,
+        )
+
+    def _judge(self, folder: Path, prepared: Prepared, console: Console | None) -> None:
+        metrics = {}
+        for split in (prepared.splits.validation, prepared.splits.test):
+            if len(split):
+                probabilities = predict(prepared.model.predictor, self._evaluation_batches(split, prepared))
+                report = make_report(split.name, probabilities, split.labels, prepared.splits.class_names)
+                metrics[split.name] = report.to_json()
+        folders.write_json(folder / folders.METRICS, metrics)
+        if console:
+            if metrics:
+                print_report(report, console)
+            console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+
+
+class ImageClassification(Recipe):
+    """Pictures in, one class out of several: ``ImageClassification("pictures/").fit()``."""
+
+    task = "image_classification"
+
+
+TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
+TASKS.add(ImageClassification.task, ImageClassification)
+
+
+def cache_folder() -> Path:
+    """Return where work that can be done again is kept: ``KERAS_TRANSFER_CACHE``, or the user's cache folder."""
+    own = os.environ.get("KERAS_TRANSFER_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_transfer"
+
+
+def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
+    known = {"task": TASKS, "backbone.name": BACKBONES, "policy.name": POLICIES}
+    return parse_recipe(values, known=known, where=where)

@@ -1,0 +1,258 @@
+"""The run folder, and the object that reads it back."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.data.pipeline import evaluation_batches
+from keras_transfer.data.scan import find_problem
+from keras_transfer.data.splits import Split, Splits, load_splits, read_split
+from keras_transfer.errors import CheckpointError, DataError
+from keras_transfer.evaluation import Report, make_report, predict
+from keras_transfer.export import Parity, export_saved_model
+
+RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
+HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
+PLOT, SAMPLES, EXPORT = "history.png", "samples", "export/saved_model"
+_SAMPLE_COUNT = 16
+_PREDICT_BATCH = 32
+
+
+def prepare_folder(folder: Path) -> None:
+    """Check that a run may be written to a folder, without writing anything.
+
+    Raises:
+        CheckpointError: It is a file, is not empty, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"The output folder {folder} is a file. Choose another --out.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise CheckpointError(f"The output folder {folder} is not empty. Choose another --out, or empty it.")
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not _is_writable(existing):
+        raise CheckpointError(
+            f"The output folder {folder} cannot be made: {existing} cannot be written. Choose another --out."
+        )
+
+
+def _is_writable(folder: Path) -> bool:
+    """Try it: access rights alone do not tell of read-only file systems."""
+    probe = folder / ".keras-transfer-probe"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one input.
+
+    Attributes:
+        input: The file.
+        label: The most probable class.
+        score: Its probability.
+        probabilities: Of every class, by name.
+    """
+
+    input: str
+    label: str
+    score: float
+    probabilities: dict[str, float]
+
+
+class Run:
+    """A finished run: evaluate it, predict with it, export it. Needs neither the data nor the pretrained weights.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        CheckpointError: It is no run folder, or one that did not finish.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise CheckpointError(
+                f"There is no run folder {folder}. Name the folder that `keras-transfer run` printed."
+            )
+        missing = [name for name in (RECIPE, DATA, MODEL) if not (self.folder / name).is_file()]
+        if missing:
+            raise CheckpointError(f"{folder} is no finished run: it lacks {', '.join(missing)}. Name a run folder.")
+        self.config: RecipeConfig = parse_recipe(
+            read_recipe(self.folder / RECIPE), known={}, where=str(self.folder / RECIPE)
+        )
+        self._data: dict[str, Any] = _read_json(self.folder / DATA)
+        self.class_names: tuple[str, ...] = tuple(self._data["class_names"])
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The fine-tuned model, from ``float32[batch, size, size, 3]`` pixels in 0..255 to probabilities."""
+        file = self.folder / MODEL
+        try:
+            return keras.saving.load_model(file, compile=False, safe_mode=True)
+        except (ValueError, TypeError, OSError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{file} cannot be loaded: {reason} Only Keras' own layers are loaded.") from error
+
+    @property
+    def reports(self) -> dict[str, Report]:
+        """The reports that the run itself recorded, by split."""
+        metrics = _read_json(self.folder / METRICS)
+        return {name: Report.from_json(name, values) for name, values in metrics.items() if isinstance(values, dict)}
+
+    def _batches(self, split: Split) -> Any:
+        return evaluation_batches(
+            split,
+            classes=len(self.class_names),
+            size=self.model.input_shape[1],
+            resize=self.config.data.resize,
+            batch_size=_PREDICT_BATCH,
+        )
+
+    def evaluate(self, data: str | None = None, *, split: str = "test") -> Report:
+        """Run the model over labelled pictures.
+
+        Args:
+            data: A source; without it, one of the run's own splits.
+            split: Which of those: train, validation or test.
+
+        Returns:
+            The report.
+
+        Raises:
+            DataError: The data is not on this machine, has changed, or has classes that the model does not know.
+        """
+        rows = self._own_split(split) if data is None else self._other_source(data)
+        probabilities = predict(self.model, self._batches(rows))
+        return make_report(rows.name, probabilities, rows.labels, self.class_names)
+
+    def _own_split(self, name: str) -> Split:
+        splits: Splits = load_splits(self.config.data, seed=self.config.seed)
+        rows = {split.name: split for split in splits}[name]
+        recorded = {path for path, _ in self._data["splits"][name]["rows"]}
+        # What the run's scan left out as broken is left out again.
+        rows = rows.select([index for index, path in enumerate(rows.paths) if path in recorded])
+        if not len(rows):
+            raise DataError(f"The run has no {name} rows. Name a source with --data.")
+        if rows.fingerprint(self.class_names) != self._data["splits"][name]["fingerprint"]:
+            raise DataError(
+                f"The {name} rows of {self.config.data.source} are no longer those of the run. Name a source with --data."
+            )
+        return rows
+
+    def _other_source(self, data: str) -> Split:
+        config = self.config.data.model_copy(update={"source": data, "weight": None})
+        return read_split(data, data, config, self.class_names)
+
+    def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
+        """Classify picture files.
+
+        Args:
+            inputs: Files; a folder stands for every file in it.
+
+        Returns:
+            A prediction a file, in the order of the inputs.
+
+        Raises:
+            DataError: A file is missing or no picture; all such are named.
+        """
+        files = [file for name in inputs for file in _expand(Path(name))]
+        problems = [f"  {file}: {problem}" for file in files if (problem := find_problem(str(file)))]
+        if problems or not files:
+            raise DataError(
+                "No prediction was made, for these inputs cannot be read:\n" + "\n".join(problems or ["  none"])
+            )
+        probabilities = self._predict_files(files)
+        return [self._prediction(file, row) for file, row in zip(files, probabilities, strict=True)]
+
+    def _predict_files(self, files: Sequence[Path]) -> NDArray[np.float32]:
+        labels = np.zeros(len(files), np.int64)
+        paths = tuple(str(file.absolute()) for file in files)
+        rows = Split("inputs", Path("/"), paths, labels, np.ones(len(files), np.float32))
+        return predict(self.model, self._batches(rows))
+
+    def _prediction(self, file: Path, row: NDArray[np.float32]) -> Prediction:
+        best = int(row.argmax())
+        probabilities = dict(zip(self.class_names, row.astype(float).tolist(), strict=True))
+        return Prediction(str(file), self.class_names[best], float(row[best]), probabilities)
+
+    def export(self, folder: str | Path | None = None) -> tuple[Path, Parity]:
+        """Write a SavedModel and prove, in a fresh process, that it says what :meth:`predict` says.
+
+        Args:
+            folder: Must not exist; by default the next version under the run's ``export/saved_model``.
+
+        Returns:
+            The SavedModel's folder, and the proof.
+
+        Raises:
+            ExportError: It could not be written, or differs.
+            CheckpointError: The folder exists.
+        """
+        target = Path(folder) if folder is not None else self._next_version()
+        if target.exists():
+            raise CheckpointError(f"{target} exists. Choose another --out.")
+        samples = sorted((self.folder / SAMPLES).iterdir())
+        parity = export_saved_model(
+            self.model,
+            target,
+            class_names=self.class_names,
+            resize=self.config.data.resize,
+            samples=self.folder / SAMPLES,
+            expected=self._predict_files(samples),
+        )
+        return target, parity
+
+    def _next_version(self) -> Path:
+        folder = self.folder / EXPORT
+        versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
+        return folder / str(max(versions, default=0) + 1)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}. The run must be made again.") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} is damaged: it holds no object. The run must be made again.")
+    return values
+
+
+def write_json(file: Path, values: dict[str, Any]) -> None:
+    """Write one of the run folder's JSON files."""
+    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def keep_samples(folder: Path, splits: Splits) -> None:
+    """Copy a few raw pictures into a run folder, so that an export can be proved wherever the folder goes.
+
+    Args:
+        folder: The run folder.
+        splits: The test rows are taken, or whatever there is.
+    """
+    rows = next(split for split in (splits.test, splits.validation, splits.train) if len(split))
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_COUNT, len(rows))).astype(int))
+    (folder / SAMPLES).mkdir()
+    for number, index in enumerate(chosen):
+        file = Path(rows.files[index])
+        shutil.copyfile(file, folder / SAMPLES / f"{number:02}{file.suffix.lower()}")
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
+    return [path]

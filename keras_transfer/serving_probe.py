@@ -1,0 +1,30 @@
+"""Run an exported model as a server would: in a process of its own that imports TensorFlow and nothing of ours.
+
+Usage: python serving_probe.py SAVED_MODEL PICTURES ANSWERS
+
+PICTURES is a folder of encoded files, taken in the order of their names; ANSWERS is the .npz file to write.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+
+def main(saved_model: str, pictures: str, answers: str) -> None:
+    """Feed every picture to ``serving_default``, half of them as one batch and half one by one, and keep the answers."""
+    serve = tf.saved_model.load(saved_model).signatures["serving_default"]
+    contents = [file.read_bytes() for file in sorted(Path(pictures).iterdir())]
+    middle = (len(contents) + 1) // 2
+    batches = [contents[:middle], *([content] for content in contents[middle:])]
+    outputs = [serve(image_bytes=tf.constant(batch)) for batch in batches]
+    names = ("probabilities", "label", "score")
+    np.savez(answers, **{name: np.concatenate([output[name].numpy() for output in outputs]) for name in names})
+    ours = sorted(name for name in sys.modules if name.split(".")[0] == "keras_transfer")
+    if ours:
+        raise SystemExit(f"the probe must not import {ours}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,438 @@
+"""Split any functional Keras model into stages: runs of layers between two cut points of its graph.
+
+A *cut point* is a place in topological order where one tensor is alive: all that comes after can be computed from
+it. Inputs of the model, and what follows from them without variables (a padding mask, say), are free: they can be had
+again at any place. Where a network is never that narrow (NASNet hands two tensors from cell to cell), two may be
+alive. Cut points come out of the graph alone, so they hold for every architecture; the names of layers serve to name
+the stages and to keep the pieces of one numbered block together.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_transfer.errors import BackboneError
+
+FEWEST_STAGES = 5
+MOST_STAGES = 25
+
+_NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of layers between two cut points.
+
+    Attributes:
+        index: Place in the network; 0 is nearest the input.
+        name: What the names of its layers have in common; no two stages of a network share it.
+        layers: Its layers in the order in which they run, with and without weights. A nested model is one layer.
+        outputs: The symbolic tensors alive at its end, free ones left out: one, at times two. At the last stage: the
+            outputs of the network.
+        inputs: The network's own inputs that its layers read, at once or through free tensors.
+    """
+
+    index: int
+    name: str
+    layers: tuple[keras.layers.Layer, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+    inputs: tuple[keras.KerasTensor, ...] = ()
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """Its weights, each once, trainable or not."""
+        return list({id(weight): weight for layer in self.layers for weight in layer.weights}.values())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights hold."""
+        return sum(math.prod(weight.shape) for weight in self.weights)
+
+
+def find_stages(network: keras.Model) -> tuple[Stage, ...]:
+    """Split a network into 5 to 25 stages, or fewer where its graph has fewer cut points.
+
+    The stages depend on the graph and on the names of its layers, not on the size of the inputs.
+
+    Args:
+        network: A functional or a built sequential model, with any number of inputs and outputs.
+
+    Returns:
+        The stages from input to output. Each weight of a layer in the graph lies in exactly one.
+
+    Raises:
+        BackboneError: The model is not functional, so that it has no graph to read.
+    """
+    calls, outputs = _read_graph(_as_functional(network))
+    blocks = _find_blocks(calls, outputs, most_alive=1)
+    if len(blocks) < FEWEST_STAGES and _count_weighted(calls) > MOST_STAGES:
+        blocks = max(blocks, _find_blocks(calls, outputs, most_alive=2), key=len)
+    names = _name_blocks(blocks)
+    groups = [[index] for index in range(len(blocks))]
+    while len(groups) > MOST_STAGES:
+        _join_cheapest(groups, blocks)
+    sources = _sources_of_free_tensors(calls)
+    stages = []
+    for index, group in enumerate(groups):
+        inside = [call for block in group for call in blocks[block].calls]
+        last = index == len(groups) - 1
+        alive = tuple(outputs) if last else blocks[group[-1]].outputs
+        read = [x for call in inside for x in call.inputs] + (list(outputs) if last else [])
+        layers = dict.fromkeys(c.operation for c in inside if isinstance(c.operation, keras.layers.Layer))
+        own_inputs = {id(source): source for x in read for source in sources.get(id(x), ())}
+        name = names[group[0]] if len(group) == 1 else f"{names[group[0]]}..{names[group[-1]]}"
+        stages.append(Stage(index, name, tuple(layers), alive, tuple(own_inputs.values())))
+    return tuple(stages)
+
+
+def submodel(network: keras.Model, stages: Sequence[Stage], start: int, stop: int) -> keras.Model:
+    """Build a model that runs ``stages[start:stop]`` of a network and shares its layers.
+
+    Args:
+        network: The network.
+        stages: All its stages, from :func:`find_stages`.
+        start: Index of the first stage to run.
+        stop: Index of the first stage not to run; ``len(stages)`` for the end of the network.
+
+    Returns:
+        A model from the tensors alive before ``start`` to those alive at ``stop``: a bare tensor where it is one,
+        else a list. From start 0 it takes what the network takes, in the same structure. From a later start, inputs
+        of the network that this part reads beside come last in the list and keep their names. Up to ``len(stages)``
+        it gives what the network gives, in the same structure.
+
+    Raises:
+        BackboneError: The range is empty or reaches past the stages.
+    """
+    if not 0 <= start < stop <= len(stages):
+        raise BackboneError(
+            f"A part of {network.name} runs from one of its {len(stages)} stages to the start of a later one. "
+            f"Received: start={start}, stop={stop}. Use 0 <= start < stop <= {len(stages)}."
+        )
+    network = _as_functional(network)
+    outputs = list(stages[stop - 1].outputs)
+    if start == 0:
+        inputs = network.input
+    else:
+        alive = list(stages[start - 1].outputs)
+        # Keras loses track of a tensor that is an input and an output at once; behind a layer it is a new one.
+        passed = {id(x) for x in alive}
+        outputs = [keras.layers.Identity()(x) if id(x) in passed else x for x in outputs]
+        read = {id(x) for stage in stages[start:stop] for x in stage.inputs}
+        inputs = _bare(alive + [x for x in network.inputs if id(x) in read])
+    structured = keras.tree.pack_sequence_as(network.output, outputs) if stop == len(stages) else _bare(outputs)
+    return keras.Model(inputs, structured, name=f"{network.name}_stages_{start}_to_{stop - 1}")
+
+
+def _bare(tensors: list[keras.KerasTensor]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+# The graph: every use of a layer, in an order in which few tensors are alive.
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One use of a layer or of an operation that is no layer."""
+
+    operation: keras.Operation
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+
+    @property
+    def has_weights(self) -> bool:
+        return bool(isinstance(self.operation, keras.layers.Layer) and self.operation.weights)
+
+    @property
+    def has_variables(self) -> bool:
+        """Weights or the state of a random layer, which would not draw the same again."""
+        return bool(isinstance(self.operation, keras.layers.Layer) and self.operation.variables)
+
+
+def _as_functional(network: keras.Model) -> keras.Model:
+    if isinstance(network, keras.Sequential) and network.built:
+        return keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+    if not isinstance(network, keras.Function):
+        raise BackboneError(
+            f"Stages are read from the graph of a functional model. Received: {network.name!r}, a "
+            f"{type(network).__name__} without one. Build the network with keras.Model(inputs, outputs)."
+        )
+    return network
+
+
+def _flat(structure: Any) -> tuple[keras.KerasTensor, ...]:
+    return tuple(x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor))
+
+
+def _read_graph(network: keras.Model) -> tuple[list[_Call], list[keras.KerasTensor]]:
+    """Return all calls in order, and the outputs as the calls know them."""
+    calls = [
+        _Call(operation, () if _is_input(operation) else _flat(operation.input), _flat(operation.output))
+        for operation in network.operations
+    ]
+    outputs = list(network.outputs)
+    # An operation shows its first call only. Where that is not all there is, some tensor comes from nowhere.
+    known = {id(x) for call in calls for x in call.outputs}
+    if not all(id(x) in known for x in [*outputs, *(x for call in calls for x in call.inputs)]):
+        calls, outputs = _trace_graph(network)
+    return _in_order(calls, outputs), outputs
+
+
+def _is_input(operation: keras.Operation) -> bool:
+    return isinstance(operation, keras.layers.InputLayer)
+
+
+def _trace_graph(network: keras.Model) -> tuple[list[_Call], list[keras.KerasTensor]]:
+    """Call every layer once more on the same inputs: the public way to see the later calls of a shared layer."""
+    calls = [_Call(operation, (), _flat(operation.output)) for operation in network.operations if _is_input(operation)]
+
+    def record(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        result = operation(*args, **kwargs)
+        calls.append(_Call(operation, _flat((args, kwargs)), _flat(result)))
+        return result
+
+    traced = keras.models.clone_model(
+        network, input_tensors=network.input, clone_function=lambda layer: layer, call_function=record
+    )
+    return calls, list(traced.outputs)
+
+
+def _in_order(calls: list[_Call], outputs: list[keras.KerasTensor]) -> list[_Call]:
+    """Sort so that a block is finished before a shortcut around it begins: deepest branch first."""
+    producer = {id(x): call for call in calls for x in call.outputs}
+    depth: dict[_Call, int] = {}
+    for call in calls:
+        depth[call] = 1 + max((depth[producer[id(x)]] for x in call.inputs), default=0)
+    ordered: dict[_Call, None] = {}
+    ends = sorted({producer[id(x)]: None for x in outputs}, key=depth.__getitem__, reverse=True)
+    waiting = [(call, False) for call in ends]
+    while waiting:
+        call, inputs_done = waiting.pop()
+        if call in ordered:
+            continue
+        if inputs_done:
+            ordered[call] = None
+            continue
+        waiting.append((call, True))
+        # A stack: what is pushed last runs first.
+        before = sorted({producer[id(x)]: None for x in call.inputs}, key=depth.__getitem__)
+        waiting += [(call, False) for call in before]
+    unused_inputs = [call for call in calls if call not in ordered]
+    return unused_inputs + list(ordered)
+
+
+def _sources_of_free_tensors(calls: list[_Call]) -> dict[int, tuple[keras.KerasTensor, ...]]:
+    """Map the id of each tensor that follows from the inputs without variables to the inputs that it follows from."""
+    sources: dict[int, tuple[keras.KerasTensor, ...]] = {}
+    for call in calls:
+        if _is_input(call.operation):
+            sources |= {id(x): (x,) for x in call.outputs}
+        elif not call.has_variables and all(id(x) in sources for x in call.inputs):
+            found = {id(source): source for x in call.inputs for source in sources[id(x)]}
+            sources |= {id(x): tuple(found.values()) for x in call.outputs}
+    return sources
+
+
+# Blocks: the runs of calls between cut points, with pieces that belong together joined.
+
+
+@dataclass(frozen=True)
+class _Block:
+    calls: tuple[_Call, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+
+    def __add__(self, after: "_Block") -> "_Block":
+        return _Block(self.calls + after.calls, after.outputs)
+
+    @property
+    def weighted(self) -> list[keras.layers.Layer]:
+        return list(dict.fromkeys(call.operation for call in self.calls if call.has_weights))
+
+    @property
+    def is_normalization(self) -> bool:
+        return all(isinstance(layer, _NORMALIZATIONS) for layer in self.weighted)
+
+    @property
+    def is_depthwise(self) -> bool:
+        kinds = (*_NORMALIZATIONS, keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+        return not self.is_normalization and all(isinstance(layer, kinds) for layer in self.weighted)
+
+
+def _count_weighted(calls: Iterable[_Call]) -> int:
+    return len({call.operation for call in calls if call.has_weights})
+
+
+def _find_blocks(calls: list[_Call], outputs: list[keras.KerasTensor], *, most_alive: int) -> list[_Block]:
+    blocks = _cut(calls, outputs, most_alive)
+    blocks = _join_shared(blocks)
+    blocks = _join_behind(blocks, lambda block: not block.weighted)
+    names = _own_names(blocks)
+    joined = blocks[:1]
+    for block in blocks[1:]:
+        if _is_same_block(_named(joined[-1], names), _named(block, names)):
+            joined[-1] += block
+        else:
+            joined.append(block)
+    joined = _join_behind(joined, lambda block: block.is_normalization)
+    return _join_ahead(joined, lambda block: block.is_depthwise)
+
+
+def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) -> list[_Block]:
+    free = _sources_of_free_tensors(calls)
+    last_use = {id(x): position for position, call in enumerate(calls) for x in call.inputs}
+    last_use |= {id(x): len(calls) for x in outputs}
+    uses = Counter(call.operation for call in calls)
+    alive: dict[int, keras.KerasTensor] = {}
+    shared: set[int] = set()
+    blocks = []
+    begin = 0
+    for position, call in enumerate(calls):
+        alive |= {id(x): x for x in call.outputs if id(x) not in free}
+        alive = {key: x for key, x in alive.items() if last_use.get(key, -1) > position}
+        if uses[call.operation] > 1:
+            shared |= {id(x) for x in call.outputs}
+        # With two tensors alive nearly every place inside a block with a shortcut would do; blocks end in a join.
+        narrow = len(alive) == 1 or (1 < len(alive) <= most_alive and len(call.inputs) > 1)
+        # Keras takes the second call of a layer for an input when its first gives one, and an implicit mask rides on
+        # the tensor as an attribute, which a cut would lose.
+        fit = not any(key in shared or getattr(x, "_keras_mask", None) is not None for key, x in alive.items())
+        if narrow and fit and position < len(calls) - 1:
+            blocks.append(_Block(tuple(calls[begin : position + 1]), tuple(alive.values())))
+            begin = position + 1
+    return [*blocks, _Block(tuple(calls[begin:]), tuple(outputs))]
+
+
+def _join_shared(blocks: list[_Block]) -> list[_Block]:
+    """Join all between the first and the last use of a weight, so that it lies in one block."""
+    last = {
+        id(weight): index for index, block in enumerate(blocks) for layer in block.weighted for weight in layer.weights
+    }
+    joined: list[_Block] = []
+    reach = -1
+    for index, block in enumerate(blocks):
+        if index <= reach:
+            joined[-1] += block
+        else:
+            joined.append(block)
+        reach = max([reach, *(last[id(weight)] for layer in block.weighted for weight in layer.weights)])
+    return joined
+
+
+def _join_behind(blocks: list[_Block], belongs: Callable[[_Block], bool]) -> list[_Block]:
+    """Join each block that belongs so to the one before it; the first ones to the one after."""
+    joined = blocks[:1]
+    for block in blocks[1:]:
+        if belongs(block) or belongs(joined[-1]):
+            joined[-1] += block
+        else:
+            joined.append(block)
+    return joined
+
+
+def _join_ahead(blocks: list[_Block], belongs: Callable[[_Block], bool]) -> list[_Block]:
+    """Join each block that belongs so to the one after it."""
+    joined = blocks[-1:]
+    for block in reversed(blocks[:-1]):
+        if belongs(block):
+            joined[0] = block + joined[0]
+        else:
+            joined.insert(0, block)
+    return joined
+
+
+def _join_cheapest(groups: list[list[int]], blocks: list[_Block]) -> None:
+    """Join the two neighbours of one scale that have the fewest layers with weights together."""
+
+    def cost(index: int) -> tuple[bool, int]:
+        first, second = ([blocks[block] for block in group] for group in groups[index : index + 2])
+        rescales = any(_changes_scale(call.operation) for block in second for call in block.calls)
+        return rescales, sum(len(block.weighted) for block in [*first, *second])
+
+    index = min(range(len(groups) - 1), key=cost)
+    groups[index : index + 2] = [groups[index] + groups[index + 1]]
+
+
+def _changes_scale(operation: keras.Operation) -> bool:
+    """Whether a layer strides. Shapes would not do: they are unknown in a network for any size of input."""
+    if isinstance(operation, keras.Model):
+        return any(_changes_scale(layer) for layer in operation.layers)
+    strides = getattr(operation, "strides", 1)
+    return max(keras.tree.flatten(strides)) > 1
+
+
+# Names.
+
+
+def _own_names(blocks: list[_Block]) -> dict[keras.Operation, str]:
+    """Map each operation whose name a person gave to that name, less what all layers with weights begin with.
+
+    Keras numbers the others over the whole process: ``conv2d_17`` may be ``conv2d_3`` the next time.
+    """
+    names = {
+        call.operation: call.operation.name
+        for block in blocks
+        for call in block.calls
+        if not re.fullmatch(rf"{_class_name(call.operation)}(_\d+)?", call.operation.name)
+    }
+    weighted = [names[layer].split("_") for block in blocks for layer in block.weighted if layer in names]
+    shared = len(_shared_start(weighted))
+    if len(weighted) < 2 or any(len(tokens) <= shared for tokens in weighted):
+        return names
+    start = "_".join([*weighted[0][:shared], ""])
+    return {operation: name.removeprefix(start) for operation, name in names.items()}
+
+
+def _class_name(operation: keras.Operation) -> str:
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(operation).__name__)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _shared_start(names: list[list[str]]) -> list[str]:
+    shared: list[str] = []
+    for tokens in zip(*names, strict=False):
+        if len(set(tokens)) > 1:
+            break
+        shared.append(tokens[0])
+    return shared
+
+
+def _named(block: _Block, names: dict[keras.Operation, str]) -> list[str]:
+    return [names[layer] for layer in block.weighted if layer in names]
+
+
+def _is_same_block(before: list[str], after: list[str]) -> bool:
+    """Whether ``block2a_expand`` goes before ``block2a_project``: one number shared, no counting behind it."""
+    if not before or not after:
+        return False
+    first, second = before[-1].split("_"), after[0].split("_")
+    shared = len(_shared_start([first, second]))
+    if not re.search(r"\d", "".join(first[:shared])):
+        return False
+    words = [re.sub(r"\d+[a-z]?(?![a-z])", "", "".join(name[shared : shared + 1])) for name in (first, second)]
+    return words[0] != words[1] or not words[0]
+
+
+def _name_blocks(blocks: list[_Block]) -> list[str]:
+    names = _own_names(blocks)
+    choices = [_name_choices(block, names) for block in blocks]
+    counts = Counter(first for first, _ in choices)
+    taken: set[str] = set()
+    for first, second in choices:
+        name = first if counts[first] == 1 else second
+        number = 1
+        while (unique := name if number == 1 else f"{name}_{number}") in taken:
+            number += 1
+        taken.add(unique)
+        names_in_order = taken
+    return list(names_in_order)
