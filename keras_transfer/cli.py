@@ -33,8 +33,9 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="keras-transfer")
 def main() -> None:
     """Fine-tune pretrained networks with Keras and serve the result."""
-    # TensorFlow greets every start with lines about its build; errors still come through.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow greets every start with lines about its build and the GPU that is not there; what goes wrong comes
+    # through as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 

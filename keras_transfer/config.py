@@ -1,20 +1,31 @@
 """The recipe: its schema, its YAML, its overrides. The only place where a default stands."""
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import did_you_mean
 
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Amount = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
+Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
 Count = Annotated[StrictInt, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Rate = Annotated[StrictFloat, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -46,7 +57,7 @@ class AugmentationConfig(Section):
     horizontal_flip: StrictBool = Field(True, description="mirror left and right")
     vertical_flip: StrictBool = Field(False, description="mirror top and bottom")
     quarter_turns: StrictBool = Field(False, description="turn by 0, 90, 180 or 270 degrees")
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="turn by up to this many degrees")
+    rotation: Annotated[StrictFloat, Field(ge=0.0, le=180.0)] = Field(0.0, description="turn by up to so many degrees")
     crop: Share = Field(0.0, description="cut up to this share off the sides, anywhere")
     zoom: Share = Field(0.0, description="scale by up to this share, in or out")
     shift: Share = Field(0.0, description="move by up to this share of the side")
@@ -95,7 +106,7 @@ class TrainingConfig(Section):
     learning_rate: Rate = Field(1e-3, description="the peak, after warm-up")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="what follows the warm-up")
     warmup: Share = Field(0.1, description="share of a phase's steps over which the rate rises from 0")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="AdamW's; never on biases and norms")
+    weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(0.01, description="AdamW's; never on biases and norms")
     clip_norm: Rate | None = Field(1.0, description="global norm that gradients are scaled down to")
     label_smoothing: Share = Field(0.0, description="share of each label spread over all classes")
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: each class counts the same")
@@ -133,19 +144,22 @@ class RecipeConfig(Section):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "RecipeConfig":
-        if self.data.validation == 0.0:
-            _need_validation(self.training)
+        problems = _missing_validation(self.training) if self.data.validation == 0.0 else []
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
-def _need_validation(training: TrainingConfig) -> None:
+def _missing_validation(training: TrainingConfig) -> list[str]:
+    problems = []
     if training.keep == "best":
-        raise ValueError("training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last")
+        problems.append("training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last.")
     if training.early_stopping and training.early_stopping.metric.startswith("val_"):
-        raise ValueError(
-            "training.early_stopping.metric is measured on validation rows, and data.validation is 0. "
-            "Watch loss or accuracy, or set data.validation"
+        problems.append(
+            f"training.early_stopping.metric: {training.early_stopping.metric} is measured on validation rows, and "
+            "data.validation is 0. Watch loss or accuracy, or set data.validation."
         )
+    return problems
 
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
@@ -162,15 +176,16 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     Raises:
         ConfigError: All mistakes at once, a line each, with its path and the nearest known name.
     """
-    problems = []
+    unknown = {}
     for path, names in known.items():
         value = _value_at(values, path)
         if isinstance(value, str) and value not in (names := list(names)):
-            problems.append(f"{path}: there is no {value!r}. {did_you_mean(value, names)}")
+            unknown[path] = f"{path}: there is no {value!r}. {did_you_mean(value, names)}"
+    problems = list(unknown.values())
     try:
         config = RecipeConfig.model_validate(values)
     except ValidationError as error:
-        problems += _explain(error)
+        problems += [line for path, lines in _explain(error).items() if path not in unknown for line in lines]
     if problems:
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise ConfigError(f"{where} has {count}:\n" + "\n".join(f"  {line}" for line in problems))
@@ -183,26 +198,40 @@ def _value_at(values: object, path: str) -> object:
     return values
 
 
-def _explain(error: ValidationError) -> list[str]:
-    """One line for each key: a union of types gives one error a type, which are told together."""
-    lines: dict[str, list[str]] = {}
+def _explain(error: ValidationError) -> dict[str, list[str]]:
+    """Lines by key, one each: a union of types gives one error a type, which are told together."""
+    messages: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
-        # A union appends the type that it tried, as in data.test.float.
-        location = [str(part) for part in detail["loc"]]
-        names = [part for part in location if re.fullmatch(r"[a-z_]+|\d+", part) and part not in ("float", "str")]
-        path = ".".join(names)
-        if detail["type"] == "extra_forbidden":
+        names = [str(part) for part in detail["loc"]]
+        if detail["type"] in ("extra_forbidden", "invalid_key"):
+            names = [name for name in names if name != "[key]"]
             message = f"unknown key. {did_you_mean(names[-1], _keys_at(names[:-1]))}"
         elif detail["type"] == "missing":
             message = "missing. Give it a value."
         elif detail["type"] == "value_error":
-            message = f"{detail['ctx']['error']}."
+            message = str(detail["ctx"]["error"])
         elif detail["type"] == "model_type":
-            message = f"a section of keys is due here. Received: {detail['input']!r}. Keys: {_listed(_keys_at(names))}."
+            keys = _listed(_keys_at(names))
+            message = f"a section of keys is due here. Received: {_shown(detail['input'])}. Keys: {keys}."
         else:
-            message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {detail['input']!r}."
-        lines.setdefault(path, []).append(message)
-    return [f"{path}: {' Or: '.join(messages)}" if path else " ".join(messages) for path, messages in lines.items()]
+            # A union appends the type that it tried, as in data.test.float.
+            names = names[:-1] if names[-1] in _UNION_TAGS else names
+            message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {_shown(detail['input'])}."
+        messages.setdefault(".".join(names), []).append(message)
+    return {
+        path: [f"{path}: {' Or: '.join(texts)}"] if path else "\n".join(texts).splitlines()
+        for path, texts in messages.items()
+    }
+
+
+_UNION_TAGS = ("float", "str", "constrained-float")
+
+
+def _shown(value: object) -> str:
+    """A short form: YAML's aliases make values of a few bytes whose full form fills a memory."""
+    short = reprlib.Repr()
+    short.maxstring, short.maxother, short.maxlevel = 80, 80, 2
+    return short.repr(value)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -224,6 +253,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -249,7 +280,7 @@ def _load_yaml(text: str, where: str) -> Any:
         if "could not determine a constructor" in problem:
             problem = "a recipe is plain data: YAML tags (!...) are refused"
         raise ConfigError(f"{where}{line}: {problem}. Mend the YAML there.") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is no YAML: {str(error).splitlines()[0]}. Save it as plain UTF-8 text.") from error
 
 

@@ -110,7 +110,7 @@ def _prove(artifact: Path, samples: Path, expected: NDArray[np.float32], class_n
         raise ExportError(f"The SavedModel does not load or run in a fresh process: {last[0]}. Nothing was exported.")
     with np.load(answers) as served:
         probabilities = served["probabilities"]
-        labels = [label.decode() for label in served["label"].tolist()]
+        labels = served["label"].tolist()
     difference = float(np.abs(probabilities - expected).max())
     wanted = [class_names[index] for index in expected.argmax(axis=1)]
     # Two classes that tie to within the tolerance may come out either way.

@@ -12,7 +12,7 @@ T = TypeVar("T")
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Return up to three of the known names that look most like ``name``, best first."""
     names = {candidate.lower(): candidate for candidate in known}
-    return [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
+    return [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

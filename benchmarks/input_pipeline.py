@@ -1,0 +1,79 @@
+"""Pictures a second: the input pipeline alone, with every augmentation on, against the training step that it feeds."""
+
+import argparse
+import statistics
+import time
+
+import keras
+import numpy as np
+
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.config import AugmentationConfig, DataConfig, HeadConfig
+from keras_transfer.data.pipeline import training_batches
+from keras_transfer.data.splits import load_splits
+from keras_transfer.heads import ClassificationHead
+from keras_transfer.model import build_model
+
+SIZE, BATCH = 224, 32
+EVERYTHING = AugmentationConfig(
+    vertical_flip=True,
+    quarter_turns=True,
+    rotation=10,
+    crop=0.2,
+    zoom=0.1,
+    shift=0.1,
+    brightness=0.1,
+    contrast=0.1,
+    saturation=0.1,
+)
+
+
+def main(rounds: int) -> None:
+    rows = load_splits(DataConfig(source="solar_cells"), seed=0).train
+
+    def pipeline_rate(epoch: int) -> float:
+        batches = training_batches(
+            rows,
+            classes=2,
+            class_weights=np.ones(2, np.float32),
+            size=SIZE,
+            resize="crop",
+            augmentation=EVERYTHING,
+            batch_size=BATCH,
+            seed=0,
+            epochs=1,
+            first_epoch=epoch,
+        )
+        iterator = iter(batches)
+        next(iterator)
+        started, count = time.perf_counter(), 0
+        for pixels, _, _ in iterator:
+            count += len(pixels)
+        return count / (time.perf_counter() - started)
+
+    model = build_model(BACKBONES["efficientnet_lite0"].load(image_size=SIZE), ClassificationHead(2, HeadConfig()))
+    for layer in model.backbone.network.layers:  # the fastest step there is: frozen BatchNorm
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.trainer.compile(keras.optimizers.AdamW(1e-4), loss, jit_compile=False)
+    x = np.random.default_rng(0).uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype("float32")
+    y = np.eye(2, dtype="float32")[np.arange(BATCH) % 2]
+    model.trainer.train_on_batch(x, y)
+
+    def step_rate() -> float:
+        started = time.perf_counter()
+        for _ in range(5):
+            model.trainer.train_on_batch(x, y)
+        return 5 * BATCH / (time.perf_counter() - started)
+
+    pairs = [(pipeline_rate(epoch), step_rate()) for epoch in range(rounds)]
+    pipeline, step = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"input pipeline alone   {pipeline:7.0f} pictures/s  (median of {rounds})")
+    print(f"training step alone    {step:7.0f} pictures/s")
+    print(f"ratio {pipeline / step:.1f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    main(**vars(parser.parse_args()))

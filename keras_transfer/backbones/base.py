@@ -1,0 +1,280 @@
+"""What a backbone is: a network without its top, the pixels that it wants, its stages, and where weights come from."""
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from keras_transfer.errors import BackboneError
+from keras_transfer.registry import Registry
+from keras_transfer.stages import Stage, find_stages
+
+_PerChannel = float | tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """How raw RGB pixels, 0..255, become what a network was trained on: ``x * scale + offset`` for each channel.
+
+    Attributes:
+        scale: Factor for all channels, or one for each.
+        offset: Added after scaling, for all channels or for each.
+        channel_order: ``bgr`` turns the channels round first; scale and offset are then in that order.
+    """
+
+    scale: _PerChannel = 1.0
+    offset: _PerChannel = 0.0
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    def __call__(self, pixels: keras.KerasTensor) -> keras.KerasTensor:
+        """Add the contract to a graph, in float32 under any dtype policy; a contract that changes nothing adds nothing.
+
+        Args:
+            pixels: ``[batch, height, width, 3]``, RGB, 0..255.
+
+        Returns:
+            A tensor of the same shape.
+        """
+        if self.channel_order == "bgr":
+            pixels = keras.ops.flip(pixels, axis=-1)
+        if (self.scale, self.offset) != (1.0, 0.0):
+            scale, offset = (list(x) if isinstance(x, tuple) else x for x in (self.scale, self.offset))
+            pixels = keras.layers.Rescaling(scale, offset, dtype="float32", name="input_contract")(pixels)
+        return pixels
+
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+RAW = InputContract()
+"""0..255 as it is: the network holds its own preprocessing."""
+
+SIGNED = InputContract(1 / 127.5, -1.0)
+"""-1..1; ``mode="tf"`` of keras.applications."""
+
+TORCH = InputContract(
+    tuple(1 / (255 * std) for std in _IMAGENET_STD),  # type: ignore[arg-type]
+    tuple(-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)),  # type: ignore[arg-type]
+)
+"""0..1, less the mean of ImageNet, over its standard deviation; ``mode="torch"`` of keras.applications."""
+
+CAFFE = InputContract(1.0, (-103.939, -116.779, -123.68), "bgr")
+"""BGR less the mean of ImageNet, not scaled; ``mode="caffe"`` of keras.applications."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its top, ready to have a head put on.
+
+    Attributes:
+        name: Its name in :data:`BACKBONES`.
+        network: From pixels that keep the contract to a feature map ``[batch, height, width, channels]``.
+        contract: What to do to raw pixels first.
+        stages: The network's stages, nearest the input first.
+        image_size: Height and width that the network was built for, in pixels.
+        weights: What was loaded: ``pretrained``, ``none`` or the path of a file or run folder.
+    """
+
+    name: str
+    network: keras.Model
+    contract: InputContract
+    stages: tuple[Stage, ...]
+    image_size: int
+    weights: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneRow:
+    """What is known of a backbone before it is built.
+
+    Attributes:
+        name: Its name in :data:`BACKBONES`.
+        build: Makes the network with random weights for a size in pixels, or for any size where that is None.
+        build_pretrained: Makes the network with its pretrained weights for a size in pixels.
+        contract: What the network wants of raw pixels.
+        image_size: The size that it was trained at, in pixels.
+        minimum_size: The smallest size that it takes, in pixels.
+        parameters: How many numbers its weights hold, without a top.
+        stages: How many stages it has.
+        weights_source: Who trained the weights on what, and how they are had.
+        weights_file: Where the pretrained weights lie on this machine now, or None.
+        package: The package that brings the weights along, for a backbone that needs no download.
+        load_pth: Puts a ``.pth`` file into the network, where the backbone knows how.
+        after_loading: Puts right what a file of weights does not say.
+    """
+
+    name: str
+    build: Callable[[int | None], keras.Model]
+    build_pretrained: Callable[[int], keras.Model]
+    contract: InputContract
+    image_size: int
+    minimum_size: int
+    parameters: int
+    stages: int
+    weights_source: str
+    weights_file: Callable[[], Path | None]
+    package: str | None = None
+    load_pth: Callable[[keras.Model, Path], None] | None = None
+    after_loading: Callable[[keras.Model], None] | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether the pretrained weights are on this machine now."""
+        return self.weights_file() is not None
+
+    def load(self, *, image_size: int | None = None, weights: str = "pretrained") -> Backbone:
+        """Build the backbone.
+
+        Args:
+            image_size: Height and width of the pictures in pixels; None for the size that it was trained at.
+            weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``,
+                ``.keras``, for some backbones ``.pth``) or of a run folder.
+
+        Returns:
+            The backbone.
+
+        Raises:
+            BackboneError: The size is too small, or the weights cannot be had or do not fit.
+        """
+        size = self.image_size if image_size is None else image_size
+        if size < self.minimum_size:
+            raise BackboneError(
+                f"Backbone {self.name} takes pictures of {self.minimum_size}x{self.minimum_size} pixels or more. "
+                f"Received: image_size={size}. Use {self.minimum_size} or more; it was trained at {self.image_size}."
+            )
+        network = self.build_pretrained(size) if weights == "pretrained" else self.build(size)
+        if weights not in ("pretrained", "none"):
+            self._load_weights(network, Path(weights))
+        return Backbone(self.name, network, self.contract, find_stages(network), size, weights)
+
+    def _load_weights(self, network: keras.Model, path: Path) -> None:
+        file = path / _RUN_MODEL if path.is_dir() else path
+        if not file.is_file():
+            raise BackboneError(
+                f"There is no weights file {file}. Received: weights={path}. "
+                "Use `pretrained`, `none`, or the path of a file or of a run folder that is there."
+            )
+        if file.suffix == ".keras":
+            _copy_fitting_weights(_find_backbone(_read_model(file)), network, file, self.name)
+        elif file.suffix == ".h5":
+            _load_h5(network, file, self.name)
+        elif file.suffix == ".pth" and self.load_pth is not None:
+            self.load_pth(network, file)
+        else:
+            kinds = [".weights.h5", ".h5", ".keras", *([".pth"] if self.load_pth is not None else [])]
+            raise BackboneError(
+                f"Weights for {self.name} cannot be read from a {file.suffix or 'nameless'} file. Received: {file}. "
+                f"Use one of {', '.join(kinds)}, or a run folder."
+            )
+        if self.after_loading is not None:
+            self.after_loading(network)
+
+
+BACKBONES: Registry[BackboneRow] = Registry("backbone", BackboneError)
+
+
+def backbones_without_download() -> dict[str, str]:
+    """Return the backbones whose pretrained weights install as a package, installed or not, and that package."""
+    packages = {name: BACKBONES[name].package for name in BACKBONES}
+    return {name: package for name, package in packages.items() if package is not None}
+
+
+# Files of weights that a user names. Nothing in them is run.
+
+_RUN_MODEL = "model.keras"
+_OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
+
+
+def _load_h5(network: keras.Model, file: Path, name: str) -> None:
+    try:
+        network.load_weights(str(file))
+    except Exception as error:  # h5py and Keras raise nearly every kind for a file that is damaged or does not fit
+        reason = " ".join(str(error).split("List of objects")[0].split())
+        raise BackboneError(
+            f"Weights file {file} does not fit {name} without its top. Keras says: {reason} {_next_step(name)}"
+        ) from error
+
+
+def _next_step(name: str) -> str:
+    return f"Use weights of {name} saved without a top, or name the backbone that they were saved from."
+
+
+def _read_model(file: Path) -> keras.Model:
+    """Load a ``.keras`` file that holds nothing but classes of Keras and of this package."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise BackboneError(
+            f"Weights file {file} cannot be read as a .keras file: {error}. Save it again with model.save()."
+        ) from error
+    config.pop("compile_config", None)
+    foreign = sorted(set(_foreign_classes(config)))
+    if foreign:
+        raise BackboneError(
+            f"Weights file {file} asks for {', '.join(foreign)}, which could run any code; only classes of Keras are "
+            "loaded. Save the weights alone with network.save_weights('NAME.weights.h5') and use that file."
+        )
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # as above
+        reason = " ".join(str(error).split())[:500]
+        raise BackboneError(
+            f"Weights file {file} cannot be loaded. Keras says: {reason} Save it again with model.save()."
+        ) from error
+
+
+def _foreign_classes(config: Any) -> Iterator[str]:
+    """Yield each class or function in a saved configuration that comes from elsewhere, and each Lambda."""
+    if isinstance(config, list):
+        for value in config:
+            yield from _foreign_classes(value)
+    if not isinstance(config, dict):
+        return
+    class_name, module = config.get("class_name"), config.get("module")
+    if class_name in ("Lambda", "__lambda__", "function"):
+        yield f"a {class_name.strip('_').capitalize()} layer" if class_name != "function" else "a Python function"
+    elif class_name is not None and "registered_name" in config:
+        package = str(module or config["registered_name"]).split(".")[0]
+        if package not in _OUR_PACKAGES:
+            yield f"the class {class_name} of {module or config['registered_name']}"
+    for value in config.values():
+        yield from _foreign_classes(value)
+
+
+def _find_backbone(model: keras.Model) -> keras.Model:
+    """Return the network inside a fine-tuned model, or the model itself where it is a bare network."""
+    return next((layer for layer in model.layers if layer.name == "backbone"), model)
+
+
+def _copy_fitting_weights(source: keras.Model, target: keras.Model, file: Path, name: str) -> None:
+    if len(source.weights) != len(target.weights):
+        raise BackboneError(
+            f"Weights file {file} does not fit {name}, which has {len(target.weights)} weights. "
+            f"Received: {len(source.weights)}. {_next_step(name)}"
+        )
+    for weight, value in zip(target.weights, source.weights, strict=True):
+        if tuple(weight.shape) != tuple(value.shape):
+            raise BackboneError(
+                f"Weights file {file} does not fit {name}: {weight.path} has shape {tuple(weight.shape)}. "
+                f"Received: {value.path} of shape {tuple(value.shape)}. {_next_step(name)}"
+            )
+    copy_weights(source, target)
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copy all weights from a network to another of the same shapes.
+
+    Args:
+        source: Where they are.
+        target: Where they go.
+    """
+    target.set_weights(source.get_weights())
+    for layer in target.layers:
+        # It works with constants that it made of its weights, and makes them anew only when Keras loads a file.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()

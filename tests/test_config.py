@@ -1,0 +1,193 @@
+import re
+
+import pytest
+
+from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe, write_recipe
+from keras_transfer.errors import ConfigError
+
+KNOWN = {
+    "task": ["image_classification"],
+    "backbone.name": ["efficientnet_lite0", "ResNet50"],
+    "policy.name": ["head", "last_stages", "full", "lp_ft"],
+}
+
+
+def parse(**sections):
+    return parse_recipe(
+        {"task": "image_classification", "data": {"source": "x"}, **sections}, known=KNOWN, where="Recipe r"
+    )
+
+
+def mistakes(**sections):
+    """The lines of the error below its first."""
+    with pytest.raises(ConfigError) as caught:
+        parse(**sections)
+    first, *lines = str(caught.value).splitlines()
+    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    assert first == f"Recipe r has {count}:"
+    return [line.strip() for line in lines]
+
+
+def write(tmp_path, text):
+    file = tmp_path / "r.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults_of_a_recipe_that_names_only_its_data():
+    config = parse()
+    assert (config.seed, config.deterministic) == (0, False)
+    assert (config.data.validation, config.data.test, config.data.stratify) == (0.15, 0.2, ["label"])
+    assert (config.data.broken, config.data.resize, config.data.image_size) == ("error", "crop", None)
+    assert (config.backbone.name, config.backbone.weights) == ("efficientnet_lite0", "pretrained")
+    assert (config.training.precision, config.training.early_stopping) == ("float32", None)
+    assert config.export.formats == ["saved_model"]
+
+
+def test_a_recipe_cannot_be_changed_once_made():
+    with pytest.raises(ValueError, match="frozen"):
+        parse().training.epochs = 99
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("training.epochs=3", "training.epochs", 3),
+        ("training.learning_rate=1e-3", "training.learning_rate", 0.001),
+        ("training.learning_rate=2E-4", "training.learning_rate", 0.0002),
+        ("training.learning_rate=1", "training.learning_rate", 1.0),
+        ("training.early_stopping.patience=5", "training.early_stopping.patience", 5),
+        ("training.clip_norm=null", "training.clip_norm", None),
+        ("augmentation.quarter_turns=true", "augmentation.quarter_turns", True),
+        ("data.stratify=[label, site]", "data.stratify", ["label", "site"]),
+        ("export.formats=[]", "export.formats", []),
+        ("data.source=a=b.csv", "data.source", "a=b.csv"),
+        ("data.test=held_out.csv", "data.test", "held_out.csv"),
+        ("data.test=0", "data.test", 0.0),
+        ("head.hidden=128", "head.hidden", 128),
+    ],
+)
+def test_override_gives_the_value_with_its_type(tmp_path, override, path, value):
+    file = write(tmp_path, "task: image_classification\ndata: {source: x}\ntraining:\n")
+    values = read_recipe(file, ["training.batch_size=7", override])
+    found = parse_recipe(values, known=KNOWN, where="r")
+    for key in path.split("."):
+        found = getattr(found, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_last_of_two_overrides_of_a_key_counts(tmp_path):
+    file = write(tmp_path, "task: image_classification\ndata: {source: x}\ntraining: {epochs: 1}\n")
+    values = read_recipe(file, ["training.epochs=2", "training.epochs=3"])
+    assert parse_recipe(values, known={}, where="r").training.epochs == 3
+
+
+def test_yaml_reads_exponents_without_a_dot_as_numbers(tmp_path):
+    values = read_recipe(write(tmp_path, "a: 1e-3\nb: -2E+3\nc: 1.5e3\nd: e5\ne: 1e\nf: 10\n"))
+    assert values == {"a": 0.001, "b": -2000.0, "c": 1500.0, "d": "e5", "e": "1e", "f": 10}
+
+
+def test_yaml_merges_a_section_into_another(tmp_path):
+    values = read_recipe(write(tmp_path, "a: &base {x: 1, y: 2}\nb:\n  <<: *base\n  y: 3\n"))
+    assert values["b"] == {"x": 1, "y": 3}
+
+
+def test_every_mistake_is_reported_at_once_with_its_path_and_the_nearest_name():
+    lines = mistakes(
+        data={"source": "x", "tset": 0.2},
+        backbone={"name": "efficientnet_lite"},
+        policy={"name": "laststages", "stages": 0},
+        training={"epoch": 3, "learning-rate": 0.1, "batch_size": "32"},
+        trainin={},
+    )
+    assert lines == [
+        "backbone.name: there is no 'efficientnet_lite'. Did you mean efficientnet_lite0?",
+        "policy.name: there is no 'laststages'. Did you mean last_stages?",
+        "data.tset: unknown key. Did you mean test?",
+        "policy.stages: input should be greater than or equal to 1. Received: 0.",
+        "training.batch_size: input should be a valid integer. Received: '32'.",
+        "training.epoch: unknown key. Did you mean epochs?",
+        "training.learning-rate: unknown key. Did you mean learning_rate?",
+        "trainin: unknown key. Did you mean training?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sections", "start", "needs"),
+    [
+        ({"Task": 1}, "Task: unknown key.", ["task"]),
+        ({1: 2}, "1: unknown key.", ["Known:", "training"]),
+        (
+            {"training": {"early_stopping": {"metrc": "loss"}}},
+            "training.early_stopping.metrc: unknown",
+            ["metric"],
+        ),
+        ({"training": None}, "training: a section of keys is due here.", ["None", "epochs"]),
+        ({"training": [1]}, "training: a section of keys is due here.", ["[1]", "epochs"]),
+        ({"backbone": "ResNet50"}, "backbone: a section of keys is due here.", ["'ResNet50'", "name, weights"]),
+        ({"training": {"learning_rate": True}}, "training.learning_rate:", ["valid number", "True"]),
+        ({"training": {"learning_rate": "0.1"}}, "training.learning_rate:", ["valid number", "'0.1'"]),
+        ({"training": {"learning_rate": 0}}, "training.learning_rate:", ["greater than 0", "0."]),
+        ({"training": {"epochs": 2.5}}, "training.epochs:", ["integer", "2.5"]),
+        ({"training": {"epochs": True}}, "training.epochs:", ["integer", "True"]),
+        ({"training": {"weight_decay": float("nan")}}, "training.weight_decay:", ["finite", "nan"]),
+        ({"training": {"schedule": "cosin"}}, "training.schedule:", ["'cosine' or 'constant'", "'cosin'"]),
+        ({"deterministic": "yes"}, "deterministic:", ["boolean", "'yes'"]),
+        ({"seed": -1}, "seed:", ["greater than or equal to 0", "-1"]),
+        ({"data": {"source": "x", "test": 1.5}}, "data.test:", ["less than 1", "Or:", "string", "1.5"]),
+        ({"data": {"source": "x", "validation": [1]}}, "data.validation:", ["number", "Or:", "string", "[1]"]),
+        ({"data": {"source": "x", "stratify": []}}, "data.stratify:", ["at least 1 item", "[]"]),
+        ({"data": {"source": "x", "image_size": 8}}, "data.image_size:", ["16", "8"]),
+        ({"data": {}}, "data.source: missing.", ["Give it a value"]),
+        ({"export": {"formats": ["onnx"]}}, "export.formats.0:", ["saved_model", "'onnx'"]),
+        ({"task": "image_clasification"}, "task: there is no", ["Did you mean image_classification?"]),
+        ({"data": {"source": "x", "validation": 0}}, "training.keep: best needs", ["training.keep=last"]),
+    ],
+)
+def test_a_mistake_names_path_what_was_received_and_what_is_right(sections, start, needs):
+    with pytest.raises(ConfigError) as caught:
+        parse_recipe(
+            {"task": "image_classification", "data": {"source": "x"}} | sections, known=KNOWN, where="Recipe r"
+        )
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"  {start}")
+    assert [need for need in needs if need not in lines[0]] == []
+
+
+def test_combinations_that_cannot_be_are_all_reported():
+    lines = mistakes(data={"source": "x", "validation": 0}, training={"early_stopping": {"metric": "val_accuracy"}})
+    assert [line.split(":")[0] for line in lines] == ["training.keep", "training.early_stopping.metric"]
+    assert "data.validation is 0" in lines[1]
+
+
+def test_no_validation_rows_are_fine_where_nothing_needs_them():
+    config = parse(
+        data={"source": "x", "validation": 0}, training={"keep": "last", "early_stopping": {"metric": "loss"}}
+    )
+    assert config.data.validation == 0.0
+
+
+def test_a_huge_value_does_not_make_a_huge_message():
+    value = ["x" * 1000]
+    for _ in range(40):
+        value = [value] * 9
+    (line,) = mistakes(seed=value)
+    assert len(line) < 500
+
+
+def test_a_written_recipe_reads_back_equal_and_spells_out_every_default(tmp_path):
+    config = parse(
+        seed=7,
+        data={"source": "Bücher/a b.csv", "test": "t.csv", "stratify": ["label", "site"], "weight": "w"},
+        training={"learning_rate": 1e-5, "early_stopping": {"patience": 2}, "clip_norm": None},
+        export={"formats": []},
+        backbone={"name": "ResNet50", "weights": "none"},
+    )
+    file = tmp_path / "recipe.yaml"
+    write_recipe(config, file)
+    assert parse_recipe(read_recipe(file), known=KNOWN, where="r") == config
+    written = re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert written == list(RecipeConfig.model_fields)
+    assert "label_smoothing: 0.0" in file.read_text(encoding="utf-8")

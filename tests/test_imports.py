@@ -1,0 +1,140 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_transfer
+
+PACKAGE = Path(keras_transfer.__file__).parent
+MODULES = {
+    ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
+# Imports point left, or stay within a group.
+GROUPS = (
+    {"errors"},
+    {"registry", "config", "catalog"},
+    {"data", "stages", "heads", "policies", "optimizers", "distribution"},
+    {"backbones"},
+    {"model"},
+    {"progress", "training", "evaluation", "export", "serving_probe"},
+    {"report"},
+    {"run", "recipe"},
+    {"cli"},
+)
+RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}
+
+
+def own_imports(tree):
+    """The package's modules that a file imports at run time, anywhere in it."""
+    skipped = {id(node) for block in ast.walk(tree) if _is_type_checking(block) for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("keras_transfer"))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "keras_transfer":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner.removeprefix("keras_transfer.") in MODULES else node.module
+
+
+def _is_type_checking(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def edges():
+    for name, tree in MODULES.items():
+        if name == "__init__":
+            continue
+        for imported in own_imports(tree):
+            target = imported.removeprefix("keras_transfer").removeprefix(".")
+            if target:
+                yield name, target
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert {name.split(".")[0] for name in MODULES} - {"__init__"} == set(RANKS)
+
+
+def test_imports_point_left():
+    wrong = [(a, b) for a, b in edges() if RANKS[b.split(".")[0]] > RANKS[a.split(".")[0]]]
+    assert wrong == []
+    assert ("recipe", "run") in set(edges())
+
+
+def test_run_does_not_know_the_recipe_class():
+    assert [edge for edge in edges() if edge[0] == "run" and edge[1] == "recipe"] == []
+
+
+def test_no_cycles():
+    graph = {}
+    for a, b in edges():
+        graph.setdefault(a, set()).add(f"{b}.__init__" if f"{b}.__init__" in MODULES else b)
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, f"import cycle: {' -> '.join([*path, module])}"
+        if module not in done:
+            path.append(module)
+            for imported in sorted(graph.get(module, ())):
+                visit(imported)
+            done.add(path.pop())
+
+    for module in sorted(graph):
+        visit(module)
+
+
+def test_only_training_sets_trainable():
+    def assigns(tree):
+        for node in ast.walk(tree):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            yield from (t for t in targets if isinstance(t, ast.Attribute) and t.attr == "trainable")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr":
+                yield from (a for a in node.args if isinstance(a, ast.Constant) and a.value == "trainable")
+
+    assert [name for name, tree in MODULES.items() if any(assigns(tree))] == ["training"]
+
+
+def test_no_private_keras_and_no_assert():
+    private = [
+        (name, node.lineno)
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and any(a.name.startswith("keras.src") for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras.src"))
+        or (isinstance(node, ast.ImportFrom) and node.module == "keras" and any(a.name == "src" for a in node.names))
+        or (isinstance(node, ast.Attribute) and ast.unparse(node).startswith("keras.src"))
+    ]
+    assert private == []
+    asserts = [
+        (n, node.lineno) for n, tree in MODULES.items() for node in ast.walk(tree) if isinstance(node, ast.Assert)
+    ]
+    assert asserts == []
+
+
+CALL = "from keras_transfer.cli import main; main({arguments!r}, standalone_mode=False)"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import keras_transfer; keras_transfer.TransferError; keras_transfer.RecipeConfig; dir(keras_transfer)",
+        "import keras_transfer.cli",
+        CALL.format(arguments=["--help"]),
+        CALL.format(arguments=["run", "--help"]),
+        CALL.format(arguments=["list"]),
+        CALL.format(arguments=["list", "--json"]),
+        CALL.format(arguments=["show", "image/quickstart"]),
+        CALL.format(arguments=["copy", "image/quickstart", "copied.yaml"]),
+    ],
+)
+def test_what_needs_no_tensorflow_imports_none(code, tmp_path):
+    check = "import sys; heavy = {'tensorflow', 'keras', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules); "
+    command = [sys.executable, "-c", f"{code}\n{check}sys.exit(f'imported: {{sorted(heavy)}}' if heavy else 0)"]
+    # The package is found wherever this process found it.
+    path = {"PYTHONPATH": str(PACKAGE.parent)}
+    result = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")

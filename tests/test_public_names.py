@@ -1,0 +1,81 @@
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import keras_transfer
+
+PACKAGE = Path(keras_transfer.__file__).parent
+
+
+def test_the_public_names_are_these():
+    assert keras_transfer.__all__ == [
+        "BACKBONES",
+        "Backbone",
+        "BackboneError",
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "ExportError",
+        "ImageClassification",
+        "Phase",
+        "POLICIES",
+        "PolicyError",
+        "Prediction",
+        "Recipe",
+        "RecipeConfig",
+        "Report",
+        "Run",
+        "TrainingError",
+        "TransferError",
+    ]
+
+
+@pytest.mark.parametrize("name", keras_transfer.__all__)
+def test_a_public_name_is_there_and_is_explained(name):
+    value = getattr(keras_transfer, name)
+    assert name in dir(keras_transfer)
+    if inspect.isclass(value):
+        assert value.__name__ == name
+        assert value.__module__.startswith("keras_transfer.")
+        assert value.__doc__
+    else:  # a registry
+        assert len(value) > 0
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'ImageClasification'"):
+        keras_transfer.ImageClasification  # noqa: B018
+
+
+def test_every_error_is_a_transfer_error_with_an_exit_code():
+    errors = [getattr(keras_transfer, name) for name in keras_transfer.__all__ if name.endswith("Error")]
+    assert len(errors) == 8
+    assert all(issubclass(error, keras_transfer.TransferError) for error in errors)
+    assert {error.__name__: error.exit_code for error in errors if error.exit_code != 2} == {"TrainingError": 1}
+
+
+def undocumented():
+    for file in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        name = str(file.relative_to(PACKAGE))
+        # An empty __init__.py has nothing to explain.
+        if tree.body and not ast.get_docstring(tree):
+            yield name
+        yield from (f"{name}: {inner}" for inner in _undocumented_in(tree))
+
+
+def _undocumented_in(node, prefix=""):
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for child in node.body:
+        if not isinstance(child, kinds) or child.name.startswith("_"):
+            continue
+        if not ast.get_docstring(child):
+            yield prefix + child.name
+        if isinstance(child, ast.ClassDef):
+            yield from _undocumented_in(child, f"{prefix}{child.name}.")
+
+
+def test_every_public_module_class_and_function_has_a_docstring():
+    assert list(undocumented()) == []

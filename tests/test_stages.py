@@ -1,0 +1,293 @@
+"""Cut points, on graphs that are hard to cut."""
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_transfer.errors import BackboneError
+from keras_transfer.stages import find_stages, submodel
+
+RANDOM = np.random.default_rng(0)
+
+
+def run_in_stages(network, stages, data):
+    """Feed each stage what the one before gives, and those inputs of the network that it asks for by name."""
+    named = dict(zip([x.name for x in network.inputs], keras.tree.flatten(data), strict=True))
+    alive = keras.tree.flatten(submodel(network, stages, 0, 1)(data))
+    for index in range(1, len(stages)):
+        part = submodel(network, stages, index, index + 1)
+        own = [named[x.name] for x in part.inputs[len(alive) :]]
+        values = [keras.ops.convert_to_tensor(x) for x in [*alive, *own]]
+        result = part(values[0] if len(values) == 1 else values)
+        alive = keras.tree.flatten(result)
+    return alive
+
+
+def check(network, data):
+    """Return the stages after checking what every network's stages have to keep."""
+    stages = find_stages(network)
+    for got, want in zip(run_in_stages(network, stages, data), keras.tree.flatten(network(data)), strict=True):
+        assert np.ptp(want) > 0
+        np.testing.assert_array_equal(got, want)
+    in_stages = [id(weight) for stage in stages for weight in stage.weights]
+    assert sorted(in_stages) == sorted({id(weight) for weight in network.weights})
+    assert sum(stage.parameters for stage in stages) == network.count_params()
+    assert [stage.index for stage in stages] == list(range(len(stages)))
+    assert len({stage.name for stage in stages}) == len(stages)
+    return stages
+
+
+def numbers(*shape):
+    return RANDOM.normal(size=shape).astype("float32")
+
+
+def chain(names, width=4):
+    x = inputs = keras.Input((width,))
+    for name in names:
+        x = layers.Dense(width, name=name)(x)
+    return keras.Model(inputs, x)
+
+
+def bert(layers_=4):
+    return keras_hub.models.BertBackbone(
+        vocabulary_size=50,
+        num_layers=layers_,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=16,
+        dropout=0.1,
+    )
+
+
+TOKENS = {
+    "token_ids": RANDOM.integers(1, 50, (2, 8)),
+    "segment_ids": np.array([[0] * 8, [0] * 4 + [1] * 4]),
+    "padding_mask": np.array([[1] * 8, [1] * 5 + [0] * 3]),
+}
+
+
+def test_normalization_and_activation_join_the_convolution_before():
+    x = inputs = keras.Input((8, 8, 3))
+    for number in (1, 2, 3):
+        x = layers.Conv2D(4, 3, name=f"part{number}_conv")(x)
+        x = layers.BatchNormalization(name=f"part{number}_bn")(x)
+        x = layers.ReLU(name=f"part{number}_relu")(x)
+    stages = check(keras.Model(inputs, x), numbers(2, 8, 8, 3))
+    assert [stage.name for stage in stages] == ["part1", "part2", "part3"]
+    assert [layer.name for layer in stages[1].layers] == ["part2_conv", "part2_bn", "part2_relu"]
+
+
+def test_normalization_ahead_of_a_block_joins_the_block_whose_name_it_bears():
+    x = inputs = keras.Input((6, 6, 4))
+    for block in (1, 2):
+        y = layers.BatchNormalization(name=f"block{block}_preact_bn")(x)
+        y = layers.Conv2D(4, 3, padding="same", name=f"block{block}_conv")(y)
+        x = layers.Conv2D(4, 1, name=f"block{block}_last_conv")(y)
+    stages = check(keras.Model(inputs, x), numbers(2, 6, 6, 4))
+    assert [stage.name for stage in stages] == ["block1", "block2"]
+
+
+def test_a_depthwise_convolution_joins_the_pointwise_one_after_it():
+    x = inputs = keras.Input((8, 8, 3))
+    for name in ("a", "b"):
+        x = layers.DepthwiseConv2D(3, padding="same", name=f"spatial_{name}")(x)
+        x = layers.BatchNormalization(name=f"spatial_{name}_bn")(x)
+        x = layers.Conv2D(4, 1, name=f"channels_{name}")(x)
+    stages = check(keras.Model(inputs, x), numbers(2, 8, 8, 3))
+    assert [stage.name for stage in stages] == ["channels_a", "channels_b"]
+
+
+def test_no_cut_inside_a_shortcut():
+    x = inputs = keras.Input((4,))
+    for number in range(3):
+        y = layers.Dense(4, name=f"left_{number}")(x)
+        y = layers.Dense(4, name=f"right_{number}")(y)
+        x = layers.Add(name=f"sum_{number}")([x, y]) if number else layers.Add(name="sum_0")([layers.Dense(4)(x), y])
+    stages = check(keras.Model(inputs, x), numbers(3, 4))
+    assert [stage.name for stage in stages][-2:] == ["sum_1", "sum_2"]
+
+
+def test_two_tensors_alive_where_the_network_is_never_narrower():
+    before = x = inputs = keras.Input((4,))
+    for number in range(16):
+        y = layers.Concatenate(name=f"cell_{number}")(
+            [layers.Dense(2, name=f"a_{number}")(x), layers.Dense(2, name=f"b_{number}")(before)]
+        )
+        before, x = x, y
+    stages = check(keras.Model(inputs, layers.Add()([before, x])), numbers(3, 4))
+    assert 5 <= len(stages) <= 25
+    assert [len(stage.outputs) for stage in stages].count(2) > 10
+    assert all(stage.name.startswith("cell_") for stage in stages[2:-1])
+
+
+@pytest.mark.parametrize("count", [1, 3, 25])
+def test_a_chain_has_a_stage_for_each_layer(count):
+    names = [f"layer{number}" for number in range(count)]
+    assert [stage.name for stage in check(chain(names), numbers(2, 4))] == names
+
+
+def test_more_than_25_blocks_are_joined_evenly():
+    stages = check(chain([f"block{number}" for number in range(60)]), numbers(2, 4))
+    sizes = [len(stage.weights) // 2 for stage in stages]
+    assert len(stages) == 25
+    assert sum(sizes) == 60 and max(sizes) <= 4
+    assert stages[0].name.startswith("block0..block")
+
+
+def test_joining_does_not_cross_a_stride():
+    x = inputs = keras.Input((64, 64, 1))
+    for number in range(30):
+        x = layers.Conv2D(1, 3, strides=2 if number % 10 == 5 else 1, padding="same", name=f"conv{number}")(x)
+    for stage in find_stages(keras.Model(inputs, x)):
+        assert all(layer.strides == (1, 1) for layer in stage.layers[1:] if isinstance(layer, layers.Conv2D))
+
+
+def test_stages_do_not_depend_on_the_size_of_the_input_nor_on_what_was_built_before():
+    def names(size):
+        network = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(size, size, 3))
+        return [(stage.name, len(stage.layers)) for stage in find_stages(network)]
+
+    assert names(32) == names(64) == names(None)
+    inception = [
+        [
+            stage.name
+            for stage in find_stages(
+                keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(75, 75, 3))
+            )
+        ]
+        for _ in range(2)
+    ]
+    assert inception[0] == inception[1]
+    assert "mixed0" in inception[0]
+
+
+def test_what_all_names_begin_with_is_left_out():
+    stages = find_stages(chain(["my_net2_stem", "my_net2_block1", "my_net2_block2"]))
+    assert [stage.name for stage in stages] == ["stem", "block1", "block2"]
+
+
+def test_a_shared_layer_lies_in_one_stage():
+    shared = layers.Dense(4, name="shared")
+    x = inputs = keras.Input((4,))
+    for number in range(3):
+        x = layers.Dense(4, name=f"own{number}")(x)
+        if number < 2:
+            x = shared(x)
+    stages = check(keras.Model(inputs, x), numbers(2, 4))
+    assert [layer.name for layer in stages[1].layers if layer.weights] == ["shared", "own1"]
+    assert len(stages) == 3
+
+
+def test_layers_without_weights_may_be_shared():
+    relu = layers.ReLU()
+    x = inputs = keras.Input((6, 6, 3))
+    for number in range(4):
+        y = relu(layers.Conv2D(3, 3, padding="same", name=f"conv{number}")(x))
+        x = relu(layers.Add()([x, y]))
+    assert len(check(keras.Model(inputs, x), numbers(2, 6, 6, 3))) == 4
+
+
+def test_a_layer_first_used_in_another_model():
+    network = chain(["first", "second", "third"])
+    again = keras.Input((4,))
+    x = again
+    for layer in network.layers[1:]:
+        x = layer(x)
+    assert [stage.name for stage in check(keras.Model(again, x), numbers(2, 4))] == ["first", "second", "third"]
+
+
+def test_stages_can_be_found_again_after_the_network_was_split():
+    network = chain(["first", "second", "third"])
+    stages = find_stages(network)
+    part = submodel(network, stages, 1, 3)
+    assert [stage.outputs for stage in find_stages(network)] == [stage.outputs for stage in stages]
+    assert [stage.name for stage in check(part, numbers(2, 4))] == ["second", "third"]
+
+
+def test_a_nested_model_counts_as_one_layer():
+    inner = chain(["inner_a", "inner_b"])
+    inputs = keras.Input((4,))
+    network = keras.Model(inputs, layers.Dense(2, name="last")(inner(layers.Dense(4, name="first")(inputs))))
+    stages = check(network, numbers(2, 4))
+    assert [stage.layers[-1] for stage in stages][1] is inner
+
+
+def test_several_inputs_and_outputs():
+    left, right = keras.Input((8,), name="left"), keras.Input((4,), name="right")
+    a = layers.Dense(8, name="a")(left)
+    b = layers.Dense(8, name="b")(layers.Rescaling(0.5)(right))
+    c = layers.Dense(3, name="c")(layers.Add()([a, b]))
+    network = keras.Model({"left": left, "right": right}, {"wide": c, "narrow": layers.Dense(2, name="d")(c)})
+    stages = check(network, {"left": numbers(2, 8), "right": numbers(2, 4)})
+    assert [x.name for x in stages[1].inputs] in (["right"], ["left"])
+    assert len(stages) == 4
+
+
+def test_a_random_layer_is_not_run_again():
+    """What follows from the inputs through a random layer must reach all its users alike, so it is not free."""
+    inputs = keras.Input((4,))
+    noisy = layers.GaussianNoise(1.0, seed=1, name="noise")(inputs)
+    x = layers.Dense(4, name="a")(noisy)
+    x = layers.Dense(4, name="b")(layers.Add()([x, noisy]))
+    stages = find_stages(keras.Model(inputs, x))
+    assert [stage.name for stage in stages] == ["a", "b"] or len(stages) == 1
+    assert all(not stage.inputs for stage in stages[1:])
+
+
+def test_no_cut_where_an_implicit_mask_would_be_lost():
+    inputs = keras.Input((8,))
+    x = layers.Embedding(50, 4, mask_zero=True, name="embedding")(inputs)
+    x = layers.LSTM(5, return_sequences=True, name="first")(x)
+    x = layers.LSTM(5, name="second")(x)
+    stages = check(keras.Model(inputs, layers.Dense(2, name="last")(x)), TOKENS["token_ids"] * TOKENS["padding_mask"])
+    assert [[layer.name for layer in stage.layers if layer.weights] for stage in stages] == [
+        ["embedding", "first", "second"],
+        ["last"],
+    ]
+
+
+def test_bert_with_its_padding_mask():
+    network = bert()
+    stages = check(network, TOKENS)
+    assert len(stages) == 6
+    assert [stage.name for stage in stages[1:5]] == [f"transformer_layer_{number}" for number in range(4)]
+    assert all([x.name for x in stage.inputs] == ["padding_mask"] for stage in stages[1:5])
+    top = submodel(network, stages, 3, len(stages))
+    assert [x.name for x in top.inputs[1:]] == ["padding_mask"]
+    assert set(top.output) == {"sequence_output", "pooled_output"}
+
+
+def test_submodel_shares_its_layers_and_keeps_the_structure():
+    network = chain([f"layer{number}" for number in range(5)])
+    stages = find_stages(network)
+    part = submodel(network, stages, 1, 3)
+    assert {id(weight) for weight in part.weights} == {id(w) for stage in stages[1:3] for w in stage.weights}
+    whole = submodel(network, stages, 0, 5)
+    x = numbers(2, 4)
+    np.testing.assert_array_equal(whole(x), network(x))
+
+
+def test_a_sequential_model():
+    network = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="first"), layers.Dense(2, name="second")])
+    assert [stage.name for stage in check(network, numbers(2, 4))] == ["first", "second"]
+
+
+def test_a_model_without_a_graph_is_refused():
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(BackboneError, match=r"graph of a functional model\. Received: 'own', a Own"):
+        find_stages(Own(name="own"))
+    with pytest.raises(BackboneError, match="functional"):
+        find_stages(keras.Sequential([layers.Dense(2)]))
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 0), (2, 1), (-1, 2), (0, 4)])
+def test_a_range_that_is_none_is_refused(start, stop):
+    network = chain(["a", "b", "c"])
+    with pytest.raises(BackboneError, match=f"3 stages.*start={start}, stop={stop}"):
+        submodel(network, find_stages(network), start, stop)

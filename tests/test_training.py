@@ -1,0 +1,141 @@
+"""What a phase does to weights, and what it leaves when it goes wrong."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.config import HeadConfig, PolicyConfig, TrainingConfig
+from keras_transfer.errors import TrainingError
+from keras_transfer.heads import ClassificationHead
+from keras_transfer.model import TransferModel, build_model
+from keras_transfer.policies import Phase, plan
+from keras_transfer.training import WeightKeeper, set_trainable, summarize, train_phase
+
+SIZE, BATCH, STEPS = 32, 4, 2
+
+
+@pytest.fixture(scope="module")
+def model() -> TransferModel:
+    keras.utils.set_random_seed(0)
+    backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
+    return build_model(backbone, ClassificationHead(2, HeadConfig()))
+
+
+def batches(epochs, *, value=None):
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(0, 255, (BATCH * STEPS * epochs, SIZE, SIZE, 3)).astype("float32")
+    if value is not None:
+        pixels[-1] = value
+    targets = np.eye(2, dtype="float32")[rng.integers(0, 2, len(pixels))]
+    return tf.data.Dataset.from_tensor_slices((pixels, targets, np.ones(len(pixels), "float32"))).batch(BATCH)
+
+
+def train(model, phase, tmp_path, *, value=None, keeper=None, validation=None, **settings):
+    config = TrainingConfig(batch_size=BATCH, warmup=0.0, schedule="constant", **settings)
+    train_phase(
+        model,
+        phase,
+        config=config,
+        batches=batches(phase.epochs, value=value),
+        steps=STEPS,
+        validation=validation,
+        keeper=keeper or WeightKeeper(config.keep),
+        history=tmp_path / "history.jsonl",
+    )
+
+
+def snapshot(model):
+    return [{w.path: np.array(w) for w in stage.weights} for stage in model.backbone.stages]
+
+
+def moved(before, after):
+    return {path for path in before if not np.array_equal(before[path], after[path])}
+
+
+@pytest.mark.parametrize("policy", ["head", "last_stages", "full"])
+@pytest.mark.parametrize("batch_norm", ["frozen", "adapt"])
+def test_frozen_weights_are_bit_identical_and_the_others_have_moved(model, tmp_path, policy, batch_norm):
+    config = PolicyConfig(name=policy, stages=3, batch_norm=batch_norm)
+    (phase,) = plan(config, stages=len(model.backbone.stages), epochs=1)
+    before, head_before = snapshot(model), model.trainer.get_layer("head_logits").get_weights()
+    train(model, phase, tmp_path, learning_rate=1e-3)
+    after, head_after = snapshot(model), model.trainer.get_layer("head_logits").get_weights()
+
+    assert all(not np.array_equal(a, b) for a, b in zip(head_before, head_after, strict=True))
+    for stage, old, new in zip(model.backbone.stages, before, after, strict=True):
+        if stage.index not in phase.stages:
+            assert moved(old, new) == set(), f"{stage.name} was frozen"
+            continue
+        norms = {path for path in old if "_bn/" in path}
+        assert moved(old, new) == (set(old) if batch_norm == "adapt" else set(old) - norms), stage.name
+
+
+def test_the_summary_counts_what_keras_will_train(model):
+    stages = model.backbone.stages
+    phases = (Phase("a", (), 1, 1.0, "frozen"), Phase("b", (len(stages) - 1,), 1, 1.0, "adapt"))
+    head, last = summarize(model, phases)
+    assert head.trained == 1280 * 2 + 2
+    # The last stage is a convolution from 320 to 1280 filters with a scale and an offset for each.
+    assert last.trained == head.trained + 320 * 1280 + 2 * 1280
+    assert last.stages == (stages[-1].name,)
+    assert last.total == head.total == model.trainer.count_params()
+
+
+def test_batch_norm_in_frozen_stages_ignores_the_batch_even_in_training(model):
+    set_trainable(model.backbone.stages, Phase("head", (), 1, 1.0, "frozen"))
+    pixels = np.random.default_rng(1).uniform(0, 255, (4, SIZE, SIZE, 3)).astype("float32")
+    network = model.backbone.network
+    alone = keras.ops.convert_to_numpy(network(pixels[:1] / 127.5 - 1, training=True))
+    together = keras.ops.convert_to_numpy(network(pixels / 127.5 - 1, training=True))
+    np.testing.assert_allclose(alone[0], together[0], atol=1e-4)
+
+
+def test_every_epoch_is_a_line_of_history(model, tmp_path):
+    train(model, Phase("head", (), 2, 1.0, "frozen"), tmp_path, validation=batches(1).map(lambda x, y, w: (x, y)))
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [(line["phase"], line["epoch"]) for line in lines] == [("head", 1), ("head", 2)]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"} <= set(lines[0])
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_weights(model, tmp_path):
+    phase = Phase("full", tuple(range(len(model.backbone.stages))), 2, 1.0, "frozen")
+    before = model.trainer.get_weights()
+    with pytest.raises(TrainingError, match=r"nan in epoch 2, step 2.*learning_rate"):
+        train(model, phase, tmp_path, value=np.nan)
+    after = model.trainer.get_weights()
+    assert all(np.isfinite(weight).all() for weight in after)
+    # Epoch 1 was good: its weights are the ones kept.
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    model.trainer.set_weights(before)
+
+
+def test_the_best_weights_are_put_back_over_all_phases():
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs))
+    keeper = WeightKeeper("best")
+    keeper.set_model(model)
+    kernel = model.layers[-1].kernel
+    keeper.on_train_begin()
+    for epoch, loss in enumerate([0.5, 0.3, 0.9]):
+        kernel.assign([[float(epoch)]])
+        keeper.on_epoch_end(epoch, {"val_loss": loss})
+    keeper.on_train_end()
+    assert float(np.array(kernel)[0, 0]) == 1.0
+    # A second phase that only makes it worse ends where the first did.
+    keeper.on_train_begin()
+    kernel.assign([[7.0]])
+    keeper.on_epoch_end(0, {"val_loss": 0.4})
+    keeper.on_train_end()
+    assert float(np.array(kernel)[0, 0]) == 1.0
+
+
+def test_early_stopping_ends_a_phase(model, tmp_path):
+    # At this rate nothing improves by more than rounding, so the second epoch that does not better the best is the last.
+    phase = Phase("head", (), 6, 1e-30, "frozen")
+    stop = {"metric": "val_loss", "patience": 1}
+    train(model, phase, tmp_path, early_stopping=stop, validation=batches(1).map(lambda x, y, w: (x, y)))
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
