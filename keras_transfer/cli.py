@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,27 @@ def main() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
+def _import_tensorflow() -> None:
+    """Import TensorFlow without the lines that it greets every start with; they come through if the import fails.
+
+    What is said before its log is set up ignores TF_CPP_MIN_LOG_LEVEL, so the file descriptor itself is turned away.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(stderr, said.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
 @main.command("list")
 @_AS_JSON
 def list_recipes(as_json: bool) -> None:
@@ -61,6 +83,7 @@ def list_recipes(as_json: bool) -> None:
 @_AS_JSON
 def backbones(as_json: bool) -> None:
     """List the pretrained networks and say which can be used now."""
+    _import_tensorflow()
     from rich.console import Console
     from rich.table import Table
 
@@ -129,6 +152,7 @@ def _recipe_text(recipe: str) -> str:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def check(recipe: str, overrides: tuple[str, ...]) -> None:
     """Find what stands against a run, without training."""
+    _import_tensorflow()
     from rich.console import Console
 
     from keras_transfer.recipe import Recipe
@@ -143,6 +167,7 @@ def check(recipe: str, overrides: tuple[str, ...]) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
 def run(recipe: str, overrides: tuple[str, ...], out: Path | None) -> None:
     """Train, evaluate and export a recipe."""
+    _import_tensorflow()
     from rich.console import Console
 
     from keras_transfer.recipe import Recipe
@@ -160,6 +185,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 
     Where those are not on this machine, the report that the run recorded is shown.
     """
+    _import_tensorflow()
     from rich.console import Console
 
     from keras_transfer.errors import DataError
@@ -187,6 +213,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 @_AS_JSON
 def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     """Classify picture files; a folder stands for all files in it."""
+    _import_tensorflow()
     from dataclasses import asdict
 
     from keras_transfer.run import Run
@@ -204,6 +231,7 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="A new folder; by default the next version in the run.")
 def export(folder: Path, out: Path | None) -> None:
     """Write a SavedModel and prove that it says what `predict` says."""
+    _import_tensorflow()
     from keras_transfer.run import Run
 
     target, parity = Run(folder).export(out)

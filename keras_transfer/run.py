@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,7 +95,7 @@ class Run:
         self.config: RecipeConfig = parse_recipe(
             read_recipe(self.folder / RECIPE), known={}, where=str(self.folder / RECIPE)
         )
-        self._data: dict[str, Any] = _read_json(self.folder / DATA)
+        self._data: dict[str, Any] = _read_json(self.folder / DATA, "class_names", "splits")
         self.class_names: tuple[str, ...] = tuple(self._data["class_names"])
 
     @cached_property
@@ -102,16 +103,23 @@ class Run:
         """The fine-tuned model, from ``float32[batch, size, size, 3]`` pixels in 0..255 to probabilities."""
         file = self.folder / MODEL
         try:
-            return keras.saving.load_model(file, compile=False, safe_mode=True)
-        except (ValueError, TypeError, OSError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{file} cannot be loaded: {reason} Only Keras' own layers are loaded.") from error
+            return _load_model(file, classes=len(self.class_names))
+        except Exception as error:  # Keras, h5py and zipfile raise nearly every kind for a file that is damaged
+            reason = str(error).split(". ")[0].split("\n")[0].rstrip(".")
+            raise CheckpointError(
+                f"{file} is not loaded: {reason}.\nIt is damaged, or asks for a Lambda layer or a class that is not "
+                "Keras' own, which could run any code. Use a run folder as `keras-transfer run` wrote it."
+            ) from error
 
     @property
     def reports(self) -> dict[str, Report]:
         """The reports that the run itself recorded, by split."""
-        metrics = _read_json(self.folder / METRICS)
-        return {name: Report.from_json(name, values) for name, values in metrics.items() if isinstance(values, dict)}
+        file = self.folder / METRICS
+        metrics = _read_json(file)
+        try:
+            return {name: Report.from_json(name, values) for name, values in metrics.items()}
+        except (KeyError, TypeError) as error:
+            raise _damaged(file, f"{error} is missing or of a wrong kind") from error
 
     def _batches(self, split: Split) -> Any:
         return evaluation_batches(
@@ -206,7 +214,9 @@ class Run:
         target = Path(folder) if folder is not None else self._next_version()
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")
-        samples = sorted((self.folder / SAMPLES).iterdir())
+        samples = sorted((self.folder / SAMPLES).glob("*"))
+        if not samples:
+            raise _damaged(self.folder / SAMPLES, "the pictures that prove an export are not there")
         parity = export_saved_model(
             self.model,
             target,
@@ -223,14 +233,32 @@ class Run:
         return folder / str(max(versions, default=0) + 1)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _load_model(file: Path, *, classes: int) -> keras.Model:
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} inside has changed since it was written")
+    model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    if model.output_shape != (None, classes):
+        raise ValueError(f"the run has {classes} classes, and the model gives {model.output_shape}")
+    return model
+
+
+def _read_json(file: Path, *keys: str) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}. The run must be made again.") from error
+        raise _damaged(file, getattr(error, "strerror", None) or str(error)) from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{file} is damaged: it holds no object. The run must be made again.")
+        raise _damaged(file, "it holds no object")
+    missing = [key for key in keys if key not in values]
+    if missing:
+        raise _damaged(file, f"it lacks {', '.join(missing)}")
     return values
+
+
+def _damaged(file: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{file} is damaged: {reason}. Make the run again, or use another copy of it.")
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:

@@ -302,22 +302,21 @@ def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) 
     free = _sources_of_free_tensors(calls)
     last_use = {id(x): position for position, call in enumerate(calls) for x in call.inputs}
     last_use |= {id(x): len(calls) for x in outputs}
-    uses = Counter(call.operation for call in calls)
+    last_call = {call.operation: position for position, call in enumerate(calls)}
+    producer = {id(x): call.operation for call in calls for x in call.outputs}
     alive: dict[int, keras.KerasTensor] = {}
-    shared: set[int] = set()
     blocks = []
     begin = 0
     for position, call in enumerate(calls):
         alive |= {id(x): x for x in call.outputs if id(x) not in free}
         alive = {key: x for key, x in alive.items() if last_use.get(key, -1) > position}
-        if uses[call.operation] > 1:
-            shared |= {id(x) for x in call.outputs}
         # With two tensors alive nearly every place inside a block with a shortcut would do; blocks end in a join.
         narrow = len(alive) == 1 or (1 < len(alive) <= most_alive and len(call.inputs) > 1)
-        # Keras takes the second call of a layer for an input when its first gives one, and an implicit mask rides on
-        # the tensor as an attribute, which a cut would lose.
-        fit = not any(key in shared or getattr(x, "_keras_mask", None) is not None for key, x in alive.items())
-        if narrow and fit and position < len(calls) - 1:
+        # Keras takes a later call of a layer for an input where an earlier one gives an input of the submodel.
+        called_again = any(last_call[producer[key]] > position for key in alive)
+        # An implicit mask rides on the tensor as an attribute, which a cut would lose.
+        masked = any(getattr(x, "_keras_mask", None) is not None for x in alive.values())
+        if narrow and not called_again and not masked and position < len(calls) - 1:
             blocks.append(_Block(tuple(calls[begin : position + 1]), tuple(alive.values())))
             begin = position + 1
     return [*blocks, _Block(tuple(calls[begin:]), tuple(outputs))]

@@ -134,7 +134,7 @@ def test_the_best_weights_are_put_back_over_all_phases():
 
 
 def test_early_stopping_ends_a_phase(model, tmp_path):
-    # At this rate nothing improves by more than rounding, so the second epoch that does not better the best is the last.
+    # At this rate nothing changes, so the second epoch does not better the first and is the last.
     phase = Phase("head", (), 6, 1e-30, "frozen")
     stop = {"metric": "val_loss", "patience": 1}
     train(model, phase, tmp_path, early_stopping=stop, validation=batches(1).map(lambda x, y, w: (x, y)))

@@ -6,6 +6,7 @@ Networks and weights: https://keras.io/api/applications/.
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -51,7 +52,10 @@ class Application:
 
     def build(self, size: int | None, weights: str | None = None) -> keras.Model:
         make: Callable[..., keras.Model] = getattr(keras.applications, self.class_name)
-        return make(include_top=False, weights=weights, input_shape=(size, size, 3))
+        with warnings.catch_warnings():
+            # MobileNet says that its weights were trained at 224 pixels.
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+            return make(include_top=False, weights=weights, input_shape=(size, size, 3))
 
     def file_name(self, size: int) -> str:
         return self.file.format(size=size if size in self.sizes else 224)
@@ -62,54 +66,54 @@ _MOBILENET_V2 = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{size}_no_t
 
 # name: class, contract, trained at, at least, parameters, stages, file
 APPLICATIONS = {
-    "convnext_tiny": Application("ConvNeXtTiny", RAW, 224, 32, 0, 0, "convnext_tiny_notop.h5"),
-    "convnext_small": Application("ConvNeXtSmall", RAW, 224, 32, 0, 0, "convnext_small_notop.h5"),
-    "convnext_base": Application("ConvNeXtBase", RAW, 224, 32, 0, 0, "convnext_base_notop.h5"),
-    "convnext_large": Application("ConvNeXtLarge", RAW, 224, 32, 0, 0, "convnext_large_notop.h5"),
-    "convnext_xlarge": Application("ConvNeXtXLarge", RAW, 224, 32, 0, 0, "convnext_xlarge_notop.h5"),
-    "densenet121": Application("DenseNet121", TORCH, 224, 32, 0, 0, "densenet121" + _TF_KERNELS),
-    "densenet169": Application("DenseNet169", TORCH, 224, 32, 0, 0, "densenet169" + _TF_KERNELS),
-    "densenet201": Application("DenseNet201", TORCH, 224, 32, 0, 0, "densenet201" + _TF_KERNELS),
-    "efficientnet_b0": Application("EfficientNetB0", RAW, 224, 32, 0, 0, "efficientnetb0_notop.h5"),
-    "efficientnet_b1": Application("EfficientNetB1", RAW, 240, 32, 0, 0, "efficientnetb1_notop.h5"),
-    "efficientnet_b2": Application("EfficientNetB2", RAW, 260, 32, 0, 0, "efficientnetb2_notop.h5"),
-    "efficientnet_b3": Application("EfficientNetB3", RAW, 300, 32, 0, 0, "efficientnetb3_notop.h5"),
-    "efficientnet_b4": Application("EfficientNetB4", RAW, 380, 32, 0, 0, "efficientnetb4_notop.h5"),
-    "efficientnet_b5": Application("EfficientNetB5", RAW, 456, 32, 0, 0, "efficientnetb5_notop.h5"),
-    "efficientnet_b6": Application("EfficientNetB6", RAW, 528, 32, 0, 0, "efficientnetb6_notop.h5"),
-    "efficientnet_b7": Application("EfficientNetB7", RAW, 600, 32, 0, 0, "efficientnetb7_notop.h5"),
-    "efficientnet_v2_b0": Application("EfficientNetV2B0", RAW, 224, 32, 0, 0, "efficientnetv2-b0_notop.h5"),
-    "efficientnet_v2_b1": Application("EfficientNetV2B1", RAW, 240, 32, 0, 0, "efficientnetv2-b1_notop.h5"),
-    "efficientnet_v2_b2": Application("EfficientNetV2B2", RAW, 260, 32, 0, 0, "efficientnetv2-b2_notop.h5"),
-    "efficientnet_v2_b3": Application("EfficientNetV2B3", RAW, 300, 32, 0, 0, "efficientnetv2-b3_notop.h5"),
-    "efficientnet_v2_s": Application("EfficientNetV2S", RAW, 384, 32, 0, 0, "efficientnetv2-s_notop.h5"),
-    "efficientnet_v2_m": Application("EfficientNetV2M", RAW, 480, 32, 0, 0, "efficientnetv2-m_notop.h5"),
-    "efficientnet_v2_l": Application("EfficientNetV2L", RAW, 480, 32, 0, 0, "efficientnetv2-l_notop.h5"),
+    "convnext_tiny": Application("ConvNeXtTiny", RAW, 224, 32, 27_820_128, 22, "convnext_tiny_notop.h5"),
+    "convnext_small": Application("ConvNeXtSmall", RAW, 224, 32, 49_454_688, 25, "convnext_small_notop.h5"),
+    "convnext_base": Application("ConvNeXtBase", RAW, 224, 32, 87_566_464, 25, "convnext_base_notop.h5"),
+    "convnext_large": Application("ConvNeXtLarge", RAW, 224, 32, 196_230_336, 25, "convnext_large_notop.h5"),
+    "convnext_xlarge": Application("ConvNeXtXLarge", RAW, 224, 32, 348_147_968, 25, "convnext_xlarge_notop.h5"),
+    "densenet121": Application("DenseNet121", TORCH, 224, 32, 7_037_504, 25, "densenet121" + _TF_KERNELS),
+    "densenet169": Application("DenseNet169", TORCH, 224, 32, 12_642_880, 25, "densenet169" + _TF_KERNELS),
+    "densenet201": Application("DenseNet201", TORCH, 224, 32, 18_321_984, 25, "densenet201" + _TF_KERNELS),
+    "efficientnet_b0": Application("EfficientNetB0", RAW, 224, 32, 4_049_571, 18, "efficientnetb0_notop.h5"),
+    "efficientnet_b1": Application("EfficientNetB1", RAW, 240, 32, 6_575_239, 25, "efficientnetb1_notop.h5"),
+    "efficientnet_b2": Application("EfficientNetB2", RAW, 260, 32, 7_768_569, 25, "efficientnetb2_notop.h5"),
+    "efficientnet_b3": Application("EfficientNetB3", RAW, 300, 32, 10_783_535, 25, "efficientnetb3_notop.h5"),
+    "efficientnet_b4": Application("EfficientNetB4", RAW, 380, 32, 17_673_823, 25, "efficientnetb4_notop.h5"),
+    "efficientnet_b5": Application("EfficientNetB5", RAW, 456, 32, 28_513_527, 25, "efficientnetb5_notop.h5"),
+    "efficientnet_b6": Application("EfficientNetB6", RAW, 528, 32, 40_960_143, 25, "efficientnetb6_notop.h5"),
+    "efficientnet_b7": Application("EfficientNetB7", RAW, 600, 32, 64_097_687, 25, "efficientnetb7_notop.h5"),
+    "efficientnet_v2_b0": Application("EfficientNetV2B0", RAW, 224, 32, 5_919_312, 23, "efficientnetv2-b0_notop.h5"),
+    "efficientnet_v2_b1": Application("EfficientNetV2B1", RAW, 240, 32, 6_931_124, 25, "efficientnetv2-b1_notop.h5"),
+    "efficientnet_v2_b2": Application("EfficientNetV2B2", RAW, 260, 32, 8_769_374, 25, "efficientnetv2-b2_notop.h5"),
+    "efficientnet_v2_b3": Application("EfficientNetV2B3", RAW, 300, 32, 12_930_622, 25, "efficientnetv2-b3_notop.h5"),
+    "efficientnet_v2_s": Application("EfficientNetV2S", RAW, 384, 32, 20_331_360, 25, "efficientnetv2-s_notop.h5"),
+    "efficientnet_v2_m": Application("EfficientNetV2M", RAW, 480, 32, 53_150_388, 25, "efficientnetv2-m_notop.h5"),
+    "efficientnet_v2_l": Application("EfficientNetV2L", RAW, 480, 32, 117_746_848, 25, "efficientnetv2-l_notop.h5"),
     "inception_resnet_v2": Application(
-        "InceptionResNetV2", SIGNED, 299, 75, 0, 0, "inception_resnet_v2" + _TF_KERNELS
+        "InceptionResNetV2", SIGNED, 299, 75, 54_336_736, 25, "inception_resnet_v2" + _TF_KERNELS
     ),
-    "inception_v3": Application("InceptionV3", SIGNED, 299, 75, 0, 0, "inception_v3" + _TF_KERNELS),
+    "inception_v3": Application("InceptionV3", SIGNED, 299, 75, 21_802_784, 16, "inception_v3" + _TF_KERNELS),
     "mobilenet": Application(
-        "MobileNet", SIGNED, 224, 32, 0, 0, "mobilenet_1_0_{size}_tf_no_top.h5", (128, 160, 192)
+        "MobileNet", SIGNED, 224, 32, 3_228_864, 14, "mobilenet_1_0_{size}_tf_no_top.h5", (128, 160, 192)
     ),
-    "mobilenet_v2": Application("MobileNetV2", SIGNED, 224, 32, 0, 0, _MOBILENET_V2, (96, 128, 160, 192)),
+    "mobilenet_v2": Application("MobileNetV2", SIGNED, 224, 32, 2_257_984, 19, _MOBILENET_V2, (96, 128, 160, 192)),
     "mobilenet_v3_large": Application(
-        "MobileNetV3Large", RAW, 224, 32, 0, 0, "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5"
+        "MobileNetV3Large", RAW, 224, 32, 2_996_352, 17, "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5"
     ),
     "mobilenet_v3_small": Application(
-        "MobileNetV3Small", RAW, 224, 32, 0, 0, "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
+        "MobileNetV3Small", RAW, 224, 32, 939_120, 14, "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
     ),
-    "nasnet_large": Application("NASNetLarge", SIGNED, 331, 32, 0, 0, "nasnet_large_no_top.h5"),
-    "nasnet_mobile": Application("NASNetMobile", SIGNED, 224, 32, 0, 0, "nasnet_mobile_no_top.h5"),
-    "resnet50": Application("ResNet50", CAFFE, 224, 32, 0, 0, "resnet50" + _TF_KERNELS),
-    "resnet101": Application("ResNet101", CAFFE, 224, 32, 0, 0, "resnet101" + _TF_KERNELS),
-    "resnet152": Application("ResNet152", CAFFE, 224, 32, 0, 0, "resnet152" + _TF_KERNELS),
-    "resnet50_v2": Application("ResNet50V2", SIGNED, 224, 32, 0, 0, "resnet50v2" + _TF_KERNELS),
-    "resnet101_v2": Application("ResNet101V2", SIGNED, 224, 32, 0, 0, "resnet101v2" + _TF_KERNELS),
-    "resnet152_v2": Application("ResNet152V2", SIGNED, 224, 32, 0, 0, "resnet152v2" + _TF_KERNELS),
-    "vgg16": Application("VGG16", CAFFE, 224, 32, 0, 0, "vgg16" + _TF_KERNELS),
-    "vgg19": Application("VGG19", CAFFE, 224, 32, 0, 0, "vgg19" + _TF_KERNELS),
-    "xception": Application("Xception", SIGNED, 299, 71, 0, 0, "xception" + _TF_KERNELS),
+    "nasnet_large": Application("NASNetLarge", SIGNED, 331, 32, 84_916_818, 23, "nasnet_large_no_top.h5"),
+    "nasnet_mobile": Application("NASNetMobile", SIGNED, 224, 32, 4_269_716, 17, "nasnet_mobile_no_top.h5"),
+    "resnet50": Application("ResNet50", CAFFE, 224, 32, 23_587_712, 17, "resnet50" + _TF_KERNELS),
+    "resnet101": Application("ResNet101", CAFFE, 224, 32, 42_658_176, 25, "resnet101" + _TF_KERNELS),
+    "resnet152": Application("ResNet152", CAFFE, 224, 32, 58_370_944, 25, "resnet152" + _TF_KERNELS),
+    "resnet50_v2": Application("ResNet50V2", SIGNED, 224, 32, 23_564_800, 17, "resnet50v2" + _TF_KERNELS),
+    "resnet101_v2": Application("ResNet101V2", SIGNED, 224, 32, 42_626_560, 25, "resnet101v2" + _TF_KERNELS),
+    "resnet152_v2": Application("ResNet152V2", SIGNED, 224, 32, 58_331_648, 25, "resnet152v2" + _TF_KERNELS),
+    "vgg16": Application("VGG16", CAFFE, 224, 32, 14_714_688, 13, "vgg16" + _TF_KERNELS),
+    "vgg19": Application("VGG19", CAFFE, 224, 32, 20_024_384, 16, "vgg19" + _TF_KERNELS),
+    "xception": Application("Xception", SIGNED, 299, 71, 20_861_480, 16, "xception" + _TF_KERNELS),
 }
 
 

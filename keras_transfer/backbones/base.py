@@ -1,6 +1,7 @@
 """What a backbone is: a network without its top, the pixels that it wants, its stages, and where weights come from."""
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -187,11 +188,15 @@ def backbones_without_download() -> dict[str, str]:
 
 _RUN_MODEL = "model.keras"
 _OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
+_PLAIN_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")
 
 
 def _load_h5(network: keras.Model, file: Path, name: str) -> None:
     try:
-        network.load_weights(str(file))
+        with warnings.catch_warnings():
+            # Keras warns of each weight that does not fit before it raises.
+            warnings.simplefilter("ignore")
+            network.load_weights(str(file))
     except Exception as error:  # h5py and Keras raise nearly every kind for a file that is damaged or does not fit
         reason = " ".join(str(error).split("List of objects")[0].split())
         raise BackboneError(
@@ -236,12 +241,14 @@ def _foreign_classes(config: Any) -> Iterator[str]:
     if not isinstance(config, dict):
         return
     class_name, module = config.get("class_name"), config.get("module")
-    if class_name in ("Lambda", "__lambda__", "function"):
-        yield f"a {class_name.strip('_').capitalize()} layer" if class_name != "function" else "a Python function"
-    elif class_name is not None and "registered_name" in config:
-        package = str(module or config["registered_name"]).split(".")[0]
-        if package not in _OUR_PACKAGES:
-            yield f"the class {class_name} of {module or config['registered_name']}"
+    if class_name in ("Lambda", "__lambda__"):
+        yield "a Lambda layer"
+    elif class_name == "function":
+        yield f"the function {config.get('config')}"
+    elif class_name is not None and class_name not in _PLAIN_VALUES:
+        origin = str(module or config.get("registered_name"))
+        if origin.split(".")[0] not in _OUR_PACKAGES:
+            yield f"the class {class_name} of {origin}"
     for value in config.values():
         yield from _foreign_classes(value)
 

@@ -6,13 +6,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
 
 from keras_transfer.data.splits import Split
 from keras_transfer.errors import DataError
 
 # What TensorFlow decodes inside the exported graph.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP")  # MPO: a JPEG with further pictures behind it, as phones write
 
 
 def scan(split: Split, *, broken: str, memory: Path) -> tuple[Split, list[str]]:
@@ -43,27 +44,35 @@ def scan(split: Split, *, broken: str, memory: Path) -> tuple[Split, list[str]]:
     if found and (broken == "error" or len(found) == len(files)):
         shown = "\n".join(f"  {line}" for line in found[:20])
         more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
+        skip = "or leave them out with data.broken=skip" if broken == "error" else "for none is left"
         raise DataError(
             f"{len(found)} of {len(files)} {split.name} pictures cannot be read:\n{shown}{more}\n"
-            "Mend or remove them, or leave them out with data.broken=skip."
+            f"Mend or remove them, {skip}."
         )
     keep = [index for index, file in enumerate(files) if not problems.get(file)]
     return split.select(keep), found
 
 
 def find_problem(file: str) -> str | None:
-    """Decode one picture and return what is wrong with it, or None."""
+    """Decode one picture, as Pillow and as TensorFlow do, and return what is wrong with it, or None."""
     try:
         if os.path.getsize(file) == 0:
             return "zero bytes"
         with Image.open(file, formats=None) as image:
             if image.format not in FORMATS:
                 return f"{image.format} is not supported; convert it to JPEG or PNG"
+            if image.format == "BMP" and image.mode in ("1", "P"):
+                return "BMP with a palette is not supported; convert it to PNG"
             image.load()
-    except Image.UnidentifiedImageError:
+        # Pillow forgives some damage that would stop the training.
+        tf.io.decode_image(tf.io.read_file(file), expand_animations=False)
+    except UnidentifiedImageError:
         return "no picture"
+    except tf.errors.OpError:
+        return "TensorFlow cannot decode it; save it anew as PNG"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error)
+        return reason.splitlines()[0] if reason else type(error).__name__
     return None
 
 

@@ -114,7 +114,7 @@ def _class_rows(root: Path, split: str, folder: Path) -> list[tuple[str, str, st
 
 
 def _read_table(name: str, file: Path, config: DataConfig) -> Source:
-    table = _load_table(file)
+    table = _load_table(file, config)
     wanted = [config.path, config.label, *(c for c in config.stratify if c != "label")]
     for column in wanted:
         if column not in table.columns:
@@ -139,16 +139,31 @@ def _read_table(name: str, file: Path, config: DataConfig) -> Source:
     return _checked(Source(name, file.parent, rows, class_names))
 
 
-def _load_table(file: Path) -> pd.DataFrame:
+def _load_table(file: Path, config: DataConfig) -> pd.DataFrame:
     try:
         if file.suffix.lower() == ".csv":
-            return pd.read_csv(file)
+            # As they stand: a class may be called 007 or NA.
+            text = {config.path: str, config.label: str}
+            return pd.read_csv(file, dtype=text, keep_default_na=False, na_values=[""])
         if file.suffix.lower() == ".parquet":
             return pd.read_parquet(file)
-        lines = file.read_text(encoding="utf-8").splitlines()
-        return pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+        return _load_jsonl(file)
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise DataError(f"Table {file} cannot be read: {str(error).splitlines()[0]}. Mend the file.") from error
+
+
+def _load_jsonl(file: Path) -> pd.DataFrame:
+    records = []
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line) if line.strip() else {}
+            except ValueError as error:
+                raise ValueError(f"line {number} is no JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is no JSON object")
+            records += [record] if record else []
+    return pd.DataFrame(records)
 
 
 def _as_labels(column: "pd.Series[str]") -> "pd.Series[str]":

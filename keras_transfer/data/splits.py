@@ -80,9 +80,10 @@ class Splits:
             if not absent or (not len(split) and split.name != "train"):
                 continue
             total = sum(np.bincount(part.labels, minlength=len(self.class_names)) for part in self)
-            numbers = ", ".join(f"{name}: {total[self.class_names.index(name)]} in all" for name in absent[:5])
+            numbers = ", ".join(f"{name!r} ({total[self.class_names.index(name)]} in all)" for name in absent[:5])
+            more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
             raise DataError(
-                f"The {split.name} split has {len(split)} rows and none of {len(absent)} classes ({numbers}). "
+                f"The {split.name} split has {len(split)} rows and none of {numbers}{more}. "
                 "Add pictures of them, or change data.validation and data.test."
             )
 
@@ -166,6 +167,8 @@ def read_split(name: str, source: str, config: DataConfig, class_names: tuple[st
     Raises:
         DataError: It cannot be read, or has other classes.
     """
+    # Whole, it is not divided by columns; and weights count in training alone.
+    config = config.model_copy(update={"stratify": ["label"], "weight": None})
     own = read_source(source, config)
     unknown = sorted(set(own.class_names) - set(class_names))
     if unknown:

@@ -1,0 +1,169 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.sources import read_source
+from keras_transfer.errors import DataError
+
+
+def read(source, **options):
+    return read_source(str(source), DataConfig(source=str(source), **options))
+
+
+def write_table(file, rows):
+    table = pd.DataFrame(rows)
+    if file.suffix == ".csv":
+        table.to_csv(file, index=False)
+    elif file.suffix == ".parquet":
+        table.to_parquet(file)
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def test_folder_gives_a_row_a_picture_in_a_fixed_order(make_pictures, tmp_path):
+    root = make_pictures(tmp_path / "p", {"dog": 2, "cat": 3})
+    source = read(root)
+    assert source.class_names == ("cat", "dog")
+    assert source.root == root
+    assert source.rows["path"].tolist() == [
+        "cat/000.png",
+        "cat/001.jpg",
+        "cat/002.png",
+        "dog/000.png",
+        "dog/001.jpg",
+    ]
+    assert source.rows["label"].tolist() == ["cat"] * 3 + ["dog"] * 2
+    assert set(source.rows["split"]) == {""}
+
+
+def test_folder_takes_pictures_from_deeper_folders_and_leaves_hidden_ones(make_pictures, tmp_path):
+    root = make_pictures(tmp_path / "p", {"cat": 1, "dog": 1})
+    make_pictures(root / "cat", {"session 1": 1})
+    for hidden in (root / ".git", root / "__MACOSX", root / "cat" / ".thumbnails"):
+        hidden.mkdir()
+        (hidden / "000.png").write_bytes(b"x")
+    (root / "cat" / ".DS_Store").write_bytes(b"x")
+    (root / "notes.txt").write_text("not a class")
+    assert read(root).rows["path"].tolist() == ["cat/000.png", "cat/session 1/000.png", "dog/000.png"]
+
+
+def test_folder_with_train_validation_and_test_keeps_them_apart(make_pictures, tmp_path):
+    root = tmp_path / "p"
+    for number, name in enumerate(("train", "validation", "test"), start=1):
+        make_pictures(root / name, {"cat": number, "dog": number})
+    source = read(root)
+    assert source.class_names == ("cat", "dog")
+    assert source.rows["split"].value_counts().to_dict() == {"train": 2, "validation": 4, "test": 6}
+    assert all(
+        path.split("/")[0] == split for path, split in zip(source.rows["path"], source.rows["split"], strict=True)
+    )
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".CSV"])
+def test_table_with_columns_of_its_own_names_and_further_columns(pictures, suffix):
+    rows = [
+        {"file": f"{animal}/{number:03}.{'jpg' if number % 2 else 'png'}", "animal": animal, "site": f"s{number % 3}"}
+        for animal in ("dog", "cat")
+        for number in range(4)
+    ]
+    file = write_table(pictures / f"table{suffix.lower()}", rows)
+    file = file.rename(file.with_suffix(suffix))
+    source = read(file, path="file", label="animal", stratify=["label", "site"])
+    assert source.root == pictures
+    assert source.class_names == ("cat", "dog")
+    assert source.rows["path"].tolist() == sorted(row["file"] for row in rows)
+    by_path = {row["file"]: row for row in rows}
+    for path, label, site in zip(source.rows["path"], source.rows["label"], source.rows["site"], strict=True):
+        assert (label, site) == (by_path[path]["animal"], by_path[path]["site"])
+
+
+def test_table_takes_absolute_paths(pictures, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    rows = [{"path": str(pictures / name / "000.png"), "label": name} for name in ("cat", "dog")]
+    source = read(write_table(elsewhere / "t.csv", rows))
+    assert [(source.root / path).is_file() for path in source.rows["path"]] == [True, True]
+
+
+def test_labels_of_a_csv_are_taken_as_they_stand(pictures):
+    names = ["007", "NA", "None", "1.0", "True"]
+    lines = [f"cat/00{number}.{'jpg' if number % 2 else 'png'},{name}" for number, name in enumerate(names)]
+    file = pictures / "t.csv"
+    file.write_text("path,label\n" + "\n".join(lines), encoding="utf-8")
+    source = read(file)
+    assert source.rows["label"].tolist() == names
+    assert source.class_names == ("007", "1.0", "NA", "None", "True")
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0.0, 1.0]])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_whole_numbers_as_labels_become_class_names(pictures, suffix, labels):
+    rows = [{"path": "cat/000.png", "label": labels[0]}, {"path": "dog/000.png", "label": labels[1]}]
+    expected = ("0.0", "1.0") if suffix == ".csv" and isinstance(labels[0], float) else ("0", "1")
+    assert read(write_table(pictures / f"t{suffix}", rows)).class_names == expected
+
+
+def test_a_column_named_like_ours_does_not_stand_in_for_the_one_that_was_named(pictures):
+    rows = [
+        {"file": f"{name}/000.png", "path": "nonsense", "class": name, "label": "wrong", "split": "train"}
+        for name in ("cat", "dog")
+    ]
+    source = read(write_table(pictures / "t.csv", rows), path="file", label="class")
+    assert source.rows[["path", "label", "split"]].values.tolist() == [
+        ["cat/000.png", "cat", ""],
+        ["dog/000.png", "dog", ""],
+    ]
+
+
+def test_jsonl_takes_blank_lines_and_line_separators_inside_strings(pictures):
+    file = pictures / "t.jsonl"
+    lines = ['{"path": "cat/000.png", "label": "a\u2028b"}', "", '{"path": "dog/000.png", "label": "dog"}', ""]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert read(file).class_names == ("a\u2028b", "dog")
+
+
+def test_solar_cells_has_the_published_numbers():
+    source = read("solar_cells")
+    assert source.class_names == ("functional", "defective")
+    assert len(source.rows) == 2624
+    assert source.rows["label"].value_counts().to_dict() == {"functional": 1803, "defective": 821}
+    assert source.rows["probability"].round(4).value_counts().to_dict() == {
+        0.0: 1508,
+        1.0: 715,
+        0.3333: 295,
+        0.6667: 106,
+    }
+    assert source.rows["cell_type"].value_counts().to_dict() == {"poly": 1550, "mono": 1074}
+    sure = source.rows["probability"].isin([0.0, 1.0])
+    assert source.rows["certainty"][sure].unique().tolist() == [1.0]
+    assert source.rows["certainty"][~sure].round(3).unique().tolist() == [0.333]
+    assert all((source.root / path).is_file() for path in source.rows["path"])
+
+
+def test_a_weight_column_is_checked(pictures):
+    rows = [{"path": "cat/000.png", "label": "cat", "w": 0.5}, {"path": "dog/000.png", "label": "dog", "w": -1}]
+    with pytest.raises(DataError, match="must hold numbers of at least 0"):
+        read(write_table(pictures / "t.csv", rows), weight="w")
+    rows[1]["w"] = 2
+    assert read(write_table(pictures / "t.csv", rows), weight="w").rows["w"].tolist() == [0.5, 2.0]
+
+
+def test_home_is_expanded(pictures, monkeypatch):
+    monkeypatch.setenv("HOME", str(pictures.parent))
+    assert len(read("~/pictures").rows) == 32
+
+
+def test_a_picture_that_a_table_names_twice_is_refused(pictures):
+    rows = [{"path": "cat/000.png", "label": "cat"}, {"path": "cat/000.png", "label": "dog"}]
+    with pytest.raises(DataError, match=r"names 1 pictures twice: cat/000\.png"):
+        read(write_table(pictures / "t.csv", rows))
+
+
+def test_a_folder_that_moves_gives_the_same_rows(pictures, tmp_path):
+    before = read(pictures).rows
+    moved = shutil.move(pictures, tmp_path / "moved")
+    assert read(moved).rows.equals(before)

@@ -1,0 +1,197 @@
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.splits import load_splits, read_split
+from keras_transfer.errors import DataError
+
+
+def load(source, seed=0, **options):
+    return load_splits(DataConfig(source=str(source), **options), seed=seed)
+
+
+def shares(splits):
+    return {split.name: np.bincount(split.labels, minlength=len(splits.class_names)).tolist() for split in splits}
+
+
+def digest(splits):
+    return hashlib.sha256(json.dumps([[s.name, s.paths] for s in splits]).encode()).hexdigest()[:16]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """120 rows of two classes, 3 to 1, from two sites, of which one has a fifth of the rows."""
+    (tmp_path / "p").mkdir()
+    rows = []
+    for number in range(120):
+        name = f"p/{number:03}.png"
+        (tmp_path / name).write_bytes(b"x" * (number + 1))
+        rows.append({"path": name, "label": "ab"[number % 4 == 0], "site": "st"[number % 5 == 0], "w": number / 100})
+    file = tmp_path / "table.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+def test_every_split_keeps_the_shares_of_the_classes(table):
+    splits = load(table, test=0.2, validation=0.25)
+    # 24 of 120 for the test, then 24 of the 96 that are left.
+    assert shares(splits) == {"train": [54, 18], "validation": [18, 6], "test": [18, 6]}
+
+
+def test_splits_part_the_rows(table):
+    splits = load(table)
+    paths = [path for split in splits for path in split.paths]
+    assert len(paths) == len(set(paths)) == 120
+
+
+def furthest_from_its_share(table, splits):
+    """By how many rows the worst combination of label and site in the worst split is off."""
+    rows = pd.read_csv(table).set_index("path")
+    everywhere = rows.groupby(["label", "site"]).size() / len(rows)
+    counts = [rows.loc[list(split.paths)].groupby(["label", "site"]).size() for split in splits]
+    return max((count - everywhere * count.sum()).abs().max() for count in counts)
+
+
+def test_further_columns_are_kept_in_their_shares_when_asked(table):
+    assert furthest_from_its_share(table, load(table, stratify=["label", "site"])) < 1.5
+    assert furthest_from_its_share(table, load(table)) > 2
+
+
+def test_the_same_seed_gives_the_same_splits_and_another_seed_others(table):
+    assert digest(load(table)) == digest(load(table))
+    assert digest(load(table, seed=1)) != digest(load(table))
+
+
+def test_the_order_of_a_table_does_not_matter(table):
+    before = digest(load(table))
+    pd.read_csv(table).sample(frac=1.0, random_state=3).to_csv(table, index=False)
+    assert digest(load(table)) == before
+
+
+def test_splits_are_the_same_on_every_machine(table):
+    # A change here gives every user's runs other test rows: it needs a line in the changelog.
+    assert digest(load(table, seed=0)) == "d833d1c10b674f34"
+    splits = load("solar_cells", test=0.25, stratify=["probability", "cell_type"])
+    assert shares(splits) == "PIN_SHARES"
+    assert digest(splits) == "PIN_SOLAR"
+
+
+def test_explicit_folders_are_taken_as_they_are(make_pictures, tmp_path):
+    root = tmp_path / "p"
+    for name, counts in (("train", (10, 6)), ("validation", (3, 2)), ("test", (1, 4))):
+        make_pictures(root / name, dict(zip(("cat", "dog"), counts, strict=True)), size=8)
+    splits = load(root, test=0.5, validation=0.5)
+    assert shares(splits) == {"train": [10, 6], "validation": [3, 2], "test": [1, 4]}
+    assert all(path.startswith(f"{split.name}/") for split in splits for path in split.paths)
+
+
+def test_what_the_folders_do_not_set_apart_is_drawn_from_the_training_part(make_pictures, tmp_path):
+    root = tmp_path / "p"
+    make_pictures(root / "train", {"cat": 10, "dog": 10}, size=8)
+    make_pictures(root / "test", {"cat": 2, "dog": 2}, size=8)
+    assert shares(load(root, validation=0.2)) == {"train": [8, 8], "validation": [2, 2], "test": [2, 2]}
+
+
+def test_a_share_of_zero_leaves_a_split_empty(table):
+    splits = load(table, test=0, validation=0)
+    assert [len(split) for split in splits] == [120, 0, 0]
+
+
+def test_a_source_of_its_own_for_the_test(table, make_pictures, tmp_path):
+    other = make_pictures(tmp_path / "other", {"b": 3, "a": 1}, size=8)
+    splits = load(table, test=str(other), validation=0.25)
+    assert shares(splits)["train"] == [67, 23]
+    assert splits.test.labels.tolist() == [0, 1, 1, 1]
+    assert splits.test.files == [str(other / path) for path in splits.test.paths]
+
+
+def test_a_source_of_its_own_needs_no_columns_that_only_training_reads(table, tmp_path):
+    rows = pd.read_csv(table)
+    held_out = tmp_path / "held_out.csv"
+    rows[:20][["path", "label"]].to_csv(held_out, index=False)
+    rows[20:].to_csv(table, index=False)
+    splits = load(table, test=str(held_out), stratify=["label", "site"], weight="w")
+    assert len(splits.test) == 20
+    assert splits.test.weights.tolist() == [1.0] * 20
+
+
+def test_a_source_of_its_own_with_other_classes_is_refused(table, make_pictures, tmp_path):
+    other = make_pictures(tmp_path / "other", {"a": 2, "zebra": 2}, size=8)
+    with pytest.raises(DataError, match=r"classes that the training data lacks: zebra\. Classes: a, b"):
+        load(table, test=str(other))
+
+
+def test_weights_come_from_their_column(table):
+    splits = load(table, weight="w")
+    for split in splits:
+        numbers = [int(path[2:5]) for path in split.paths]
+        assert split.weights == pytest.approx([number / 100 for number in numbers])
+    assert set(load(table).train.weights) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "parts"),
+    [
+        (["a"] * 9 + ["b"], {}, ["data.test=0.2 takes 2 of 10 rows from 2 strata", "Smallest: b: 1, a: 9"]),
+        (["a"] * 3 + ["b"] * 3, {"test": 0.1}, ["data.test=0.1 takes 1 of 6 rows"]),
+        (["a"] * 3 + ["b"] * 3, {"test": 0.9}, ["data.test=0.9 takes 6 of 6 rows"]),
+        (["a"] * 4 + ["b"] * 4, {"test": 0, "validation": 0.1}, ["data.validation=0.1 takes 1 of 8 rows"]),
+    ],
+)
+def test_too_few_rows_for_a_stratified_split_are_told_with_the_numbers(tmp_path, rows, options, parts):
+    for number in range(len(rows)):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+    table = tmp_path / "t.csv"
+    pd.DataFrame({"path": [f"{n}.png" for n in range(len(rows))], "label": rows}).to_csv(table, index=False)
+    with pytest.raises(DataError) as caught:
+        load(table, **options)
+    assert [part for part in [*parts, "too few rows", "Add rows"] if part not in str(caught.value)] == []
+
+
+def test_a_class_without_a_row_to_learn_from_is_refused(make_pictures, tmp_path):
+    root = tmp_path / "p"
+    make_pictures(root / "train", {"cat": 4, "dog": 4}, size=8)
+    make_pictures(root / "test", {"cat": 2, "dog": 2, "owl": 2}, size=8)
+    with pytest.raises(DataError, match=r"The train split .* none of 'owl' \(2 in all\)"):
+        load(root, validation=0)
+
+
+def test_data_json_names_classes_counts_members_and_fingerprints(table):
+    splits = load(table)
+    described = json.loads(json.dumps(splits.describe()))
+    assert described["class_names"] == ["a", "b"]
+    for split in splits:
+        part = described["splits"][split.name]
+        assert part["count"] == len(split)
+        assert part["classes"] == dict(zip("ab", shares(splits)[split.name], strict=True))
+        assert part["rows"] == [[p, "ab"[label]] for p, label in zip(split.paths, split.labels, strict=True)]
+        assert len(part["fingerprint"]) == 64
+    assert len({part["fingerprint"] for part in described["splits"].values()}) == 3
+
+
+def test_a_fingerprint_tells_of_a_changed_picture_and_a_changed_label(table):
+    split = load(table).train
+    before = split.fingerprint(("a", "b"))
+    assert split.fingerprint(("a", "b")) == before
+    assert split.fingerprint(("a", "c")) != before
+    (table.parent / split.paths[0]).write_bytes(b"longer than it was" * 100)
+    assert split.fingerprint(("a", "b")) != before
+
+
+def test_select_keeps_rows_together(table):
+    split = load(table, weight="w").train
+    chosen = split.select([5, 0])
+    assert chosen.paths == (split.paths[5], split.paths[0])
+    assert chosen.labels.tolist() == [split.labels[5], split.labels[0]]
+    assert chosen.weights.tolist() == [split.weights[5], split.weights[0]]
+    assert len(split.select([])) == 0
+
+
+def test_read_split_takes_a_whole_source_in_the_order_of_the_classes_given(pictures):
+    split = read_split("held out", str(pictures), DataConfig(source="unused"), ("dog", "cat"))
+    assert split.name == "held out"
+    assert split.labels.tolist() == [1] * 16 + [0] * 16

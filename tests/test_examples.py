@@ -1,0 +1,44 @@
+"""Every example runs as its first line says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name, *arguments, **environment):
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_folder_then_serve(pictures, tmp_path):
+    assert "accuracy" in run("folder.py", pictures, tmp_path / "run")
+    files = sorted(pictures.glob("*/*"))[::7]
+    answers = run("serve.py", tmp_path / "run" / "export" / "saved_model" / "1", *files).splitlines()
+    assert [answer.split(": ")[0] for answer in answers] == [str(file) for file in files]
+
+
+def test_table(pictures, tmp_path):
+    assert "cat: precision" in run("table.py", pictures, tmp_path / "run")
+
+
+def test_python_api(pictures, tmp_path):
+    said = run("python_api.py", pictures, tmp_path / "run")
+    assert "Did you mean resnet50" in said
+    assert "policy.stagse" in said
+    assert "the same answers for" in said
+
+
+def test_all_examples_are_tested():
+    text = Path(__file__).read_text()
+    assert [file.name for file in EXAMPLES.glob("*.py") if f'"{file.name}"' not in text] == []
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
+def test_examples_are_short(file):
+    assert 5 <= len(file.read_text().splitlines()) <= 60

@@ -1,0 +1,94 @@
+"""The SavedModel: signatures, answers, and the proof that it says what the run says."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_transfer import ExportError, Run
+from keras_transfer import export as export_module
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, tmp_path_factory):
+    folder, parity = finished_run.export(tmp_path_factory.mktemp("exported") / "1")
+    return folder, parity
+
+
+def test_signatures_are_the_contract(exported):
+    served = tf.saved_model.load(str(exported[0]))
+    signature = served.signatures["serving_default"]
+    inputs = signature.structured_input_signature[1]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in inputs.items()} == {
+        "image_bytes": (tf.string, [None])
+    }
+    outputs = {name: (spec.dtype, spec.shape.as_list()) for name, spec in signature.structured_outputs.items()}
+    assert outputs == {
+        "probabilities": (tf.float32, [None, 2]),
+        "label": (tf.string, [None]),
+        "score": (tf.float32, [None]),
+    }
+    pixels = served.signatures["serve_tensor"].structured_input_signature[1]["pixels"]
+    assert (pixels.dtype, pixels.shape.as_list()) == (tf.float32, [None, 64, 64, 3])
+
+
+def test_a_fresh_process_gave_the_answers_of_predict(exported, finished_run):
+    parity = exported[1]
+    assert parity.pictures == len(list((finished_run.folder / "samples").iterdir())) > 0
+    assert 0 <= parity.largest_difference <= export_module.TOLERANCE
+
+
+def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(exported, finished_run, pictures):
+    files = [str(file) for file in sorted(pictures.glob("*/*"))[::5]]
+    code = (
+        "import json, sys, tensorflow as tf\n"
+        "serve = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
+        "out = serve(image_bytes=tf.constant([open(f, 'rb').read() for f in sys.argv[2:]]))\n"
+        "answer = {'label': [x.decode() for x in out['label'].numpy().tolist()], 'p': out['probabilities'].numpy().tolist()}\n"
+        "print(json.dumps(answer))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(exported[0]), *files], capture_output=True, text=True, check=True
+    )
+    answer = json.loads(result.stdout.splitlines()[-1])
+    predictions = finished_run.predict(files)
+    assert answer["label"] == [prediction.label for prediction in predictions]
+    ours = [list(prediction.probabilities.values()) for prediction in predictions]
+    np.testing.assert_allclose(answer["p"], ours, atol=1e-5)
+
+
+def test_serve_tensor_takes_what_the_decoder_gives(exported, finished_run, pictures):
+    from keras_transfer.data.images import decode_image
+
+    file = next(pictures.glob("cat/*"))
+    pixels = decode_image(tf.io.read_file(str(file)), size=64, resize="crop")
+    answer = tf.saved_model.load(str(exported[0])).signatures["serve_tensor"](pixels=pixels[None])
+    expected = list(finished_run.predict([file])[0].probabilities.values())
+    np.testing.assert_allclose(answer["probabilities"].numpy()[0], expected, atol=1e-5)
+
+
+def test_an_artifact_that_differs_is_refused_and_nothing_is_left(finished_run, tmp_path):
+    samples = finished_run.folder / "samples"
+    count = len(list(samples.iterdir()))
+    wrong = np.tile(np.array([[0.0, 1.0]], np.float32), (count, 1))
+    with pytest.raises(ExportError, match=r"differs from the model: probabilities by up to .* Nothing was exported"):
+        export_module.export_saved_model(
+            finished_run.model,
+            tmp_path / "out" / "1",
+            class_names=finished_run.class_names,
+            resize="crop",
+            samples=samples,
+            expected=wrong,
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_versions_count_up(finished_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run.folder, folder, ignore=shutil.ignore_patterns("export"))
+    run = Run(folder)
+    assert [run.export()[0].name for _ in range(2)] == ["1", "2"]

@@ -1,0 +1,98 @@
+"""Recipes are found in a checkout, in an editable install and in a wheel install."""
+
+import json
+import shutil
+import site
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+LIST = [
+    "-c",
+    "import json, keras_transfer.catalog as c; "
+    "print(json.dumps({'folder': str(c.recipes_folder()), 'names': list(c.bundled_recipes())}))",
+]
+PIP = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
+
+
+def call(command, **options):
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def recipe_names():
+    folder = CHECKOUT / "recipes"
+    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy, so that a build leaves nothing in the real one."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("keras_transfer", "recipes"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(CHECKOUT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    call([sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, checkout])
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def test_recipes_are_found_in_a_checkout(checkout, tmp_path):
+    found = json.loads(call([sys.executable, *LIST], cwd=tmp_path, env={"PYTHONPATH": str(checkout)}))
+    assert found == {"folder": str(checkout / "recipes"), "names": recipe_names()}
+
+
+def test_recipes_are_found_in_a_wheel_install(wheel, tmp_path):
+    installed = tmp_path / "installed"
+    call([sys.executable, *PIP, "install", "--no-deps", "--target", installed, wheel])
+    found = json.loads(call([sys.executable, *LIST], cwd=tmp_path, env={"PYTHONPATH": str(installed)}))
+    folder = installed / "keras_transfer" / "bundled_recipes"
+    assert found == {"folder": str(folder), "names": recipe_names()}
+    script = installed / "bin" / "keras-transfer"
+    shown = call([sys.executable, script, "show", "image/quickstart"], env={"PYTHONPATH": str(installed)})
+    assert shown == (CHECKOUT / "recipes" / "image" / "quickstart.yaml").read_text(encoding="utf-8")
+
+
+def test_recipes_are_found_in_an_editable_install(checkout, tmp_path):
+    environment = tmp_path / "venv"
+    call([sys.executable, "-m", "venv", "--without-pip", environment])
+    python = environment / "bin" / "python"
+    here = json.loads(call([python, "-c", "import json, sysconfig; print(json.dumps(sysconfig.get_path('purelib')))"]))
+    # The dependencies are those of the environment that runs the tests; they are not installed again.
+    (Path(here) / "dependencies.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
+    call([python, *PIP, "install", "--no-deps", "--no-build-isolation", "--editable", checkout])
+    found = json.loads(call([python, *LIST], cwd=tmp_path))
+    assert found == {"folder": str(checkout / "recipes"), "names": recipe_names()}
+    own = checkout / "recipes" / "image" / "added_later.yaml"
+    own.write_text("# Added after the install\ntask: image_classification\n", encoding="utf-8")
+    try:
+        assert "image/added_later" in call([environment / "bin" / "keras-transfer", "list"], cwd=tmp_path)
+    finally:
+        own.unlink()
+
+
+def test_the_wheel_is_typed_licensed_and_holds_the_package_alone(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+    assert "keras_transfer/py.typed" in names
+    assert {f"keras_transfer/bundled_recipes/{name}.yaml" for name in recipe_names()} <= names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"keras_transfer"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "License-Expression: Apache-2.0" in lines
+    assert "Requires-Python: >=3.11" in lines
+    extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra")}
+    assert extras >= {"samples", "gpu", "test", "dev"}

@@ -1,0 +1,38 @@
+"""The bundled recipes: whole headers, and nothing against them."""
+
+import pytest
+
+from keras_transfer import Recipe
+from keras_transfer.catalog import bundled_recipes
+
+RECIPES = bundled_recipes()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_header_says_the_command_and_what_to_expect(name):
+    text = RECIPES[name].file.read_text()
+    assert f"keras-transfer run {name}" in text
+    assert "+-" in RECIPES[name].expected and "seed" in RECIPES[name].expected
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_states_only_what_differs_from_the_defaults(name):
+    import yaml
+
+    from keras_transfer.config import RecipeConfig
+
+    values = yaml.safe_load(RECIPES[name].file.read_text())
+    bare = RecipeConfig.model_validate({"task": values["task"], "data": {"source": "x"}}).model_dump()
+    same = [
+        f"{section}.{key}"
+        for section, keys in values.items()
+        if isinstance(keys, dict)
+        for key, value in keys.items()
+        if bare[section].get(key) == value
+    ]
+    assert same == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_nothing_stands_against_it(name):
+    Recipe.from_file(name).check()
