@@ -115,12 +115,6 @@ class TrainingConfig(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field("float32", description="arithmetic")
 
 
-class DistributionConfig(Section):
-    """On which devices."""
-
-    strategy: Literal["auto", "none", "mirrored"] = Field("auto", description="auto: mirrored with several GPUs")
-
-
 class ExportConfig(Section):
     """What a run leaves for serving."""
 
@@ -139,7 +133,6 @@ class RecipeConfig(Section):
     head: HeadConfig = HeadConfig()
     policy: PolicyConfig = PolicyConfig()
     training: TrainingConfig = TrainingConfig()
-    distribution: DistributionConfig = DistributionConfig()
     export: ExportConfig = ExportConfig()
 
     @model_validator(mode="after")

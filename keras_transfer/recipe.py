@@ -31,7 +31,7 @@ from keras_transfer.run import Run
 from keras_transfer.training import WeightKeeper, summarize, train_phase
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
-_SHORT_FORMS = {"data": "source", "backbone": "name", "policy": "name", "distribution": "strategy"}
+_SHORT_FORMS = {"data": "source", "backbone": "name", "policy": "name"}
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Recipe:
 
     Args:
         data: A source as in a recipe file, or the whole ``data`` section as a mapping.
-        sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone``, ``policy``
-            and ``distribution`` may be given by name alone.
+        sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone`` and
+            ``policy`` may be given by name alone.
 
     Raises:
         ConfigError: All mistakes at once.

@@ -1,5 +1,6 @@
 """Open every picture before training, so that a broken one is named in seconds and not in the third hour."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -95,9 +96,10 @@ def _recall(record: Path) -> dict[str, list[int]]:
 def _remember(record: Path, stamps: dict[str, list[int]]) -> None:
     """Memory is a convenience: where it cannot be kept, the next scan opens everything again."""
     beside = record.with_suffix(f".{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):
         record.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(stamps), encoding="utf-8")
-        beside.replace(record)
-    except OSError:
-        beside.unlink(missing_ok=True)
+        try:
+            beside.write_text(json.dumps(stamps), encoding="utf-8")
+            beside.replace(record)
+        finally:
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,209 @@
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_transfer.data import scan as module
+from keras_transfer.data.scan import find_problem, scan
+from keras_transfer.data.splits import Split
+from keras_transfer.errors import DataError
+
+
+def encode(kind, mode="RGB", **options):
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 255, (24, 20, 3), dtype=np.uint8)).convert(mode)
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+JPEG, PNG = encode("JPEG"), encode("PNG")
+
+
+@pytest.fixture
+def split(tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    names = [f"{number}.{'jpg' if number % 2 else 'png'}" for number in range(6)]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(JPEG if number % 2 else PNG)
+    return Split("train", folder, tuple(names), np.arange(6), np.arange(6, dtype=np.float32))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the files that were opened, in no certain order."""
+    names = []
+
+    def count(file):
+        names.append(os.path.basename(file))
+        return find_problem(file)
+
+    monkeypatch.setattr(module, "find_problem", count)
+    return names
+
+
+def break_three(split):
+    (split.root / "1.jpg").write_bytes(JPEG[: len(JPEG) // 2])
+    (split.root / "2.png").write_bytes(b"")
+    (split.root / "4.png").write_text("no picture at all")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(encode("JPEG", mode) for mode in ("RGB", "L", "CMYK")),
+        encode("JPEG", progressive=True),
+        *(encode("PNG", mode) for mode in ("RGB", "RGBA", "L", "LA", "P", "1")),
+        encode("GIF"),
+        encode("BMP"),
+        encode("MPO", save_all=True, append_images=[Image.new("RGB", (20, 24))]),
+    ],
+)
+def test_whole_pictures_pass(tmp_path, content):
+    file = tmp_path / "picture"
+    file.write_bytes(content)
+    assert find_problem(str(file)) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "zero bytes"),
+        (b"no picture at all", "no picture"),
+        (b"%PDF-1.7 and so on", "no picture"),
+        (JPEG[: len(JPEG) // 2], "truncated"),
+        (PNG[: len(PNG) // 2], "truncated"),
+        (encode("TIFF"), "TIFF is not supported; convert it to JPEG or PNG"),
+        (encode("WEBP"), "WEBP is not supported; convert it to JPEG or PNG"),
+        (encode("BMP", "P"), "BMP with a palette is not supported; convert it to PNG"),
+        # Pillow forgives a wrong checksum of the whole; TensorFlow does not.
+        (PNG.replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83").replace(PNG[-16:-12], b"\0\0\0\0"), "TensorFlow"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, content, problem):
+    file = tmp_path / "picture.png"
+    file.write_bytes(content)
+    assert problem in find_problem(str(file))
+
+
+def test_a_file_that_is_not_there_is_a_problem_of_one_plain_line(tmp_path):
+    assert find_problem(str(tmp_path / "gone.png")) == "No such file or directory"
+
+
+def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path):
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    file = tmp_path / "picture"
+    passed = 0
+    for _ in range(300):
+        content = bytearray((JPEG, PNG)[int(random.integers(2))])
+        content[int(random.integers(len(content)))] = int(random.integers(256))
+        file.write_bytes(content)
+        if find_problem(str(file)) is None:
+            passed += 1
+            tf.io.decode_image(bytes(content), expand_animations=False)
+    assert 0 < passed < 300
+
+
+def test_all_broken_pictures_are_listed_at_once_with_their_reasons(split, tmp_path):
+    break_three(split)
+    with pytest.raises(DataError) as caught:
+        scan(split, broken="error", memory=tmp_path / "memory")
+    first, *lines, last = str(caught.value).splitlines()
+    assert first == "3 of 6 train pictures cannot be read:"
+    assert [line.split(":")[0].strip() for line in lines] == [str(split.root / n) for n in ("1.jpg", "2.png", "4.png")]
+    assert ["truncated" in lines[0], "zero bytes" in lines[1], "no picture" in lines[2]] == [True] * 3
+    assert "data.broken=skip" in last
+
+
+def test_skip_leaves_out_the_broken_and_keeps_the_rest_together(split, tmp_path):
+    break_three(split)
+    kept, found = scan(split, broken="skip", memory=tmp_path / "memory")
+    assert kept.paths == ("0.png", "3.jpg", "5.jpg")
+    assert kept.labels.tolist() == [0, 3, 5]
+    assert kept.weights.tolist() == [0.0, 3.0, 5.0]
+    assert [line.split(":")[0] for line in found] == [str(split.root / n) for n in ("1.jpg", "2.png", "4.png")]
+
+
+def test_skip_with_none_left_is_an_error_that_does_not_advise_to_skip(split, tmp_path):
+    for name in split.paths:
+        (split.root / name).write_bytes(b"")
+    with pytest.raises(DataError, match="6 of 6 train pictures") as caught:
+        scan(split, broken="skip", memory=tmp_path / "memory")
+    assert "data.broken=skip" not in str(caught.value)
+
+
+def test_a_long_list_is_cut_short_and_counted(tmp_path):
+    names = tuple(f"{number:02}.png" for number in range(25))
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    split = Split("test", tmp_path, names, np.zeros(25, np.int64), np.ones(25, np.float32))
+    with pytest.raises(DataError) as caught:
+        scan(split, broken="error", memory=tmp_path / "memory")
+    lines = str(caught.value).splitlines()
+    assert (lines[0], lines[21], len(lines)) == ("25 of 25 test pictures cannot be read:", "  and 5 more", 23)
+
+
+def test_unchanged_pictures_are_not_opened_again(split, tmp_path, opened):
+    first, _ = scan(split, broken="error", memory=tmp_path / "memory")
+    assert sorted(opened) == sorted(split.paths)
+    opened.clear()
+    second, found = scan(split, broken="error", memory=tmp_path / "memory")
+    assert (opened, found) == ([], [])
+    assert second.paths == first.paths == split.paths
+
+
+def test_a_changed_or_added_picture_is_opened_and_no_other(split, tmp_path, opened):
+    scan(split.select(range(5)), broken="error", memory=tmp_path / "memory")
+    opened.clear()
+    (split.root / "0.png").write_bytes(encode("PNG", "L"))
+    # The same size, written later.
+    status = os.stat(split.root / "3.jpg")
+    os.utime(split.root / "3.jpg", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    scan(split, broken="error", memory=tmp_path / "memory")
+    assert sorted(opened) == ["0.png", "3.jpg", "5.jpg"]
+
+
+def test_a_broken_picture_is_opened_every_time_and_fine_once_mended(split, tmp_path, opened):
+    break_three(split)
+    for _ in range(2):
+        opened.clear()
+        with pytest.raises(DataError):
+            scan(split, broken="error", memory=tmp_path / "memory")
+    assert sorted(opened) == ["1.jpg", "2.png", "4.png"]
+    for name in opened:
+        (split.root / name).write_bytes(PNG)
+    assert len(scan(split, broken="error", memory=tmp_path / "memory")[0]) == 6
+
+
+def test_splits_of_one_folder_share_a_memory(split, tmp_path, opened):
+    for part in (range(3), range(3, 6)) * 2:
+        scan(split.select(part), broken="error", memory=tmp_path / "memory")
+    assert sorted(opened) == sorted(split.paths)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', "\x00"])
+def test_a_damaged_memory_is_done_without(split, tmp_path, opened, content):
+    scan(split, broken="error", memory=tmp_path / "memory")
+    (record,) = (tmp_path / "memory").iterdir()
+    record.write_text(content, encoding="utf-8")
+    opened.clear()
+    assert len(scan(split, broken="error", memory=tmp_path / "memory")[0]) == 6
+    assert sorted(opened) == sorted(split.paths)
+    assert set(json.loads(record.read_text(encoding="utf-8"))) >= set(split.files)
+
+
+def test_a_memory_that_cannot_be_written_does_not_stop_a_scan(split, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    kept, _ = scan(split, broken="error", memory=tmp_path / "file" / "memory")
+    assert len(kept) == 6
+
+
+def test_an_empty_split_passes(split, tmp_path):
+    kept, found = scan(split.select([]), broken="error", memory=tmp_path / "memory")
+    assert (len(kept), found) == (0, [])
