@@ -38,95 +38,115 @@ class DataConfig(Section):
     """Where the examples come from and how they are divided."""
 
     source: StrictStr = Field(description="a sample set | a folder | a .csv, .jsonl or .parquet file")
-    validation: Share | StrictStr = Field(0.15, description="a share of the training part, or a source of its own")
-    test: Share | StrictStr = Field(0.2, description="a share of all, or a source of its own")
-    stratify: list[StrictStr] = Field(["label"], min_length=1, description="columns whose shares every split keeps")
-    path: StrictStr = Field("path", description="table column: where the picture lies, relative to the table")
-    label: StrictStr = Field("label", description="table column: the class")
-    weight: StrictStr | None = Field(None, description="column: how much an example counts in training")
-    broken: Literal["error", "skip"] = Field("error", description="what files that cannot be read lead to")
-    image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
-        None, description="height and width in pixels; the backbone's own by default"
+    validation: Share | StrictStr = Field(
+        default=0.15, description="a share of the training part, or a source of its own"
     )
-    resize: Literal["crop", "pad", "stretch"] = Field("crop", description="how a picture becomes square")
+    test: Share | StrictStr = Field(default=0.2, description="a share of all, or a source of its own")
+    stratify: list[StrictStr] = Field(
+        default=["label"], min_length=1, description="columns whose shares every split keeps"
+    )
+    path: StrictStr = Field(default="path", description="table column: where the picture lies, relative to the table")
+    label: StrictStr = Field(default="label", description="table column: the class")
+    weight: StrictStr | None = Field(default=None, description="column: how much an example counts in training")
+    broken: Literal["error", "skip"] = Field(default="error", description="what files that cannot be read lead to")
+    image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
+        default=None, description="height and width in pixels; the backbone's own by default"
+    )
+    resize: Literal["crop", "pad", "stretch"] = Field(default="crop", description="how a picture becomes square")
 
 
 class AugmentationConfig(Section):
     """Random changes to training pictures; 0 or false is none."""
 
-    horizontal_flip: StrictBool = Field(True, description="mirror left and right")
-    vertical_flip: StrictBool = Field(False, description="mirror top and bottom")
-    quarter_turns: StrictBool = Field(False, description="turn by 0, 90, 180 or 270 degrees")
-    rotation: Annotated[StrictFloat, Field(ge=0.0, le=180.0)] = Field(0.0, description="turn by up to so many degrees")
-    crop: Share = Field(0.0, description="cut up to this share off the sides, anywhere")
-    zoom: Share = Field(0.0, description="scale by up to this share, in or out")
-    shift: Share = Field(0.0, description="move by up to this share of the side")
-    brightness: Amount = Field(0.0, description="add up to this share of the full range")
-    contrast: Amount = Field(0.0, description="stretch or squeeze the values by up to this share")
-    saturation: Amount = Field(0.0, description="stretch or squeeze the colours by up to this share")
+    horizontal_flip: StrictBool = Field(default=True, description="mirror left and right")
+    vertical_flip: StrictBool = Field(default=False, description="mirror top and bottom")
+    quarter_turns: StrictBool = Field(default=False, description="turn by 0, 90, 180 or 270 degrees")
+    rotation: Annotated[StrictFloat, Field(ge=0.0, le=180.0)] = Field(
+        default=0.0, description="turn by up to so many degrees"
+    )
+    crop: Share = Field(default=0.0, description="cut up to this share off the sides, anywhere")
+    zoom: Share = Field(default=0.0, description="scale by up to this share, in or out")
+    shift: Share = Field(default=0.0, description="move by up to this share of the side")
+    brightness: Amount = Field(default=0.0, description="add up to this share of the full range")
+    contrast: Amount = Field(default=0.0, description="stretch or squeeze the values by up to this share")
+    saturation: Amount = Field(default=0.0, description="stretch or squeeze the colours by up to this share")
 
 
 class BackboneConfig(Section):
     """The pretrained network."""
 
-    name: StrictStr = Field("efficientnet_lite0", description="see `keras-transfer backbones`")
-    weights: StrictStr = Field("pretrained", description="pretrained | none | a file or a run folder")
+    name: StrictStr = Field(default="efficientnet_lite0", description="see `keras-transfer backbones`")
+    weights: StrictStr = Field(default="pretrained", description="pretrained | none | a file or a run folder")
 
 
 class HeadConfig(Section):
     """The new layers on top."""
 
-    pooling: Literal["average", "max", "both"] = Field("average", description="feature map to vector")
-    dropout: Share = Field(0.2, description="share of features dropped in training")
-    hidden: Count | None = Field(None, description="width of a hidden layer; none by default")
+    pooling: Literal["average", "max", "both"] = Field(default="average", description="feature map to vector")
+    dropout: Share = Field(default=0.2, description="share of features dropped in training")
+    hidden: Count | None = Field(default=None, description="width of a hidden layer; none by default")
 
 
 class PolicyConfig(Section):
     """Which stages train, and when."""
 
-    name: StrictStr = Field("lp_ft", description="head | last_stages | full | lp_ft")
-    stages: Count = Field(3, description="last_stages: how many, counted from the head")
-    batch_norm: Literal["frozen", "adapt"] = Field("frozen", description="BatchNorm in the stages that train")
-    head_epochs: Count = Field(2, description="lp_ft: epochs of the head phase, on top of training.epochs")
-    fine_tune_rate: Rate = Field(0.3, description="lp_ft: factor on learning_rate once all stages train")
+    name: StrictStr = Field(default="lp_ft", description="head | last_stages | full | lp_ft")
+    stages: Count = Field(default=3, description="last_stages: how many, counted from the head")
+    batch_norm: Literal["frozen", "adapt"] = Field(default="frozen", description="BatchNorm in the stages that train")
+    head_epochs: Count = Field(default=2, description="lp_ft: epochs of the head phase, on top of training.epochs")
+    fine_tune_rate: Rate = Field(default=0.3, description="lp_ft: factor on learning_rate once all stages train")
 
 
 class EarlyStoppingConfig(Section):
     """When to stop before the last epoch."""
 
-    metric: Literal["val_loss", "val_accuracy", "loss", "accuracy"] = Field("val_loss", description="what is watched")
-    patience: Count = Field(3, description="epochs without an improvement before the phase ends")
+    metric: Literal["val_loss", "val_accuracy", "loss", "accuracy"] = Field(
+        default="val_loss", description="what is watched"
+    )
+    patience: Count = Field(default=3, description="epochs without an improvement before the phase ends")
 
 
 class TrainingConfig(Section):
     """How each phase is trained."""
 
-    epochs: Count = Field(8, description="epochs of the last phase")
-    batch_size: Count = Field(32, description="examples a step, over all devices")
-    learning_rate: Rate = Field(1e-3, description="the peak, after warm-up")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="what follows the warm-up")
-    warmup: Share = Field(0.1, description="share of a phase's steps over which the rate rises from 0")
-    weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(0.01, description="AdamW's; never on biases and norms")
-    clip_norm: Rate | None = Field(1.0, description="global norm that gradients are scaled down to")
-    label_smoothing: Share = Field(0.0, description="share of each label spread over all classes")
-    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: each class counts the same")
-    keep: Literal["best", "last"] = Field("best", description="weights of the epoch of least val_loss, or the last")
-    early_stopping: EarlyStoppingConfig | None = Field(None, description="off by default")
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field("float32", description="arithmetic")
+    epochs: Count = Field(default=8, description="epochs of the last phase")
+    batch_size: Count = Field(default=32, description="examples a step, over all devices")
+    learning_rate: Rate = Field(default=1e-3, description="the peak, after warm-up")
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="what follows the warm-up")
+    warmup: Share = Field(default=0.1, description="share of a phase's steps over which the rate rises from 0")
+    weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(
+        default=0.01, description="AdamW's; never on biases and norms"
+    )
+    clip_norm: Rate | None = Field(default=1.0, description="global norm that gradients are scaled down to")
+    label_smoothing: Share = Field(default=0.0, description="share of each label spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: each class counts the same"
+    )
+    keep: Literal["best", "last"] = Field(
+        default="best", description="weights of the epoch of least val_loss, or the last"
+    )
+    early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32", description="arithmetic"
+    )
 
 
 class ExportConfig(Section):
     """What a run leaves for serving."""
 
-    formats: list[Literal["saved_model"]] = Field(["saved_model"], description="[] exports nothing")
+    formats: list[Literal["saved_model"]] = Field(default=["saved_model"], description="[] exports nothing")
 
 
 class RecipeConfig(Section):
     """One transfer-learning job."""
 
     task: Literal["image_classification"]
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = Field(0, description="of splits, weights, order, augmentation")
-    deterministic: StrictBool = Field(False, description="the same seed gives the same weights; slower on a GPU")
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="of splits, weights, order, augmentation"
+    )
+    deterministic: StrictBool = Field(
+        default=False, description="the same seed gives the same weights; slower on a GPU"
+    )
     data: DataConfig
     augmentation: AugmentationConfig = AugmentationConfig()
     backbone: BackboneConfig = BackboneConfig()

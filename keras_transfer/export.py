@@ -1,5 +1,6 @@
 """From a fine-tuned model to what is served, with the proof that both say the same."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -102,15 +103,14 @@ def _write(model: keras.Model, artifact: Path, *, class_names: Sequence[str], re
 
 
 def _prove(artifact: Path, samples: Path, expected: NDArray[np.float32], class_names: Sequence[str]) -> Parity:
-    answers = artifact.parent / "answers.npz"
+    answers = artifact.parent / "answers.json"
     command = [sys.executable, "-I", serving_probe.__file__, str(artifact), str(samples), str(answers)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         last = result.stderr.strip().splitlines()[-1:] or ["no message"]
         raise ExportError(f"The SavedModel does not load or run in a fresh process: {last[0]}. Nothing was exported.")
-    with np.load(answers) as served:
-        probabilities = served["probabilities"]
-        labels = served["label"].tolist()
+    served = json.loads(answers.read_text(encoding="utf-8"))
+    labels, probabilities = served["label"], np.array(served["probabilities"], np.float32)
     difference = float(np.abs(probabilities - expected).max())
     wanted = [class_names[index] for index in expected.argmax(axis=1)]
     # Two classes that tie to within the tolerance may come out either way.

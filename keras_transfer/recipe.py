@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -276,5 +276,5 @@ def cache_folder() -> Path:
 
 
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
-    known = {"task": TASKS, "backbone.name": BACKBONES, "policy.name": POLICIES}
+    known: dict[str, Iterable[str]] = {"task": TASKS, "backbone.name": BACKBONES, "policy.name": POLICIES}
     return parse_recipe(values, known=known, where=where)

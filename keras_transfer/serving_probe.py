@@ -2,13 +2,13 @@
 
 Usage: python serving_probe.py SAVED_MODEL PICTURES ANSWERS
 
-PICTURES is a folder of encoded files, taken in the order of their names; ANSWERS is the .npz file to write.
+PICTURES is a folder of encoded files, taken in the order of their names; ANSWERS is the JSON file to write.
 """
 
+import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 
@@ -19,10 +19,9 @@ def main(saved_model: str, pictures: str, answers: str) -> None:
     middle = (len(contents) + 1) // 2
     batches = [contents[:middle], *([content] for content in contents[middle:])]
     outputs = [serve(image_bytes=tf.constant(batch)) for batch in batches]
-    answer = {name: np.concatenate([output[name].numpy() for output in outputs]) for name in outputs[0]}
-    # Byte strings of any length would need pickle to be saved.
-    answer["label"] = np.array([label.decode() for label in answer["label"]])
-    np.savez(answers, **answer)
+    answer = {name: [row for output in outputs for row in output[name].numpy().tolist()] for name in outputs[0]}
+    answer["label"] = [label.decode() for label in answer["label"]]
+    Path(answers).write_text(json.dumps(answer), encoding="utf-8")
     ours = sorted(name for name in sys.modules if name.split(".")[0] == "keras_transfer")
     if ours:
         raise SystemExit(f"the probe must not import {ours}")

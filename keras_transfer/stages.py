@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,6 @@ from keras_transfer.errors import BackboneError
 
 FEWEST_STAGES = 5
 MOST_STAGES = 25
-
-_NORMALIZATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.Normalization,
-    keras.layers.RMSNormalization,
-    keras.layers.UnitNormalization,
-)
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ def find_stages(network: keras.Model) -> tuple[Stage, ...]:
     """
     calls, outputs = _read_graph(_as_functional(network))
     blocks = _find_blocks(calls, outputs, most_alive=1)
-    if len(blocks) < FEWEST_STAGES and _count_weighted(calls) > MOST_STAGES:
+    if len(blocks) < FEWEST_STAGES and sum(bool(call.weights) for call in calls) > MOST_STAGES:
         blocks = max(blocks, _find_blocks(calls, outputs, most_alive=2), key=len)
     names = _name_blocks(blocks)
     groups = [[index] for index in range(len(blocks))]
@@ -152,8 +143,8 @@ class _Call:
     outputs: tuple[keras.KerasTensor, ...]
 
     @property
-    def has_weights(self) -> bool:
-        return bool(isinstance(self.operation, keras.layers.Layer) and self.operation.weights)
+    def weights(self) -> list[keras.Variable]:
+        return self.operation.weights if isinstance(self.operation, keras.layers.Layer) else []
 
     @property
     def has_variables(self) -> bool:
@@ -253,49 +244,44 @@ class _Block:
     calls: tuple[_Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
 
-    def __add__(self, after: "_Block") -> "_Block":
-        return _Block(self.calls + after.calls, after.outputs)
-
     @property
     def weighted(self) -> list[keras.layers.Layer]:
-        return list(dict.fromkeys(call.operation for call in self.calls if call.has_weights))
+        return list(dict.fromkeys(call.operation for call in self.calls if call.weights))
 
-    @property
-    def is_normalization(self) -> bool:
-        return all(isinstance(layer, _NORMALIZATIONS) for layer in self.weighted)
-
-    @property
-    def is_depthwise(self) -> bool:
-        kinds = (*_NORMALIZATIONS, keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-        return not self.is_normalization and all(isinstance(layer, kinds) for layer in self.weighted)
-
-    @property
-    def is_embedding(self) -> bool:
-        return all("Embedding" in type(layer).__name__ for layer in self.weighted)
-
-    @property
-    def begins_with_embedding(self) -> bool:
-        return any("Embedding" in type(layer).__name__ for layer in self.weighted[:1])
+    def holds_only(self, *kinds: str) -> bool:
+        """Whether each layer with weights is of a class whose name has one of these words in it."""
+        return all(_is_a(layer, *kinds) for layer in self.weighted)
 
 
-def _count_weighted(calls: Iterable[_Call]) -> int:
-    return len({call.operation for call in calls if call.has_weights})
+def _is_a(layer: keras.layers.Layer, *kinds: str) -> bool:
+    return any(kind in type(layer).__name__ for kind in kinds)
 
 
 def _find_blocks(calls: list[_Call], outputs: list[keras.KerasTensor], *, most_alive: int) -> list[_Block]:
     blocks = _cut(calls, outputs, most_alive)
-    blocks = _join_shared(blocks)
-    blocks = _join_behind(blocks, lambda block: not block.weighted)
     names = _own_names(blocks)
-    joined = blocks[:1]
-    for block in blocks[1:]:
-        numbered = _is_same_block(_named(joined[-1], names), _named(block, names))
-        if numbered or (joined[-1].is_embedding and block.begins_with_embedding):
-            joined[-1] += block
-        else:
-            joined.append(block)
-    joined = _join_behind(joined, lambda block: block.is_normalization)
-    return _join_ahead(joined, lambda block: block.is_depthwise)
+    position = {call: index for index, call in enumerate(calls)}
+    last_use = {id(weight): position[call] for call in calls for weight in call.weights}
+    rules: list[Callable[[_Block, _Block], bool]] = [
+        # A weight that is used again lies in one block with all that runs in between.
+        lambda a, b: any(last_use[id(w)] > position[a.calls[-1]] for layer in a.weighted for w in layer.weights),
+        lambda a, b: not a.weighted or not b.weighted,
+        lambda a, b: _is_same_block(_named(a, names), _named(b, names)),
+        lambda a, b: a.holds_only("Embedding") and _is_a(b.weighted[0], "Embedding"),
+        lambda a, b: a.holds_only("Normalization") or b.holds_only("Normalization"),
+        # A convolution in space joins the one over channels after it.
+        lambda a, b: a.holds_only("DepthwiseConv", "Normalization"),
+    ]
+    for belong_together in rules:
+        joined = blocks[:1]
+        for block in blocks[1:]:
+            before = joined[-1]
+            if belong_together(before, block):
+                joined[-1] = _Block(before.calls + block.calls, block.outputs)
+            else:
+                joined.append(block)
+        blocks = joined
+    return blocks
 
 
 def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) -> list[_Block]:
@@ -320,44 +306,6 @@ def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) 
             blocks.append(_Block(tuple(calls[begin : position + 1]), tuple(alive.values())))
             begin = position + 1
     return [*blocks, _Block(tuple(calls[begin:]), tuple(outputs))]
-
-
-def _join_shared(blocks: list[_Block]) -> list[_Block]:
-    """Join all between the first and the last use of a weight, so that it lies in one block."""
-    last = {
-        id(weight): index for index, block in enumerate(blocks) for layer in block.weighted for weight in layer.weights
-    }
-    joined: list[_Block] = []
-    reach = -1
-    for index, block in enumerate(blocks):
-        if index <= reach:
-            joined[-1] += block
-        else:
-            joined.append(block)
-        reach = max([reach, *(last[id(weight)] for layer in block.weighted for weight in layer.weights)])
-    return joined
-
-
-def _join_behind(blocks: list[_Block], belongs: Callable[[_Block], bool]) -> list[_Block]:
-    """Join each block that belongs so to the one before it; the first ones to the one after."""
-    joined = blocks[:1]
-    for block in blocks[1:]:
-        if belongs(block) or belongs(joined[-1]):
-            joined[-1] += block
-        else:
-            joined.append(block)
-    return joined
-
-
-def _join_ahead(blocks: list[_Block], belongs: Callable[[_Block], bool]) -> list[_Block]:
-    """Join each block that belongs so to the one after it."""
-    joined = blocks[-1:]
-    for block in reversed(blocks[:-1]):
-        if belongs(block):
-            joined[0] = block + joined[0]
-        else:
-            joined.insert(0, block)
-    return joined
 
 
 def _join_cheapest(groups: list[list[int]], blocks: list[_Block]) -> None:
@@ -448,7 +396,7 @@ def _name_blocks(blocks: list[_Block]) -> list[str]:
 def _name_choices(block: _Block, own_names: dict[keras.Operation, str]) -> tuple[str, str]:
     """Return what the layers' names share, and a name that is likelier to be the only one."""
     everything = _named(block, own_names)
-    main = [own_names[x] for x in block.weighted if x in own_names and not isinstance(x, _NORMALIZATIONS)]
+    main = [own_names[x] for x in block.weighted if x in own_names and not _is_a(x, "Normalization")]
     shared = ["_".join(_shared_start([name.split("_") for name in names])) for names in (everything, main)]
     operations = [call.operation for call in block.calls if not _is_input(call.operation)]
     operations = [own_names[operation] for operation in operations if operation in own_names]

@@ -168,9 +168,8 @@ def _load_jsonl(file: Path) -> pd.DataFrame:
 
 def _as_labels(column: "pd.Series[str]") -> "pd.Series[str]":
     """Class names are text; a column of whole numbers that pandas read as floats loses its .0 again."""
-    if pd.api.types.is_float_dtype(column) and (column == column.round()).all():
-        column = column.astype("int64")
-    return column.astype(str)
+    whole = pd.api.types.is_float_dtype(column) and bool((column == column.round()).all())
+    return column.astype("int64").astype(str) if whole else column.astype(str)
 
 
 def _check_filled(file: Path, table: pd.DataFrame, column: str) -> None:

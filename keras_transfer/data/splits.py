@@ -1,7 +1,7 @@
 """Divide a source into training, validation and test rows."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Splits:
     validation: Split
     test: Split
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Split]:
         return iter((self.train, self.validation, self.test))
 
     def check(self) -> None:
@@ -79,7 +79,7 @@ class Splits:
             absent = [name for name, count in zip(self.class_names, counts, strict=True) if count == 0]
             if not absent or (not len(split) and split.name != "train"):
                 continue
-            total = sum(np.bincount(part.labels, minlength=len(self.class_names)) for part in self)
+            total = np.bincount(np.concatenate([part.labels for part in self]), minlength=len(self.class_names))
             numbers = ", ".join(f"{name!r} ({total[self.class_names.index(name)]} in all)" for name in absent[:5])
             more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
             raise DataError(

@@ -49,7 +49,7 @@ def test_jpeg_is_what_pillow_shows(mode, progressive):
     content = encode(smooth(mode), "JPEG", quality=95, progressive=progressive)
     difference = np.abs(decode(content) - on_white(Image.open(io.BytesIO(content))))
     # TensorFlow's inverse cosine transform is the fast one: some pixels are a few levels off.
-    assert (difference.mean() < 2.0, difference.max() < 12.0) == (True, True)
+    assert (difference.mean() < 4.0, difference.max() < 12.0) == (True, True)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])

@@ -1,0 +1,188 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_transfer.config import AugmentationConfig
+from keras_transfer.data.augment import augment, draw, is_identity
+
+SIZE = 12
+OFF = dict.fromkeys(AugmentationConfig.model_fields, 0.0) | dict.fromkeys(
+    ("horizontal_flip", "vertical_flip", "quarter_turns"), False
+)
+
+
+def config(**options):
+    return AugmentationConfig(**(OFF | options))
+
+
+def batch(count, size=SIZE):
+    random = np.random.default_rng(0)
+    # Whole numbers, which bilinear interpolation at whole places gives back exactly.
+    return random.integers(20, 236, (count, size, size, 3)).astype(np.float32)
+
+
+def draws(count, seed=0, epoch=0):
+    epoch = tf.constant(epoch, tf.int64)
+    return tf.stack([draw(seed, epoch, tf.constant(example, tf.int64)) for example in range(count)])
+
+
+def changed(pixels, options, **which):
+    return augment(tf.constant(pixels), draws(len(pixels), **which), config(**options)).numpy()
+
+
+def test_draws_lie_between_0_and_1_and_spread():
+    values = draws(200).numpy()
+    assert 0.0 <= values.min() < 0.01 < 0.99 < values.max() <= 1.0
+    assert np.abs(values.mean(axis=0) - 0.5).max() < 0.1
+    assert np.abs(np.corrcoef(values.T) - np.eye(values.shape[1])).max() < 0.35
+
+
+def test_draws_depend_on_seed_epoch_and_example_and_on_nothing_else():
+    def one(seed, epoch, example):
+        return tuple(draw(seed, tf.constant(epoch, tf.int64), tf.constant(example, tf.int64)).numpy().tolist())
+
+    first = {(s, e, x): one(s, e, x) for s in (0, 1) for e in (0, 1) for x in (0, 1)}
+    assert len(set(first.values())) == 8
+    tf.random.set_seed(99)
+    # In another order, and after other draws.
+    assert {key: one(*key) for key in reversed(first)} == first
+
+
+def test_draws_are_the_same_on_every_machine():
+    # A change here makes every run with augmentation another one: it needs a line in the changelog.
+    assert draw(0, tf.constant(1, tf.int64), tf.constant(2, tf.int64)).numpy()[:3] == pytest.approx("PIN_DRAWS")
+
+
+def test_nothing_asked_changes_nothing():
+    pixels = batch(4)
+    assert is_identity(config())
+    assert np.array_equal(changed(pixels, {}), pixels)
+
+
+@pytest.mark.parametrize("name", sorted(AugmentationConfig.model_fields))
+def test_each_option_changes_pictures_and_keeps_shape_and_range(name):
+    kind = AugmentationConfig.model_fields[name].annotation
+    options = {name: True if kind is bool else 0.3 if name != "rotation" else 20.0}
+    pixels = batch(16)
+    assert not is_identity(config(**options))
+    result = changed(pixels, options)
+    assert result.shape == pixels.shape
+    assert 0.0 <= result.min() <= result.max() <= 255.0
+    different = np.abs(result - pixels).reshape(16, -1).max(axis=1) > 0.5
+    # A flip leaves about half of them as they are, a quarter turn a quarter.
+    assert different.sum() >= (4 if kind is bool else 15)
+
+
+@pytest.mark.parametrize(("name", "axis"), [("horizontal_flip", 1), ("vertical_flip", 0)])
+def test_a_flip_is_exact_and_happens_to_about_half(name, axis):
+    pixels = batch(64)
+    result = changed(pixels, {name: True})
+    flipped = [np.array_equal(new, np.flip(old, axis)) for new, old in zip(result, pixels, strict=True)]
+    kept = [np.array_equal(new, old) for new, old in zip(result, pixels, strict=True)]
+    assert [a + b for a, b in zip(flipped, kept, strict=True)] == [1] * 64
+    assert 20 <= sum(flipped) <= 44
+
+
+@pytest.mark.parametrize("size", [12, 13])
+def test_quarter_turns_are_exact_and_each_happens(size):
+    pixels = batch(64, size)
+    result = changed(pixels, {"quarter_turns": True})
+    turns = [
+        next(k for k in range(4) if np.array_equal(new, np.rot90(old, k)))
+        for new, old in zip(result, pixels, strict=True)
+    ]
+    assert set(turns) == {0, 1, 2, 3}
+
+
+def blob(size=33):
+    """A bright spot in the middle of a dark picture."""
+    y, x = np.mgrid[:size, :size] - size // 2
+    spot = 200.0 * np.exp(-(x**2 + y**2) / 8.0)
+    return np.repeat(np.repeat(spot[None, ..., None], 3, axis=-1), 32, axis=0).astype(np.float32)
+
+
+def centres(pixels):
+    grey = pixels[..., 0]
+    y, x = np.mgrid[: grey.shape[1], : grey.shape[2]]
+    total = grey.sum(axis=(1, 2))
+    return np.stack([(grey * x).sum(axis=(1, 2)), (grey * y).sum(axis=(1, 2))], axis=1) / total[:, None]
+
+
+def test_shift_moves_by_up_to_its_share_in_both_directions():
+    moved = centres(changed(blob(), {"shift": 0.2})) - 16.0
+    assert np.abs(moved).max() < 0.2 * 33 + 0.1
+    for axis in (0, 1):
+        assert moved[:, axis].min() < -3.0
+        assert moved[:, axis].max() > 3.0
+
+
+def test_zoom_scales_in_and_out_about_the_middle():
+    result = changed(blob(), {"zoom": 0.3})
+    areas = result.sum(axis=(1, 2, 3)) / blob()[0].sum()
+    assert 1 / 1.3**2 - 0.02 < areas.min() < 0.8
+    assert 1.25 < areas.max() < 1.3**2 + 0.02
+    assert np.abs(centres(result) - 16.0).max() < 0.05
+
+
+def test_crop_only_enlarges_and_shows_nothing_from_outside():
+    ramp = np.tile(np.linspace(0.0, 240.0, 33, dtype=np.float32)[:, None], (32, 33, 1, 3))
+    result = changed(ramp, {"crop": 0.4})
+    # Along a ramp the steps shrink as it is enlarged; a mirrored edge would turn them round.
+    steps = np.diff(result[:, :, 16, 0], axis=1)
+    assert steps.min() > 240.0 / 32 * 0.6 - 0.01
+    assert steps.max() < 240.0 / 32 + 0.01
+    assert result.min() >= 0.0
+    assert steps.mean(axis=1).min() < 240.0 / 32 * 0.75
+
+
+def test_rotation_turns_about_the_middle_in_both_directions():
+    size = 33
+    pixels = np.zeros((32, size, size, 3), np.float32)
+    pixels[:, 16, 22:30] = 200.0  # a mark on the right
+    x, y = (centres(changed(pixels, {"rotation": 30.0})) - 16.0).T
+    angles = np.degrees(np.arctan2(y, x))
+    assert -30.5 < angles.min() < -10.0
+    assert 10.0 < angles.max() < 30.5
+    assert np.hypot(x, y) == pytest.approx(9.5, abs=0.2)
+
+
+def test_brightness_adds_the_same_everywhere_and_stays_in_range():
+    pixels = np.full((16, SIZE, SIZE, 3), 100.0, np.float32)
+    difference = changed(pixels, {"brightness": 0.2}) - pixels
+    assert np.ptp(difference.reshape(16, -1), axis=1).max() < 1e-3
+    assert -51.01 < difference.min() < -10.0
+    assert 10.0 < difference.max() < 51.01
+    assert changed(batch(16) * 0 + 250.0, {"brightness": 1.0}).max() == 255.0
+
+
+def test_contrast_keeps_the_mean():
+    pixels = batch(16) / 2 + 60.0
+    result = changed(pixels, {"contrast": 0.5})
+    assert result.mean(axis=(1, 2, 3)) == pytest.approx(pixels.mean(axis=(1, 2, 3)), abs=0.5)
+    spread = result.std(axis=(1, 2, 3)) / pixels.std(axis=(1, 2, 3))
+    assert 0.5 <= spread.min() < 0.9
+    assert 1.1 < spread.max() <= 1.51
+
+
+def test_saturation_leaves_grey_alone_and_keeps_the_grey_of_colours():
+    grey = np.repeat(batch(8)[..., :1], 3, axis=-1)
+    assert changed(grey, {"saturation": 0.5}) == pytest.approx(grey, abs=0.1)
+    colours = batch(8) / 2 + 60.0
+    result = changed(colours, {"saturation": 0.5})
+    weights = np.array([0.2989, 0.587, 0.114], np.float32)
+    assert result @ weights == pytest.approx(colours @ weights, abs=0.2)
+
+
+def test_one_option_does_not_change_what_another_draws():
+    pixels = batch(16)
+    brightness = changed(np.full_like(pixels, 100.0), {"brightness": 0.2})
+    both = changed(np.full_like(pixels, 100.0), {"brightness": 0.2, "horizontal_flip": True, "rotation": 30.0})
+    assert both == pytest.approx(brightness, abs=0.01)
+
+
+def test_pictures_of_a_batch_are_changed_each_in_its_own_way():
+    pixels = np.repeat(batch(1), 8, axis=0)
+    result = changed(pixels, {"rotation": 30.0, "brightness": 0.2})
+    assert len({picture.tobytes() for picture in result}) == 8
+    alone = augment(tf.constant(pixels[:1]), draws(8)[5:6], config(rotation=30.0, brightness=0.2)).numpy()
+    assert alone[0] == pytest.approx(result[5], abs=1e-3)

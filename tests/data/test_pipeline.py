@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_transfer.config import AugmentationConfig
+from keras_transfer.data.images import decode_image
+from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.data.splits import Split
+
+ROWS = 11
+SIZE = 16
+PLAIN = AugmentationConfig(horizontal_flip=False)
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Eleven pictures, each of one grey that tells which it is."""
+    names = tuple(f"{number:02}.png" for number in range(ROWS))
+    for number, name in enumerate(names):
+        Image.new("RGB", (SIZE, SIZE), (number * 20,) * 3).save(tmp_path / name)
+    weights = np.linspace(0.5, 1.5, ROWS).astype(np.float32)
+    return Split("train", tmp_path, names, np.arange(ROWS) % 3, weights)
+
+
+def train(split, **options):
+    values = {
+        "classes": 3,
+        "class_weights": np.ones(3, np.float32),
+        "size": SIZE,
+        "resize": "crop",
+        "augmentation": PLAIN,
+        "batch_size": 4,
+        "seed": 0,
+        "epochs": 1,
+    }
+    return [tuple(x.numpy() for x in batch) for batch in training_batches(split, **(values | options))]
+
+
+def members(batch):
+    """Which rows a batch holds, read off their grey."""
+    return (batch[0][:, 0, 0, 0] / 20).round().astype(int).tolist()
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(4, [3, 4, 4]), (10, [5, 6]), (11, [11]), (64, [11]), (1, [1] * 11)])
+def test_every_row_comes_once_an_epoch_in_batches_that_are_even(split, batch_size, sizes):
+    batches = train(split, batch_size=batch_size, epochs=3)
+    steps = steps_per_epoch(ROWS, batch_size)
+    assert len(batches) == 3 * steps
+    for epoch in range(3):
+        own = batches[epoch * steps : (epoch + 1) * steps]
+        assert sorted(len(batch[0]) for batch in own) == sizes
+        assert sorted(row for batch in own for row in members(batch)) == list(range(ROWS))
+
+
+@pytest.mark.parametrize(("rows", "batch_size", "steps"), [(11, 4, 3), (12, 4, 3), (1, 32, 1), (33, 32, 2)])
+def test_steps_per_epoch(rows, batch_size, steps):
+    assert steps_per_epoch(rows, batch_size) == steps
+
+
+def test_keras_is_told_how_many_batches_there_are(split):
+    batches = training_batches(
+        split,
+        classes=3,
+        class_weights=np.ones(3, np.float32),
+        size=SIZE,
+        resize="crop",
+        augmentation=PLAIN,
+        batch_size=4,
+        seed=0,
+        epochs=5,
+    )
+    assert batches.cardinality().numpy() == 15
+    assert [tuple(spec.shape) for spec in batches.element_spec] == [(None, SIZE, SIZE, 3), (None, 3), (None,)]
+
+
+def test_targets_and_weights_belong_to_their_pictures(split):
+    for batch in train(split):
+        rows = members(batch)
+        assert np.array_equal(batch[1], np.eye(3, dtype=np.float32)[split.labels[rows]])
+        assert batch[2] == pytest.approx(split.weights[rows])
+
+
+def test_class_weights_multiply_with_those_of_the_examples(split):
+    class_weights = np.array([1.0, 10.0, 100.0], np.float32)
+    for batch in train(split, class_weights=class_weights):
+        rows = members(batch)
+        assert batch[2] == pytest.approx(split.weights[rows] * class_weights[split.labels[rows]])
+
+
+ROUGH = AugmentationConfig(rotation=30.0, brightness=0.3, crop=0.2)
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others(split):
+    def bytes_of(seed):
+        return [[x.tobytes() for x in batch] for batch in train(split, seed=seed, augmentation=ROUGH, epochs=2)]
+
+    assert bytes_of(0) == bytes_of(0)
+    assert bytes_of(0) != bytes_of(1)
+
+
+def test_epochs_differ_in_order_and_in_augmentation(split):
+    batches = train(split, epochs=2, batch_size=64)
+    assert members(batches[0]) != members(batches[1])
+    first, second = train(split, epochs=2, batch_size=64, augmentation=AugmentationConfig(brightness=0.3))
+    assert sorted(first[0][:, 0, 0, 0].tolist()) != sorted(second[0][:, 0, 0, 0].tolist())
+
+
+def test_a_later_epoch_can_be_had_without_the_earlier_ones(split):
+    whole = train(split, epochs=3, augmentation=ROUGH)
+    last = train(split, epochs=1, first_epoch=2, augmentation=ROUGH)
+    assert all(np.array_equal(a, b) for x, y in zip(whole[6:], last, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_augmentation_does_not_depend_on_the_size_of_a_batch(split):
+    def by_row(batch_size):
+        rows = [row for batch in train(split, batch_size=batch_size) for row in members(batch)]
+        pixels = [p for batch in train(split, batch_size=batch_size, augmentation=ROUGH) for p in batch[0]]
+        return dict(zip(rows, pixels, strict=True))
+
+    small, large = by_row(2), by_row(11)
+    assert max(np.abs(small[row] - large[row]).max() for row in range(ROWS)) < 1e-2
+
+
+def test_evaluation_keeps_the_order_and_changes_nothing(split):
+    batches = list(evaluation_batches(split, classes=3, size=SIZE, resize="crop", batch_size=4))
+    assert [len(pixels) for pixels, _ in batches] == [4, 4, 3]
+    pixels = np.concatenate([pixels.numpy() for pixels, _ in batches])
+    assert pixels[:, 3, 5, 1].tolist() == [number * 20.0 for number in range(ROWS)]
+    targets = np.concatenate([targets.numpy() for _, targets in batches])
+    assert targets.argmax(axis=1).tolist() == split.labels.tolist()
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
+def test_training_evaluation_and_serving_see_the_same_pixels(pictures, resize):
+    names = ("cat/000.png", "dog/001.jpg")
+    Image.open(pictures / names[0]).convert("LA").resize((50, 30)).save(pictures / names[0])
+    split = Split("train", pictures, names, np.arange(2), np.ones(2, np.float32))
+    served = [decode_image(tf.io.read_file(file), size=24, resize=resize).numpy() for file in split.files]
+    options = {"classes": 2, "size": 24, "resize": resize, "batch_size": 2}
+    ((evaluated, _),) = evaluation_batches(split, **options)
+    ((trained, targets, _),) = train(split, class_weights=np.ones(2, np.float32), **options)
+    order = targets.argmax(axis=1)
+    assert evaluated.numpy() == pytest.approx(np.stack(served), abs=1e-3)
+    assert trained == pytest.approx(np.stack(served)[order], abs=1e-3)
