@@ -54,9 +54,7 @@ class Stage:
 
 
 def find_stages(network: keras.Model) -> tuple[Stage, ...]:
-    """Split a network into 5 to 25 stages, or fewer where its graph has fewer cut points.
-
-    The stages depend on the graph and on the names of its layers, not on the size of the inputs.
+    """Split a network into 5 to 25 stages, or fewer where its graph has fewer; the size of inputs does not matter.
 
     Args:
         network: A functional or a built sequential model, with any number of inputs and outputs.
@@ -332,10 +330,8 @@ def _changes_scale(operation: keras.Operation) -> bool:
 
 
 def _own_names(blocks: list[_Block]) -> dict[keras.Operation, str]:
-    """Map each operation whose name a person gave to that name, less what all layers with weights begin with.
-
-    Keras numbers the others over the whole process: ``conv2d_17`` may be ``conv2d_3`` the next time.
-    """
+    """Map each operation whose name a person gave to that name, less what all layers with weights begin with."""
+    # Keras numbers the others over the whole process: conv2d_17 may be conv2d_3 the next time.
     names = {
         call.operation: call.operation.name
         for block in blocks
@@ -370,9 +366,7 @@ def _named(block: _Block, names: dict[keras.Operation, str]) -> list[str]:
 
 def _is_same_block(before: list[str], after: list[str]) -> bool:
     """Whether ``block2a_expand`` goes before ``block2a_project``: one number shared, no counting behind it."""
-    if not before or not after:
-        return False
-    first, second = before[-1].split("_"), after[0].split("_")
+    first, second = (names[0].split("_") if names else [] for names in (before[::-1], after))
     shared = len(_shared_start([first, second]))
     if not re.search(r"\d", "".join(first[:shared])):
         return False

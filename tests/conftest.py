@@ -1,11 +1,12 @@
 """What the tests share: small pictures that can be told apart, and one finished run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
 MakePictures = Callable[..., Path]
@@ -67,3 +68,42 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             training={"epochs": 1, "batch_size": 8},
         )
         yield recipe.fit(root / "run")
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """``command("run", recipe, "--out", folder)`` in an empty folder: a result with exit_code, stdout and stderr."""
+    from keras_transfer.cli import main
+
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def call(*arguments: object) -> Result:
+        # Wide enough that no table and no message is broken in the middle of a path.
+        result = CliRunner(env={"COLUMNS": "500"}).invoke(main, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+@pytest.fixture
+def refused(command: Callable[..., Result]) -> Callable[..., str]:
+    """``refused("run", recipe, needs=["data.source"])``: the message, checked for what every message must be."""
+
+    def call(*arguments: object, needs: Sequence[object] = (), most_lines: int = 5) -> str:
+        before = sorted(Path.cwd().rglob("*"))
+        result = command(*arguments)
+        message = result.stderr
+        assert result.exit_code == 2, result.output
+        assert message.startswith("Error: ")
+        assert "Traceback" not in message
+        assert [need for need in needs if str(need) not in message] == [], message
+        assert 1 <= len(message.splitlines()) <= most_lines, message
+        assert max(map(len, message.splitlines())) < 1000, message
+        assert sorted(Path.cwd().rglob("*")) == before
+        return message
+
+    return call

@@ -53,7 +53,6 @@ def test_a_model_with_a_contract_can_be_saved(tmp_path):
 def saved(network, path, kind):
     """Save a network as ``kind`` and return the path to name as ``weights``."""
     if kind == "run folder":
-        network.name = "backbone"
         inputs = keras.Input(network.input_shape[1:])
         x = keras.layers.GlobalAveragePooling2D()(network(SIGNED(inputs)))
         keras.Model(inputs, keras.layers.Dense(3)(x)).save(path / "model.keras")

@@ -14,13 +14,6 @@ def test_every_file_under_recipes_is_listed_by_task_and_name_with_a_summary():
     assert [name for name, recipe in recipes.items() if not recipe.summary or not recipe.file.is_file()] == []
 
 
-def test_every_bundled_recipe_is_valid():
-    from keras_transfer.recipe import Recipe
-
-    for name in bundled_recipes():
-        assert Recipe.from_file(name).config.data.source
-
-
 def test_header_gives_summary_and_expected_figure(tmp_path, monkeypatch):
     (tmp_path / "image").mkdir()
     header = "# Solar cells: a first run\n# keras-transfer run image/a\n# expected: test accuracy 0.905 +- 0.004\n"

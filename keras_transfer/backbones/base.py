@@ -160,7 +160,7 @@ class BackboneRow:
                 "Use `pretrained`, `none`, or the path of a file or of a run folder that is there."
             )
         if file.suffix == ".keras":
-            _copy_fitting_weights(_find_backbone(_read_model(file)), network, file, self.name)
+            _copy_fitting_weights(_find_backbone(_read_model(file), network), network, file, self.name)
         elif file.suffix == ".h5":
             _load_h5(network, file, self.name)
         elif file.suffix == ".pth" and self.load_pth is not None:
@@ -253,9 +253,13 @@ def _foreign_classes(config: Any) -> Iterator[str]:
         yield from _foreign_classes(value)
 
 
-def _find_backbone(model: keras.Model) -> keras.Model:
-    """Return the network inside a fine-tuned model, or the model itself where it is a bare network."""
-    return next((layer for layer in model.layers if layer.name == "backbone"), model)
+def _find_backbone(model: keras.Model, network: keras.Model) -> keras.Model:
+    """Return what may be the network: the model itself, or the one in it below a head."""
+    if len(model.weights) == len(network.weights):
+        return model
+    inside = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    # A bare network may hold small models itself, as ConvNeXt does: of use is one with most of the weights.
+    return next((layer for layer in inside if len(layer.weights) > len(model.weights) / 2), model)
 
 
 def _copy_fitting_weights(source: keras.Model, target: keras.Model, file: Path, name: str) -> None:

@@ -15,7 +15,7 @@ def normalization(network):
     return next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
 
 
-@pytest.fixture(scope="module", params=[".weights.h5", ".h5", ".keras"])
+@pytest.fixture(scope="module", params=[".h5", ".keras"])
 def file(request, tmp_path_factory):
     """Weights of the form that ImageNet's have: the mean and the variance in the Normalization layer."""
     network = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -23,10 +23,7 @@ def file(request, tmp_path_factory):
     layer.set_weights([MEAN, STD**2, layer.get_weights()[2]])
     layer.finalize_state()
     path = tmp_path_factory.mktemp("weights") / f"efficientnetb0_notop{request.param}"
-    if request.param == ".weights.h5":
-        network.save_weights(path)
-    else:
-        network.save(path)
+    network.save(path)
     return path
 
 

@@ -128,7 +128,6 @@ def test_weights_of_another_network(tmp_path, name):
 
 def test_a_run_folder_of_another_backbone(tmp_path):
     network = small()
-    network.name = "backbone"
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, keras.layers.Flatten()(network(inputs))).save(tmp_path / "model.keras")
     with pytest.raises(BackboneError, match=r"model\.keras does not fit mobilenet, which has \d+ weights"):

@@ -1,0 +1,123 @@
+"""Mistakes in a recipe or an override: all told at once, with the next step, before anything is read or written."""
+
+import pytest
+
+TEXT = "task: image_classification\ndata:\n  source: {source}\n  image_size: 32\nbackbone:\n  weights: none\n"
+
+
+@pytest.fixture
+def recipe(pictures, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(TEXT.format(source=pictures), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needs"),
+    [
+        (["training.epoch=3"], ["training.epoch: unknown key", "Did you mean epochs?"]),
+        (["trainin.epochs=3"], ["trainin: unknown key", "Did you mean training?"]),
+        (["Training.epochs=3"], ["Training: unknown key", "Did you mean training?"]),
+        (["training.batch-size=3"], ["training.batch-size: unknown key", "Did you mean batch_size?"]),
+        (["training.epochs=three"], ["training.epochs", "integer", "Received: 'three'"]),
+        (["training.epochs=0"], ["training.epochs", "greater than or equal to 1", "Received: 0"]),
+        (["training.learning_rate=yes"], ["training.learning_rate", "number", "Received: True"]),
+        (["training.learning_rate=.inf"], ["training.learning_rate", "finite", "Received: inf"]),
+        (["training=5"], ["training: a section of keys is due here", "Received: 5", "epochs"]),
+        (["data.test=1.5"], ["data.test", "less than 1", "Received: 1.5"]),
+        (["data.validation=0"], ["training.keep", "data.validation is 0", "training.keep=last"]),
+        (
+            ["backbone.name=efficientnet_lit0"],
+            ["backbone.name", "'efficientnet_lit0'", "Did you mean efficientnet_lite0"],
+        ),
+        (["backbone.name=nonsense"], ["backbone.name", "'nonsense'", "Known:", "efficientnet_lite0"]),
+        (["policy.name=lpft"], ["policy.name", "'lpft'", "Did you mean lp_ft"]),
+        (["task=image_clasification"], ["task", "Did you mean image_classification"]),
+        (["export.formats=[onnx]"], ["export.formats.0", "'saved_model'", "Received: 'onnx'"]),
+        (["training.epochs"], ["KEY=VALUE", "Received: 'training.epochs'", "training.epochs=3"]),
+        (["=3"], ["KEY=VALUE", "Received: '=3'"]),
+        (["training..epochs=3"], ["KEY=VALUE", "Received: 'training..epochs=3'"]),
+        (["task.name=x"], ["'task.name=x'", "task is a value, not a section"]),
+        (["training.epochs=[1"], ["training.epochs=[1", "Mend the YAML there"]),
+        (["data.source=!!python/name:os.system"], ["YAML tags", "refused"]),
+    ],
+)
+def test_a_wrong_override(refused, recipe, overrides, needs):
+    refused("run", recipe, *overrides, "--out", "run", needs=needs)
+
+
+def test_several_mistakes_are_all_told_at_once(refused, recipe):
+    overrides = ["training.epoch=3", "training.batch_size=many", "policy.name=lpft", "hed.dropout=0.1", "seed=-1"]
+    message = refused("check", recipe, *overrides, most_lines=6)
+    first, *lines = message.splitlines()
+    assert first == f"Error: Recipe {recipe} has 5 mistakes:"
+    paths = {line.split(":")[0].strip() for line in lines}
+    assert paths == {"training.epoch", "training.batch_size", "policy.name", "hed", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("text", "needs"),
+    [
+        ("task: image_classification\ntask: x\n", ["line 2", "'task' stands twice"]),
+        ("data:\n  source: a\n  source: b\n", ["line 3", "'source' stands twice"]),
+        ("task: !!python/object/apply:os.system ['touch pwned']\n", ["line 1", "YAML tags", "refused"]),
+        ("task: !own x\n", ["line 1", "YAML tags", "refused"]),
+        ("task: [image\n", ["line 2", "Mend the YAML there"]),
+        ("task: a: b\n", ["line 1", "Mend the YAML there"]),
+        ("task:\n\t- x\n", ["line 2", "Mend the YAML there"]),
+        ("", ["holds no recipe", "task:"]),
+        ("- a\n- b\n", ["holds no recipe", "task:"]),
+        ("just words\n", ["holds no recipe", "task:"]),
+        ("seed: 2020-13-45\n", ["is no YAML"]),
+        ("[" * 5000, ["is no YAML"]),
+        ("data: {source: x}\n", ["task: missing"]),
+        ("task: image_classification\n", ["data: missing"]),
+        ("task: image_classification\ndata:\n", ["data: a section of keys is due here", "source"]),
+        ("1: 2\ntask: image_classification\ndata: {source: x}\n", ["1: unknown key"]),
+    ],
+)
+def test_a_file_that_is_no_recipe(refused, tmp_path, text, needs):
+    file = tmp_path / "own.yaml"
+    file.write_text(text, encoding="utf-8")
+    refused("run", file, "--out", "run", needs=[file, *needs])
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"task: \x00\n", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_text(refused, tmp_path, content):
+    file = tmp_path / "own.yaml"
+    file.write_bytes(content)
+    refused("check", file, needs=[file, "UTF-8"])
+
+
+@pytest.mark.parametrize("verb", ["run", "check", "show"])
+def test_an_unknown_recipe_is_answered_with_the_nearest(refused, verb):
+    refused(verb, "image/quickstrat", needs=["'image/quickstrat'", "Did you mean image/quickstart"])
+
+
+def test_a_folder_is_no_recipe(refused, pictures):
+    refused("check", pictures, needs=[pictures, "no such file"])
+
+
+def test_more_stages_than_there_are(refused, recipe):
+    overrides = ["policy.name=last_stages", "policy.stages=99"]
+    refused("run", recipe, *overrides, "--out", "run", needs=["policy.stages", "Received: 99", "policy.name=full"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "needs"),
+    [
+        ("absent.h5", None, ["There is no weights file", "absent.h5"]),
+        ("text.weights.h5", b"no weights at all", ["text.weights.h5"]),
+        ("text.keras", b"no model at all", ["text.keras"]),
+        ("model.onnx", b"x", [".onnx", "model.onnx", ".weights.h5"]),
+    ],
+)
+def test_weights_that_cannot_be_had(refused, recipe, tmp_path, name, content, needs):
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content)
+    refused("run", recipe, f"backbone.weights={file}", "--out", "run", needs=needs)
+
+
+def test_a_picture_size_that_the_backbone_does_not_take(refused, recipe):
+    refused("run", recipe, "data.image_size=16", "--out", "run", needs=["image_size=16", "32"])

@@ -1,0 +1,154 @@
+import json
+import shutil
+
+import pytest
+
+from keras_transfer import BACKBONES, __version__
+from keras_transfer.catalog import bundled_recipes
+
+QUICK = [
+    "backbone.weights=none",
+    "data.image_size=32",
+    "policy.name=head",
+    "training.epochs=1",
+    "training.batch_size=8",
+]
+
+
+@pytest.fixture
+def recipe(pictures, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(f"# My own\ntask: image_classification\ndata:\n  source: {pictures}\n", encoding="utf-8")
+    return file
+
+
+def done(result):
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def test_version(command):
+    assert done(command("--version")).split()[-1] == __version__
+
+
+def test_help_names_every_command(command):
+    text = done(command("--help"))
+    for name in ("list", "backbones", "show", "copy", "check", "run", "evaluate", "predict", "export"):
+        assert f"\n  {name} " in text
+        assert "Usage:" in done(command(name, "-h"))
+
+
+def test_list_names_every_recipe_with_its_summary(command):
+    lines = done(command("list")).splitlines()
+    for name, recipe in bundled_recipes().items():
+        assert any(line.startswith(name) and line.endswith(recipe.summary) for line in lines)
+        assert any(recipe.expected in line for line in lines)
+    values = json.loads(done(command("list", "--json")))
+    assert values == [
+        {"name": r.name, "summary": r.summary, "expected": r.expected} for r in bundled_recipes().values()
+    ]
+
+
+def test_show_prints_a_recipe_as_it_stands(command, recipe):
+    file = bundled_recipes()["image/quickstart"].file
+    assert done(command("show", "image/quickstart")) == file.read_text(encoding="utf-8")
+    assert done(command("show", recipe)) == recipe.read_text(encoding="utf-8")
+
+
+def test_copy_writes_a_recipe_that_runs_from_there(command, tmp_path):
+    target = tmp_path / "mine.yaml"
+    assert f"keras-transfer run {target}" in done(command("copy", "image/quickstart", target))
+    assert target.read_text(encoding="utf-8") == done(command("show", "image/quickstart"))
+
+
+def test_check_says_what_would_run_and_writes_no_run_folder(command, recipe, tmp_path):
+    text = done(command("check", recipe, *QUICK, "policy.name=last_stages", "policy.stages=2"))
+    assert "2 classes; rows: 21 train, 4 validation, 7 test" in text
+    assert "(2 of " in text and "last_stages" in text
+    assert text.splitlines()[-1] == "Nothing stands against it."
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_check_tells_which_pictures_are_left_out(command, recipe, pictures):
+    (pictures / "cat" / "000.png").write_bytes(b"")
+    text = done(command("check", recipe, *QUICK, "data.broken=skip"))
+    assert f"Left out: {pictures / 'cat' / '000.png'}: zero bytes" in text
+
+
+def test_backbones_lists_every_backbone(command):
+    rows = json.loads(done(command("backbones", "--json")))
+    assert [row["name"] for row in rows] == list(BACKBONES)
+    (lite,) = (row for row in rows if row["name"] == "efficientnet_lite0")
+    assert lite["available"] is True
+    assert lite["parameters"] == BACKBONES["efficientnet_lite0"].parameters
+    assert (lite["image_size"], lite["stages"]) == (224, BACKBONES["efficientnet_lite0"].stages)
+    lines = done(command("backbones")).splitlines()
+    for row in rows:
+        assert any(row["name"] in line and f"{row['parameters']:,}" in line for line in lines)
+
+
+def test_run_leaves_a_run_folder_and_says_where(command, recipe, tmp_path):
+    folder = tmp_path / "out" / "run"
+    text = done(command("run", recipe, *QUICK, "seed=3", "--out", folder))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test"]["n"] == 7
+    assert f"accuracy  {metrics['test']['accuracy']:.4f}" in text
+    assert f"Run folder: {folder}" in text
+    assert f"SavedModel: {folder / 'export' / 'saved_model' / '1'} " in text
+    assert (folder / "export" / "saved_model" / "1" / "saved_model.pb").is_file()
+    (line,) = (folder / "history.jsonl").read_text().splitlines()
+    assert {"phase": "head", "epoch": 1}.items() <= json.loads(line).items()
+    # What it wrote down runs again and gives the same splits.
+    assert "Nothing stands against it." in done(command("check", folder / "recipe.yaml"))
+
+
+def test_evaluate_prints_a_table_or_json(command, finished_run):
+    recorded = json.loads((finished_run.folder / "metrics.json").read_text())
+    (values,) = json.loads(done(command("evaluate", finished_run.folder, "--json"))).items()
+    assert values[0] == "test"
+    assert values[1]["confusion"] == recorded["test"]["confusion"]
+    assert values[1]["n"] == 7
+    text = done(command("evaluate", finished_run.folder, "--split", "validation"))
+    assert "Validation: 4 rows" in text
+    assert f"accuracy  {recorded['validation']['accuracy']:.4f}" in text
+
+
+def test_evaluate_takes_other_pictures(command, finished_run, make_pictures, tmp_path):
+    other = make_pictures(tmp_path / "other", {"cat": 2, "dog": 3})
+    values = json.loads(done(command("evaluate", finished_run.folder, "--data", other, "--json")))
+    assert values[str(other)]["n"] == 5
+
+
+def test_evaluate_falls_back_on_the_record_where_the_data_is_gone(command, finished_run, tmp_path):
+    folder = shutil.copytree(finished_run.folder, tmp_path / "copy")
+    recipe = (folder / "recipe.yaml").read_text().replace(finished_run.config.data.source, "/nowhere")
+    (folder / "recipe.yaml").write_text(recipe)
+    result = command("evaluate", folder, "--json")
+    assert result.exit_code == 0
+    assert "/nowhere" in result.stderr and "what the run itself recorded" in result.stderr
+    recorded = json.loads((folder / "metrics.json").read_text())
+    assert json.loads(result.stdout) == {"test": recorded["test"]}
+
+
+def test_predict_prints_one_object_an_input_in_their_order(command, finished_run, pictures):
+    files = [pictures / "dog" / "001.jpg", pictures / "cat" / "000.png"]
+    values = json.loads(done(command("predict", finished_run.folder, *files, "--json")))
+    assert [value["input"] for value in values] == [str(file) for file in files]
+    for value in values:
+        assert list(value["probabilities"]) == ["cat", "dog"]
+        assert value["score"] == max(value["probabilities"].values()) == value["probabilities"][value["label"]]
+        assert sum(value["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+    lines = done(command("predict", finished_run.folder, *files)).splitlines()
+    assert lines == [f"{value['input']}\t{value['label']}\t{value['score']:.4f}" for value in values]
+
+
+def test_predict_takes_a_folder_for_all_its_files(command, finished_run, pictures):
+    values = json.loads(done(command("predict", finished_run.folder, pictures / "cat", "--json")))
+    assert [value["input"] for value in values] == [str(file) for file in sorted((pictures / "cat").iterdir())]
+
+
+def test_export_writes_where_it_is_told_and_says_what_was_proved(command, finished_run, tmp_path):
+    target = tmp_path / "served" / "1"
+    text = done(command("export", finished_run.folder, "--out", target))
+    assert text.startswith(f"SavedModel: {target} (a fresh process gave the same answers for 7 pictures")
+    assert (target / "saved_model.pb").is_file()
