@@ -117,11 +117,9 @@ class Recipe:
     def _load_data(self, console: Console | None) -> tuple[Splits, list[str]]:
         data = self.config.data
         splits = load_splits(data, seed=self.config.seed)
-        memory = cache_folder() / "scans"
-        scanned = [scan(split, broken=data.broken, memory=memory) for split in splits]
-        splits = Splits(splits.class_names, *(split for split, _ in scanned))
+        whole, skipped = scan(tuple(splits), broken=data.broken, memory=cache_folder() / "scans")
+        splits = Splits(splits.class_names, *whole)
         splits.check()
-        skipped = [line for _, lines in scanned for line in lines]
         if console:
             counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
             console.print(f"Data: {data.source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from keras_transfer.data.splits import Split, Splits, load_splits, read_split
 from keras_transfer.errors import CheckpointError, DataError
 from keras_transfer.evaluation import Report, make_report, predict
 from keras_transfer.export import Parity, export_saved_model
+from keras_transfer.keras_file import read_keras_file
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
@@ -102,14 +102,12 @@ class Run:
     def model(self) -> keras.Model:
         """The fine-tuned model, from ``float32[batch, size, size, 3]`` pixels in 0..255 to probabilities."""
         file = self.folder / MODEL
-        try:
-            return _load_model(file, classes=len(self.class_names))
-        except Exception as error:  # Keras, h5py and zipfile raise nearly every kind for a file that is damaged
-            reason = str(error).split(". ")[0].split("\n")[0].rstrip(".")
-            raise CheckpointError(
-                f"{file} is not loaded: {reason}.\nIt is damaged, or asks for a Lambda layer or a class that is not "
-                "Keras' own, which could run any code. Use a run folder as `keras-transfer run` wrote it."
-            ) from error
+        model = read_keras_file(file, CheckpointError)
+        if model.output_shape != (None, len(self.class_names)):
+            raise _damaged(
+                file, f"the run has {len(self.class_names)} classes, and the model gives {model.output_shape}"
+            )
+        return model
 
     @property
     def reports(self) -> dict[str, Report]:
@@ -209,11 +207,12 @@ class Run:
 
         Raises:
             ExportError: It could not be written, or differs.
-            CheckpointError: The folder exists.
+            CheckpointError: The folder exists or cannot be made.
         """
         target = Path(folder) if folder is not None else self._next_version()
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")
+        prepare_folder(target)
         samples = sorted((self.folder / SAMPLES).glob("*"))
         if not samples:
             raise _damaged(self.folder / SAMPLES, "the pictures that prove an export are not there")
@@ -231,17 +230,6 @@ class Run:
         folder = self.folder / EXPORT
         versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)
-
-
-def _load_model(file: Path, *, classes: int) -> keras.Model:
-    with zipfile.ZipFile(file) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"{damaged} inside has changed since it was written")
-    model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    if model.output_shape != (None, classes):
-        raise ValueError(f"the run has {classes} classes, and the model gives {model.output_shape}")
-    return model
 
 
 def _read_json(file: Path, *keys: str) -> dict[str, Any]:

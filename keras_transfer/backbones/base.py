@@ -1,16 +1,15 @@
 """What a backbone is: a network without its top, the pixels that it wants, its stages, and where weights come from."""
 
-import json
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 
 from keras_transfer.errors import BackboneError
+from keras_transfer.keras_file import read_keras_file
 from keras_transfer.registry import Registry
 from keras_transfer.stages import Stage, find_stages
 
@@ -160,7 +159,9 @@ class BackboneRow:
                 "Use `pretrained`, `none`, or the path of a file or of a run folder that is there."
             )
         if file.suffix == ".keras":
-            _copy_fitting_weights(_find_backbone(_read_model(file), network), network, file, self.name)
+            _copy_fitting_weights(
+                _find_backbone(read_keras_file(file, BackboneError), network), network, file, self.name
+            )
         elif file.suffix == ".h5":
             _load_h5(network, file, self.name)
         elif file.suffix == ".pth" and self.load_pth is not None:
@@ -187,8 +188,6 @@ def backbones_without_download() -> dict[str, str]:
 # Files of weights that a user names. Nothing in them is run.
 
 _RUN_MODEL = "model.keras"
-_OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
-_PLAIN_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")
 
 
 def _load_h5(network: keras.Model, file: Path, name: str) -> None:
@@ -206,51 +205,6 @@ def _load_h5(network: keras.Model, file: Path, name: str) -> None:
 
 def _next_step(name: str) -> str:
     return f"Use weights of {name} saved without a top, or name the backbone that they were saved from."
-
-
-def _read_model(file: Path) -> keras.Model:
-    """Load a ``.keras`` file that holds nothing but classes of Keras and of this package."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise BackboneError(
-            f"Weights file {file} cannot be read as a .keras file: {error}. Save it again with model.save()."
-        ) from error
-    config.pop("compile_config", None)
-    foreign = sorted(set(_foreign_classes(config)))
-    if foreign:
-        raise BackboneError(
-            f"Weights file {file} asks for {', '.join(foreign)}, which could run any code; only classes of Keras are "
-            "loaded. Save the weights alone with network.save_weights('NAME.weights.h5') and use that file."
-        )
-    try:
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # as above
-        reason = " ".join(str(error).split())[:500]
-        raise BackboneError(
-            f"Weights file {file} cannot be loaded. Keras says: {reason} Save it again with model.save()."
-        ) from error
-
-
-def _foreign_classes(config: Any) -> Iterator[str]:
-    """Yield each class or function in a saved configuration that comes from elsewhere, and each Lambda."""
-    if isinstance(config, list):
-        for value in config:
-            yield from _foreign_classes(value)
-    if not isinstance(config, dict):
-        return
-    class_name, module = config.get("class_name"), config.get("module")
-    if class_name in ("Lambda", "__lambda__"):
-        yield "a Lambda layer"
-    elif class_name == "function":
-        yield f"the function {config.get('config')}"
-    elif class_name is not None and class_name not in _PLAIN_VALUES:
-        origin = str(module or config.get("registered_name"))
-        if origin.split(".")[0] not in _OUR_PACKAGES:
-            yield f"the class {class_name} of {origin}"
-    for value in config.values():
-        yield from _foreign_classes(value)
 
 
 def _find_backbone(model: keras.Model, network: keras.Model) -> keras.Model:

@@ -28,6 +28,17 @@ _STORAGE_TYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
+# What a damaged pickle makes the reader raise; MemoryError comes of a length that is none.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+)
 
 
 class _Storage:
@@ -93,7 +104,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file:
             return _read(file)
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except _DAMAGE as error:
         raise BackboneError(
             f"Weights file {path} cannot be read as a legacy PyTorch dictionary of tensors: {error}. "
             "Use the file as its publisher wrote it; nothing in it was run."

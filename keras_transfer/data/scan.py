@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,41 +18,47 @@ from keras_transfer.errors import DataError
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP")  # MPO: a JPEG with further pictures behind it, as phones write
 
 
-def scan(split: Split, *, broken: str, memory: Path) -> tuple[Split, list[str]]:
-    """Open every picture of a split, in parallel; pictures that were whole and have not changed are not opened again.
+def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Split], list[str]]:
+    """Open every picture, in parallel; pictures that were whole and have not changed are not opened again.
 
     Args:
-        split: The pictures.
+        splits: The pictures.
         broken: ``error`` or ``skip``.
         memory: The folder that remembers earlier scans; one that cannot be written is done without.
 
     Returns:
-        The split without its broken pictures, and a line for each of those.
+        The splits without their broken pictures, and a line for each of those.
 
     Raises:
-        DataError: There are broken pictures and ``broken`` is ``error``, or none is whole.
+        DataError: There are broken pictures and ``broken`` is ``error``, or none of a split is whole.
     """
-    files = split.files
-    record = memory / f"{hashlib.sha256(str(split.root).encode()).hexdigest()[:24]}.json"
-    known = _recall(record)
-    stamps = [_stamp(file) for file in files]
-    unknown = [file for file, stamp in zip(files, stamps, strict=True) if known.get(file) != stamp]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = dict(zip(unknown, pool.map(find_problem, unknown, chunksize=16), strict=True))
-    found = [f"{file}: {problem}" for file, problem in problems.items() if problem]
-    if unknown:
-        whole = {file: stamp for file, stamp in zip(files, stamps, strict=True) if not problems.get(file)}
-        _remember(record, known | whole)
-    if found and (broken == "error" or len(found) == len(files)):
+    problems = {file: problem for split in splits for file, problem in _find_broken(split, memory).items()}
+    found = [f"{file}: {problem}" for file, problem in problems.items()]
+    kept = [split.select([i for i, file in enumerate(split.files) if file not in problems]) for split in splits]
+    emptied = [split.name for split, rest in zip(splits, kept, strict=True) if len(split) and not len(rest)]
+    if found and (broken == "error" or emptied):
         shown = "\n".join(f"  {line}" for line in found[:20])
         more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
-        skip = "or leave them out with data.broken=skip" if broken == "error" else "for none is left"
+        skip = f"for no {emptied[0]} picture is left" if broken == "skip" else "or leave them out with data.broken=skip"
         raise DataError(
-            f"{len(found)} of {len(files)} {split.name} pictures cannot be read:\n{shown}{more}\n"
-            f"Mend or remove them, {skip}."
+            f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{shown}{more}\nMend or remove them, {skip}."
         )
-    keep = [index for index, file in enumerate(files) if not problems.get(file)]
-    return split.select(keep), found
+    return kept, found
+
+
+def _find_broken(split: Split, memory: Path) -> dict[str, str]:
+    """What is wrong with each broken file of a split."""
+    record = memory / f"{hashlib.sha256(str(split.root).encode()).hexdigest()[:24]}.json"
+    known = _recall(record)
+    stamps = {file: _stamp(file) for file in split.files}
+    unknown = [file for file, stamp in stamps.items() if known.get(file) != stamp]
+    if not unknown:
+        return {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        reasons = dict(zip(unknown, pool.map(find_problem, unknown, chunksize=16), strict=True))
+    problems = {file: reason for file, reason in reasons.items() if reason is not None}
+    _remember(record, known | {file: stamp for file, stamp in stamps.items() if file not in problems})
+    return problems
 
 
 def find_problem(file: str) -> str | None:

@@ -91,10 +91,6 @@ def _read_folder(name: str, root: Path) -> Source:
         parts = [("", root)]
     records = [record for split, folder in parts for record in _class_rows(root, split, folder)]
     class_names = sorted({label for _, label, _ in records})
-    if not class_names:
-        raise DataError(
-            f"Folder {root} has no classes. Put each class's pictures into a sub-folder named after the class."
-        )
     rows = pd.DataFrame(records, columns=["path", "label", "split"])
     return _checked(Source(name, root, rows, tuple(class_names)))
 
@@ -110,6 +106,10 @@ def _class_rows(root: Path, split: str, folder: Path) -> list[tuple[str, str, st
         if not files:
             raise DataError(f"Class folder {class_folder} is empty. Put pictures into it, or remove it.")
         records += [(file.relative_to(root).as_posix(), class_folder.name, split) for file in files]
+    if not records:
+        raise DataError(
+            f"Folder {folder} has no classes. Put each class's pictures into a sub-folder named after the class."
+        )
     return records
 
 

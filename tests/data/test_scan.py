@@ -23,6 +23,11 @@ def encode(kind, mode="RGB", **options):
 JPEG, PNG = encode("JPEG"), encode("PNG")
 
 
+def scan_one(split, **options):
+    (kept,), found = scan([split], **options)
+    return kept, found
+
+
 @pytest.fixture
 def split(tmp_path):
     folder = tmp_path / "p"
@@ -113,9 +118,9 @@ def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path)
 def test_all_broken_pictures_are_listed_at_once_with_their_reasons(split, tmp_path):
     break_three(split)
     with pytest.raises(DataError) as caught:
-        scan(split, broken="error", memory=tmp_path / "memory")
+        scan_one(split, broken="error", memory=tmp_path / "memory")
     first, *lines, last = str(caught.value).splitlines()
-    assert first == "3 of 6 train pictures cannot be read:"
+    assert first == "3 of 6 pictures cannot be read:"
     assert [line.split(":")[0].strip() for line in lines] == [str(split.root / n) for n in ("1.jpg", "2.png", "4.png")]
     assert ["truncated" in lines[0], "zero bytes" in lines[1], "no picture" in lines[2]] == [True] * 3
     assert "data.broken=skip" in last
@@ -123,7 +128,7 @@ def test_all_broken_pictures_are_listed_at_once_with_their_reasons(split, tmp_pa
 
 def test_skip_leaves_out_the_broken_and_keeps_the_rest_together(split, tmp_path):
     break_three(split)
-    kept, found = scan(split, broken="skip", memory=tmp_path / "memory")
+    kept, found = scan_one(split, broken="skip", memory=tmp_path / "memory")
     assert kept.paths == ("0.png", "3.jpg", "5.jpg")
     assert kept.labels.tolist() == [0, 3, 5]
     assert kept.weights.tolist() == [0.0, 3.0, 5.0]
@@ -133,8 +138,8 @@ def test_skip_leaves_out_the_broken_and_keeps_the_rest_together(split, tmp_path)
 def test_skip_with_none_left_is_an_error_that_does_not_advise_to_skip(split, tmp_path):
     for name in split.paths:
         (split.root / name).write_bytes(b"")
-    with pytest.raises(DataError, match="6 of 6 train pictures") as caught:
-        scan(split, broken="skip", memory=tmp_path / "memory")
+    with pytest.raises(DataError, match="6 of 6 pictures") as caught:
+        scan_one(split, broken="skip", memory=tmp_path / "memory")
     assert "data.broken=skip" not in str(caught.value)
 
 
@@ -144,28 +149,28 @@ def test_a_long_list_is_cut_short_and_counted(tmp_path):
         (tmp_path / name).write_bytes(b"")
     split = Split("test", tmp_path, names, np.zeros(25, np.int64), np.ones(25, np.float32))
     with pytest.raises(DataError) as caught:
-        scan(split, broken="error", memory=tmp_path / "memory")
+        scan_one(split, broken="error", memory=tmp_path / "memory")
     lines = str(caught.value).splitlines()
-    assert (lines[0], lines[21], len(lines)) == ("25 of 25 test pictures cannot be read:", "  and 5 more", 23)
+    assert (lines[0], lines[21], len(lines)) == ("25 of 25 pictures cannot be read:", "  and 5 more", 23)
 
 
 def test_unchanged_pictures_are_not_opened_again(split, tmp_path, opened):
-    first, _ = scan(split, broken="error", memory=tmp_path / "memory")
+    first, _ = scan_one(split, broken="error", memory=tmp_path / "memory")
     assert sorted(opened) == sorted(split.paths)
     opened.clear()
-    second, found = scan(split, broken="error", memory=tmp_path / "memory")
+    second, found = scan_one(split, broken="error", memory=tmp_path / "memory")
     assert (opened, found) == ([], [])
     assert second.paths == first.paths == split.paths
 
 
 def test_a_changed_or_added_picture_is_opened_and_no_other(split, tmp_path, opened):
-    scan(split.select(range(5)), broken="error", memory=tmp_path / "memory")
+    scan_one(split.select(range(5)), broken="error", memory=tmp_path / "memory")
     opened.clear()
     (split.root / "0.png").write_bytes(encode("PNG", "L"))
     # The same size, written later.
     status = os.stat(split.root / "3.jpg")
     os.utime(split.root / "3.jpg", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    scan(split, broken="error", memory=tmp_path / "memory")
+    scan_one(split, broken="error", memory=tmp_path / "memory")
     assert sorted(opened) == ["0.png", "3.jpg", "5.jpg"]
 
 
@@ -174,36 +179,36 @@ def test_a_broken_picture_is_opened_every_time_and_fine_once_mended(split, tmp_p
     for _ in range(2):
         opened.clear()
         with pytest.raises(DataError):
-            scan(split, broken="error", memory=tmp_path / "memory")
+            scan_one(split, broken="error", memory=tmp_path / "memory")
     assert sorted(opened) == ["1.jpg", "2.png", "4.png"]
     for name in opened:
         (split.root / name).write_bytes(PNG)
-    assert len(scan(split, broken="error", memory=tmp_path / "memory")[0]) == 6
+    assert len(scan_one(split, broken="error", memory=tmp_path / "memory")[0]) == 6
 
 
 def test_splits_of_one_folder_share_a_memory(split, tmp_path, opened):
     for part in (range(3), range(3, 6)) * 2:
-        scan(split.select(part), broken="error", memory=tmp_path / "memory")
+        scan_one(split.select(part), broken="error", memory=tmp_path / "memory")
     assert sorted(opened) == sorted(split.paths)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', "\x00"])
 def test_a_damaged_memory_is_done_without(split, tmp_path, opened, content):
-    scan(split, broken="error", memory=tmp_path / "memory")
+    scan_one(split, broken="error", memory=tmp_path / "memory")
     (record,) = (tmp_path / "memory").iterdir()
     record.write_text(content, encoding="utf-8")
     opened.clear()
-    assert len(scan(split, broken="error", memory=tmp_path / "memory")[0]) == 6
+    assert len(scan_one(split, broken="error", memory=tmp_path / "memory")[0]) == 6
     assert sorted(opened) == sorted(split.paths)
     assert set(json.loads(record.read_text(encoding="utf-8"))) >= set(split.files)
 
 
-def test_a_memory_that_cannot_be_written_does_not_stop_a_scan(split, tmp_path):
+def test_a_memory_that_cannot_be_written_does_not_stop_a_scan_one(split, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    kept, _ = scan(split, broken="error", memory=tmp_path / "file" / "memory")
+    kept, _ = scan_one(split, broken="error", memory=tmp_path / "file" / "memory")
     assert len(kept) == 6
 
 
 def test_an_empty_split_passes(split, tmp_path):
-    kept, found = scan(split.select([]), broken="error", memory=tmp_path / "memory")
+    kept, found = scan_one(split.select([]), broken="error", memory=tmp_path / "memory")
     assert (len(kept), found) == (0, [])

@@ -1,0 +1,74 @@
+"""Load ``.keras`` files from anywhere without running what they ask for."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_transfer.errors import TransferError
+
+_OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
+_PLAIN_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")
+
+
+def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
+    """Load a ``.keras`` file that holds nothing but classes of Keras, KerasHub and this package.
+
+    Args:
+        file: The file.
+        error: What to raise.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        TransferError: The file is damaged, or asks for a class or function that could run any code.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError) as cause:
+        raise error(
+            f"Model file {file} cannot be read as a .keras file: {cause}. Save it again with model.save()."
+        ) from cause
+    if damaged is not None:
+        raise error(f"Model file {file} is damaged: {damaged} in it has changed. Take a whole copy of the file.")
+    config.pop("compile_config", None)
+    foreign = sorted(set(_foreign_classes(config)))
+    if foreign:
+        raise error(
+            f"Model file {file} asks for {', '.join(foreign)}, which could run any code; only classes of Keras are "
+            "loaded. Save the weights alone with network.save_weights('NAME.weights.h5') and use that file."
+        )
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as cause:  # Keras raises nearly every kind
+        reason = " ".join(str(cause).split())[:500]
+        raise error(
+            f"Model file {file} cannot be loaded. Keras says: {reason} Save it again with model.save()."
+        ) from cause
+
+
+def _foreign_classes(config: Any) -> Iterator[str]:
+    """Yield each class or function in a saved configuration that comes from elsewhere, and each Lambda."""
+    if isinstance(config, list):
+        for value in config:
+            yield from _foreign_classes(value)
+    if not isinstance(config, dict):
+        return
+    class_name, module = config.get("class_name"), config.get("module")
+    if class_name in ("Lambda", "__lambda__"):
+        yield "a Lambda layer"
+    elif class_name == "function":
+        yield f"the function {config.get('config')}"
+    elif class_name is not None and class_name not in _PLAIN_VALUES:
+        origin = str(module or config.get("registered_name"))
+        if origin.split(".")[0] not in _OUR_PACKAGES:
+            yield f"the class {class_name} of {origin}"
+    for value in config.values():
+        yield from _foreign_classes(value)

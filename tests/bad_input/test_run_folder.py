@@ -1,0 +1,273 @@
+"""Run folders that are none, unfinished, damaged or not to be trusted, and places that cannot be written to."""
+
+import json
+import shutil
+import zipfile
+
+import keras
+import pytest
+
+COMMANDS = [["predict", "{run}", "{picture}"], ["evaluate", "{run}"], ["export", "{run}", "--out", "new"]]
+
+
+@pytest.fixture
+def picture(pictures):
+    return pictures / "cat" / "000.png"
+
+
+@pytest.fixture
+def folder(finished_run, tmp_path):
+    """A copy of a finished run, to be spoilt."""
+    return shutil.copytree(finished_run.folder, tmp_path / "spoilt", ignore=shutil.ignore_patterns("export"))
+
+
+@pytest.fixture
+def fill(picture):
+    return lambda words, run: [word.format(run=run, picture=picture) for word in words]
+
+
+def save(folder, *layers, classes=2):
+    """Put another model in the place of the run's."""
+    pixels = keras.Input((64, 64, 3))
+    x = pixels
+    for layer in layers:
+        x = layer(x)
+    x = keras.layers.Dense(classes, "softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(pixels, x).save(folder / "model.keras")
+
+
+class Own(keras.layers.Layer):
+    """A class that no other machine has."""
+
+    def call(self, x):
+        return x
+
+
+def change_config(folder, change):
+    """Rewrite the configuration inside model.keras."""
+    file = folder / "model.keras"
+    with zipfile.ZipFile(file) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(contents["config.json"])
+    change(config["config"]["layers"])
+    contents["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("absent", ["There is no run folder", "keras-transfer run"]),
+        ("file", ["There is no run folder"]),
+        ("empty", ["no finished run", "recipe.yaml", "model.keras"]),
+        ("pictures", ["no finished run", "recipe.yaml"]),
+    ],
+)
+def test_what_is_no_run_folder(refused, fill, pictures, tmp_path, words, kind, needs):
+    run = {"absent": tmp_path / "absent", "file": tmp_path / "file", "empty": tmp_path / "empty", "pictures": pictures}
+    run["file"].write_text("x")
+    run["empty"].mkdir()
+    refused(*fill(words, run[kind]), needs=[run[kind], *needs])
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_an_unfinished_run(refused, fill, folder, words):
+    (folder / "model.keras").unlink()
+    refused(*fill(words, folder), needs=[folder, "no finished run", "it lacks model.keras"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "needs"),
+    [
+        ("recipe.yaml", "", ["recipe.yaml", "holds no recipe"]),
+        ("recipe.yaml", "task: [", ["recipe.yaml", "Mend the YAML there"]),
+        ("recipe.yaml", "task: image_classification\n", ["recipe.yaml", "data: missing"]),
+        ("data.json", "", ["data.json is damaged", "Make the run again"]),
+        ("data.json", "{", ["data.json is damaged"]),
+        ("data.json", "[]", ["data.json is damaged", "no object"]),
+        ("data.json", "{}", ["data.json is damaged", "it lacks class_names, splits"]),
+    ],
+)
+def test_a_damaged_record(refused, fill, folder, name, content, needs):
+    (folder / name).write_text(content)
+    refused(*fill(COMMANDS[0], folder), needs=[folder, *needs])
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"test": {"n": 1}}', '{"test": 3}'])
+def test_damaged_metrics_where_nothing_else_is_left_to_show(refused, folder, content):
+    recipe = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(recipe.replace("source: ", "source: /nowhere"))
+    if content is None:
+        (folder / "metrics.json").unlink()
+    else:
+        (folder / "metrics.json").write_text(content)
+    refused("evaluate", folder, needs=["metrics.json is damaged", "Make the run again"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "needs"),
+    [
+        (lambda content: b"", "File is not a zip file"),
+        (lambda content: b"no model", "File is not a zip file"),
+        (lambda content: content[: len(content) // 2], "File is not a zip file"),
+        # In the middle of the weights, which Keras itself would read without a word.
+        (lambda content: content[:200_000] + bytes(400) + content[200_400:], "model.weights.h5 in it has changed"),
+    ],
+    ids=["empty", "text", "truncated", "overwritten"],
+)
+def test_a_damaged_model(refused, fill, folder, damage, needs):
+    file = folder / "model.keras"
+    file.write_bytes(damage(file.read_bytes()))
+    refused(*fill(COMMANDS[0], folder), needs=[file, needs])
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.weights.h5"])
+def test_a_model_that_lacks_a_part(refused, fill, folder, missing):
+    file = folder / "model.keras"
+    with zipfile.ZipFile(file) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist() if name != missing}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    refused(*fill(COMMANDS[0], folder), needs=[file, missing.removesuffix(".h5")])
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_lambda_layer_is_refused(refused, fill, folder, words):
+    save(folder, keras.layers.Lambda(lambda x: x * 2))
+    refused(*fill(words, folder), needs=[folder / "model.keras", "Lambda", "could run any code"])
+
+
+def test_a_lambda_layer_inside_another_is_refused(refused, fill, folder):
+    pixels = keras.Input((64, 64, 3))
+    save(folder, keras.Model(pixels, keras.layers.Lambda(lambda x: x * 2)(pixels)))
+    refused(*fill(COMMANDS[0], folder), needs=["could run any code"])
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_class_that_is_not_keras_own_is_refused(refused, fill, folder, words):
+    save(folder, Own())
+    refused(*fill(words, folder), needs=[folder / "model.keras", "could run any code"])
+
+
+@pytest.mark.parametrize(("module", "name"), [("os", "system"), ("subprocess", "run"), ("builtins", "exec")])
+def test_a_model_that_names_a_function_of_python_runs_nothing(refused, fill, folder, tmp_path, module, name):
+    save(folder, keras.layers.ReLU())
+    proof = tmp_path / "ran"
+
+    def change(layers):
+        (layer,) = (layer for layer in layers if layer["class_name"] == "ReLU")
+        layer |= {"module": module, "class_name": name, "registered_name": None}
+        layer["config"] = {"command": f"touch {proof}", "args": ["touch", str(proof)], "name": "x"}
+
+    change_config(folder, change)
+    refused(*fill(COMMANDS[0], folder), needs=["could run any code"])
+    assert not proof.exists()
+
+
+def test_the_model_of_another_run_is_refused(refused, fill, folder):
+    save(folder, classes=3)
+    refused(*fill(COMMANDS[0], folder), needs=["the run has 2 classes, and the model gives (None, 3)"])
+
+
+def test_an_export_without_the_pictures_that_prove_it(refused, folder):
+    shutil.rmtree(folder / "samples")
+    refused("export", folder, needs=[folder / "samples", "damaged"])
+    assert not (folder / "export").exists()
+
+
+def test_inputs_that_are_no_pictures_are_all_named(refused, finished_run, picture, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    inputs = [picture, tmp_path / "text.png", tmp_path / "absent.png", tmp_path / "empty.jpg"]
+    message = refused("predict", finished_run.folder, *inputs, needs=["No prediction was made"])
+    assert message.splitlines()[1:] == [
+        f"  {tmp_path / 'text.png'}: no picture",
+        f"  {tmp_path / 'absent.png'}: No such file or directory",
+        f"  {tmp_path / 'empty.jpg'}: zero bytes",
+    ]
+
+
+def test_an_empty_folder_as_input(refused, finished_run, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    refused("predict", finished_run.folder, tmp_path / "nothing", needs=["No prediction was made"])
+
+
+def test_pictures_to_evaluate_that_are_not_there(refused, finished_run):
+    refused("evaluate", finished_run.folder, "--data", "absent", needs=["'absent'", "neither a folder"])
+
+
+def test_rows_that_are_no_longer_those_of_the_run(refused, folder, finished_run, tmp_path):
+    pictures = shutil.copytree(finished_run.config.data.source, tmp_path / "moved")
+    recipe = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(recipe.replace(finished_run.config.data.source, str(pictures)))
+    (folder / "metrics.json").write_text("{}")
+    for file in pictures.glob("*/*"):
+        file.write_bytes(file.read_bytes() + b" ")
+    refused("evaluate", folder, needs=["test rows", "no longer those of the run", "--data"])
+
+
+@pytest.fixture
+def recipe(pictures, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(f"task: image_classification\ndata: {{source: '{pictures}'}}\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def occupied(tmp_path):
+    """An output folder that is not empty, one that is a file, one below a file, one that the system will not make."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("do not touch")
+    (tmp_path / "file").write_text("do not touch")
+    return {
+        "full": tmp_path / "full",
+        "file": tmp_path / "file",
+        "below a file": tmp_path / "file" / "run",
+        "unwritable": "/proc/keras-transfer-run",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("full", ["is not empty", "Choose another --out"]),
+        ("file", ["is a file", "Choose another --out"]),
+        ("below a file", ["cannot be made", "Choose another --out"]),
+        ("unwritable", ["cannot be made", "/proc", "Choose another --out"]),
+    ],
+)
+def test_a_run_folder_that_cannot_be_had(refused, recipe, occupied, kind, needs):
+    refused("run", recipe, "--out", occupied[kind], needs=[occupied[kind], *needs])
+    assert [file.name for file in occupied["full"].iterdir()] == ["thesis.txt"]
+    assert occupied["file"].read_text() == "do not touch"
+
+
+def test_the_folder_is_refused_before_the_data_is_read(refused, tmp_path, occupied):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("task: image_classification\ndata: {source: absent}\n", encoding="utf-8")
+    refused("run", recipe, "--out", occupied["full"], needs=["is not empty"])
+
+
+def test_the_default_folder_is_under_runs(refused, recipe, tmp_path):
+    (tmp_path / "work" / "runs").write_text("in the way")
+    refused("run", recipe, needs=["runs/image_classification-", "cannot be made"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("full", ["exists"]),
+        ("file", ["exists"]),
+        ("below a file", ["cannot be made"]),
+        ("unwritable", ["cannot be made"]),
+    ],
+)
+def test_an_export_that_cannot_be_written(refused, finished_run, occupied, kind, needs):
+    refused(
+        "export", finished_run.folder, "--out", occupied[kind], needs=[occupied[kind], "Choose another --out", *needs]
+    )
+    assert [file.name for file in occupied["full"].iterdir()] == ["thesis.txt"]
