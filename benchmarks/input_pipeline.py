@@ -51,7 +51,11 @@ def main(rounds: int) -> None:
             count += len(pixels)
         return count / (time.perf_counter() - started)
 
-    model = build_model(BACKBONES["efficientnet_lite0"].load(image_size=SIZE), ClassificationHead(2, HeadConfig()))
+    model = build_model(
+        BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
+        ClassificationHead(2, HeadConfig()),
+        augmentation=AugmentationConfig(),
+    )
     for layer in model.backbone.network.layers:  # the fastest step there is: frozen BatchNorm
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)

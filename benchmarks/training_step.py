@@ -26,7 +26,11 @@ ROWS, BATCH, SIZE = 320, 32, 224
 
 
 def build() -> TransferModel:
-    return build_model(BACKBONES["efficientnet_lite0"].load(image_size=SIZE), ClassificationHead(2, HeadConfig()))
+    return build_model(
+        BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
+        ClassificationHead(2, HeadConfig()),
+        augmentation=AugmentationConfig(),
+    )
 
 
 def main(rounds: int, batch_norm: str) -> None:

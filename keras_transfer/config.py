@@ -70,6 +70,9 @@ class AugmentationConfig(Section):
     brightness: Amount = Field(default=0.0, description="add up to this share of the full range")
     contrast: Amount = Field(default=0.0, description="stretch or squeeze the values by up to this share")
     saturation: Amount = Field(default=0.0, description="stretch or squeeze the colours by up to this share")
+    predict_flips: StrictBool = Field(
+        default=False, description="average predictions over the flips that are on; 2 or 4 times the work"
+    )
 
 
 class BackboneConfig(Section):
@@ -157,6 +160,9 @@ class RecipeConfig(Section):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "RecipeConfig":
+        changes = self.augmentation
+        if changes.predict_flips and not (changes.horizontal_flip or changes.vertical_flip):
+            raise ValueError("augmentation.predict_flips is on, and no flip is. Turn a flip on, or predict_flips off")
         problems = _missing_validation(self.training) if self.data.validation == 0.0 else []
         if problems:
             raise ValueError("\n".join(problems))

@@ -39,7 +39,7 @@ class ClassificationHead:
 
     def probabilities(self, logits: Any) -> Any:
         """Turn ``float32[batch, classes]`` logits into probabilities."""
-        return layers.Softmax(dtype="float32", name="probabilities")(logits)
+        return layers.Softmax(dtype="float32")(logits)
 
     def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
         """Return the loss of logits against one-hot targets."""

@@ -1,10 +1,12 @@
 """Input contract + backbone + head -> one Keras model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from keras_transfer.backbones import Backbone
+from keras_transfer.config import AugmentationConfig
 from keras_transfer.heads import ClassificationHead
 
 
@@ -25,21 +27,36 @@ class TransferModel:
     predictor: keras.Model
 
 
-def build_model(backbone: Backbone, head: ClassificationHead) -> TransferModel:
+def build_model(backbone: Backbone, head: ClassificationHead, *, augmentation: AugmentationConfig) -> TransferModel:
     """Join the three.
 
     Args:
         backbone: Its network is used, not copied.
         head: Goes on the network's feature map.
+        augmentation: Says whether predictions are averaged over flips.
 
     Returns:
         The models. Preprocessing is inside, so that it can be applied neither twice nor never.
     """
+    features = keras.Input(backbone.network.output_shape[1:], name="features")
+    top = keras.Model(features, head(features), name="head")
+
     pixels = keras.Input((backbone.image_size, backbone.image_size, 3), name="pixels", dtype="float32")
-    logits = head(backbone.network(backbone.contract(pixels)))
+    logits = [top(backbone.network(view)) for view in _views(backbone.contract(pixels), augmentation)]
+    each = [head.probabilities(view) for view in logits]
+    probabilities = keras.layers.Average(dtype="float32", name="average")(each) if len(each) > 1 else each[0]
     return TransferModel(
         backbone=backbone,
         head=head,
-        trainer=keras.Model(pixels, logits, name="trainer"),
-        predictor=keras.Model(pixels, head.probabilities(logits), name="predictor"),
+        trainer=keras.Model(pixels, logits[0], name="trainer"),
+        predictor=keras.Model(pixels, probabilities, name="predictor"),
     )
+
+
+def _views(pixels: Any, augmentation: AugmentationConfig) -> list[Any]:
+    """The pictures, and every flip of them that predictions are averaged over."""
+    views = [pixels]
+    if augmentation.predict_flips:
+        for axis, on in ((2, augmentation.horizontal_flip), (1, augmentation.vertical_flip)):
+            views += [keras.ops.flip(view, axis=axis) for view in views] if on else []
+    return views

@@ -107,7 +107,8 @@ class Recipe:
         """
         splits, skipped = self._load_data(console)
         backbone = self._load_backbone()
-        model = build_model(backbone, ClassificationHead(len(splits.class_names), self.config.head))
+        head = ClassificationHead(len(splits.class_names), self.config.head)
+        model = build_model(backbone, head, augmentation=self.config.augmentation)
         policy = self.config.policy
         phases = plan(policy, stages=len(backbone.stages), epochs=self.config.training.epochs)
         if console:

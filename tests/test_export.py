@@ -48,8 +48,8 @@ def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(ex
         "import json, sys, tensorflow as tf\n"
         "serve = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
         "out = serve(image_bytes=tf.constant([open(f, 'rb').read() for f in sys.argv[2:]]))\n"
-        "answer = {'label': [x.decode() for x in out['label'].numpy().tolist()], 'p': out['probabilities'].numpy().tolist()}\n"
-        "print(json.dumps(answer))\n"
+        "labels = [label.decode() for label in out['label'].numpy().tolist()]\n"
+        "print(json.dumps({'label': labels, 'p': out['probabilities'].numpy().tolist()}))\n"
     )
     result = subprocess.run(
         [sys.executable, "-I", "-c", code, str(exported[0]), *files], capture_output=True, text=True, check=True

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import HeadConfig, PolicyConfig, TrainingConfig
+from keras_transfer.config import AugmentationConfig, HeadConfig, PolicyConfig, TrainingConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
@@ -22,7 +22,7 @@ SIZE, BATCH, STEPS = 32, 4, 2
 def model() -> TransferModel:
     keras.utils.set_random_seed(0)
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
-    return build_model(backbone, ClassificationHead(2, HeadConfig()))
+    return build_model(backbone, ClassificationHead(2, HeadConfig()), augmentation=AugmentationConfig())
 
 
 def batches(epochs, *, value=None):
@@ -61,9 +61,9 @@ def moved(before, after):
 def test_frozen_weights_are_bit_identical_and_the_others_have_moved(model, tmp_path, policy, batch_norm):
     config = PolicyConfig(name=policy, stages=3, batch_norm=batch_norm)
     (phase,) = plan(config, stages=len(model.backbone.stages), epochs=1)
-    before, head_before = snapshot(model), model.trainer.get_layer("head_logits").get_weights()
+    before, head_before = snapshot(model), model.trainer.get_layer("head").get_layer("head_logits").get_weights()
     train(model, phase, tmp_path, learning_rate=1e-3)
-    after, head_after = snapshot(model), model.trainer.get_layer("head_logits").get_weights()
+    after, head_after = snapshot(model), model.trainer.get_layer("head").get_layer("head_logits").get_weights()
 
     assert all(not np.array_equal(a, b) for a, b in zip(head_before, head_after, strict=True))
     for stage, old, new in zip(model.backbone.stages, before, after, strict=True):

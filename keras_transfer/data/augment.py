@@ -29,8 +29,8 @@ def draw(seed: int, epoch: Any, example: Any) -> Any:
 
 
 def is_identity(config: AugmentationConfig) -> bool:
-    """Tell whether a recipe changes nothing about its pictures."""
-    return not any(config.model_dump().values())
+    """Tell whether a recipe changes nothing about its training pictures."""
+    return not any(config.model_dump(exclude={"predict_flips"}).values())
 
 
 def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
