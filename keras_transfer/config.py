@@ -1,8 +1,9 @@
 """The recipe: its schema, its YAML, its overrides. The only place where a default stands."""
 
+import copy
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,7 +17,6 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
-    model_validator,
 )
 
 from keras_transfer.errors import ConfigError
@@ -158,27 +158,21 @@ class RecipeConfig(Section):
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
 
-    @model_validator(mode="after")
-    def _check_combinations(self) -> "RecipeConfig":
-        changes = self.augmentation
-        if changes.predict_flips and not (changes.horizontal_flip or changes.vertical_flip):
-            raise ValueError("augmentation.predict_flips is on, and no flip is. Turn a flip on, or predict_flips off")
-        problems = _missing_validation(self.training) if self.data.validation == 0.0 else []
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
 
-
-def _missing_validation(training: TrainingConfig) -> list[str]:
-    problems = []
+def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
+    """Settings that are right one by one, and wrong together."""
+    augmentation, training = config.augmentation, config.training
+    if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
+        yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
+    if config.data.validation != 0.0:
+        return
     if training.keep == "best":
-        problems.append("training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last.")
+        yield "training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last."
     if training.early_stopping and training.early_stopping.metric.startswith("val_"):
-        problems.append(
+        yield (
             f"training.early_stopping.metric: {training.early_stopping.metric} is measured on validation rows, and "
             "data.validation is 0. Watch loss or accuracy, or set data.validation."
         )
-    return problems
 
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
@@ -201,14 +195,34 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
         if isinstance(value, str) and value not in (names := list(names)):
             unknown[path] = f"{path}: there is no {value!r}. {did_you_mean(value, names)}"
     problems = list(unknown.values())
+    config: RecipeConfig | None
     try:
         config = RecipeConfig.model_validate(values)
     except ValidationError as error:
-        problems += [line for path, lines in _explain(error).items() if path not in unknown for line in lines]
-    if problems:
+        problems += [line for path, line in _explain(error).items() if path not in unknown]
+        config = _salvage(values, error)
+    problems += _find_contradictions(config) if config else []
+    if problems or config is None:
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise ConfigError(f"{where} has {count}:\n" + "\n".join(f"  {line}" for line in problems))
     return config
+
+
+def _salvage(values: Mapping[str, Any], error: ValidationError) -> RecipeConfig | None:
+    """What a recipe says without its mistakes, so that contradictions in the rest are told along with them."""
+    rest = copy.deepcopy(dict(values))
+    for detail in error.errors(include_url=False):
+        section: Any = rest
+        for key in detail["loc"]:
+            if not isinstance(section, dict) or not isinstance(section.get(key), dict):
+                break
+            section = section[key]
+        if isinstance(section, dict):
+            section.pop(key, None)
+    try:
+        return RecipeConfig.model_validate(rest)
+    except ValidationError:  # a key that cannot be done without is missing
+        return None
 
 
 def _value_at(values: object, path: str) -> object:
@@ -217,8 +231,8 @@ def _value_at(values: object, path: str) -> object:
     return values
 
 
-def _explain(error: ValidationError) -> dict[str, list[str]]:
-    """Lines by key, one each: a union of types gives one error a type, which are told together."""
+def _explain(error: ValidationError) -> dict[str, str]:
+    """A line a key: a union of types gives one error a type, which are told together."""
     messages: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         names = [str(part) for part in detail["loc"]]
@@ -227,8 +241,6 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
             message = f"unknown key. {did_you_mean(names[-1], _keys_at(names[:-1]))}"
         elif detail["type"] == "missing":
             message = "missing. Give it a value."
-        elif detail["type"] == "value_error":
-            message = str(detail["ctx"]["error"])
         elif detail["type"] == "model_type":
             keys = _listed(_keys_at(names))
             message = f"a section of keys is due here. Received: {_shown(detail['input'])}. Keys: {keys}."
@@ -237,10 +249,7 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
             names = names[:-1] if names[-1] in _UNION_TAGS else names
             message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {_shown(detail['input'])}."
         messages.setdefault(".".join(names), []).append(message)
-    return {
-        path: [f"{path}: {' Or: '.join(texts)}"] if path else "\n".join(texts).splitlines()
-        for path, texts in messages.items()
-    }
+    return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
 
 
 _UNION_TAGS = ("float", "str", "constrained-float")

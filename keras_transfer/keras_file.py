@@ -38,12 +38,13 @@ def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
         ) from cause
     if damaged is not None:
         raise error(f"Model file {file} is damaged: {damaged} in it has changed. Take a whole copy of the file.")
-    config.pop("compile_config", None)
-    foreign = sorted(set(_foreign_classes(config)))
+    # How it was compiled is not read.
+    parts = {key: value for key, value in config.items() if key != "compile_config"} if isinstance(config, dict) else {}
+    foreign = sorted(set(_foreign_classes(parts)))
     if foreign:
         raise error(
             f"Model file {file} asks for {', '.join(foreign)}, which could run any code; only classes of Keras are "
-            "loaded. Save the weights alone with network.save_weights('NAME.weights.h5') and use that file."
+            "loaded. Where you trust it, load it yourself and save its weights with save_weights('NAME.weights.h5')."
         )
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)

@@ -51,6 +51,7 @@ class Application:
         return self.class_name.startswith("EfficientNetB")
 
     def build(self, size: int | None, weights: str | None = None) -> keras.Model:
+        """Make the network for a size in pixels, or for any, with random weights or those of ImageNet."""
         make: Callable[..., keras.Model] = getattr(keras.applications, self.class_name)
         with warnings.catch_warnings():
             # MobileNet says that its weights were trained at 224 pixels.
@@ -58,6 +59,7 @@ class Application:
             return make(include_top=False, weights=weights, input_shape=(size, size, 3))
 
     def file_name(self, size: int) -> str:
+        """Name the file of weights that Keras wants for pictures of a size in pixels."""
         return self.file.format(size=size if size in self.sizes else 224)
 
 

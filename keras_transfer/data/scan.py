@@ -41,7 +41,8 @@ def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Sp
         more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
         skip = f"for no {emptied[0]} picture is left" if broken == "skip" else "or leave them out with data.broken=skip"
         raise DataError(
-            f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{shown}{more}\nMend or remove them, {skip}."
+            f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{shown}{more}\n"
+            f"Mend or remove them, {skip}."
         )
     return kept, found
 

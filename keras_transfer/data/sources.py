@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,9 @@ def _read_table(name: str, file: Path, config: DataConfig) -> Source:
     for column in (config.path, config.label):
         _check_filled(file, table, column)
     rows = table.drop(columns=[config.path, config.label, "split"], errors="ignore")
-    rows = rows.assign(path=table[config.path].astype(str), label=_as_labels(table[config.label]), split="")
+    # ./a.png and a.png are one picture.
+    paths = [posixpath.normpath(path) for path in table[config.path].astype(str)]
+    rows = rows.assign(path=paths, label=_as_labels(table[config.label]), split="")
     missing = [path for path in rows["path"] if not (file.parent / path).is_file()]
     if missing:
         raise DataError(
