@@ -95,7 +95,7 @@ class PolicyConfig(Section):
 
     name: StrictStr = Field(default="lp_ft", description="head | last_stages | full | lp_ft")
     stages: Count = Field(default=3, description="last_stages: how many, counted from the head")
-    batch_norm: Literal["frozen", "adapt"] = Field(default="frozen", description="BatchNorm in the stages that train")
+    batch_norm: Literal["frozen", "adapt"] = Field(default="adapt", description="BatchNorm in the stages that train")
     head_epochs: Count = Field(default=2, description="lp_ft: epochs of the head phase, on top of training.epochs")
     fine_tune_rate: Rate = Field(default=0.3, description="lp_ft: factor on learning_rate once all stages train")
 

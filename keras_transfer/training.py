@@ -19,6 +19,11 @@ from keras_transfer.progress import ProgressLine
 from keras_transfer.stages import Stage
 
 
+# Keras' 0.99 remembers some hundred steps, which on a few hundred pictures is several epochs: the stored statistics
+# then lag behind the weights. 0.9 is what PyTorch uses.
+_ADAPTING_MOMENTUM = 0.9
+
+
 def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:
     """Let a phase's stages train and freeze the others; what was compiled before must be compiled again.
 
@@ -30,8 +35,11 @@ def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:
     """
     for stage in stages:
         for layer in stage.layers:
-            frozen_norm = phase.batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = stage.index in phase.stages and not frozen_norm
+            trains = stage.index in phase.stages
+            if isinstance(layer, keras.layers.BatchNormalization):
+                trains = trains and phase.batch_norm == "adapt"
+                layer.momentum = min(layer.momentum, _ADAPTING_MOMENTUM) if trains else layer.momentum
+            layer.trainable = trains
 
 
 @dataclass(frozen=True)

@@ -191,3 +191,16 @@ def test_a_written_recipe_reads_back_equal_and_spells_out_every_default(tmp_path
     written = re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
     assert written == list(RecipeConfig.model_fields)
     assert "label_smoothing: 0.0" in file.read_text(encoding="utf-8")
+
+
+def test_contradictions_are_told_along_with_other_mistakes():
+    values = {
+        "task": "image_classification",
+        "data": {"source": "x", "validation": 0.0, "tset": 0.1},
+        "training": {"epochs": 0},
+        "augmentation": {"horizontal_flip": False, "predict_flips": True},
+    }
+    with pytest.raises(ConfigError, match="4 mistakes") as caught:
+        parse_recipe(values, known={}, where="It")
+    for path in ("data.tset", "training.epochs", "training.keep", "augmentation.predict_flips"):
+        assert f"  {path}: " in str(caught.value)
