@@ -18,7 +18,6 @@ from keras_transfer.policies import Phase
 from keras_transfer.progress import ProgressLine
 from keras_transfer.stages import Stage
 
-
 # Keras' 0.99 remembers some hundred steps, which on a few hundred pictures is several epochs: the stored statistics
 # then lag behind the weights. 0.9 is what PyTorch uses.
 _ADAPTING_MOMENTUM = 0.9
