@@ -18,6 +18,7 @@ from keras_transfer.catalog import find_recipe
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe, write_recipe
 from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_transfer.data.scan import scan
+from keras_transfer.data.sources import SAMPLES
 from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
@@ -184,7 +185,7 @@ class Recipe:
             raise CheckpointError(
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
-        write_recipe(self.config, folder / folders.RECIPE)
+        write_recipe(_with_absolute_paths(self.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(self.config))
         folders.write_json(folder / folders.DATA, {**prepared.splits.describe(), "skipped": list(prepared.skipped)})
         folders.keep_samples(folder, prepared.splits)
@@ -264,6 +265,22 @@ class ImageClassification(Recipe):
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
 TASKS.add(ImageClassification.task, ImageClassification)
+
+
+def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
+    """The recipe that a run folder keeps must name the same files from any working folder."""
+
+    def absolute(value: float | str) -> float | str:
+        named = not isinstance(value, str) or value in SAMPLES or value in ("pretrained", "none")
+        return value if named or not Path(value).exists() else str(Path(value).resolve())
+
+    data = {key: absolute(getattr(config.data, key)) for key in ("source", "validation", "test")}
+    weights = {"weights": absolute(config.backbone.weights)}
+    sections = {
+        "data": config.data.model_copy(update=data),
+        "backbone": config.backbone.model_copy(update=weights),
+    }
+    return config.model_copy(update=sections)
 
 
 def cache_folder() -> Path:

@@ -96,3 +96,11 @@ def test_a_loss_that_is_no_number_leaves_a_run_with_the_last_good_weights(pictur
     with pytest.raises(TrainingError, match=r"step \d+.*model\.keras"):
         quick(pictures, policy="full", training=training).fit(tmp_path / "run")
     assert all(np.isfinite(weight).all() for weight in Run(tmp_path / "run").model.get_weights())
+
+
+def test_the_recipe_in_a_run_folder_holds_from_any_working_folder(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures.parent)
+    run = quick(pictures.name, policy="head").fit("run")
+    folder = run.folder.resolve()
+    monkeypatch.chdir(tmp_path.parent)
+    assert Run(folder).evaluate().confusion == Run(folder).reports["test"].confusion

@@ -53,12 +53,11 @@ def build_network(size: int | None = 224, *, classes: int = 0) -> keras.Model:
     """
     inputs = keras.Input((size, size, 3), name="pixels")
     x = _convolution(inputs, 32, 3, strides=2, name="stem")
-    filters_in = 32
     for number, (repeats, kernel, stride, expansion, filters) in enumerate(_BLOCKS, start=1):
         for repeat in range(repeats):
             name = f"block{number}{'abcd'[repeat]}"
-            x = _inverted_residual(x, filters_in, filters, kernel, stride if repeat == 0 else 1, expansion, name)
-            filters_in = filters
+            strides = stride if repeat == 0 else 1
+            x = _inverted_residual(x, filters, kernel, strides=strides, expansion=expansion, name=name)
     x = _convolution(x, 1280, 1, name="top")
     if classes:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -76,16 +75,14 @@ def _normalize(x: Any, *, relu: bool, name: str) -> Any:
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
 
-def _inverted_residual(
-    inputs: Any, filters_in: int, filters: int, kernel: int, stride: int, expansion: int, name: str
-) -> Any:
-    x = inputs
+def _inverted_residual(inputs: Any, filters: int, kernel: int, *, strides: int, expansion: int, name: str) -> Any:
+    x, filters_in = inputs, inputs.shape[-1]
     if expansion != 1:
         x = _convolution(x, filters_in * expansion, 1, name=f"{name}_expand")
-    x = layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv")(x)
+    x = layers.DepthwiseConv2D(kernel, strides, padding="same", use_bias=False, name=f"{name}_depthwise_conv")(x)
     x = _normalize(x, relu=True, name=f"{name}_depthwise")
     x = _convolution(x, filters, 1, relu=False, name=f"{name}_project")
-    return layers.Add(name=f"{name}_add")([inputs, x]) if stride == 1 and filters == filters_in else x
+    return layers.Add(name=f"{name}_add")([inputs, x]) if strides == 1 and filters == filters_in else x
 
 
 def load_weights(network: keras.Model, file: Path) -> None:
