@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_transfer import ExportError, Run
 from keras_transfer import export as export_module
@@ -42,8 +43,14 @@ def test_a_fresh_process_gave_the_answers_of_predict(exported, finished_run):
     assert 0 <= parity.largest_difference <= export_module.TOLERANCE
 
 
-def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(exported, finished_run, pictures):
+def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(
+    exported, finished_run, pictures, tmp_path
+):
     files = [str(file) for file in sorted(pictures.glob("*/*"))[::5]]
+    for mode, name in (("L", "grey.png"), ("L", "grey.jpg"), ("LA", "grey_alpha.png"), ("RGBA", "alpha.png")):
+        with Image.open(files[0]) as picture:
+            picture.convert(mode).resize((90, 50)).save(tmp_path / name)
+        files.append(str(tmp_path / name))
     code = (
         "import json, sys, tensorflow as tf\n"
         "serve = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"

@@ -13,6 +13,7 @@ from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.policies import Phase, plan
+from keras_transfer.stages import Stage
 from keras_transfer.training import WeightKeeper, set_trainable, summarize, train_phase
 
 SIZE, BATCH, STEPS = 32, 4, 2
@@ -92,6 +93,19 @@ def test_batch_norm_in_frozen_stages_ignores_the_batch_even_in_training(model):
     alone = keras.ops.convert_to_numpy(network(pixels[:1] / 127.5 - 1, training=True))
     together = keras.ops.convert_to_numpy(network(pixels / 127.5 - 1, training=True))
     np.testing.assert_allclose(alone[0], together[0], atol=1e-4)
+
+
+def test_adapting_batch_norm_follows_a_small_data_set():
+    adapting, frozen = (keras.layers.BatchNormalization(momentum=0.99) for _ in range(2))
+    stages = [Stage(0, "first", (frozen,), ()), Stage(1, "last", (adapting,), ())]
+    set_trainable(stages, Phase("last_stages", (1,), 1, 1.0, "adapt"))
+    batch = np.full((4, 3), 10.0, "float32")
+    for _ in range(40):
+        for layer in (adapting, frozen):
+            layer(batch, training=True)
+    # Forty steps at Keras' own momentum of 0.99 would come a third of the way.
+    np.testing.assert_allclose(adapting.moving_mean, 10.0, rtol=0.02)
+    np.testing.assert_array_equal(frozen.moving_mean, 0.0)
 
 
 def test_every_epoch_is_a_line_of_history(model, tmp_path):
