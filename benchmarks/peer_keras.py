@@ -44,7 +44,9 @@ def main(seed: int, epochs: int) -> None:
 
     steps = -(-len(x_train) // BATCH)
     schedule = keras.optimizers.schedules.CosineDecay(0.0, (epochs - 1) * steps, warmup_target=1e-3, warmup_steps=steps)
-    model.compile(keras.optimizers.AdamW(schedule), "sparse_categorical_crossentropy", ["accuracy"], jit_compile=False)
+    model.compile(
+        keras.optimizers.AdamW(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+    )
     started = time.perf_counter()
     model.fit(x_train, y_train, batch_size=BATCH, epochs=epochs, verbose=0)
     seconds = time.perf_counter() - started
