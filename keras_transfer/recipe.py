@@ -271,8 +271,9 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     """The recipe that a run folder keeps must name the same files from any working folder."""
 
     def absolute(value: float | str) -> float | str:
-        named = not isinstance(value, str) or value in SAMPLES or value in ("pretrained", "none")
-        return value if named or not Path(value).exists() else str(Path(value).resolve())
+        if not isinstance(value, str) or value in SAMPLES or value in ("pretrained", "none"):
+            return value
+        return str(Path(value).resolve()) if Path(value).exists() else value
 
     data = {key: absolute(getattr(config.data, key)) for key in ("source", "validation", "test")}
     weights = {"weights": absolute(config.backbone.weights)}
