@@ -1,4 +1,4 @@
-"""Load ``.keras`` files from anywhere without running what they ask for."""
+"""Write ``.keras`` files, and load them from anywhere without running what they ask for."""
 
 import json
 import zipfile
@@ -9,10 +9,22 @@ from typing import Any
 
 import keras
 
+from keras_transfer.batch_norm import plain_batch_norm
 from keras_transfer.errors import TransferError
 
 _OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
 _PLAIN_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")
+
+
+def write_keras_file(model: keras.Model, file: Path) -> None:
+    """Save a model so that Keras alone can load it.
+
+    Args:
+        model: The model.
+        file: Ends in ``.keras``.
+    """
+    with plain_batch_norm(model):
+        model.save(file)
 
 
 def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_transfer.backbones import Backbone
+from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.heads import ClassificationHead
 
@@ -38,6 +39,7 @@ def build_model(backbone: Backbone, head: ClassificationHead, *, augmentation: A
     Returns:
         The models. Preprocessing is inside, so that it can be applied neither twice nor never.
     """
+    fuse_batch_norm(backbone.network)
     features = keras.Input(backbone.network.output_shape[1:], name="features")
     top = keras.Model(features, head(features), name="head")
 

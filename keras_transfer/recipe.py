@@ -24,6 +24,7 @@ from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
 from keras_transfer.evaluation import make_report, predict
 from keras_transfer.heads import ClassificationHead
+from keras_transfer.keras_file import write_keras_file
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.policies import POLICIES, Phase, plan
 from keras_transfer.registry import Registry
@@ -209,9 +210,9 @@ class Recipe:
                 )
                 first_epoch += phase.epochs
         except TrainingError as error:
-            prepared.model.predictor.save(folder / folders.MODEL)
+            write_keras_file(prepared.model.predictor, folder / folders.MODEL)
             raise TrainingError(f"{error} They are in {folder / folders.MODEL}.") from error
-        prepared.model.predictor.save(folder / folders.MODEL)
+        write_keras_file(prepared.model.predictor, folder / folders.MODEL)
         plot_history(folder / folders.HISTORY, folder / folders.PLOT)
 
     def _training_batches(self, prepared: Prepared, phase: Phase, first_epoch: int) -> Any:

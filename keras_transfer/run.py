@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.data.pipeline import evaluation_batches
 from keras_transfer.data.scan import find_problem
@@ -107,6 +108,7 @@ class Run:
             raise _damaged(
                 file, f"the run has {len(self.class_names)} classes, and the model gives {model.output_shape}"
             )
+        fuse_batch_norm(model)
         return model
 
     @property

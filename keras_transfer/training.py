@@ -18,10 +18,6 @@ from keras_transfer.policies import Phase
 from keras_transfer.progress import ProgressLine
 from keras_transfer.stages import Stage
 
-# Keras' 0.99 remembers some hundred steps, which on a few hundred pictures is several epochs: the stored statistics
-# then lag behind the weights. 0.9 is what PyTorch uses.
-_ADAPTING_MOMENTUM = 0.9
-
 
 def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:
     """Let a phase's stages train and freeze the others; what was compiled before must be compiled again.
@@ -37,8 +33,23 @@ def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:
             trains = stage.index in phase.stages
             if isinstance(layer, keras.layers.BatchNormalization):
                 trains = trains and phase.batch_norm == "adapt"
-                layer.momentum = min(layer.momentum, _ADAPTING_MOMENTUM) if trains else layer.momentum
             layer.trainable = trains
+
+
+def set_batch_norm_memory(stages: Sequence[Stage], steps: int) -> None:
+    """Let the statistics of adapting BatchNorm layers span the last tenth of a phase.
+
+    Keras' momentum of 0.99 remembers some hundred steps. On a few hundred pictures that is several epochs, and the
+    stored statistics lag behind the weights; in a long phase a shorter memory would only add noise.
+
+    Args:
+        stages: Of the backbone.
+        steps: Of the phase.
+    """
+    momentum = min(max(1.0 - 10.0 / steps, 0.9), 0.99)
+    for layer in (layer for stage in stages for layer in stage.layers):
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            layer.momentum = momentum
 
 
 @dataclass(frozen=True)
@@ -169,6 +180,7 @@ def train_phase(
     """
     trainer = model.trainer
     set_trainable(model.backbone.stages, phase)
+    set_batch_norm_memory(model.backbone.stages, phase.epochs * steps)
     optimizer = build_optimizer(
         config, rate=phase.rate, steps=phase.epochs * steps, variables=trainer.trainable_variables
     )

@@ -15,7 +15,7 @@ MODULES = {
 # Imports point left, or stay within a group.
 GROUPS = (
     {"errors"},
-    {"registry", "config", "catalog", "keras_file"},
+    {"registry", "config", "catalog", "batch_norm", "keras_file"},
     {"data", "stages", "heads", "policies", "optimizers", "distribution"},
     {"backbones"},
     {"model"},

@@ -14,7 +14,7 @@ from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.policies import Phase, plan
 from keras_transfer.stages import Stage
-from keras_transfer.training import WeightKeeper, set_trainable, summarize, train_phase
+from keras_transfer.training import WeightKeeper, set_batch_norm_memory, set_trainable, summarize, train_phase
 
 SIZE, BATCH, STEPS = 32, 4, 2
 
@@ -95,16 +95,18 @@ def test_batch_norm_in_frozen_stages_ignores_the_batch_even_in_training(model):
     np.testing.assert_allclose(alone[0], together[0], atol=1e-4)
 
 
-def test_adapting_batch_norm_follows_a_small_data_set():
+@pytest.mark.parametrize(("steps", "momentum"), [(40, 0.9), (200, 0.95), (5000, 0.99)])
+def test_adapting_batch_norm_remembers_the_last_tenth_of_a_phase(steps, momentum):
     adapting, frozen = (keras.layers.BatchNormalization(momentum=0.99) for _ in range(2))
     stages = [Stage(0, "first", (frozen,), ()), Stage(1, "last", (adapting,), ())]
     set_trainable(stages, Phase("last_stages", (1,), 1, 1.0, "adapt"))
+    set_batch_norm_memory(stages, steps)
+    assert (adapting.momentum, frozen.momentum) == (pytest.approx(momentum), 0.99)
     batch = np.full((4, 3), 10.0, "float32")
     for _ in range(40):
         for layer in (adapting, frozen):
             layer(batch, training=True)
-    # Forty steps at Keras' own momentum of 0.99 would come a third of the way.
-    np.testing.assert_allclose(adapting.moving_mean, 10.0, rtol=0.02)
+    np.testing.assert_allclose(adapting.moving_mean, 10.0 * (1 - momentum**40), rtol=1e-3)
     np.testing.assert_array_equal(frozen.moving_mean, 0.0)
 
 
