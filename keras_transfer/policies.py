@@ -20,6 +20,10 @@ class Phase:
         rate: Factor on the recipe's learning rate.
         batch_norm: ``frozen`` keeps the BatchNorm layers of training stages on their stored statistics and weights;
             ``adapt`` trains them. In frozen stages they are always frozen.
+        stage_decay: Factor on the learning rate from each stage to the next one towards the input.
+        weights: Which weights of the training stages train.
+        lora_rank: Rank of the adapters that train in place of the weights of the training stages; None for none.
+        solve: Whether the head is solved instead of trained; no stage trains then.
     """
 
     name: str
@@ -27,6 +31,10 @@ class Phase:
     epochs: int
     rate: float
     batch_norm: Literal["frozen", "adapt"]
+    stage_decay: float = 1.0
+    weights: Literal["all", "batch_norm", "layer_norm", "bias"] = "all"
+    lora_rank: int | None = None
+    solve: bool = False
 
 
 Policy = Callable[[PolicyConfig, int, int], tuple[Phase, ...]]

@@ -1,5 +1,6 @@
 """Splits as tf.data: decoded in parallel, streamed, and in an order that depends on (seed, epoch) alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,31 @@ def training_batches(
         Batches of (``float32[batch, size, size, 3]`` in 0..255, ``float32[batch, classes]`` one-hot,
         ``float32[batch]`` weights).
     """
-    rows = len(split)
-    steps = steps_per_epoch(rows, batch_size)
-    files = tf.constant(split.files)
     targets = tf.one_hot(split.labels, classes)
     weights = tf.constant(split.weights * class_weights[split.labels])
-    changes = not is_identity(augmentation)
+    load = _make_loader(split, size, resize, augmentation, seed)
+
+    def example(epoch: Any, indices: Any) -> Any:
+        return load(epoch, indices), tf.gather(targets, indices), tf.gather(weights, indices)
+
+    order = shuffled_indices(len(split), batch_size=batch_size, seed=seed, epochs=epochs, first_epoch=first_epoch)
+    return order.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def shuffled_indices(rows: int, *, batch_size: int, seed: int, epochs: int, first_epoch: int = 0) -> Any:
+    """Make a dataset of which rows each step takes.
+
+    Args:
+        rows: How many there are.
+        batch_size: Rows a step, at most; an epoch's rows are spread evenly over its batches.
+        seed: Of the order.
+        epochs: How many epochs the dataset holds.
+        first_epoch: The number of the first one.
+
+    Returns:
+        Pairs of an epoch, ``int64[]``, and row numbers, ``int32[batch]``; a function of seed and epoch alone.
+    """
+    steps = steps_per_epoch(rows, batch_size)
 
     def batches_of(epoch: Any) -> Any:
         order = tf.random.experimental.stateless_shuffle(
@@ -65,6 +85,48 @@ def training_batches(
         bounds = tf.data.Dataset.range(steps)
         return bounds.map(lambda step: (epoch, order[step * rows // steps : (step + 1) * rows // steps]))
 
+    batches = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(batches_of)
+    return batches.apply(tf.data.experimental.assert_cardinality(epochs * steps))
+
+
+def augmented_batches(
+    split: Split,
+    *,
+    size: int,
+    resize: Resize,
+    augmentation: AugmentationConfig,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+) -> Any:
+    """Make a dataset of a split's rows in their own order, changed as they are in one epoch of training.
+
+    Args:
+        split: The rows.
+        size: Height and width in pixels.
+        resize: How a picture becomes square.
+        augmentation: The random changes.
+        batch_size: Rows a batch.
+        seed: Of the changes.
+        epoch: Whose changes.
+
+    Returns:
+        Batches of ``float32[batch, size, size, 3]`` in 0..255.
+    """
+    load = _make_loader(split, size, resize, augmentation, seed)
+    indices = tf.data.Dataset.range(len(split)).batch(batch_size)
+    return indices.map(
+        lambda rows: load(tf.constant(epoch, tf.int64), rows), num_parallel_calls=tf.data.AUTOTUNE
+    ).prefetch(2)
+
+
+def _make_loader(
+    split: Split, size: int, resize: Resize, augmentation: AugmentationConfig, seed: int
+) -> Callable[[Any, Any], Any]:
+    """A function from epoch and row numbers to augmented pictures."""
+    files = tf.constant(split.files)
+    changes = not is_identity(augmentation)
+
     def load(epoch: Any, indices: Any) -> Any:
         pixels = _load_pictures(tf.gather(files, indices), size, resize)
         if changes:
@@ -72,12 +134,9 @@ def training_batches(
                 lambda index: draw(seed, epoch, index), tf.cast(indices, tf.int64), fn_output_signature=tf.float32
             )
             pixels = augment(pixels, draws, augmentation)
-        return pixels, tf.gather(targets, indices), tf.gather(weights, indices)
+        return pixels
 
-    batches = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(batches_of)
-    batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = batches.apply(tf.data.experimental.assert_cardinality(epochs * steps))
-    return batches.prefetch(2)
+    return load
 
 
 def evaluation_batches(split: Split, *, classes: int, size: int, resize: Resize, batch_size: int) -> Any:
