@@ -25,6 +25,10 @@ EVERYTHING = AugmentationConfig(
     brightness=0.1,
     contrast=0.1,
     saturation=0.1,
+    randaugment=5,
+    erase=0.25,
+    mixup=0.2,
+    cutmix=1.0,
 )
 
 

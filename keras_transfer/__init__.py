@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PolicyError,
         TrainingError,
         TransferError,
+        TransferWarning,
     )
     from keras_transfer.evaluation import Report
     from keras_transfer.policies import POLICIES, Phase
@@ -38,6 +39,7 @@ _HOMES = {
         "PolicyError",
         "TrainingError",
         "TransferError",
+        "TransferWarning",
     ),
     "evaluation": ("Report",),
     "policies": ("POLICIES", "Phase"),
@@ -65,6 +67,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "Run",
     "TrainingError",
     "TransferError",
+    "TransferWarning",
 ]
 
 

@@ -8,13 +8,15 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from keras_transfer import __version__
-from keras_transfer.errors import ConfigError, TransferError
+from keras_transfer.errors import ConfigError, TransferError, TransferWarning
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -38,6 +40,17 @@ def main() -> None:
     # through as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    warnings.formatwarning = _format_warning
+
+
+_plain_format = warnings.formatwarning
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> str:
+    """Our own are for users, who want no line of our source with them."""
+    if issubclass(category, TransferWarning):
+        return f"Warning: {message}\n"
+    return _plain_format(message, category, *where, **options)
 
 
 def _import_tensorflow() -> None:
@@ -215,8 +228,6 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     """Classify picture files; a folder stands for all files in it."""
     _import_tensorflow()
-    from dataclasses import asdict
-
     from keras_transfer.run import Run
 
     predictions = Run(folder).predict(inputs)
@@ -240,6 +251,35 @@ def export(folder: Path, out: Path | None) -> None:
         f"SavedModel: {target} (a fresh process gave the same answers for {parity.pictures} pictures, to within "
         f"{parity.largest_difference:.1g})"
     )
+
+
+@main.command()
+@click.option("--clear", is_flag=True, help="Remove everything in it.")
+@_AS_JSON
+def cache(clear: bool, as_json: bool) -> None:
+    """Show what was kept of frozen stages, least recently used first."""
+    from datetime import datetime
+
+    from keras_transfer.feature_store import FeatureStore, cache_folder
+
+    folder = cache_folder() / "features"
+    store = FeatureStore(folder, max_bytes=0)
+    entries = store.entries()
+    size = sum(entry.size for entry in entries)
+    if clear:
+        store.clear()
+        click.echo(f"Removed {len(entries)} entries of {_megabytes(size)} from {folder}.")
+    elif as_json:
+        _print_json([asdict(entry) for entry in entries])
+    else:
+        for entry in entries:
+            used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+            click.echo(f"{_megabytes(entry.size):>12}  used {used}  {entry.description}")
+        click.echo(f"{_megabytes(size):>12}  in {len(entries)} entries in {folder}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _print_json(values: Any) -> None:

@@ -24,6 +24,7 @@ from keras_transfer.registry import did_you_mean
 
 Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
+Alpha = Annotated[StrictFloat, Field(ge=0.0)]
 Count = Annotated[StrictInt, Field(ge=1)]
 Rate = Annotated[StrictFloat, Field(gt=0.0, allow_inf_nan=False)]
 
@@ -70,6 +71,14 @@ class AugmentationConfig(Section):
     brightness: Amount = Field(default=0.0, description="add up to this share of the full range")
     contrast: Amount = Field(default=0.0, description="stretch or squeeze the values by up to this share")
     saturation: Amount = Field(default=0.0, description="stretch or squeeze the colours by up to this share")
+    randaugment: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
+        default=0, description="two of 14 operations a picture, at this magnitude out of 10"
+    )
+    erase: Amount = Field(default=0.0, description="chance that a rectangle of 2 to 33 % of the area is blotted out")
+    mixup: Alpha = Field(default=0.0, description="blend with another picture, by a share from Beta(mixup, mixup)")
+    cutmix: Alpha = Field(
+        default=0.0, description="paste a box of another picture, of an area from Beta(cutmix, cutmix)"
+    )
     predict_flips: StrictBool = Field(
         default=False, description="average predictions over the flips that are on; 2 or 4 times the work"
     )
@@ -93,11 +102,36 @@ class HeadConfig(Section):
 class PolicyConfig(Section):
     """Which stages train, and when."""
 
-    name: StrictStr = Field(default="lp_ft", description="head | last_stages | full | lp_ft")
+    name: StrictStr = Field(
+        default="lp_ft",
+        description="head | last_stages | full | lp_ft | gradual | lora | batch_norm | layer_norm | bias",
+    )
     stages: Count = Field(default=3, description="last_stages: how many, counted from the head")
-    batch_norm: Literal["frozen", "adapt"] = Field(default="adapt", description="BatchNorm in the stages that train")
-    head_epochs: Count = Field(default=2, description="lp_ft: epochs of the head phase, on top of training.epochs")
-    fine_tune_rate: Rate = Field(default=0.3, description="lp_ft: factor on learning_rate once all stages train")
+    batch_norm: Literal["auto", "frozen", "adapt"] = Field(
+        default="auto", description="BatchNorm in stages that train; auto: frozen after a head phase, else adapt"
+    )
+    head_solver: Literal["auto", "solve", "sgd"] = Field(
+        default="auto", description="a head that trains alone is solved, or trained; auto solves what it can"
+    )
+    head_epochs: Count = Field(default=2, description="lp_ft, gradual: epochs of a head that is not solved")
+    fine_tune_rate: Rate = Field(default=0.3, description="lp_ft, gradual: factor on learning_rate once stages train")
+    stage_decay: Annotated[StrictFloat, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="factor on learning_rate from the head to the last stage, and on to each one before"
+    )
+    groups: Count = Field(default=3, description="gradual: stages are released in so many groups, from the head down")
+    group_epochs: Count = Field(default=2, description="gradual: epochs before the next group; the last has the others")
+    rank: Count = Field(default=8, description="lora: of the adapters")
+    lora_stages: Count | None = Field(default=None, description="lora: how many, counted from the head; all by default")
+
+
+class CacheConfig(Section):
+    """What the frozen stages put out, kept on disk."""
+
+    views: Annotated[StrictInt, Field(ge=0)] = Field(
+        default=4, description="augmented views of each example; 1: the plain picture; 0: no cache"
+    )
+    dtype: Literal["float32", "float16"] = Field(default="float32", description="on disk; float16 halves it")
+    max_bytes: Count = Field(default=10_000_000_000, description="of all entries; the least recently used go first")
 
 
 class EarlyStoppingConfig(Section):
@@ -120,7 +154,13 @@ class TrainingConfig(Section):
     weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(
         default=0.01, description="AdamW's; never on biases and norms"
     )
+    l2_sp: Annotated[StrictFloat, Field(ge=0.0)] = Field(
+        default=0.0, description="decay of pretrained weights towards their start, in place of weight_decay"
+    )
     clip_norm: Rate | None = Field(default=1.0, description="global norm that gradients are scaled down to")
+    ema: Share = Field(
+        default=0.0, description="how much of its value the running average of the weights keeps a step; 0 is off"
+    )
     label_smoothing: Share = Field(default=0.0, description="share of each label spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: each class counts the same"
@@ -156,6 +196,7 @@ class RecipeConfig(Section):
     head: HeadConfig = HeadConfig()
     policy: PolicyConfig = PolicyConfig()
     training: TrainingConfig = TrainingConfig()
+    cache: CacheConfig = CacheConfig()
     export: ExportConfig = ExportConfig()
 
 
@@ -164,6 +205,12 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     augmentation, training = config.augmentation, config.training
     if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
         yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
+    if training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
+        yield "training.batch_size: mixup and cutmix need a second picture in the batch. Use 2 or more, or turn them off."
+    if config.policy.head_solver == "solve" and config.head.hidden is not None:
+        yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
+    if config.policy.head_solver == "solve" and training.label_smoothing:
+        yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
     if config.data.validation != 0.0:
         return
     if training.keep == "best":

@@ -48,3 +48,7 @@ class CheckpointError(TransferError):
 
 class ExportError(TransferError):
     """An exported model that cannot be written, or does not do what the run does."""
+
+
+class TransferWarning(UserWarning):
+    """Something that a run goes on without."""

@@ -1,7 +1,7 @@
 """How good a model is: predictions over a split, and the report they make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -23,6 +23,70 @@ class ClassReport:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """What fine-tuning bought over a solved head on the pretrained network, on the same rows.
+
+    Attributes:
+        head_accuracy: Of the solved head alone.
+        difference: Accuracy of the fine-tuned model less that.
+        interval: 95 % interval of the difference: percentiles of a paired bootstrap over the rows.
+        head_seconds: What features and solution took.
+        seconds: What all phases took.
+    """
+
+    head_accuracy: float
+    difference: float
+    interval: tuple[float, float]
+    head_seconds: float
+    seconds: float
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+    def __str__(self) -> str:
+        low, high = (100 * bound for bound in self.interval)
+        difference = f"{100 * self.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+        times = self.seconds / max(self.head_seconds, 1e-3)
+        cheaper = f"the head alone is {times:.0f} times cheaper to train" if times >= 1.5 else "it costs as much"
+        if not self.is_measurable:
+            return f"no measurable gain, {difference}: {cheaper}"
+        verdict = "better than" if self.difference > 0 else "WORSE than"
+        return f"{verdict} the solved head alone ({self.head_accuracy:.4f}), {difference}; {cheaper}"
+
+
+_RESAMPLES = 10_000
+
+
+def measure_gain(
+    right: NDArray[np.bool_], head_right: NDArray[np.bool_], *, head_seconds: float, seconds: float
+) -> Gain:
+    """Compare two models on the same rows.
+
+    Args:
+        right: ``bool[n]``, whether the fine-tuned model is right.
+        head_right: ``bool[n]``, whether the solved head is.
+        head_seconds: What features and solution took.
+        seconds: What all phases took.
+
+    Returns:
+        The gain. The bootstrap is seeded: the same rows give the same interval.
+    """
+    n = len(right)
+    won, lost = int((right & ~head_right).sum()), int((head_right & ~right).sum())
+    draws = np.random.default_rng(0).multinomial(n, [won / n, lost / n, (n - won - lost) / n], size=_RESAMPLES)
+    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / n, [2.5, 97.5])
+    return Gain(
+        head_accuracy=float(head_right.mean()),
+        difference=(won - lost) / n,
+        interval=(float(low), float(high)),
+        head_seconds=head_seconds,
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True)
 class Report:
     """How a model does on a split.
 
@@ -36,6 +100,7 @@ class Report:
         auroc: Area under the ROC curve of the second class, for two classes; else None.
         classes: A report a class.
         confusion: ``confusion[i][j]`` rows of class i were taken for class j.
+        gain: Over the solved head, where that was measured.
     """
 
     split: str
@@ -47,6 +112,7 @@ class Report:
     auroc: float | None
     classes: tuple[ClassReport, ...]
     confusion: tuple[tuple[int, ...], ...]
+    gain: Gain | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what metrics.json records of this split."""
@@ -62,6 +128,7 @@ class Report:
                 for c in self.classes
             },
             "confusion": [list(row) for row in self.confusion],
+            **({"gain": asdict(self.gain)} if self.gain else {}),
         }
 
     @classmethod
@@ -78,6 +145,7 @@ class Report:
             auroc=values["auroc"],
             classes=classes,
             confusion=tuple(tuple(row) for row in values["confusion"]),
+            gain=Gain(**{**gain, "interval": tuple(gain["interval"])}) if (gain := values.get("gain")) else None,
         )
 
 

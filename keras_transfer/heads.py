@@ -8,6 +8,9 @@ from keras import layers
 
 from keras_transfer.config import HeadConfig
 
+LOGITS = "head_logits"
+"""Name of the head's last layer."""
+
 
 @dataclass(frozen=True)
 class ClassificationHead:
@@ -21,21 +24,37 @@ class ClassificationHead:
     classes: int
     config: HeadConfig
 
-    def __call__(self, features: Any) -> Any:
-        """Put the head on a feature map.
+    @property
+    def is_linear(self) -> bool:
+        """Whether logits are a linear function of pooled features, so that the head can be solved."""
+        return self.config.hidden is None
+
+    def pool(self, features: Any) -> Any:
+        """Turn a feature map into a vector.
 
         Args:
             features: ``[batch, height, width, channels]``.
 
         Returns:
-            Logits, ``float32[batch, classes]`` under any precision.
+            ``float32[batch, channels]``, or twice as many channels with ``both``.
         """
-        x = _pool(features, self.config.pooling)
-        x = layers.Dropout(self.config.dropout, name="head_dropout")(x)
+        # Sums over many positions lose digits in half precision.
+        average = layers.GlobalAveragePooling2D(name="head_average", dtype="float32")
+        largest = layers.GlobalMaxPooling2D(name="head_max", dtype="float32")
+        if self.config.pooling == "average":
+            return average(features)
+        if self.config.pooling == "max":
+            return largest(features)
+        both = [average(features), largest(features)]
+        return layers.Concatenate(name="head_average_max", dtype="float32")(both)
+
+    def classify(self, pooled: Any) -> Any:
+        """Turn pooled features, ``[batch, channels]``, into logits, ``float32[batch, classes]`` under any precision."""
+        x = layers.Dropout(self.config.dropout, name="head_dropout")(pooled)
         if self.config.hidden is not None:
             x = layers.Dense(self.config.hidden, activation="gelu", name="head_hidden")(x)
             x = layers.Dropout(self.config.dropout, name="head_hidden_dropout")(x)
-        return layers.Dense(self.classes, dtype="float32", name="head_logits")(x)
+        return layers.Dense(self.classes, dtype="float32", name=LOGITS)(x)
 
     def probabilities(self, logits: Any) -> Any:
         """Turn ``float32[batch, classes]`` logits into probabilities."""
@@ -48,14 +67,3 @@ class ClassificationHead:
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return what is reported every epoch, each example counting once."""
         return [keras.metrics.CategoricalAccuracy(name="accuracy")]
-
-
-def _pool(features: Any, pooling: str) -> Any:
-    # Sums over many positions lose digits in half precision.
-    average = layers.GlobalAveragePooling2D(name="head_average", dtype="float32")
-    largest = layers.GlobalMaxPooling2D(name="head_max", dtype="float32")
-    if pooling == "average":
-        return average(features)
-    if pooling == "max":
-        return largest(features)
-    return layers.Concatenate(name="head_average_max", dtype="float32")([average(features), largest(features)])

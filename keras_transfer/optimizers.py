@@ -1,6 +1,6 @@
-"""Optimizers and their schedules."""
+"""The optimizer and its schedule."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -33,24 +33,219 @@ def build_schedule(
     )
 
 
-def build_optimizer(
-    config: TrainingConfig, *, rate: float, steps: int, variables: Iterable[Any]
-) -> keras.optimizers.Optimizer:
-    """Make AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) for a phase.
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class StagedAdamW(keras.optimizers.Optimizer):
+    """AdamW with a learning rate for each variable, L2-SP, and slots that outlive a phase.
+
+    AdamW is that of Loshchilov and Hutter (2019, arXiv 1711.05101). Where all factors are 1 and all weights began
+    together, the steps are those of ``keras.optimizers.AdamW``, except that biases and the weights of norms, which have
+    at most one axis, never decay. L2-SP (Li et al. 2018, arXiv 1802.01483) lets pretrained weights decay towards the
+    values that they had at the start, not towards zero; like weight decay it is decoupled from the gradient.
+
+    ``keras.optimizers.MultiOptimizer`` would give each group of variables an optimizer, but it clips each group by a
+    norm of its own and has no ``learning_rate``.
+
+    What is given per variable is in the order of the variables that the optimizer is built on.
 
     Args:
-        config: Rate, decay and clipping.
+        learning_rate: A number, or a function of the step.
+        weight_decay: Share of a weight that is taken off it in a step, times the learning rate.
+        factors: On the learning rate, and with it on the decay, one a variable; all 1 by default.
+        l2_sp: Share of the distance from the start that is taken off in a step, times the learning rate.
+        new: Whether a variable has no pretrained start, and so keeps weight decay; none by default.
+        beta_1: Decay of the gradients' running mean.
+        beta_2: Decay of the squared gradients' running mean.
+        epsilon: Least denominator.
+        **options: Those of ``keras.optimizers.Optimizer``, such as ``global_clipnorm`` and ``use_ema``.
+
+    Attributes:
+        references: Where L2-SP pulls each variable to, an optimizer variable or None; there once it is built.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-3,
+        *,
+        weight_decay: float = 0.0,
+        factors: Sequence[float] | None = None,
+        l2_sp: float = 0.0,
+        new: Sequence[bool] | None = None,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **options: Any,
+    ) -> None:
+        # Keras' own weight decay knows one rate for all and stays off: its attribute weight_decay is None.
+        super().__init__(learning_rate, **options)
+        self.decay = weight_decay
+        self.factors = None if factors is None else tuple(factors)
+        self.l2_sp = l2_sp
+        self.new = None if new is None else tuple(new)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Make the slots; the first call counts.
+
+        Args:
+            variables: What will be trained.
+
+        Raises:
+            ValueError: ``factors`` or ``new`` are not one a variable.
+        """
+        if self.built:
+            return
+        for name, values in (("factors", self.factors), ("new", self.new)):
+            if values is not None and len(values) != len(variables):
+                raise ValueError(
+                    f"StagedAdamW: {name} must be one for each of the {len(variables)} variables. "
+                    f"Received: {len(values)}. Give them in the order of the variables."
+                )
+        super().build(variables)
+        self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
+        # Keras counts the steps of the optimizer; a weight's are those and the ones that it had in earlier optimizers.
+        self._steps_before = self.add_variable(
+            shape=(len(variables),), dtype="int", aggregation="only_first_replica", name="steps_before"
+        )
+        self._factors = self.factors or (1.0,) * len(variables)
+        new = self.new or (False,) * len(variables)
+        pulled = [bool(self.l2_sp) and not new[i] and _decays(variable) for i, variable in enumerate(variables)]
+        self.references = tuple(
+            self._add_reference(variable) if pull else None for variable, pull in zip(variables, pulled, strict=True)
+        )
+        if self.use_ema:
+            # Keras' averages are zeros before the first step: whoever used them then would wipe the model.
+            for average, variable in zip(self._model_variables_moving_average, variables, strict=True):
+                if average is not None:
+                    average.assign(keras.ops.copy(variable))
+
+    def _add_reference(self, variable: Any) -> Any:
+        # A copy: JAX may not be given one buffer as two variables.
+        return self.add_variable_from_reference(
+            variable, name="reference", initializer=lambda shape, dtype=None: keras.ops.copy(variable)
+        )
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Move one variable.
+
+        Args:
+            gradient: Of the loss, clipped.
+            variable: What moves.
+            learning_rate: This step's, before the factor.
+        """
+        ops, dtype, index = keras.ops, variable.dtype, self._get_variable_index(variable)
+        mean, square, reference = self._momentums[index], self._velocities[index], self.references[index]
+        gradient = ops.cast(gradient, dtype)
+        rate = ops.cast(learning_rate, dtype) * self._factors[index]
+        step = ops.cast(self.iterations + self._steps_before[index] + 1, dtype)
+
+        self.assign_add(mean, ops.multiply(ops.subtract(gradient, mean), 1 - self.beta_1))
+        self.assign_add(square, ops.multiply(ops.subtract(ops.square(gradient), square), 1 - self.beta_2))
+        # Both running means begin at zero; this is the ratio of what each lacks.
+        bias = ops.sqrt(1 - ops.power(self.beta_2, step)) / (1 - ops.power(self.beta_1, step))
+        change = ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), self.epsilon))
+        if reference is not None:
+            change = ops.add(change, ops.multiply(ops.subtract(variable, reference), rate * self.l2_sp))
+        elif self.decay and _decays(variable):
+            change = ops.add(change, ops.multiply(variable, rate * self.decay))
+        self.assign_sub(variable, change)
+
+    def carry_over(self, earlier: "StagedAdamW") -> None:
+        """Take on the slots of the variables that an earlier optimizer trained too.
+
+        Those variables then train on as if nothing had happened, while the others start afresh, each with the bias
+        correction of its own number of steps. The schedule and the averages of the weights begin anew.
+
+        Args:
+            earlier: Of the phase before, built on the same model.
+        """
+        indices = {id(variable): index for index, variable in enumerate(earlier._trainable_variables)}
+        steps = keras.ops.convert_to_numpy(earlier._steps_before) + int(earlier.iterations)
+        counts = keras.ops.convert_to_numpy(self._steps_before).copy()
+        for index, variable in enumerate(self._trainable_variables):
+            if (before := indices.get(id(variable))) is None:
+                continue
+            counts[index] = steps[before]
+            for slot, earlier_slot in (
+                (self._momentums[index], earlier._momentums[before]),
+                (self._velocities[index], earlier._velocities[before]),
+                (self.references[index], earlier.references[before]),
+            ):
+                if slot is not None and earlier_slot is not None:
+                    slot.assign(keras.ops.copy(earlier_slot))
+        self._steps_before.assign(counts)
+
+    def swap_averages(self) -> None:
+        """Exchange the model's weights and their averages; a second call undoes it, to the bit.
+
+        For ``use_ema``. ``keras.callbacks.SwapEMAWeights`` swaps by adding and subtracting, which rounds, and leaves
+        the wrong ones in the model where early stopping ends a fit.
+        """
+        for variable, average in zip(self._trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                value = keras.ops.copy(variable)
+                variable.assign(average)
+                average.assign(value)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what makes the same optimizer again, but for its variables."""
+        return {
+            **super().get_config(),
+            "weight_decay": self.decay,
+            "factors": None if self.factors is None else list(self.factors),
+            "l2_sp": self.l2_sp,
+            "new": None if self.new is None else list(self.new),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+
+
+def _decays(variable: Any) -> bool:
+    """Whether a variable is neither a bias nor a norm's."""
+    return len(variable.shape) > 1
+
+
+def build_optimizer(
+    config: TrainingConfig,
+    *,
+    rate: float,
+    steps: int,
+    variables: Sequence[Any],
+    factors: Sequence[float] | None = None,
+    new_variables: Iterable[Any] = (),
+    references: Sequence[Any] | None = None,
+) -> StagedAdamW:
+    """Make the optimizer of a phase.
+
+    Args:
+        config: Rate, decay, clipping and averaging.
         rate: The phase's factor on the learning rate.
         steps: How many steps the phase has.
-        variables: What will be trained; biases and the weights of norms, which have at most one axis, do not decay.
+        variables: What will be trained, in the order of the model's ``trainable_variables``.
+        factors: On the learning rate, one a variable; all 1 by default.
+        new_variables: Those that are not pretrained, such as the head's: with ``config.l2_sp`` they keep weight decay.
+        references: Arrays that ``config.l2_sp`` pulls to, one a variable, each of its shape; None, as the whole or for
+            one, stands for the present values. Later phases give those from before the first.
 
     Returns:
-        The optimizer, not yet built.
+        The optimizer, built on the variables.
     """
-    optimizer = keras.optimizers.AdamW(
-        learning_rate=build_schedule(config, rate=rate, steps=steps),
+    new = {id(variable) for variable in new_variables}
+    optimizer = StagedAdamW(
+        build_schedule(config, rate=rate, steps=steps),
+        factors=factors,
+        l2_sp=config.l2_sp,
+        new=[id(variable) in new for variable in variables] if config.l2_sp else None,
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
+        use_ema=config.ema > 0.0,
+        ema_momentum=config.ema,
     )
-    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if len(variable.shape) <= 1])
+    optimizer.build(list(variables))
+    if references is not None:
+        for reference, value in zip(optimizer.references, references, strict=True):
+            if reference is not None and value is not None:
+                reference.assign(value)
     return optimizer

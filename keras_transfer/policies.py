@@ -1,7 +1,7 @@
 """Which stages train, at which relative learning rate, in which phase."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from keras_transfer.config import PolicyConfig
@@ -36,20 +36,42 @@ class Phase:
     lora_rank: int | None = None
     solve: bool = False
 
+    def frozen_stages(self, stages: int) -> int:
+        """Return how many stages, from the input on, stay as they are in this phase.
 
-Policy = Callable[[PolicyConfig, int, int], tuple[Phase, ...]]
-"""From the recipe's policy section, the number of stages and training.epochs to phases."""
+        Args:
+            stages: How many the backbone has.
+        """
+        return min(self.stages, default=stages)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a policy has to divide into phases.
+
+    Attributes:
+        stages: How many stages the backbone has.
+        epochs: The recipe's training.epochs.
+        solves_head: Whether a phase that trains the head alone solves it.
+    """
+
+    stages: int
+    epochs: int
+    solves_head: bool
+
+
+Policy = Callable[[PolicyConfig, Scope], tuple[Phase, ...]]
+"""From the recipe's policy section and what there is to divide, to phases."""
 
 POLICIES: Registry[Policy] = Registry("policy", PolicyError)
 
 
-def plan(config: PolicyConfig, *, stages: int, epochs: int) -> tuple[Phase, ...]:
+def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Turn a recipe's policy into phases.
 
     Args:
         config: The recipe's policy section.
-        stages: How many stages the backbone has.
-        epochs: The recipe's training.epochs.
+        scope: What there is to divide.
 
     Returns:
         The phases, in order.
@@ -57,33 +79,96 @@ def plan(config: PolicyConfig, *, stages: int, epochs: int) -> tuple[Phase, ...]
     Raises:
         PolicyError: There is no such policy, or it does not fit the backbone.
     """
-    return POLICIES[config.name](config, stages, epochs)
+    return POLICIES[config.name](config, scope)
 
 
-def _head(config: PolicyConfig, stages: int, epochs: int) -> tuple[Phase, ...]:
-    return (Phase("head", (), epochs, 1.0, "frozen"),)
+def _head(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    return (_head_phase(scope, scope.epochs),)
 
 
-def _last_stages(config: PolicyConfig, stages: int, epochs: int) -> tuple[Phase, ...]:
-    if config.stages > stages:
-        raise PolicyError(
-            f"policy.stages: the backbone has {stages} stages. Received: {config.stages}. "
-            f"Use 1 to {stages}, or policy.name=full for all of them."
-        )
-    trained = tuple(range(stages - config.stages, stages))
-    return (Phase("last_stages", trained, epochs, 1.0, config.batch_norm),)
+def _head_phase(scope: Scope, epochs: int) -> Phase:
+    return Phase("head", (), 1 if scope.solves_head else epochs, 1.0, "frozen", solve=scope.solves_head)
 
 
-def _full(config: PolicyConfig, stages: int, epochs: int) -> tuple[Phase, ...]:
-    return (Phase("full", tuple(range(stages)), epochs, 1.0, config.batch_norm),)
+def _last_stages(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    stages = _last("policy.stages", config.stages, scope)
+    return (_stages_phase("last_stages", stages, scope.epochs, config),)
 
 
-def _lp_ft(config: PolicyConfig, stages: int, epochs: int) -> tuple[Phase, ...]:
+def _full(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    return (_stages_phase("full", _all(scope), scope.epochs, config),)
+
+
+def _lp_ft(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054)."""
-    head = Phase("head", (), config.head_epochs, 1.0, "frozen")
-    full = Phase("fine_tune", tuple(range(stages)), epochs, config.fine_tune_rate, config.batch_norm)
-    return (head, full)
+    head = _head_phase(scope, config.head_epochs)
+    return (head, _stages_phase("fine_tune", _all(scope), scope.epochs, config, after_head=True))
 
 
-for _name, _policy in (("head", _head), ("last_stages", _last_stages), ("full", _full), ("lp_ft", _lp_ft)):
+def _gradual(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    """Gradual unfreezing (Howard and Ruder 2018, arXiv 1801.06146): the head, then group after group of stages."""
+    if config.groups > scope.stages:
+        raise PolicyError(
+            f"policy.groups: the backbone has {scope.stages} stages to divide. Received: {config.groups}. "
+            f"Use 1 to {scope.stages}."
+        )
+    phases = [_head_phase(scope, config.head_epochs)]
+    for group in range(1, config.groups + 1):
+        trained = _all(scope)[scope.stages - group * scope.stages // config.groups :]
+        epochs = scope.epochs if group == config.groups else config.group_epochs
+        phases.append(_stages_phase(f"group_{group}", trained, epochs, config, after_head=True))
+    return tuple(phases)
+
+
+def _lora(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    """Adapters of a low rank (Hu et al. 2021, arXiv 2106.09685)."""
+    stages = _all(scope) if config.lora_stages is None else _last("policy.lora_stages", config.lora_stages, scope)
+    return (Phase("lora", stages, scope.epochs, 1.0, "frozen", config.stage_decay, lora_rank=config.rank),)
+
+
+def _some_weights(weights: Literal["batch_norm", "layer_norm", "bias"]) -> Policy:
+    """Every stage, but of each one kind of weights; ``bias`` is BitFit (Ben Zaken et al. 2021, arXiv 2106.10199)."""
+
+    def policy(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+        phase = Phase(weights, _all(scope), scope.epochs, 1.0, "adapt", config.stage_decay, weights)
+        frozen = weights == "layer_norm" or (weights == "bias" and config.batch_norm == "frozen")
+        return (replace(phase, batch_norm="frozen") if frozen else phase,)
+
+    return policy
+
+
+def _stages_phase(
+    name: str, stages: tuple[int, ...], epochs: int, config: PolicyConfig, *, after_head: bool = False
+) -> Phase:
+    rate = config.fine_tune_rate if after_head else 1.0
+    # The head was fitted to what the network puts out on its stored statistics; those of a batch would spoil it.
+    automatic: Literal["frozen", "adapt"] = "frozen" if after_head else "adapt"
+    batch_norm = automatic if config.batch_norm == "auto" else config.batch_norm
+    return Phase(name, stages, epochs, rate, batch_norm, config.stage_decay)
+
+
+def _all(scope: Scope) -> tuple[int, ...]:
+    return tuple(range(scope.stages))
+
+
+def _last(key: str, count: int, scope: Scope) -> tuple[int, ...]:
+    if count > scope.stages:
+        raise PolicyError(
+            f"{key}: the backbone has {scope.stages} stages. Received: {count}. "
+            f"Use 1 to {scope.stages}, or policy.name=full for all of them."
+        )
+    return _all(scope)[scope.stages - count :]
+
+
+for _name, _policy in (
+    ("head", _head),
+    ("last_stages", _last_stages),
+    ("full", _full),
+    ("lp_ft", _lp_ft),
+    ("gradual", _gradual),
+    ("lora", _lora),
+    ("batch_norm", _some_weights("batch_norm")),
+    ("layer_norm", _some_weights("layer_norm")),
+    ("bias", _some_weights("bias")),
+):
     POLICIES.add(_name, _policy)

@@ -1,8 +1,13 @@
 """The line that moves while a phase trains. Quiet where stdout is no terminal."""
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_Item = TypeVar("_Item")
 
 
 class ProgressLine(keras.callbacks.Callback):
@@ -17,17 +22,7 @@ class ProgressLine(keras.callbacks.Callback):
     def __init__(self, phase: str, epochs: int, steps: int) -> None:
         super().__init__()
         self._phase, self._epochs, self._steps = phase, epochs, steps
-        console = Console()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = _make_progress()
         self._task = self._progress.add_task(phase, total=epochs * steps, metrics="")
         self._epoch = 0
 
@@ -53,6 +48,38 @@ class ProgressLine(keras.callbacks.Callback):
     def close(self) -> None:
         """Take the line away, also after a failure, of which Keras tells its callbacks nothing."""
         self._progress.stop()
+
+
+def track(items: Iterable[_Item], description: str, total: int) -> Iterator[_Item]:
+    """Pass items on under a line that says how many there have been and how long the rest will take.
+
+    Args:
+        items: Any.
+        description: What they are.
+        total: How many there will be.
+
+    Yields:
+        The items.
+    """
+    with _make_progress() as progress:
+        task = progress.add_task(description, total=total, metrics="")
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def _make_progress() -> Progress:
+    console = Console()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def _format(logs: dict[str, float] | None) -> str:

@@ -1,56 +1,36 @@
 """A transfer-learning job from data to run folder. The base class holds the logic once; a task is a thin leaf."""
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
-from sklearn.utils.class_weight import compute_class_weight
 
 from keras_transfer import run as folders
 from keras_transfer.backbones import BACKBONES, Backbone
 from keras_transfer.catalog import find_recipe
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe, write_recipe
-from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_transfer.data.scan import scan
 from keras_transfer.data.sources import SAMPLES
-from keras_transfer.data.splits import Split, Splits, load_splits
+from keras_transfer.data.splits import Splits, load_splits
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
-from keras_transfer.evaluation import make_report, predict
+from keras_transfer.feature_store import cache_folder
 from keras_transfer.heads import ClassificationHead
+from keras_transfer.job import Job, Trained, solves_head
 from keras_transfer.keras_file import write_keras_file
-from keras_transfer.model import TransferModel, build_model
-from keras_transfer.policies import POLICIES, Phase, plan
+from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
+from keras_transfer.model import build_model
+from keras_transfer.policies import POLICIES, Scope, plan
 from keras_transfer.registry import Registry
 from keras_transfer.report import plot_history, print_plan, print_report
 from keras_transfer.run import Run
-from keras_transfer.training import WeightKeeper, summarize, train_phase
+from keras_transfer.training import summarize
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
 _SHORT_FORMS = {"data": "source", "backbone": "name", "policy": "name"}
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A recipe whose data and weights are at hand, and which nothing stands against.
-
-    Attributes:
-        splits: Scanned.
-        skipped: A line for each broken picture that was left out.
-        model: Not yet trained.
-        phases: What is to be done.
-    """
-
-    splits: Splits
-    skipped: tuple[str, ...]
-    model: TransferModel
-    phases: tuple[Phase, ...]
 
 
 class Recipe:
@@ -95,7 +75,7 @@ class Recipe:
         instance.config = config
         return instance
 
-    def prepare(self, console: Console | None = None) -> Prepared:
+    def prepare(self, console: Console | None = None) -> Job:
         """Do all that can go wrong before training: read and scan the data, load the weights, plan the phases.
 
         Args:
@@ -111,11 +91,14 @@ class Recipe:
         backbone = self._load_backbone()
         head = ClassificationHead(len(splits.class_names), self.config.head)
         model = build_model(backbone, head, augmentation=self.config.augmentation)
-        policy = self.config.policy
-        phases = plan(policy, stages=len(backbone.stages), epochs=self.config.training.epochs)
+        scope = Scope(len(backbone.stages), self.config.training.epochs, solves_head(self.config, model, splits))
+        phases = plan(self.config.policy, scope)
+        for phase in phases:
+            if phase.lora_rank is not None:
+                add_adapters(backbone.stages, phase.stages, rank=phase.lora_rank)
         if console:
             print_plan(summarize(model, phases), len(backbone.stages), console)
-        return Prepared(splits, tuple(skipped), model, phases)
+        return Job(self.config, splits, tuple(skipped), model, phases)
 
     def _load_data(self, console: Console | None) -> tuple[Splits, list[str]]:
         data = self.config.data
@@ -163,10 +146,10 @@ class Recipe:
         folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
         folders.prepare_folder(folder)
         with session(self.config):
-            prepared = self.prepare(console)
-            self._begin(folder, prepared)
-            self._train(folder, prepared)
-            self._judge(folder, prepared, console)
+            job = self.prepare(console)
+            self._begin(folder, job)
+            trained = self._train(folder, job)
+            self._judge(folder, job, trained, console)
         run = Run(folder)
         if self.config.export.formats:
             target, parity = run.export()
@@ -179,7 +162,7 @@ class Recipe:
                 )
         return run
 
-    def _begin(self, folder: Path, prepared: Prepared) -> None:
+    def _begin(self, folder: Path, job: Job) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -188,73 +171,25 @@ class Recipe:
             ) from error
         write_recipe(_with_absolute_paths(self.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(self.config))
-        folders.write_json(folder / folders.DATA, {**prepared.splits.describe(), "skipped": list(prepared.skipped)})
-        folders.keep_samples(folder, prepared.splits)
+        folders.write_json(folder / folders.DATA, {**job.splits.describe(), "skipped": list(job.skipped)})
+        folders.keep_samples(folder, job.splits)
 
-    def _train(self, folder: Path, prepared: Prepared) -> None:
-        training, splits = self.config.training, prepared.splits
-        keeper = WeightKeeper(training.keep)
-        validation = self._evaluation_batches(splits.validation, prepared) if len(splits.validation) else None
-        first_epoch = 0
+    def _train(self, folder: Path, job: Job) -> Trained:
         try:
-            for phase in prepared.phases:
-                train_phase(
-                    prepared.model,
-                    phase,
-                    config=training,
-                    batches=self._training_batches(prepared, phase, first_epoch),
-                    steps=steps_per_epoch(len(splits.train), training.batch_size),
-                    validation=validation,
-                    keeper=keeper,
-                    history=folder / folders.HISTORY,
-                )
-                first_epoch += phase.epochs
+            trained = job.train(folder / folders.HISTORY)
         except TrainingError as error:
-            write_keras_file(prepared.model.predictor, folder / folders.MODEL)
+            _save(folder, job)
             raise TrainingError(f"{error} They are in {folder / folders.MODEL}.") from error
-        write_keras_file(prepared.model.predictor, folder / folders.MODEL)
+        _save(folder, job)
         plot_history(folder / folders.HISTORY, folder / folders.PLOT)
+        return trained
 
-    def _training_batches(self, prepared: Prepared, phase: Phase, first_epoch: int) -> Any:
-        labels = prepared.splits.train.labels
-        return training_batches(
-            prepared.splits.train,
-            classes=len(prepared.splits.class_names),
-            class_weights=self._class_weights(labels, len(prepared.splits.class_names)),
-            size=prepared.model.backbone.image_size,
-            resize=self.config.data.resize,
-            augmentation=self.config.augmentation,
-            batch_size=self.config.training.batch_size,
-            seed=self.config.seed,
-            epochs=phase.epochs,
-            first_epoch=first_epoch,
-        )
-
-    def _class_weights(self, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-        if self.config.training.class_weights == "none":
-            return np.ones(classes, np.float32)
-        return np.asarray(compute_class_weight("balanced", classes=np.arange(classes), y=labels), np.float32)
-
-    def _evaluation_batches(self, split: Split, prepared: Prepared) -> Any:
-        return evaluation_batches(
-            split,
-            classes=len(prepared.splits.class_names),
-            size=prepared.model.backbone.image_size,
-            resize=self.config.data.resize,
-            batch_size=self.config.training.batch_size,
-        )
-
-    def _judge(self, folder: Path, prepared: Prepared, console: Console | None) -> None:
-        metrics = {}
-        for split in (prepared.splits.validation, prepared.splits.test):
-            if len(split):
-                probabilities = predict(prepared.model.predictor, self._evaluation_batches(split, prepared))
-                report = make_report(split.name, probabilities, split.labels, prepared.splits.class_names)
-                metrics[split.name] = report.to_json()
-        folders.write_json(folder / folders.METRICS, metrics)
+    def _judge(self, folder: Path, job: Job, trained: Trained, console: Console | None) -> None:
+        reports = job.judge(trained)
+        folders.write_json(folder / folders.METRICS, {report.split: report.to_json() for report in reports})
         if console:
-            if metrics:
-                print_report(report, console)
+            if reports:
+                print_report(reports[-1], console)
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
 
 
@@ -266,6 +201,16 @@ class ImageClassification(Recipe):
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
 TASKS.add(ImageClassification.task, ImageClassification)
+
+
+def _save(folder: Path, job: Job) -> None:
+    """The model as it will be served, and its adapters, which are no more than a part of its weights, beside it."""
+    stages = job.model.backbone.stages
+    adapters = adapter_weights(stages)
+    if adapters:
+        np.savez(folder / folders.ADAPTERS, allow_pickle=False, **adapters)
+        merge_adapters(stages)
+    write_keras_file(job.model.predictor, folder / folders.MODEL)
 
 
 def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
@@ -283,14 +228,6 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
         "backbone": config.backbone.model_copy(update=weights),
     }
     return config.model_copy(update=sections)
-
-
-def cache_folder() -> Path:
-    """Return where work that can be done again is kept: ``KERAS_TRANSFER_CACHE``, or the user's cache folder."""
-    own = os.environ.get("KERAS_TRANSFER_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_transfer"
 
 
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:

@@ -30,7 +30,7 @@ def print_plan(summaries: Sequence[PhaseSummary], stages: int, console: Console)
         phase = summary.phase
         table.add_row(
             phase.name,
-            str(phase.epochs),
+            "solved" if phase.solve else str(phase.epochs),
             _name_stages(summary.stages, stages),
             phase.batch_norm if phase.stages else "frozen",
             f"{summary.trained:,} of {summary.total:,} ({summary.trained / summary.total:.1%})",
@@ -66,6 +66,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"loss      {report.loss:.4f}", highlight=False)
     if report.auroc is not None:
         console.print(f"AUROC     {report.auroc:.4f}  (of {report.classes[1].name})", highlight=False)
+    if report.gain is not None:
+        console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
 
 
 def _print_confusion(report: Report, console: Console) -> None:

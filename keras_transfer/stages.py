@@ -125,6 +125,14 @@ def submodel(network: keras.Model, stages: Sequence[Stage], start: int, stop: in
     return keras.Model(inputs, structured, name=f"{network.name}_stages_{start}_to_{stop - 1}")
 
 
+def parts(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return a layer and all layers inside it, each after the one that it is inside.
+
+    For nested models Keras has a public way; for other composite layers this is the only one, read in Keras 3.15.
+    """
+    return list(layer._flatten_layers())
+
+
 def _bare(tensors: list[keras.KerasTensor]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 

@@ -3,37 +3,81 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from keras_transfer.config import TrainingConfig
-from keras_transfer.errors import TrainingError
+from keras_transfer.errors import PolicyError, TrainingError
+from keras_transfer.heads import LOGITS
+from keras_transfer.lora import find_adapters
 from keras_transfer.model import TransferModel
-from keras_transfer.optimizers import build_optimizer
+from keras_transfer.optimizers import StagedAdamW, build_optimizer
 from keras_transfer.policies import Phase
 from keras_transfer.progress import ProgressLine
-from keras_transfer.stages import Stage
+from keras_transfer.solver import SolvedHead
+from keras_transfer.stages import Stage, parts
 
 
 def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:
-    """Let a phase's stages train and freeze the others; what was compiled before must be compiled again.
+    """Let a phase's weights train and freeze the others; what was compiled before must be compiled again.
 
     Keras runs a BatchNorm layer whose ``trainable`` is False on its stored statistics, also in training.
 
     Args:
-        stages: Of the backbone.
-        phase: Says which train, and what becomes of their BatchNorm layers.
+        stages: Of the backbone. Where the phase trains adapters, they are there already.
+        phase: Says which stages train, which of their weights, and what becomes of their BatchNorm layers.
     """
     for stage in stages:
         for layer in stage.layers:
-            trains = stage.index in phase.stages
-            if isinstance(layer, keras.layers.BatchNormalization):
-                trains = trains and phase.batch_norm == "adapt"
-            layer.trainable = trains
+            layer.trainable = False
+        if stage.index not in phase.stages:
+            continue
+        if phase.lora_rank is not None:
+            for factor in (factor for adapter in find_adapters([stage]) for factor in adapter.factors):
+                factor.trainable = True
+            continue
+        # A layer comes before those inside it, which have the last word.
+        for part in (part for layer in stage.layers for part in parts(layer)):
+            part.trainable = phase.batch_norm == "adapt" or not isinstance(part, keras.layers.BatchNormalization)
+            for weight in part.trainable_weights:
+                weight.trainable = _is_chosen(part, weight, phase)
+
+
+_LAYER_NORMS = (keras.layers.LayerNormalization, keras.layers.RMSNormalization)
+
+
+def _is_chosen(layer: keras.layers.Layer, weight: keras.Variable, phase: Phase) -> bool:
+    if phase.weights == "batch_norm":
+        return isinstance(layer, keras.layers.BatchNormalization)
+    if phase.weights == "layer_norm":
+        return isinstance(layer, _LAYER_NORMS)
+    return phase.weights == "all" or weight.name in ("bias", "beta")
+
+
+def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[keras.Variable]) -> list[float]:
+    """Return each variable's factor on the learning rate: 1 in the head, less from stage to stage towards the input.
+
+    Howard and Ruder 2018 (arXiv 1801.06146) divide by 2.6 a layer.
+
+    Args:
+        model: Says where a variable lies.
+        phase: Says how much less.
+        variables: What trains.
+    """
+    depth = {
+        id(weight): len(model.backbone.stages) - stage.index
+        for stage in model.backbone.stages
+        for weight in stage.weights
+    }
+    return [phase.stage_decay ** depth.get(id(variable), 0) for variable in variables]
 
 
 def set_batch_norm_memory(stages: Sequence[Stage], steps: int) -> None:
@@ -78,11 +122,20 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
 
     Returns:
         A summary a phase.
+
+    Raises:
+        PolicyError: A phase that should train weights of the backbone would train none.
     """
     summaries = []
     for phase in phases:
         set_trainable(model.backbone.stages, phase)
-        names = tuple(model.backbone.stages[index].name for index in phase.stages)
+        chosen = [model.backbone.stages[index] for index in phase.stages]
+        names = tuple(stage.name for stage in chosen)
+        if chosen and not any(weight.trainable for stage in chosen for weight in stage.weights):
+            raise PolicyError(
+                f"policy.name={phase.name} would train nothing: {model.backbone.name} has no such weights that "
+                f"policy.batch_norm={phase.batch_norm} lets train. Use another policy, such as last_stages."
+            )
         trained = sum(math.prod(weight.shape) for weight in model.trainer.trainable_weights)
         summaries.append(PhaseSummary(phase, names, trained, model.trainer.count_params()))
     return summaries
@@ -91,17 +144,42 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
 class WeightKeeper(keras.callbacks.Callback):
     """Keeps the best weights over all phases, and the last good ones should the loss stop being a number."""
 
-    def __init__(self, keep: str) -> None:
+    def __init__(self, keep: str, model: keras.Model) -> None:
         super().__init__()
         self._keep = keep
+        # A phase may train a part of the model, and the next one another part: all weights are kept together.
+        self._whole = model
+        self._optimizer: StagedAdamW | None = None
         self._best_loss = math.inf
         self._best: list[Any] | None = None
         self._last_good: list[Any] = []
         self._epoch = 0
 
+    def begin_phase(self, optimizer: StagedAdamW) -> None:
+        """Take note of who holds the averages of the weights; where there are some, they are what is kept."""
+        self._optimizer = optimizer if optimizer.use_ema else None
+
+    def _swap_averages(self) -> None:
+        if self._optimizer is not None:
+            self._optimizer.swap_averages()
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Let validation see the averages."""
+        self._swap_averages()
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Go on with the weights themselves."""
+        self._swap_averages()
+
+    def _kept_weights(self) -> list[Any]:
+        self._swap_averages()
+        weights: list[Any] = self._whole.get_weights()
+        self._swap_averages()
+        return weights
+
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Remember the weights that the phase begins with."""
-        self._last_good = self.model.get_weights()
+        self._last_good = self._whole.get_weights()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Remember which epoch it is, for the message."""
@@ -111,7 +189,7 @@ class WeightKeeper(keras.callbacks.Callback):
         """Stop where the loss is no number."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            self.model.set_weights(self._last_good)
+            self._whole.set_weights(self._last_good)
             raise TrainingError(
                 f"The loss became {loss} in epoch {self._epoch}, step {batch + 1}. The weights from before that epoch "
                 "were kept. Lower training.learning_rate, or set training.precision=float32."
@@ -120,14 +198,15 @@ class WeightKeeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keep the weights where they are the best so far."""
         loss = (logs or {}).get("val_loss", math.inf)
-        self._last_good = self.model.get_weights()
+        self._last_good = self._kept_weights()
         if self._keep == "best" and loss < self._best_loss:
             self._best_loss, self._best = loss, self._last_good
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Put the best weights back: the next phase starts from them."""
+        """Put the best weights back: the next phase starts from them. Averages, Keras has put in place already."""
+        self._optimizer = None
         if self._best is not None:
-            self.model.set_weights(self._best)
+            self._whole.set_weights(self._best)
 
 
 class HistoryWriter(keras.callbacks.Callback):
@@ -145,11 +224,14 @@ class HistoryWriter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the line."""
-        metrics = {name: round(float(value), 6) for name, value in (logs or {}).items()}
-        seconds = round(time.perf_counter() - self._started, 3)
-        line = {"phase": self._phase, "epoch": epoch + 1, **metrics, "seconds": seconds}
-        with self._file.open("a", encoding="utf-8") as history:
-            history.write(json.dumps(line) + "\n")
+        line = {"phase": self._phase, "epoch": epoch + 1, **(logs or {})}
+        _write_line(self._file, line, time.perf_counter() - self._started)
+
+
+def _write_line(file: Path, values: Mapping[str, Any], seconds: float) -> None:
+    line = {name: value if isinstance(value, str | int) else round(float(value), 6) for name, value in values.items()}
+    with file.open("a", encoding="utf-8") as history:
+        history.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
 
 
 def train_phase(
@@ -157,33 +239,48 @@ def train_phase(
     phase: Phase,
     *,
     config: TrainingConfig,
+    trainer: keras.Model,
     batches: Any,
     steps: int,
     validation: Any,
     keeper: WeightKeeper,
     history: Path,
-) -> None:
+    earlier: StagedAdamW | None = None,
+) -> StagedAdamW:
     """Run one phase.
 
     Args:
         model: Its weights change.
         phase: What trains, for how long.
         config: How.
-        batches: A dataset of ``phase.epochs * steps`` batches of (pixels, one-hot, weights).
+        trainer: The model's ``trainer``, or the part of it that begins where the frozen stages end.
+        batches: A dataset of ``phase.epochs * steps`` batches of (what the trainer takes, one-hot, weights).
         steps: Batches an epoch.
-        validation: A dataset of (pixels, one-hot), or None.
+        validation: A dataset of (what the trainer takes, one-hot), or None.
         keeper: The run's; it carries the best weights from phase to phase.
         history: The file that takes a line an epoch.
+        earlier: The optimizer of the phase before: weights that go on training keep their slots.
+
+    Returns:
+        The optimizer.
 
     Raises:
         TrainingError: The loss became something that is no number; the model then holds the last good weights.
     """
-    trainer = model.trainer
     set_trainable(model.backbone.stages, phase)
     set_batch_norm_memory(model.backbone.stages, phase.epochs * steps)
+    variables = trainer.trainable_variables
     optimizer = build_optimizer(
-        config, rate=phase.rate, steps=phase.epochs * steps, variables=trainer.trainable_variables
+        config,
+        rate=phase.rate,
+        steps=phase.epochs * steps,
+        variables=variables,
+        factors=rate_factors(model, phase, variables),
+        new_variables=model.top.trainable_variables,
     )
+    if earlier is not None:
+        optimizer.carry_over(earlier)
+    keeper.begin_phase(optimizer)
     trainer.compile(
         optimizer=optimizer,
         loss=model.head.loss(label_smoothing=config.label_smoothing),
@@ -207,3 +304,36 @@ def train_phase(
         )
     finally:
         progress.close()
+    return optimizer
+
+
+def solve_phase(
+    model: TransferModel,
+    phase: Phase,
+    head: SolvedHead,
+    *,
+    rows: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]],
+    seconds: float,
+    keeper: WeightKeeper,
+    history: Path,
+) -> None:
+    """Put a solved head on.
+
+    Args:
+        model: The weights of its head change.
+        phase: For history.
+        head: What was solved.
+        rows: Pooled features and labels of the training rows under ``""``, of validation rows under ``"val_"``.
+        seconds: What features and solution took.
+        keeper: The run's.
+        history: The file that takes a line an epoch.
+    """
+    set_trainable(model.backbone.stages, phase)
+    model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
+    logs: dict[str, float] = {}
+    for prefix, (features, labels) in rows.items():
+        logits = features @ head.kernel + head.bias
+        logs[f"{prefix}loss"] = float(log_loss(labels, softmax(logits, axis=1), labels=range(logits.shape[1])))
+        logs[f"{prefix}accuracy"] = float((logits.argmax(axis=1) == labels).mean())
+    keeper.on_epoch_end(0, logs)
+    _write_line(history, {"phase": phase.name, "epoch": 1, **logs, "strength": head.strength}, seconds)

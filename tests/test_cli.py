@@ -1,10 +1,12 @@
 import json
 import shutil
+import warnings
 
 import pytest
 
 from keras_transfer import BACKBONES, __version__
 from keras_transfer.catalog import bundled_recipes
+from keras_transfer.errors import TransferWarning
 
 QUICK = [
     "backbone.weights=none",
@@ -155,3 +157,29 @@ def test_export_writes_where_it_is_told_and_says_what_was_proved(command, finish
     text = done(command("export", finished_run.folder, "--out", target))
     assert text.startswith(f"SavedModel: {target} (a fresh process gave the same answers for 7 pictures")
     assert (target / "saved_model.pb").is_file()
+
+
+def test_cache_shows_and_clears_what_was_kept(command, recipe, tmp_path):
+    assert "0 entries" in done(command("cache"))
+    done(command("run", recipe, *QUICK, "export.formats=[]", "--out", tmp_path / "run"))
+    assert "efficientnet_lite0 to top, 21 rows, 1 view" in done(command("cache"))
+    entries = json.loads(done(command("cache", "--json")))
+    assert len(entries) == 3  # training, validation and test rows
+    assert {"key", "description", "size", "used"} == set(entries[0])
+    assert "Removed 3 entries" in done(command("cache", "--clear"))
+    assert "0 entries" in done(command("cache"))
+
+
+def test_a_cache_that_cannot_be_written_stops_no_run(command, recipe, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))
+    with pytest.warns(TransferWarning, match="without the cache"):
+        result = command("run", recipe, *QUICK, "export.formats=[]", "--out", tmp_path / "run")
+    assert result.exit_code == 0
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_warning_of_ours_is_one_plain_line(command):
+    command("list")
+    assert warnings.formatwarning("Mind this.", TransferWarning, "file.py", 1) == "Warning: Mind this.\n"
+    assert "file.py:1" in warnings.formatwarning("Other.", UserWarning, "file.py", 1)

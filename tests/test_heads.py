@@ -12,7 +12,8 @@ FEATURES = np.arange(2 * 2 * 2 * 3, dtype="float32").reshape(2, 2, 2, 3)
 
 def build(**config):
     inputs = keras.Input((2, 2, 3))
-    return keras.Model(inputs, ClassificationHead(4, HeadConfig(**config))(inputs))
+    head = ClassificationHead(4, HeadConfig(**config))
+    return keras.Model(inputs, head.classify(head.pool(inputs)))
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ MODULES = {
 # Imports point left, or stay within a group.
 GROUPS = (
     {"errors"},
-    {"registry", "config", "catalog", "batch_norm", "keras_file"},
-    {"data", "stages", "heads", "policies", "optimizers", "distribution"},
+    {"registry", "config", "catalog", "batch_norm", "keras_file", "feature_store"},
+    {"data", "stages", "heads", "policies", "optimizers", "distribution", "solver", "lora"},
     {"backbones"},
     {"model"},
-    {"progress", "training", "evaluation", "export", "serving_probe"},
+    {"progress", "features", "training", "evaluation", "export", "serving_probe"},
     {"report"},
-    {"run", "recipe"},
+    {"run", "job", "recipe"},
     {"cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}
@@ -129,6 +129,7 @@ CALL = "from keras_transfer.cli import main; main({arguments!r}, standalone_mode
         CALL.format(arguments=["list", "--json"]),
         CALL.format(arguments=["show", "image/quickstart"]),
         CALL.format(arguments=["copy", "image/quickstart", "copied.yaml"]),
+        CALL.format(arguments=["cache"]),
     ],
 )
 def test_what_needs_no_tensorflow_imports_none(code, tmp_path):

@@ -4,27 +4,27 @@ import pytest
 
 from keras_transfer.config import PolicyConfig
 from keras_transfer.errors import PolicyError
-from keras_transfer.policies import plan
+from keras_transfer.policies import Phase, Scope, plan
 
 
 def test_head_trains_no_stage():
-    (phase,) = plan(PolicyConfig(name="head"), stages=5, epochs=4)
+    (phase,) = plan(PolicyConfig(name="head"), Scope(5, 4, solves_head=False))
     assert (phase.stages, phase.epochs, phase.rate) == ((), 4, 1.0)
 
 
 def test_last_stages_counts_from_the_head():
-    (phase,) = plan(PolicyConfig(name="last_stages", stages=2, batch_norm="adapt"), stages=5, epochs=4)
+    (phase,) = plan(PolicyConfig(name="last_stages", stages=2, batch_norm="adapt"), Scope(5, 4, solves_head=False))
     assert (phase.stages, phase.batch_norm) == ((3, 4), "adapt")
 
 
 def test_full_trains_every_stage():
-    (phase,) = plan(PolicyConfig(name="full"), stages=5, epochs=4)
+    (phase,) = plan(PolicyConfig(name="full"), Scope(5, 4, solves_head=False))
     assert phase.stages == (0, 1, 2, 3, 4)
 
 
 def test_lp_ft_is_a_head_phase_then_all_stages_at_a_lower_rate():
     config = PolicyConfig(name="lp_ft", head_epochs=3, fine_tune_rate=0.1, batch_norm="adapt")
-    head, full = plan(config, stages=5, epochs=4)
+    head, full = plan(config, Scope(5, 4, solves_head=False))
     assert (head.name, head.stages, head.epochs, head.rate) == ("head", (), 3, 1.0)
     assert (full.name, full.stages, full.epochs, full.rate) == ("fine_tune", (0, 1, 2, 3, 4), 4, 0.1)
     assert (head.batch_norm, full.batch_norm) == ("frozen", "adapt")
@@ -32,4 +32,47 @@ def test_lp_ft_is_a_head_phase_then_all_stages_at_a_lower_rate():
 
 def test_more_stages_than_there_are_is_an_error_with_the_range():
     with pytest.raises(PolicyError, match=r"has 5 stages\. Received: 6\. Use 1 to 5"):
-        plan(PolicyConfig(name="last_stages", stages=6), stages=5, epochs=4)
+        plan(PolicyConfig(name="last_stages", stages=6), Scope(5, 4, solves_head=False))
+
+
+def test_batch_norm_is_frozen_after_a_head_phase_and_adapts_without():
+    scope = Scope(5, 4, solves_head=True)
+    names = ("last_stages", "full", "lp_ft", "gradual", "lora", "batch_norm", "layer_norm", "bias")
+    last = {name: plan(PolicyConfig(name=name), scope)[-1].batch_norm for name in names}
+    frozen = {name for name, batch_norm in last.items() if batch_norm == "frozen"}
+    assert frozen == {"lp_ft", "gradual", "lora", "layer_norm"}
+    assert plan(PolicyConfig(name="lp_ft", batch_norm="adapt"), scope)[-1].batch_norm == "adapt"
+
+
+def test_a_solved_head_is_one_phase_of_one_epoch():
+    head, _ = plan(PolicyConfig(name="lp_ft", head_epochs=3), Scope(5, 4, solves_head=True))
+    assert (head.solve, head.epochs) == (True, 1)
+
+
+def test_gradual_releases_groups_of_stages_from_the_head_down():
+    config = PolicyConfig(name="gradual", groups=3, group_epochs=2, fine_tune_rate=0.5)
+    phases = plan(config, Scope(7, 4, solves_head=True))
+    assert [phase.stages for phase in phases] == [(), (5, 6), (3, 4, 5, 6), (0, 1, 2, 3, 4, 5, 6)]
+    assert [phase.epochs for phase in phases] == [1, 2, 2, 4]
+    assert [phase.rate for phase in phases] == [1.0, 0.5, 0.5, 0.5]
+
+
+def test_more_groups_than_stages_is_an_error_with_the_range():
+    with pytest.raises(PolicyError, match=r"policy\.groups.* 5 stages .*Received: 6\. Use 1 to 5"):
+        plan(PolicyConfig(name="gradual", groups=6), Scope(5, 4, solves_head=True))
+
+
+def test_lora_adapts_all_stages_or_the_last():
+    scope = Scope(5, 4, solves_head=True)
+    (every,) = plan(PolicyConfig(name="lora", rank=4), scope)
+    assert (every.stages, every.lora_rank) == ((0, 1, 2, 3, 4), 4)
+    (last,) = plan(PolicyConfig(name="lora", lora_stages=2), scope)
+    assert last.stages == (3, 4)
+    with pytest.raises(PolicyError, match=r"policy\.lora_stages.* 5 stages\. Received: 9"):
+        plan(PolicyConfig(name="lora", lora_stages=9), scope)
+
+
+def test_what_is_frozen_in_front():
+    assert Phase("head", (), 1, 1.0, "frozen").frozen_stages(5) == 5
+    assert Phase("last", (3, 4), 1, 1.0, "frozen").frozen_stages(5) == 3
+    assert Phase("full", (0, 1), 1, 1.0, "frozen").frozen_stages(2) == 0

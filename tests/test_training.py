@@ -12,7 +12,7 @@ from keras_transfer.config import AugmentationConfig, HeadConfig, PolicyConfig, 
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
-from keras_transfer.policies import Phase, plan
+from keras_transfer.policies import Phase, Scope, plan
 from keras_transfer.stages import Stage
 from keras_transfer.training import WeightKeeper, set_batch_norm_memory, set_trainable, summarize, train_phase
 
@@ -41,10 +41,11 @@ def train(model, phase, tmp_path, *, value=None, keeper=None, validation=None, *
         model,
         phase,
         config=config,
+        trainer=model.trainer,
         batches=batches(phase.epochs, value=value),
         steps=STEPS,
         validation=validation,
-        keeper=keeper or WeightKeeper(config.keep),
+        keeper=keeper or WeightKeeper(config.keep, model.trainer),
         history=tmp_path / "history.jsonl",
     )
 
@@ -61,7 +62,7 @@ def moved(before, after):
 @pytest.mark.parametrize("batch_norm", ["frozen", "adapt"])
 def test_frozen_weights_are_bit_identical_and_the_others_have_moved(model, tmp_path, policy, batch_norm):
     config = PolicyConfig(name=policy, stages=3, batch_norm=batch_norm)
-    (phase,) = plan(config, stages=len(model.backbone.stages), epochs=1)
+    (phase,) = plan(config, Scope(len(model.backbone.stages), 1, solves_head=False))
     before, head_before = snapshot(model), model.trainer.get_layer("head").get_layer("head_logits").get_weights()
     train(model, phase, tmp_path, learning_rate=1e-3)
     after, head_after = snapshot(model), model.trainer.get_layer("head").get_layer("head_logits").get_weights()
@@ -132,8 +133,7 @@ def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_weights
 def test_the_best_weights_are_put_back_over_all_phases():
     inputs = keras.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs))
-    keeper = WeightKeeper("best")
-    keeper.set_model(model)
+    keeper = WeightKeeper("best", model)
     kernel = model.layers[-1].kernel
     keeper.on_train_begin()
     for epoch, loss in enumerate([0.5, 0.3, 0.9]):

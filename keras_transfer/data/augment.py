@@ -1,16 +1,26 @@
 """Random changes to training pictures, each a function of (seed, epoch, example) alone.
 
-All changes of place (flips, turns, crop, zoom, shift) are one projective map, so that a picture is interpolated once.
+All changes of place (flips, turns, crop, zoom, shift, and RandAugment's) are one projective map, so that a picture is
+interpolated once. Pictures are changed one at a time, so that not even the last bit depends on the rest of the batch.
+
+The layers of ``keras.layers`` (RandAugment, RandomErasing, MixUp, CutMix) draw from a seed generator that moves on with
+every call: a picture's change depends on how many batches came before it, and a run that is resumed takes another
+course. ``benchmarks/augmentation.py`` shows that, and measures both.
 """
 
+import math
 from typing import Any
 
 import tensorflow as tf
 
 from keras_transfer.config import AugmentationConfig
+from keras_transfer.data import randaugment
+from keras_transfer.data.randaugment import blend, clip
 
-# How many random numbers an example draws; the order is fixed, so that one option does not change another's draws.
-_DRAWS = 13
+# How many random numbers an example draws; the order is fixed, so that one option does not change another's draws:
+# 0-9 place, 10-12 colour, 13-16 RandAugment, 17-21 erasing, 22-25 mixing.
+_DRAWS = 26
+_PLACE = ("horizontal_flip", "vertical_flip", "quarter_turns", "rotation", "crop", "zoom", "shift", "randaugment")
 
 
 def draw(seed: int, epoch: Any, example: Any) -> Any:
@@ -22,79 +32,137 @@ def draw(seed: int, epoch: Any, example: Any) -> Any:
         example: ``int64[]``, its place among the training rows.
 
     Returns:
-        ``float32[13]`` in 0..1, the same whenever the three are the same.
+        ``float32[26]`` from 0 to below 1, the same whenever the three are the same.
     """
     key = tf.stack([tf.constant(seed, tf.int64), tf.bitwise.left_shift(epoch, tf.constant(32, tf.int64)) + example])
     return tf.random.stateless_uniform([_DRAWS], seed=key)
 
 
 def is_identity(config: AugmentationConfig) -> bool:
-    """Tell whether a recipe changes nothing about its training pictures."""
-    return not any(config.model_dump(exclude={"predict_flips"}).values())
+    """Tell whether a recipe changes nothing within its training pictures; mixing comes after that."""
+    return not any(config.model_dump(exclude={"predict_flips", "mixup", "cutmix"}).values())
 
 
 def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
-    """Change a batch of pictures.
+    """Change the pictures of a batch, each on its own.
+
+    RandAugment is described in :mod:`keras_transfer.data.randaugment`. Random erasing is that of Zhong et al. 2020
+    (https://arxiv.org/abs/1708.04896), with the picture's mean colour in the rectangle.
 
     Args:
         pixels: ``float32[batch, size, size, 3]`` in 0..255.
-        draws: ``float32[batch, 13]`` of :func:`draw`.
+        draws: ``float32[batch, 26]`` of :func:`draw`.
         config: How much of what.
 
     Returns:
         Pictures of the same shape and range. What moves in from outside is the mirrored picture.
     """
+    spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
+    return tf.map_fn(lambda one: _change(one[0], one[1], config), (pixels, draws), fn_output_signature=spec)
+
+
+def _change(picture: Any, draws: Any, config: AugmentationConfig) -> Any:
     signed = 2.0 * draws - 1.0
-    pixels = _move(pixels, draws, signed, config)
+    operations, strengths = randaugment.choose(draws[13:17], config.randaugment)
+    if any(getattr(config, name) for name in _PLACE):
+        picture = _move(picture, draws, signed, randaugment.moves(operations, strengths), config)
     if config.brightness or config.contrast or config.saturation:
-        pixels = _colour(pixels, signed, config)
-    return pixels
+        picture = _colour(picture, signed, config)
+    if config.randaugment:
+        picture = randaugment.recolour(picture, operations, strengths)
+    if config.erase:
+        picture = _erase(picture, draws[17:22], config.erase)
+    return picture
 
 
-def _move(pixels: Any, draws: Any, signed: Any, config: AugmentationConfig) -> Any:
-    size = tf.cast(tf.shape(pixels)[1], tf.float32)
-    quarter = tf.floor(draws[:, 0] * 4.0) if config.quarter_turns else tf.zeros_like(draws[:, 0])
-    angle = quarter * (3.141592653589793 / 2) + signed[:, 1] * (config.rotation * 3.141592653589793 / 180)
+def _move(picture: Any, draws: Any, signed: Any, moves: list[Any], config: AugmentationConfig) -> Any:
+    size = tf.cast(tf.shape(picture)[0], tf.float32)
+    turn, shear_x, shear_y, slide_x, slide_y = moves
+    quarter = tf.floor(draws[0] * 4.0) if config.quarter_turns else 0.0
+    angle = quarter * (math.pi / 2) + signed[1] * (config.rotation * math.pi / 180) + turn
     # Where quarter turns are all there is, rounding makes cos and sin exact, and no pixel is interpolated.
     cos, sin = tf.cos(angle), tf.sin(angle)
-    if not config.rotation:
+    if not (config.rotation or config.randaugment):
         cos, sin = tf.round(cos), tf.round(sin)
-    mirror_x = _mirror(draws[:, 2], on=config.horizontal_flip)
-    mirror_y = _mirror(draws[:, 3], on=config.vertical_flip)
+    mirror_x = _mirror(draws[2], on=config.horizontal_flip)
+    mirror_y = _mirror(draws[3], on=config.vertical_flip)
     # The map runs from the new picture to the old: a scale below 1 shows a part of it, enlarged.
-    cut = config.crop * draws[:, 4]
-    scale = (1.0 - cut) * (1.0 + config.zoom) ** signed[:, 5]
+    cut = config.crop * draws[4]
+    scale = (1.0 - cut) * (1.0 + config.zoom) ** signed[5]
     room = 0.5 * cut
-    shift_x = size * (room * signed[:, 6] + config.shift * signed[:, 8])
-    shift_y = size * (room * signed[:, 7] + config.shift * signed[:, 9])
+    shift_x = size * (room * signed[6] + config.shift * signed[8] + slide_x)
+    shift_y = size * (room * signed[7] + config.shift * signed[9] + slide_y)
     a, b = scale * cos * mirror_x, -scale * sin * mirror_y
     c, d = scale * sin * mirror_x, scale * cos * mirror_y
+    a, b, c, d = a + shear_y * b, b + shear_x * a, c + shear_y * d, d + shear_x * c
     middle = (size - 1.0) / 2.0
     offset_x = middle - (a + b) * middle + shift_x
     offset_y = middle - (c + d) * middle + shift_y
-    zero = tf.zeros_like(a)
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=pixels,
-        transforms=tf.stack([a, b, offset_x, c, d, offset_y, zero, zero], axis=1),
-        output_shape=tf.shape(pixels)[1:3],
+        images=picture[None],
+        transforms=tf.stack([a, b, offset_x, c, d, offset_y, 0.0, 0.0])[None],
+        output_shape=tf.shape(picture)[:2],
         interpolation="BILINEAR",
         fill_mode="REFLECT",
         fill_value=0.0,
-    )
+    )[0]
 
 
-def _mirror(draws: Any, *, on: bool) -> Any:
-    return tf.where(draws < 0.5, -1.0, 1.0) if on else tf.ones_like(draws)
+def _mirror(number: Any, *, on: bool) -> Any:
+    return tf.where(number < 0.5, -1.0, 1.0) if on else 1.0
 
 
-def _colour(pixels: Any, signed: Any, config: AugmentationConfig) -> Any:
-    def each(column: int, amount: float) -> Any:
-        return (amount * signed[:, column])[:, None, None, None]
-
+def _colour(picture: Any, signed: Any, config: AugmentationConfig) -> Any:
     if config.saturation:
-        grey = tf.image.rgb_to_grayscale(pixels)
-        pixels = grey + (pixels - grey) * (1.0 + each(12, config.saturation))
+        picture = blend(tf.image.rgb_to_grayscale(picture), picture, config.saturation * signed[12])
     if config.contrast:
-        mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
-        pixels = mean + (pixels - mean) * (1.0 + each(10, config.contrast))
-    return tf.clip_by_value(pixels + 255.0 * each(11, config.brightness), 0.0, 255.0)
+        picture = blend(tf.reduce_mean(picture), picture, config.contrast * signed[10])
+    return clip(picture + 255.0 * (config.brightness * signed[11]))
+
+
+def _erase(picture: Any, draws: Any, chance: float) -> Any:
+    area = 0.02 + 0.31 * draws[1]
+    # The ratio of the sides runs from 0.3 to 1 / 0.3, and less far where the longer side would not fit.
+    steepest = tf.minimum(-math.log(0.3), -tf.math.log(area))
+    ratio = tf.exp(steepest * (2.0 * draws[2] - 1.0))
+    height, width = tf.sqrt(area * ratio), tf.sqrt(area / ratio)
+    size = tf.shape(picture)[0]
+    rows = span(size, draws[3] * (1.0 - height), height)
+    columns = span(size, draws[4] * (1.0 - width), width)
+    colour = tf.reduce_mean(picture, axis=[0, 1])
+    return paste(tf.tile(colour, [size]), picture, rows & (draws[0] < chance), columns)
+
+
+def span(size: Any, start: Any, length: Any) -> Any:
+    """Tell which pixels of a side lie within a part of it, by their centres.
+
+    Args:
+        size: ``int32[]``, how many pixels the side has.
+        start: ``float32[...]``, where the part begins, as a share of the side; outside of 0..1 there are no pixels.
+        length: ``float32[...]``, a share of the side.
+
+    Returns:
+        ``bool[..., size]``.
+    """
+    centres = (tf.range(size, dtype=tf.float32) + 0.5) / tf.cast(size, tf.float32)
+    start, end = start[..., None], (start + length)[..., None]
+    return (start <= centres) & (centres < end)
+
+
+def paste(new: Any, old: Any, rows: Any, columns: Any) -> Any:
+    """Overwrite a rectangle of a picture.
+
+    Args:
+        new: ``float32[size, size, 3]``, what to take inside; or ``float32[size * 3]``, one row of it for all.
+        old: ``float32[size, size, 3]``, what stays outside.
+        rows: ``bool[size]``, which rows are inside.
+        columns: ``bool[size]``, which columns are inside.
+
+    Returns:
+        ``float32[size, size, 3]``.
+    """
+    shape = tf.shape(old)
+    row = [-1, shape[1] * shape[2]]
+    # TensorFlow broadcasts along a last axis of 3 at a third of the speed.
+    inside = rows[:, None] & tf.repeat(columns, shape[2])
+    return tf.reshape(tf.where(inside, tf.reshape(new, row), tf.reshape(old, row)), shape)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augment import augment, draw, is_identity
 from keras_transfer.data.images import Resize, decode_image
+from keras_transfer.data.mixing import mix
 from keras_transfer.data.splits import Split
 
 
@@ -49,18 +50,19 @@ def training_batches(
         first_epoch: The number of the first one.
 
     Returns:
-        Batches of (``float32[batch, size, size, 3]`` in 0..255, ``float32[batch, classes]`` one-hot,
-        ``float32[batch]`` weights).
+        Batches of (``float32[batch, size, size, 3]`` in 0..255, ``float32[batch, classes]``, one-hot where no examples
+        are mixed, ``float32[batch]`` weights).
     """
     targets = tf.one_hot(split.labels, classes)
     weights = tf.constant(split.weights * class_weights[split.labels])
-    load = _make_loader(split, size, resize, augmentation, seed)
+    load = _make_loader(split, size, resize, augmentation)
 
-    def example(epoch: Any, indices: Any) -> Any:
-        return load(epoch, indices), tf.gather(targets, indices), tf.gather(weights, indices)
+    def batch(epoch: Any, indices: Any) -> Any:
+        draws = _draw(seed, epoch, indices)
+        return mix(load(indices, draws), tf.gather(targets, indices), tf.gather(weights, indices), draws, augmentation)
 
     order = shuffled_indices(len(split), batch_size=batch_size, seed=seed, epochs=epochs, first_epoch=first_epoch)
-    return order.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return order.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
 def shuffled_indices(rows: int, *, batch_size: int, seed: int, epochs: int, first_epoch: int = 0) -> Any:
@@ -111,30 +113,29 @@ def augmented_batches(
         epoch: Whose changes.
 
     Returns:
-        Batches of ``float32[batch, size, size, 3]`` in 0..255.
+        Batches of ``float32[batch, size, size, 3]`` in 0..255; examples are not mixed.
     """
-    load = _make_loader(split, size, resize, augmentation, seed)
+    load = _make_loader(split, size, resize, augmentation)
     indices = tf.data.Dataset.range(len(split)).batch(batch_size)
     return indices.map(
-        lambda rows: load(tf.constant(epoch, tf.int64), rows), num_parallel_calls=tf.data.AUTOTUNE
+        lambda rows: load(rows, _draw(seed, tf.constant(epoch, tf.int64), rows)), num_parallel_calls=tf.data.AUTOTUNE
     ).prefetch(2)
 
 
+def _draw(seed: int, epoch: Any, indices: Any) -> Any:
+    return tf.map_fn(lambda index: draw(seed, epoch, index), tf.cast(indices, tf.int64), fn_output_signature=tf.float32)
+
+
 def _make_loader(
-    split: Split, size: int, resize: Resize, augmentation: AugmentationConfig, seed: int
+    split: Split, size: int, resize: Resize, augmentation: AugmentationConfig
 ) -> Callable[[Any, Any], Any]:
-    """A function from epoch and row numbers to augmented pictures."""
+    """A function from row numbers and their draws to augmented pictures."""
     files = tf.constant(split.files)
     changes = not is_identity(augmentation)
 
-    def load(epoch: Any, indices: Any) -> Any:
+    def load(indices: Any, draws: Any) -> Any:
         pixels = _load_pictures(tf.gather(files, indices), size, resize)
-        if changes:
-            draws = tf.map_fn(
-                lambda index: draw(seed, epoch, index), tf.cast(indices, tf.int64), fn_output_signature=tf.float32
-            )
-            pixels = augment(pixels, draws, augmentation)
-        return pixels
+        return augment(pixels, draws, augmentation) if changes else pixels
 
     return load
 

@@ -6,9 +6,11 @@ from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augment import augment, draw, is_identity
 
 SIZE = 12
-OFF = {name: False if field.annotation is bool else 0.0 for name, field in AugmentationConfig.model_fields.items()}
-# What is done to pictures in training; predict_flips is about predictions.
-OPTIONS = sorted(set(OFF) - {"predict_flips"})
+OFF = {name: False if field.annotation is bool else 0 for name, field in AugmentationConfig.model_fields.items()}
+# What is done within a picture in training, in amounts that nearly all of them show.
+OPTIONS = sorted(set(OFF) - {"predict_flips", "mixup", "cutmix"})
+AMOUNTS = {"rotation": 20.0, "randaugment": 8, "erase": 1.0}
+EVERYTHING = {name: True if OFF[name] is False else AMOUNTS.get(name, 0.3) for name in OPTIONS}
 
 
 def config(**options):
@@ -52,18 +54,24 @@ def test_draws_are_the_same_on_every_machine():
     # A change here makes every run with augmentation another one: it needs a line in the changelog.
     values = draw(0, tf.constant(1, tf.int64), tf.constant(2, tf.int64)).numpy()
     assert values[:3] == pytest.approx([0.6553569, 0.4174608, 0.3671944])
+    assert values[[12, 16, 21, 25]] == pytest.approx([0.2394248, 0.1966463, 0.3948432, 0.5591458])
+
+
+def test_mixing_leaves_the_picture_itself_alone():
+    assert is_identity(config(mixup=0.2, cutmix=1.0))
 
 
 def test_nothing_asked_changes_nothing():
     pixels = batch(4)
     assert is_identity(config())
+    assert is_identity(config(predict_flips=True, horizontal_flip=False))
     assert np.array_equal(changed(pixels, {}), pixels)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_each_option_changes_pictures_and_keeps_shape_and_range(name):
     kind = AugmentationConfig.model_fields[name].annotation
-    options = {name: True if kind is bool else 0.3 if name != "rotation" else 20.0}
+    options = {name: EVERYTHING[name]}
     pixels = batch(16)
     assert not is_identity(config(**options))
     result = changed(pixels, options)
@@ -185,7 +193,103 @@ def test_one_option_does_not_change_what_another_draws():
 
 def test_pictures_of_a_batch_are_changed_each_in_its_own_way():
     pixels = np.repeat(batch(1), 8, axis=0)
-    result = changed(pixels, {"rotation": 30.0, "brightness": 0.2})
+    result = changed(pixels, EVERYTHING)
     assert len({picture.tobytes() for picture in result}) == 8
-    alone = augment(tf.constant(pixels[:1]), draws(8)[5:6], config(rotation=30.0, brightness=0.2)).numpy()
-    assert alone[0] == pytest.approx(result[5], abs=1e-3)
+
+
+def test_a_picture_is_changed_the_same_to_the_last_bit_whatever_its_batch():
+    pixels, numbers = batch(16), draws(16)
+    together = augment(tf.constant(pixels), numbers, config(**EVERYTHING)).numpy()
+    for rows in ([5], [9, 5, 2], list(reversed(range(16)))):
+        some = augment(tf.constant(pixels[rows]), tf.gather(numbers, rows), config(**EVERYTHING)).numpy()
+        assert np.array_equal(some, together[rows])
+
+
+def with_draws(**columns):
+    """Draws of one example, all in the middle but for some."""
+    values = np.full((1, int(draws(1).shape[1])), 0.5, np.float32)
+    for column, value in columns.items():
+        values[0, int(column.removeprefix("c"))] = value
+    return tf.constant(values)
+
+
+def operated(pixels, operations, signs, magnitude=10):
+    """What RandAugment makes of a picture with these operations."""
+    numbers = with_draws(
+        c13=(operations[0] + 0.5) / 14,
+        c14=(operations[1] + 0.5) / 14,
+        c15=0.2 if signs[0] < 0 else 0.8,
+        c16=0.2 if signs[1] < 0 else 0.8,
+    )
+    return augment(tf.constant(pixels[:1]), numbers, config(randaugment=magnitude)).numpy()[0]
+
+
+TURN, SHEAR_X, SHEAR_Y, SLIDE_X, SLIDE_Y, KEEP = range(6)
+
+
+@pytest.mark.parametrize("operation", [TURN, SHEAR_X, SHEAR_Y, SLIDE_X, SLIDE_Y])
+def test_two_operations_that_undo_each_other_are_one_map_which_interpolates_nothing(operation):
+    pixels = batch(1)
+    assert np.array_equal(operated(pixels, (operation, operation), (1, -1)), pixels[0])
+    assert not np.array_equal(operated(pixels, (operation, KEEP), (1, -1)), pixels[0])
+
+
+def test_randaugment_turns_shears_and_shifts_by_the_ranges_of_its_magnitude():
+    size = 33
+    pixels = np.zeros((1, size, size, 3), np.float32)
+    pixels[:, 15:18, 22:27] = 200.0  # a mark on the right, 8 pixels from the middle
+    for sign in (-1, 1):
+        x, y = centres(operated(pixels, (TURN, KEEP), (sign, 1), 5)[None])[0] - 16.0
+        assert np.degrees(np.arctan2(y, x)) == pytest.approx(-15.0 * sign, abs=1.0)
+        x, y = centres(operated(pixels, (SHEAR_Y, KEEP), (sign, 1), 10)[None])[0] - 16.0
+        assert (x, y) == pytest.approx((8.0, -0.3 * 8.0 * sign), abs=0.2)
+        x, y = centres(operated(pixels, (SLIDE_Y, KEEP), (sign, 1), 2)[None])[0] - 16.0
+        assert (x, y) == pytest.approx((8.0, -0.09 * size * sign), abs=0.1)
+    low = np.rot90(pixels[0], -1)[None]  # the mark below the middle
+    x, y = centres(operated(low, (SHEAR_X, KEEP), (1, 1), 10)[None])[0] - 16.0
+    assert (x, y) == pytest.approx((-0.3 * 8.0, 8.0), abs=0.2)
+    x, y = centres(operated(low, (SLIDE_X, KEEP), (1, 1), 2)[None])[0] - 16.0
+    assert (x, y) == pytest.approx((-0.09 * size, 8.0), abs=0.1)
+
+
+def test_randaugment_shows_more_at_a_greater_magnitude():
+    pixels = np.repeat(blob()[:1], 32, axis=0)
+    differences = [np.abs(changed(pixels, {"randaugment": magnitude}) - pixels).mean() for magnitude in (1, 4, 10)]
+    assert 0.0 < differences[0] < differences[1] < differences[2]
+
+
+def erased_parts(pixels, chance):
+    """For each picture, which pixels were overwritten; all with its mean colour."""
+    result = changed(pixels, {"erase": chance})
+    parts = (result != pixels).any(axis=-1)
+    for new, old, part in zip(result, pixels, parts, strict=True):
+        assert new[part] == pytest.approx(np.tile(old.mean(axis=(0, 1)), (part.sum(), 1)), abs=1e-3)
+    return parts
+
+
+def test_erasing_hides_one_rectangle_of_2_to_33_percent():
+    size = 64
+    areas, ratios, places = [], [], []
+    for part in erased_parts(batch(64, size), 1.0):
+        rows, columns = part.any(axis=1), part.any(axis=0)
+        assert np.array_equal(part, np.outer(rows, columns))
+        for side in (rows, columns):
+            assert np.abs(np.diff(side.astype(int), prepend=0, append=0)).sum() == 2  # in one piece
+        areas.append(part.mean())
+        ratios.append(rows.sum() / columns.sum())
+        places.append((rows.argmax(), columns.argmax()))
+    # Whole pixels: a side may be half a pixel longer or shorter.
+    assert 0.015 < min(areas) < 0.08
+    assert 0.27 < max(areas) < 0.35
+    assert 0.25 < min(ratios) < 0.5
+    assert 2.0 < max(ratios) < 4.0
+    assert np.ptp(places, axis=0).min() > size / 3
+
+
+def test_erasing_happens_at_its_chance():
+    few, many = (erased_parts(batch(64), chance) for chance in (0.3, 0.6))
+    erased = few.any(axis=(1, 2))
+    assert 10 <= erased.sum() <= 30
+    assert erased.sum() < many.any(axis=(1, 2)).sum() <= 50
+    # What is erased at a smaller chance is erased at a greater one, in the same place.
+    assert np.array_equal(many[erased], few[erased])

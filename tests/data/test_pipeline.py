@@ -5,7 +5,7 @@ from PIL import Image
 
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.images import decode_image
-from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.data.pipeline import augmented_batches, evaluation_batches, steps_per_epoch, training_batches
 from keras_transfer.data.splits import Split
 
 ROWS = 11
@@ -88,7 +88,9 @@ def test_class_weights_multiply_with_those_of_the_examples(split):
         assert batch[2] == pytest.approx(split.weights[rows] * class_weights[split.labels[rows]])
 
 
-ROUGH = AugmentationConfig(rotation=30.0, brightness=0.3, crop=0.2)
+ROUGH = AugmentationConfig(
+    rotation=30.0, zoom=0.3, brightness=0.3, contrast=0.3, crop=0.2, randaugment=6, erase=0.5, mixup=0.4, cutmix=1.0
+)
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others(split):
@@ -112,14 +114,53 @@ def test_a_later_epoch_can_be_had_without_the_earlier_ones(split):
     assert all(np.array_equal(a, b) for x, y in zip(whole[6:], last, strict=True) for a, b in zip(x, y, strict=True))
 
 
-def test_augmentation_does_not_depend_on_the_size_of_a_batch(split):
-    def by_row(batch_size):
-        rows = [row for batch in train(split, batch_size=batch_size) for row in members(batch)]
-        pixels = [p for batch in train(split, batch_size=batch_size, augmentation=ROUGH) for p in batch[0]]
-        return dict(zip(rows, pixels, strict=True))
+@pytest.fixture
+def noise(split):
+    """The same rows with a picture of noise each, told apart by their weights."""
+    for number, file in enumerate(split.files):
+        pixels = np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+        Image.fromarray(pixels).save(file)
+    return split
 
-    small, large = by_row(2), by_row(11)
-    assert max(np.abs(small[row] - large[row]).max() for row in range(ROWS)) < 1e-2
+
+def test_a_picture_is_augmented_the_same_to_the_last_bit_whatever_its_batch(noise):
+    alone = ROUGH.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+
+    def by_row(batches):
+        return {
+            weight: pixels.tobytes() for batch in batches for pixels, weight in zip(batch[0], batch[2], strict=True)
+        }
+
+    small, large = (by_row(train(noise, batch_size=size, augmentation=alone)) for size in (2, 11))
+    assert len(small) == ROWS
+    assert small == large
+    options = {"size": SIZE, "resize": "crop", "augmentation": alone, "batch_size": 5, "seed": 0, "epoch": 0}
+    in_order = np.concatenate([pixels.numpy() for pixels in augmented_batches(noise, **options)])
+    assert [pixels.tobytes() for pixels in in_order] == [small[weight] for weight in noise.weights]
+
+
+def test_mixing_mixes_each_row_of_a_batch_with_the_one_before_it(noise):
+    plain = train(noise, epochs=2)
+    mixed = train(noise, epochs=2, augmentation=PLAIN.model_copy(update={"mixup": 0.5}))
+    for (pixels, targets, weights), (new, new_targets, new_weights) in zip(plain, mixed, strict=True):
+        # What each row has of its partner, by least squares over its pixels.
+        step = np.roll(pixels, 1, axis=0) - pixels
+        share = ((new - pixels) * step).sum(axis=(1, 2, 3)) / (step**2).sum(axis=(1, 2, 3))
+        assert new == pytest.approx(pixels + share[:, None, None, None] * step, abs=0.01)
+        own, other = (1 - share) * weights, share * np.roll(weights, 1)
+        assert new_weights == pytest.approx(own + other, abs=1e-4)
+        sums = own[:, None] * targets + other[:, None] * np.roll(targets, 1, axis=0)
+        assert new_targets == pytest.approx(sums / (own + other)[:, None], abs=1e-4)
+
+
+def test_examples_are_not_mixed_where_features_are_kept(noise):
+    def pictures(augmentation):
+        options = {"size": SIZE, "resize": "crop", "batch_size": 4, "seed": 0, "epoch": 1}
+        batches = augmented_batches(noise, augmentation=augmentation, **options)
+        return np.concatenate([pixels.numpy() for pixels in batches])
+
+    for base in (PLAIN, ROUGH.model_copy(update={"mixup": 0.0, "cutmix": 0.0})):
+        assert np.array_equal(pictures(base), pictures(base.model_copy(update={"mixup": 0.4, "cutmix": 1.0})))
 
 
 def test_evaluation_keeps_the_order_and_changes_nothing(split):

@@ -1,0 +1,68 @@
+"""Mixup and CutMix: a picture with a share of another one of its batch, and a label that says so."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import betaincinv
+
+from keras_transfer.config import AugmentationConfig
+from keras_transfer.data.augment import paste, span
+
+
+def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: AugmentationConfig) -> tuple[Any, Any, Any]:
+    """Mix each example of a batch with the one before it, the first with the last.
+
+    Mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends two pictures by a share from Beta(alpha, alpha).
+    CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899) pastes a square of that share of the area; where the
+    border cuts it, what is left of it counts. With both on, each example takes one or the other, at equal chance.
+
+    Batches are a function of (seed, epoch), so partners are one too.
+
+    Args:
+        pixels: ``float32[batch, size, size, 3]`` in 0..255.
+        targets: ``float32[batch, classes]``.
+        weights: ``float32[batch]``.
+        draws: ``float32[batch, 26]`` of :func:`~keras_transfer.data.augment.draw`.
+        config: The alphas; where both are 0, everything is returned as it came.
+
+    Returns:
+        Pictures, targets and weights of the same shapes. Cross-entropy is linear in its target: a weight times the loss
+        is, for each row, the sum of its own weighted loss and its partner's, by their shares of the picture.
+    """
+    if not (config.mixup or config.cutmix):
+        return pixels, targets, weights
+    pastes = draws[:, 22] < bool(config.cutmix) / (bool(config.mixup) + bool(config.cutmix))
+    blended = _beta(draws[:, 23], config.mixup or config.cutmix)
+    side = tf.sqrt(_beta(draws[:, 23], config.cutmix or config.mixup))
+    size = tf.shape(pixels)[1]
+    rows = span(size, draws[:, 24] - side / 2.0, side)
+    columns = span(size, draws[:, 25] - side / 2.0, side)
+
+    def mix_pictures(index: Any) -> Any:
+        own, other = pixels[index], pixels[index - 1]
+        return tf.cond(
+            pastes[index],
+            lambda: paste(other, own, rows[index], columns[index]),
+            lambda: own + blended[index] * (other - own),
+        )
+
+    spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
+    mixed = tf.map_fn(mix_pictures, tf.range(tf.shape(pixels)[0]), fn_output_signature=spec)
+    share = tf.where(pastes, _mean(rows) * _mean(columns), blended)
+    own, other = (1.0 - share) * weights, share * tf.roll(weights, 1, axis=0)
+    # One weight and one target a row stand for two weighted labels; the target is their weighted mean.
+    total = own + other
+    sums = own[:, None] * targets + other[:, None] * tf.roll(targets, 1, axis=0)
+    return mixed, tf.math.divide_no_nan(sums, total[:, None]), total
+
+
+def _mean(inside: Any) -> Any:
+    return tf.reduce_mean(tf.cast(inside, tf.float32), axis=1)
+
+
+def _beta(numbers: Any, alpha: float) -> Any:
+    """Numbers of Beta(alpha, alpha) for uniform ones: one draw each, where sampling by rejection takes any number."""
+    steps = 4096
+    quantiles = betaincinv(alpha, alpha, (np.arange(steps) + 0.5) / steps)
+    return tf.gather(tf.constant(quantiles, tf.float32), tf.cast(numbers * steps, tf.int32))

@@ -1,0 +1,141 @@
+"""The operations of RandAugment (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719), at the ranges of AutoAugment.
+
+A picture takes two of the paper's fourteen, which may be the same one twice: the identity, five that move pixels, and
+eight that recolour it where it is. Those that move pixels come first, whatever their turn.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+def choose(draws: Any, magnitude: int) -> tuple[Any, Any]:
+    """Choose a picture's two operations.
+
+    Args:
+        draws: ``float32[4]`` from 0 to below 1.
+        magnitude: From 0 to 10.
+
+    Returns:
+        ``int32[2]``, which ones, and ``float32[2]``, how strong each is, from -1 to 1.
+    """
+    operations = tf.cast(draws[:2] * (_MOVES + len(_RECOLOURS)), tf.int32)
+    return operations, tf.where(draws[2:] < 0.5, -0.1, 0.1) * magnitude
+
+
+def moves(operations: Any, strengths: Any) -> list[Any]:
+    """Tell how the operations move a picture.
+
+    Args:
+        operations: ``int32[2]`` of :func:`choose`.
+        strengths: ``float32[2]`` of :func:`choose`.
+
+    Returns:
+        Numbers: a turn in radians, the shears along x and y, and the shifts along x and y as shares of the side.
+    """
+    totals = tf.math.unsorted_segment_sum(strengths, operations, _MOVES + len(_RECOLOURS))
+    return tf.unstack(totals[:_MOVES] * [np.pi / 6, 0.3, 0.3, 0.45, 0.45])
+
+
+def recolour(picture: Any, operations: Any, strengths: Any) -> Any:
+    """Apply the operations that leave pixels where they are, one after the other.
+
+    Args:
+        picture: ``float32[size, size, 3]`` in 0..255.
+        operations: ``int32[2]`` of :func:`choose`.
+        strengths: ``float32[2]`` of :func:`choose`.
+
+    Returns:
+        A picture of the same shape and range.
+    """
+    for operation, strength in zip(tf.unstack(operations), tf.unstack(strengths), strict=True):
+        branches = [partial(change, picture, strength) for change in _RECOLOURS]
+        picture = tf.switch_case(tf.maximum(operation - _MOVES, 0), branches)
+    return picture
+
+
+def blend(dull: Any, picture: Any, strength: Any) -> Any:
+    """Move a picture away from a duller version of itself, or, where the strength is below 0, towards it.
+
+    Args:
+        dull: What it is compared with, such as its mean or itself in grey.
+        picture: ``float32[size, size, 3]``.
+        strength: -1 gives the duller one, 0 the picture.
+
+    Returns:
+        A picture that may go beyond 0..255.
+    """
+    return dull + (picture - dull) * (1.0 + strength)
+
+
+def clip(picture: Any) -> Any:
+    """Bring a picture back to 0..255."""
+    return tf.clip_by_value(picture, 0.0, 255.0)
+
+
+def _keep(picture: Any, strength: Any) -> Any:
+    return picture
+
+
+def _brighten(picture: Any, strength: Any) -> Any:
+    return clip(blend(0.0, picture, 0.9 * strength))
+
+
+def _contrast(picture: Any, strength: Any) -> Any:
+    return clip(blend(tf.reduce_mean(picture), picture, 0.9 * strength))
+
+
+def _saturate(picture: Any, strength: Any) -> Any:
+    return clip(blend(tf.image.rgb_to_grayscale(picture), picture, 0.9 * strength))
+
+
+def _sharpen(picture: Any, strength: Any) -> Any:
+    kernel = np.ones((3, 3, 3, 1), np.float32)
+    kernel[1, 1] = 5.0  # Pillow's SMOOTH
+    padded = tf.pad(picture, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    smooth = tf.nn.depthwise_conv2d(padded[None], kernel / 13.0, [1, 1, 1, 1], "VALID")[0]
+    return clip(blend(smooth, picture, 0.9 * strength))
+
+
+def _posterize(picture: Any, strength: Any) -> Any:
+    step = 2.0 ** (4.0 * tf.abs(strength))  # from 8 bits down to 4
+    return tf.floor(tf.round(picture) / step) * step
+
+
+def _solarize(picture: Any, strength: Any) -> Any:
+    return tf.where(picture < 256.0 * (1.0 - tf.abs(strength)), picture, 255.0 - picture)
+
+
+def _autocontrast(picture: Any, strength: Any) -> Any:
+    return _stretch(picture, picture, axis=[0, 1])
+
+
+def _equalize(picture: Any, strength: Any) -> Any:
+    levels = tf.cast(tf.round(tf.transpose(tf.reshape(picture, [-1, 3]))), tf.int32)
+    up_to = tf.cumsum(tf.math.bincount(levels, minlength=256, maxlength=256, axis=-1), axis=-1)
+    ranks = tf.cast(tf.gather(up_to, levels, batch_dims=1), tf.float32)
+    return tf.reshape(tf.transpose(_stretch(ranks, tf.cast(levels, tf.float32), axis=[1])), tf.shape(picture))
+
+
+def _stretch(values: Any, fallback: Any, *, axis: list[int]) -> Any:
+    """Let each channel's values reach from 0 to 255; where they are all the same, take the fallback."""
+    lowest, highest = (reduce(values, axis, keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+    stretched = tf.math.divide_no_nan(values - lowest, highest - lowest) * 255.0
+    return tf.where(lowest < highest, stretched, fallback)
+
+
+# A turn, two shears and two shifts; then these.
+_MOVES = 5
+_RECOLOURS = (
+    _keep,
+    _brighten,
+    _contrast,
+    _saturate,
+    _sharpen,
+    _posterize,
+    _solarize,
+    _autocontrast,
+    _equalize,
+)

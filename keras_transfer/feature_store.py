@@ -1,0 +1,222 @@
+"""Arrays on disk, memory-mapped and under a budget: an entry is there whole, or not at all.
+
+An entry is a folder that is written under another name and renamed when it is whole. Two processes that write the same
+one at once do not meet: who comes second throws his own away.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+import uuid
+import warnings
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.errors import TransferWarning
+
+Arrays = tuple[NDArray[Any], ...]
+
+_META = "entry.json"
+_UNFINISHED = ".unfinished-"
+_SECONDS_UNTIL_ABANDONED = 24 * 3600.0
+_CHECKED_BYTES = 1 << 24
+
+
+def cache_folder() -> Path:
+    """Return where work that can be done again is kept: ``KERAS_TRANSFER_CACHE``, or the user's cache folder."""
+    own = os.environ.get("KERAS_TRANSFER_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_transfer"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the store holds under one key.
+
+    Attributes:
+        key: Names it.
+        description: What it is, for people.
+        size: Bytes on disk.
+        used: When it was last read or written, in seconds since 1970.
+    """
+
+    key: str
+    description: str
+    size: int
+    used: float
+
+
+class FeatureStore:
+    """Keeps tuples of arrays by key.
+
+    Args:
+        folder: Made when the first entry is written.
+        max_bytes: The entries that were used least recently are removed to stay below it.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._checked: set[str] = set()
+
+    def entries(self) -> list[Entry]:
+        """Return what is there, least recently used first."""
+        found = []
+        for meta in self._folder.glob(f"*/{_META}"):
+            with contextlib.suppress(OSError):  # another process may just have removed it
+                size = sum(file.stat().st_size for file in meta.parent.iterdir())
+                found.append(Entry(meta.parent.name, _description(meta), size, meta.stat().st_mtime))
+        return sorted(found, key=lambda entry: entry.used)
+
+    def clear(self) -> None:
+        """Remove every entry and what interrupted writing left."""
+        for folder in self._folder.glob("*"):
+            _remove(folder)
+
+    def find(self, key: str) -> Arrays | None:
+        """Return an entry's arrays, memory-mapped and read-only; None where there is none.
+
+        A damaged entry is removed, with a warning.
+        """
+        folder = self._folder / key
+        if not folder.is_dir():
+            return None
+        try:
+            names = self._check(folder)
+            arrays = tuple(np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in names)
+            os.utime(folder / _META)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(
+                f"The cached features in {folder} are damaged ({error}) and were removed; they are computed again.",
+                TransferWarning,
+                stacklevel=2,
+            )
+            _remove(folder)
+            return None
+        return arrays
+
+    def _check(self, folder: Path) -> list[str]:
+        """Names of an entry's files, whose checksums are right: a crash of the machine can leave zeros behind."""
+        files = json.loads((folder / _META).read_text(encoding="utf-8"))["files"]
+        if folder.name not in self._checked:
+            for name, checksum in files.items():
+                if _checksum(folder / name) != checksum:
+                    raise ValueError(f"the checksum of {name} is wrong")
+            self._checked.add(folder.name)
+        return list(files)
+
+    def write(
+        self, key: str, description: str, *, shapes: Sequence[tuple[int, ...]], dtype: str, batches: Iterable[Arrays]
+    ) -> Arrays | None:
+        """Add an entry.
+
+        Args:
+            key: Names it.
+            description: What it is, for people.
+            shapes: Of each array.
+            dtype: Of all of them.
+            batches: The arrays in pieces along the first axis, or the first two axes run together, in order.
+
+        Returns:
+            The arrays, memory-mapped; None, with a warning, where they do not fit the budget or cannot be written.
+        """
+        needed = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape in shapes)
+        if needed > self._max_bytes:
+            _warn(f"Features of {needed:,} bytes are more than cache.max_bytes allows ({self._max_bytes:,})")
+            return None
+        unfinished = self._folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            self._make_room(needed)
+            unfinished.mkdir(parents=True)
+            files = _write_arrays(unfinished, shapes, np.dtype(dtype), batches)
+            meta = {"description": description, "files": files}
+            (unfinished / _META).write_text(json.dumps(meta), encoding="utf-8")
+            self._publish(unfinished, key)
+        except OSError as error:
+            _warn(f"Features cannot be kept in {self._folder}: {error.strerror or error}")
+            return None
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return self.find(key)
+
+    def _publish(self, unfinished: Path, key: str) -> None:
+        try:
+            unfinished.rename(self._folder / key)
+        except OSError:
+            if not (self._folder / key).is_dir():
+                raise
+            return  # another process was first
+        self._checked.add(key)
+
+    def _make_room(self, needed: int) -> None:
+        for folder in self._folder.glob(f"{_UNFINISHED}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > _SECONDS_UNTIL_ABANDONED:
+                    _remove(folder)
+        entries = self.entries()
+        excess = sum(entry.size for entry in entries) + needed - self._max_bytes
+        for entry in entries:
+            if excess <= 0:
+                break
+            _remove(self._folder / entry.key)
+            excess -= entry.size
+
+
+def _write_arrays(
+    folder: Path, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
+) -> dict[str, int]:
+    """Write arrays piece by piece; the name of each file and its checksum.
+
+    Plain writing, not a memory map: on a full disk the one raises an error, the other kills the process.
+    """
+    names = [f"{index}.npy" for index in range(len(shapes))]
+    written = [0] * len(shapes)
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("wb")) for name in names]
+        for file, shape in zip(files, shapes, strict=True):
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches:
+            for index, (file, array) in enumerate(zip(files, batch, strict=True)):
+                file.write(np.ascontiguousarray(array, dtype).data)
+                written[index] += array.size
+    expected = [int(np.prod(shape)) for shape in shapes]
+    if written != expected:
+        raise ValueError(f"The pieces of an entry hold {written} numbers. Its shapes need {expected}.")
+    return {name: _checksum(folder / name) for name in names}
+
+
+def _checksum(file: Path) -> int:
+    checksum = 0
+    with file.open("rb") as stream:
+        while piece := stream.read(_CHECKED_BYTES):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def _description(meta: Path) -> str:
+    try:
+        return str(json.loads(meta.read_text(encoding="utf-8"))["description"])
+    except (ValueError, KeyError, TypeError):
+        return "damaged"
+
+
+def _remove(folder: Path) -> None:
+    """Rename first: nobody must find half an entry. Who has it mapped keeps what he has."""
+    unfinished = folder.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    with contextlib.suppress(OSError):
+        folder.rename(unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _warn(problem: str) -> None:
+    warnings.warn(f"{problem}. This phase runs without the cache.", TransferWarning, stacklevel=3)

@@ -1,0 +1,276 @@
+"""A recipe whose data and weights are at hand: runs its phases and judges the result.
+
+Where stages next to the input are frozen, they are run once and what they put out is kept (features.py); training and
+evaluation then begin behind them.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.utils.class_weight import compute_class_weight
+
+from keras_transfer.config import RecipeConfig
+from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.data.splits import Split, Splits
+from keras_transfer.evaluation import Report, make_report, measure_gain, predict
+from keras_transfer.features import FeatureCache
+from keras_transfer.model import TransferModel
+from keras_transfer.optimizers import StagedAdamW
+from keras_transfer.policies import Phase
+from keras_transfer.solver import MOST_PRODUCTS, SolvedHead, solve_head
+from keras_transfer.training import WeightKeeper, solve_phase, train_phase
+
+_Floats = NDArray[np.float32]
+_PREDICT_BATCH = 256
+
+
+def solves_head(config: RecipeConfig, model: TransferModel, splits: Splits) -> bool:
+    """Tell whether a phase that trains the head alone solves it.
+
+    Args:
+        config: ``policy.head_solver`` says so, or leaves it to the size of the problem.
+        model: With its head.
+        splits: With the training rows.
+    """
+    if config.policy.head_solver != "auto":
+        return config.policy.head_solver == "solve"
+    products = len(splits.class_names) * model.top.input_shape[1] * len(splits.train)
+    return model.head.is_linear and not config.training.label_smoothing and products <= MOST_PRODUCTS
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The solved head on the network as it came, before anything was fine-tuned.
+
+    Attributes:
+        head: The solution.
+        features: Pooled features of the training and the validation rows.
+        predicted: ``int64[n]`` classes of the rows of each split that the run is judged by.
+        seconds: What features of training rows and solution took.
+    """
+
+    head: SolvedHead
+    features: dict[str, _Floats]
+    predicted: dict[str, NDArray[np.int64]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is left of training beside the weights.
+
+    Attributes:
+        baseline: Where it was measured.
+        seconds: What all phases took, the baseline included.
+    """
+
+    baseline: Baseline | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe that nothing stands against any more.
+
+    Attributes:
+        config: The recipe.
+        splits: Scanned.
+        skipped: A line for each broken picture that was left out.
+        model: Not yet trained.
+        phases: What is to be done.
+    """
+
+    config: RecipeConfig
+    splits: Splits
+    skipped: tuple[str, ...]
+    model: TransferModel
+    phases: tuple[Phase, ...]
+
+    def train(self, history: Path) -> Trained:
+        """Run all phases.
+
+        Args:
+            history: The file that takes a line an epoch.
+
+        Returns:
+            What :meth:`judge` needs.
+
+        Raises:
+            TrainingError: Loss or features became something that is no number; the last good weights are in the model.
+        """
+        started = time.perf_counter()
+        keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
+        baseline = self._measure_baseline() if self._needs_baseline else None
+        waited = time.perf_counter() - started - (baseline.seconds if baseline else 0.0)
+        first_epoch, optimizer = 0, None
+        for phase in self.phases:
+            epochs = range(first_epoch, first_epoch + phase.epochs)
+            if phase.solve and baseline is not None:
+                self._put_on(baseline, phase, keeper, history)
+            else:
+                optimizer = self._train_phase(phase, epochs, keeper, history, optimizer)
+            first_epoch = epochs.stop
+        return Trained(baseline, time.perf_counter() - started - waited)
+
+    def judge(self, trained: Trained) -> list[Report]:
+        """Compare predictions for validation and test rows with the truth.
+
+        Args:
+            trained: What :meth:`train` gave.
+
+        Returns:
+            A report a split; with more than one phase, it says what fine-tuning bought over the solved head.
+        """
+        reports = []
+        for split in (self.splits.validation, self.splits.test):
+            if not len(split):
+                continue
+            probabilities = self._predict(split)
+            report = make_report(split.name, probabilities, split.labels, self.splits.class_names)
+            if trained.baseline is not None and len(self.phases) > 1:
+                gain = measure_gain(
+                    probabilities.argmax(axis=1) == split.labels,
+                    trained.baseline.predicted[split.name] == split.labels,
+                    head_seconds=trained.baseline.seconds,
+                    seconds=trained.seconds,
+                )
+                report = replace(report, gain=gain)
+            reports.append(report)
+        return reports
+
+    @property
+    def _needs_baseline(self) -> bool:
+        return any(phase.solve for phase in self.phases) or (
+            len(self.phases) > 1 and solves_head(self.config, self.model, self.splits)
+        )
+
+    @cached_property
+    def _cache(self) -> FeatureCache:
+        config = self.config
+        return FeatureCache(config.cache, data=config.data, augmentation=config.augmentation, seed=config.seed)
+
+    def _measure_baseline(self) -> Baseline:
+        started = time.perf_counter()
+        train, classes = self.splits.train, len(self.splits.class_names)
+        features = {"train": self._cache.pooled(self.model, train)}
+        weights = train.weights * self._class_weights[train.labels]
+        head = solve_head(features["train"], train.labels, weights, classes=classes, seed=self.config.seed)
+        seconds = time.perf_counter() - started
+        predicted = {}
+        for split in (self.splits.validation, self.splits.test):
+            if len(split):
+                # The head is judged as the model will be, over the same flips.
+                views = self._cache.pooled_views(self.model, split)
+                features[split.name] = views[0]
+                each = [softmax(view @ head.kernel + head.bias, axis=1) for view in views]
+                predicted[split.name] = np.mean(each, axis=0).argmax(axis=1)
+        return Baseline(head, features, predicted, seconds)
+
+    def _put_on(self, baseline: Baseline, phase: Phase, keeper: WeightKeeper, history: Path) -> None:
+        rows = {"": (baseline.features["train"], self.splits.train.labels)}
+        if len(self.splits.validation):
+            rows["val_"] = (baseline.features["validation"], self.splits.validation.labels)
+        solve_phase(
+            self.model, phase, baseline.head, rows=rows, seconds=baseline.seconds, keeper=keeper, history=history
+        )
+
+    def _train_phase(
+        self, phase: Phase, epochs: range, keeper: WeightKeeper, history: Path, earlier: StagedAdamW | None
+    ) -> StagedAdamW:
+        training = self.config.training
+        trainer, batches, validation = self._kept_inputs(phase, epochs) or self._inputs(epochs)
+        return train_phase(
+            self.model,
+            phase,
+            config=training,
+            trainer=trainer,
+            batches=batches,
+            steps=steps_per_epoch(len(self.splits.train), training.batch_size),
+            validation=validation,
+            keeper=keeper,
+            history=history,
+            earlier=earlier,
+        )
+
+    def _inputs(self, epochs: range) -> tuple[keras.Model, Any, Any]:
+        """The whole trainer, and pictures for it."""
+        validation = self.splits.validation
+        batches = training_batches(
+            self.splits.train,
+            classes=len(self.splits.class_names),
+            class_weights=self._class_weights,
+            size=self.model.backbone.image_size,
+            resize=self.config.data.resize,
+            augmentation=self.config.augmentation,
+            batch_size=self.config.training.batch_size,
+            seed=self.config.seed,
+            epochs=len(epochs),
+            first_epoch=epochs.start,
+        )
+        return self.model.trainer, batches, self._evaluation_batches(validation) if len(validation) else None
+
+    def _kept_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any] | None:
+        """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""
+        frozen = phase.frozen_stages(len(self.model.backbone.stages))
+        training, splits = self.config.training, self.splits
+        if not self._cache.serves(frozen):
+            return None
+        features = self._cache.training(self.model, frozen, splits.train, epochs)
+        if features is None:
+            return None
+        batches = features.batches(
+            self._one_hot(splits.train),
+            splits.train.weights * self._class_weights[splits.train.labels],
+            batch_size=training.batch_size,
+            seed=self.config.seed,
+            epochs=epochs,
+        )
+        validation = None
+        if len(splits.validation):
+            held_out = self._cache.evaluation(self.model, frozen, splits.validation)
+            if held_out is None:
+                return None
+            validation = held_out.evaluation_batches(self._one_hot(splits.validation), batch_size=training.batch_size)
+        return self.model.split(frozen)[1], batches, validation
+
+    def _predict(self, split: Split) -> _Floats:
+        frozen = min(phase.frozen_stages(len(self.model.backbone.stages)) for phase in self.phases)
+        features = None
+        if frozen and self.config.cache.views:
+            features = self._cache.evaluation(self.model, frozen, split, flips=True)
+        if features is None:
+            return predict(self.model.predictor, self._evaluation_batches(split))
+        _, rest = self.model.split(frozen)
+        targets = self._one_hot(split)
+        batches = [
+            features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view)
+            for view in range(len(features.arrays[0]))
+        ]
+        return np.mean([softmax(predict(rest, view), axis=1) for view in batches], axis=0, dtype=np.float32)
+
+    def _evaluation_batches(self, split: Split) -> Any:
+        return evaluation_batches(
+            split,
+            classes=len(self.splits.class_names),
+            size=self.model.backbone.image_size,
+            resize=self.config.data.resize,
+            batch_size=self.config.training.batch_size,
+        )
+
+    def _one_hot(self, split: Split) -> _Floats:
+        return np.eye(len(self.splits.class_names), dtype=np.float32)[split.labels]
+
+    @cached_property
+    def _class_weights(self) -> _Floats:
+        classes = len(self.splits.class_names)
+        if self.config.training.class_weights == "none":
+            return np.ones(classes, np.float32)
+        weights = compute_class_weight("balanced", classes=np.arange(classes), y=self.splits.train.labels)
+        return np.asarray(weights, np.float32)

@@ -1,0 +1,227 @@
+"""LoRA: adapters of a low rank that train in place of a layer's weight (Hu et al. 2021, arXiv 2106.09685).
+
+Keras 3.15 has them in Dense, EinsumDense, Embedding and Conv layers, and in none that is depthwise, separable or
+transposed: the layer then computes with ``weight + alpha / rank * A @ B``. This module puts them into whole stages and
+mends what Keras leaves open:
+
+- Keras' ``save`` and ``save_weights`` add the factors to the weight, and loading leaves both factors zero. Neither has
+  a gradient then, and resumed training moves nothing. :func:`without_adapters` and :func:`adapter_weights` keep weights
+  and factors apart.
+- Keras has no way to take an adapter off again. :func:`merge_adapters` makes an ordinary layer of it.
+- Adding an adapter freezes the weight, but a layer whose ``trainable`` goes from False to True lets it train again. Set
+  it to False on every layer of a stage, then to True on each factor that :func:`find_adapters` gives.
+"""
+
+import contextlib
+import gc
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.errors import CheckpointError, PolicyError
+from keras_transfer.stages import Stage, parts
+
+_KINDS = ("Dense", "EinsumDense", "Embedding", "Conv1D", "Conv2D", "Conv3D")
+_CLASSES = tuple(getattr(keras.layers, kind) for kind in _KINDS)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A layer with an adapter.
+
+    Attributes:
+        layer: The layer, which may lie inside a composite one.
+        weight: What is adapted, frozen: the kernel, ``[..., columns]``, or the embeddings.
+        a: ``float32[..., rank]``, random at first.
+        b: ``float32[rank, columns]``, zero at first, so that a new adapter changes nothing.
+    """
+
+    layer: keras.layers.Layer
+    weight: keras.Variable
+    a: keras.Variable
+    b: keras.Variable
+
+    @property
+    def factors(self) -> tuple[keras.Variable, keras.Variable]:
+        """What trains."""
+        return self.a, self.b
+
+
+def add_adapters(
+    stages: Sequence[Stage], chosen: Collection[int], *, rank: int, alpha: float | None = None
+) -> tuple[Adapter, ...]:
+    """Put an adapter into each layer that can have one; what was compiled before must be compiled again.
+
+    A ``predict`` that has run before does not know of them until ``make_predict_function(force=True)``.
+
+    Args:
+        stages: All of the backbone's.
+        chosen: Indices of those to adapt.
+        rank: 1 or more. A layer whose weight is smaller gets its smaller dimension: more would add numbers, but nothing
+            that they could express.
+        alpha: The product of the factors is scaled by ``alpha / rank``, in every layer alike; by default ``rank``.
+
+    Returns:
+        The adapters, from input to output.
+
+    Raises:
+        PolicyError: No layer of these stages can have an adapter, or one has an adapter already.
+    """
+    layers = _adaptable([stage for stage in stages if stage.index in chosen])
+    if not layers:
+        raise PolicyError(_no_layers(stages, chosen))
+    for layer in layers:
+        if layer.lora_enabled:
+            raise PolicyError(
+                f"Layer {layer.path} has an adapter already, of rank {layer.lora_rank}. Received: another of rank "
+                f"{rank}. Merge the first with merge_adapters, or add adapters once."
+            )
+    scale = 1.0 if alpha is None else alpha / rank
+    for layer in layers:
+        *rows, columns = getattr(layer, _adapted(layer)).shape
+        own_rank = min(rank, math.prod(rows), columns)
+        layer.enable_lora(own_rank, lora_alpha=scale * own_rank)
+    return tuple(map(_adapter, layers))
+
+
+def find_adapters(stages: Iterable[Stage]) -> tuple[Adapter, ...]:
+    """Return the adapters in stages, from input to output.
+
+    Args:
+        stages: Any.
+    """
+    return tuple(_adapter(layer) for layer in _adaptable(stages) if layer.lora_enabled)
+
+
+def merge_adapters(stages: Iterable[Stage]) -> None:
+    """Add each adapter's product to its weight, and leave ordinary layers that predict the same.
+
+    They may be parts of any number of models. The weights stay frozen until ``trainable`` of their layers goes from
+    False to True; what was True already does nothing in Keras.
+
+    Args:
+        stages: Any; those without adapters stay as they are.
+    """
+    # Keras collects garbage each time a weight is deleted: half a second, unless what is there need not be looked at.
+    gc.freeze()
+    try:
+        for adapter in find_adapters(stages):
+            _merge(adapter)
+    finally:
+        gc.unfreeze()
+
+
+def _merge(adapter: Adapter) -> None:
+    layer, kind = adapter.layer, _adapted(adapter.layer)
+    # Not what the layer itself computes: under mixed precision that is rounded to half precision.
+    product = (layer.lora_alpha / layer.lora_rank) * keras.ops.matmul(*adapter.factors)
+    adapter.weight.assign_add(keras.ops.cast(product, adapter.weight.dtype))
+    # Functions that Keras has traced go on reading the factors; as zeros they are right.
+    for factor in adapter.factors:
+        factor.assign(keras.ops.zeros_like(factor))
+    layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
+    delattr(layer, f"lora_{kind}_a")
+    delattr(layer, f"lora_{kind}_b")
+
+
+@contextlib.contextmanager
+def without_adapters(stages: Iterable[Stage]) -> Iterator[None]:
+    """Let Keras see ordinary layers for a while, so that it saves the weights as they were before any adapter.
+
+    To load what was saved, load it into a model with its adapters on, then call :func:`load_adapter_weights`.
+
+    Args:
+        stages: Those with adapters, and others.
+
+    Yields:
+        Nothing.
+    """
+    ranks = [(adapter.layer, adapter.layer.lora_rank) for adapter in find_adapters(stages)]
+    for layer, _ in ranks:
+        layer.lora_enabled, layer.lora_rank = False, None
+    try:
+        yield
+    finally:
+        for layer, rank in ranks:
+            layer.lora_enabled, layer.lora_rank = True, rank
+
+
+def adapter_weights(stages: Iterable[Stage]) -> dict[str, NDArray[np.float32]]:
+    """Copy the factors.
+
+    Args:
+        stages: Those with adapters, and others.
+
+    Returns:
+        ``"0.a"``, ``"0.b"``, ``"1.a"`` and so on: by place, because Keras numbers layers over the whole process, and
+        their names may differ in the next one.
+    """
+    return {key: keras.ops.convert_to_numpy(factor).copy() for key, factor in _keyed_factors(stages).items()}
+
+
+def load_adapter_weights(stages: Iterable[Stage], weights: Mapping[str, NDArray[Any]]) -> None:
+    """Put factors back; Keras' loading, which leaves them zero, must come before.
+
+    Args:
+        stages: With adapters where they were when the factors were copied, of the same rank and alpha.
+        weights: From :func:`adapter_weights`.
+
+    Raises:
+        CheckpointError: They are those of other adapters; none was changed.
+    """
+    factors = _keyed_factors(stages)
+    expected = {key: tuple(factor.shape) for key, factor in factors.items()}
+    received = {key: tuple(weight.shape) for key, weight in weights.items()}
+    wrong = sorted(key for key in expected.keys() | received.keys() if expected.get(key) != received.get(key))
+    if wrong:
+        raise CheckpointError(
+            f"The checkpoint holds factors of other adapters: {len(wrong)} differ, among them {wrong[0]}. Expected: "
+            f"shape {expected.get(wrong[0])}. Received: {received.get(wrong[0])}. Resume with the recipe that wrote it."
+        )
+    for key, factor in factors.items():
+        factor.assign(weights[key])
+
+
+def _keyed_factors(stages: Iterable[Stage]) -> dict[str, keras.Variable]:
+    adapters = enumerate(find_adapters(stages))
+    return {f"{place}.{name}": getattr(adapter, name) for place, adapter in adapters for name in "ab"}
+
+
+# What Keras calls things.
+
+
+def _adapted(layer: keras.layers.Layer) -> str:
+    """Name of the weight that an adapter of this layer adapts."""
+    return "embeddings" if isinstance(layer, keras.layers.Embedding) else "kernel"
+
+
+def _adapter(layer: keras.layers.Layer) -> Adapter:
+    kind = _adapted(layer)
+    # The attribute of that name is the sum by now.
+    weight = next(weight for weight in layer.weights if weight.name == kind)
+    return Adapter(layer, weight, getattr(layer, f"lora_{kind}_a"), getattr(layer, f"lora_{kind}_b"))
+
+
+def _adaptable(stages: Iterable[Stage]) -> list[Any]:
+    """Layers that Keras lets have an adapter, each once."""
+    found = dict.fromkeys(part for stage in stages for layer in stage.layers for part in parts(layer))
+    return [part for part in found if isinstance(part, _CLASSES) and _can_adapt(part)]
+
+
+def _can_adapt(layer: Any) -> bool:
+    return layer.built and layer.quantization_mode is None and getattr(layer, f"{_adapted(layer)}_constraint") is None
+
+
+def _no_layers(stages: Sequence[Stage], chosen: Collection[int]) -> str:
+    able = [f"{stage.index} ({stage.name})" for stage in stages if _adaptable([stage])]
+    names = [f"{stage.index} ({stage.name})" for stage in stages if stage.index in chosen]
+    return (
+        f"Only {', '.join(_KINDS)} layers without a constraint can have an adapter, and the stages that are to train "
+        f"have none. Received: stages {', '.join(names) or 'none'}. "
+        + (f"Stages that have some: {', '.join(able)}." if able else "No stage of this backbone has; use policy full.")
+    )

@@ -1,0 +1,255 @@
+"""Training on kept features is training of the whole network; what is kept is found again, and nothing else is."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_transfer import ImageClassification
+from keras_transfer.backbones.base import RAW, SIGNED, Backbone
+from keras_transfer.config import AugmentationConfig, CacheConfig, DataConfig, HeadConfig
+from keras_transfer.data.splits import Split
+from keras_transfer.errors import TrainingError
+from keras_transfer.features import FeatureCache
+from keras_transfer.heads import ClassificationHead
+from keras_transfer.model import build_model
+from keras_transfer.stages import find_stages
+
+PLAIN = {"horizontal_flip": False}
+MOVED = {"horizontal_flip": True, "shift": 0.2, "predict_flips": True}
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The names of all that was computed, and not found."""
+    done = []
+    original = FeatureCache._compute
+
+    def watched(self, model, frozen, stages, split, views):
+        done.append((split.name, len(views)))
+        return original(self, model, frozen, stages, split, views)
+
+    monkeypatch.setattr(FeatureCache, "_compute", watched)
+    return done
+
+
+def run(pictures, out, *, views, augmentation=PLAIN, policy=None, **cache):
+    recipe = ImageClassification(
+        {"source": str(pictures), "image_size": 48},
+        policy=policy or {"name": "last_stages", "stages": 3},
+        augmentation=augmentation,
+        head={"dropout": 0.3},
+        training={"epochs": 3, "batch_size": 8, "keep": "last"},
+        cache={"views": views, **cache},
+        export={"formats": []},
+    )
+    return recipe.fit(out)
+
+
+def losses(run):
+    lines = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
+    return [[line["loss"], line["val_loss"]] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "views"), [(PLAIN, 1), (MOVED, 3)], ids=["plain pictures", "a view for every epoch"]
+)
+def test_training_on_features_is_training_of_the_whole_network(pictures, tmp_path, augmentation, views, computed):
+    whole = run(pictures, tmp_path / "whole", views=0, augmentation=augmentation)
+    assert computed == []
+    kept = run(pictures, tmp_path / "kept", views=views, augmentation=augmentation)
+    assert computed
+    for a, b in zip(whole.model.get_weights(), kept.model.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(losses(kept), losses(whole), atol=1e-4)
+    assert kept.reports["test"].loss == pytest.approx(whole.reports["test"].loss, abs=1e-4)
+    # What the run recorded by way of features is what the saved model says of the pictures.
+    assert kept.evaluate().loss == pytest.approx(kept.reports["test"].loss, abs=1e-4)
+
+
+def test_a_second_run_computes_nothing(pictures, tmp_path, computed):
+    first = run(pictures, tmp_path / "first", views=2, augmentation=MOVED)
+    assert computed == [("train", 2), ("validation", 1), ("validation", 2), ("test", 2)]
+    computed.clear()
+    second = run(pictures, tmp_path / "second", views=2, augmentation=MOVED)
+    assert computed == []
+    for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # A sweep over the head alone shares features as well.
+    run(pictures, tmp_path / "head", views=2, augmentation=PLAIN, policy="head")
+    computed.clear()
+    run(pictures, tmp_path / "sgd", views=2, augmentation=PLAIN, policy={"name": "head", "head_solver": "sgd"})
+    assert computed == []
+
+
+def test_views_are_used_again_where_epochs_outnumber_them(pictures, tmp_path):
+    two = run(pictures, tmp_path / "two", views=2, augmentation=MOVED)
+    three = run(pictures, tmp_path / "three", views=3, augmentation=MOVED)
+    np.testing.assert_allclose(losses(two)[:2], losses(three)[:2], rtol=1e-4)
+    assert losses(two)[2][0] != pytest.approx(losses(three)[2][0], abs=1e-6)
+
+
+def test_half_precision_on_disk_is_near(pictures, tmp_path):
+    full, half = (run(pictures, tmp_path / dtype, views=1, dtype=dtype) for dtype in ("float32", "float16"))
+    assert half.reports["test"].loss == pytest.approx(full.reports["test"].loss, abs=0.02)
+
+
+# What a key covers, on a network that is quick.
+
+
+def network(*, two_alive=False):
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((8, 8, 3))
+    x = before = keras.layers.Conv2D(4, 3, name="layer0", padding="same", activation="relu")(inputs)
+    for number in range(1, 30 if two_alive else 4):
+        y = keras.layers.Conv2D(2, 1, name=f"layer{number}")(x)
+        if two_alive:
+            y = keras.layers.Concatenate(name=f"cell{number}")([y, keras.layers.Conv2D(2, 1)(before)])
+        before, x = x, y
+    return keras.Model(inputs, keras.layers.Add()([before, x]) if two_alive else x, name="small")
+
+
+def small_model(*, contract=RAW, two_alive=False, augmentation=None):
+    net = network(two_alive=two_alive)
+    backbone = Backbone("small", net, contract, find_stages(net), 8, "none")
+    return build_model(backbone, ClassificationHead(2, HeadConfig()), augmentation=augmentation or AugmentationConfig())
+
+
+@pytest.fixture
+def split(tmp_path):
+    random = np.random.default_rng(0)
+    for name in "abcde":
+        Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    paths = tuple(f"{name}.png" for name in "abcde")
+    return Split("train", tmp_path, paths, np.zeros(5, np.int64), np.ones(5, np.float32))
+
+
+def cache(*, seed=0, resize="crop", augmentation=None, **config):
+    return FeatureCache(
+        CacheConfig(**config),
+        data=DataConfig(source="", resize=resize),
+        augmentation=augmentation or AugmentationConfig(),
+        seed=seed,
+    )
+
+
+def change_a_weight(model, split):
+    model.backbone.stages[0].layers[-1].bias.assign([0.1, 0, 0, 0])
+
+
+def change_a_picture(model, split):
+    Image.new("RGB", (8, 8), "red").save(split.root / "c.png")
+
+
+def change_the_order(model, split):
+    return split.select([1, 0, 2, 3, 4])
+
+
+@pytest.mark.parametrize("change", [change_a_weight, change_a_picture, change_the_order])
+def test_a_change_of_weights_or_data_misses(split, computed, change):
+    model = small_model()
+    for _ in range(2):
+        cache().training(model, 2, split, range(3))
+    assert len(computed) == 1
+    cache().training(model, 2, change(model, split) or split, range(3))
+    assert len(computed) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"augmentation": AugmentationConfig(shift=0.1)},
+        {"resize": "pad"},
+        {"views": 2},
+        {"dtype": "float16"},
+    ],
+    ids=str,
+)
+def test_another_setting_misses(split, computed, other):
+    model = small_model()
+    cache().training(model, 2, split, range(3))
+    cache(**other).training(model, 2, split, range(3))
+    assert len(computed) == 2
+
+
+def test_another_contract_or_another_stage_misses(split, computed):
+    cache().evaluation(small_model(), 2, split)
+    cache().evaluation(small_model(contract=SIGNED), 2, split)
+    cache().evaluation(small_model(), 1, split)
+    assert len(computed) == 3
+
+
+def test_labels_and_weights_of_rows_change_no_features(split, computed):
+    model = small_model()
+    cache().evaluation(model, 2, split)
+    relabelled = Split("test", split.root, split.paths, np.ones(5, np.int64), np.zeros(5, np.float32))
+    cache().evaluation(model, 2, relabelled)
+    assert len(computed) == 1
+
+
+def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
+    model = small_model(two_alive=True)
+    stage = next(s.index + 1 for s in model.backbone.stages if len(s.outputs) == 2)
+    features = cache().evaluation(model, stage, split)
+    assert len(features.arrays) == 2
+    pixels = np.stack([np.asarray(Image.open(file)) for file in split.files]).astype("float32")
+    _, rest = model.split(stage)
+    targets = np.eye(2, dtype="float32")[split.labels]
+    logits = rest.predict(features.evaluation_batches(targets, batch_size=2), verbose=0)
+    np.testing.assert_allclose(logits, model.trainer.predict(pixels, verbose=0), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 4])
+def test_a_model_is_its_two_parts(stage):
+    model = small_model()
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+    frozen, rest = model.split(stage)
+    np.testing.assert_allclose(rest(frozen(pixels)), model.trainer(pixels), rtol=1e-5, atol=1e-4)
+
+
+def test_features_that_are_no_numbers_name_stage_and_picture(split):
+    model = small_model()
+    kernel = model.backbone.stages[1].layers[0].kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(TrainingError, match=r"a\.png are no numbers after stage layer1 of small"):
+        cache().evaluation(model, 3, split)
+    assert cache().evaluation(model, 1, split) is not None
+
+
+def test_features_too_large_for_half_precision_say_so(split):
+    model = small_model()
+    kernel = model.backbone.stages[0].layers[-1].kernel
+    kernel.assign(np.full(kernel.shape, 1e6))
+    with pytest.raises(TrainingError, match=r"too large for float16.*cache\.dtype=float32"):
+        cache(dtype="float16").evaluation(model, 1, split)
+
+
+def test_mixed_pictures_have_no_features():
+    assert cache().serves(2)
+    assert not cache().serves(0)
+    assert not cache(views=0).serves(2)
+    assert not cache(augmentation=AugmentationConfig(mixup=0.2)).serves(2)
+
+
+def test_a_cache_that_cannot_be_written_leaves_training_as_it_was(pictures, tmp_path, monkeypatch):
+    whole = run(pictures, tmp_path / "whole", views=0)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="without the cache"):
+        other = run(pictures, tmp_path / "other", views=1)
+    for a, b in zip(whole.model.get_weights(), other.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_mixed_precision_features_train(pictures, tmp_path):
+    recipe = ImageClassification(
+        {"source": str(pictures), "image_size": 48},
+        policy={"name": "last_stages", "stages": 2},
+        training={"epochs": 1, "batch_size": 8, "precision": "mixed_bfloat16"},
+        export={"formats": []},
+    )
+    finished = recipe.fit(tmp_path / "run")
+    assert finished.evaluate().loss == pytest.approx(finished.reports["test"].loss, abs=0.05)
