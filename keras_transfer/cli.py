@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -187,6 +188,43 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None) -> None:
     from keras_transfer.recipe import Recipe
 
     Recipe.from_file(recipe, overrides).fit(out, console=Console())
+
+
+@main.command("find-lr")
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE.png", help="A new picture. By default under runs/."
+)
+@_AS_JSON
+def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Suggest a learning rate, and draw the loss over it.
+
+    The phase that trains longest is trained for at most 100 steps while the rate rises; nothing of it is kept.
+    `training.learning_rate=auto` lets `run` do the same.
+    """
+    picture = out or Path("runs") / f"find-lr-{time.strftime('%Y%m%d-%H%M%S')}.png"
+    if picture.suffix != ".png" or picture.exists():
+        problem = "exists" if picture.exists() else "is no .png file"
+        raise ConfigError(f"--out: {picture} {problem}. Name a new file that ends in .png.")
+    _import_tensorflow()
+    from rich.console import Console
+
+    from keras_transfer.recipe import Recipe
+    from keras_transfer.report import plot_range_test
+
+    test = Recipe.from_file(recipe, overrides).find_learning_rate(None if as_json else Console())
+    if as_json:
+        _print_json(test.to_json())
+    else:
+        click.echo(test)
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        plot_range_test(test, picture)
+    except OSError as error:
+        raise ConfigError(f"--out: {picture} cannot be written: {error.strerror}. Name another file.") from error
+    if not as_json:
+        click.echo(f"Curve: {picture}")
 
 
 @main.command()

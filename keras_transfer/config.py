@@ -148,7 +148,9 @@ class TrainingConfig(Section):
 
     epochs: Count = Field(default=8, description="epochs of the last phase")
     batch_size: Count = Field(default=32, description="examples a step, over all devices")
-    learning_rate: Rate = Field(default=1e-3, description="the peak, after warm-up")
+    learning_rate: Rate | Literal["auto"] = Field(
+        default=1e-3, description="the peak, after warm-up; auto: see `keras-transfer find-lr`"
+    )
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="what follows the warm-up")
     warmup: Share = Field(default=0.1, description="share of a phase's steps over which the rate rises from 0")
     weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(
@@ -206,7 +208,7 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
         yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
     if training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
-        yield "training.batch_size: mixup and cutmix need a second picture in the batch. Use 2 or more, or turn them off."
+        yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
     if config.policy.head_solver == "solve" and config.head.hidden is not None:
         yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
     if config.policy.head_solver == "solve" and training.label_smoothing:
@@ -299,7 +301,7 @@ def _explain(error: ValidationError) -> dict[str, str]:
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
 
 
-_UNION_TAGS = ("float", "str", "constrained-float")
+_UNION_TAGS = ("float", "str", "constrained-float", "literal['auto']")
 
 
 def _shown(value: object) -> str:

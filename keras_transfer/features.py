@@ -197,7 +197,9 @@ class FeatureCache:
             outputs = keras.tree.flatten(frozen.predict_on_batch(shown))
             arrays = tuple(np.asarray(output, np.float32)[: len(pixels)] for output in outputs)
             for array in arrays:
-                finite = np.isfinite(array.astype(self._config.dtype)).reshape(len(array), -1).all(axis=1)
+                with np.errstate(over="ignore"):  # what is too large becomes infinite, which is looked for
+                    kept = array.astype(self._config.dtype)
+                finite = np.isfinite(kept).reshape(len(array), -1).all(axis=1)
                 if not finite.all():
                     bad = int(finite.argmin())
                     file = split.files[(row + bad) % len(split)]

@@ -19,8 +19,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_transfer.data.splits import Split, Splits
+from keras_transfer.errors import ConfigError
 from keras_transfer.evaluation import Report, make_report, measure_gain, predict
 from keras_transfer.features import FeatureCache
+from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase
@@ -85,6 +87,7 @@ class Job:
         skipped: A line for each broken picture that was left out.
         model: Not yet trained.
         phases: What is to be done.
+        measured: A baseline that was measured already.
     """
 
     config: RecipeConfig
@@ -92,6 +95,46 @@ class Job:
     skipped: tuple[str, ...]
     model: TransferModel
     phases: tuple[Phase, ...]
+    measured: Baseline | None = None
+
+    def find_learning_rate(self) -> RangeTest:
+        """Try learning rates on the phase that trains longest, the last of several; the weights stay as they are.
+
+        Where a solved head comes before that phase, the test begins with it. Other phases before it are left out.
+
+        Returns:
+            The curve, which suggests a value of training.learning_rate.
+
+        Raises:
+            ConfigError: No phase has a learning rate.
+            TrainingError: Loss or features are no numbers.
+        """
+        longest = max(
+            (index for index, phase in enumerate(self.phases) if not phase.solve),
+            key=lambda index: (self.phases[index].epochs, index),
+            default=None,
+        )
+        if longest is None:
+            raise ConfigError(
+                f"policy.name={self.config.policy.name} solves the head and trains nothing: there is no learning rate "
+                "to find. Set policy.head_solver=sgd, or a policy that trains stages, such as last_stages."
+            )
+        phase, first_epoch = self.phases[longest], sum(phase.epochs for phase in self.phases[:longest])
+        trainer, batches, _ = self._inputs(phase, range(first_epoch, first_epoch + phase.epochs))
+        baseline = self._baseline if any(phase.solve for phase in self.phases[:longest]) else None
+        return run_range_test(
+            self.model,
+            phase,
+            config=self.config.training,
+            trainer=trainer,
+            batches=batches,
+            head=baseline.head if baseline else None,
+        )
+
+    def with_learning_rate(self, learning_rate: float) -> "Job":
+        """Return the same job with this as its training.learning_rate."""
+        training = self.config.training.model_copy(update={"learning_rate": learning_rate})
+        return replace(self, config=self.config.model_copy(update={"training": training}), measured=self._baseline)
 
     def train(self, history: Path) -> Trained:
         """Run all phases.
@@ -107,7 +150,7 @@ class Job:
         """
         started = time.perf_counter()
         keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
-        baseline = self._measure_baseline() if self._needs_baseline else None
+        baseline = self._baseline
         waited = time.perf_counter() - started - (baseline.seconds if baseline else 0.0)
         first_epoch, optimizer = 0, None
         for phase in self.phases:
@@ -152,6 +195,10 @@ class Job:
         )
 
     @cached_property
+    def _baseline(self) -> Baseline | None:
+        return self.measured or (self._measure_baseline() if self._needs_baseline else None)
+
+    @cached_property
     def _cache(self) -> FeatureCache:
         config = self.config
         return FeatureCache(config.cache, data=config.data, augmentation=config.augmentation, seed=config.seed)
@@ -185,7 +232,7 @@ class Job:
         self, phase: Phase, epochs: range, keeper: WeightKeeper, history: Path, earlier: StagedAdamW | None
     ) -> StagedAdamW:
         training = self.config.training
-        trainer, batches, validation = self._kept_inputs(phase, epochs) or self._inputs(epochs)
+        trainer, batches, validation = self._inputs(phase, epochs)
         return train_phase(
             self.model,
             phase,
@@ -199,8 +246,13 @@ class Job:
             earlier=earlier,
         )
 
-    def _inputs(self, epochs: range) -> tuple[keras.Model, Any, Any]:
+    def _inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
+        """What is trained, its batches, and validation batches or None."""
+        return self._kept_inputs(phase, epochs) or self._whole_inputs(phase, epochs)
+
+    def _whole_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
         """The whole trainer, and pictures for it."""
+        trainer = self.model.freeze(phase.frozen_stages(len(self.model.backbone.stages)))
         validation = self.splits.validation
         batches = training_batches(
             self.splits.train,
@@ -214,7 +266,7 @@ class Job:
             epochs=len(epochs),
             first_epoch=epochs.start,
         )
-        return self.model.trainer, batches, self._evaluation_batches(validation) if len(validation) else None
+        return trainer, batches, self._evaluation_batches(validation) if len(validation) else None
 
     def _kept_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any] | None:
         """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""

@@ -1,6 +1,7 @@
 """Input contract + backbone + head -> one Keras model."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 
@@ -9,6 +10,17 @@ from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.stages import submodel
+
+
+class _AsInPrediction(keras.layers.Layer):
+    """Runs a model with ``training=False``, which a functional model that is called so forgets when it is trained."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def call(self, inputs: Any) -> Any:
+        return self.model(inputs, training=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,21 @@ class TransferModel:
         if stage not in self._parts:
             self._parts[stage] = self._split(stage)
         return self._parts[stage]
+
+    def freeze(self, stage: int) -> keras.Model:
+        """Return a trainer whose first stages run as in prediction: dropout in them is off, as BatchNorm's updates are.
+
+        Args:
+            stage: How many stages are frozen, from 0.
+
+        Returns:
+            ``float32[batch, size, size, 3]`` in 0..255 to logits ``float32[batch, classes]``.
+        """
+        if stage == 0:
+            return self.trainer
+        frozen, rest = self.split(stage)
+        pixels = keras.Input(self.trainer.input_shape[1:], name="pixels", dtype="float32")
+        return keras.Model(pixels, rest(_AsInPrediction(frozen)(pixels)), name="trainer")
 
     def _split(self, stage: int) -> tuple[keras.Model, keras.Model]:
         network, stages = self.backbone.network, self.backbone.stages

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_transfer.config import TrainingConfig
+from keras_transfer.errors import ConfigError
 
 
 def build_schedule(
@@ -20,7 +21,15 @@ def build_schedule(
 
     Returns:
         A function of the step.
+
+    Raises:
+        ConfigError: The learning rate is still to be found.
     """
+    if config.learning_rate == "auto":
+        raise ConfigError(
+            "training.learning_rate must be a number once training begins. Received: 'auto'. "
+            "Use the one that Recipe.find_learning_rate or `keras-transfer find-lr` suggests."
+        )
     warmup = round(config.warmup * steps)
     peak = config.learning_rate * rate
     # A cosine that falls to all of its peak is constant.

@@ -22,6 +22,7 @@ from keras_transfer.heads import ClassificationHead
 from keras_transfer.job import Job, Trained, solves_head
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
+from keras_transfer.lr_finder import RangeTest
 from keras_transfer.model import build_model
 from keras_transfer.policies import POLICIES, Scope, plan
 from keras_transfer.registry import Registry
@@ -96,8 +97,9 @@ class Recipe:
         for phase in phases:
             if phase.lora_rank is not None:
                 add_adapters(backbone.stages, phase.stages, rank=phase.lora_rank)
+        summaries = summarize(model, phases)
         if console:
-            print_plan(summarize(model, phases), len(backbone.stages), console)
+            print_plan(summaries, len(backbone.stages), console)
         return Job(self.config, splits, tuple(skipped), model, phases)
 
     def _load_data(self, console: Console | None) -> tuple[Splits, list[str]]:
@@ -129,6 +131,21 @@ class Recipe:
         with session(self.config):
             self.prepare(console)
 
+    def find_learning_rate(self, console: Console | None = None) -> RangeTest:
+        """Try learning rates from far too small to far too large on the phase that trains longest.
+
+        Args:
+            console: Told about data and phases; None for silence.
+
+        Returns:
+            The curve; its ``learning_rate`` is what ``training.learning_rate: auto`` would use.
+
+        Raises:
+            TransferError: What stands against a run, or no phase has a learning rate.
+        """
+        with session(self.config):
+            return self.prepare(console).find_learning_rate()
+
     def fit(self, out: str | Path | None = None, *, console: Console | None = None) -> Run:
         """Train, evaluate and export.
 
@@ -146,7 +163,7 @@ class Recipe:
         folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
         folders.prepare_folder(folder)
         with session(self.config):
-            job = self.prepare(console)
+            job = _settle_learning_rate(self.prepare(console), console)
             self._begin(folder, job)
             trained = self._train(folder, job)
             self._judge(folder, job, trained, console)
@@ -169,7 +186,7 @@ class Recipe:
             raise CheckpointError(
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
-        write_recipe(_with_absolute_paths(self.config), folder / folders.RECIPE)
+        write_recipe(_with_absolute_paths(job.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(self.config))
         folders.write_json(folder / folders.DATA, {**job.splits.describe(), "skipped": list(job.skipped)})
         folders.keep_samples(folder, job.splits)
@@ -201,6 +218,16 @@ class ImageClassification(Recipe):
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
 TASKS.add(ImageClassification.task, ImageClassification)
+
+
+def _settle_learning_rate(job: Job, console: Console | None) -> Job:
+    """Put a number in the place of ``auto``, unless every phase is solved and nobody will ask for it."""
+    if job.config.training.learning_rate != "auto" or all(phase.solve for phase in job.phases):
+        return job
+    found = job.find_learning_rate()
+    if console:
+        console.print(str(found), highlight=False, soft_wrap=True)
+    return job.with_learning_rate(found.learning_rate)
 
 
 def _save(folder: Path, job: Job) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_transfer.evaluation import Report
+from keras_transfer.lr_finder import RangeTest
 from keras_transfer.training import PhaseSummary
 
 # A table of more classes than this is read by nobody; metrics.json has them all.
@@ -103,4 +104,26 @@ def plot_history(history: Path, picture: Path) -> None:
         axes.set(xlabel="epoch", ylabel=metric)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
+    figure.savefig(picture, dpi=120)
+
+
+def plot_range_test(test: RangeTest, picture: Path) -> None:
+    """Draw the loss over the learning rate, and what is suggested.
+
+    Args:
+        test: The curve.
+        picture: The PNG to write.
+
+    Raises:
+        ConfigError: Nothing is suggested.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(test.rates, test.losses, ".", color="grey", markersize=4, label="a batch")
+    axes.plot(test.rates, test.smoothed, label="smoothed")
+    axes.axvline(test.learning_rate, color="grey", linestyle=":", label=f"{test.learning_rate:g}")
+    axes.set(xlabel="training.learning_rate", ylabel="loss", xscale="log", title=f"phase {test.phase}")
+    axes.legend(frameon=False)
     figure.savefig(picture, dpi=120)

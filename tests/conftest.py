@@ -52,6 +52,41 @@ def pictures(tmp_path: Path) -> Path:
     return _make_pictures(tmp_path / "pictures", {"cat": 16, "dog": 16})
 
 
+def _build_tiny(size: int | None) -> Any:
+    """Five stages that are quick, with what can go wrong in a frozen part: BatchNorm and dropout."""
+    import keras
+
+    inputs = keras.Input((size, size, 3))
+    x = inputs
+    for block in range(1, 6):
+        x = keras.layers.Conv2D(8, 3, 2 if block < 3 else 1, padding="same", name=f"block{block}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block{block}_bn")(x)
+        x = keras.layers.ReLU(name=f"block{block}_relu")(x)
+        x = keras.layers.Dropout(0.1, name=f"block{block}_dropout")(x)
+    return keras.Model(inputs, x, name="tiny")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone named ``tiny``, of random weights, for tests of what happens around a backbone."""
+    from keras_transfer.backbones import BACKBONES
+    from keras_transfer.backbones.base import SIGNED, BackboneRow
+
+    row = BackboneRow(
+        name="tiny",
+        build=_build_tiny,
+        build_pretrained=_build_tiny,
+        contract=SIGNED,
+        image_size=32,
+        minimum_size=8,
+        parameters=0,
+        stages=5,
+        weights_source="none",
+        weights_file=lambda: None,
+    )
+    monkeypatch.setattr(BACKBONES, "_values", {**BACKBONES._values, "tiny": row})
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A run on two classes of 16 pictures at 64 px. Tests read it; what they change, they copy first."""

@@ -17,6 +17,8 @@ from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 from keras_transfer.stages import find_stages
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 PLAIN = {"horizontal_flip": False}
 MOVED = {"horizontal_flip": True, "shift": 0.2, "predict_flips": True}
 
@@ -37,7 +39,8 @@ def computed(monkeypatch):
 
 def run(pictures, out, *, views, augmentation=PLAIN, policy=None, **cache):
     recipe = ImageClassification(
-        {"source": str(pictures), "image_size": 48},
+        {"source": str(pictures), "image_size": 32},
+        backbone="tiny",
         policy=policy or {"name": "last_stages", "stages": 3},
         augmentation=augmentation,
         head={"dropout": 0.3},
@@ -246,7 +249,8 @@ def test_a_cache_that_cannot_be_written_leaves_training_as_it_was(pictures, tmp_
 
 def test_mixed_precision_features_train(pictures, tmp_path):
     recipe = ImageClassification(
-        {"source": str(pictures), "image_size": 48},
+        {"source": str(pictures), "image_size": 32},
+        backbone="tiny",
         policy={"name": "last_stages", "stages": 2},
         training={"epochs": 1, "batch_size": 8, "precision": "mixed_bfloat16"},
         export={"formats": []},

@@ -1,0 +1,190 @@
+"""A range test: the learning rate rises from far too small to far too large, and the loss tells where it was right.
+
+Smith 2017 (arXiv 1506.01186); fastai's ``lr_find`` made it popular.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from keras_transfer.config import TrainingConfig
+from keras_transfer.errors import ConfigError, TrainingError
+from keras_transfer.heads import LOGITS
+from keras_transfer.model import TransferModel
+from keras_transfer.optimizers import build_optimizer
+from keras_transfer.policies import Phase
+from keras_transfer.progress import track
+from keras_transfer.solver import SolvedHead
+from keras_transfer.training import rate_factors, set_trainable
+
+_STEPS = 100
+_RATES = np.geomspace(1e-7, 10.0, _STEPS)
+# The first rates move nothing: what the loss is there is where it begins. They span a bit more than a decade.
+_BEGINNING = 15
+# In steps: about a third of a decade to each side. The window is centred, as a running mean would lag behind the rate.
+_SMOOTHING = 4.0
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What the loss was while the learning rate rose.
+
+    Attributes:
+        phase: Name of the phase whose weights were tried.
+        rates: Values of training.learning_rate, one a step.
+        losses: Of the step's batch, before the step.
+    """
+
+    phase: str
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+
+    @cached_property
+    def smoothed(self) -> NDArray[np.float64]:
+        """The losses without most of the noise from batch to batch."""
+        return np.asarray(gaussian_filter1d(np.asarray(self.losses, np.float64), _SMOOTHING, mode="nearest"))
+
+    @cached_property
+    def learning_rate(self) -> float:
+        """The suggestion, to two digits: where the smoothed loss has fallen half-way to its minimum.
+
+        In a fall that is symmetric in the logarithm of the rate, this is its steepest point. It is steadier than the
+        steepest slope, which in a noisy curve is anywhere.
+
+        Raises:
+            ConfigError: The loss never falls by more than its noise.
+        """
+        begun = float(np.mean(self.losses[:_BEGINNING]))
+        lowest = int(self.smoothed.argmin())
+        least = float(self.smoothed[lowest])
+        # Neighbours differ by the noise of two batches. The climb at the end is no noise.
+        noise = float(np.std(np.diff(self.losses[: max(lowest + 1, _BEGINNING)]))) / math.sqrt(2)
+        if len(self.losses) < _BEGINNING or begun - least <= noise:
+            raise ConfigError(
+                f"training.learning_rate: the loss of phase {self.phase} does not fall at any rate from "
+                f"{self.rates[0]:.2g} to {self.rates[-1]:.2g}. It begins at {begun:.3g} and {least:.3g} is its least, "
+                f"which is within the noise of a batch ({noise:.2g}). Give training.learning_rate a number."
+            )
+        above = np.flatnonzero(self.smoothed[: lowest + 1] > (begun + least) / 2)
+        return float(f"{self.rates[above[-1]]:.2g}")
+
+    def __str__(self) -> str:
+        begun, least = np.mean(self.losses[:_BEGINNING]), self.smoothed.min()
+        return (
+            f"training.learning_rate={self.learning_rate:g}: half-way down the smoothed loss of phase {self.phase}, "
+            f"from {begun:.3g} to {least:.3g} ({len(self.rates)} steps, {self.rates[0]:.2g} to {self.rates[-1]:.2g})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``find-lr --json`` prints."""
+        return {
+            "learning_rate": self.learning_rate,
+            "phase": self.phase,
+            "rates": list(self.rates),
+            "losses": list(self.losses),
+            "smoothed": self.smoothed.tolist(),
+        }
+
+
+def run_range_test(
+    model: TransferModel,
+    phase: Phase,
+    *,
+    config: TrainingConfig,
+    trainer: keras.Model,
+    batches: Any,
+    head: SolvedHead | None = None,
+) -> RangeTest:
+    """Train a phase for at most 100 steps while the learning rate rises, and put everything back.
+
+    Args:
+        model: Afterwards its weights, BatchNorm statistics and random states are bit for bit what they were. Its
+            ``trainable`` flags are left as the phase sets them.
+        phase: Says what trains.
+        config: Says how; its learning rate is not used.
+        trainer: The model's, or the part of it that begins where the frozen stages end.
+        batches: A dataset of (what the trainer takes, one-hot, weights); begun again where it ends.
+        head: Put on first, as it will be when the phase begins; None to begin with the head as it is.
+
+    Returns:
+        The curve.
+
+    Raises:
+        TrainingError: The loss is no number before any rate could have spoilt it.
+    """
+    with _restored(model.trainer.variables):
+        if head is not None:
+            model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
+        set_trainable(model.backbone.stages, phase)
+        variables = trainer.trainable_variables
+        optimizer = build_optimizer(
+            # Any number will do: sweep() has a schedule of its own. The averages would never be looked at.
+            config.model_copy(update={"learning_rate": float(_RATES[0]), "ema": 0.0}),
+            rate=phase.rate,
+            steps=_STEPS,
+            variables=variables,
+            factors=rate_factors(model, phase, variables),
+            new_variables=model.top.trainable_variables,
+        )
+        loss = model.head.loss(label_smoothing=config.label_smoothing)
+        trainer.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+        losses = sweep(trainer, batches, factor=phase.rate)
+    return RangeTest(phase.name, tuple(map(float, _RATES[: len(losses)])), tuple(losses))
+
+
+def sweep(trainer: keras.Model, batches: Any, *, factor: float = 1.0) -> list[float]:
+    """Train at rising rates until the loss is several times what it was, or no number.
+
+    Args:
+        trainer: Compiled, with an optimizer that follows a schedule; gets another one. Its weights change.
+        batches: A dataset of (inputs, targets, weights); begun again where it ends.
+        factor: On the rates.
+
+    Returns:
+        The loss of each step's batch, before the step.
+
+    Raises:
+        TrainingError: The first loss is no number.
+    """
+    trainer.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
+        float(_RATES[0]) * factor, decay_steps=_STEPS - 1, decay_rate=float(_RATES[-1] / _RATES[0])
+    )
+    losses: list[float] = []
+    for inputs, targets, weights in track(batches.repeat().take(_STEPS), "learning rate", _STEPS):
+        loss = float(trainer.train_on_batch(inputs, targets, weights, return_dict=True)["loss"])
+        if not losses and not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss is {loss} before anything was learned, which no learning rate mends. Check the data and "
+                "backbone.weights, or set training.precision=float32."
+            )
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        if _has_diverged(losses):
+            break
+    return losses
+
+
+def _has_diverged(losses: Sequence[float]) -> bool:
+    """Whether the running mean is four times its minimum. Where little is left to lose, noise alone reaches that."""
+    means = np.convolve(losses, np.full(5, 0.2), mode="valid")
+    return bool(len(means) and means[-1] > max(4.0 * means.min(), 2.0 * np.mean(losses[:_BEGINNING])))
+
+
+@contextlib.contextmanager
+def _restored(variables: Sequence[Any]) -> Iterator[None]:
+    """Put back what variables held; those of a model include its seeds' states, which its weights do not."""
+    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)

@@ -1,0 +1,168 @@
+"""Whole runs of the policies, on a backbone that is quick."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_transfer import ImageClassification, PolicyError
+from keras_transfer.lora import find_adapters
+from keras_transfer.training import WeightKeeper
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
+def recipe(pictures, policy, **sections):
+    training = {"epochs": 2, "batch_size": 8, "keep": "last", **sections.pop("training", {})}
+    return ImageClassification(
+        {"source": str(pictures), "image_size": 32},
+        backbone="tiny",
+        policy=policy,
+        training=training,
+        export={"formats": []},
+        **sections,
+    )
+
+
+def history(run):
+    return [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
+
+
+def moved(job, before):
+    """Names of the backbone's weights that are no longer what they were."""
+    after = job.model.backbone.network.weights
+    return {weight.path for weight, old in zip(after, before, strict=True) if not np.array_equal(weight, old)}
+
+
+@pytest.mark.parametrize(
+    ("policy", "kinds"),
+    [
+        ("batch_norm", {"gamma", "beta", "moving_mean", "moving_variance"}),
+        ("bias", {"bias", "beta", "moving_mean", "moving_variance"}),
+        ({"name": "bias", "batch_norm": "frozen"}, {"bias"}),
+    ],
+    ids=str,
+)
+def test_a_policy_trains_its_kind_of_weights_and_no_other(pictures, tmp_path, policy, kinds):
+    job = recipe(pictures, policy).prepare()
+    before = job.model.backbone.network.get_weights()
+    job.train(tmp_path / "history.jsonl")
+    assert {path.split("/")[-1] for path in moved(job, before)} == kinds
+
+
+def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written(pictures, tmp_path):
+    with pytest.raises(PolicyError, match=r"policy\.name=layer_norm would train nothing: tiny has no such weights"):
+        recipe(pictures, "layer_norm").fit(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_lora_trains_its_adapters_and_serves_ordinary_layers(pictures, tmp_path):
+    job = recipe(pictures, {"name": "lora", "rank": 2, "lora_stages": 2}).prepare()
+    before = job.model.backbone.network.get_weights()
+    job.train(tmp_path / "history.jsonl")
+    assert {path.split("/")[-1] for path in moved(job, before)} == {"lora_kernel_a", "lora_kernel_b"}
+    assert len(find_adapters(job.model.backbone.stages)) == 2
+
+    run = recipe(pictures, {"name": "lora", "rank": 2, "lora_stages": 2}).fit(tmp_path / "run")
+    assert not any("lora" in weight.path for weight in run.model.weights)
+    assert run.evaluate().loss == pytest.approx(run.reports["test"].loss, abs=1e-4)
+    with np.load(tmp_path / "run" / "adapters.npz") as adapters:
+        assert set(adapters) == {"0.a", "0.b", "1.a", "1.b"}
+        assert np.abs(adapters["1.b"]).max() > 0
+
+
+def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(pictures, tmp_path):
+    policy = {"name": "gradual", "groups": 2, "group_epochs": 1}
+    run = recipe(pictures, policy).fit(tmp_path / "run")
+    phases = [(line["phase"], line["epoch"]) for line in history(run)]
+    assert phases == [("head", 1), ("group_1", 1), ("group_2", 1), ("group_2", 2)]
+
+
+def test_weights_that_go_on_training_keep_their_slots(pictures, tmp_path, monkeypatch):
+    import keras_transfer.job
+
+    optimizers = []
+    original = keras_transfer.job.train_phase
+
+    def watched(*arguments, **options):
+        optimizers.append(original(*arguments, **options))
+        return optimizers[-1]
+
+    monkeypatch.setattr(keras_transfer.job, "train_phase", watched)
+    job = recipe(pictures, {"name": "gradual", "groups": 2, "group_epochs": 1}).prepare()
+    job.train(tmp_path / "history.jsonl")
+    first, second = optimizers
+    assert int(first.iterations) == 3
+    before = keras.ops.convert_to_numpy(second._steps_before)
+    # Those of the first group and the head had three steps, those of the second none.
+    assert sorted(set(before.tolist())) == [0, 3]
+    assert (before == 3).sum() == len(first._trainable_variables)
+
+
+def test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought(pictures, tmp_path):
+    run = recipe(pictures, "lp_ft").fit(tmp_path / "run")
+    first = history(run)[0]
+    assert (first["phase"], first["epoch"]) == ("head", 1)
+    assert first["strength"] > 0
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"} <= set(first)
+    report = run.reports["test"]
+    assert report.gain.difference == pytest.approx(report.accuracy - report.gain.head_accuracy)
+    low, high = report.gain.interval
+    assert low <= report.gain.difference <= high
+    assert 0 < report.gain.head_seconds < report.gain.seconds
+
+
+def test_the_head_policy_is_the_solved_head(pictures, tmp_path):
+    run = recipe(pictures, "head").fit(tmp_path / "run")
+    assert [line["phase"] for line in history(run)] == ["head"]
+    assert run.reports["test"].gain is None
+    trained = recipe(pictures, {"name": "head", "head_solver": "sgd"}).fit(tmp_path / "sgd")
+    assert len(history(trained)) == 2
+    # Solved is the optimum that two epochs only approach.
+    assert history(run)[0]["loss"] < history(trained)[-1]["loss"]
+
+
+@pytest.mark.parametrize("sections", [{"head": {"hidden": 4}}, {"training": {"label_smoothing": 0.1}}], ids=str)
+def test_a_head_that_cannot_be_solved_is_trained(pictures, tmp_path, sections):
+    run = recipe(pictures, "head", **sections).fit(tmp_path / "run")
+    assert len(history(run)) == 2
+
+
+def test_what_is_kept_and_judged_is_the_average_of_the_weights(pictures, tmp_path, monkeypatch):
+    seen = []
+    original = WeightKeeper.on_epoch_end
+
+    def watched(self, epoch, logs=None):
+        seen.append(self._whole.get_weights())
+        original(self, epoch, logs)
+
+    monkeypatch.setattr(WeightKeeper, "on_epoch_end", watched)
+    run = recipe(pictures, "full", training={"ema": 0.9}).fit(tmp_path / "run")
+    kernel = run.model.get_layer("head").get_layer("head_logits").kernel
+    raw = next(weight for weight in seen[-1] if weight.shape == kernel.shape)
+    assert not np.allclose(kernel, raw, atol=1e-7)
+    # The last epoch was validated with the weights that are kept.
+    assert run.evaluate(split="validation").loss == pytest.approx(history(run)[-1]["val_loss"], abs=1e-4)
+
+
+def test_lower_stages_learn_more_slowly(pictures, tmp_path):
+    job = recipe(
+        pictures, {"name": "full", "batch_norm": "frozen", "stage_decay": 0.1}, training={"weight_decay": 0.0}
+    ).prepare()
+    before = [[np.array(weight) for weight in stage.weights] for stage in job.model.backbone.stages]
+    job.train(tmp_path / "history.jsonl")
+    # Adam's steps are of one size, whatever the gradient's.
+    distances = [
+        np.abs(stage.layers[0].kernel - next(w for w in old if w.ndim == 4)).mean()
+        for stage, old in zip(job.model.backbone.stages, before, strict=True)
+        if hasattr(stage.layers[0], "kernel")
+    ]
+    ratios = np.array(distances[1:]) / np.array(distances[:-1])
+    assert (ratios > 3).all()
+
+
+@pytest.mark.parametrize("augmentation", [{"mixup": 0.4}, {"cutmix": 1.0, "erase": 0.5}, {"randaugment": 5}], ids=str)
+def test_a_run_with_mixed_pictures_learns(pictures, tmp_path, augmentation):
+    run = recipe(pictures, {"name": "last_stages", "stages": 2}, augmentation=augmentation).fit(tmp_path / "run")
+    assert np.isfinite([line["loss"] for line in history(run)]).all()
