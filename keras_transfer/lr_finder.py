@@ -67,13 +67,13 @@ class RangeTest:
         least = float(self.smoothed[lowest])
         # Neighbours differ by the noise of two batches. The climb at the end is no noise.
         noise = float(np.std(np.diff(self.losses[: max(lowest + 1, _BEGINNING)]))) / math.sqrt(2)
-        if len(self.losses) < _BEGINNING or begun - least <= noise:
+        above = np.flatnonzero(self.smoothed[: lowest + 1] > (begun + least) / 2)
+        if not above.size or begun - least <= noise:
             raise ConfigError(
                 f"training.learning_rate: the loss of phase {self.phase} does not fall at any rate from "
                 f"{self.rates[0]:.2g} to {self.rates[-1]:.2g}. It begins at {begun:.3g} and {least:.3g} is its least, "
                 f"which is within the noise of a batch ({noise:.2g}). Give training.learning_rate a number."
             )
-        above = np.flatnonzero(self.smoothed[: lowest + 1] > (begun + least) / 2)
         return float(f"{self.rates[above[-1]]:.2g}")
 
     def __str__(self) -> str:
@@ -152,7 +152,7 @@ def sweep(trainer: keras.Model, batches: Any, *, factor: float = 1.0) -> list[fl
         The loss of each step's batch, before the step.
 
     Raises:
-        TrainingError: The first loss is no number.
+        TrainingError: The loss is no number before any rate could have spoilt it.
     """
     trainer.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
         float(_RATES[0]) * factor, decay_steps=_STEPS - 1, decay_rate=float(_RATES[-1] / _RATES[0])
@@ -160,15 +160,15 @@ def sweep(trainer: keras.Model, batches: Any, *, factor: float = 1.0) -> list[fl
     losses: list[float] = []
     for inputs, targets, weights in track(batches.repeat().take(_STEPS), "learning rate", _STEPS):
         loss = float(trainer.train_on_batch(inputs, targets, weights, return_dict=True)["loss"])
-        if not losses and not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss} before anything was learned, which no learning rate mends. Check the data and "
-                "backbone.weights, or set training.precision=float32."
-            )
         if not math.isfinite(loss):
+            if len(losses) < _BEGINNING:
+                raise TrainingError(
+                    f"The loss is {loss} at a learning rate of {_RATES[len(losses)]:.2g}, and no other one will mend "
+                    "that. Check the data and backbone.weights, or set training.precision=float32."
+                )
             break
         losses.append(loss)
-        if _has_diverged(losses):
+        if len(losses) > _BEGINNING and _has_diverged(losses):
             break
     return losses
 
@@ -176,7 +176,7 @@ def sweep(trainer: keras.Model, batches: Any, *, factor: float = 1.0) -> list[fl
 def _has_diverged(losses: Sequence[float]) -> bool:
     """Whether the running mean is four times its minimum. Where little is left to lose, noise alone reaches that."""
     means = np.convolve(losses, np.full(5, 0.2), mode="valid")
-    return bool(len(means) and means[-1] > max(4.0 * means.min(), 2.0 * np.mean(losses[:_BEGINNING])))
+    return bool(means[-1] > max(4.0 * means.min(), 2.0 * np.mean(losses[:_BEGINNING])))
 
 
 @contextlib.contextmanager
