@@ -11,7 +11,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/keras-transfer run image/quickstart
 
 test: $(DEVELOP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(DEVELOP)
 	$(BIN)/python -m pytest -m slow

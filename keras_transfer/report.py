@@ -125,5 +125,6 @@ def plot_range_test(test: RangeTest, picture: Path) -> None:
     axes.plot(test.rates, test.smoothed, label="smoothed")
     axes.axvline(test.learning_rate, color="grey", linestyle=":", label=f"{test.learning_rate:g}")
     axes.set(xlabel="training.learning_rate", ylabel="loss", xscale="log", title=f"phase {test.phase}")
+    axes.set_ylim(0.0, 2.0 * test.smoothed[0])  # the explosion at the end would flatten what comes before it
     axes.legend(frameon=False)
     figure.savefig(picture, dpi=120)

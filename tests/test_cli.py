@@ -35,7 +35,8 @@ def test_version(command):
 
 def test_help_names_every_command(command):
     text = done(command("--help"))
-    for name in ("list", "backbones", "show", "copy", "check", "run", "evaluate", "predict", "export"):
+    names = ("list", "backbones", "show", "copy", "check", "run", "evaluate", "predict", "export", "find-lr", "cache")
+    for name in names:
         assert f"\n  {name} " in text
         assert "Usage:" in done(command(name, "-h"))
 

@@ -32,6 +32,14 @@ def recipe(pictures, tmp_path):
         ),
         (["backbone.name=nonsense"], ["backbone.name", "'nonsense'", "Known:", "efficientnet_lite0"]),
         (["policy.name=lpft"], ["policy.name", "'lpft'", "Did you mean lp_ft"]),
+        (["policy.rank=0"], ["policy.rank", "greater than or equal to 1", "Received: 0"]),
+        (["policy.stage_decay=0"], ["policy.stage_decay", "greater than 0", "Received: 0"]),
+        (["policy.stage_decay=1.5"], ["policy.stage_decay", "less than or equal to 1", "Received: 1.5"]),
+        (["policy.head_solver=solve", "head.hidden=8"], ["policy.head_solver", "head.hidden is set", "sgd"]),
+        (["policy.head_solver=solve", "training.label_smoothing=0.1"], ["policy.head_solver", "label_smoothing"]),
+        (["cache.views=-1"], ["cache.views", "greater than or equal to 0", "Received: -1"]),
+        (["cache.dtype=float8"], ["cache.dtype", "'float32' or 'float16'", "Received: 'float8'"]),
+        (["augmentation.mixup=0.2", "training.batch_size=1"], ["training.batch_size", "mixup", "Use 2 or more"]),
         (["task=image_clasification"], ["task", "Did you mean image_classification"]),
         (["export.formats=[onnx]"], ["export.formats.0", "'saved_model'", "Received: 'onnx'"]),
         (["training.epochs"], ["KEY=VALUE", "Received: 'training.epochs'", "training.epochs=3"]),
@@ -101,6 +109,19 @@ def test_a_folder_is_no_recipe(refused, pictures):
 def test_more_stages_than_there_are(refused, recipe):
     overrides = ["policy.name=last_stages", "policy.stages=99"]
     refused("run", recipe, *overrides, "--out", "run", needs=["policy.stages", "Received: 99", "policy.name=full"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "key"), [("gradual", "policy.groups"), ("lora", "policy.lora_stages")], ids=["gradual", "lora"]
+)
+def test_more_groups_or_adapted_stages_than_there_are(refused, recipe, policy, key):
+    overrides = [f"policy.name={policy}", f"{key}=99"]
+    refused("run", recipe, *overrides, "--out", "run", needs=[key, "stages", "Received: 99", "Use 1 to 18"])
+
+
+def test_a_policy_that_trains_nothing(refused, recipe):
+    needs = ["policy.name=layer_norm would train nothing", "efficientnet_lite0", "last_stages"]
+    refused("run", recipe, "policy.name=layer_norm", "--out", "run", needs=needs)
 
 
 @pytest.mark.parametrize(
