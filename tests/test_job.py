@@ -42,7 +42,7 @@ def moved(job, before):
         ("bias", {"bias", "beta", "moving_mean", "moving_variance"}),
         ({"name": "bias", "batch_norm": "frozen"}, {"bias"}),
     ],
-    ids=str,
+    ids=["batch_norm", "bias", "bias with frozen BatchNorm"],
 )
 def test_a_policy_trains_its_kind_of_weights_and_no_other(pictures, tmp_path, policy, kinds):
     job = recipe(pictures, policy).prepare()
