@@ -237,7 +237,8 @@ class FeatureCache:
         backbone = model.backbone
         augmented = any(view.epoch is not None for view in views)
         facts = {
-            "format": [_FORMAT, keras.__version__, self._config.dtype, str(keras.config.dtype_policy().name)],
+            "versions": [_FORMAT, keras.__version__, tf.__version__],
+            "precision": [keras.config.dtype_policy().name, self._config.dtype],
             "backbone": [backbone.name, backbone.image_size, repr(backbone.contract), frozen_stages],
             "outputs": [list(tensor.shape[1:]) for tensor in frozen.outputs],
             "head": model.head.config.pooling if frozen_stages == len(backbone.stages) else None,

@@ -196,7 +196,7 @@ class Recipe:
             trained = job.train(folder / folders.HISTORY)
         except TrainingError as error:
             _save(folder, job)
-            raise TrainingError(f"{error} They are in {folder / folders.MODEL}.") from error
+            raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
         _save(folder, job)
         plot_history(folder / folders.HISTORY, folder / folders.PLOT)
         return trained
