@@ -1,7 +1,7 @@
 """BatchNorm by TensorFlow's fused kernel, where Keras 3.15 composes it from elementary operations.
 
-The mathematics is Keras' own. On a CPU the kernel makes training of convolutional networks up to 1.8 times as fast, and
-prediction 1.3 times, because TensorFlow joins it with the convolution before it (benchmarks/batch_norm.py).
+The mathematics is Keras' own. On two cores, efficientnet_lite0 trains 1.5 times as fast with it, and predicts 1.25
+times as fast, because TensorFlow joins it with the convolution before it (benchmarks/batch_norm.py).
 """
 
 import contextlib
