@@ -128,7 +128,7 @@ class CacheConfig(Section):
     """What the frozen stages put out, kept on disk."""
 
     views: Annotated[StrictInt, Field(ge=0)] = Field(
-        default=4, description="augmented views of each example; 1: the plain picture; 0: no cache"
+        default=2, description="augmented views of each example; 1: the plain picture; 0: no cache"
     )
     dtype: Literal["float32", "float16"] = Field(default="float32", description="on disk; float16 halves it")
     max_bytes: Count = Field(default=10_000_000_000, description="of all entries; the least recently used go first")

@@ -166,7 +166,7 @@ def test_a_change_of_weights_or_data_misses(split, computed, change):
         {"seed": 1},
         {"augmentation": AugmentationConfig(shift=0.1)},
         {"resize": "pad"},
-        {"views": 2},
+        {"views": 3},
         {"dtype": "float16"},
     ],
     ids=str,
