@@ -140,33 +140,33 @@ class FeatureCache:
         Raises:
             TrainingError: Some are no numbers.
         """
-        axes = flip_axes(self._augmentation) if flips else [()]
-        return self._load(model, frozen_stages, split, [_View(flipped=flipped) for flipped in axes])
+        return self._load(model, frozen_stages, split, self._plain_views(flips))
 
-    def pooled(self, model: TransferModel, split: Split) -> NDArray[np.float32]:
-        """Return pooled features of plain pictures, ``float32[rows, channels]``, kept or not.
+    def pooled(self, model: TransferModel, split: Split, *, flips: bool = False) -> NDArray[np.float32]:
+        """Return pooled features of plain pictures, kept or not.
+
+        Args:
+            model: Its network is run as it is now.
+            split: The rows.
+            flips: A view for each flip that predictions are averaged over, the plain picture first, in place of one.
+
+        Returns:
+            ``float32[views, rows, channels]``.
 
         Raises:
             TrainingError: Some are no numbers.
         """
-        return self._pooled(model, split, [_View()])[0]
-
-    def pooled_views(self, model: TransferModel, split: Split) -> NDArray[np.float32]:
-        """Return :meth:`pooled` features for each flip that predictions are averaged over, the plain picture first.
-
-        Returns:
-            ``float32[views, rows, channels]``.
-        """
-        return self._pooled(model, split, [_View(flipped=flipped) for flipped in flip_axes(self._augmentation)])
-
-    def _pooled(self, model: TransferModel, split: Split, views: Sequence["_View"]) -> NDArray[np.float32]:
         stages = len(model.backbone.stages)
-        features = self._load(model, stages, split, views) if self._config.views else None
+        features = self.evaluation(model, stages, split, flips=flips) if self._config.views else None
         if features is not None:
             return np.asarray(features.arrays[0], np.float32)
         frozen, _ = model.split(stages)
+        views = self._plain_views(flips)
         rows = np.concatenate([batch[0] for batch in self._compute(model, frozen, stages, split, views)])
         return rows.reshape(len(views), len(split), -1)
+
+    def _plain_views(self, flips: bool) -> list["_View"]:
+        return [_View(flipped=axes) for axes in (flip_axes(self._augmentation) if flips else [()])]
 
     def _load(
         self, model: TransferModel, frozen_stages: int, split: Split, views: Sequence["_View"]

@@ -148,10 +148,9 @@ class Job:
         Raises:
             TrainingError: Loss or features became something that is no number; the last good weights are in the model.
         """
-        started = time.perf_counter()
         keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
         baseline = self._baseline
-        waited = time.perf_counter() - started - (baseline.seconds if baseline else 0.0)
+        started = time.perf_counter()
         first_epoch, optimizer = 0, None
         for phase in self.phases:
             epochs = range(first_epoch, first_epoch + phase.epochs)
@@ -160,7 +159,7 @@ class Job:
             else:
                 optimizer = self._train_phase(phase, epochs, keeper, history, optimizer)
             first_epoch = epochs.stop
-        return Trained(baseline, time.perf_counter() - started - waited)
+        return Trained(baseline, time.perf_counter() - started + (baseline.seconds if baseline else 0.0))
 
     def judge(self, trained: Trained) -> list[Report]:
         """Compare predictions for validation and test rows with the truth.
@@ -206,7 +205,7 @@ class Job:
     def _measure_baseline(self) -> Baseline:
         started = time.perf_counter()
         train, classes = self.splits.train, len(self.splits.class_names)
-        features = {"train": self._cache.pooled(self.model, train)}
+        features = {"train": self._cache.pooled(self.model, train)[0]}
         weights = train.weights * self._class_weights[train.labels]
         head = solve_head(features["train"], train.labels, weights, classes=classes, seed=self.config.seed)
         seconds = time.perf_counter() - started
@@ -214,7 +213,7 @@ class Job:
         for split in (self.splits.validation, self.splits.test):
             if len(split):
                 # The head is judged as the model will be, over the same flips.
-                views = self._cache.pooled_views(self.model, split)
+                views = self._cache.pooled(self.model, split, flips=True)
                 features[split.name] = views[0]
                 each = [softmax(view @ head.kernel + head.bias, axis=1) for view in views]
                 predicted[split.name] = np.mean(each, axis=0).argmax(axis=1)
@@ -231,15 +230,14 @@ class Job:
     def _train_phase(
         self, phase: Phase, epochs: range, keeper: WeightKeeper, history: Path, earlier: StagedAdamW | None
     ) -> StagedAdamW:
-        training = self.config.training
         trainer, batches, validation = self._inputs(phase, epochs)
         return train_phase(
             self.model,
             phase,
-            config=training,
+            config=self.config.training,
             trainer=trainer,
             batches=batches,
-            steps=steps_per_epoch(len(self.splits.train), training.batch_size),
+            steps=steps_per_epoch(len(self.splits.train), self.config.training.batch_size),
             validation=validation,
             keeper=keeper,
             history=history,

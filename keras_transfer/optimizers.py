@@ -224,7 +224,6 @@ def build_optimizer(
     variables: Sequence[Any],
     factors: Sequence[float] | None = None,
     new_variables: Iterable[Any] = (),
-    references: Sequence[Any] | None = None,
 ) -> StagedAdamW:
     """Make the optimizer of a phase.
 
@@ -235,8 +234,6 @@ def build_optimizer(
         variables: What will be trained, in the order of the model's ``trainable_variables``.
         factors: On the learning rate, one a variable; all 1 by default.
         new_variables: Those that are not pretrained, such as the head's: with ``config.l2_sp`` they keep weight decay.
-        references: Arrays that ``config.l2_sp`` pulls to, one a variable, each of its shape; None, as the whole or for
-            one, stands for the present values. Later phases give those from before the first.
 
     Returns:
         The optimizer, built on the variables.
@@ -253,8 +250,4 @@ def build_optimizer(
         ema_momentum=config.ema,
     )
     optimizer.build(list(variables))
-    if references is not None:
-        for reference, value in zip(optimizer.references, references, strict=True):
-            if reference is not None and value is not None:
-                reference.assign(value)
     return optimizer

@@ -153,9 +153,10 @@ def test_l2_sp_pulls_pretrained_weights_to_their_start_and_new_ones_to_zero():
     np.testing.assert_allclose(new, [[3.0 - 0.1 * 0.25 * 3.0]], rtol=1e-6)
 
 
-def test_l2_sp_pulls_to_the_references_that_a_later_phase_is_given():
+def test_l2_sp_pulls_to_the_references_and_not_to_where_the_weights_are():
     variables = make_variables([[3.0]], [[3.0]])
-    optimizer = optimizer_for(variables, configured(l2_sp=0.5), references=[np.array([[1.0]]), None])
+    optimizer = optimizer_for(variables, configured(l2_sp=0.5))
+    optimizer.references[0].assign([[1.0]])
     optimizer.apply(no_gradients(variables))
     np.testing.assert_allclose(np.ravel(values_of(variables)), [3.0 - 0.1 * 0.5 * (3.0 - 1.0), 3.0], rtol=1e-6)
 
