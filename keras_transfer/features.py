@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import AugmentationConfig, CacheConfig, DataConfig
 from keras_transfer.data.augment import is_identity
-from keras_transfer.data.pipeline import augmented_batches, shuffled_indices
+from keras_transfer.data.pipeline import augmented_batches, map_ahead, shuffled_indices
 from keras_transfer.data.splits import Split
 from keras_transfer.errors import TrainingError
 from keras_transfer.feature_store import Arrays, FeatureStore, cache_folder
@@ -64,12 +64,12 @@ class Features:
             view = (epoch - epochs.start) % len(self.arrays[0])
             return self._read(view, rows), tf.gather(targets, rows), tf.gather(weights, rows)
 
-        return order.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        return map_ahead(order, example)
 
     def evaluation_batches(self, targets: NDArray[np.float32], *, batch_size: int, view: int = 0) -> Any:
         """Make a dataset of (features, targets) of one view, in the split's order."""
         rows = tf.data.Dataset.range(len(targets)).batch(batch_size)
-        return rows.map(lambda rows: (self._read(view, rows), tf.gather(targets, rows))).prefetch(2)
+        return map_ahead(rows, lambda rows: (self._read(view, rows), tf.gather(targets, rows)))
 
     def _read(self, view: Any, rows: Any) -> Any:
         def gather(view: Any, rows: Any) -> list[NDArray[np.float32]]:
@@ -193,7 +193,9 @@ class FeatureCache:
         batches = ((view, pixels) for view in views for pixels in self._pixels(model, split, view))
         for view, pixels in track(batches, "features", total):
             # The last batch is filled up: another shape would be compiled anew.
-            shown = np.resize(np.flip(pixels, view.flipped), (_BATCH, *pixels.shape[1:]))
+            shown = np.flip(pixels, view.flipped)
+            if len(shown) < _BATCH:
+                shown = np.resize(shown, (_BATCH, *shown.shape[1:]))
             outputs = keras.tree.flatten(frozen.predict_on_batch(shown))
             arrays = tuple(np.asarray(output, np.float32)[: len(pixels)] for output in outputs)
             for array in arrays:

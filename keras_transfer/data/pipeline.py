@@ -1,5 +1,6 @@
 """Splits as tf.data: decoded in parallel, streamed, and in an order that depends on (seed, epoch) alone."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,28 @@ from keras_transfer.data.augment import augment, draw, is_identity
 from keras_transfer.data.images import Resize, decode_image
 from keras_transfer.data.mixing import mix
 from keras_transfer.data.splits import Split
+
+# Each call in flight holds a batch.
+_MOST_CALLS = 16
+
+
+def map_ahead(dataset: Any, function: Callable[..., Any]) -> Any:
+    """Map a dataset's elements in parallel and in order, a few ahead of their use.
+
+    The autotuning of tf.data is off. Its thread sleeps twice as long each time, and is not always woken when an
+    iteration ends (TensorFlow 2.21): the end then waits until it wakes, for up to as long as the iteration took.
+
+    Args:
+        dataset: Of row numbers, files or the like.
+        function: From an element of it to a batch.
+
+    Returns:
+        The dataset of batches.
+    """
+    calls = min(os.cpu_count() or 1, _MOST_CALLS)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.map(function, num_parallel_calls=calls).prefetch(2).with_options(options)
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -62,7 +85,7 @@ def training_batches(
         return mix(load(indices, draws), tf.gather(targets, indices), tf.gather(weights, indices), draws, augmentation)
 
     order = shuffled_indices(len(split), batch_size=batch_size, seed=seed, epochs=epochs, first_epoch=first_epoch)
-    return order.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return map_ahead(order, batch)
 
 
 def shuffled_indices(rows: int, *, batch_size: int, seed: int, epochs: int, first_epoch: int = 0) -> Any:
@@ -117,9 +140,7 @@ def augmented_batches(
     """
     load = _make_loader(split, size, resize, augmentation)
     indices = tf.data.Dataset.range(len(split)).batch(batch_size)
-    return indices.map(
-        lambda rows: load(rows, _draw(seed, tf.constant(epoch, tf.int64), rows)), num_parallel_calls=tf.data.AUTOTUNE
-    ).prefetch(2)
+    return map_ahead(indices, lambda rows: load(rows, _draw(seed, tf.constant(epoch, tf.int64), rows)))
 
 
 def _draw(seed: int, epoch: Any, indices: Any) -> Any:
@@ -154,10 +175,7 @@ def evaluation_batches(split: Split, *, classes: int, size: int, resize: Resize,
         Batches of (``float32[batch, size, size, 3]`` in 0..255, ``float32[batch, classes]`` one-hot).
     """
     rows = tf.data.Dataset.from_tensor_slices((tf.constant(split.files), tf.one_hot(split.labels, classes)))
-    batches = rows.batch(batch_size)
-    return batches.map(
-        lambda files, targets: (_load_pictures(files, size, resize), targets), num_parallel_calls=tf.data.AUTOTUNE
-    ).prefetch(2)
+    return map_ahead(rows.batch(batch_size), lambda files, targets: (_load_pictures(files, size, resize), targets))
 
 
 def _load_pictures(files: Any, size: int, resize: Resize) -> Any:

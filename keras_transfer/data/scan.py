@@ -63,7 +63,7 @@ def _find_broken(split: Split, memory: Path) -> dict[str, str]:
 
 
 def find_problem(file: str) -> str | None:
-    """Decode one picture, as Pillow and as TensorFlow do, and return what is wrong with it, or None."""
+    """Decode one picture, as training will, and return what is wrong with it, or None."""
     try:
         if os.path.getsize(file) == 0:
             return "zero bytes"
@@ -72,13 +72,13 @@ def find_problem(file: str) -> str | None:
                 return f"{image.format} is not supported; convert it to JPEG or PNG"
             if image.format == "BMP" and image.mode in ("1", "P"):
                 return "BMP with a palette is not supported; convert it to PNG"
-            image.load()
-        # Pillow forgives some damage that would stop the training.
-        tf.io.decode_image(tf.io.read_file(file), expand_animations=False)
+            try:
+                tf.io.decode_image(tf.io.read_file(file), expand_animations=False)
+            except tf.errors.OpError:
+                image.load()  # Pillow's reason is a better one; and some damage it forgives
+                return "TensorFlow cannot decode it; save it anew as PNG"
     except UnidentifiedImageError:
         return "no picture"
-    except tf.errors.OpError:
-        return "TensorFlow cannot decode it; save it anew as PNG"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return reason.splitlines()[0] if reason else type(error).__name__

@@ -5,7 +5,13 @@ from PIL import Image
 
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.images import decode_image
-from keras_transfer.data.pipeline import augmented_batches, evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.data.pipeline import (
+    augmented_batches,
+    evaluation_batches,
+    map_ahead,
+    steps_per_epoch,
+    training_batches,
+)
 from keras_transfer.data.splits import Split
 
 ROWS = 11
@@ -51,6 +57,12 @@ def test_every_row_comes_once_an_epoch_in_batches_that_are_even(split, batch_siz
         own = batches[epoch * steps : (epoch + 1) * steps]
         assert sorted(len(batch[0]) for batch in own) == sizes
         assert sorted(row for batch in own for row in members(batch)) == list(range(ROWS))
+
+
+def test_mapping_keeps_the_order_and_leaves_no_thread_behind_that_an_end_would_wait_for():
+    numbers = map_ahead(tf.data.Dataset.range(100), lambda number: number * number)
+    assert [int(number) for number in numbers] == [number * number for number in range(100)]
+    assert numbers.options().autotune.enabled is False
 
 
 @pytest.mark.parametrize(("rows", "batch_size", "steps"), [(11, 4, 3), (12, 4, 3), (1, 32, 1), (33, 32, 2)])
