@@ -71,7 +71,9 @@ def measure(recipe: dict, policy: str, per_class: int, draw: int, folder: Path) 
     keras.backend.clear_session()
     started = time.perf_counter()
     run = job.fit(folder / "run")
-    return {"accuracy": run.reports["test"].accuracy, "seconds": round(time.perf_counter() - started, 1)}
+    line = {"accuracy": run.reports["test"].accuracy, "seconds": round(time.perf_counter() - started, 1)}
+    choice = folder / "run" / "choice.json"
+    return {**line, "choice": json.loads(choice.read_text())} if choice.exists() else line
 
 
 def print_table(lines: list[dict], policies: list[str]) -> None:

@@ -104,7 +104,10 @@ class PolicyConfig(Section):
 
     name: StrictStr = Field(
         default="lp_ft",
-        description="head | last_stages | full | lp_ft | gradual | lora | batch_norm | layer_norm | bias",
+        description="auto | head | last_stages | full | lp_ft | gradual | lora | batch_norm | layer_norm | bias",
+    )
+    budget_seconds: Rate | None = Field(
+        default=None, description="auto: what training may take on this machine; no limit by default"
     )
     stages: Count = Field(default=3, description="last_stages: how many, counted from the head")
     batch_norm: Literal["auto", "frozen", "adapt"] = Field(
@@ -213,6 +216,8 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
         yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
     if config.policy.head_solver == "solve" and training.label_smoothing:
         yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
+    if config.policy.budget_seconds is not None and config.policy.name != "auto":
+        yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
     if config.data.validation != 0.0:
         return
     if training.keep == "best":

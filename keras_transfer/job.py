@@ -5,6 +5,7 @@ evaluation then begin behind them.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,19 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.utils.class_weight import compute_class_weight
 
+from keras_transfer.choice import (
+    Choice,
+    Fold,
+    Speed,
+    Trial,
+    Work,
+    choose,
+    count_folds,
+    cross_validate,
+    estimate_seconds,
+    find_affordable,
+    try_on,
+)
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_transfer.data.splits import Split, Splits
@@ -23,28 +37,31 @@ from keras_transfer.errors import ConfigError
 from keras_transfer.evaluation import Report, make_report, measure_gain, predict
 from keras_transfer.features import FeatureCache
 from keras_transfer.lr_finder import RangeTest, run_range_test
-from keras_transfer.model import TransferModel
+from keras_transfer.model import TransferModel, flip_axes
 from keras_transfer.optimizers import StagedAdamW
-from keras_transfer.policies import Phase
-from keras_transfer.solver import MOST_PRODUCTS, SolvedHead, solve_head
+from keras_transfer.policies import Phase, Scope, plan
+from keras_transfer.progress import track
+from keras_transfer.solver import MOST_PRODUCTS, SolvedHead, draw_folds, solve_head
 from keras_transfer.training import WeightKeeper, solve_phase, train_phase
 
 _Floats = NDArray[np.float32]
 _PREDICT_BATCH = 256
+_TIMED_ROWS = 64
 
 
-def solves_head(config: RecipeConfig, model: TransferModel, splits: Splits) -> bool:
-    """Tell whether a phase that trains the head alone solves it.
+def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Scope:
+    """Return what a policy has to divide.
 
     Args:
-        config: ``policy.head_solver`` says so, or leaves it to the size of the problem.
+        config: ``policy.head_solver`` says whether a head that trains alone is solved, or leaves it to the size of the
+            problem.
         model: With its head.
         splits: With the training rows.
     """
-    if config.policy.head_solver != "auto":
-        return config.policy.head_solver == "solve"
     products = len(splits.class_names) * model.top.input_shape[1] * len(splits.train)
-    return model.head.is_linear and not config.training.label_smoothing and products <= MOST_PRODUCTS
+    can = model.head.is_linear and not config.training.label_smoothing and products <= MOST_PRODUCTS
+    solves = can if config.policy.head_solver == "auto" else config.policy.head_solver == "solve"
+    return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
 
 
 @dataclass(frozen=True)
@@ -131,6 +148,47 @@ class Job:
             head=baseline.head if baseline else None,
         )
 
+    def estimate(self) -> dict[str, float]:
+        """Estimate how long each policy takes that ``auto`` chooses from, on these data and this machine.
+
+        Returns:
+            Seconds by policy.
+
+        Raises:
+            PolicyError: policy.budget_seconds does not allow for a single pass over the pictures.
+        """
+        config, splits = self.config, self.splits
+        few = splits.train.select(range(min(len(splits.train), _TIMED_ROWS)))
+        reading, network, start = self._cache.time(self.model, self._stages, few)
+        frozen_stages = self._candidate("last_stages").phases[-1].frozen_stages(self._stages)
+        _, frozen, _ = self._cache.time(self.model, frozen_stages, few)
+        work = Work(
+            rows=len(splits.train),
+            validated=len(splits.validation),
+            judged=(len(splits.validation) + len(splits.test)) * len(flip_axes(config.augmentation)),
+            epochs=config.training.epochs,
+            views=min(config.cache.views, config.training.epochs),
+        )
+        folds = {policy: len(self._folds(policy)) for policy in ("last_stages", "lp_ft")}
+        estimates = estimate_seconds(work, Speed(reading, network, min(frozen, network), start), folds)
+        find_affordable(estimates, config.policy.budget_seconds)
+        return estimates
+
+    def choose_policy(self) -> tuple["Job", Choice]:
+        """Settle what ``policy.name: auto`` stands for.
+
+        Returns:
+            The same job with the policy that was chosen, and why it was.
+
+        Raises:
+            PolicyError: policy.budget_seconds does not allow for a single pass over the pictures.
+            TrainingError: Features are no numbers.
+        """
+        estimates, budget = self.estimate(), self.config.policy.budget_seconds
+        trials = self._try(find_affordable(estimates, budget))
+        choice = choose(trials, estimates, budget, examples=np.bincount(self.splits.train.labels))
+        return replace(self._candidate(choice.policy), measured=self._baseline), choice
+
     def with_learning_rate(self, learning_rate: float) -> "Job":
         """Return the same job with this as its training.learning_rate."""
         training = self.config.training.model_copy(update={"learning_rate": learning_rate})
@@ -168,7 +226,7 @@ class Job:
             trained: What :meth:`train` gave.
 
         Returns:
-            A report a split; with more than one phase, it says what fine-tuning bought over the solved head.
+            A report a split; where stages were trained beside a solved head, it says what that bought.
         """
         reports = []
         for split in (self.splits.validation, self.splits.test):
@@ -176,7 +234,7 @@ class Job:
                 continue
             probabilities = self._predict(split)
             report = make_report(split.name, probabilities, split.labels, self.splits.class_names)
-            if trained.baseline is not None and len(self.phases) > 1:
+            if trained.baseline is not None and not all(phase.solve for phase in self.phases):
                 gain = measure_gain(
                     probabilities.argmax(axis=1) == split.labels,
                     trained.baseline.predicted[split.name] == split.labels,
@@ -188,9 +246,57 @@ class Job:
         return reports
 
     @property
+    def _stages(self) -> int:
+        return len(self.model.backbone.stages)
+
+    def _candidate(self, policy: str) -> "Job":
+        """The same job with one of the policies that ``auto`` chooses from."""
+        section = self.config.policy.model_copy(update={"name": policy, "budget_seconds": None})
+        config = self.config.model_copy(update={"policy": section})
+        return replace(self, config=config, phases=plan(section, find_scope(config, self.model, self.splits)))
+
+    def _folds(self, policy: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        labels = self.splits.train.labels
+        folds = draw_folds(labels, self.config.seed)
+        return folds[: count_folds(len(labels), policy, len(folds))]
+
+    def _try(self, policies: Sequence[str]) -> list[Trial]:
+        """What cross-validation says of some candidates, the head among them; empty where it can say nothing."""
+        tried = [policy for policy in policies if policy != "head" and self._folds(policy)]
+        if self._baseline is None or self._baseline.head.held_out is None or not tried:
+            return []
+        # All are judged by the same rows: those of the folds that the slowest of them gets.
+        folds = self._folds(tried[-1])
+        rows = np.concatenate([held_out for _, held_out in folds])
+        labels = self.splits.train.labels[rows]
+        trials = [try_on("head", self._baseline.head.held_out[rows], labels)]
+        for policy in tried:
+            candidate = self._candidate(policy)
+            phase = candidate.phases[-1]
+            inputs = track((candidate._fold(self._baseline, *fold) for fold in folds), f"trying {policy}", len(folds))
+            steps = phase.epochs * max(self._steps(len(learned)) for learned, _ in folds)
+            predicted = cross_validate(self.model, phase, inputs, config=self.config.training, steps=steps)
+            trials.append(try_on(policy, predicted, labels))
+        return trials
+
+    def _fold(self, baseline: Baseline, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Fold:
+        """What the last phase trains in a fold, on what, and the head that it begins with."""
+        train, classes = self.splits.train, len(self.splits.class_names)
+        job = replace(self, splits=replace(self.splits, train=train.fold(rows), validation=train.fold(held_out)))
+        learned, phase, head = job.splits.train, self.phases[-1], None
+        if self.phases[0].solve:
+            weights = learned.weights * self._class_weights[learned.labels]
+            features, strength = baseline.features["train"][rows], baseline.head.strength
+            head = solve_head(features, learned.labels, weights, classes=classes, seed=0, strength=strength)
+        return Fold(*job._inputs(phase, range(phase.epochs)), head)
+
+    def _steps(self, rows: int) -> int:
+        return steps_per_epoch(rows, self.config.training.batch_size)
+
+    @property
     def _needs_baseline(self) -> bool:
         return any(phase.solve for phase in self.phases) or (
-            len(self.phases) > 1 and solves_head(self.config, self.model, self.splits)
+            len(self.phases) > 1 and find_scope(self.config, self.model, self.splits).solves_head
         )
 
     @cached_property
@@ -237,7 +343,7 @@ class Job:
             config=self.config.training,
             trainer=trainer,
             batches=batches,
-            steps=steps_per_epoch(len(self.splits.train), self.config.training.batch_size),
+            steps=self._steps(len(self.splits.train)),
             validation=validation,
             keeper=keeper,
             history=history,
@@ -250,7 +356,7 @@ class Job:
 
     def _whole_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
         """The whole trainer, and pictures for it."""
-        trainer = self.model.freeze(phase.frozen_stages(len(self.model.backbone.stages)))
+        trainer = self.model.freeze(phase.frozen_stages(self._stages))
         validation = self.splits.validation
         batches = training_batches(
             self.splits.train,
@@ -268,7 +374,7 @@ class Job:
 
     def _kept_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any] | None:
         """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""
-        frozen = phase.frozen_stages(len(self.model.backbone.stages))
+        frozen = phase.frozen_stages(self._stages)
         training, splits = self.config.training, self.splits
         if not self._cache.serves(frozen):
             return None
@@ -291,7 +397,7 @@ class Job:
         return self.model.split(frozen)[1], batches, validation
 
     def _predict(self, split: Split) -> _Floats:
-        frozen = min(phase.frozen_stages(len(self.model.backbone.stages)) for phase in self.phases)
+        frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)
         features = None
         if frozen and self.config.cache.views:
             features = self._cache.evaluation(self.model, frozen, split, flips=True)

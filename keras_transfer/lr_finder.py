@@ -3,9 +3,8 @@
 Smith 2017 (arXiv 1506.01186); fastai's ``lr_find`` made it popular.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,11 +18,10 @@ from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import ConfigError, TrainingError
 from keras_transfer.heads import LOGITS
 from keras_transfer.model import TransferModel
-from keras_transfer.optimizers import build_optimizer
 from keras_transfer.policies import Phase
 from keras_transfer.progress import track
 from keras_transfer.solver import SolvedHead
-from keras_transfer.training import rate_factors, set_trainable
+from keras_transfer.training import compile_phase, restored
 
 _STEPS = 100
 _RATES = np.geomspace(1e-7, 10.0, _STEPS)
@@ -120,22 +118,12 @@ def run_range_test(
     Raises:
         TrainingError: The loss is no number before any rate could have spoilt it.
     """
-    with _restored(model.trainer.variables):
+    with restored(model.trainer.variables):
         if head is not None:
             model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
-        set_trainable(model.backbone.stages, phase)
-        variables = trainer.trainable_variables
-        optimizer = build_optimizer(
-            # Any number will do: sweep() has a schedule of its own. The averages would never be looked at.
-            config.model_copy(update={"learning_rate": float(_RATES[0]), "ema": 0.0}),
-            rate=phase.rate,
-            steps=_STEPS,
-            variables=variables,
-            factors=rate_factors(model, phase, variables),
-            new_variables=model.top.trainable_variables,
-        )
-        loss = model.head.loss(label_smoothing=config.label_smoothing)
-        trainer.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+        # Any number will do: sweep() has a schedule of its own. The averages would never be looked at.
+        some_rate = config.model_copy(update={"learning_rate": float(_RATES[0]), "ema": 0.0})
+        compile_phase(model, phase, config=some_rate, trainer=trainer, steps=_STEPS)
         losses = sweep(trainer, batches, factor=phase.rate)
     return RangeTest(phase.name, tuple(map(float, _RATES[: len(losses)])), tuple(losses))
 
@@ -177,14 +165,3 @@ def _has_diverged(losses: Sequence[float]) -> bool:
     """Whether the running mean is four times its minimum. Where little is left to lose, noise alone reaches that."""
     means = np.convolve(losses, np.full(5, 0.2), mode="valid")
     return bool(means[-1] > max(4.0 * means.min(), 2.0 * np.mean(losses[:_BEGINNING])))
-
-
-@contextlib.contextmanager
-def _restored(variables: Sequence[Any]) -> Iterator[None]:
-    """Put back what variables held; those of a model include its seeds' states, which its weights do not."""
-    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)

@@ -43,6 +43,7 @@ class TransferModel:
     trainer: keras.Model
     predictor: keras.Model
     _parts: dict[int, tuple[keras.Model, keras.Model]] = field(default_factory=dict, init=False, repr=False)
+    _frozen: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
 
     def split(self, stage: int) -> tuple[keras.Model, keras.Model]:
         """Divide the model before a stage; both parts share its layers, and are the same ones at every call.
@@ -60,6 +61,8 @@ class TransferModel:
     def freeze(self, stage: int) -> keras.Model:
         """Return a trainer whose first stages run as in prediction: dropout in them is off, as BatchNorm's updates are.
 
+        It is the same one at every call.
+
         Args:
             stage: How many stages are frozen, from 0.
 
@@ -68,9 +71,11 @@ class TransferModel:
         """
         if stage == 0:
             return self.trainer
-        frozen, rest = self.split(stage)
-        pixels = keras.Input(self.trainer.input_shape[1:], name="pixels", dtype="float32")
-        return keras.Model(pixels, rest(_AsInPrediction(frozen)(pixels)), name="trainer")
+        if stage not in self._frozen:
+            frozen, rest = self.split(stage)
+            pixels = keras.Input(self.trainer.input_shape[1:], name="pixels", dtype="float32")
+            self._frozen[stage] = keras.Model(pixels, rest(_AsInPrediction(frozen)(pixels)), name="trainer")
+        return self._frozen[stage]
 
     def _split(self, stage: int) -> tuple[keras.Model, keras.Model]:
         network, stages = self.backbone.network, self.backbone.stages

@@ -160,7 +160,17 @@ def _last(key: str, count: int, scope: Scope) -> tuple[int, ...]:
     return _all(scope)[scope.stages - count :]
 
 
+CANDIDATES = ("head", "last_stages", "lp_ft")
+"""What ``auto`` chooses from, the least work first."""
+
+
+def _auto(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    """All that it may come to; what it does come to depends on the data (choice.py)."""
+    return [POLICIES[name](config, scope) for name in CANDIDATES][-1]
+
+
 for _name, _policy in (
+    ("auto", _auto),
     ("head", _head),
     ("last_stages", _last_stages),
     ("full", _full),

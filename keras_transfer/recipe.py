@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from keras_transfer import run as folders
 from keras_transfer.backbones import BACKBONES, Backbone
 from keras_transfer.catalog import find_recipe
+from keras_transfer.choice import Choice
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe, write_recipe
 from keras_transfer.data.scan import scan
 from keras_transfer.data.sources import SAMPLES
@@ -19,12 +21,12 @@ from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
 from keras_transfer.feature_store import cache_folder
 from keras_transfer.heads import ClassificationHead
-from keras_transfer.job import Job, Trained, solves_head
+from keras_transfer.job import Job, Trained, find_scope
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.model import build_model
-from keras_transfer.policies import POLICIES, Scope, plan
+from keras_transfer.policies import POLICIES, plan
 from keras_transfer.registry import Registry
 from keras_transfer.report import plot_history, print_plan, print_report
 from keras_transfer.run import Run
@@ -92,13 +94,12 @@ class Recipe:
         backbone = self._load_backbone()
         head = ClassificationHead(len(splits.class_names), self.config.head)
         model = build_model(backbone, head, augmentation=self.config.augmentation)
-        scope = Scope(len(backbone.stages), self.config.training.epochs, solves_head(self.config, model, splits))
-        phases = plan(self.config.policy, scope)
+        phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
             if phase.lora_rank is not None:
                 add_adapters(backbone.stages, phase.stages, rank=phase.lora_rank)
         summaries = summarize(model, phases)
-        if console:
+        if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
         return Job(self.config, splits, tuple(skipped), model, phases)
 
@@ -129,7 +130,11 @@ class Recipe:
             TransferError: The first thing that does.
         """
         with session(self.config):
-            self.prepare(console)
+            job = self.prepare(console)
+            if self.config.policy.name == "auto":
+                estimates = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in job.estimate().items())
+                if console:
+                    console.print(f"Policy: auto; about {estimates}", highlight=False)
 
     def find_learning_rate(self, console: Console | None = None) -> RangeTest:
         """Try learning rates from far too small to far too large on the phase that trains longest.
@@ -144,7 +149,8 @@ class Recipe:
             TransferError: What stands against a run, or no phase has a learning rate.
         """
         with session(self.config):
-            return self.prepare(console).find_learning_rate()
+            job, _ = _settle_policy(self.prepare(console), console)
+            return job.find_learning_rate()
 
     def fit(self, out: str | Path | None = None, *, console: Console | None = None) -> Run:
         """Train, evaluate and export.
@@ -163,10 +169,15 @@ class Recipe:
         folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
         folders.prepare_folder(folder)
         with session(self.config):
-            job = _settle_learning_rate(self.prepare(console), console)
+            prepared = self.prepare(console)
+            started = time.perf_counter()
+            job, choice = _settle_policy(prepared, console)
+            job = _settle_learning_rate(job, console)
             self._begin(folder, job)
             trained = self._train(folder, job)
             self._judge(folder, job, trained, console)
+            if choice:
+                _tell_truth(folder, choice, time.perf_counter() - started, console)
         run = Run(folder)
         if self.config.export.formats:
             target, parity = run.export()
@@ -218,6 +229,26 @@ class ImageClassification(Recipe):
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
 TASKS.add(ImageClassification.task, ImageClassification)
+
+
+def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:
+    """Put a policy in the place of ``auto``."""
+    if job.config.policy.name != "auto":
+        return job, None
+    job, choice = job.choose_policy()
+    summaries = summarize(job.model, job.phases)
+    if console:
+        console.print(str(choice), highlight=False, soft_wrap=True)
+        print_plan(summaries, len(job.model.backbone.stages), console)
+    return job, choice
+
+
+def _tell_truth(folder: Path, choice: Choice, seconds: float, console: Console | None) -> None:
+    """Record what was chosen, and how long it took beside what had been estimated."""
+    folders.write_json(folder / folders.CHOICE, {**asdict(choice), "seconds": seconds})
+    if console:
+        estimate = choice.estimates[choice.policy]
+        console.print(f"Time: {seconds:.0f} s; about {estimate:.0f} s had been estimated", highlight=False)
 
 
 def _settle_learning_rate(job: Job, console: Console | None) -> Job:

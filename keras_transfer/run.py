@@ -25,7 +25,7 @@ from keras_transfer.keras_file import read_keras_file
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
 PLOT, SAMPLES, EXPORT = "history.png", "samples", "export/saved_model"
-ADAPTERS = "adapters.npz"
+ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 _SAMPLE_COUNT = 16
 _PREDICT_BATCH = 32
 

@@ -28,12 +28,14 @@ class SolvedHead:
         strength: The inverse strength of the L2 penalty that was chosen.
         loss: Mean cross-entropy over the held-out folds at that strength, in nats; None where a class has too few rows
             for cross-validation.
+        held_out: ``float32[rows, classes]`` probabilities of each row while it was held out, at that strength, or None.
     """
 
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
     strength: float
     loss: float | None
+    held_out: NDArray[np.float32] | None
 
 
 def solve_head(
@@ -43,6 +45,7 @@ def solve_head(
     *,
     classes: int,
     seed: int,
+    strength: float | None = None,
 ) -> SolvedHead:
     """Solve multinomial logistic regression with an L2 penalty on standardized features.
 
@@ -55,6 +58,7 @@ def solve_head(
         weights: ``[rows]``, how much each counts.
         classes: How many there are.
         seed: Of the folds.
+        strength: In place of the one that cross-validation would choose.
 
     Returns:
         The head. The same arguments give the same one.
@@ -63,41 +67,62 @@ def solve_head(
     mean, deviation = exact.mean(axis=0), exact.std(axis=0)
     deviation[deviation < 1e-12] = 1.0
     x = (exact - mean) / deviation
-    with warnings.catch_warnings():
-        # Single precision is enough to choose by, and twice as fast; close to an optimum its line searches complain.
-        warnings.simplefilter("ignore")
-        strength, loss = _choose_strength(x.astype(np.float32), labels, weights, seed)
+    loss, held_out = None, None
+    if strength is None:
+        strength, loss, held_out = _choose_strength(x.astype(np.float32), labels, weights, seed)
     model = _new_model().set_params(C=strength).fit(x, labels, sample_weight=weights)
     # Of two classes, scikit-learn solves for the second one's advantage over the first.
     kernel, bias = model.coef_.T, model.intercept_
     if classes == 2:
         kernel, bias = np.hstack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
     kernel = kernel / deviation[:, None]
-    return SolvedHead(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32), strength, loss)
+    bias = bias - mean @ kernel
+    return SolvedHead(kernel.astype(np.float32), bias.astype(np.float32), strength, loss, held_out)
+
+
+def draw_folds(labels: NDArray[np.int64], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Divide rows into folds for cross-validation, stratified by class.
+
+    Args:
+        labels: ``[rows]``.
+        seed: The same one gives the same folds.
+
+    Returns:
+        Numbers of the rows to learn from and of those held out, a pair a fold: five, fewer where a class has fewer
+        rows, and none where one has a single row.
+    """
+    folds = min(_FOLDS, int(np.bincount(labels).min()))
+    if folds < 2:
+        return []
+    return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels))
 
 
 def _choose_strength(
     x: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32], seed: int
-) -> tuple[float, float | None]:
-    folds = min(_FOLDS, int(np.bincount(labels).min()))
-    if folds < 2:
-        return STRENGTHS[len(STRENGTHS) // 2], None
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    parts = [(_new_model(), train, held_out) for train, held_out in splitter.split(x, labels)]
+) -> tuple[float, float | None, NDArray[np.float32] | None]:
+    folds = [(_new_model(), train, held_out) for train, held_out in draw_folds(labels, seed)]
+    if not folds:
+        return STRENGTHS[len(STRENGTHS) // 2], None, None
     losses: list[float] = []
+    predicted: list[NDArray[np.float32]] = []
     for strength in STRENGTHS:
-        loss = 0.0
-        for model, train, held_out in parts:
+        loss, probabilities = 0.0, np.zeros((len(labels), labels.max() + 1), np.float32)
+        for model, train, held_out in folds:
             # Each begins where it ended at the last strength.
-            model.set_params(C=strength).fit(x[train], labels[train], sample_weight=weights[train])
-            probabilities = model.predict_proba(x[held_out])
-            loss += log_loss(labels[held_out], probabilities, sample_weight=weights[held_out], labels=model.classes_)
-        losses.append(loss / folds)
+            with warnings.catch_warnings():
+                # Single precision is enough to choose by, and twice as fast; its last steps make the solver complain.
+                warnings.simplefilter("ignore")
+                model.set_params(C=strength).fit(x[train], labels[train], sample_weight=weights[train])
+            own = model.predict_proba(x[held_out])
+            loss += log_loss(labels[held_out], own, sample_weight=weights[held_out], labels=model.classes_)
+            probabilities[held_out] = own
+        losses.append(loss / len(folds))
+        predicted.append(probabilities)
         # The weaker the penalty, the longer it takes to solve: twice worse, and the least lies behind.
         if len(losses) > 2 and losses[-3] < losses[-2] < losses[-1]:
             break
     best = int(np.argmin(losses))
-    return STRENGTHS[best], losses[best]
+    return STRENGTHS[best], losses[best], predicted[best]
 
 
 def _new_model() -> LogisticRegression:

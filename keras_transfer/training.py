@@ -1,9 +1,10 @@
 """One phase: set what trains, compile, fit. The only place where ``trainable`` is set."""
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,59 @@ def _write_line(file: Path, values: Mapping[str, Any], seconds: float) -> None:
         history.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
 
 
+@contextlib.contextmanager
+def restored(variables: Sequence[Any]) -> Iterator[None]:
+    """Put back, bit for bit, what variables hold now.
+
+    Args:
+        variables: Those of a model include the states of its seeds, which its weights do not.
+
+    Yields:
+        Nothing.
+    """
+    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def compile_phase(
+    model: TransferModel, phase: Phase, *, config: TrainingConfig, trainer: keras.Model, steps: int
+) -> StagedAdamW:
+    """Let a phase's weights train, and give them an optimizer.
+
+    Args:
+        model: Its ``trainable`` flags change.
+        phase: Says what trains.
+        config: Says how.
+        trainer: Is compiled: the model's ``trainer``, or the part of it that begins where the frozen stages end.
+        steps: Of the whole phase.
+
+    Returns:
+        The optimizer.
+    """
+    set_trainable(model.backbone.stages, phase)
+    set_batch_norm_memory(model.backbone.stages, steps)
+    variables = trainer.trainable_variables
+    optimizer = build_optimizer(
+        config,
+        rate=phase.rate,
+        steps=steps,
+        variables=variables,
+        factors=rate_factors(model, phase, variables),
+        new_variables=model.top.trainable_variables,
+    )
+    trainer.compile(
+        optimizer=optimizer,
+        loss=model.head.loss(label_smoothing=config.label_smoothing),
+        metrics=model.head.metrics(),
+        jit_compile=False,  # measured on a CPU: XLA's convolutions are ten times slower than oneDNN's
+    )
+    return optimizer
+
+
 def train_phase(
     model: TransferModel,
     phase: Phase,
@@ -267,26 +321,10 @@ def train_phase(
     Raises:
         TrainingError: The loss became something that is no number; the model then holds the last good weights.
     """
-    set_trainable(model.backbone.stages, phase)
-    set_batch_norm_memory(model.backbone.stages, phase.epochs * steps)
-    variables = trainer.trainable_variables
-    optimizer = build_optimizer(
-        config,
-        rate=phase.rate,
-        steps=phase.epochs * steps,
-        variables=variables,
-        factors=rate_factors(model, phase, variables),
-        new_variables=model.top.trainable_variables,
-    )
+    optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=phase.epochs * steps)
     if earlier is not None:
         optimizer.carry_over(earlier)
     keeper.begin_phase(optimizer)
-    trainer.compile(
-        optimizer=optimizer,
-        loss=model.head.loss(label_smoothing=config.label_smoothing),
-        metrics=model.head.metrics(),
-        jit_compile=False,  # measured on a CPU: XLA's convolutions are ten times slower than oneDNN's
-    )
     progress = ProgressLine(phase.name, phase.epochs, steps)
     callbacks = [keeper, HistoryWriter(history, phase.name), progress]
     if config.early_stopping is not None:

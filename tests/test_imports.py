@@ -20,7 +20,7 @@ GROUPS = (
     {"backbones"},
     {"model"},
     {"progress", "features", "training", "lr_finder", "evaluation", "export", "serving_probe"},
-    {"report"},
+    {"report", "choice"},
     {"run", "job", "recipe"},
     {"cli"},
 )

@@ -26,6 +26,8 @@ class Split:
         paths: Of each picture, relative to the root.
         labels: ``int64[n]``, an index into the class names.
         weights: ``float32[n]``, how much each example counts in training.
+        whole: The split that this one is a fold of, whose features are its own; None where it is no fold.
+        rows: ``int64[n]``, which rows of that.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Split:
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
+    whole: "Split | None" = None
+    rows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -42,11 +46,15 @@ class Split:
         """The pictures' absolute paths."""
         return [str(self.root / path) for path in self.paths]
 
-    def select(self, indices: Sequence[int]) -> "Split":
+    def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
         """Return the split with these of its rows, in this order."""
         index = np.asarray(indices, np.int64)
-        paths = tuple(self.paths[i] for i in indices)
-        return replace(self, paths=paths, labels=self.labels[index], weights=self.weights[index])
+        paths = tuple(self.paths[i] for i in index)
+        return Split(self.name, self.root, paths, self.labels[index], self.weights[index])
+
+    def fold(self, rows: NDArray[np.int64]) -> "Split":
+        """Return some rows as :meth:`select` does, for cross-validation within the split."""
+        return replace(self.select(rows), whole=self, rows=rows)
 
     def fingerprint(self, class_names: Sequence[str]) -> str:
         """Return a SHA-256 over names, sizes and labels: it tells of changes without reading the pictures."""

@@ -1,0 +1,258 @@
+"""What ``policy: auto`` stands for: head, last_stages or lp_ft, by cross-validation and by time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+
+from keras_transfer.config import TrainingConfig
+from keras_transfer.errors import PolicyError
+from keras_transfer.evaluation import predict
+from keras_transfer.heads import LOGITS
+from keras_transfer.model import TransferModel
+from keras_transfer.policies import Phase
+from keras_transfer.solver import SolvedHead
+from keras_transfer.training import compile_phase, restored
+
+# A step of training takes as long as so many forward passes; 4.0 were measured on a CPU (benchmarks/batch_norm.py).
+_STEP = 4.0
+# Rows an epoch that cross-validation learns from, at most. The last stages are quick; with the whole network, more rows
+# would cost more than they tell.
+_MOST_ROWS = {"last_stages": 2000, "lp_ft": 200}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How long this machine takes.
+
+    Attributes:
+        reading: Seconds a picture from its file to pixels.
+        network: Seconds a picture through the whole network.
+        frozen: Seconds a picture through the stages that ``last_stages`` leaves frozen, a part of that.
+        start: Seconds until the network, run for the first time, is ready.
+    """
+
+    reading: float
+    network: float
+    frozen: float
+    start: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """How often pictures are looked at.
+
+    Attributes:
+        rows: Training pictures, an epoch.
+        validated: Validation pictures, an epoch.
+        judged: Pictures of the final report, each flip counted.
+        epochs: The recipe's training.epochs.
+        views: How many ``last_stages`` keeps of each training picture.
+    """
+
+    rows: int
+    validated: int
+    judged: int
+    epochs: int
+    views: int
+
+
+def count_folds(rows: int, policy: str, folds: int) -> int:
+    """Return how many folds of cross-validation are worth their time.
+
+    Args:
+        rows: Of training.
+        policy: ``last_stages``, which gets one at least, or ``lp_ft``, which may get none.
+        folds: How many there are.
+    """
+    learned = rows * (folds - 1) / max(folds, 1)
+    affordable = min(folds, int(_MOST_ROWS[policy] // max(learned, 1.0)))
+    return max(affordable, min(folds, 1)) if policy == "last_stages" else affordable
+
+
+def estimate_seconds(work: Work, speed: Speed, folds: Mapping[str, int]) -> dict[str, float]:
+    """Estimate how long each candidate takes, together with what has to be done before it can be chosen.
+
+    Args:
+        work: What there is to do.
+        speed: How fast it is done.
+        folds: How many folds of cross-validation ``last_stages`` and ``lp_ft`` get.
+
+    Returns:
+        Seconds by policy, each more than the one before.
+    """
+    reading, network, frozen = speed.reading, speed.network, speed.frozen
+    trained = network - frozen
+    head = speed.start + (work.rows + work.validated + work.judged) * (reading + network)
+    steps = work.epochs * (_STEP * work.rows + work.validated)
+    part = _STEP * speed.start * trained / network + steps * trained
+    features = work.views * work.rows * (reading + frozen)
+    last_stages = head + features + (1 + folds["last_stages"]) * part
+    whole = _STEP * speed.start + steps * network + work.epochs * (work.rows + work.validated) * reading
+    lp_ft = last_stages - part + (1 + folds["lp_ft"]) * whole + work.judged * (reading + network)
+    return {"head": head, "last_stages": last_stages, "lp_ft": lp_ft}
+
+
+def find_affordable(estimates: Mapping[str, float], budget_seconds: float | None) -> list[str]:
+    """Return the candidates that a budget has room for, the least work first.
+
+    Args:
+        estimates: Seconds by policy.
+        budget_seconds: None for no limit.
+
+    Raises:
+        PolicyError: There is no room for any.
+    """
+    found = [name for name, seconds in estimates.items() if budget_seconds is None or seconds <= budget_seconds]
+    if not found:
+        least = min(estimates.values())
+        raise PolicyError(
+            f"policy.budget_seconds must allow for one pass over the pictures, about {least:.0f} s on this machine. "
+            f"Received: {budget_seconds:g}. Use {1.2 * least:.0f} or more, or fewer or smaller pictures."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a candidate did on rows that were held out.
+
+    Attributes:
+        policy: Its name.
+        loss: Mean cross-entropy, in nats.
+        accuracy: Share of rows that are right.
+    """
+
+    policy: str
+    loss: float
+    accuracy: float
+
+
+def try_on(policy: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Trial:
+    """Judge held-out predictions.
+
+    Args:
+        policy: Whose they are.
+        probabilities: ``[rows, classes]``; where training spoilt the weights, they are no numbers.
+        labels: ``[rows]``.
+    """
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    if not np.isfinite(probabilities).all():
+        return Trial(policy, float("inf"), accuracy)
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    return Trial(policy, float(log_loss(labels, exact, labels=range(exact.shape[1]))), accuracy)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of cross-validation.
+
+    Attributes:
+        trainer: What is trained; the same one in every fold.
+        batches: All batches of the phase.
+        held_out: A dataset of (what the trainer takes, one-hot) in order.
+        head: Put on first; None to begin with the head as it is.
+    """
+
+    trainer: keras.Model
+    batches: Any
+    held_out: Any
+    head: SolvedHead | None
+
+
+def cross_validate(
+    model: TransferModel, phase: Phase, folds: Iterable[Fold], *, config: TrainingConfig, steps: int
+) -> NDArray[np.float32]:
+    """Train a phase once a fold, each time from the same start, and predict the rows that were held out.
+
+    Args:
+        model: Afterwards its weights and random states are bit for bit what they were.
+        phase: Says what trains.
+        folds: At least one.
+        config: How it is trained.
+        steps: Of the phase.
+
+    Returns:
+        ``float32[n, classes]`` probabilities of the held-out rows of all folds, one fold after the other.
+    """
+    predicted, optimizer = [], None
+    for fold in folds:
+        # Compiled once: what TensorFlow traces is worth a dozen steps.
+        if optimizer is None:
+            optimizer = compile_phase(model, phase, config=config, trainer=fold.trainer, steps=steps)
+        with restored([*model.trainer.variables, *optimizer.variables]):
+            if fold.head is not None:
+                model.top.get_layer(LOGITS).set_weights([fold.head.kernel, fold.head.bias])
+            fold.trainer.fit(fold.batches, shuffle=False, verbose=0)
+            predicted.append(softmax(predict(fold.trainer, fold.held_out), axis=1))
+    return np.concatenate(predicted)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What ``auto`` came to.
+
+    Attributes:
+        policy: head, last_stages or lp_ft.
+        reason: Why.
+        trials: What cross-validation found, for each candidate that it tried.
+        estimates: Seconds by policy, the choice itself included.
+        budget_seconds: What was allowed, or None.
+    """
+
+    policy: str
+    reason: str
+    trials: tuple[Trial, ...]
+    estimates: Mapping[str, float]
+    budget_seconds: float | None
+
+    def __str__(self) -> str:
+        budget = f" of {self.budget_seconds:.0f} s" if self.budget_seconds else ""
+        estimates = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.estimates.items())
+        return (
+            f"Policy: {self.policy}. {self.reason}\n"
+            f"Time: about {self.estimates[self.policy]:.0f} s{budget} ({estimates})."
+        )
+
+
+def choose(
+    trials: Sequence[Trial],
+    estimates: Mapping[str, float],
+    budget_seconds: float | None,
+    *,
+    examples: NDArray[np.int64],
+) -> Choice:
+    """Choose among the candidates that there is time for.
+
+    Args:
+        trials: Of candidates that there is time for, on the same held-out rows; may be none.
+        estimates: Seconds by policy.
+        budget_seconds: None for no limit.
+        examples: ``int64[classes]``, how many each class has.
+
+    Returns:
+        The candidate with the least loss on held-out rows. Where lp_ft was too long to be tried and there is time for
+        it, it takes the place of last_stages.
+
+    Raises:
+        PolicyError: There is no time for any.
+    """
+    affordable = find_affordable(estimates, budget_seconds)
+    few, many = int(examples.min()), int(examples.max())
+    counts = f"{few:,}{f' to {many:,}' if many > few else ''} examples in each of {len(examples)} classes"
+    if len(affordable) == 1:
+        return Choice("head", f"{counts}; there is no time for more.", tuple(trials), estimates, budget_seconds)
+    if not trials:
+        reason = f"{counts}; too few to hold some out, or no solved head to compare with."
+        return Choice("last_stages", reason, (), estimates, budget_seconds)
+    best = min(trials, key=lambda trial: trial.loss).policy
+    tried = {trial.policy for trial in trials}
+    policy = "lp_ft" if best == "last_stages" and "lp_ft" in set(affordable) - tried else best
+    shown = ", ".join(f"{trial.policy} {trial.loss:.3f} ({trial.accuracy:.1%} right)" for trial in trials)
+    return Choice(policy, f"{counts}; loss on held-out ones: {shown}.", tuple(trials), estimates, budget_seconds)

@@ -1,0 +1,141 @@
+"""What policy: auto comes to."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_transfer import ImageClassification, PolicyError
+from keras_transfer.choice import (
+    Speed,
+    Trial,
+    Work,
+    choose,
+    count_folds,
+    estimate_seconds,
+    find_affordable,
+    try_on,
+)
+
+ESTIMATES = {"head": 10.0, "last_stages": 60.0, "lp_ft": 300.0}
+EXAMPLES = np.array([5, 7])
+
+
+def trials(**losses):
+    return [Trial(policy, loss, 0.5) for policy, loss in losses.items()]
+
+
+@pytest.mark.parametrize(
+    ("losses", "budget", "policy"),
+    [
+        ({"head": 0.3, "last_stages": 0.4, "lp_ft": 0.5}, None, "head"),
+        ({"head": 0.5, "last_stages": 0.4, "lp_ft": 0.45}, None, "last_stages"),
+        ({"head": 0.5, "last_stages": 0.4, "lp_ft": 0.3}, None, "lp_ft"),
+        ({"head": 0.5, "last_stages": 0.4}, None, "lp_ft"),
+        ({"head": 0.5, "last_stages": 0.4}, 100.0, "last_stages"),
+        ({"head": 0.5, "last_stages": float("inf")}, None, "head"),
+        ({}, 20.0, "head"),
+        ({}, None, "last_stages"),
+    ],
+    ids=["head", "last_stages", "lp_ft", "lp_ft untried", "no time for lp_ft", "spoilt", "time for head", "no trials"],
+)
+def test_the_least_loss_on_held_out_rows_wins_within_the_budget(losses, budget, policy):
+    choice = choose(trials(**losses), ESTIMATES, budget, examples=EXAMPLES)
+    assert choice.policy == policy
+
+
+def test_a_choice_gives_its_reason_and_the_time_in_two_lines():
+    choice = choose(trials(head=0.5, last_stages=0.4, lp_ft=0.3), ESTIMATES, 400.0, examples=EXAMPLES)
+    reason, seconds = str(choice).splitlines()
+    assert reason == (
+        "Policy: lp_ft. 5 to 7 examples in each of 2 classes; loss on held-out ones: head 0.500 (50.0% right), "
+        "last_stages 0.400 (50.0% right), lp_ft 0.300 (50.0% right)."
+    )
+    assert seconds == "Time: about 300 s of 400 s (head 10 s, last_stages 60 s, lp_ft 300 s)."
+
+
+def test_a_budget_that_fits_no_epoch_is_refused_with_the_least_that_would_do():
+    with pytest.raises(PolicyError, match=r"policy\.budget_seconds must allow for one pass.*about 10 s.*Received: 9\."):
+        find_affordable(ESTIMATES, 9.0)
+
+
+def test_estimates_rise_with_the_work_and_count_the_trials():
+    work = Work(rows=100, validated=0, judged=50, epochs=10, views=2)
+    speed = Speed(reading=0.01, network=0.1, frozen=0.08, start=1.0)
+    without = estimate_seconds(work, speed, {"last_stages": 0, "lp_ft": 0})
+    assert without["head"] == pytest.approx(1.0 + 150 * 0.11)
+    # Features of two views, then ten epochs of what is not frozen at four passes a step.
+    assert without["last_stages"] - without["head"] == pytest.approx(200 * 0.09 + 0.8 + 10 * 400 * 0.02)
+    tried = estimate_seconds(work, speed, {"last_stages": 5, "lp_ft": 5})
+    assert tried["head"] == without["head"]
+    assert tried["last_stages"] - without["last_stages"] == pytest.approx(5 * (0.8 + 80.0))
+    assert tried["lp_ft"] > without["lp_ft"] > without["last_stages"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "last_stages", "lp_ft"),
+    [(10, 5, 5), (50, 5, 5), (100, 5, 2), (250, 5, 1), (251, 5, 0), (1000, 2, 0), (10**6, 1, 0)],
+)
+def test_many_rows_are_tried_in_fewer_folds(rows, last_stages, lp_ft):
+    assert count_folds(rows, "last_stages", 5) == last_stages
+    assert count_folds(rows, "lp_ft", 5) == lp_ft
+
+
+def test_predictions_that_are_no_numbers_lose():
+    spoilt = try_on("lp_ft", np.full((2, 2), np.nan, np.float32), np.array([0, 1]))
+    assert spoilt.loss == float("inf")
+    exact = try_on("head", np.array([[0.8, 0.2], [0.6, 0.4]], np.float32), np.array([0, 1]))
+    assert (exact.loss, exact.accuracy) == (pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2), 0.5)
+
+
+@pytest.fixture
+def auto(pictures):
+    def recipe(**policy):
+        return ImageClassification(
+            {"source": str(pictures), "image_size": 32},
+            backbone="tiny",
+            policy={"name": "auto", "stages": 2, **policy},
+            training={"epochs": 2, "batch_size": 8, "keep": "last"},
+            export={"formats": []},
+        )
+
+    return recipe
+
+
+@pytest.mark.usefixtures("tiny")
+def test_choosing_leaves_the_weights_as_they_were_and_tries_every_candidate(auto):
+    job = auto().prepare()
+    before = job.model.trainer.get_weights()
+    settled, choice = job.choose_policy()
+    assert all(np.array_equal(old, new) for old, new in zip(before, job.model.trainer.get_weights(), strict=True))
+    assert [trial.policy for trial in choice.trials] == ["head", "last_stages", "lp_ft"]
+    assert settled.config.policy.name == choice.policy
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_records_the_choice_and_can_be_run_again(auto, tmp_path):
+    run = auto(budget_seconds=10_000.0).fit(tmp_path / "run")
+    choice = json.loads((tmp_path / "run" / "choice.json").read_text())
+    assert choice["policy"] == run.config.policy.name != "auto"
+    assert run.config.policy.budget_seconds is None
+    assert choice["seconds"] > 0 and choice["estimates"][choice["policy"]] > 0
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_budget_too_small_is_found_by_check_and_by_fit_before_anything_is_written(auto, tmp_path):
+    with pytest.raises(PolicyError, match="one pass over the pictures"):
+        auto(budget_seconds=0.001).check()
+    with pytest.raises(PolicyError, match="one pass over the pictures"):
+        auto(budget_seconds=0.001).fit(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_without_a_cache_or_a_solved_head_it_still_chooses(auto, pictures, tmp_path):
+    section = {"source": str(pictures), "image_size": 32}
+    training = {"epochs": 1, "batch_size": 8, "keep": "last"}
+    common = {"backbone": "tiny", "policy": "auto", "training": training, "export": {"formats": []}}
+    _, choice = ImageClassification(section, cache={"views": 0}, **common).prepare().choose_policy()
+    assert len(choice.trials) == 3
+    _, choice = ImageClassification(section, head={"hidden": 8}, **common).prepare().choose_policy()
+    assert (choice.policy, choice.trials) == ("last_stages", ())
