@@ -174,8 +174,8 @@ class TrainingConfig(Section):
         default="best", description="weights of the epoch of least val_loss, or the last"
     )
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="float32", description="arithmetic"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32", description="arithmetic; auto: mixed_bfloat16 where it trains faster on this machine"
     )
 
 

@@ -23,11 +23,25 @@ def session(config: RecipeConfig) -> Iterator[None]:
     Yields:
         Nothing: model and optimizer are made inside.
     """
-    before = keras.config.dtype_policy()
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(config.training.precision)
+    with precision(config.training.precision):
+        yield
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Make layers in one arithmetic, and put back what was set before.
+
+    Args:
+        name: A dtype policy of Keras, such as ``mixed_bfloat16``.
+
+    Yields:
+        Nothing: layers are made inside.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:

@@ -1,8 +1,9 @@
 """A transfer-learning job from data to run folder. The base class holds the logic once; a task is a thin leaf."""
 
+import contextlib
+import copy
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.model import build_model
 from keras_transfer.policies import POLICIES, plan
+from keras_transfer.precision import run_precision_test
 from keras_transfer.registry import Registry
 from keras_transfer.report import plot_history, print_plan, print_report
 from keras_transfer.run import Run
@@ -129,8 +131,8 @@ class Recipe:
         Raises:
             TransferError: The first thing that does.
         """
-        with session(self.config):
-            job = self.prepare(console)
+        with self._session(console) as recipe:
+            job = recipe.prepare(console)
             if self.config.policy.name == "auto":
                 estimates = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in job.estimate().items())
                 if console:
@@ -148,8 +150,8 @@ class Recipe:
         Raises:
             TransferError: What stands against a run, or no phase has a learning rate.
         """
-        with session(self.config):
-            job, _ = _settle_policy(self.prepare(console), console)
+        with self._session(console) as recipe:
+            job, _ = _settle_policy(recipe.prepare(console), console)
             return job.find_learning_rate()
 
     def fit(self, out: str | Path | None = None, *, console: Console | None = None) -> Run:
@@ -168,8 +170,8 @@ class Recipe:
         """
         folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
         folders.prepare_folder(folder)
-        with session(self.config):
-            prepared = self.prepare(console)
+        with self._session(console) as recipe:
+            prepared = recipe.prepare(console)
             started = time.perf_counter()
             job, choice = _settle_policy(prepared, console)
             job = _settle_learning_rate(job, console)
@@ -190,6 +192,24 @@ class Recipe:
                 )
         return run
 
+    @contextlib.contextmanager
+    def _session(self, console: Console | None) -> Iterator["Recipe"]:
+        """The same recipe with its precision settled, and Keras as that wants it."""
+        recipe = self
+        if self.config.training.precision == "auto":
+            found = run_precision_test(
+                BACKBONES[self.config.backbone.name],
+                image_size=self.config.data.image_size,
+                batch_size=self.config.training.batch_size,
+            )
+            if console:
+                console.print(str(found), highlight=False)
+            training = self.config.training.model_copy(update={"precision": found.precision})
+            recipe = copy.copy(self)
+            recipe.config = self.config.model_copy(update={"training": training})
+        with session(recipe.config):
+            yield recipe
+
     def _begin(self, folder: Path, job: Job) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +218,7 @@ class Recipe:
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
         write_recipe(_with_absolute_paths(job.config), folder / folders.RECIPE)
-        folders.write_json(folder / folders.ENVIRONMENT, describe_environment(self.config))
+        folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
         folders.write_json(folder / folders.DATA, {**job.splits.describe(), "skipped": list(job.skipped)})
         folders.keep_samples(folder, job.splits)
 
@@ -245,7 +265,7 @@ def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | Non
 
 def _tell_truth(folder: Path, choice: Choice, seconds: float, console: Console | None) -> None:
     """Record what was chosen, and how long it took beside what had been estimated."""
-    folders.write_json(folder / folders.CHOICE, {**asdict(choice), "seconds": seconds})
+    folders.write_json(folder / folders.CHOICE, {**choice.to_json(), "seconds": seconds})
     if console:
         estimate = choice.estimates[choice.policy]
         console.print(f"Time: {seconds:.0f} s; about {estimate:.0f} s had been estimated", highlight=False)

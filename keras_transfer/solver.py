@@ -35,7 +35,7 @@ class SolvedHead:
     bias: NDArray[np.float32]
     strength: float
     loss: float | None
-    held_out: NDArray[np.float32] | None
+    held_out: NDArray[np.float32] | None = None
 
 
 def solve_head(

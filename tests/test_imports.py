@@ -19,7 +19,7 @@ GROUPS = (
     {"data", "stages", "heads", "policies", "optimizers", "distribution", "solver", "lora"},
     {"backbones"},
     {"model"},
-    {"progress", "features", "training", "lr_finder", "evaluation", "export", "serving_probe"},
+    {"progress", "features", "training", "precision", "lr_finder", "evaluation", "export", "serving_probe"},
     {"report", "choice"},
     {"run", "job", "recipe"},
     {"cli"},

@@ -1,0 +1,72 @@
+"""What ``training.precision: auto`` stands for: the arithmetic that trains this network faster on this machine."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_transfer.backbones.base import BackboneRow
+from keras_transfer.batch_norm import fuse_batch_norm
+from keras_transfer.distribution import precision
+
+# float16 overflows where bfloat16 does not, and is taken only when a recipe asks for it.
+CANDIDATES = ("float32", "mixed_bfloat16")
+_STEPS = 4
+_BATCH = 16
+# What is gained must be more than the noise of a few steps.
+_LEAST_GAIN = 1.05
+
+
+@dataclass(frozen=True)
+class PrecisionTest:
+    """How fast a network trains.
+
+    Attributes:
+        rates: Pictures a second in training every layer, by ``training.precision``.
+    """
+
+    rates: Mapping[str, float]
+
+    @property
+    def precision(self) -> str:
+        """float32, unless another one is faster by more than noise."""
+        fastest = max(self.rates, key=lambda name: self.rates[name])
+        return fastest if self.rates[fastest] > _LEAST_GAIN * self.rates["float32"] else "float32"
+
+    def __str__(self) -> str:
+        rates = ", ".join(f"{name} {rate:.0f}" for name, rate in self.rates.items())
+        return f"Precision: {self.precision} (pictures a second in training: {rates})"
+
+
+def run_precision_test(row: BackboneRow, *, image_size: int | None, batch_size: int) -> PrecisionTest:
+    """Train a network with random weights for a few steps in each arithmetic.
+
+    Args:
+        row: The backbone's.
+        image_size: Height and width in pixels; None for the backbone's own.
+        batch_size: The recipe's; 16 pictures a step at most are tried.
+
+    Returns:
+        The rates.
+
+    Raises:
+        BackboneError: The size is too small.
+    """
+    rates = {}
+    for name in CANDIDATES:
+        with precision(name):
+            network = row.load(image_size=image_size, weights="none").network
+        fuse_batch_norm(network)
+        network.compile(optimizer=keras.optimizers.SGD(1e-3), loss="mse", jit_compile=False)
+        size = min(batch_size, _BATCH)
+        pictures = np.zeros((size, *network.input_shape[1:]), np.float32)
+        targets = np.zeros((size, *network.output_shape[1:]), np.float32)
+        seconds = []
+        for _ in range(1 + _STEPS):
+            started = time.perf_counter()
+            network.train_on_batch(pictures, targets)
+            seconds.append(time.perf_counter() - started)
+        rates[name] = size / min(seconds[1:])
+    return PrecisionTest(rates)
