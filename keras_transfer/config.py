@@ -218,6 +218,8 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
         yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
     if config.policy.budget_seconds is not None and config.policy.name != "auto":
         yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
+    if config.policy.name == "auto" and training.learning_rate == "auto":
+        yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
     if config.data.validation != 0.0:
         return
     if training.keep == "best":

@@ -5,7 +5,6 @@ evaluation then begin behind them.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,19 +16,6 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.utils.class_weight import compute_class_weight
 
-from keras_transfer.choice import (
-    Choice,
-    Fold,
-    Speed,
-    Trial,
-    Work,
-    choose,
-    count_folds,
-    cross_validate,
-    estimate_seconds,
-    find_affordable,
-    try_on,
-)
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
 from keras_transfer.data.splits import Split, Splits
@@ -37,16 +23,14 @@ from keras_transfer.errors import ConfigError
 from keras_transfer.evaluation import Report, make_report, measure_gain, predict
 from keras_transfer.features import FeatureCache
 from keras_transfer.lr_finder import RangeTest, run_range_test
-from keras_transfer.model import TransferModel, flip_axes
+from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase, Scope, plan
-from keras_transfer.progress import track
-from keras_transfer.solver import MOST_PRODUCTS, SolvedHead, draw_folds, solve_head
+from keras_transfer.solver import MOST_PRODUCTS, SolvedHead, solve_head
 from keras_transfer.training import WeightKeeper, solve_phase, train_phase
 
 _Floats = NDArray[np.float32]
 _PREDICT_BATCH = 256
-_TIMED_ROWS = 64
 
 
 def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Scope:
@@ -137,8 +121,8 @@ class Job:
                 "to find. Set policy.head_solver=sgd, or a policy that trains stages, such as last_stages."
             )
         phase, first_epoch = self.phases[longest], sum(phase.epochs for phase in self.phases[:longest])
-        trainer, batches, _ = self._inputs(phase, range(first_epoch, first_epoch + phase.epochs))
-        baseline = self._baseline if any(phase.solve for phase in self.phases[:longest]) else None
+        trainer, batches, _ = self.inputs(phase, range(first_epoch, first_epoch + phase.epochs))
+        baseline = self.baseline if any(phase.solve for phase in self.phases[:longest]) else None
         return run_range_test(
             self.model,
             phase,
@@ -148,51 +132,17 @@ class Job:
             head=baseline.head if baseline else None,
         )
 
-    def estimate(self) -> dict[str, float]:
-        """Estimate how long each policy takes that ``auto`` chooses from, on these data and this machine.
-
-        Returns:
-            Seconds by policy.
-
-        Raises:
-            PolicyError: policy.budget_seconds does not allow for a single pass over the pictures.
-        """
-        config, splits = self.config, self.splits
-        few = splits.train.select(range(min(len(splits.train), _TIMED_ROWS)))
-        reading, network, start = self._cache.time(self.model, self._stages, few)
-        frozen_stages = self._candidate("last_stages").phases[-1].frozen_stages(self._stages)
-        _, frozen, _ = self._cache.time(self.model, frozen_stages, few)
-        work = Work(
-            rows=len(splits.train),
-            validated=len(splits.validation),
-            judged=(len(splits.validation) + len(splits.test)) * len(flip_axes(config.augmentation)),
-            epochs=config.training.epochs,
-            views=min(config.cache.views, config.training.epochs),
-        )
-        folds = {policy: len(self._folds(policy)) for policy in ("last_stages", "lp_ft")}
-        estimates = estimate_seconds(work, Speed(reading, network, min(frozen, network), start), folds)
-        find_affordable(estimates, config.policy.budget_seconds)
-        return estimates
-
-    def choose_policy(self) -> tuple["Job", Choice]:
-        """Settle what ``policy.name: auto`` stands for.
-
-        Returns:
-            The same job with the policy that was chosen, and why it was.
-
-        Raises:
-            PolicyError: policy.budget_seconds does not allow for a single pass over the pictures.
-            TrainingError: Features are no numbers.
-        """
-        estimates, budget = self.estimate(), self.config.policy.budget_seconds
-        trials = self._try(find_affordable(estimates, budget))
-        choice = choose(trials, estimates, budget, examples=np.bincount(self.splits.train.labels))
-        return replace(self._candidate(choice.policy), measured=self._baseline), choice
-
     def with_learning_rate(self, learning_rate: float) -> "Job":
         """Return the same job with this as its training.learning_rate."""
         training = self.config.training.model_copy(update={"learning_rate": learning_rate})
-        return replace(self, config=self.config.model_copy(update={"training": training}), measured=self._baseline)
+        return replace(self, config=self.config.model_copy(update={"training": training}), measured=self.baseline)
+
+    def with_policy(self, policy: str) -> "Job":
+        """Return the same job with another policy."""
+        section = self.config.policy.model_copy(update={"name": policy, "budget_seconds": None})
+        config = self.config.model_copy(update={"policy": section})
+        phases = plan(section, find_scope(config, self.model, self.splits))
+        return replace(self, config=config, phases=phases, measured=self.measured)
 
     def train(self, history: Path) -> Trained:
         """Run all phases.
@@ -207,7 +157,7 @@ class Job:
             TrainingError: Loss or features became something that is no number; the last good weights are in the model.
         """
         keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
-        baseline = self._baseline
+        baseline = self.baseline
         started = time.perf_counter()
         first_epoch, optimizer = 0, None
         for phase in self.phases:
@@ -249,50 +199,6 @@ class Job:
     def _stages(self) -> int:
         return len(self.model.backbone.stages)
 
-    def _candidate(self, policy: str) -> "Job":
-        """The same job with one of the policies that ``auto`` chooses from."""
-        section = self.config.policy.model_copy(update={"name": policy, "budget_seconds": None})
-        config = self.config.model_copy(update={"policy": section})
-        return replace(self, config=config, phases=plan(section, find_scope(config, self.model, self.splits)))
-
-    def _folds(self, policy: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        labels = self.splits.train.labels
-        folds = draw_folds(labels, self.config.seed)
-        return folds[: count_folds(len(labels), policy, len(folds))]
-
-    def _try(self, policies: Sequence[str]) -> list[Trial]:
-        """What cross-validation says of some candidates, the head among them; empty where it can say nothing."""
-        tried = [policy for policy in policies if policy != "head" and self._folds(policy)]
-        if self._baseline is None or self._baseline.head.held_out is None or not tried:
-            return []
-        # All are judged by the same rows: those of the folds that the slowest of them gets.
-        folds = self._folds(tried[-1])
-        rows = np.concatenate([held_out for _, held_out in folds])
-        labels = self.splits.train.labels[rows]
-        trials = [try_on("head", self._baseline.head.held_out[rows], labels)]
-        for policy in tried:
-            candidate = self._candidate(policy)
-            phase = candidate.phases[-1]
-            inputs = track((candidate._fold(self._baseline, *fold) for fold in folds), f"trying {policy}", len(folds))
-            steps = phase.epochs * max(self._steps(len(learned)) for learned, _ in folds)
-            predicted = cross_validate(self.model, phase, inputs, config=self.config.training, steps=steps)
-            trials.append(try_on(policy, predicted, labels))
-        return trials
-
-    def _fold(self, baseline: Baseline, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> Fold:
-        """What the last phase trains in a fold, on what, and the head that it begins with."""
-        train, classes = self.splits.train, len(self.splits.class_names)
-        job = replace(self, splits=replace(self.splits, train=train.fold(rows), validation=train.fold(held_out)))
-        learned, phase, head = job.splits.train, self.phases[-1], None
-        if self.phases[0].solve:
-            weights = learned.weights * self._class_weights[learned.labels]
-            features, strength = baseline.features["train"][rows], baseline.head.strength
-            head = solve_head(features, learned.labels, weights, classes=classes, seed=0, strength=strength)
-        return Fold(*job._inputs(phase, range(phase.epochs)), head)
-
-    def _steps(self, rows: int) -> int:
-        return steps_per_epoch(rows, self.config.training.batch_size)
-
     @property
     def _needs_baseline(self) -> bool:
         return any(phase.solve for phase in self.phases) or (
@@ -300,26 +206,28 @@ class Job:
         )
 
     @cached_property
-    def _baseline(self) -> Baseline | None:
+    def baseline(self) -> Baseline | None:
+        """The solved head on the network as it came, where the job needs it."""
         return self.measured or (self._measure_baseline() if self._needs_baseline else None)
 
     @cached_property
-    def _cache(self) -> FeatureCache:
+    def cache(self) -> FeatureCache:
+        """What frozen stages put out."""
         config = self.config
         return FeatureCache(config.cache, data=config.data, augmentation=config.augmentation, seed=config.seed)
 
     def _measure_baseline(self) -> Baseline:
         started = time.perf_counter()
         train, classes = self.splits.train, len(self.splits.class_names)
-        features = {"train": self._cache.pooled(self.model, train)[0]}
-        weights = train.weights * self._class_weights[train.labels]
+        features = {"train": self.cache.pooled(self.model, train)[0]}
+        weights = train.weights * self.class_weights[train.labels]
         head = solve_head(features["train"], train.labels, weights, classes=classes, seed=self.config.seed)
         seconds = time.perf_counter() - started
         predicted = {}
         for split in (self.splits.validation, self.splits.test):
             if len(split):
                 # The head is judged as the model will be, over the same flips.
-                views = self._cache.pooled(self.model, split, flips=True)
+                views = self.cache.pooled(self.model, split, flips=True)
                 features[split.name] = views[0]
                 each = [softmax(view @ head.kernel + head.bias, axis=1) for view in views]
                 predicted[split.name] = np.mean(each, axis=0).argmax(axis=1)
@@ -336,22 +244,27 @@ class Job:
     def _train_phase(
         self, phase: Phase, epochs: range, keeper: WeightKeeper, history: Path, earlier: StagedAdamW | None
     ) -> StagedAdamW:
-        trainer, batches, validation = self._inputs(phase, epochs)
+        trainer, batches, validation = self.inputs(phase, epochs)
         return train_phase(
             self.model,
             phase,
             config=self.config.training,
             trainer=trainer,
             batches=batches,
-            steps=self._steps(len(self.splits.train)),
+            steps=steps_per_epoch(len(self.splits.train), self.config.training.batch_size),
             validation=validation,
             keeper=keeper,
             history=history,
             earlier=earlier,
         )
 
-    def _inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
-        """What is trained, its batches, and validation batches or None."""
+    def inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
+        """Return what is trained, its batches, and batches of the validation rows or None.
+
+        Args:
+            phase: Says which stages are frozen.
+            epochs: Their numbers.
+        """
         return self._kept_inputs(phase, epochs) or self._whole_inputs(phase, epochs)
 
     def _whole_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
@@ -361,7 +274,7 @@ class Job:
         batches = training_batches(
             self.splits.train,
             classes=len(self.splits.class_names),
-            class_weights=self._class_weights,
+            class_weights=self.class_weights,
             size=self.model.backbone.image_size,
             resize=self.config.data.resize,
             augmentation=self.config.augmentation,
@@ -376,21 +289,21 @@ class Job:
         """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""
         frozen = phase.frozen_stages(self._stages)
         training, splits = self.config.training, self.splits
-        if not self._cache.serves(frozen):
+        if not self.cache.serves(frozen):
             return None
-        features = self._cache.training(self.model, frozen, splits.train, epochs)
+        features = self.cache.training(self.model, frozen, splits.train, epochs)
         if features is None:
             return None
         batches = features.batches(
             self._one_hot(splits.train),
-            splits.train.weights * self._class_weights[splits.train.labels],
+            splits.train.weights * self.class_weights[splits.train.labels],
             batch_size=training.batch_size,
             seed=self.config.seed,
             epochs=epochs,
         )
         validation = None
         if len(splits.validation):
-            held_out = self._cache.evaluation(self.model, frozen, splits.validation)
+            held_out = self.cache.evaluation(self.model, frozen, splits.validation)
             if held_out is None:
                 return None
             validation = held_out.evaluation_batches(self._one_hot(splits.validation), batch_size=training.batch_size)
@@ -400,7 +313,7 @@ class Job:
         frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)
         features = None
         if frozen and self.config.cache.views:
-            features = self._cache.evaluation(self.model, frozen, split, flips=True)
+            features = self.cache.evaluation(self.model, frozen, split, flips=True)
         if features is None:
             return predict(self.model.predictor, self._evaluation_batches(split))
         _, rest = self.model.split(frozen)
@@ -424,7 +337,8 @@ class Job:
         return np.eye(len(self.splits.class_names), dtype=np.float32)[split.labels]
 
     @cached_property
-    def _class_weights(self) -> _Floats:
+    def class_weights(self) -> _Floats:
+        """``float32[classes]``, how much a training row of each counts."""
         classes = len(self.splits.class_names)
         if self.config.training.class_weights == "none":
             return np.ones(classes, np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_transfer import run as folders
+from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import Choice
@@ -134,7 +135,7 @@ class Recipe:
         with self._session(console) as recipe:
             job = recipe.prepare(console)
             if self.config.policy.name == "auto":
-                estimates = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in job.estimate().items())
+                estimates = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in estimate(job).items())
                 if console:
                     console.print(f"Policy: auto; about {estimates}", highlight=False)
 
@@ -255,7 +256,7 @@ def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | Non
     """Put a policy in the place of ``auto``."""
     if job.config.policy.name != "auto":
         return job, None
-    job, choice = job.choose_policy()
+    job, choice = choose_policy(job)
     summaries = summarize(job.model, job.phases)
     if console:
         console.print(str(choice), highlight=False, soft_wrap=True)

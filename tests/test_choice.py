@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import ImageClassification, PolicyError
+from keras_transfer.auto import choose_policy
 from keras_transfer.choice import (
     Speed,
     Trial,
@@ -121,7 +122,7 @@ def auto(pictures):
 def test_choosing_leaves_the_weights_as_they_were_and_tries_every_candidate(auto):
     job = auto().prepare()
     before = job.model.trainer.get_weights()
-    settled, choice = job.choose_policy()
+    settled, choice = choose_policy(job)
     assert all(np.array_equal(old, new) for old, new in zip(before, job.model.trainer.get_weights(), strict=True))
     assert [trial.policy for trial in choice.trials] == ["head", "last_stages", "lp_ft"]
     assert settled.config.policy.name == choice.policy
@@ -151,7 +152,7 @@ def test_without_a_cache_or_a_solved_head_it_still_chooses(auto, pictures, tmp_p
     section = {"source": str(pictures), "image_size": 32}
     training = {"epochs": 1, "batch_size": 8, "keep": "last"}
     common = {"backbone": "tiny", "policy": "auto", "training": training, "export": {"formats": []}}
-    _, choice = ImageClassification(section, cache={"views": 0}, **common).prepare().choose_policy()
+    _, choice = choose_policy(ImageClassification(section, cache={"views": 0}, **common).prepare())
     assert len(choice.trials) == 3
-    _, choice = ImageClassification(section, head={"hidden": 8}, **common).prepare().choose_policy()
+    _, choice = choose_policy(ImageClassification(section, head={"hidden": 8}, **common).prepare())
     assert (choice.policy, choice.trials) == ("last_stages", ())

@@ -21,7 +21,7 @@ GROUPS = (
     {"model"},
     {"progress", "features", "training", "precision", "lr_finder", "evaluation", "export", "serving_probe"},
     {"report", "choice"},
-    {"run", "job", "recipe"},
+    {"run", "job", "auto", "recipe"},
     {"cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}

@@ -106,6 +106,20 @@ def test_a_folder_is_no_recipe(refused, pictures):
     refused("check", pictures, needs=[pictures, "no such file"])
 
 
+def test_a_budget_belongs_to_auto_and_auto_takes_one_rate(refused, recipe):
+    refused(
+        "check", recipe, "policy.name=head", "policy.budget_seconds=60", needs=["policy.name=head keeps to no budget"]
+    )
+    refused(
+        "check",
+        recipe,
+        "policy.name=auto",
+        "policy.budget_seconds=0",
+        needs=["policy.budget_seconds", "greater than 0"],
+    )
+    refused("check", recipe, "policy.name=auto", "training.learning_rate=auto", needs=["Give it a number"])
+
+
 def test_more_stages_than_there_are(refused, recipe):
     overrides = ["policy.name=last_stages", "policy.stages=99"]
     refused("run", recipe, *overrides, "--out", "run", needs=["policy.stages", "Received: 99", "policy.name=full"])
