@@ -1,14 +1,14 @@
 """Settles ``policy: auto`` for a job: measures, tries the candidates on held-out rows, and lets choice.py decide."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.choice import (
     Choice,
-    Fold,
     Speed,
     Trial,
     Work,
@@ -20,10 +20,11 @@ from keras_transfer.choice import (
     try_on,
 )
 from keras_transfer.data.pipeline import steps_per_epoch
-from keras_transfer.job import Baseline, Job
+from keras_transfer.job import Job
 from keras_transfer.model import flip_axes
+from keras_transfer.policies import Phase
 from keras_transfer.progress import track
-from keras_transfer.solver import draw_folds, solve_head
+from keras_transfer.solver import draw_folds
 
 _Rows = NDArray[np.int64]
 _TIMED_ROWS = 64
@@ -53,10 +54,8 @@ def estimate(job: Job) -> dict[str, float]:
         epochs=config.training.epochs,
         views=min(config.cache.views, config.training.epochs),
     )
-    # Both are tried on the same folds, where lp_ft is tried at all.
-    folds = {"lp_ft": len(_folds(job, "lp_ft"))}
-    folds["last_stages"] = folds["lp_ft"] or len(_folds(job, "last_stages"))
-    estimates = estimate_seconds(work, Speed(reading, network, min(frozen, network), start), folds)
+    speed = Speed(reading, network, min(frozen, network), start)
+    estimates = estimate_seconds(work, speed, len(_draw_folds(job)))
     find_affordable(estimates, config.policy.budget_seconds)
     return estimates
 
@@ -75,49 +74,33 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
         TrainingError: Features are no numbers.
     """
     estimates, budget = estimate(job), job.config.policy.budget_seconds
-    trials = _try(job, find_affordable(estimates, budget))
+    trials = _try(job) if len(find_affordable(estimates, budget)) > 1 else []
     choice = choose(trials, estimates, budget, examples=np.bincount(job.splits.train.labels))
     return replace(job.with_policy(choice.policy), measured=job.baseline), choice
 
 
-def _folds(job: Job, policy: str) -> list[tuple[_Rows, _Rows]]:
+def _draw_folds(job: Job) -> list[tuple[_Rows, _Rows]]:
     labels = job.splits.train.labels
     folds = draw_folds(labels, job.config.seed)
-    return folds[: count_folds(len(labels), policy, len(folds))]
+    return folds[: count_folds(len(labels), len(folds))]
 
 
-def _try(job: Job, policies: Sequence[str]) -> list[Trial]:
-    """What cross-validation says of some candidates, the head among them; empty where it can say nothing."""
-    tried = [policy for policy in policies if policy != "head" and _folds(job, policy)]
-    if job.baseline is None or job.baseline.head.held_out is None or not tried:
+def _try(job: Job) -> list[Trial]:
+    """What cross-validation says of head and last_stages; empty where it can say nothing."""
+    train, folds = job.splits.train, _draw_folds(job)
+    if job.baseline is None or job.baseline.head.held_out is None:
         return []
-    # All are judged by the same rows: those of the folds that the slowest of them gets.
-    folds = _folds(job, tried[-1])
+    candidate, training = job.with_policy("last_stages"), job.config.training
+    (phase,) = candidate.phases
+    inputs = track((_fold(candidate, phase, *fold) for fold in folds), "trying last_stages", len(folds))
+    steps = phase.epochs * max(steps_per_epoch(len(learned), training.batch_size) for learned, _ in folds)
+    predicted = cross_validate(job.model, phase, inputs, config=training, steps=steps)
     rows = np.concatenate([held_out for _, held_out in folds])
-    labels = job.splits.train.labels[rows]
-    trials = [try_on("head", job.baseline.head.held_out[rows], labels)]
-    for policy in tried:
-        candidate = job.with_policy(policy)
-        phase, training = candidate.phases[-1], job.config.training
-        inputs = track((_fold(candidate, job.baseline, *fold) for fold in folds), f"trying {policy}", len(folds))
-        steps = phase.epochs * max(steps_per_epoch(len(learned), training.batch_size) for learned, _ in folds)
-        predicted = cross_validate(job.model, phase, inputs, config=training, steps=steps)
-        trials.append(try_on(policy, predicted, labels))
-    return trials
+    labels = train.labels[rows]
+    return [try_on("head", job.baseline.head.held_out[rows], labels), try_on("last_stages", predicted, labels)]
 
 
-def _fold(job: Job, baseline: Baseline, rows: _Rows, held_out: _Rows) -> Fold:
-    """What the last phase trains in a fold, on what, and the head that it begins with."""
-    train, phase, head = job.splits.train, job.phases[-1], None
-    learned = train.fold(rows)
-    if job.phases[0].solve:
-        head = solve_head(
-            baseline.features["train"][rows],
-            learned.labels,
-            learned.weights * job.class_weights[learned.labels],
-            classes=len(job.splits.class_names),
-            seed=job.config.seed,
-            strength=baseline.head.strength,
-        )
-    part = replace(job, splits=replace(job.splits, train=learned, validation=train.fold(held_out)))
-    return Fold(*part.inputs(phase, range(phase.epochs)), head)
+def _fold(job: Job, phase: Phase, rows: _Rows, held_out: _Rows) -> tuple[keras.Model, Any, Any]:
+    train = job.splits.train
+    part = replace(job, splits=replace(job.splits, train=train.fold(rows), validation=train.fold(held_out)))
+    return part.inputs(phase, range(phase.epochs))

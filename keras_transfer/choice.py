@@ -1,4 +1,4 @@
-"""What ``policy: auto`` stands for: head, last_stages or lp_ft, by cross-validation and by time."""
+"""What ``policy: auto`` stands for: head, last_stages or lp_ft, by cross-validation on kept features and by time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,14 @@ from scipy.special import softmax
 from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import PolicyError
 from keras_transfer.evaluation import predict
-from keras_transfer.heads import LOGITS
 from keras_transfer.model import TransferModel
 from keras_transfer.policies import Phase
-from keras_transfer.solver import SolvedHead
 from keras_transfer.training import compile_phase, restored
 
 # A step of training takes as long as so many forward passes; 4.0 were measured on a CPU (benchmarks/batch_norm.py).
 _STEP = 4.0
-# Rows an epoch that cross-validation learns from, at most. The last stages are quick; with the whole network, more rows
-# would cost more than they tell.
-_MOST_ROWS = {"last_stages": 2000, "lp_ft": 200}
+# Rows an epoch that cross-validation learns from, at most: where there are many, fewer folds tell as much.
+_MOST_ROWS = 2000
 
 # One row that is wrong for sure must not outweigh all others.
 _LEAST_PROBABILITY = 1e-7
@@ -64,26 +61,24 @@ class Work:
     views: int
 
 
-def count_folds(rows: int, policy: str, folds: int) -> int:
-    """Return how many folds of cross-validation are worth their time.
+def count_folds(rows: int, folds: int) -> int:
+    """Return how many folds of cross-validation are worth their time: at least one, where there are any.
 
     Args:
         rows: Of training.
-        policy: ``last_stages``, which gets one at least, or ``lp_ft``, which may get none.
         folds: How many there are.
     """
     learned = rows * (folds - 1) / max(folds, 1)
-    affordable = min(folds, int(_MOST_ROWS[policy] // max(learned, 1.0)))
-    return max(affordable, min(folds, 1)) if policy == "last_stages" else affordable
+    return min(folds, max(1, int(_MOST_ROWS // max(learned, 1.0))))
 
 
-def estimate_seconds(work: Work, speed: Speed, folds: Mapping[str, int]) -> dict[str, float]:
+def estimate_seconds(work: Work, speed: Speed, folds: int) -> dict[str, float]:
     """Estimate how long each candidate takes, together with what has to be done before it can be chosen.
 
     Args:
         work: What there is to do.
         speed: How fast it is done.
-        folds: How many folds of cross-validation ``last_stages`` and ``lp_ft`` get.
+        folds: How many of cross-validation there will be.
 
     Returns:
         Seconds by policy, each more than the one before.
@@ -94,9 +89,9 @@ def estimate_seconds(work: Work, speed: Speed, folds: Mapping[str, int]) -> dict
     steps = work.epochs * (_STEP * work.rows + work.validated)
     part = _STEP * speed.start * trained / network + steps * trained
     features = work.views * work.rows * (reading + frozen)
-    last_stages = head + features + (1 + folds["last_stages"]) * part
+    last_stages = head + features + (1 + folds) * part
     whole = _STEP * speed.start + steps * network + work.epochs * (work.rows + work.validated) * reading
-    lp_ft = last_stages - part + (1 + folds["lp_ft"]) * whole + work.judged * (reading + network)
+    lp_ft = last_stages - part + whole + work.judged * (reading + network)
     return {"head": head, "last_stages": last_stages, "lp_ft": lp_ft}
 
 
@@ -158,32 +153,20 @@ def try_on(policy: str, probabilities: NDArray[np.float32], labels: NDArray[np.i
     return Trial(policy, losses, float((probabilities.argmax(axis=1) == labels).mean()))
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One part of cross-validation.
-
-    Attributes:
-        trainer: What is trained; the same one in every fold.
-        batches: All batches of the phase.
-        held_out: A dataset of (what the trainer takes, one-hot) in order.
-        head: Put on first; None to begin with the head as it is.
-    """
-
-    trainer: keras.Model
-    batches: Any
-    held_out: Any
-    head: SolvedHead | None
-
-
 def cross_validate(
-    model: TransferModel, phase: Phase, folds: Iterable[Fold], *, config: TrainingConfig, steps: int
+    model: TransferModel,
+    phase: Phase,
+    folds: Iterable[tuple[keras.Model, Any, Any]],
+    *,
+    config: TrainingConfig,
+    steps: int,
 ) -> NDArray[np.float32]:
     """Train a phase once a fold, each time from the same start, and predict the rows that were held out.
 
     Args:
         model: Afterwards its weights and random states are bit for bit what they were.
         phase: Says what trains.
-        folds: At least one.
+        folds: For each, what is trained, the same one every time, batches of a whole phase, and those held out.
         config: How it is trained.
         steps: Of the phase.
 
@@ -191,15 +174,13 @@ def cross_validate(
         ``float32[n, classes]`` probabilities of the held-out rows of all folds, one fold after the other.
     """
     predicted, optimizer = [], None
-    for fold in folds:
+    for trainer, batches, held_out in folds:
         # Compiled once: what TensorFlow traces is worth a dozen steps.
         if optimizer is None:
-            optimizer = compile_phase(model, phase, config=config, trainer=fold.trainer, steps=steps)
+            optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=steps)
         with restored([*model.trainer.variables, *optimizer.variables]):
-            if fold.head is not None:
-                model.top.get_layer(LOGITS).set_weights([fold.head.kernel, fold.head.bias])
-            fold.trainer.fit(fold.batches, shuffle=False, verbose=0)
-            predicted.append(softmax(predict(fold.trainer, fold.held_out), axis=1))
+            trainer.fit(batches, shuffle=False, verbose=0)
+            predicted.append(softmax(predict(trainer, held_out), axis=1))
     return np.concatenate(predicted)
 
 
@@ -250,14 +231,14 @@ def choose(
     """Choose among the candidates that there is time for.
 
     Args:
-        trials: Of candidates that there is time for, on the same held-out rows; may be none.
+        trials: Of head and last_stages on the same held-out rows; empty where there were none.
         estimates: Seconds by policy.
         budget_seconds: None for no limit.
         examples: ``int64[classes]``, how many each class has.
 
     Returns:
-        ``last_stages``, which benchmarks/few_labels.py found the sturdiest, unless another one beats it. Where that is
-        so and lp_ft was too long to be tried, but there is time for it, it is ``lp_ft``.
+        The head, where it beats ``last_stages``; where that beats the head, training stages pays, and ``lp_ft`` trains
+        them all; else ``last_stages``, which benchmarks/few_labels.py found the sturdiest.
 
     Raises:
         PolicyError: There is no time for any.
@@ -266,20 +247,16 @@ def choose(
     few, many = int(examples.min()), int(examples.max())
     counts = f"{few:,}{f' to {many:,}' if many > few else ''} examples in each of {len(examples)} classes"
     if len(affordable) == 1:
-        return Choice("head", f"{counts}; there is no time for more.", tuple(trials), estimates, budget_seconds)
+        return Choice("head", f"{counts}; there is no time for more.", (), estimates, budget_seconds)
     if not trials:
         reason = f"{counts}; too few to hold some out, or no solved head to compare with."
         return Choice("last_stages", reason, (), estimates, budget_seconds)
-    policy = _find_best(trials)
-    if policy == "last_stages" and "lp_ft" in set(affordable) - {trial.policy for trial in trials}:
-        policy = "lp_ft"
-    shown = ", ".join(f"{trial.policy} {trial.loss:.3f} ({trial.accuracy:.1%} right)" for trial in trials)
-    reason = f"{counts}; loss on {len(trials[0].losses):,} held out: {shown}."
+    head, tuned = trials
+    policy, verdict = "last_stages", "neither is better by more than chance"
+    if head.beats(tuned):
+        policy, verdict = "head", "training stages does not pay"
+    elif tuned.beats(head):
+        policy, verdict = affordable[-1], "training stages pays"
+    shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.accuracy:.1%} right)" for trial in trials)
+    reason = f"{counts}; loss on {len(head.losses):,} held out: {shown}, {verdict}."
     return Choice(policy, reason, tuple(trials), estimates, budget_seconds)
-
-
-def _find_best(trials: Sequence[Trial]) -> str:
-    """The candidate that is to be believed in: few rows leave much to chance."""
-    (sturdy,) = (trial for trial in trials if trial.policy == "last_stages")
-    better = [trial for trial in trials if trial.beats(sturdy)]
-    return min(better, key=lambda trial: trial.loss, default=sturdy).policy

@@ -45,7 +45,6 @@ def solve_head(
     *,
     classes: int,
     seed: int,
-    strength: float | None = None,
 ) -> SolvedHead:
     """Solve multinomial logistic regression with an L2 penalty on standardized features.
 
@@ -58,7 +57,6 @@ def solve_head(
         weights: ``[rows]``, how much each counts.
         classes: How many there are.
         seed: Of the folds.
-        strength: In place of the one that cross-validation would choose.
 
     Returns:
         The head. The same arguments give the same one.
@@ -67,9 +65,7 @@ def solve_head(
     mean, deviation = exact.mean(axis=0), exact.std(axis=0)
     deviation[deviation < 1e-12] = 1.0
     x = (exact - mean) / deviation
-    loss, held_out = None, None
-    if strength is None:
-        strength, loss, held_out = _choose_strength(x.astype(np.float32), labels, weights, seed)
+    strength, loss, held_out = _choose_strength(x.astype(np.float32), labels, weights, seed)
     model = _new_model().set_params(C=strength).fit(x, labels, sample_weight=weights)
     # Of two classes, scikit-learn solves for the second one's advantage over the first.
     kernel, bias = model.coef_.T, model.intercept_
