@@ -95,6 +95,11 @@ def estimate_seconds(work: Work, speed: Speed, folds: int) -> dict[str, float]:
     return {"head": head, "last_stages": last_stages, "lp_ft": lp_ft}
 
 
+def describe_estimates(estimates: Mapping[str, float]) -> str:
+    """Return seconds by policy, for people."""
+    return ", ".join(f"{name} {seconds:.0f} s" for name, seconds in estimates.items())
+
+
 def find_affordable(estimates: Mapping[str, float], budget_seconds: float | None) -> list[str]:
     """Return the candidates that a budget has room for, the least work first.
 
@@ -204,10 +209,9 @@ class Choice:
 
     def __str__(self) -> str:
         budget = f" of {self.budget_seconds:.0f} s" if self.budget_seconds else ""
-        estimates = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.estimates.items())
         return (
             f"Policy: {self.policy}. {self.reason}\n"
-            f"Time: about {self.estimates[self.policy]:.0f} s{budget} ({estimates})."
+            f"Time: about {self.estimates[self.policy]:.0f} s{budget} ({describe_estimates(self.estimates)})."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from keras_transfer import run as folders
 from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone
 from keras_transfer.catalog import find_recipe
-from keras_transfer.choice import Choice
+from keras_transfer.choice import Choice, describe_estimates
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe, write_recipe
 from keras_transfer.data.scan import scan
 from keras_transfer.data.sources import SAMPLES
@@ -135,9 +135,9 @@ class Recipe:
         with self._session(console) as recipe:
             job = recipe.prepare(console)
             if self.config.policy.name == "auto":
-                estimates = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in estimate(job).items())
+                estimates = estimate(job)
                 if console:
-                    console.print(f"Policy: auto; about {estimates}", highlight=False)
+                    console.print(f"Policy: auto; about {describe_estimates(estimates)}", highlight=False)
 
     def find_learning_rate(self, console: Console | None = None) -> RangeTest:
         """Try learning rates from far too small to far too large on the phase that trains longest.
