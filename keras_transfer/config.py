@@ -1,6 +1,7 @@
 """The recipe: its schema, its YAML, its overrides. The only place where a default stands."""
 
 import copy
+import difflib
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,14 +47,32 @@ class DataConfig(Section):
     stratify: list[StrictStr] = Field(
         default=["label"], min_length=1, description="columns whose shares every split keeps"
     )
-    path: StrictStr = Field(default="path", description="table column: where the picture lies, relative to the table")
     label: StrictStr = Field(default="label", description="table column: the class")
     weight: StrictStr | None = Field(default=None, description="column: how much an example counts in training")
+
+
+class PictureDataConfig(DataConfig):
+    """Pictures: where they come from, how they are divided and read."""
+
+    path: StrictStr = Field(default="path", description="table column: where the picture lies, relative to the table")
     broken: Literal["error", "skip"] = Field(default="error", description="what files that cannot be read lead to")
     image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
         default=None, description="height and width in pixels; the backbone's own by default"
     )
     resize: Literal["crop", "pad", "stretch"] = Field(default="crop", description="how a picture becomes square")
+
+
+class TextDataConfig(DataConfig):
+    """Texts: where they come from, how they are divided and read."""
+
+    text: StrictStr = Field(default="text", description="table column: the text")
+    text_pair: StrictStr | None = Field(default=None, description="table column: a second text, for pairs")
+    broken: Literal["error", "skip", "replace"] = Field(
+        default="error", description="what texts that are empty or no UTF-8 lead to; replace: U+FFFD for wrong bytes"
+    )
+    sequence_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] = Field(
+        default="auto", description="most tokens of a text; auto: 99 % of the training texts are whole"
+    )
 
 
 class AugmentationConfig(Section):
@@ -91,12 +110,34 @@ class BackboneConfig(Section):
     weights: StrictStr = Field(default="pretrained", description="pretrained | none | a file or a run folder")
 
 
+class TextBackboneConfig(BackboneConfig):
+    """The pretrained network."""
+
+    name: StrictStr = Field(
+        default="minilm", description="see `keras-transfer backbones`; a KerasHub preset; a preset's or model's folder"
+    )
+
+
 class HeadConfig(Section):
     """The new layers on top."""
 
-    pooling: Literal["average", "max", "both"] = Field(default="average", description="feature map to vector")
     dropout: Share = Field(default=0.2, description="share of features dropped in training")
     hidden: Count | None = Field(default=None, description="width of a hidden layer; none by default")
+
+
+class PictureHeadConfig(HeadConfig):
+    """The new layers on top."""
+
+    pooling: Literal["average", "max", "both"] = Field(default="average", description="feature map to vector")
+
+
+class TextHeadConfig(HeadConfig):
+    """The new layers on top."""
+
+    pooling: Literal["auto", "own", "mean", "last"] = Field(
+        default="auto",
+        description="tokens to vector; own: the family's; auto: last for decoders, mean for others",
+    )
 
 
 class PolicyConfig(Section):
@@ -179,6 +220,13 @@ class TrainingConfig(Section):
     )
 
 
+class TextTrainingConfig(TrainingConfig):
+    """How each phase is trained."""
+
+    epochs: Count = Field(default=3, description="epochs of the last phase")
+    batch_size: Count = Field(default=16, description="examples a step, over all devices")
+
+
 class ExportConfig(Section):
     """What a run leaves for serving."""
 
@@ -186,9 +234,9 @@ class ExportConfig(Section):
 
 
 class RecipeConfig(Section):
-    """One transfer-learning job."""
+    """One transfer-learning job: what recipes of every task have."""
 
-    task: Literal["image_classification"]
+    task: StrictStr
     seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = Field(
         default=0, description="of splits, weights, order, augmentation"
     )
@@ -196,7 +244,6 @@ class RecipeConfig(Section):
         default=False, description="the same seed gives the same weights; slower on a GPU"
     )
     data: DataConfig
-    augmentation: AugmentationConfig = AugmentationConfig()
     backbone: BackboneConfig = BackboneConfig()
     head: HeadConfig = HeadConfig()
     policy: PolicyConfig = PolicyConfig()
@@ -205,13 +252,37 @@ class RecipeConfig(Section):
     export: ExportConfig = ExportConfig()
 
 
+class ImageClassificationConfig(RecipeConfig):
+    """Pictures in, one class out of several."""
+
+    task: Literal["image_classification"]
+    data: PictureDataConfig
+    augmentation: AugmentationConfig = AugmentationConfig()
+    head: PictureHeadConfig = PictureHeadConfig()
+
+
+class TextClassificationConfig(RecipeConfig):
+    """Texts in, one class out of several."""
+
+    task: Literal["text_classification"]
+    data: TextDataConfig
+    backbone: TextBackboneConfig = TextBackboneConfig()
+    head: TextHeadConfig = TextHeadConfig()
+    training: TextTrainingConfig = TextTrainingConfig()
+
+
+SCHEMAS: dict[str, type[RecipeConfig]] = {
+    "image_classification": ImageClassificationConfig,
+    "text_classification": TextClassificationConfig,
+}
+"""The schema of each task."""
+
+
 def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     """Settings that are right one by one, and wrong together."""
-    augmentation, training = config.augmentation, config.training
-    if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
-        yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
-    if training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
-        yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
+    training = config.training
+    if isinstance(config, ImageClassificationConfig):
+        yield from _find_contradictions_of_pictures(config)
     if config.policy.head_solver == "solve" and config.head.hidden is not None:
         yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
     if config.policy.head_solver == "solve" and training.label_smoothing:
@@ -231,6 +302,14 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
         )
 
 
+def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Iterator[str]:
+    augmentation = config.augmentation
+    if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
+        yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
+    if config.training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
+        yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
+
+
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
     """Check a recipe's values and fill in the defaults.
 
@@ -245,18 +324,23 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     Raises:
         ConfigError: All mistakes at once, a line each, with its path and the nearest known name.
     """
+    task = values.get("task")
+    schema = _find_schema(task)
+    if schema is None:
+        received = "Missing" if task is None else f"There is no {_shown(task)}"
+        raise ConfigError(f"{where} names no task. {received}. {did_you_mean(str(task), SCHEMAS)}")
     unknown = {}
-    for path, names in known.items():
+    for path, names in {"task": SCHEMAS, **known}.items():
         value = _value_at(values, path)
         if isinstance(value, str) and value not in (names := list(names)):
             unknown[path] = f"{path}: there is no {value!r}. {did_you_mean(value, names)}"
     problems = list(unknown.values())
     config: RecipeConfig | None
     try:
-        config = RecipeConfig.model_validate(values)
+        config = schema.model_validate(values)
     except ValidationError as error:
-        problems += [line for path, line in _explain(error).items() if path not in unknown]
-        config = _salvage(values, error)
+        problems += [line for path, line in _explain(error, schema).items() if path not in unknown]
+        config = _salvage(values, error, schema)
     problems += _find_contradictions(config) if config else []
     if problems or config is None:
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
@@ -264,7 +348,13 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     return config
 
 
-def _salvage(values: Mapping[str, Any], error: ValidationError) -> RecipeConfig | None:
+def _find_schema(task: object) -> type[RecipeConfig] | None:
+    """The schema of a task; of the nearest one where its name is misspelt, so that other mistakes are told along."""
+    nearest = difflib.get_close_matches(str(task), SCHEMAS, n=1)
+    return SCHEMAS[nearest[0]] if nearest else None
+
+
+def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[RecipeConfig]) -> RecipeConfig | None:
     """What a recipe says without its mistakes, so that contradictions in the rest are told along with them."""
     rest = copy.deepcopy(dict(values))
     for detail in error.errors(include_url=False):
@@ -276,7 +366,7 @@ def _salvage(values: Mapping[str, Any], error: ValidationError) -> RecipeConfig 
         if isinstance(section, dict):
             section.pop(key, None)
     try:
-        return RecipeConfig.model_validate(rest)
+        return schema.model_validate(rest)
     except ValidationError:  # a key that cannot be done without is missing
         return None
 
@@ -287,18 +377,18 @@ def _value_at(values: object, path: str) -> object:
     return values
 
 
-def _explain(error: ValidationError) -> dict[str, str]:
+def _explain(error: ValidationError, schema: type[RecipeConfig]) -> dict[str, str]:
     """A line a key: a union of types gives one error a type, which are told together."""
     messages: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         names = [str(part) for part in detail["loc"]]
         if detail["type"] in ("extra_forbidden", "invalid_key"):
             names = [name for name in names if name != "[key]"]
-            message = f"unknown key. {did_you_mean(names[-1], _keys_at(names[:-1]))}"
+            message = f"unknown key. {did_you_mean(names[-1], _keys_at(names[:-1], schema))}"
         elif detail["type"] == "missing":
             message = "missing. Give it a value."
         elif detail["type"] == "model_type":
-            keys = _listed(_keys_at(names))
+            keys = _listed(_keys_at(names, schema))
             message = f"a section of keys is due here. Received: {_shown(detail['input'])}. Keys: {keys}."
         else:
             # A union appends the type that it tried, as in data.test.float.
@@ -308,7 +398,7 @@ def _explain(error: ValidationError) -> dict[str, str]:
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
 
 
-_UNION_TAGS = ("float", "str", "constrained-float", "literal['auto']")
+_UNION_TAGS = ("float", "str", "constrained-float", "literal['auto']", "constrained-int")
 
 
 def _shown(value: object) -> str:
@@ -322,8 +412,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _keys_at(path: Sequence[str]) -> list[str]:
-    section: type[BaseModel] = RecipeConfig
+def _keys_at(path: Sequence[str], schema: type[RecipeConfig]) -> list[str]:
+    section: type[BaseModel] = schema
     for key in path:
         annotation = section.model_fields[key].annotation
         candidates = [annotation, *get_args(annotation)]

@@ -10,6 +10,17 @@ from keras_transfer.backbones.base import (
     Backbone,
     BackboneRow,
     InputContract,
+    PictureBackbone,
 )
 
-__all__ = ["BACKBONES", "CAFFE", "RAW", "SIGNED", "TORCH", "Backbone", "BackboneRow", "InputContract"]
+__all__ = [
+    "BACKBONES",
+    "CAFFE",
+    "RAW",
+    "SIGNED",
+    "TORCH",
+    "Backbone",
+    "BackboneRow",
+    "InputContract",
+    "PictureBackbone",
+]

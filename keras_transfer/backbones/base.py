@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -66,25 +66,58 @@ CAFFE = InputContract(1.0, (-103.939, -116.779, -123.68), "bgr")
 """BGR less the mean of ImageNet, not scaled; ``mode="caffe"`` of keras.applications."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Backbone:
     """A network without its top, ready to have a head put on.
 
     Attributes:
-        name: Its name in :data:`BACKBONES`.
-        network: From pixels that keep the contract to a feature map ``[batch, height, width, channels]``.
-        contract: What to do to raw pixels first.
+        name: What a recipe calls it.
+        network: From prepared inputs to a feature map, or to a vector for each example.
         stages: The network's stages, nearest the input first.
-        image_size: Height and width that the network was built for, in pixels.
         weights: What was loaded: ``pretrained``, ``none`` or the path of a file or run folder.
     """
 
     name: str
     network: keras.Model
-    contract: InputContract
     stages: tuple[Stage, ...]
-    image_size: int
     weights: str
+
+    def inputs(self) -> Any:
+        """Make new symbolic inputs, as the reader of its task gives them: a tensor, or a dictionary of tensors."""
+        raise NotImplementedError
+
+    def prepare(self, inputs: Any) -> Any:
+        """Turn such inputs into what the network takes."""
+        return inputs
+
+    def describe(self) -> list[Any]:
+        """Return what features depend on beside weights and graph, for the key of the cache."""
+        return [self.name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureBackbone(Backbone):
+    """A network that takes pictures, ``[batch, height, width, 3]``, and gives ``[batch, height, width, channels]``.
+
+    Attributes:
+        contract: What to do to raw pixels first.
+        image_size: Height and width that the network was built for, in pixels.
+    """
+
+    contract: InputContract
+    image_size: int
+
+    def inputs(self) -> keras.KerasTensor:
+        """Make an input for raw pixels, ``float32[batch, size, size, 3]`` in 0..255."""
+        return keras.Input((self.image_size, self.image_size, 3), name="pixels", dtype="float32")
+
+    def prepare(self, inputs: Any) -> Any:
+        """Apply the contract."""
+        return self.contract(inputs)
+
+    def describe(self) -> list[Any]:
+        """Return name, size and contract."""
+        return [self.name, self.image_size, repr(self.contract)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +159,7 @@ class BackboneRow:
         """Whether the pretrained weights are on this machine now."""
         return self.weights_file() is not None
 
-    def load(self, *, image_size: int | None = None, weights: str = "pretrained") -> Backbone:
+    def load(self, *, image_size: int | None = None, weights: str = "pretrained") -> PictureBackbone:
         """Build the backbone.
 
         Args:
@@ -148,32 +181,17 @@ class BackboneRow:
             )
         network = self.build_pretrained(size) if weights == "pretrained" else self.build(size)
         if weights not in ("pretrained", "none"):
-            self._load_weights(network, Path(weights))
-        return Backbone(self.name, network, self.contract, find_stages(network), size, weights)
-
-    def _load_weights(self, network: keras.Model, path: Path) -> None:
-        file = path / _RUN_MODEL if path.is_dir() else path
-        if not file.is_file():
-            raise BackboneError(
-                f"There is no weights file {file}. Received: weights={path}. "
-                "Use `pretrained`, `none`, or the path of a file or of a run folder that is there."
-            )
-        if file.suffix == ".keras":
-            _copy_fitting_weights(
-                _find_backbone(read_keras_file(file, BackboneError), network), network, file, self.name
-            )
-        elif file.suffix == ".h5":
-            _load_h5(network, file, self.name)
-        elif file.suffix == ".pth" and self.load_pth is not None:
-            self.load_pth(network, file)
-        else:
-            kinds = [".weights.h5", ".h5", ".keras", *([".pth"] if self.load_pth is not None else [])]
-            raise BackboneError(
-                f"Weights for {self.name} cannot be read from a {file.suffix or 'nameless'} file. Received: {file}. "
-                f"Use one of {', '.join(kinds)}, or a run folder."
-            )
-        if self.after_loading is not None:
-            self.after_loading(network)
+            load_weights(network, Path(weights), self.name, load_pth=self.load_pth)
+            if self.after_loading is not None:
+                self.after_loading(network)
+        return PictureBackbone(
+            name=self.name,
+            network=network,
+            stages=find_stages(network),
+            weights=weights,
+            contract=self.contract,
+            image_size=size,
+        )
 
 
 BACKBONES: Registry[BackboneRow] = Registry("backbone", BackboneError)
@@ -188,6 +206,40 @@ def backbones_without_download() -> dict[str, str]:
 # Files of weights that a user names. Nothing in them is run.
 
 _RUN_MODEL = "model.keras"
+
+
+def load_weights(
+    network: keras.Model, path: Path, name: str, *, load_pth: Callable[[keras.Model, Path], None] | None = None
+) -> None:
+    """Load weights that a user names.
+
+    Args:
+        network: Its weights change.
+        path: A file (``.weights.h5``, ``.h5``, ``.keras``) or a run folder.
+        name: What a recipe calls the network.
+        load_pth: Reads a ``.pth`` file, where the backbone has one.
+
+    Raises:
+        BackboneError: There is no such file, it is damaged, or it does not fit.
+    """
+    file = path / _RUN_MODEL if path.is_dir() else path
+    if not file.is_file():
+        raise BackboneError(
+            f"There is no weights file {file}. Received: weights={path}. "
+            "Use `pretrained`, `none`, or the path of a file or of a run folder that is there."
+        )
+    if file.suffix == ".keras":
+        _copy_fitting_weights(_find_backbone(read_keras_file(file, BackboneError), network), network, file, name)
+    elif file.suffix == ".h5":
+        _load_h5(network, file, name)
+    elif file.suffix == ".pth" and load_pth is not None:
+        load_pth(network, file)
+    else:
+        kinds = [".weights.h5", ".h5", ".keras", *([".pth"] if load_pth is not None else [])]
+        raise BackboneError(
+            f"Weights for {name} cannot be read from a {file.suffix or 'nameless'} file. Received: {file}. "
+            f"Use one of {', '.join(kinds)}, or a run folder."
+        )
 
 
 def _load_h5(network: keras.Model, file: Path, name: str) -> None:
