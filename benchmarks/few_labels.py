@@ -21,8 +21,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from keras_transfer import ImageClassification
-from keras_transfer.config import DataConfig
-from keras_transfer.data.splits import Split, load_splits
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.splits import Split, load_splits, pictures_of
 
 TRAINING = {"epochs": 10, "batch_size": 16, "keep": "last"}
 SIZES, DRAWS, POLICIES = (5, 10, 25, 50), 5, ("head", "last_stages", "full", "lp_ft", "auto")
@@ -50,13 +50,15 @@ DATA_SETS = {"solar_cells": solar_cells, "digits": digits}
 def write_table(split: Split, classes: tuple[str, ...], rows: np.ndarray, file: Path) -> str:
     chosen = split.select(rows)
     labels = [classes[label] for label in chosen.labels]
-    pd.DataFrame({"path": [str(Path(name).resolve()) for name in chosen.files], "label": labels}).to_csv(file)
+    pd.DataFrame({"path": [str(Path(name).resolve()) for name in pictures_of(chosen).files], "label": labels}).to_csv(
+        file
+    )
     return str(file)
 
 
 def measure(recipe: dict, policy: str, per_class: int, draw: int, folder: Path) -> dict:
     """Train on a draw; the accuracy on all test rows, and the seconds of fit without start-up."""
-    splits = load_splits(DataConfig(**{**recipe["data"], "validation": 0.0, "test": 0.25}), seed=0)
+    splits = load_splits(PictureDataConfig(**{**recipe["data"], "validation": 0.0, "test": 0.25}), seed=0)
     random = np.random.default_rng(draw)
     rows = [
         random.permutation(np.flatnonzero(splits.train.labels == label))[:per_class]

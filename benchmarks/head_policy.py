@@ -20,7 +20,7 @@ from peer_keras import read
 
 from keras_transfer import ImageClassification
 from keras_transfer.backbones.efficientnet_lite0 import build_network, load_weights, weights_file
-from keras_transfer.config import DataConfig
+from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits
 
 SIZE, BATCH = 224, 32
@@ -57,7 +57,7 @@ def backbone() -> tuple[keras.Model, keras.Model]:
 
 
 def main(seed: int, rounds: int, epochs: int) -> None:
-    splits = load_splits(DataConfig(**DATA), seed=seed)
+    splits = load_splits(PictureDataConfig(**DATA), seed=seed)
     (x_train, y_train), (x_test, y_test) = read(splits.train), read(splits.test)
     x = np.concatenate([x_train, x_test])
     firsts, agains, predicts = [], [], []
@@ -79,7 +79,7 @@ def main(seed: int, rounds: int, epochs: int) -> None:
     guide_accuracy = float((guide.predict(x_test, verbose=0).argmax(1) == y_test).mean())
 
     first, again = statistics.median(firsts), statistics.median(agains)
-    predict = min(predicts)  # a limit; now and then tf.data makes Keras' predict end late (see data/pipeline.py)
+    predict = min(predicts)  # a limit; now and then tf.data makes Keras' predict end late (see data/reader.py)
     print(f"{'':<46}{'seconds':>9}{'accuracy':>10}")
     print(f"{'head policy, first run':<46}{first:>9.1f}{accuracy:>10.4f}")
     print(f"{'head policy, second run, as a whole process':<46}{again:>9.1f}")

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import AugmentationConfig, DataConfig, HeadConfig
-from keras_transfer.data.pipeline import training_batches
+from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig
+from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
@@ -33,20 +33,17 @@ EVERYTHING = AugmentationConfig(
 
 
 def main(rounds: int) -> None:
-    rows = load_splits(DataConfig(source="solar_cells"), seed=0).train
+    rows = load_splits(PictureDataConfig(source="solar_cells"), seed=0).train
+    reader = PictureReader(image_size=SIZE, resize="crop", augmentation=EVERYTHING, seed=0)
 
     def pipeline_rate(epoch: int) -> float:
-        batches = training_batches(
+        batches = reader.training_batches(
             rows,
-            classes=2,
-            class_weights=np.ones(2, np.float32),
-            size=SIZE,
-            resize="crop",
-            augmentation=EVERYTHING,
+            np.eye(2, dtype=np.float32)[rows.labels],
+            rows.weights,
             batch_size=BATCH,
             seed=0,
-            epochs=1,
-            first_epoch=epoch,
+            epochs=range(epoch, epoch + 1),
         )
         iterator = iter(batches)
         next(iterator)
@@ -57,8 +54,7 @@ def main(rounds: int) -> None:
 
     model = build_model(
         BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
-        ClassificationHead(2, HeadConfig()),
-        augmentation=AugmentationConfig(),
+        ClassificationHead(2, PictureHeadConfig()),
     )
     for layer in model.backbone.network.layers:  # the fastest step there is: frozen BatchNorm
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)

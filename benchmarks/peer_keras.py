@@ -14,19 +14,21 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from keras_transfer.backbones.efficientnet_lite0 import build_network, load_weights, weights_file
-from keras_transfer.config import DataConfig
+from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import Split, load_splits
 
 SIZE, BATCH = 224, 32
 
 
 def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    pictures = [Image.open(file).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR) for file in split.files]
+    pictures = [
+        Image.open(file).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR) for file in split.examples.files
+    ]
     return np.stack([np.asarray(picture) for picture in pictures]), split.labels
 
 
 def main(seed: int, epochs: int) -> None:
-    config = DataConfig(source="solar_cells", validation=0.0, test=0.25, stratify=["probability", "cell_type"])
+    config = PictureDataConfig(source="solar_cells", validation=0.0, test=0.25, stratify=["probability", "cell_type"])
     splits = load_splits(config, seed=seed)
     keras.utils.set_random_seed(seed)
     x_train, y_train = read(splits.train)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from keras_transfer.backbones import BACKBONES
@@ -29,7 +30,7 @@ def run(precision: str, seed: int) -> tuple[float, float]:
 def main(backbones: list[str], size: int, seeds: list[int]) -> None:
     print(f"{f'pictures a second at {size} px':<32}" + "".join(f"{name:>16}" for name in CANDIDATES) + f"{'auto':>16}")
     for name in backbones:
-        found = run_precision_test(BACKBONES[name], image_size=size, batch_size=32)
+        found = run_precision_test(partial(BACKBONES[name].load, image_size=size, weights="none"), batch_size=32)
         rates = "".join(f"{found.rates[precision]:>16.1f}" for precision in CANDIDATES)
         print(f"{name:<32}{rates}{found.precision:>16}", flush=True)
     print(f"\n{'image/quickstart':<20}{'seed':>6}{'accuracy':>10}{'process s':>11}")

@@ -15,8 +15,9 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import AugmentationConfig, DataConfig, HeadConfig, TrainingConfig
-from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig, TrainingConfig
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.reader import steps_per_epoch
 from keras_transfer.data.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
@@ -27,16 +28,17 @@ ROWS, BATCH, SIZE = 192, 32, 224
 
 
 def main(rounds: int, batch_norm: str) -> None:
-    splits = load_splits(DataConfig(source="solar_cells", test=0.25), seed=0)
+    splits = load_splits(PictureDataConfig(source="solar_cells", test=0.25), seed=0)
     rows = splits.train.select(range(ROWS))
-    batches = evaluation_batches(rows, classes=2, size=SIZE, resize="crop", batch_size=BATCH)
+    reader = PictureReader(image_size=SIZE, resize="crop", augmentation=AugmentationConfig(), seed=0)
+    labels = np.eye(2, dtype=np.float32)[rows.labels]
+    batches = reader.evaluation_batches(rows, labels, batch_size=BATCH)
     parts = [(pixels.numpy(), targets.numpy()) for pixels, targets in batches]
     x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
 
     ours = build_model(
         BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
-        ClassificationHead(2, HeadConfig()),
-        augmentation=AugmentationConfig(),
+        ClassificationHead(2, PictureHeadConfig()),
     )
     # Loading gives a network with Keras' own BatchNorm layers; build_model makes faster ones of them.
     plain = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
@@ -50,17 +52,7 @@ def main(rounds: int, batch_norm: str) -> None:
     steps = steps_per_epoch(len(rows), BATCH)
 
     def train_ours() -> None:
-        stream = training_batches(
-            rows,
-            classes=2,
-            class_weights=np.ones(2, np.float32),
-            size=SIZE,
-            resize="crop",
-            augmentation=AugmentationConfig(),
-            batch_size=BATCH,
-            seed=0,
-            epochs=2,
-        )
+        stream = reader.training_batches(rows, labels, rows.weights, batch_size=BATCH, seed=0, epochs=range(2))
         phase = Phase("full", stages, 2, 1.0, batch_norm)
         train_phase(
             ours,

@@ -30,4 +30,4 @@ run = Run(out)  # as another program would, later, on another machine
 first = run.predict([pictures])[0]
 print(f"{first.input}: {first.label} ({first.score:.2f})")
 folder, parity = run.export()
-print(f"{folder}: the same answers for {parity.pictures} pictures, to within {parity.largest_difference:.1g}")
+print(f"{folder}: the same answers for {parity.examples} examples, to within {parity.largest_difference:.1g}")

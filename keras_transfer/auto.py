@@ -1,5 +1,6 @@
 """Settles ``policy: auto`` for a job: measures, tries the candidates on held-out rows, and lets choice.py decide."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +20,8 @@ from keras_transfer.choice import (
     find_affordable,
     try_on,
 )
-from keras_transfer.data.pipeline import steps_per_epoch
+from keras_transfer.data.reader import steps_per_epoch
 from keras_transfer.job import Job
-from keras_transfer.model import flip_axes
 from keras_transfer.policies import Phase
 from keras_transfer.progress import track
 from keras_transfer.solver import draw_folds
@@ -50,9 +50,9 @@ def estimate(job: Job) -> dict[str, float]:
     work = Work(
         rows=len(splits.train),
         validated=len(splits.validation),
-        judged=(len(splits.validation) + len(splits.test)) * len(flip_axes(config.augmentation)),
+        judged=(len(splits.validation) + len(splits.test)) * len(job.reader.flips),
         epochs=config.training.epochs,
-        views=min(config.cache.views, config.training.epochs),
+        views=len(job.reader.training_views(range(config.training.epochs), config.cache.views)),
     )
     speed = Speed(reading, network, min(frozen, network), start)
     estimates = estimate_seconds(work, speed, len(_draw_folds(job)))
@@ -74,7 +74,12 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
         TrainingError: Features are no numbers.
     """
     estimates, budget = estimate(job), job.config.policy.budget_seconds
-    trials = _try(job) if len(find_affordable(estimates, budget)) > 1 else []
+    trials = []
+    if len(find_affordable(estimates, budget)) > 1:
+        started = time.perf_counter()
+        trials = _try(job)
+        # The head may still be all that comes of it, and trying has taken its time.
+        estimates = {**estimates, "head": max(estimates["head"], time.perf_counter() - started)}
     choice = choose(trials, estimates, budget, examples=np.bincount(job.splits.train.labels))
     return replace(job.with_policy(choice.policy), measured=job.baseline), choice
 
@@ -95,9 +100,16 @@ def _try(job: Job) -> list[Trial]:
     inputs = track((_fold(candidate, phase, *fold) for fold in folds), "trying last_stages", len(folds))
     steps = phase.epochs * max(steps_per_epoch(len(learned), training.batch_size) for learned, _ in folds)
     predicted = cross_validate(job.model, phase, inputs, config=training, steps=steps)
-    rows = np.concatenate([held_out for _, held_out in folds])
+    rows = np.concatenate([_in_order(job, held_out) for _, held_out in folds])
     labels = train.labels[rows]
     return [try_on("head", job.baseline.head.held_out[rows], labels), try_on("last_stages", predicted, labels)]
+
+
+def _in_order(job: Job, held_out: _Rows) -> _Rows:
+    """Held-out rows as an evaluation comes to them."""
+    split = job.splits.train.fold(held_out)
+    order = job.reader.evaluation_order(split, batch_size=job.config.training.batch_size)
+    return held_out[np.concatenate(order)]
 
 
 def _fold(job: Job, phase: Phase, rows: _Rows, held_out: _Rows) -> tuple[keras.Model, Any, Any]:

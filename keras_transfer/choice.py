@@ -87,11 +87,13 @@ def estimate_seconds(work: Work, speed: Speed, folds: int) -> dict[str, float]:
     trained = network - frozen
     head = speed.start + (work.rows + work.validated + work.judged) * (reading + network)
     steps = work.epochs * (_STEP * work.rows + work.validated)
-    part = _STEP * speed.start * trained / network + steps * trained
+    # A graph is traced once for all folds, and once more for the phase itself.
+    tracing, part = _STEP * speed.start * trained / network, steps * trained
     features = work.views * work.rows * (reading + frozen)
-    last_stages = head + features + (1 + folds) * part
+    trials = folds * part + tracing if folds else 0.0
+    last_stages = head + features + trials + tracing + part
     whole = _STEP * speed.start + steps * network + work.epochs * (work.rows + work.validated) * reading
-    lp_ft = last_stages - part + whole + work.judged * (reading + network)
+    lp_ft = last_stages - tracing - part + whole + work.judged * (reading + network)
     return {"head": head, "last_stages": last_stages, "lp_ft": lp_ft}
 
 
@@ -139,10 +141,10 @@ class Trial:
         """Mean cross-entropy, in nats."""
         return float(self.losses.mean())
 
-    def beats(self, other: "Trial") -> bool:
-        """Tell whether the loss is lower by more than two standard errors of the paired difference."""
+    def beats(self, other: "Trial", *, standard_errors: float) -> bool:
+        """Tell whether the loss is lower by more than so many standard errors of the paired difference."""
         differences = other.losses - self.losses
-        return bool(differences.mean() > 2.0 * differences.std() / np.sqrt(len(differences)))
+        return bool(differences.mean() > standard_errors * differences.std() / np.sqrt(len(differences)))
 
 
 def try_on(policy: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Trial:
@@ -241,8 +243,10 @@ def choose(
         examples: ``int64[classes]``, how many each class has.
 
     Returns:
-        The head, where it beats ``last_stages``; where that beats the head, training stages pays, and ``lp_ft`` trains
-        them all; else ``last_stages``, which benchmarks/few_labels.py found the sturdiest.
+        The head, where its loss is lower than that of ``last_stages`` by more than two standard errors. Where
+        ``last_stages`` is right on more rows, and its loss not higher by more than one, training stages pays, and
+        ``lp_ft`` trains them all: few rows make a network sure of itself, which costs loss before it costs accuracy.
+        Else ``last_stages``, which benchmarks/few_labels.py found the sturdiest.
 
     Raises:
         PolicyError: There is no time for any.
@@ -257,9 +261,9 @@ def choose(
         return Choice("last_stages", reason, (), estimates, budget_seconds)
     head, tuned = trials
     policy, verdict = "last_stages", "neither is better by more than chance"
-    if head.beats(tuned):
+    if head.beats(tuned, standard_errors=2.0):
         policy, verdict = "head", "training stages does not pay"
-    elif tuned.beats(head):
+    elif tuned.accuracy > head.accuracy and not head.beats(tuned, standard_errors=1.0):
         policy, verdict = affordable[-1], "training stages pays"
     shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.accuracy:.1%} right)" for trial in trials)
     reason = f"{counts}; loss on {len(head.losses):,} held out: {shown}, {verdict}."

@@ -229,11 +229,11 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--data", help="Labelled pictures to evaluate on: a folder, a table or a sample set.")
+@click.option("--data", help="Labelled examples to evaluate on: a folder, a table or a sample set.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
 @_AS_JSON
 def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
-    """Run a model over labelled pictures: by default the run's own test rows.
+    """Run a model over labelled examples: by default the run's own test rows.
 
     Where those are not on this machine, the report that the run recorded is shown.
     """
@@ -264,7 +264,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @_AS_JSON
 def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Classify picture files; a folder stands for all files in it."""
+    """Classify picture files, or texts and files that hold one; a folder stands for all files in it."""
     _import_tensorflow()
     from keras_transfer.run import Run
 
@@ -286,7 +286,7 @@ def export(folder: Path, out: Path | None) -> None:
 
     target, parity = Run(folder).export(out)
     click.echo(
-        f"SavedModel: {target} (a fresh process gave the same answers for {parity.pictures} pictures, to within "
+        f"SavedModel: {target} (a fresh process gave the same answers for {parity.examples} examples, to within "
         f"{parity.largest_difference:.1g})"
     )
 

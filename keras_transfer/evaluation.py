@@ -149,17 +149,23 @@ class Report:
         )
 
 
-def predict(model: keras.Model, batches: Any) -> NDArray[np.float32]:
+def predict(model: keras.Model, batches: Any, order: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """Run a model over a dataset.
 
     Args:
-        model: From pixels to probabilities.
-        batches: Pixels, or tuples that begin with them.
+        model: From inputs to probabilities.
+        batches: Inputs, or tuples that begin with them.
+        order: ``int64[n]``, which row comes at which place of the dataset; None for the rows' own order.
 
     Returns:
-        ``float32[n, classes]``, in the dataset's order.
+        ``float32[n, classes]``, in the order of the rows.
     """
-    return np.asarray(model.predict(batches, verbose=0), np.float32)
+    predicted = np.asarray(model.predict(batches, verbose=0), np.float32)
+    if order is None:
+        return predicted
+    rows = np.empty_like(predicted)
+    rows[order] = predicted
+    return rows
 
 
 def make_report(

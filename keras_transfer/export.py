@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer import serving_probe
-from keras_transfer.data.images import Resize, decode_image
+from keras_transfer.data.reader import Reader
 from keras_transfer.errors import ExportError
 from keras_transfer.stages import parts
 
@@ -27,33 +27,34 @@ _TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
 
 @dataclass(frozen=True)
 class Parity:
-    """The proof: how many pictures were compared, and the largest difference of a probability."""
+    """The proof: how many examples were compared, and the largest difference of a probability."""
 
-    pictures: int
+    examples: int
     largest_difference: float
 
 
 def export_saved_model(
     model: keras.Model,
+    reader: Reader,
     folder: Path,
     *,
     class_names: Sequence[str],
-    resize: Resize,
     samples: Path,
     expected: NDArray[np.float32],
 ) -> Parity:
-    """Write a SavedModel that takes picture files, then check it in a fresh process.
+    """Write a SavedModel that takes what a client has, then check it in a fresh process.
 
-    Signatures: ``serving_default`` takes ``image_bytes: string[batch]``, ``serve_tensor`` takes
-    ``pixels: float32[batch, size, size, 3]`` in 0..255. Both give ``probabilities: float32[batch, classes]``,
-    ``label: string[batch]`` and ``score: float32[batch]``, the probability of that label.
+    Signatures: ``serving_default`` takes encoded pictures (``image_bytes: string[batch]``) or texts (``text``, or
+    ``text_a`` and ``text_b``); ``serve_tensor`` takes pixels, ``serve_tokens`` tokens by name. All give
+    ``probabilities: float32[batch, classes]``, ``label: string[batch]`` and ``score: float32[batch]``, the probability
+    of that label.
 
     Args:
-        model: From pixels to probabilities.
+        model: From inputs to probabilities.
+        reader: From what a client has to inputs.
         folder: Does not exist yet; a version number, as TensorFlow Serving wants.
         class_names: In the order of the model's outputs; they travel inside.
-        resize: How a picture becomes square.
-        samples: A folder of encoded pictures for the check.
+        samples: A folder of raw examples for the check, as the reader writes them.
         expected: ``float32[n, classes]``, what the run's own predict says of them, in the order of their names.
 
     Returns:
@@ -64,7 +65,7 @@ def export_saved_model(
     """
     with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
         artifact = Path(scratch) / "saved_model"
-        _write(model, artifact, class_names=class_names, resize=resize)
+        _write(model, reader, artifact, class_names=class_names)
         parity = _prove(artifact, samples, expected, class_names, _tolerance(model))
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -77,30 +78,25 @@ def export_saved_model(
     return parity
 
 
-def _write(model: keras.Model, artifact: Path, *, class_names: Sequence[str], resize: Resize) -> None:
-    size = model.input_shape[1]
+def _write(model: keras.Model, reader: Reader, artifact: Path, *, class_names: Sequence[str]) -> None:
     names = tf.constant(list(class_names))
 
-    def serve_tensor(pixels: Any) -> dict[str, Any]:
-        probabilities = model(pixels, training=False)
+    def answer(inputs: Any) -> dict[str, Any]:
+        probabilities = model(inputs, training=False)
         return {
             "probabilities": probabilities,
             "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
             "score": tf.reduce_max(probabilities, axis=-1),
         }
 
-    def serve(image_bytes: Any) -> dict[str, Any]:
-        pixels = tf.map_fn(
-            lambda content: decode_image(content, size=size, resize=resize),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
-        )
-        return serve_tensor(pixels)
-
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serving_default", serve, [tf.TensorSpec([None], tf.string, "image_bytes")])
-    archive.add_endpoint("serve_tensor", serve_tensor, [tf.TensorSpec([None, size, size, 3], tf.float32, "pixels")])
+    for resource in reader.resources:
+        archive.track(resource)
+    archive.add_endpoint("serving_default", lambda *raw: answer(reader.decode(*raw)), list(reader.raw_inputs))
+    archive.add_endpoint(
+        reader.tensor_endpoint, lambda *tensors: answer(reader.arrange(*tensors)), list(reader.tensor_inputs)
+    )
     archive.write_out(str(artifact), verbose=False)
 
 
@@ -129,7 +125,7 @@ def _prove(
     if difference > tolerance or other:
         raise ExportError(
             f"The SavedModel differs from the model: probabilities by up to {difference:.2g} (allowed: {tolerance:g}), "
-            f"labels in {len(other)} of {len(labels)} pictures. Nothing was exported."
+            f"labels in {len(other)} of {len(labels)} examples. Nothing was exported."
         )
     return Parity(len(labels), difference)
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config import HeadConfig, PictureHeadConfig
 
 LOGITS = "head_logits"
 """Name of the head's last layer."""
@@ -33,11 +33,13 @@ class ClassificationHead:
         """Turn a feature map into a vector.
 
         Args:
-            features: ``[batch, height, width, channels]``.
+            features: ``[batch, height, width, channels]``; or ``[batch, channels]`` of a network that pools itself.
 
         Returns:
             ``float32[batch, channels]``, or twice as many channels with ``both``.
         """
+        if not isinstance(self.config, PictureHeadConfig):
+            return layers.Identity(name="head_pooled", dtype="float32")(features)
         # Sums over many positions lose digits in half precision.
         average = layers.GlobalAveragePooling2D(name="head_average", dtype="float32")
         largest = layers.GlobalMaxPooling2D(name="head_max", dtype="float32")
@@ -47,6 +49,10 @@ class ClassificationHead:
             return largest(features)
         both = [average(features), largest(features)]
         return layers.Concatenate(name="head_average_max", dtype="float32")(both)
+
+    def describe_pooling(self) -> str | None:
+        """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
+        return self.config.pooling if isinstance(self.config, PictureHeadConfig) else None
 
     def classify(self, pooled: Any) -> Any:
         """Turn pooled features, ``[batch, channels]``, into logits, ``float32[batch, classes]`` under any precision."""

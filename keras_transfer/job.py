@@ -17,7 +17,7 @@ from scipy.special import softmax
 from sklearn.utils.class_weight import compute_class_weight
 
 from keras_transfer.config import RecipeConfig
-from keras_transfer.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from keras_transfer.data.reader import Reader, steps_per_epoch
 from keras_transfer.data.splits import Split, Splits
 from keras_transfer.errors import ConfigError
 from keras_transfer.evaluation import Report, make_report, measure_gain, predict
@@ -84,8 +84,9 @@ class Job:
 
     Attributes:
         config: The recipe.
-        splits: Scanned.
-        skipped: A line for each broken picture that was left out.
+        splits: Scanned, and prepared by the reader.
+        skipped: A line for each broken example that was left out.
+        reader: Makes batches of the splits.
         model: Not yet trained.
         phases: What is to be done.
         measured: A baseline that was measured already.
@@ -94,6 +95,7 @@ class Job:
     config: RecipeConfig
     splits: Splits
     skipped: tuple[str, ...]
+    reader: Reader
     model: TransferModel
     phases: tuple[Phase, ...]
     measured: Baseline | None = None
@@ -213,15 +215,13 @@ class Job:
     @cached_property
     def cache(self) -> FeatureCache:
         """What frozen stages put out."""
-        config = self.config
-        return FeatureCache(config.cache, data=config.data, augmentation=config.augmentation, seed=config.seed)
+        return FeatureCache(self.config.cache, self.reader)
 
     def _measure_baseline(self) -> Baseline:
         started = time.perf_counter()
         train, classes = self.splits.train, len(self.splits.class_names)
         features = {"train": self.cache.pooled(self.model, train)[0]}
-        weights = train.weights * self.class_weights[train.labels]
-        head = solve_head(features["train"], train.labels, weights, classes=classes, seed=self.config.seed)
+        head = solve_head(features["train"], train.labels, self._weights(train), classes=classes, seed=self.config.seed)
         seconds = time.perf_counter() - started
         predicted = {}
         for split in (self.splits.validation, self.splits.test):
@@ -268,21 +268,17 @@ class Job:
         return self._kept_inputs(phase, epochs) or self._whole_inputs(phase, epochs)
 
     def _whole_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
-        """The whole trainer, and pictures for it."""
-        trainer = self.model.freeze(phase.frozen_stages(self._stages))
-        validation = self.splits.validation
-        batches = training_batches(
-            self.splits.train,
-            classes=len(self.splits.class_names),
-            class_weights=self.class_weights,
-            size=self.model.backbone.image_size,
-            resize=self.config.data.resize,
-            augmentation=self.config.augmentation,
+        """The whole trainer, and examples for it."""
+        train, validation = self.splits.train, self.splits.validation
+        batches = self.reader.training_batches(
+            train,
+            self._one_hot(train),
+            self._weights(train),
             batch_size=self.config.training.batch_size,
             seed=self.config.seed,
-            epochs=len(epochs),
-            first_epoch=epochs.start,
+            epochs=epochs,
         )
+        trainer = self.model.freeze(phase.frozen_stages(self._stages))
         return trainer, batches, self._evaluation_batches(validation) if len(validation) else None
 
     def _kept_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any] | None:
@@ -296,7 +292,7 @@ class Job:
             return None
         batches = features.batches(
             self._one_hot(splits.train),
-            splits.train.weights * self.class_weights[splits.train.labels],
+            self._weights(splits.train),
             batch_size=training.batch_size,
             seed=self.config.seed,
             epochs=epochs,
@@ -315,23 +311,24 @@ class Job:
         if frozen and self.config.cache.views:
             features = self.cache.evaluation(self.model, frozen, split, flips=True)
         if features is None:
-            return predict(self.model.predictor, self._evaluation_batches(split))
+            order = self._evaluation_order(split, self.config.training.batch_size)
+            return predict(self.model.predictor, self._evaluation_batches(split), order)
         _, rest = self.model.split(frozen)
-        targets = self._one_hot(split)
+        targets, order = self._one_hot(split), self._evaluation_order(split, _PREDICT_BATCH)
         batches = [
             features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view)
             for view in range(len(features.arrays[0]))
         ]
-        return np.mean([softmax(predict(rest, view), axis=1) for view in batches], axis=0, dtype=np.float32)
+        return np.mean([softmax(predict(rest, view, order), axis=1) for view in batches], axis=0, dtype=np.float32)
+
+    def _evaluation_order(self, split: Split, batch_size: int) -> NDArray[np.int64]:
+        return np.concatenate(self.reader.evaluation_order(split, batch_size=batch_size))
 
     def _evaluation_batches(self, split: Split) -> Any:
-        return evaluation_batches(
-            split,
-            classes=len(self.splits.class_names),
-            size=self.model.backbone.image_size,
-            resize=self.config.data.resize,
-            batch_size=self.config.training.batch_size,
-        )
+        return self.reader.evaluation_batches(split, self._one_hot(split), batch_size=self.config.training.batch_size)
+
+    def _weights(self, split: Split) -> _Floats:
+        return split.weights * self.class_weights[split.labels]
 
     def _one_hot(self, split: Split) -> _Floats:
         return np.eye(len(self.splits.class_names), dtype=np.float32)[split.labels]

@@ -1,5 +1,6 @@
 """Input contract + backbone + head -> one Keras model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,6 @@ import keras
 
 from keras_transfer.backbones import Backbone
 from keras_transfer.batch_norm import fuse_batch_norm
-from keras_transfer.config import AugmentationConfig
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.stages import submodel
 
@@ -25,14 +25,15 @@ class _AsInPrediction(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class TransferModel:
-    """A backbone with a head, from raw pixels on.
+    """A backbone with a head, from raw inputs on.
 
     Attributes:
         backbone: With its stages.
         head: With its loss and metrics.
         pooling: The network's feature map to pooled features.
         top: Pooled features to logits: the head's weights.
-        trainer: ``float32[batch, size, size, 3]`` in 0..255 to logits ``float32[batch, classes]``.
+        trainer: What the reader of its task gives, for pictures ``float32[batch, size, size, 3]`` in 0..255, to logits
+            ``float32[batch, classes]``.
         predictor: The same layers, to probabilities. This is what is saved.
     """
 
@@ -52,7 +53,8 @@ class TransferModel:
             stage: 1 up to the number of stages; the latter divides between pooling and the head's weights.
 
         Returns:
-            A model from raw pixels to the tensors alive there, and one from those to logits.
+            A model from raw inputs to the tensors alive there, and one from those, followed by what
+            :meth:`inputs_beside` names, to logits.
         """
         if stage not in self._parts:
             self._parts[stage] = self._split(stage)
@@ -67,35 +69,45 @@ class TransferModel:
             stage: How many stages are frozen, from 0.
 
         Returns:
-            ``float32[batch, size, size, 3]`` in 0..255 to logits ``float32[batch, classes]``.
+            From what the trainer takes to logits ``float32[batch, classes]``.
         """
         if stage == 0:
             return self.trainer
         if stage not in self._frozen:
             frozen, rest = self.split(stage)
-            pixels = keras.Input(self.trainer.input_shape[1:], name="pixels", dtype="float32")
-            self._frozen[stage] = keras.Model(pixels, rest(_AsInPrediction(frozen)(pixels)), name="trainer")
+            inputs = self.backbone.inputs()
+            alive = keras.tree.flatten(_AsInPrediction(frozen)(inputs))
+            taken = [*alive, *(inputs[name] for name in self.inputs_beside(stage))]
+            logits = rest(taken if len(taken) > 1 else taken[0])
+            self._frozen[stage] = keras.Model(inputs, logits, name="trainer")
         return self._frozen[stage]
+
+    def inputs_beside(self, stage: int) -> tuple[str, ...]:
+        """Return the names of the network's own inputs that are read behind the first so many stages."""
+        read = {id(x) for later in self.backbone.stages[stage:] for x in later.inputs}
+        return tuple(x.name for x in self.backbone.network.inputs if id(x) in read)
 
     def _split(self, stage: int) -> tuple[keras.Model, keras.Model]:
         network, stages = self.backbone.network, self.backbone.stages
-        pixels = keras.Input(self.trainer.input_shape[1:], name="pixels", dtype="float32")
-        contracted = self.backbone.contract(pixels)
+        inputs = self.backbone.inputs()
+        prepared = self.backbone.prepare(inputs)
         if stage == len(stages):
-            return keras.Model(pixels, self.pooling(network(contracted)), name="frozen"), self.top
+            return keras.Model(inputs, self.pooling(network(prepared)), name="frozen"), self.top
         first = submodel(network, stages, 0, stage)
         last = submodel(network, stages, stage, len(stages))
         logits = self.top(self.pooling(last.output))
-        return keras.Model(pixels, first(contracted), name="frozen"), keras.Model(last.input, logits, name="trained")
+        return keras.Model(inputs, first(prepared), name="frozen"), keras.Model(last.input, logits, name="trained")
 
 
-def build_model(backbone: Backbone, head: ClassificationHead, *, augmentation: AugmentationConfig) -> TransferModel:
-    """Join the three.
+def build_model(
+    backbone: Backbone, head: ClassificationHead, *, flips: Sequence[tuple[int, ...]] = ((),)
+) -> TransferModel:
+    """Join the two.
 
     Args:
         backbone: Its network is used, not copied.
-        head: Goes on the network's feature map.
-        augmentation: Says whether predictions are averaged over flips.
+        head: Goes on what the network puts out.
+        flips: Axes along which inputs are flipped, for each view that predictions are averaged over.
 
     Returns:
         The models. Preprocessing is inside, so that it can be applied neither twice nor never.
@@ -106,9 +118,9 @@ def build_model(backbone: Backbone, head: ClassificationHead, *, augmentation: A
     pooled = keras.Input(pooling.output_shape[1:], name="pooled")
     top = keras.Model(pooled, head.classify(pooled), name="head")
 
-    pixels = keras.Input((backbone.image_size, backbone.image_size, 3), name="pixels", dtype="float32")
-    contracted = backbone.contract(pixels)
-    views = [keras.ops.flip(contracted, axis=axes) if axes else contracted for axes in flip_axes(augmentation)]
+    inputs = backbone.inputs()
+    prepared = backbone.prepare(inputs)
+    views = [keras.ops.flip(prepared, axis=axes) if axes else prepared for axes in flips]
     logits = [top(pooling(backbone.network(view))) for view in views]
     each = [head.probabilities(view) for view in logits]
     probabilities = keras.layers.Average(dtype="float32", name="average")(each) if len(each) > 1 else each[0]
@@ -117,22 +129,6 @@ def build_model(backbone: Backbone, head: ClassificationHead, *, augmentation: A
         head=head,
         pooling=pooling,
         top=top,
-        trainer=keras.Model(pixels, logits[0], name="trainer"),
-        predictor=keras.Model(pixels, probabilities, name="predictor"),
+        trainer=keras.Model(inputs, logits[0], name="trainer"),
+        predictor=keras.Model(inputs, probabilities, name="predictor"),
     )
-
-
-def flip_axes(augmentation: AugmentationConfig) -> list[tuple[int, ...]]:
-    """Return which axes of ``[batch, height, width, channels]`` are flipped, for each view that predictions average.
-
-    Args:
-        augmentation: Says which flips are on, and whether predictions are averaged.
-
-    Returns:
-        ``()``, the picture as it is, comes first.
-    """
-    axes: list[tuple[int, ...]] = [()]
-    if augmentation.predict_flips:
-        for axis, on in ((2, augmentation.horizontal_flip), (1, augmentation.vertical_flip)):
-            axes += [(*flipped, axis) for flipped in axes] if on else []
-    return axes

@@ -1,13 +1,15 @@
 """What ``training.precision: auto`` stands for: the arithmetic that trains this network faster on this machine."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from keras_transfer.backbones.base import BackboneRow
+from keras_transfer.backbones import Backbone
 from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.distribution import precision
 
@@ -15,6 +17,7 @@ from keras_transfer.distribution import precision
 CANDIDATES = ("float32", "mixed_bfloat16")
 _STEPS = 4
 _BATCH = 16
+_TOKENS = 128
 # What is gained must be more than the noise of a few steps.
 _LEAST_GAIN = 1.05
 
@@ -24,7 +27,7 @@ class PrecisionTest:
     """How fast a network trains.
 
     Attributes:
-        rates: Pictures a second in training every layer, by ``training.precision``.
+        rates: Examples a second in training every layer, by ``training.precision``.
     """
 
     rates: Mapping[str, float]
@@ -37,36 +40,40 @@ class PrecisionTest:
 
     def __str__(self) -> str:
         rates = ", ".join(f"{name} {rate:.0f}" for name, rate in self.rates.items())
-        return f"Precision: {self.precision} (pictures a second in training: {rates})"
+        return f"Precision: {self.precision} (examples a second in training: {rates})"
 
 
-def run_precision_test(row: BackboneRow, *, image_size: int | None, batch_size: int) -> PrecisionTest:
-    """Train a network with random weights for a few steps in each arithmetic.
+def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int) -> PrecisionTest:
+    """Train a network for a few steps in each arithmetic.
 
     Args:
-        row: The backbone's.
-        image_size: Height and width in pixels; None for the backbone's own.
-        batch_size: The recipe's; 16 pictures a step at most are tried.
+        load_backbone: Makes the network; its weights do not matter.
+        batch_size: The recipe's; 16 examples a step at most are tried.
 
     Returns:
         The rates.
 
     Raises:
-        BackboneError: The size is too small.
+        BackboneError: It cannot be made.
     """
     rates = {}
+    size = min(batch_size, _BATCH)
     for name in CANDIDATES:
         with precision(name):
-            network = row.load(image_size=image_size, weights="none").network
+            network = load_backbone().network
         fuse_batch_norm(network)
         network.compile(optimizer=keras.optimizers.SGD(1e-3), loss="mse", jit_compile=False)
-        size = min(batch_size, _BATCH)
-        pictures = np.zeros((size, *network.input_shape[1:]), np.float32)
+        examples = keras.tree.map_structure(lambda tensor: _example(tensor, size), network.input)
         targets = np.zeros((size, *network.output_shape[1:]), np.float32)
         seconds = []
         for _ in range(1 + _STEPS):
             started = time.perf_counter()
-            network.train_on_batch(pictures, targets)
+            network.train_on_batch(examples, targets)
             seconds.append(time.perf_counter() - started)
         rates[name] = size / min(seconds[1:])
     return PrecisionTest(rates)
+
+
+def _example(tensor: keras.KerasTensor, size: int) -> NDArray[Any]:
+    """A batch of ones; what may have any length has 128 tokens."""
+    return np.ones((size, *(_TOKENS if length is None else length for length in tensor.shape[1:])), tensor.dtype)

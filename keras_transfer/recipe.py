@@ -12,13 +12,27 @@ from rich.console import Console
 
 from keras_transfer import run as folders
 from keras_transfer.auto import choose_policy, estimate
-from keras_transfer.backbones import BACKBONES, Backbone
+from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
+from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import Choice, describe_estimates
-from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe, write_recipe
+from keras_transfer.config import (
+    SCHEMAS,
+    ImageClassificationConfig,
+    RecipeConfig,
+    TextClassificationConfig,
+    parse_recipe,
+    read_recipe,
+    write_recipe,
+)
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.reader import Reader
 from keras_transfer.data.scan import scan
 from keras_transfer.data.sources import SAMPLES
-from keras_transfer.data.splits import Splits, load_splits
+from keras_transfer.data.splits import Split, Splits, load_splits
+from keras_transfer.data.text_reader import TextReader
+from keras_transfer.data.text_sources import TEXT_SAMPLES
+from keras_transfer.data.texts import check_texts
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
 from keras_transfer.feature_store import cache_folder
@@ -36,7 +50,7 @@ from keras_transfer.run import Run
 from keras_transfer.training import summarize
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
-_SHORT_FORMS = {"data": "source", "backbone": "name", "policy": "name"}
+_NAMED_SECTIONS = ("backbone", "policy")
 
 
 class Recipe:
@@ -45,21 +59,27 @@ class Recipe:
     Args:
         data: A source as in a recipe file, or the whole ``data`` section as a mapping.
         sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone`` and
-            ``policy`` may be given by name alone.
+            ``policy`` may be given by name alone, and what the ``data`` section has beside its source by its own name:
+            ``label="stars"``.
 
     Raises:
         ConfigError: All mistakes at once.
     """
 
     task: ClassVar[str]
+    known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES}
+    """For dotted paths that name a registered thing, the names there are."""
 
     def __init__(self, data: str | Path | Mapping[str, Any], **sections: Any) -> None:
-        given = {"data": str(data) if isinstance(data, Path) else data, **sections}
+        schema = SCHEMAS[self.task]
+        columns = set(schema.model_fields["data"].annotation.model_fields) - set(schema.model_fields)  # type: ignore[union-attr]
+        source = dict(data) if isinstance(data, Mapping) else {"source": str(data) if isinstance(data, Path) else data}
+        source |= {key: sections.pop(key) for key in columns & set(sections)}
         values = {
-            name: {_SHORT_FORMS[name]: value} if name in _SHORT_FORMS and isinstance(value, str) else value
-            for name, value in given.items()
+            name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
+            for name, value in sections.items()
         }
-        self.config = _parse({"task": self.task, **values}, where="The recipe")
+        self.config = _parse({"task": self.task, "data": source, **values}, where="The recipe")
 
     @staticmethod
     def from_file(recipe: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
@@ -93,10 +113,19 @@ class Recipe:
         Raises:
             TransferError: Whatever stands against it.
         """
-        splits, skipped = self._load_data(console)
-        backbone = self._load_backbone()
+        loaded = load_splits(self.config.data, seed=self.config.seed)
+        whole, skipped = self._scan(tuple(loaded))
+        loaded = Splits(loaded.class_names, *whole)
+        loaded.check()
+        if console:
+            _print_data(self.config.data.source, loaded, skipped, console)
+        backbone = self._load_backbone(self.config.backbone.weights)
+        reader, prepared = self._make_reader(backbone, tuple(loaded))
+        splits = Splits(loaded.class_names, *prepared)
+        if console:
+            self._print_input(reader, splits, console)
         head = ClassificationHead(len(splits.class_names), self.config.head)
-        model = build_model(backbone, head, augmentation=self.config.augmentation)
+        model = build_model(backbone, head, flips=reader.flips)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
             if phase.lora_rank is not None:
@@ -104,24 +133,23 @@ class Recipe:
         summaries = summarize(model, phases)
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
-        return Job(self.config, splits, tuple(skipped), model, phases)
+        return Job(self.config, splits, tuple(skipped), reader, model, phases)
 
-    def _load_data(self, console: Console | None) -> tuple[Splits, list[str]]:
-        data = self.config.data
-        splits = load_splits(data, seed=self.config.seed)
-        whole, skipped = scan(tuple(splits), broken=data.broken, memory=cache_folder() / "scans")
-        splits = Splits(splits.class_names, *whole)
-        splits.check()
-        if console:
-            counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
-            console.print(f"Data: {data.source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)
-            for line in skipped:
-                console.print(f"Left out: {line}", style="yellow", highlight=False, markup=False)
-        return splits, skipped
+    # What a task has of its own.
 
-    def _load_backbone(self) -> Backbone:
-        config = self.config.backbone
-        return BACKBONES[config.name].load(image_size=self.config.data.image_size, weights=config.weights)
+    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
+        """The splits without what cannot be read, and a line for each such example."""
+        raise NotImplementedError
+
+    def _load_backbone(self, weights: str) -> Backbone:
+        raise NotImplementedError
+
+    def _make_reader(self, backbone: Any, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        """A reader, and the splits prepared by it."""
+        raise NotImplementedError
+
+    def _print_input(self, reader: Reader, splits: Splits, console: Console) -> None:
+        """Say what is worth knowing of prepared splits."""
 
     def check(self, console: Console | None = None) -> None:
         """Find everything that stands against a run, without training or writing a run folder.
@@ -186,7 +214,7 @@ class Recipe:
             target, parity = run.export()
             if console:
                 console.print(
-                    f"SavedModel: {target} (a fresh process gave the same answers for {parity.pictures} pictures, to "
+                    f"SavedModel: {target} (a fresh process gave the same answers for {parity.examples} examples, to "
                     f"within {parity.largest_difference:.1g})",
                     highlight=False,
                     soft_wrap=True,
@@ -198,11 +226,7 @@ class Recipe:
         """The same recipe with its precision settled, and Keras as that wants it."""
         recipe = self
         if self.config.training.precision == "auto":
-            found = run_precision_test(
-                BACKBONES[self.config.backbone.name],
-                image_size=self.config.data.image_size,
-                batch_size=self.config.training.batch_size,
-            )
+            found = run_precision_test(lambda: self._load_backbone("none"), batch_size=self.config.training.batch_size)
             if console:
                 console.print(str(found), highlight=False)
             training = self.config.training.model_copy(update={"precision": found.precision})
@@ -220,8 +244,10 @@ class Recipe:
             ) from error
         write_recipe(_with_absolute_paths(job.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
-        folders.write_json(folder / folders.DATA, {**job.splits.describe(), "skipped": list(job.skipped)})
-        folders.keep_samples(folder, job.splits)
+        data = {**job.splits.describe(), "skipped": list(job.skipped), **job.reader.report(tuple(job.splits))}
+        folders.write_json(folder / folders.DATA, data)
+        folders.keep_samples(folder, job.splits, job.reader)
+        job.reader.save(folder)
 
     def _train(self, folder: Path, job: Job) -> Trained:
         try:
@@ -246,10 +272,64 @@ class ImageClassification(Recipe):
     """Pictures in, one class out of several: ``ImageClassification("pictures/").fit()``."""
 
     task = "image_classification"
+    known: ClassVar = {**Recipe.known, "backbone.name": BACKBONES}
+    config: ImageClassificationConfig
+
+    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
+        return scan(splits, broken=self.config.data.broken, memory=cache_folder() / "scans")
+
+    def _load_backbone(self, weights: str) -> PictureBackbone:
+        row = BACKBONES[self.config.backbone.name]
+        return row.load(image_size=self.config.data.image_size, weights=weights)
+
+    def _make_reader(self, backbone: PictureBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        config = self.config
+        reader = PictureReader(
+            image_size=backbone.image_size,
+            resize=config.data.resize,
+            augmentation=config.augmentation,
+            seed=config.seed,
+        )
+        return reader, splits
+
+
+class TextClassification(Recipe):
+    """Texts in, one class out of several: ``TextClassification("reviews.csv", text="review", label="stars").fit()``."""
+
+    task = "text_classification"
+    config: TextClassificationConfig
+
+    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
+        return check_texts(splits, broken=self.config.data.broken)
+
+    def _load_backbone(self, weights: str) -> TextBackbone:
+        return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
+
+    def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        return TextReader.fit(
+            backbone.encoder,
+            splits,
+            sequence_length=self.config.data.sequence_length,
+            maximum_length=backbone.maximum_length,
+            pads_to_longest=backbone.pads_to_longest,
+        )
+
+    def _print_input(self, reader: Reader, splits: Splits, console: Console) -> None:
+        report = reader.report(tuple(splits))
+        cut = ", ".join(f"{share:.1%} of {name}" for name, share in report["cut"].items())
+        console.print(f"Tokens: at most {report['sequence_length']}; texts that are cut: {cut}", highlight=False)
 
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
-TASKS.add(ImageClassification.task, ImageClassification)
+for _task in (ImageClassification, TextClassification):
+    TASKS.add(_task.task, _task)
+
+
+def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Console) -> None:
+    counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
+    console.print(f"Data: {source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)
+    for line in skipped:
+        console.print(f"Left out: {line}", style="yellow", highlight=False, markup=False)
 
 
 def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:
@@ -296,12 +376,15 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     """The recipe that a run folder keeps must name the same files from any working folder."""
 
     def absolute(value: float | str) -> float | str:
-        if not isinstance(value, str) or value in SAMPLES or value in ("pretrained", "none"):
+        if not isinstance(value, str) or value in SAMPLES or value in TEXT_SAMPLES or value in ("pretrained", "none"):
             return value
         return str(Path(value).resolve()) if Path(value).exists() else value
 
     data = {key: absolute(getattr(config.data, key)) for key in ("source", "validation", "test")}
     weights = {"weights": absolute(config.backbone.weights)}
+    name = config.backbone.name
+    if name not in BACKBONES and Path(name).is_dir():
+        weights["name"] = str(Path(name).resolve())
     sections = {
         "data": config.data.model_copy(update=data),
         "backbone": config.backbone.model_copy(update=weights),
@@ -310,5 +393,6 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
 
 
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
-    known: dict[str, Iterable[str]] = {"task": TASKS, "backbone.name": BACKBONES, "policy.name": POLICIES}
+    task = values.get("task")
+    known = TASKS[task].known if isinstance(task, str) and task in TASKS else Recipe.known
     return parse_recipe(values, known=known, where=where)

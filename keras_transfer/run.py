@@ -1,7 +1,6 @@
 """The run folder, and the object that reads it back."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +11,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.backbones.text_encoder import TextEncoder
 from keras_transfer.batch_norm import fuse_batch_norm
-from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
-from keras_transfer.data.pipeline import evaluation_batches
-from keras_transfer.data.scan import find_problem
-from keras_transfer.data.splits import Split, Splits, load_splits, read_split
+from keras_transfer.config import (
+    ImageClassificationConfig,
+    RecipeConfig,
+    TextClassificationConfig,
+    parse_recipe,
+    read_recipe,
+)
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.reader import Reader
+from keras_transfer.data.splits import Examples, Split, Splits, load_splits, read_split
+from keras_transfer.data.text_reader import TOKENIZER, TextReader
 from keras_transfer.errors import CheckpointError, DataError
 from keras_transfer.evaluation import Report, make_report, predict
 from keras_transfer.export import Parity, export_saved_model
@@ -63,7 +70,7 @@ class Prediction:
     """What a model says of one input.
 
     Attributes:
-        input: The file.
+        input: The file, or the text.
         label: The most probable class.
         score: Its probability.
         probabilities: Of every class, by name.
@@ -102,7 +109,7 @@ class Run:
 
     @cached_property
     def model(self) -> keras.Model:
-        """The fine-tuned model, from ``float32[batch, size, size, 3]`` pixels in 0..255 to probabilities."""
+        """The fine-tuned model, from what :attr:`reader` gives to probabilities."""
         file = self.folder / MODEL
         model = read_keras_file(file, CheckpointError)
         if model.output_shape != (None, len(self.class_names)):
@@ -122,17 +129,35 @@ class Run:
         except (KeyError, TypeError) as error:
             raise _damaged(file, f"{error} is missing or of a wrong kind") from error
 
-    def _batches(self, split: Split) -> Any:
-        return evaluation_batches(
-            split,
-            classes=len(self.class_names),
-            size=self.model.input_shape[1],
-            resize=self.config.data.resize,
-            batch_size=_PREDICT_BATCH,
-        )
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads examples as they were read in training."""
+        config = self.config
+        if isinstance(config, TextClassificationConfig):
+            return TextReader(
+                TextEncoder.load(self.folder / TOKENIZER),
+                segments=1 if config.data.text_pair is None else 2,
+                sequence_length=self._data["sequence_length"],
+                pads_to_longest=self._data["pads_to_longest"],
+            )
+        if isinstance(config, ImageClassificationConfig):
+            return PictureReader(
+                image_size=self.model.input_shape[1],
+                resize=config.data.resize,
+                augmentation=config.augmentation,
+                seed=config.seed,
+            )
+        raise _damaged(self.folder / RECIPE, f"there is no task {config.task}")
+
+    def _probabilities(self, examples: Examples) -> NDArray[np.float32]:
+        n = len(examples)
+        split = self.reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
+        batches = self.reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
+        order = self.reader.evaluation_order(split, batch_size=_PREDICT_BATCH)
+        return predict(self.model, batches, np.concatenate(order))
 
     def evaluate(self, data: str | None = None, *, split: str = "test") -> Report:
-        """Run the model over labelled pictures.
+        """Run the model over labelled examples.
 
         Args:
             data: A source; without it, one of the run's own splits.
@@ -145,15 +170,14 @@ class Run:
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
         rows = self._own_split(split) if data is None else self._other_source(data)
-        probabilities = predict(self.model, self._batches(rows))
-        return make_report(rows.name, probabilities, rows.labels, self.class_names)
+        return make_report(rows.name, self._probabilities(rows.examples), rows.labels, self.class_names)
 
     def _own_split(self, name: str) -> Split:
         splits: Splits = load_splits(self.config.data, seed=self.config.seed)
         rows = {split.name: split for split in splits}[name]
-        recorded = {path for path, _ in self._data["splits"][name]["rows"]}
+        recorded = {name for name, _ in self._data["splits"][name]["rows"]}
         # What the run's scan left out as broken is left out again.
-        rows = rows.select([index for index, path in enumerate(rows.paths) if path in recorded])
+        rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
         if not len(rows):
             raise DataError(f"The run has no {name} rows. Name a source with --data.")
         if rows.fingerprint(self.class_names) != self._data["splits"][name]["fingerprint"]:
@@ -168,36 +192,25 @@ class Run:
         return read_split(data, data, config, self.class_names)
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
-        """Classify picture files.
+        """Classify picture files or texts.
 
         Args:
-            inputs: Files; a folder stands for every file in it.
+            inputs: Files; a folder stands for every file in it. Of a run on texts: texts, or files that hold one each.
 
         Returns:
-            A prediction a file, in the order of the inputs.
+            A prediction an input, in their order.
 
         Raises:
-            DataError: A file is missing or no picture; all such are named.
+            DataError: An input cannot be read; all such are named.
         """
-        files = [file for name in inputs for file in _expand(Path(name))]
-        problems = [f"  {file}: {problem}" for file in files if (problem := find_problem(str(file)))]
-        if problems or not files:
-            raise DataError(
-                "No prediction was made, for these inputs cannot be read:\n" + "\n".join(problems or ["  none"])
-            )
-        probabilities = self._predict_files(files)
-        return [self._prediction(file, row) for file, row in zip(files, probabilities, strict=True)]
+        examples = self.reader.read(inputs)
+        probabilities = self._probabilities(examples)
+        return [self._prediction(name, row) for name, row in zip(examples.names, probabilities, strict=True)]
 
-    def _predict_files(self, files: Sequence[Path]) -> NDArray[np.float32]:
-        labels = np.zeros(len(files), np.int64)
-        paths = tuple(str(file.absolute()) for file in files)
-        rows = Split("inputs", Path("/"), paths, labels, np.ones(len(files), np.float32))
-        return predict(self.model, self._batches(rows))
-
-    def _prediction(self, file: Path, row: NDArray[np.float32]) -> Prediction:
+    def _prediction(self, name: str, row: NDArray[np.float32]) -> Prediction:
         best = int(row.argmax())
         probabilities = dict(zip(self.class_names, row.astype(float).tolist(), strict=True))
-        return Prediction(str(file), self.class_names[best], float(row[best]), probabilities)
+        return Prediction(name, self.class_names[best], float(row[best]), probabilities)
 
     def export(self, folder: str | Path | None = None) -> tuple[Path, Parity]:
         """Write a SavedModel and prove, in a fresh process, that it says what :meth:`predict` says.
@@ -216,16 +229,16 @@ class Run:
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")
         prepare_folder(target)
-        samples = sorted((self.folder / SAMPLES).glob("*"))
-        if not samples:
-            raise _damaged(self.folder / SAMPLES, "the pictures that prove an export are not there")
+        samples = self.reader.read_samples(self.folder / SAMPLES)
+        if not len(samples):
+            raise _damaged(self.folder / SAMPLES, "the examples that prove an export are not there")
         parity = export_saved_model(
             self.model,
+            self.reader,
             target,
             class_names=self.class_names,
-            resize=self.config.data.resize,
             samples=self.folder / SAMPLES,
-            expected=self._predict_files(samples),
+            expected=self._probabilities(samples),
         )
         return target, parity
 
@@ -257,22 +270,15 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def keep_samples(folder: Path, splits: Splits) -> None:
-    """Copy a few raw pictures into a run folder, so that an export can be proved wherever the folder goes.
+def keep_samples(folder: Path, splits: Splits, reader: Reader) -> None:
+    """Copy a few raw examples into a run folder, so that an export can be proved wherever the folder goes.
 
     Args:
         folder: The run folder.
         splits: The test rows are taken, or whatever there is.
+        reader: Of the splits.
     """
     rows = next(split for split in (splits.test, splits.validation, splits.train) if len(split))
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_COUNT, len(rows))).astype(int))
     (folder / SAMPLES).mkdir()
-    for number, index in enumerate(chosen):
-        file = Path(rows.files[index])
-        shutil.copyfile(file, folder / SAMPLES / f"{number:02}{file.suffix.lower()}")
-
-
-def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
-    return [path]
+    reader.write_samples(rows, chosen, folder / SAMPLES)

@@ -1,30 +1,41 @@
 """Run an exported model as a server would: in a process of its own that imports TensorFlow and nothing of ours.
 
-Usage: python serving_probe.py SAVED_MODEL PICTURES ANSWERS
+Usage: python serving_probe.py SAVED_MODEL EXAMPLES ANSWERS
 
-PICTURES is a folder of encoded files, taken in the order of their names; ANSWERS is the JSON file to write.
+EXAMPLES is a folder, taken in the order of its files' names: encoded pictures, or JSON files with the texts of an
+example by the name of the input. ANSWERS is the JSON file to write.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 
-def main(saved_model: str, pictures: str, answers: str) -> None:
-    """Feed every picture to ``serving_default``, half of them in one batch and half alone, and keep the answers."""
+def main(saved_model: str, examples: str, answers: str) -> None:
+    """Feed every example to ``serving_default``, half of them in one batch and half alone, and keep the answers."""
+    values = [_read(file) for file in sorted(Path(examples).iterdir())]
+    if "image_bytes" not in values[0]:
+        import tensorflow_text  # noqa: F401 - the operations of its tokenizers
     serve = tf.saved_model.load(saved_model).signatures["serving_default"]
-    contents = [file.read_bytes() for file in sorted(Path(pictures).iterdir())]
-    middle = (len(contents) + 1) // 2
-    batches = [contents[:middle], *([content] for content in contents[middle:])]
-    outputs = [serve(image_bytes=tf.constant(batch)) for batch in batches]
+    middle = (len(values) + 1) // 2
+    batches = [values[:middle], *([value] for value in values[middle:])]
+    outputs = [serve(**{name: tf.constant([value[name] for value in batch]) for name in batch[0]}) for batch in batches]
     answer = {name: [row for output in outputs for row in output[name].numpy().tolist()] for name in outputs[0]}
     answer["label"] = [label.decode() for label in answer["label"]]
     Path(answers).write_text(json.dumps(answer), encoding="utf-8")
-    ours = sorted(name for name in sys.modules if name.split(".")[0] == "keras_transfer")
+    ours = sorted(name for name in sys.modules if name.split(".")[0] in ("keras_transfer", "keras_hub"))
     if ours:
         raise SystemExit(f"the probe must not import {ours}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file.suffix == ".json":
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return values
+    return {"image_bytes": file.read_bytes()}
 
 
 if __name__ == "__main__":

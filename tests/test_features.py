@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from keras_transfer import ImageClassification
-from keras_transfer.backbones.base import RAW, SIGNED, Backbone
-from keras_transfer.config import AugmentationConfig, CacheConfig, DataConfig, HeadConfig
-from keras_transfer.data.splits import Split
+from keras_transfer.backbones.base import RAW, SIGNED, PictureBackbone
+from keras_transfer.config import AugmentationConfig, CacheConfig, PictureHeadConfig
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.splits import Pictures, Split
 from keras_transfer.errors import TrainingError
 from keras_transfer.features import FeatureCache
 from keras_transfer.heads import ClassificationHead
@@ -114,10 +115,12 @@ def network(*, two_alive=False):
     return keras.Model(inputs, keras.layers.Add()([before, x]) if two_alive else x, name="small")
 
 
-def small_model(*, contract=RAW, two_alive=False, augmentation=None):
+def small_model(*, contract=RAW, two_alive=False):
     net = network(two_alive=two_alive)
-    backbone = Backbone("small", net, contract, find_stages(net), 8, "none")
-    return build_model(backbone, ClassificationHead(2, HeadConfig()), augmentation=augmentation or AugmentationConfig())
+    backbone = PictureBackbone(
+        name="small", network=net, contract=contract, stages=find_stages(net), image_size=8, weights="none"
+    )
+    return build_model(backbone, ClassificationHead(2, PictureHeadConfig()))
 
 
 @pytest.fixture
@@ -126,16 +129,12 @@ def split(tmp_path):
     for name in "abcde":
         Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / f"{name}.png")
     paths = tuple(f"{name}.png" for name in "abcde")
-    return Split("train", tmp_path, paths, np.zeros(5, np.int64), np.ones(5, np.float32))
+    return Split("train", Pictures(tmp_path, paths), np.zeros(5, np.int64), np.ones(5, np.float32))
 
 
 def cache(*, seed=0, resize="crop", augmentation=None, **config):
-    return FeatureCache(
-        CacheConfig(**config),
-        data=DataConfig(source="", resize=resize),
-        augmentation=augmentation or AugmentationConfig(),
-        seed=seed,
-    )
+    reader = PictureReader(image_size=8, resize=resize, augmentation=augmentation or AugmentationConfig(), seed=seed)
+    return FeatureCache(CacheConfig(**config), reader)
 
 
 def change_a_weight(model, split):
@@ -143,7 +142,7 @@ def change_a_weight(model, split):
 
 
 def change_a_picture(model, split):
-    Image.new("RGB", (8, 8), "red").save(split.root / "c.png")
+    Image.new("RGB", (8, 8), "red").save(split.examples.root / "c.png")
 
 
 def change_the_order(model, split):
@@ -188,7 +187,7 @@ def test_another_contract_or_another_stage_misses(split, computed):
 def test_labels_and_weights_of_rows_change_no_features(split, computed):
     model = small_model()
     cache().evaluation(model, 2, split)
-    relabelled = Split("test", split.root, split.paths, np.ones(5, np.int64), np.zeros(5, np.float32))
+    relabelled = Split("test", split.examples, np.ones(5, np.int64), np.zeros(5, np.float32))
     cache().evaluation(model, 2, relabelled)
     assert len(computed) == 1
 
@@ -198,7 +197,7 @@ def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
     stage = next(s.index + 1 for s in model.backbone.stages if len(s.outputs) == 2)
     features = cache().evaluation(model, stage, split)
     assert len(features.arrays) == 2
-    pixels = np.stack([np.asarray(Image.open(file)) for file in split.files]).astype("float32")
+    pixels = np.stack([np.asarray(Image.open(file)) for file in split.examples.files]).astype("float32")
     _, rest = model.split(stage)
     targets = np.eye(2, dtype="float32")[split.labels]
     logits = rest.predict(features.evaluation_batches(targets, batch_size=2), verbose=0)

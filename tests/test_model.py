@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import AugmentationConfig, HeadConfig
+from keras_transfer.config import AugmentationConfig, PictureHeadConfig
+from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 
@@ -15,7 +16,8 @@ PIXELS = np.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 3)).astype("fl
 
 def build(**augmentation):
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
-    return build_model(backbone, ClassificationHead(3, HeadConfig()), augmentation=AugmentationConfig(**augmentation))
+    reader = PictureReader(image_size=SIZE, resize="crop", augmentation=AugmentationConfig(**augmentation), seed=0)
+    return build_model(backbone, ClassificationHead(3, PictureHeadConfig()), flips=reader.flips)
 
 
 def softmax(logits):

@@ -16,13 +16,13 @@ from keras_transfer.precision import PrecisionTest, run_precision_test
 def test_bfloat16_is_taken_where_it_is_faster_by_more_than_noise(float32, bfloat16, expected):
     found = PrecisionTest({"float32": float32, "mixed_bfloat16": bfloat16})
     assert found.precision == expected
-    assert str(found).startswith(f"Precision: {expected} (pictures a second in training: float32 {float32:.0f}, ")
+    assert str(found).startswith(f"Precision: {expected} (examples a second in training: float32 {float32:.0f}, ")
 
 
 @pytest.mark.usefixtures("tiny")
 def test_a_measurement_tries_both_and_leaves_keras_as_it_was():
     before = keras.config.dtype_policy()
-    found = run_precision_test(BACKBONES["tiny"], image_size=32, batch_size=4)
+    found = run_precision_test(lambda: BACKBONES["tiny"].load(image_size=32, weights="none"), batch_size=4)
     assert set(found.rates) == {"float32", "mixed_bfloat16"}
     assert all(rate > 0 for rate in found.rates.values())
     assert keras.config.dtype_policy() == before

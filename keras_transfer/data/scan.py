@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits import Split, pictures_of
 from keras_transfer.errors import DataError
 
 # What TensorFlow decodes inside the exported graph.
@@ -34,7 +34,9 @@ def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Sp
     """
     problems = {file: problem for split in splits for file, problem in _find_broken(split, memory).items()}
     found = [f"{file}: {problem}" for file, problem in problems.items()]
-    kept = [split.select([i for i, file in enumerate(split.files) if file not in problems]) for split in splits]
+    kept = [
+        split.select([i for i, file in enumerate(pictures_of(split).files) if file not in problems]) for split in splits
+    ]
     emptied = [split.name for split, rest in zip(splits, kept, strict=True) if len(split) and not len(rest)]
     if found and (broken == "error" or emptied):
         shown = "\n".join(f"  {line}" for line in found[:20])
@@ -49,9 +51,10 @@ def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Sp
 
 def _find_broken(split: Split, memory: Path) -> dict[str, str]:
     """What is wrong with each broken file of a split."""
-    record = memory / f"{hashlib.sha256(str(split.root).encode()).hexdigest()[:24]}.json"
+    pictures = pictures_of(split)
+    record = memory / f"{hashlib.sha256(str(pictures.root).encode()).hexdigest()[:24]}.json"
     known = _recall(record)
-    stamps = {file: _stamp(file) for file in split.files}
+    stamps = {file: _stamp(file) for file in pictures.files}
     unknown = [file for file, stamp in stamps.items() if known.get(file) != stamp]
     if not unknown:
         return {}

@@ -1,19 +1,79 @@
 """Divide a source into training, validation and test rows."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
 from keras_transfer.data.sources import SPLIT_NAMES, Source, read_source
+from keras_transfer.data.text_sources import read_text_source
+from keras_transfer.data.texts import Texts
 from keras_transfer.errors import DataError
+
+
+class Examples(Protocol):
+    """What a task's network learns from: pictures, or texts."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people call each: a path, a row of a table."""
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Name and content of each, as far as they can be had quickly: they travel with the data."""
+
+    @property
+    def stamps(self) -> list[str]:
+        """What tells on this machine that an example has changed."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
+        """Return some, in this order."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files.
+
+    Attributes:
+        root: The folder that the names are relative to.
+        names: The files' paths.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def files(self) -> list[str]:
+        """Absolute paths."""
+        return [str(self.root / name) for name in self.names]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Path and size of each."""
+        return [f"{name}\0{os.stat(file).st_size}" for name, file in zip(self.names, self.files, strict=True)]
+
+    @property
+    def stamps(self) -> list[str]:
+        """Path, size and time of the last change of each."""
+        status = [os.stat(file) for file in self.files]
+        return [f"{name}\0{s.st_size}\0{s.st_mtime_ns}" for name, s in zip(self.names, status, strict=True)]
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Pictures":
+        """Return some, in this order."""
+        return Pictures(self.root, tuple(self.names[row] for row in rows))
 
 
 @dataclass(frozen=True)
@@ -22,8 +82,7 @@ class Split:
 
     Attributes:
         name: ``train``, ``validation`` or ``test``.
-        root: The folder that the paths are relative to.
-        paths: Of each picture, relative to the root.
+        examples: Pictures or texts.
         labels: ``int64[n]``, an index into the class names.
         weights: ``float32[n]``, how much each example counts in training.
         whole: The split that this one is a fold of, whose features are its own; None where it is no fold.
@@ -31,37 +90,39 @@ class Split:
     """
 
     name: str
-    root: Path
-    paths: tuple[str, ...]
+    examples: Examples
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
     whole: "Split | None" = None
     rows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.paths)
-
-    @property
-    def files(self) -> list[str]:
-        """The pictures' absolute paths."""
-        return [str(self.root / path) for path in self.paths]
+        return len(self.examples)
 
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
         """Return the split with these of its rows, in this order."""
         index = np.asarray(indices, np.int64)
-        paths = tuple(self.paths[i] for i in index)
-        return Split(self.name, self.root, paths, self.labels[index], self.weights[index])
+        return Split(self.name, self.examples.select(index), self.labels[index], self.weights[index])
 
     def fold(self, rows: NDArray[np.int64]) -> "Split":
         """Return some rows as :meth:`select` does, for cross-validation within the split."""
         return replace(self.select(rows), whole=self, rows=rows)
 
+    def with_examples(self, examples: Examples) -> "Split":
+        """Return the split with the same examples in another form."""
+        return replace(self, examples=examples)
+
     def fingerprint(self, class_names: Sequence[str]) -> str:
-        """Return a SHA-256 over names, sizes and labels: it tells of changes without reading the pictures."""
+        """Return a SHA-256 over examples and labels: it tells of changes without reading pictures."""
         digest = hashlib.sha256()
-        for path, file, label in zip(self.paths, self.files, self.labels, strict=True):
-            digest.update(f"{path}\0{Path(file).stat().st_size}\0{class_names[label]}\n".encode())
+        for example, label in zip(self.examples.fingerprints, self.labels, strict=True):
+            digest.update(f"{example}\0{class_names[label]}\n".encode())
         return digest.hexdigest()
+
+
+def pictures_of(split: Split) -> Pictures:
+    """Return a split's examples, which are pictures."""
+    return cast(Pictures, split.examples)
 
 
 @dataclass(frozen=True)
@@ -105,11 +166,12 @@ class Splits:
     def _describe(self, split: Split) -> dict[str, Any]:
         counts = np.bincount(split.labels, minlength=len(self.class_names))
         return {
-            "root": str(split.root),
             "count": len(split),
             "classes": dict(zip(self.class_names, counts.tolist(), strict=True)),
             "fingerprint": split.fingerprint(self.class_names),
-            "rows": [[path, self.class_names[label]] for path, label in zip(split.paths, split.labels, strict=True)],
+            "rows": [
+                [name, self.class_names[label]] for name, label in zip(split.examples.names, split.labels, strict=True)
+            ],
         }
 
 
@@ -129,7 +191,7 @@ def load_splits(config: DataConfig, *, seed: int) -> Splits:
     Raises:
         DataError: A source cannot be read, or has too few rows to be divided so.
     """
-    source = read_source(config.source, config)
+    source = _read(config.source, config)
     if len(source.class_names) < 2:
         only = source.class_names[0]
         raise DataError(f"Data source {source.name} has one class: {only!r}. A classifier needs at least two.")
@@ -151,6 +213,19 @@ def load_splits(config: DataConfig, *, seed: int) -> Splits:
     result = Splits(source.class_names, **splits)
     result.check()
     return result
+
+
+def _read(name: str, config: DataConfig) -> Source:
+    if isinstance(config, TextDataConfig):
+        return read_text_source(name, config)
+    return read_source(name, cast(PictureDataConfig, config))
+
+
+def _to_examples(source: Source, rows: pd.DataFrame, config: DataConfig) -> Examples:
+    if not isinstance(config, TextDataConfig):
+        return Pictures(source.root, tuple(rows["path"]))
+    columns = ["text"] if config.text_pair is None else ["text", "text_pair"]
+    return Texts(tuple(rows["name"]), tuple(rows[columns].itertuples(index=False, name=None)))
 
 
 def _check_columns(source: Source, columns: Sequence[str]) -> None:
@@ -177,7 +252,7 @@ def read_split(name: str, source: str, config: DataConfig, class_names: tuple[st
     """
     # Whole, it is not divided by columns; and weights count in training alone.
     config = config.model_copy(update={"stratify": ["label"], "weight": None})
-    own = read_source(source, config)
+    own = _read(source, config)
     unknown = sorted(set(own.class_names) - set(class_names))
     if unknown:
         raise DataError(
@@ -212,8 +287,7 @@ def _to_split(name: str, source: Source, rows: pd.DataFrame, config: DataConfig,
     weights = np.ones(len(rows)) if config.weight is None else rows[config.weight].to_numpy(float)
     return Split(
         name=name,
-        root=source.root,
-        paths=tuple(rows["path"]),
+        examples=_to_examples(source, rows, config),
         labels=np.array([indices[label] for label in rows["label"]], np.int64),
         weights=weights.astype(np.float32),
     )

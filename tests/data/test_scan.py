@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_transfer.data import scan as module
 from keras_transfer.data.scan import find_problem, scan
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits import Pictures, Split
 from keras_transfer.errors import DataError
 
 
@@ -35,7 +35,7 @@ def split(tmp_path):
     names = [f"{number}.{'jpg' if number % 2 else 'png'}" for number in range(6)]
     for number, name in enumerate(names):
         (folder / name).write_bytes(JPEG if number % 2 else PNG)
-    return Split("train", folder, tuple(names), np.arange(6), np.arange(6, dtype=np.float32))
+    return Split("train", Pictures(folder, tuple(names)), np.arange(6), np.arange(6, dtype=np.float32))
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def opened(monkeypatch):
 
 
 def break_three(split):
-    (split.root / "1.jpg").write_bytes(JPEG[:-60])
-    (split.root / "2.png").write_bytes(b"")
-    (split.root / "4.png").write_text("no picture at all")
+    (split.examples.root / "1.jpg").write_bytes(JPEG[:-60])
+    (split.examples.root / "2.png").write_bytes(b"")
+    (split.examples.root / "4.png").write_text("no picture at all")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,9 @@ def test_all_broken_pictures_are_listed_at_once_with_their_reasons(split, tmp_pa
         scan_one(split, broken="error", memory=tmp_path / "memory")
     first, *lines, last = str(caught.value).splitlines()
     assert first == "3 of 6 pictures cannot be read:"
-    assert [line.split(":")[0].strip() for line in lines] == [str(split.root / n) for n in ("1.jpg", "2.png", "4.png")]
+    assert [line.split(":")[0].strip() for line in lines] == [
+        str(split.examples.root / n) for n in ("1.jpg", "2.png", "4.png")
+    ]
     assert ["truncated" in lines[0], "zero bytes" in lines[1], "no picture" in lines[2]] == [True] * 3
     assert "data.broken=skip" in last
 
@@ -129,15 +131,15 @@ def test_all_broken_pictures_are_listed_at_once_with_their_reasons(split, tmp_pa
 def test_skip_leaves_out_the_broken_and_keeps_the_rest_together(split, tmp_path):
     break_three(split)
     kept, found = scan_one(split, broken="skip", memory=tmp_path / "memory")
-    assert kept.paths == ("0.png", "3.jpg", "5.jpg")
+    assert kept.examples.names == ("0.png", "3.jpg", "5.jpg")
     assert kept.labels.tolist() == [0, 3, 5]
     assert kept.weights.tolist() == [0.0, 3.0, 5.0]
-    assert [line.split(":")[0] for line in found] == [str(split.root / n) for n in ("1.jpg", "2.png", "4.png")]
+    assert [line.split(":")[0] for line in found] == [str(split.examples.root / n) for n in ("1.jpg", "2.png", "4.png")]
 
 
 def test_skip_with_none_left_is_an_error_that_does_not_advise_to_skip(split, tmp_path):
-    for name in split.paths:
-        (split.root / name).write_bytes(b"")
+    for name in split.examples.names:
+        (split.examples.root / name).write_bytes(b"")
     with pytest.raises(DataError, match="6 of 6 pictures") as caught:
         scan_one(split, broken="skip", memory=tmp_path / "memory")
     assert "data.broken=skip" not in str(caught.value)
@@ -147,7 +149,7 @@ def test_a_long_list_is_cut_short_and_counted(tmp_path):
     names = tuple(f"{number:02}.png" for number in range(25))
     for name in names:
         (tmp_path / name).write_bytes(b"")
-    split = Split("test", tmp_path, names, np.zeros(25, np.int64), np.ones(25, np.float32))
+    split = Split("test", Pictures(tmp_path, names), np.zeros(25, np.int64), np.ones(25, np.float32))
     with pytest.raises(DataError) as caught:
         scan_one(split, broken="error", memory=tmp_path / "memory")
     lines = str(caught.value).splitlines()
@@ -156,20 +158,20 @@ def test_a_long_list_is_cut_short_and_counted(tmp_path):
 
 def test_unchanged_pictures_are_not_opened_again(split, tmp_path, opened):
     first, _ = scan_one(split, broken="error", memory=tmp_path / "memory")
-    assert sorted(opened) == sorted(split.paths)
+    assert sorted(opened) == sorted(split.examples.names)
     opened.clear()
     second, found = scan_one(split, broken="error", memory=tmp_path / "memory")
     assert (opened, found) == ([], [])
-    assert second.paths == first.paths == split.paths
+    assert second.examples.names == first.examples.names == split.examples.names
 
 
 def test_a_changed_or_added_picture_is_opened_and_no_other(split, tmp_path, opened):
     scan_one(split.select(range(5)), broken="error", memory=tmp_path / "memory")
     opened.clear()
-    (split.root / "0.png").write_bytes(encode("PNG", "L"))
+    (split.examples.root / "0.png").write_bytes(encode("PNG", "L"))
     # The same size, written later.
-    status = os.stat(split.root / "3.jpg")
-    os.utime(split.root / "3.jpg", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    status = os.stat(split.examples.root / "3.jpg")
+    os.utime(split.examples.root / "3.jpg", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     scan_one(split, broken="error", memory=tmp_path / "memory")
     assert sorted(opened) == ["0.png", "3.jpg", "5.jpg"]
 
@@ -182,14 +184,14 @@ def test_a_broken_picture_is_opened_every_time_and_fine_once_mended(split, tmp_p
             scan_one(split, broken="error", memory=tmp_path / "memory")
     assert sorted(opened) == ["1.jpg", "2.png", "4.png"]
     for name in opened:
-        (split.root / name).write_bytes(PNG)
+        (split.examples.root / name).write_bytes(PNG)
     assert len(scan_one(split, broken="error", memory=tmp_path / "memory")[0]) == 6
 
 
 def test_splits_of_one_folder_share_a_memory(split, tmp_path, opened):
     for part in (range(3), range(3, 6)) * 2:
         scan_one(split.select(part), broken="error", memory=tmp_path / "memory")
-    assert sorted(opened) == sorted(split.paths)
+    assert sorted(opened) == sorted(split.examples.names)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', "\x00"])
@@ -199,8 +201,8 @@ def test_a_damaged_memory_is_done_without(split, tmp_path, opened, content):
     record.write_text(content, encoding="utf-8")
     opened.clear()
     assert len(scan_one(split, broken="error", memory=tmp_path / "memory")[0]) == 6
-    assert sorted(opened) == sorted(split.paths)
-    assert set(json.loads(record.read_text(encoding="utf-8"))) >= set(split.files)
+    assert sorted(opened) == sorted(split.examples.names)
+    assert set(json.loads(record.read_text(encoding="utf-8"))) >= set(split.examples.files)
 
 
 def test_a_memory_that_cannot_be_written_does_not_stop_a_scan_one(split, tmp_path):

@@ -1,16 +1,17 @@
 import json
+import os
 import shutil
 
 import pandas as pd
 import pytest
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.sources import read_source
 from keras_transfer.errors import DataError
 
 
 def read(source, **options):
-    return read_source(str(source), DataConfig(source=str(source), **options))
+    return read_source(str(source), PictureDataConfig(source=str(source), **options))
 
 
 def write_table(file, rows):
@@ -150,6 +151,59 @@ def test_a_weight_column_is_checked(pictures):
         read(write_table(pictures / "t.csv", rows), weight="w")
     rows[1]["w"] = 2
     assert read(write_table(pictures / "t.csv", rows), weight="w").rows["w"].tolist() == [0.5, 2.0]
+
+
+def test_a_csv_with_an_index_column_and_short_rows_as_spreadsheets_write_them(pictures):
+    file = pictures / "t.csv"
+    file.write_bytes(b"\xef\xbb\xbf,path,label,site\r\n0,cat/000.png,cat,a\r\n\r\n1,dog/000.png,dog\r\n")
+    rows = read(file).rows
+    assert rows[["path", "label"]].values.tolist() == [["cat/000.png", "cat"], ["dog/000.png", "dog"]]
+    assert rows["site"].tolist() == ["a", None]
+
+
+def test_a_parquet_with_an_index_and_categories(pictures):
+    table = pd.DataFrame({"label": pd.Categorical(["dog", "cat"]), "path": ["dog/000.png", "cat/000.png"]})
+    table.set_index("path").to_parquet(pictures / "t.parquet")
+    source = read(pictures / "t.parquet")
+    assert source.rows[["path", "label"]].values.tolist() == [["cat/000.png", "cat"], ["dog/000.png", "dog"]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "needs"),
+    [
+        ([5, "5"], ["holds number and text", "5 in row 1, '5' in row 2", "all classes as text"]),
+        ([True, "True"], ["holds text and true or false", "'True' in row 2, True in row 1"]),
+        ([1, True], ["holds number and true or false"]),
+        ([["a"], ["b"]], ["something else than classes", "['a'] in row 1, ['b'] in row 2", "one class"]),
+        (["a", None], ["'label' is empty in 1 rows: row 2"]),
+    ],
+)
+def test_labels_that_are_no_classes(pictures, labels, needs):
+    rows = [{"path": f"{n}/000.png", "label": label} for n, label in zip(("cat", "dog"), labels, strict=True)]
+    with pytest.raises(DataError) as refusal:
+        read(write_table(pictures / "t.jsonl", rows))
+    assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
+
+
+def test_true_and_false_as_labels_become_class_names(pictures):
+    rows = [{"path": "cat/000.png", "label": True}, {"path": "dog/000.png", "label": False}]
+    assert read(write_table(pictures / "t.parquet", rows)).class_names == ("False", "True")
+
+
+def test_names_that_are_no_utf8_are_refused_before_they_reach_a_run_folder(pictures):
+    file = pictures / "t.csv"
+    file.write_bytes(b"path,label,site\ncat/000.png,caf\xe9,a\ndog/000.png,dog,\xe9\n")
+    with pytest.raises(
+        DataError, match=r"t\.csv: column 'label' is no UTF-8 in 1 rows: row 1\. Save the file as UTF-8"
+    ):
+        read(file)
+    file.write_bytes(b"path,label,site\ncat/000.png,cat,a\ndog/000.png,dog,\xe9\n")
+    assert len(read(file).rows) == 2
+    with pytest.raises(DataError, match="column 'site' is no UTF-8 in 1 rows: row 2"):
+        read(file, stratify=["label", "site"])
+    os.rename(os.fsencode(pictures / "cat" / "000.png"), os.fsencode(pictures / "cat") + b"/caf\xe9.png")
+    with pytest.raises(DataError, match=r"1 files whose names are no UTF-8: cat/caf\\udce9\.png\. Rename them"):
+        read(pictures)
 
 
 def test_home_is_expanded(pictures, monkeypatch):

@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits, read_split
 from keras_transfer.errors import DataError
 
 
 def load(source, seed=0, **options):
-    return load_splits(DataConfig(source=str(source), **options), seed=seed)
+    return load_splits(PictureDataConfig(source=str(source), **options), seed=seed)
 
 
 def shares(splits):
@@ -19,7 +19,7 @@ def shares(splits):
 
 
 def digest(splits):
-    return hashlib.sha256(json.dumps([[s.name, s.paths] for s in splits]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([[s.name, s.examples.names] for s in splits]).encode()).hexdigest()[:16]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_every_split_keeps_the_shares_of_the_classes(table):
 
 def test_splits_part_the_rows(table):
     splits = load(table)
-    paths = [path for split in splits for path in split.paths]
+    paths = [path for split in splits for path in split.examples.names]
     assert len(paths) == len(set(paths)) == 120
 
 
@@ -52,7 +52,7 @@ def furthest_from_its_share(table, splits):
     """By how many rows the worst combination of label and site in the worst split is off."""
     rows = pd.read_csv(table).set_index("path")
     everywhere = rows.groupby(["label", "site"]).size() / len(rows)
-    counts = [rows.loc[list(split.paths)].groupby(["label", "site"]).size() for split in splits]
+    counts = [rows.loc[list(split.examples.names)].groupby(["label", "site"]).size() for split in splits]
     return max((count - everywhere * count.sum()).abs().max() for count in counts)
 
 
@@ -86,7 +86,7 @@ def test_explicit_folders_are_taken_as_they_are(make_pictures, tmp_path):
         make_pictures(root / name, dict(zip(("cat", "dog"), counts, strict=True)), size=8)
     splits = load(root, test=0.5, validation=0.5)
     assert shares(splits) == {"train": [10, 6], "validation": [3, 2], "test": [1, 4]}
-    assert all(path.startswith(f"{split.name}/") for split in splits for path in split.paths)
+    assert all(path.startswith(f"{split.name}/") for split in splits for path in split.examples.names)
 
 
 def test_what_the_folders_do_not_set_apart_is_drawn_from_the_training_part(make_pictures, tmp_path):
@@ -106,7 +106,7 @@ def test_a_source_of_its_own_for_the_test(table, make_pictures, tmp_path):
     splits = load(table, test=str(other), validation=0.25)
     assert shares(splits)["train"] == [67, 23]
     assert splits.test.labels.tolist() == [0, 1, 1, 1]
-    assert splits.test.files == [str(other / path) for path in splits.test.paths]
+    assert splits.test.examples.files == [str(other / path) for path in splits.test.examples.names]
 
 
 def test_a_source_of_its_own_needs_no_columns_that_only_training_reads(table, tmp_path):
@@ -128,7 +128,7 @@ def test_a_source_of_its_own_with_other_classes_is_refused(table, make_pictures,
 def test_weights_come_from_their_column(table):
     splits = load(table, weight="w")
     for split in splits:
-        numbers = [int(path[2:5]) for path in split.paths]
+        numbers = [int(path[2:5]) for path in split.examples.names]
         assert split.weights == pytest.approx([number / 100 for number in numbers])
     assert set(load(table).train.weights) == {1.0}
 
@@ -168,7 +168,7 @@ def test_data_json_names_classes_counts_members_and_fingerprints(table):
         part = described["splits"][split.name]
         assert part["count"] == len(split)
         assert part["classes"] == dict(zip("ab", shares(splits)[split.name], strict=True))
-        assert part["rows"] == [[p, "ab"[label]] for p, label in zip(split.paths, split.labels, strict=True)]
+        assert part["rows"] == [[p, "ab"[label]] for p, label in zip(split.examples.names, split.labels, strict=True)]
         assert len(part["fingerprint"]) == 64
     assert len({part["fingerprint"] for part in described["splits"].values()}) == 3
 
@@ -178,20 +178,20 @@ def test_a_fingerprint_tells_of_a_changed_picture_and_a_changed_label(table):
     before = split.fingerprint(("a", "b"))
     assert split.fingerprint(("a", "b")) == before
     assert split.fingerprint(("a", "c")) != before
-    (table.parent / split.paths[0]).write_bytes(b"longer than it was" * 100)
+    (table.parent / split.examples.names[0]).write_bytes(b"longer than it was" * 100)
     assert split.fingerprint(("a", "b")) != before
 
 
 def test_select_keeps_rows_together(table):
     split = load(table, weight="w").train
     chosen = split.select([5, 0])
-    assert chosen.paths == (split.paths[5], split.paths[0])
+    assert chosen.examples.names == (split.examples.names[5], split.examples.names[0])
     assert chosen.labels.tolist() == [split.labels[5], split.labels[0]]
     assert chosen.weights.tolist() == [split.weights[5], split.weights[0]]
     assert len(split.select([])) == 0
 
 
 def test_read_split_takes_a_whole_source_in_the_order_of_the_classes_given(pictures):
-    split = read_split("held out", str(pictures), DataConfig(source="unused"), ("dog", "cat"))
+    split = read_split("held out", str(pictures), PictureDataConfig(source="unused"), ("dog", "cat"))
     assert split.name == "held out"
     assert split.labels.tolist() == [1] * 16 + [0] * 16

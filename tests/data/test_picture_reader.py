@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,14 +7,10 @@ from PIL import Image
 
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.images import decode_image
-from keras_transfer.data.pipeline import (
-    augmented_batches,
-    evaluation_batches,
-    map_ahead,
-    steps_per_epoch,
-    training_batches,
-)
-from keras_transfer.data.splits import Split
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.reader import PLAIN as PLAIN_VIEW
+from keras_transfer.data.reader import View, map_ahead, steps_per_epoch
+from keras_transfer.data.splits import Pictures, Split, pictures_of
 
 ROWS = 11
 SIZE = 16
@@ -26,21 +24,28 @@ def split(tmp_path):
     for number, name in enumerate(names):
         Image.new("RGB", (SIZE, SIZE), (number * 20,) * 3).save(tmp_path / name)
     weights = np.linspace(0.5, 1.5, ROWS).astype(np.float32)
-    return Split("train", tmp_path, names, np.arange(ROWS) % 3, weights)
+    return Split("train", Pictures(tmp_path, names), np.arange(ROWS) % 3, weights)
 
 
-def train(split, **options):
-    values = {
-        "classes": 3,
-        "class_weights": np.ones(3, np.float32),
-        "size": SIZE,
-        "resize": "crop",
-        "augmentation": PLAIN,
-        "batch_size": 4,
-        "seed": 0,
-        "epochs": 1,
-    }
-    return [tuple(x.numpy() for x in batch) for batch in training_batches(split, **(values | options))]
+def reader(*, size=SIZE, resize="crop", augmentation=PLAIN, seed=0):
+    return PictureReader(image_size=size, resize=resize, augmentation=augmentation, seed=seed)
+
+
+def train(split, *, batch_size=4, epochs=1, first_epoch=0, seed=0, **options):
+    batches = reader(seed=seed, **options).training_batches(
+        split,
+        np.eye(3, dtype=np.float32)[split.labels],
+        split.weights,
+        batch_size=batch_size,
+        seed=seed,
+        epochs=range(first_epoch, first_epoch + epochs),
+    )
+    return [tuple(x.numpy() for x in batch) for batch in batches]
+
+
+def shown(split, view, *, batch_size=4, **options):
+    batches = reader(**options).evaluation_batches(split, batch_size=batch_size, view=view)
+    return np.concatenate([pixels.numpy() for pixels in batches])
 
 
 def members(batch):
@@ -71,17 +76,8 @@ def test_steps_per_epoch(rows, batch_size, steps):
 
 
 def test_keras_is_told_how_many_batches_there_are(split):
-    batches = training_batches(
-        split,
-        classes=3,
-        class_weights=np.ones(3, np.float32),
-        size=SIZE,
-        resize="crop",
-        augmentation=PLAIN,
-        batch_size=4,
-        seed=0,
-        epochs=5,
-    )
+    targets = np.eye(3, dtype=np.float32)[split.labels]
+    batches = reader().training_batches(split, targets, split.weights, batch_size=4, seed=0, epochs=range(5))
     assert batches.cardinality().numpy() == 15
     assert [tuple(spec.shape) for spec in batches.element_spec] == [(None, SIZE, SIZE, 3), (None, 3), (None,)]
 
@@ -91,13 +87,6 @@ def test_targets_and_weights_belong_to_their_pictures(split):
         rows = members(batch)
         assert np.array_equal(batch[1], np.eye(3, dtype=np.float32)[split.labels[rows]])
         assert batch[2] == pytest.approx(split.weights[rows])
-
-
-def test_class_weights_multiply_with_those_of_the_examples(split):
-    class_weights = np.array([1.0, 10.0, 100.0], np.float32)
-    for batch in train(split, class_weights=class_weights):
-        rows = members(batch)
-        assert batch[2] == pytest.approx(split.weights[rows] * class_weights[split.labels[rows]])
 
 
 ROUGH = AugmentationConfig(
@@ -129,7 +118,7 @@ def test_a_later_epoch_can_be_had_without_the_earlier_ones(split):
 @pytest.fixture
 def noise(split):
     """The same rows with a picture of noise each, told apart by their weights."""
-    for number, file in enumerate(split.files):
+    for number, file in enumerate(pictures_of(split).files):
         pixels = np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
         Image.fromarray(pixels).save(file)
     return split
@@ -146,8 +135,7 @@ def test_a_picture_is_augmented_the_same_to_the_last_bit_whatever_its_batch(nois
     small, large = (by_row(train(noise, batch_size=size, augmentation=alone)) for size in (2, 11))
     assert len(small) == ROWS
     assert small == large
-    options = {"size": SIZE, "resize": "crop", "augmentation": alone, "batch_size": 5, "seed": 0, "epoch": 0}
-    in_order = np.concatenate([pixels.numpy() for pixels in augmented_batches(noise, **options)])
+    in_order = shown(noise, View(epoch=0), augmentation=alone, batch_size=5)
     assert [pixels.tobytes() for pixels in in_order] == [small[weight] for weight in noise.weights]
 
 
@@ -167,16 +155,16 @@ def test_mixing_mixes_each_row_of_a_batch_with_the_one_before_it(noise):
 
 def test_examples_are_not_mixed_where_features_are_kept(noise):
     def pictures(augmentation):
-        options = {"size": SIZE, "resize": "crop", "batch_size": 4, "seed": 0, "epoch": 1}
-        batches = augmented_batches(noise, augmentation=augmentation, **options)
-        return np.concatenate([pixels.numpy() for pixels in batches])
+        return shown(noise, View(epoch=1), augmentation=augmentation)
 
     for base in (PLAIN, ROUGH.model_copy(update={"mixup": 0.0, "cutmix": 0.0})):
         assert np.array_equal(pictures(base), pictures(base.model_copy(update={"mixup": 0.4, "cutmix": 1.0})))
 
 
 def test_evaluation_keeps_the_order_and_changes_nothing(split):
-    batches = list(evaluation_batches(split, classes=3, size=SIZE, resize="crop", batch_size=4))
+    targets = np.eye(3, dtype=np.float32)[split.labels]
+    batches = list(reader().evaluation_batches(split, targets, batch_size=4))
+    assert np.concatenate(reader().evaluation_order(split, batch_size=4)).tolist() == list(range(ROWS))
     assert [len(pixels) for pixels, _ in batches] == [4, 4, 3]
     pixels = np.concatenate([pixels.numpy() for pixels, _ in batches])
     assert pixels[:, 3, 5, 1].tolist() == [number * 20.0 for number in range(ROWS)]
@@ -188,11 +176,14 @@ def test_evaluation_keeps_the_order_and_changes_nothing(split):
 def test_training_evaluation_and_serving_see_the_same_pixels(pictures, resize):
     names = ("cat/000.png", "dog/001.jpg")
     Image.open(pictures / names[0]).convert("LA").resize((50, 30)).save(pictures / names[0])
-    split = Split("train", pictures, names, np.arange(2), np.ones(2, np.float32))
-    served = [decode_image(tf.io.read_file(file), size=24, resize=resize).numpy() for file in split.files]
-    options = {"classes": 2, "size": 24, "resize": resize, "batch_size": 2}
-    ((evaluated, _),) = evaluation_batches(split, **options)
-    ((trained, targets, _),) = train(split, class_weights=np.ones(2, np.float32), **options)
+    split = Split("train", Pictures(pictures, names), np.arange(2), np.ones(2, np.float32))
+    served = [decode_image(tf.io.read_file(file), size=24, resize=resize).numpy() for file in pictures_of(split).files]
+    evaluated = shown(split, PLAIN_VIEW, size=24, resize=resize)
+    ((trained, targets, _),) = train(split, size=24, resize=resize)
     order = targets.argmax(axis=1)
-    assert evaluated.numpy() == pytest.approx(np.stack(served), abs=1e-3)
+    assert evaluated == pytest.approx(np.stack(served), abs=1e-3)
+    decoded = reader(size=24, resize=resize).decode(
+        tf.constant([Path(f).read_bytes() for f in pictures_of(split).files])
+    )
+    assert decoded.numpy() == pytest.approx(np.stack(served), abs=1e-3)
     assert trained == pytest.approx(np.stack(served)[order], abs=1e-3)

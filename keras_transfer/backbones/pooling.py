@@ -1,0 +1,85 @@
+"""From a KerasHub backbone to one vector for each text: the network that stages are found in, and that is saved."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import keras
+
+MASK = "padding_mask"
+
+Pooling = Literal["own", "mean", "last"]
+
+
+def resolve_pooling(pooling: str, *, is_decoder: bool) -> Pooling:
+    """Say what ``auto`` comes to.
+
+    Args:
+        pooling: ``auto``, ``own``, ``mean`` or ``last``.
+        is_decoder: Whether a token sees only those before it.
+
+    Returns:
+        ``last`` for decoders, whose last token alone has seen the whole text, and ``mean`` for others.
+    """
+    if pooling == "auto":
+        return "last" if is_decoder else "mean"
+    return pooling  # type: ignore[return-value]
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class TextNetwork(keras.Model):
+    """A KerasHub backbone whose tokens are pooled: a functional model of the backbone's own layers.
+
+    What the pooled vector does not need is left out, as BERT's ``pooled_dense`` under a mean. It is saved as what the
+    backbone and the pooling are made of: not all layers of KerasHub can be saved one by one (0.32: those of Llama,
+    GPT-NeoX and DeBERTa cannot).
+
+    Args:
+        backbone: The KerasHub backbone. Its layers are used, not copied.
+        pooling: ``own`` is the backbone's ``pooled_output``, where it has none the first token, or the last one of
+            decoders; ``mean`` is over tokens that are no padding; ``last`` is the last of those.
+        is_decoder: Whether a token sees only those before it.
+        name: Of the model.
+    """
+
+    def __init__(self, *, backbone: keras.Model, pooling: Pooling, is_decoder: bool, name: str | None = None) -> None:
+        inputs = dict(backbone.input)
+        if MASK not in inputs:
+            # A network that needs no mask is pooled by one all the same.
+            inputs[MASK] = keras.Input((None,), dtype="int32", name=MASK)
+        outputs = _pool(backbone.output, inputs[MASK], pooling, is_decoder=is_decoder)
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        config = keras.saving.serialize_keras_object(backbone)
+        parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
+        self._settings = {"backbone": parts, "pooling": pooling, "is_decoder": is_decoder}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the model is made of."""
+        return {**keras.tree.map_structure(lambda x: x, dict(self._settings)), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Build the model anew, with random weights."""
+        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects=custom_objects)
+        return cls(**{**config, "backbone": backbone})
+
+
+def _pool(outputs: Any, mask: keras.KerasTensor, pooling: Pooling, *, is_decoder: bool) -> keras.KerasTensor:
+    """Return ``float32[batch, width]`` under any dtype policy; a row that is all padding gives zeros."""
+    by_name = outputs if isinstance(outputs, Mapping) else {"sequence_output": outputs}
+    tokens = by_name["sequence_output"]
+    if pooling == "own" and "pooled_output" in by_name:
+        return _as_float32(by_name["pooled_output"])
+    if pooling == "own" and not is_decoder:
+        return _as_float32(tokens[:, 0])
+    weights = keras.ops.cast(mask, "float32")
+    if pooling == "mean":
+        weights /= keras.ops.maximum(keras.ops.sum(weights, axis=1, keepdims=True), 1.0)
+    else:
+        # How many tokens there are from here on: at the last one, one.
+        left = keras.ops.flip(keras.ops.cumsum(keras.ops.flip(weights, axis=1), axis=1), axis=1)
+        weights *= keras.ops.cast(keras.ops.equal(left, 1.0), "float32")
+    return keras.ops.einsum("bt,btw->bw", weights, _as_float32(tokens))
+
+
+def _as_float32(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    return tensor if tensor.dtype == "float32" else keras.ops.cast(tensor, "float32")

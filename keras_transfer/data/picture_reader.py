@@ -1,0 +1,168 @@
+"""Pictures as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.config import AugmentationConfig
+from keras_transfer.data.augment import augment, draw, is_identity
+from keras_transfer.data.images import Resize, decode_image
+from keras_transfer.data.mixing import mix
+from keras_transfer.data.reader import PLAIN, Reader, Rows, View, map_ahead, steps_per_epoch
+from keras_transfer.data.scan import find_problem
+from keras_transfer.data.splits import Pictures, Split, pictures_of
+from keras_transfer.errors import DataError
+
+
+class PictureReader(Reader):
+    """Reads picture files, changes them at random for training, and makes batches of them.
+
+    Inputs are ``float32[batch, size, size, 3]`` in 0..255.
+
+    Args:
+        image_size: Height and width in pixels.
+        resize: How a picture becomes square.
+        augmentation: The random changes.
+        seed: Of the changes.
+    """
+
+    tensor_endpoint = "serve_tensor"
+
+    def __init__(self, *, image_size: int, resize: Resize, augmentation: AugmentationConfig, seed: int) -> None:
+        self._size, self._resize, self._augmentation, self._seed = image_size, resize, augmentation, seed
+        self.mixes = bool(augmentation.mixup or augmentation.cutmix)
+        self.flips = _flip_axes(augmentation)
+        self.raw_inputs = (tf.TensorSpec([None], tf.string, "image_bytes"),)
+        self.tensor_inputs = (tf.TensorSpec([None, image_size, image_size, 3], tf.float32, "pixels"),)
+
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range) -> Any:
+        """Make a dataset of which rows each step of training takes."""
+        rows, steps = len(split), steps_per_epoch(len(split), batch_size)
+
+        def batches_of(epoch: Any) -> Any:
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(rows, dtype=tf.int64), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
+            )
+            bounds = tf.data.Dataset.range(steps)
+            return bounds.map(lambda step: (epoch, order[step * rows // steps : (step + 1) * rows // steps]))
+
+        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches_of)
+        return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * steps))
+
+    def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
+        """Return the rows in their own order."""
+        return [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
+
+    def load(self, split: Split, view: View) -> Callable[[Any], Any]:
+        """Return a function from row numbers to pictures as a view shows them."""
+        files = tf.constant(pictures_of(split).files)
+
+        def load(rows: Any) -> Any:
+            pixels = self._load_files(tf.gather(files, rows))
+            if view.epoch is not None:
+                pixels = self._augment(pixels, self._draw(tf.constant(view.epoch, tf.int64), rows))
+            return tf.reverse(pixels, view.flipped) if view.flipped else pixels
+
+        return load
+
+    def training_batches(
+        self,
+        split: Split,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: range,
+    ) -> Any:
+        """Make one dataset of all the batches of some epochs."""
+        load = self.load(split, PLAIN)
+
+        def batch(epoch: Any, rows: Any) -> Any:
+            draws = self._draw(epoch, rows)
+            pixels = self._augment(load(rows), draws)
+            return mix(pixels, tf.gather(targets, rows), tf.gather(weights, rows), draws, self._augmentation)
+
+        return map_ahead(self.order(split, batch_size=batch_size, seed=seed, epochs=epochs), batch)
+
+    def training_views(self, epochs: range, most: int) -> Sequence[View]:
+        """Return the first epochs of a phase, or the plain picture where nothing is augmented."""
+        views = min(most, len(epochs))
+        if most == 1 or is_identity(self._augmentation):
+            return (PLAIN,)
+        return [View(epoch=epoch) for epoch in epochs[:views]]
+
+    def describe(self, views: Sequence[View]) -> dict[str, Any]:
+        """Return size, resizing and, where a view is augmented, the random changes."""
+        augmented = any(view.epoch is not None for view in views)
+        return {
+            "size": self._size,
+            "resize": self._resize,
+            "augmentation": self._augmentation.model_dump(exclude={"predict_flips"}) if augmented else None,
+            "seed": self._seed if augmented else None,
+        }
+
+    def read(self, inputs: Sequence[str | Path]) -> Pictures:
+        """Find picture files: a folder stands for every file in it."""
+        files = [file for name in inputs for file in _expand(Path(name))]
+        problems = [f"  {file}: {problem}" for file in files if (problem := find_problem(str(file)))]
+        if problems or not files:
+            raise DataError(
+                "No prediction was made, for these inputs cannot be read:\n" + "\n".join(problems or ["  none"])
+            )
+        return Pictures(Path(), tuple(map(str, files)))
+
+    def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
+        """Copy files."""
+        files = pictures_of(split).files
+        for number, row in enumerate(rows):
+            file = Path(files[row])
+            shutil.copyfile(file, folder / f"{number:02}{file.suffix.lower()}")
+
+    def read_samples(self, folder: Path) -> Pictures:
+        """Find those copies."""
+        return Pictures(folder, tuple(file.name for file in sorted(folder.glob("*"))))
+
+    def decode(self, *raw: Any) -> Any:
+        """Turn ``string[batch]``, the bytes of files, into pixels."""
+        return tf.map_fn(self._decode, raw[0], fn_output_signature=self._spec)
+
+    def arrange(self, *tensors: Any) -> Any:
+        """Return pixels as they are."""
+        return tensors[0]
+
+    @property
+    def _spec(self) -> Any:
+        return tf.TensorSpec([self._size, self._size, 3], tf.float32)
+
+    def _decode(self, content: Any) -> Any:
+        return decode_image(content, size=self._size, resize=self._resize)
+
+    def _load_files(self, files: Any) -> Any:
+        return tf.map_fn(lambda file: self._decode(tf.io.read_file(file)), files, fn_output_signature=self._spec)
+
+    def _augment(self, pixels: Any, draws: Any) -> Any:
+        return pixels if is_identity(self._augmentation) else augment(pixels, draws, self._augmentation)
+
+    def _draw(self, epoch: Any, rows: Any) -> Any:
+        return tf.map_fn(lambda row: draw(self._seed, epoch, row), rows, fn_output_signature=tf.float32)
+
+
+def _flip_axes(augmentation: AugmentationConfig) -> list[tuple[int, ...]]:
+    """Axes of ``[batch, height, width, channels]``, for each view that predictions are averaged over."""
+    axes: list[tuple[int, ...]] = [()]
+    if augmentation.predict_flips:
+        for axis, on in ((2, augmentation.horizontal_flip), (1, augmentation.vertical_flip)):
+            axes += [(*flipped, axis) for flipped in axes] if on else []
+    return axes
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
+    return [path]

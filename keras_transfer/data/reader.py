@@ -1,0 +1,220 @@
+"""How examples become what a network takes: one object serves training, the cache, evaluation, ``predict`` and export.
+
+Batches are tf.data: read in parallel, streamed, and in an order that depends on (seed, epoch) alone.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.data.splits import Examples, Split
+
+Rows = NDArray[np.int64]
+# Each call in flight holds a batch.
+_MOST_CALLS = 16
+
+
+def map_ahead(dataset: Any, function: Callable[..., Any]) -> Any:
+    """Map a dataset's elements in parallel and in order, a few ahead of their use.
+
+    The autotuning of tf.data is off. Its thread sleeps twice as long each time, and is not always woken when an
+    iteration ends (TensorFlow 2.21): the end then waits until it wakes, for up to as long as the iteration took.
+
+    Args:
+        dataset: Of row numbers, files or the like.
+        function: From an element of it to a batch.
+
+    Returns:
+        The dataset of batches.
+    """
+    calls = min(os.cpu_count() or 1, _MOST_CALLS)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.map(function, num_parallel_calls=calls).prefetch(2).with_options(options)
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Return how many batches make an epoch."""
+    return -(-rows // batch_size)
+
+
+@dataclass(frozen=True)
+class View:
+    """How examples are shown: plain, flipped along axes, or as an epoch of training would."""
+
+    epoch: int | None = None
+    flipped: tuple[int, ...] = ()
+
+
+PLAIN = View()
+
+
+class Reader(ABC):
+    """From examples to what a network takes."""
+
+    mixes = False
+    """Whether training examples are mixed with one another, so that they have no features of their own."""
+
+    flips: Sequence[tuple[int, ...]] = ((),)
+    """Axes along which inputs are flipped, for each view that predictions are averaged over."""
+
+    def prepare(self, split: Split) -> Split:
+        """Return a split whose examples can be loaded; what takes time is done here, once."""
+        return split
+
+    @abstractmethod
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range) -> Any:
+        """Make a dataset of which rows each step of training takes.
+
+        Args:
+            split: The rows.
+            batch_size: Rows a step, at most; an epoch's rows are spread evenly over its batches, so that none is so
+                small that it would spoil BatchNorm's statistics.
+            seed: Of the order.
+            epochs: Their numbers.
+
+        Returns:
+            Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``; a function of seed and epoch alone.
+        """
+
+    @abstractmethod
+    def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
+        """Return the rows of each batch of an evaluation, which comes to each row once."""
+
+    @abstractmethod
+    def load(self, split: Split, view: View) -> Callable[[Any], Any]:
+        """Return a function, for a graph, from row numbers ``int64[batch]`` to a batch of inputs."""
+
+    @abstractmethod
+    def training_batches(
+        self,
+        split: Split,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: range,
+    ) -> Any:
+        """Make one dataset of all the batches of some epochs.
+
+        Args:
+            split: What to learn from.
+            targets: ``float32[rows, classes]``, one-hot.
+            weights: ``float32[rows]``, how much each counts.
+            batch_size: Rows a step, at most.
+            seed: Of order and changes.
+            epochs: Their numbers.
+
+        Returns:
+            Batches of (inputs, targets, weights).
+        """
+
+    def evaluation_batches(
+        self, split: Split, targets: NDArray[np.float32] | None = None, *, batch_size: int, view: View = PLAIN
+    ) -> Any:
+        """Make a dataset of a split's rows in the order of :meth:`evaluation_order`.
+
+        Args:
+            split: The rows.
+            targets: ``float32[rows, classes]``, or None for inputs alone.
+            batch_size: Rows a batch.
+            view: How they are shown.
+
+        Returns:
+            Batches of inputs, or of (inputs, targets).
+        """
+        load = self.load(split, view)
+        batches = rows_dataset(self.evaluation_order(split, batch_size=batch_size))
+        if targets is None:
+            return map_ahead(batches, load)
+        return map_ahead(batches, lambda rows: (load(rows), tf.gather(targets, rows)))
+
+    def training_views(self, epochs: range, most: int) -> Sequence[View]:
+        """Return the views of training examples that are kept for some epochs.
+
+        Args:
+            epochs: Their numbers.
+            most: At most so many; 1 is the plain one.
+        """
+        return (PLAIN,)
+
+    def evaluation_views(self) -> Sequence[View]:
+        """Return a view for each flip that predictions are averaged over, the plain one first."""
+        return [View(flipped=axes) for axes in self.flips]
+
+    @abstractmethod
+    def describe(self, views: Sequence[View]) -> dict[str, Any]:
+        """Return all that a batch of these views depends on beside the examples, for the key of the cache."""
+
+    def lengths(self, split: Split) -> Rows | None:
+        """Return how many tokens each example has; None where examples are all of one shape."""
+        return None
+
+    def padded_length(self, lengths: Rows) -> int:
+        """Return how long examples of these lengths are made in one batch."""
+        return int(lengths.max())
+
+    def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[NDArray[Any]]:
+        """Return some of the inputs of a batch, by name."""
+        raise NotImplementedError
+
+    # What a run folder keeps.
+
+    def save(self, folder: Path) -> None:  # noqa: B027 - most readers need nothing
+        """Write what :meth:`decode` needs beside the recipe into a run folder."""
+
+    def report(self, splits: Sequence[Split]) -> dict[str, Any]:
+        """Return what data.json records of prepared splits beside their rows."""
+        return {}
+
+    # What a client has.
+
+    @abstractmethod
+    def read(self, inputs: Sequence[str | Path]) -> Examples:
+        """Turn what a user names into examples.
+
+        Raises:
+            DataError: Some cannot be read; all such are named.
+        """
+
+    @abstractmethod
+    def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
+        """Write some raw examples to a folder, in the order of their names, by which an export can be proved."""
+
+    @abstractmethod
+    def read_samples(self, folder: Path) -> Examples:
+        """Read back what :meth:`write_samples` wrote."""
+
+    raw_inputs: Sequence[Any]
+    """``tf.TensorSpec`` of what the exported model takes from a client."""
+
+    @abstractmethod
+    def decode(self, *raw: Any) -> Any:
+        """Turn a batch of that into inputs, in a graph."""
+
+    tensor_endpoint: str
+    """Name of the endpoint for clients that decode or tokenize themselves."""
+
+    tensor_inputs: Sequence[Any]
+    """``tf.TensorSpec`` of what that takes."""
+
+    @abstractmethod
+    def arrange(self, *tensors: Any) -> Any:
+        """Turn a batch of that into inputs, in a graph."""
+
+    resources: Sequence[Any] = ()
+    """What an exported graph reads beside the model: vocabularies."""
+
+
+def rows_dataset(batches: Sequence[Rows]) -> Any:
+    """Make a dataset of row numbers, ``int64[batch]`` each."""
+    sizes = [len(batch) for batch in batches]
+    return tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(np.concatenate(batches), sizes))

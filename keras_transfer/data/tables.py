@@ -1,0 +1,251 @@
+"""Tables of examples: read as they stand, and checked for what both pictures and texts need of them."""
+
+import csv
+import json
+import numbers
+import re
+import reprlib
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from keras_transfer.errors import DataError
+from keras_transfer.registry import did_you_mean
+
+TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+_BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+
+
+def load_table(file: Path) -> pd.DataFrame:
+    """Read a table.
+
+    Text is kept as Python's own: pandas' strings hold no surrogates, and those stand for bytes that are no UTF-8.
+
+    Args:
+        file: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
+
+    Returns:
+        A row an example, in the file's order, without an index of its own. All that a CSV holds is text, for a class
+        may be called 007 or NA; what is empty in it is None. A byte that is no UTF-8 is a surrogate.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    load = {".csv": _load_csv, ".jsonl": _load_jsonl, ".parquet": _load_parquet}[file.suffix.lower()]
+    try:
+        return load(file)
+    except (ValueError, OSError, RecursionError, csv.Error, pa.ArrowException) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"Table {file} cannot be read: {reason}. Mend the file.") from error
+
+
+def _load_csv(file: Path) -> pd.DataFrame:
+    """Python's reader: pandas' takes the first fields of rows that are too long for an index of its own."""
+    limit = csv.field_size_limit(2**31 - 1)
+    begins = 1
+    records: list[list[str | None]] = []
+    try:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            reader = csv.reader(lines, strict=True)
+            header = _check_header(next(filter(None, reader), []))
+            begins = reader.line_num + 1
+            for fields in reader:
+                if len(fields) > len(header):
+                    raise ValueError(
+                        f"line {reader.line_num} ends a row of {len(fields)} fields, and the header has {len(header)}. "
+                        "Put fields with commas in quotes"
+                    )
+                if fields:
+                    records.append([field or None for field in fields] + [None] * (len(header) - len(fields)))
+                begins = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"the row that begins in line {begins} is not quoted as a CSV is: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+    return pd.DataFrame(records, columns=header, dtype=object)
+
+
+def _check_header(names: list[str]) -> list[str]:
+    if not names:
+        raise ValueError("its first line has no names of columns")
+    if not all(map(is_utf8, names)):
+        raise ValueError("its first line is no UTF-8. Save it as UTF-8")
+    if len(names) == 1 and (mark := re.search("[;\t]", names[0])):
+        raise ValueError(f"its first line is divided by {mark[0]!r}. Divide fields by commas")
+    for name in names:
+        if name and names.count(name) > 1:
+            raise ValueError(f"its first line names {name!r} twice")
+    return [name or f"column {number}" for number, name in enumerate(names, start=1)]
+
+
+def _load_jsonl(file: Path) -> pd.DataFrame:
+    records = []
+    with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line) if line.strip() else {}
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"line {number} is no JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is no JSON object")
+            records += [record] if record else []
+    return pd.DataFrame(records, dtype=object)
+
+
+def _load_parquet(file: Path) -> pd.DataFrame:
+    with parquet.ParquetFile(file) as opened:
+        table = opened.read()
+    return pd.DataFrame({name: _to_series(table[name]) for name in table.column_names})
+
+
+def _to_series(column: Any) -> "pd.Series[Any]":
+    """Parquet checks no text: to pandas, bytes that are no UTF-8 would be an error that names no row."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if str(kind) not in _BYTES:
+        return column.to_pandas()
+    raw = column.cast(kind).cast(pa.large_binary()).to_pylist()
+    texts = [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+    return pd.Series(texts, dtype=object)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be written; one with surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_columns(file: Path, table: pd.DataFrame, wanted: Sequence[str], keys: str) -> None:
+    """Refuse a table that lacks columns, or has no rows.
+
+    Args:
+        file: Where it comes from, for messages.
+        table: What was read.
+        wanted: The columns.
+        keys: The recipe's keys that name them, in words.
+
+    Raises:
+        DataError: With the columns there are.
+    """
+    columns = [str(column) for column in table.columns]
+    for column in wanted:
+        if column not in columns:
+            hint = did_you_mean(column, columns)
+            known = f"{hint} Columns" if hint.startswith("Did") else "Columns"
+            raise DataError(
+                f"{file} has no column {column!r}. {known}: {some(columns, 30) or 'none'}. "
+                f"Name the columns with {keys}."
+            )
+    if table.empty:
+        raise DataError(f"{file} has no rows. Give it a row for each example.")
+
+
+def check_filled(file: Path, table: pd.DataFrame, column: str) -> None:
+    """Refuse a column in which rows are empty.
+
+    Raises:
+        DataError: With the numbers of the rows, counted from 1.
+    """
+    absent = table[column].isna().tolist()
+    values = table[column].tolist()
+    empty = [n for n, (value, no) in enumerate(zip(values, absent, strict=True), 1) if no or not str(value).strip()]
+    if empty:
+        raise DataError(
+            f"{file}: column {column!r} is empty in {len(empty)} rows: row {some(map(str, empty))}. "
+            "Fill or remove them."
+        )
+
+
+def check_written(file: Path, table: pd.DataFrame, column: str) -> None:
+    """Refuse a column of names, classes or strata in which something is no UTF-8.
+
+    Raises:
+        DataError: With the numbers of the rows, counted from 1.
+    """
+    wrong = [n for n, value in enumerate(table[column].tolist(), 1) if isinstance(value, str) and not is_utf8(value)]
+    if wrong:
+        raise DataError(
+            f"{file}: column {column!r} is no UTF-8 in {len(wrong)} rows: row {some(map(str, wrong))}. "
+            "Save the file as UTF-8."
+        )
+
+
+def read_labels(file: Path, table: pd.DataFrame, column: str) -> list[str]:
+    """Return the class of each row as text.
+
+    Args:
+        file: Where the table comes from, for messages.
+        table: What was read.
+        column: Text, numbers or true and false, but no two of them: 5 and "5" may be one class or two.
+
+    Raises:
+        DataError: It holds something else, is empty in a row, or is no UTF-8.
+    """
+    check_filled(file, table, column)
+    check_written(file, table, column)
+    values = table[column].tolist()
+    kinds = [kind_of(value) for value in values]
+    other = [n for n, kind in enumerate(kinds) if kind not in ("text", "number", "true or false")]
+    if other:
+        raise DataError(
+            f"{file}: column {column!r} holds something else than classes: {some_values(values, other)}. "
+            "Give each row one class, as text or as a number."
+        )
+    if len(set(kinds)) > 1:
+        first = [kinds.index(kind) for kind in sorted(set(kinds))]
+        raise DataError(
+            f"{file}: column {column!r} holds {' and '.join(sorted(set(kinds)))}: {some_values(values, first)}. "
+            "Write all classes as text, or all as numbers."
+        )
+    # A column of whole numbers that were read as floats loses its .0 again.
+    whole = kinds[0] == "number" and all(value % 1 == 0 for value in values)
+    return [str(int(value)) if whole else str(value) for value in values]
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value of a table is, in words."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (numbers.Real, Decimal)):
+        return "number"
+    return type(value).__name__
+
+
+def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """Return a column as weights.
+
+    Args:
+        name: Of the source, for messages.
+        rows: Its rows.
+        column: Which one.
+
+    Raises:
+        DataError: There is none such, or it holds something else than weights.
+    """
+    if column not in rows.columns:
+        raise DataError(f"data.weight: {name} has no column {column!r}. {did_you_mean(column, map(str, rows.columns))}")
+    weights = pd.to_numeric(rows[column], errors="coerce")
+    if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
+        raise DataError(f"data.weight: column {column!r} of {name} must hold numbers of at least 0, not all of them 0.")
+    return weights.astype(float)
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """Return the first names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def some_values(values: Sequence[Any], rows: Sequence[int]) -> str:
+    """Return the values of some rows, short, with the rows' numbers counted from 1."""
+    return some([f"{reprlib.repr(values[row])} in row {row + 1}" for row in rows], 5)

@@ -1,0 +1,268 @@
+"""Texts as tf.data: tokenized once, in batches of like length, in an order that depends on (seed, epoch) alone."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.data.reader import PLAIN, Reader, Rows, View, map_ahead, steps_per_epoch
+from keras_transfer.data.splits import Split
+from keras_transfer.data.texts import Texts
+from keras_transfer.data.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
+from keras_transfer.errors import DataError
+
+TOKENIZER = "tokenizer"
+"""Folder of the tokenizer in a run folder."""
+
+_CHUNK = 256
+_WHOLE_SHARE = 0.99
+
+
+class Encoder(Protocol):
+    """A tokenizer with the special tokens of its family."""
+
+    columns: Sequence[str]
+    padding: Mapping[str, int]
+
+    def __call__(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
+        """Turn one or two ``string[n]`` into ``[n, length]`` for each column, in a graph."""
+
+    def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> dict[str, NDArray[Any]]:
+        """Do the same with texts."""
+
+    def save(self, folder: Path) -> None:
+        """Write it to a folder."""
+
+    @property
+    def resources(self) -> Sequence[Any]:
+        """What a graph reads: vocabularies."""
+
+
+class TextReader(Reader):
+    """Tokenizes texts, cuts them to a length, and makes batches of them without padding that nobody needs.
+
+    Inputs are ``int32[batch, tokens]`` by name.
+
+    Args:
+        encoder: The backbone's.
+        segments: How many texts an example has: 1, or 2 for pairs.
+        sequence_length: Most tokens of an example.
+        pads_to_longest: False for a network whose output depends on padding: every batch then has that length.
+        lengths: What batches are padded to, the last one being ``sequence_length``; by default any length.
+    """
+
+    tensor_endpoint = "serve_tokens"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        segments: int,
+        sequence_length: int,
+        pads_to_longest: bool,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
+        self._encoder, self._segments, self.sequence_length = encoder, segments, sequence_length
+        self._pads_to_longest = pads_to_longest
+        self._lengths = tuple(lengths or range(1, sequence_length + 1)) if pads_to_longest else (sequence_length,)
+        names = ("text",) if segments == 1 else ("text_a", "text_b")
+        self.raw_inputs = tuple(tf.TensorSpec([None], tf.string, name) for name in names)
+        self.tensor_inputs = tuple(tf.TensorSpec([None, None], tf.int32, name) for name in encoder.columns)
+        self.resources = encoder.resources
+
+    @classmethod
+    def fit(
+        cls,
+        encoder: Encoder,
+        splits: Sequence[Split],
+        *,
+        sequence_length: int | Literal["auto"],
+        maximum_length: int,
+        pads_to_longest: bool,
+    ) -> tuple["TextReader", list[Split]]:
+        """Tokenize splits, each text once, and choose lengths by those of the first split.
+
+        Args:
+            encoder: The backbone's.
+            splits: The training rows come first; their examples are texts.
+            sequence_length: Most tokens of an example; auto: 99 % of the training texts are whole.
+            maximum_length: Most tokens that the network takes.
+            pads_to_longest: Whether what the network puts out does not depend on padding.
+
+        Returns:
+            The reader, and the splits with tokens for examples.
+        """
+        texts = [cast(Texts, split.examples) for split in splits]
+        segments = len(texts[0].segments[0])
+        # One token more than may be tells which texts are too long.
+        most = maximum_length if sequence_length == "auto" else min(sequence_length, maximum_length)
+        tokenized = [_tokenize(encoder, part, most + 1) for part in texts]
+        training = tokenized[0].lengths
+        length = most
+        if sequence_length == "auto":
+            length = max(min(int(np.quantile(training, _WHOLE_SHARE, method="higher")), most), 4)
+        kept = [_cut(encoder, tokens, length) for tokens in tokenized]
+        lengths = choose_lengths(kept[0].lengths, length)
+        reader = cls(
+            encoder, segments=segments, sequence_length=length, pads_to_longest=pads_to_longest, lengths=lengths
+        )
+        return reader, [split.with_examples(tokens) for split, tokens in zip(splits, kept, strict=True)]
+
+    def prepare(self, split: Split) -> Split:
+        """Return a split with tokens for examples."""
+        tokens = _tokenize(self._encoder, cast(Texts, split.examples), self.sequence_length + 1)
+        return split.with_examples(_cut(self._encoder, tokens, self.sequence_length))
+
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range) -> Any:
+        """Make a dataset of which rows each step of training takes: texts of like length together."""
+        lengths, steps = self.lengths(split), steps_per_epoch(len(split), batch_size)
+
+        def draw(epoch: Any) -> tuple[Rows, Rows]:
+            batches = draw_batches(lengths, batch_size=batch_size, seed=seed, epoch=int(epoch))
+            return np.concatenate(batches), np.array([len(batch) for batch in batches])
+
+        def batches_of(epoch: Any) -> Any:
+            rows, sizes = tf.numpy_function(draw, [epoch], [tf.int64, tf.int64], stateful=False)
+            rows, sizes = tf.ensure_shape(rows, [len(lengths)]), tf.ensure_shape(sizes, [steps])
+            batches = tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(rows, sizes))
+            return batches.map(lambda rows: (epoch, rows))
+
+        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches_of)
+        return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * steps))
+
+    def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
+        """Return the rows from the shortest to the longest."""
+        order = np.argsort(self.lengths(split), kind="stable")
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def load(self, split: Split, view: View) -> Callable[[Any], Any]:
+        """Return a function from row numbers to inputs by name."""
+        names = tuple(self._encoder.columns)
+
+        def load(rows: Any) -> Any:
+            columns = tf.numpy_function(
+                lambda rows: self.gather(split, rows, names), [rows], [tf.int32] * len(names), stateful=False
+            )
+            return {name: tf.ensure_shape(column, [None, None]) for name, column in zip(names, columns, strict=True)}
+
+        return load
+
+    def training_batches(
+        self,
+        split: Split,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: range,
+    ) -> Any:
+        """Make one dataset of all the batches of some epochs."""
+        load = self.load(split, PLAIN)
+        order = self.order(split, batch_size=batch_size, seed=seed, epochs=epochs)
+        return map_ahead(order, lambda _, rows: (load(rows), tf.gather(targets, rows), tf.gather(weights, rows)))
+
+    def describe(self, views: Sequence[View]) -> dict[str, Any]:
+        """Return the most tokens, and what batches are padded to where that changes anything."""
+        return {"sequence_length": self.sequence_length, "pads_to_longest": self._pads_to_longest}
+
+    def lengths(self, split: Split) -> Rows:
+        """Return how many tokens each example has."""
+        return _tokens(split).lengths
+
+    def padded_length(self, lengths: Rows) -> int:
+        """Return the least of the chosen lengths that holds them all."""
+        longest = int(lengths.max())
+        return next((length for length in self._lengths if length >= longest), self.sequence_length)
+
+    def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[NDArray[Any]]:
+        """Return some of the inputs of a batch, by name."""
+        tokens = _tokens(split)
+        return list(tokens.pad(rows, names, self.padded_length(tokens.lengths[rows])))
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer."""
+        self._encoder.save(folder / TOKENIZER)
+
+    def report(self, splits: Sequence[Split]) -> dict[str, Any]:
+        """Return the length of sequences, what share of each split's texts was cut to it, and how batches are padded."""
+        cut = {split.name: float(_tokens(split).is_cut.mean()) for split in splits if len(split)}
+        return {
+            "sequence_length": self.sequence_length,
+            "cut": cut,
+            "pads_to_longest": self._pads_to_longest,
+            "padded_lengths": list(self._lengths),
+        }
+
+    def read(self, inputs: Sequence[str | Path]) -> Texts:
+        """Take each input as a text, or read it where it is a file; a folder stands for every file in it."""
+        if self._segments == 2:
+            raise DataError(
+                "This model takes pairs of texts, which the command line cannot give. "
+                "Use the exported model, whose serving_default takes text_a and text_b."
+            )
+        found = [(name, text) for given in inputs for name, text in _expand(given)]
+        wrong = [f"  {name}: no UTF-8" for name, text in found if any("\ud800" <= c <= "\udfff" for c in text)]
+        if wrong or not found:
+            raise DataError(
+                "No prediction was made, for these inputs cannot be read:\n" + "\n".join(wrong or ["  none"])
+            )
+        return Texts(tuple(name for name, _ in found), tuple((text,) for _, text in found))
+
+    def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
+        """Write a JSON object each, with the inputs of ``serving_default``."""
+        texts = _tokens(split).texts
+        for number, row in enumerate(rows):
+            values = {spec.name: text for spec, text in zip(self.raw_inputs, texts.segments[row], strict=True)}
+            (folder / f"{number:02}.json").write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+
+    def read_samples(self, folder: Path) -> Texts:
+        """Read them back."""
+        files = sorted(folder.glob("*.json"))
+        segments = [tuple(json.loads(file.read_text(encoding="utf-8")).values()) for file in files]
+        return Texts(tuple(file.name for file in files), tuple(segments))
+
+    def decode(self, *raw: Any) -> Any:
+        """Tokenize ``string[batch]``, pad to the longest, or to the sequence length where the network needs that."""
+        inputs = self._encoder(raw, self.sequence_length)
+        if not self._pads_to_longest:
+            return inputs
+        longest = tf.reduce_max(tf.reduce_sum(tf.cast(inputs[MASK], tf.int32), axis=1))
+        return {name: column[:, : tf.maximum(longest, 1)] for name, column in inputs.items()}
+
+    def arrange(self, *tensors: Any) -> Any:
+        """Return inputs by name."""
+        return dict(zip(self._encoder.columns, tensors, strict=True))
+
+
+def _tokens(split: Split) -> Tokens:
+    return cast(Tokens, split.examples)
+
+
+def _tokenize(encoder: Encoder, texts: Texts, length: int) -> Tokens:
+    parts = [texts.segments[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK)]
+    return collect_tokens(texts, [encoder.encode(part, length) for part in parts], encoder.padding)
+
+
+def _cut(encoder: Encoder, tokens: Tokens, length: int) -> Tokens:
+    """The same with at most so many tokens: what is longer is tokenized anew, as its family cuts texts."""
+    rows = np.flatnonzero(tokens.lengths > length)
+    return tokens.replace_rows(rows, _tokenize(encoder, tokens.texts.select(rows), length)) if len(rows) else tokens
+
+
+def _expand(given: str | Path) -> list[tuple[str, str]]:
+    try:
+        path = Path(given)
+        if path.is_dir():
+            files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+        else:
+            files = [path] if path.is_file() else []
+    except (OSError, ValueError):  # too long for a name, or with a character that no name has: a text
+        files = []
+    if not files:
+        return [(str(given), str(given))]
+    return [(str(file), file.read_text(encoding="utf-8-sig", errors="surrogateescape")) for file in files]

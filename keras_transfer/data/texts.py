@@ -1,0 +1,265 @@
+r"""Texts: what names them, what tells that one has changed, and the checks that come before training.
+
+Sources decode bytes with ``errors="surrogateescape"``: a surrogate in a text stands for bytes that are no UTF-8. The
+half pairs that JSON can spell (``\ud800``) count the same.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.errors import DataError
+
+Segments = tuple[str, ...]
+
+# Neither white space nor of no width: a soft hyphen, joiners, marks of direction, U+FEFF. NUL shows nothing either.
+_VISIBLE = re.compile("[^\\s\\0\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_WRONG_BYTES = re.compile("[\udc80-\udcff]+")
+_HALF_PAIRS = re.compile("[\ud800-\udfff]")
+_MOST_PAIRS = 1000
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, or pairs of texts.
+
+    Attributes:
+        names: What people call each: a file's path in its folder, or ``row 17`` of a table.
+        segments: Of each, its text, or the two texts of a pair. Line ends, NUL and the like are as they were.
+    """
+
+    names: tuple[str, ...]
+    segments: tuple[Segments, ...]
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Texts":
+        """Return some, in this order."""
+        return Texts(tuple(self.names[row] for row in rows), tuple(self.segments[row] for row in rows))
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Name and content of each."""
+        return [f"{name}\0{stamp}" for name, stamp in zip(self.names, self.stamps, strict=True)]
+
+    @property
+    def stamps(self) -> list[str]:
+        """The SHA-256 of each one's content, whatever its name."""
+        return [_digest(segments).hex() for segments in self.segments]
+
+
+def _digest(segments: Segments) -> bytes:
+    digest = hashlib.sha256()
+    for segment in segments:
+        data = segment.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
+
+
+class TextSplit(Protocol):
+    """What the checks need of a split."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``train``."""
+
+    @property
+    def examples(self) -> Any:
+        """:class:`Texts`; splits of pictures have others."""
+
+    def select(self, indices: Sequence[int], /) -> Self:
+        """Return the split with these of its rows."""
+
+    def with_examples(self, texts: Texts, /) -> Self:
+        """Return the split with the same examples in another form."""
+
+
+S = TypeVar("S", bound=TextSplit)
+
+
+def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]]:
+    """Look at every text: one that is blank, or has bytes that are no UTF-8, is broken.
+
+    Args:
+        splits: The texts.
+        broken: ``error``; ``skip`` leaves broken ones out; ``replace`` puts U+FFFD in the place of wrong bytes, as
+            ``bytes.decode("utf-8", "replace")`` does, and refuses blank ones.
+
+    Returns:
+        The splits without their broken texts, or with mended ones, and a line for each of those.
+
+    Raises:
+        DataError: There are broken texts that may be neither left out nor mended, or a split has no others.
+    """
+    blank = {split.name: _find_blank(split.examples) for split in splits}
+    wrong = {split.name: _find_wrong_bytes(split.examples) for split in splits}
+    _refuse_empty(splits, blank)
+    left_out = {split.name: {**wrong[split.name], **blank[split.name]} for split in splits}
+    if broken == "replace":
+        _refuse(splits, blank, "Give them text, or remove them.")
+        found = [f"{line}; it became U+FFFD" for line in _name_broken(splits, wrong)]
+        return [split.with_examples(_mend(split.examples, wrong[split.name])) for split in splits], found
+    if broken == "error":
+        _refuse(
+            splits,
+            left_out,
+            "Mend or remove them, or leave them out with data.broken=skip; "
+            "data.broken=replace puts U+FFFD in the place of wrong bytes.",
+        )
+    kept = [split.select([i for i in range(len(split.examples)) if i not in left_out[split.name]]) for split in splits]
+    emptied = [split.name for split, rest in zip(splits, kept, strict=True) if not rest.examples and split.examples]
+    if emptied:
+        _refuse(splits, left_out, f"Mend or remove them, for no {emptied[0]} text is left.")
+    return kept, _name_broken(splits, left_out)
+
+
+def _find_blank(texts: Texts) -> dict[int, str]:
+    """What to say of each example that has a blank text."""
+    return {
+        row: _place("empty or blank", segments, number)
+        for row, segments in enumerate(texts.segments)
+        for number, segment in enumerate(segments)
+        if not _VISIBLE.search(segment)
+    }
+
+
+def _find_wrong_bytes(texts: Texts) -> dict[int, str]:
+    """What to say of each example that has bytes that are no UTF-8."""
+    problems = {}
+    for row, segments in enumerate(texts.segments):
+        for number, segment in enumerate(segments):
+            try:
+                segment.encode()
+            except UnicodeEncodeError as error:
+                problems[row] = _place(_describe_wrong(segment, error.start), segments, number)
+                break
+    return problems
+
+
+def _describe_wrong(text: str, start: int) -> str:
+    if text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+        return "UTF-16, and UTF-8 is due"
+    code = ord(text[start])
+    what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x} alone"
+    line = text.count("\n", 0, start) + 1
+    before = text[max(0, start - 20) : start].rpartition("\n")[2]
+    return f"{what} is no UTF-8: line {line}{f', after {before!r}' if before else ''}"
+
+
+def _place(problem: str, segments: Segments, number: int) -> str:
+    return problem if len(segments) == 1 else f"{('first', 'second')[number]} text: {problem}"
+
+
+def _name_broken(splits: Sequence[S], problems: dict[str, dict[int, str]]) -> list[str]:
+    return [
+        f"{split.examples.names[row]} ({split.name}): {problem}"
+        for split in splits
+        for row, problem in sorted(problems[split.name].items())
+    ]
+
+
+def _refuse(splits: Sequence[S], problems: dict[str, dict[int, str]], advice: str) -> None:
+    found = _name_broken(splits, problems)
+    if found:
+        shown = "\n".join(f"  {line}" for line in found[:20])
+        more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
+        total = sum(len(split.examples) for split in splits)
+        raise DataError(f"{len(found)} of {total} texts cannot be used:\n{shown}{more}\n{advice}")
+
+
+def _refuse_empty(splits: Sequence[S], blank: dict[str, dict[int, str]]) -> None:
+    """Where no text of a split has anything in it, that is no matter of single texts."""
+    empty = [split for split in splits if split.examples and len(blank[split.name]) == len(split.examples)]
+    if empty:
+        names = [name for split in empty for name in split.examples.names]
+        raise DataError(
+            f"All texts are empty in {', '.join(split.name for split in empty)}: {', '.join(names[:5])}"
+            f"{f' and {len(names) - 5} more' if len(names) > 5 else ''}. "
+            "Look at the files, or name the column that holds the texts with data.text."
+        )
+
+
+def _mend(texts: Texts, wrong: Iterable[int]) -> Texts:
+    segments = list(texts.segments)
+    for row in wrong:
+        segments[row] = tuple(map(_replace_wrong_bytes, segments[row]))
+    return Texts(texts.names, tuple(segments))
+
+
+def _replace_wrong_bytes(text: str) -> str:
+    """One U+FFFD may stand for several bytes, such as the first two of a character that is cut off."""
+    text = _WRONG_BYTES.sub(lambda run: bytes(ord(c) - 0xDC00 for c in run[0]).decode("utf-8", "replace"), text)
+    return _HALF_PAIRS.sub("\ufffd", text)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Texts that stand in two splits: a figure on the one says too much when the model has learned from the other.
+
+    Attributes:
+        lines: For people, a line for every two splits that share texts.
+        record: For data.json, for each of those: how many texts are repeated exactly, how many but for case, spaces and
+            compatible characters, and their names, a pair each, at most 1000 in all.
+    """
+
+    lines: tuple[str, ...]
+    record: dict[str, dict[str, Any]]
+
+
+def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
+    """Find texts that stand in two splits, exactly or after Unicode NFKC, casefolding and with white space as one.
+
+    Args:
+        splits: The texts, the one that is learned from first. Both texts of a pair have to be repeated.
+
+    Returns:
+        What was found; a text is counted once for every two splits.
+    """
+    keys = [
+        ([_digest(s) for s in split.examples.segments], [_digest(_normalise(s)) for s in split.examples.segments])
+        for split in splits
+    ]
+    lines: list[str] = []
+    record: dict[str, dict[str, Any]] = {}
+    left = _MOST_PAIRS
+    for (first, (first_exact, first_alike)), (second, (exact, alike)) in combinations(
+        zip(splits, keys, strict=True), 2
+    ):
+        # Of texts that are the same, the first is named.
+        by_exact = {key: row for row, key in reversed(list(enumerate(first_exact)))}
+        by_alike = {key: row for row, key in reversed(list(enumerate(first_alike)))}
+        same = [(row, by_exact[key]) for row, key in enumerate(exact) if key in by_exact]
+        near = [(row, by_alike[key]) for row, key in enumerate(alike) if key in by_alike and exact[row] not in by_exact]
+        if not same and not near:
+            continue
+        pairs = [[second.examples.names[a], first.examples.names[b]] for a, b in (*same, *near)]
+        lines.append(_summarise(second.name, first.name, len(same), len(near), pairs[0]))
+        record[f"{second.name} in {first.name}"] = {
+            "exact": len(same),
+            "normalised": len(near),
+            "pairs": pairs[:left],
+        }
+        left -= len(pairs[:left])
+    return Repeated(tuple(lines), record)
+
+
+def _normalise(segments: Segments) -> Segments:
+    return tuple(" ".join(unicodedata.normalize("NFKC", segment).casefold().split()) for segment in segments)
+
+
+def _summarise(second: str, first: str, same: int, near: int, pair: list[str]) -> str:
+    verb = "text of {} is" if (same or near) == 1 else "texts of {} are"
+    more = f" ({near} more after case and spaces)" if same and near else ""
+    but = "" if same else " but for case and spaces"
+    return (
+        f"{same or near} {verb.format(second)} also in {first}{more or but}, "
+        f"for example {pair[0]} of {second} and {pair[1]} of {first}"
+    )

@@ -1,0 +1,194 @@
+"""Tokens without padding, and batches of texts of like length.
+
+KerasHub pads every text to one length, 512 by default. Here a batch is as long as its longest text needs, rounded up to
+one of a few lengths that are chosen for the texts at hand.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.data.reader import Rows, steps_per_epoch
+from keras_transfer.data.texts import Texts
+
+IDS, MASK = "token_ids", "padding_mask"
+# Where a backend compiles each shape anew there should be few; with so many, padding is a few per cent all the same.
+_MOST_LENGTHS = 12
+# Texts are sorted within so many batches: more would leave less to chance, fewer would pad more.
+_POOL = 50
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts as a network takes them.
+
+    Attributes:
+        texts: What they were.
+        columns: ``int32[all tokens]`` for each input of the network but the mask, one text after the other.
+        padding: What each column is padded with.
+        starts: ``int64[n]``, where each text begins.
+        lengths: ``int64[n]``, how many tokens each has.
+        is_cut: ``bool[n]``, whether tokens were cut off.
+    """
+
+    texts: Texts
+    columns: Mapping[str, NDArray[np.int32]]
+    padding: Mapping[str, int]
+    starts: Rows
+    lengths: Rows
+    is_cut: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people call the texts."""
+        return self.texts.names
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Those of the texts."""
+        return self.texts.fingerprints
+
+    @property
+    def stamps(self) -> list[str]:
+        """Those of the texts."""
+        return self.texts.stamps
+
+    def select(self, rows: Sequence[int] | Rows) -> "Tokens":
+        """Return some, in this order; the tokens are shared."""
+        index = np.asarray(rows, np.int64)
+        return replace(
+            self,
+            texts=self.texts.select(index),
+            starts=self.starts[index],
+            lengths=self.lengths[index],
+            is_cut=self.is_cut[index],
+        )
+
+    def pad(self, rows: Rows, names: Sequence[str], length: int) -> list[NDArray[np.int32]]:
+        """Make a batch.
+
+        Args:
+            rows: Which texts.
+            names: Which inputs.
+            length: At least that of the longest.
+
+        Returns:
+            ``int32[rows, length]`` for each name.
+        """
+        inside = np.arange(length) < self.lengths[rows, None]
+        places = (self.starts[rows, None] + np.arange(length))[inside]
+        batch = []
+        for name in names:
+            if name == MASK:
+                batch.append(inside.astype(np.int32))
+                continue
+            padded = np.full(inside.shape, self.padding[name], np.int32)
+            padded[inside] = self.columns[name][places]
+            batch.append(padded)
+        return batch
+
+    def replace_rows(self, rows: Rows, others: "Tokens") -> "Tokens":
+        """Return the same texts, some of them with other tokens, cut off as they are."""
+        columns = {name: np.concatenate([column, others.columns[name]]) for name, column in self.columns.items()}
+        starts, lengths, is_cut = self.starts.copy(), self.lengths.copy(), self.is_cut.copy()
+        starts[rows] = others.starts + len(next(iter(self.columns.values())))
+        lengths[rows], is_cut[rows] = others.lengths, True
+        return replace(self, columns=columns, starts=starts, lengths=lengths, is_cut=is_cut)
+
+
+def collect_tokens(
+    texts: Texts, batches: Sequence[Mapping[str, NDArray[np.int32]]], padding: Mapping[str, int]
+) -> Tokens:
+    """Take the padding out of a tokenizer's batches.
+
+    Args:
+        texts: What was tokenized.
+        batches: ``int[batch, any length]`` by name; without a mask, what is no padding counts.
+        padding: What each column but the mask is padded with.
+    """
+    if not batches:
+        nothing = np.zeros(0, np.int64)
+        columns = {name: np.zeros(0, np.int32) for name in padding}
+        return Tokens(texts, columns, dict(padding), nothing, nothing, np.zeros(0, bool))
+    masks = [np.array(batch.get(MASK, batch[IDS] != padding[IDS]), bool) for batch in batches]
+    for mask in masks:
+        # What has no token at all is one of padding: a mean over nothing is no number.
+        mask[~mask.any(axis=1), 0] = True
+    lengths = np.concatenate([mask.sum(axis=1) for mask in masks]).astype(np.int64)
+    columns = {
+        name: np.concatenate([np.asarray(b[name])[mask] for b, mask in zip(batches, masks, strict=True)]).astype(
+            np.int32
+        )
+        for name in padding
+    }
+    starts = np.cumsum(lengths) - lengths
+    return Tokens(texts, columns, dict(padding), starts, lengths, np.zeros(len(lengths), bool))
+
+
+def choose_lengths(lengths: Rows, longest: int) -> tuple[int, ...]:
+    """Choose the few lengths that batches are padded to so that padding is least.
+
+    Args:
+        lengths: ``int64[n]``, of the texts.
+        longest: The last one, whatever the texts are.
+
+    Returns:
+        At most twelve, in order; by dynamic programming over the lengths that occur.
+    """
+    # Rounded up, thousands of different lengths are a few hundred.
+    grain = max(1, longest // 256)
+    rounded = np.minimum(-(-lengths // grain) * grain, longest)
+    values, counts = np.unique(np.append(rounded, longest), return_counts=True)
+    counts[-1] -= 1
+    rows, tokens = np.append(0, np.cumsum(counts)), np.append(0, np.cumsum(counts * values))
+    # cost[i, j]: padding where values[i:j] are all padded to values[j - 1].
+    i, j = np.ogrid[: len(values) + 1, : len(values) + 1]
+    cost = (rows[j] - rows[i]) * values[np.maximum(j - 1, 0)] - (tokens[j] - tokens[i])
+    cost = np.where(i < j, cost, np.inf)
+    best, choices = cost[0], []
+    for _ in range(min(_MOST_LENGTHS, len(values)) - 1):
+        total = best[:, None] + cost
+        choices.append(np.argmin(total, axis=0))
+        best = np.minimum(total.min(axis=0), best)
+    return _walk_back(cost, choices, values)
+
+
+def _walk_back(cost: NDArray[np.float64], choices: Sequence[Rows], values: Rows) -> tuple[int, ...]:
+    """The ends of the groups, from the last one to the first."""
+    end, chosen = len(values), []
+    for choice in [*reversed(choices), None]:
+        chosen.append(int(values[end - 1]))
+        end = 0 if choice is None else int(choice[end])
+        if end == 0:
+            break
+    return tuple(reversed(chosen))
+
+
+def draw_batches(lengths: Rows, *, batch_size: int, seed: int, epoch: int) -> list[Rows]:
+    """Divide rows into batches of like length.
+
+    Rows are shuffled, sorted by length within pools of fifty batches, cut evenly, and the batches shuffled again.
+
+    Args:
+        lengths: ``int64[n]``, of the rows.
+        batch_size: Rows a batch, at most.
+        seed: Of the order.
+        epoch: Whose.
+
+    Returns:
+        Row numbers of each batch; a function of the arguments alone.
+    """
+    random = np.random.default_rng([seed, epoch])
+    steps = steps_per_epoch(len(lengths), batch_size)
+    bounds = [step * len(lengths) // steps for step in range(steps + 1)]
+    order = random.permutation(len(lengths))
+    for first in range(0, steps, _POOL):
+        begin, end = bounds[first], bounds[min(first + _POOL, steps)]
+        pool = order[begin:end]
+        order[begin:end] = pool[np.argsort(lengths[pool], kind="stable")]
+    return [order[bounds[step] : bounds[step + 1]] for step in random.permutation(steps)]

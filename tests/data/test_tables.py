@@ -1,0 +1,93 @@
+import csv
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from keras_transfer.data.tables import load_table
+from keras_transfer.errors import DataError
+
+
+def load(folder, content, name="t.csv"):
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return load_table(folder / name)
+
+
+def test_a_csv_is_taken_as_it_stands(tmp_path):
+    table = load(tmp_path, '\ufeffa,b\r\n"1\r\n2, ""3""",NA\r\n\n007,\r\nx\n')
+    assert table.columns.tolist() == ["a", "b"]
+    assert table.values.tolist() == [['1\r\n2, "3"', "NA"], ["007", None], ["x", None]]
+
+
+def test_bytes_that_are_no_utf8_can_be_had_back_whatever_the_kind_of_table(tmp_path):
+    raw = b"caf\xe9 \x00 \xe2\x82"
+    texts = pa.array([raw, b"ok", None], pa.binary())
+    tables = {
+        "text": texts.view(pa.string()),
+        "long": pa.array([raw, b"ok", None], pa.large_binary()).view(pa.large_string()),
+        "bytes": texts,
+        "codes": pa.DictionaryArray.from_arrays(
+            pa.array([0, 1, None], pa.int32()), pa.array([raw, b"ok"], pa.binary()).view(pa.string())
+        ),
+        "number": pa.array([1, 2, None]),
+    }
+    parquet.write_table(pa.table(tables), tmp_path / "t.parquet")
+    table = load_table(tmp_path / "t.parquet")
+    for column in ("text", "long", "bytes", "codes"):
+        values = table[column].tolist()
+        assert values[0].encode("utf-8", "surrogateescape") == raw
+        assert values[1:] == ["ok", None]
+    assert table["number"].tolist()[:2] == [1, 2]
+    for name, content in (("t.csv", b"a\n" + raw), ("t.jsonl", json.dumps({"a": "@"}).encode().replace(b"@", b"\xe9"))):
+        value = load(tmp_path, content, name)["a"].tolist()[0]
+        assert value.encode("utf-8", "surrogateescape") == (raw if name == "t.csv" else b"\xe9")
+
+
+def test_a_parquet_in_a_folder_that_is_named_like_a_partition_has_its_own_columns(tmp_path):
+    folder = tmp_path / "label=x"
+    folder.mkdir()
+    parquet.write_table(pa.table({"label": ["a", "b"]}), folder / "t.parquet")
+    assert load_table(folder / "t.parquet")["label"].tolist() == ["a", "b"]
+
+
+def test_the_limit_of_the_csv_module_is_as_it_was(tmp_path):
+    before = csv.field_size_limit()
+    assert len(load(tmp_path, "a\n" + "x" * 200_000)["a"][0]) == 200_000
+    with pytest.raises(DataError):
+        load(tmp_path, "a\n1,2")
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "needs"),
+    [
+        ("t.csv", "a,b\n1,2,3\n", ["line 2", "3 fields", "header has 2", "in quotes"]),
+        ("t.csv", "a,b\n1,2\n3,4,\n", ["line 3", "3 fields"]),
+        ("t.csv", 'a,b\n1,2\n"3,4\n5,6\n', ["row that begins in line 3", "unexpected end of data"]),
+        ("t.csv", 'a,b\n"He said "hi" to me",2\n', ["row that begins in line 2", "expected after '\"'"]),
+        ("t.csv", "a,b,a\n1,2,3\n", ["'a' twice"]),
+        ("t.csv", "a;b\n1;2\n", ["divided by ';'", "commas"]),
+        ("t.csv", "a\tb\n1\t2\n", ["divided by '\\t'", "commas"]),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16"), ["first line is no UTF-8", "Save it as UTF-8"]),
+        ("t.csv", "", ["no names of columns"]),
+        ("t.jsonl", '{"a": 1}\n\n{"a": \n', ["line 3 is no JSON"]),
+        ("t.jsonl", "[" * 100_000, ["line 1 is no JSON"]),
+        ("t.jsonl", '{"a": 1}\n5\n', ["line 2 is no JSON object"]),
+        ("t.parquet", "no parquet at all", ["t.parquet"]),
+        ("t.parquet", "", ["t.parquet"]),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_place(tmp_path, name, content, needs):
+    with pytest.raises(DataError) as refusal:
+        load(tmp_path, content, name)
+    message = str(refusal.value)
+    needs = [f"Table {tmp_path / name} cannot be read: ", "Mend the file.", *needs]
+    assert [need for need in needs if need not in message] == [], message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_table_that_is_a_folder_or_gone(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load_table(Path(tmp_path / "gone.csv"))
