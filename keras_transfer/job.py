@@ -85,7 +85,7 @@ class Job:
     Attributes:
         config: The recipe.
         splits: Scanned, and prepared by the reader.
-        skipped: A line for each broken example that was left out.
+        record: What data.json is to hold.
         reader: Makes batches of the splits.
         model: Not yet trained.
         phases: What is to be done.
@@ -94,7 +94,7 @@ class Job:
 
     config: RecipeConfig
     splits: Splits
-    skipped: tuple[str, ...]
+    record: dict[str, Any]
     reader: Reader
     model: TransferModel
     phases: tuple[Phase, ...]

@@ -32,7 +32,7 @@ from keras_transfer.data.sources import SAMPLES
 from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.text_sources import TEXT_SAMPLES
-from keras_transfer.data.texts import check_texts
+from keras_transfer.data.texts import check_texts, find_repeated
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
 from keras_transfer.feature_store import cache_folder
@@ -122,8 +122,9 @@ class Recipe:
         backbone = self._load_backbone(self.config.backbone.weights)
         reader, prepared = self._make_reader(backbone, tuple(loaded))
         splits = Splits(loaded.class_names, *prepared)
-        if console:
-            self._print_input(reader, splits, console)
+        notes, record = self._look_at(reader, tuple(loaded), prepared)
+        for note in notes if console else ():
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
         head = ClassificationHead(len(splits.class_names), self.config.head)
         model = build_model(backbone, head, flips=reader.flips)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
@@ -133,7 +134,8 @@ class Recipe:
         summaries = summarize(model, phases)
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
-        return Job(self.config, splits, tuple(skipped), reader, model, phases)
+        record = {**splits.describe(), "skipped": skipped, **record}
+        return Job(self.config, splits, record, reader, model, phases)
 
     # What a task has of its own.
 
@@ -148,8 +150,11 @@ class Recipe:
         """A reader, and the splits prepared by it."""
         raise NotImplementedError
 
-    def _print_input(self, reader: Reader, splits: Splits, console: Console) -> None:
-        """Say what is worth knowing of prepared splits."""
+    def _look_at(
+        self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        """What is worth knowing of the examples before training: lines for people, and what data.json records."""
+        return (), {}
 
     def check(self, console: Console | None = None) -> None:
         """Find everything that stands against a run, without training or writing a run folder.
@@ -244,8 +249,7 @@ class Recipe:
             ) from error
         write_recipe(_with_absolute_paths(job.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
-        data = {**job.splits.describe(), "skipped": list(job.skipped), **job.reader.report(tuple(job.splits))}
-        folders.write_json(folder / folders.DATA, data)
+        folders.write_json(folder / folders.DATA, job.record)
         folders.keep_samples(folder, job.splits, job.reader)
         job.reader.save(folder)
 
@@ -314,10 +318,13 @@ class TextClassification(Recipe):
             pads_to_longest=backbone.pads_to_longest,
         )
 
-    def _print_input(self, reader: Reader, splits: Splits, console: Console) -> None:
-        report = reader.report(tuple(splits))
-        cut = ", ".join(f"{share:.1%} of {name}" for name, share in report["cut"].items())
-        console.print(f"Tokens: at most {report['sequence_length']}; texts that are cut: {cut}", highlight=False)
+    def _look_at(
+        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        repeated, tokens = find_repeated(loaded), reader.report(prepared)
+        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
+        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
+        return (*repeated.lines, line), {**tokens, "repeated": repeated.record}
 
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
@@ -329,7 +336,7 @@ def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Co
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
     console.print(f"Data: {source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)
     for line in skipped:
-        console.print(f"Left out: {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
 
 
 def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:

@@ -13,6 +13,9 @@ from sklearn.model_selection import StratifiedKFold
 STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-5.0, 1.01, 0.5))
 _FOLDS = 5
 _MOST_ITERATIONS = 2000
+# Of the root mean square over all features. On ELPV and BBC headlines 0.1 left accuracy where it was and made the kernel's
+# norm 10 times smaller, or 10^6 times where one feature was all but constant.
+_LEAST_DEVIATION = 0.1
 
 MOST_PRODUCTS = 10**9
 """Classes x features x examples up to which a head is solved: some minutes on two cores."""
@@ -49,7 +52,8 @@ def solve_head(
     """Solve multinomial logistic regression with an L2 penalty on standardized features.
 
     The strength of the penalty is the one of :data:`STRENGTHS` with the least cross-entropy on held-out folds,
-    stratified by class. Standardization is folded into kernel and bias.
+    stratified by class. Standardization is folded into kernel and bias; features that vary much less than the others
+    are scaled as if they varied a tenth as much.
 
     Args:
         features: ``[rows, features]``.
@@ -63,7 +67,9 @@ def solve_head(
     """
     exact = features.astype(np.float64)
     mean, deviation = exact.mean(axis=0), exact.std(axis=0)
-    deviation[deviation < 1e-12] = 1.0
+    # What hardly ever changes would get weights without measure, and the least change of the network spoil the head.
+    deviation = np.maximum(deviation, _LEAST_DEVIATION * np.sqrt(np.mean(deviation**2)))
+    deviation[deviation == 0.0] = 1.0
     x = (exact - mean) / deviation
     strength, loss, held_out = _choose_strength(x.astype(np.float32), labels, weights, seed)
     model = _new_model().set_params(C=strength).fit(x, labels, sample_weight=weights)

@@ -75,7 +75,7 @@ def test_check_says_what_would_run_and_writes_no_run_folder(command, recipe, tmp
 def test_check_tells_which_pictures_are_left_out(command, recipe, pictures):
     (pictures / "cat" / "000.png").write_bytes(b"")
     text = done(command("check", recipe, *QUICK, "data.broken=skip"))
-    assert f"Left out: {pictures / 'cat' / '000.png'}: zero bytes" in text
+    assert f"Broken: {pictures / 'cat' / '000.png'}: zero bytes" in text
 
 
 def test_backbones_lists_every_backbone(command):

@@ -1,5 +1,6 @@
 """From a KerasHub backbone to one vector for each text: the network that stages are found in, and that is saved."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -50,11 +51,12 @@ class TextNetwork(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
-        self._settings = {"backbone": parts, "pooling": pooling, "is_decoder": is_decoder}
+        # A text, for Keras wraps dictionaries that a model holds.
+        self._settings = json.dumps({"backbone": parts, "pooling": pooling, "is_decoder": is_decoder})
 
     def get_config(self) -> dict[str, Any]:
         """Return what the model is made of."""
-        return {**keras.tree.map_structure(lambda x: x, dict(self._settings)), "name": self.name}
+        return {**json.loads(self._settings), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -22,11 +23,20 @@ from numpy.typing import NDArray
 from keras_transfer.backbones.pooling import MASK
 from keras_transfer.errors import BackboneError
 
+TOKENS = "token_ids"
 _CONFIG = "preprocessor.json"
-_CHUNK = 256
+_CHUNK = 32
+_SHORT = 8
 _MOST_CALLS = 8
 # No token: the token that pads may be an ordinary one (0 is "!" in GPT-2).
 _NOTHING = -2
+_NOT_ENCODING = ("name", "tokenizer", "sequence_length")
+# Byte pairs are merged one at a time in all words of a batch together: a line of 5,000 dashes would take minutes.
+_LONG_WORD = (
+    r"([A-Za-z]{64}|[0-9]{64}|[^\sA-Za-z0-9\x{80}-\x{10FFFF}]{64}|[\x{2010}-\x{2BFF}]{64}"
+    r"|[\x{80}-\x{1FFF}\x{2C00}-\x{2FFF}\x{3040}-\x{FEFF}\x{FF10}-\x{10FFFF}]{64})"
+)
+_LONG_GAP = r"(\s{64})\s+"
 
 
 class TextEncoder:
@@ -36,8 +46,9 @@ class TextEncoder:
     alone, begin with their start token, where they have one, and end with the text: the last token is the one to pool.
     Pairs of texts for decoders have the family's end token between them and are cut by turns, as those for encoders.
 
-    What is odd is defined: bytes that are no UTF-8 are read as U+FFFD, a byte that a vocabulary lacks as its unknown
-    token (or as padding), and a text without any token as one token of padding.
+    What is odd is defined: bytes that are no UTF-8 are read as U+FFFD, a NUL as a space, a byte that a vocabulary lacks
+    as its unknown token (or as padding), and a text without any token as one token of padding. Byte-pair tokenizers
+    read a word of more than 64 characters as several.
 
     Args:
         preprocessor: KerasHub's ``TextClassifierPreprocessor`` or ``CausalLMPreprocessor`` of the family.
@@ -48,13 +59,15 @@ class TextEncoder:
         self._is_decoder = isinstance(preprocessor, keras_hub.models.CausalLMPreprocessor)
         self._lock = threading.RLock()
         self._packers: dict[int, Any] = {}
-        self._functions: dict[tuple[int, int], Any] = {}
+        self._pack_functions: dict[tuple[int, int], Any] = {}
+        self._tokenize_function: Any = None
+        self._for_graphs: TextEncoder | None = None
         self._padding_id = int(self._tokenizer.pad_token_id)
         unknown = getattr(self._tokenizer, "unk_token_id", None)
         self._unknown_id = self._padding_id if unknown is None else int(unknown)
-        outputs = self._function(8, 1).structured_outputs
-        self.columns = tuple(name for name in ("token_ids", "segment_ids", MASK) if name in outputs)
-        self.padding = {name: self._padding_id if name == "token_ids" else 0 for name in self.columns}
+        names = self._pack_function(_SHORT, 1).structured_outputs
+        self.columns: Sequence[str] = tuple(name for name in (TOKENS, "segment_ids", MASK) if name in names)
+        self.padding: Mapping[str, int] = {name: self._padding_id if name == TOKENS else 0 for name in self.columns}
 
     def __call__(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
         """Encode texts, eagerly or in a graph.
@@ -68,8 +81,9 @@ class TextEncoder:
             ``int32[n, length]`` for each of ``columns``. A row's padding comes last.
         """
         if tf.executing_eagerly():
-            return dict(self._function(length, len(segments))(*map(tf.convert_to_tensor, segments)))
-        return self._encode(segments, length)
+            return self._run(tuple(map(tf.convert_to_tensor, segments)), length)
+        fresh = self._fresh()
+        return fresh._pack(tuple(fresh._tokenize(segment) for segment in segments), length)
 
     def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> dict[str, NDArray[np.int32]]:
         """Encode many texts, a few hundred at a time.
@@ -83,22 +97,21 @@ class TextEncoder:
         """
         arrays = {name: np.empty((len(texts), length), np.int32) for name in self.columns}
         if texts:
-            function = self._function(length, len(texts[0]))
-            strings = (tf.TensorSpec([None], tf.string),) * len(texts[0])
-            calls = min(os.cpu_count() or 1, _MOST_CALLS)
-            chunks = tf.data.Dataset.from_generator(lambda: _chunks(texts), output_signature=strings)
-            options = tf.data.Options()
-            options.autotune.enabled = False
-            encoded = chunks.map(lambda *x: function(*x), num_parallel_calls=calls).prefetch(2).with_options(options)
-            for number, columns in enumerate(encoded.as_numpy_iterator()):
+
+            def fill(start: int) -> None:
+                rows = slice(start, start + _CHUNK)
+                columns = self._run(_strings(texts[rows]), length)
                 for name, array in arrays.items():
-                    array[number * _CHUNK : (number + 1) * _CHUNK] = columns[name]
+                    array[rows] = columns[name]
+
+            with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_CALLS)) as pool:
+                list(pool.map(fill, range(0, len(texts), _CHUNK)))
         return arrays
 
     @property
     def track(self) -> Any:
         """What an ``ExportArchive`` has to track: vocabularies lie in lookup tables and files."""
-        return self._tokenizer
+        return self._fresh()._tokenizer
 
     @property
     def resources(self) -> tuple[Any, ...]:
@@ -117,7 +130,7 @@ class TextEncoder:
         """A digest of all that an encoding follows from beside the length."""
         digest = hashlib.sha256(type(self._preprocessor).__name__.encode())
         for part in (self._preprocessor, self._tokenizer):
-            config = {key: value for key, value in part.get_config().items() if key not in ("name", "tokenizer")}
+            config = {key: value for key, value in part.get_config().items() if key not in _NOT_ENCODING}
             digest.update(json.dumps(config, sort_keys=True, default=_plain).encode())
         with TemporaryDirectory(prefix="keras-transfer-") as folder:
             self._tokenizer.save_assets(folder)
@@ -157,35 +170,64 @@ class TextEncoder:
                 f"The tokenizer in {folder} cannot be read: {shorten(error)} Take a whole copy of the folder."
             ) from error
 
-    def _function(self, length: int, segments: int) -> Any:
-        """Return a function of so many ``string[n]``, traced once."""
+    def _fresh(self) -> "TextEncoder":
+        """Return an encoder for graphs that may be exported.
+
+        A byte-pair tokenizer keeps every word that it has seen in a table, which would go into the export: words of
+        the training texts. This one has seen none.
+        """
+        with self._lock:
+            if self._for_graphs is None:
+                self._for_graphs = self
+                if isinstance(self._tokenizer, keras_hub.tokenizers.BytePairTokenizer):
+                    with tf.init_scope(), TemporaryDirectory(prefix="keras-transfer-") as folder:
+                        self.save(Path(folder))
+                        self._for_graphs = TextEncoder.load(Path(folder))
+            return self._for_graphs
+
+    def _run(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
+        """Encode eagerly: tokenizing is traced once, which takes seconds, and packing once for each length."""
+        with self._lock:
+            if self._tokenize_function is None:
+                strings = [tf.TensorSpec([None], tf.string)]
+                function = tf.function(self._tokenize, input_signature=strings, autograph=False)
+                self._tokenize_function = function.get_concrete_function()
+        pack = self._pack_function(length, len(segments))
+        return dict(pack(*map(self._tokenize_function, segments)))
+
+    def _pack_function(self, length: int, segments: int) -> Any:
         with self._lock:
             key = (length, segments)
-            if key not in self._functions:
-                function = tf.function(
-                    lambda *strings: self._encode(strings, length),
-                    input_signature=[tf.TensorSpec([None], tf.string)] * segments,
-                    autograph=False,
-                )
-                self._functions[key] = function.get_concrete_function()
-            return self._functions[key]
+            if key not in self._pack_functions:
+                tokens = [tf.RaggedTensorSpec([None, None], tf.int32)] * segments
+                function = tf.function(lambda *x: self._pack(x, length), input_signature=tokens, autograph=False)
+                self._pack_functions[key] = function.get_concrete_function()
+            return self._pack_functions[key]
 
-    def _encode(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
-        texts = tuple(tf.strings.unicode_transcode(x, "UTF-8", "UTF-8", errors="replace") for x in segments)
+    def _tokenize(self, texts: Any) -> Any:
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+        # TensorFlow Text takes it for the end of the text.
+        texts = tf.strings.regex_replace(texts, r"\x00", " ")
+        if isinstance(self._tokenizer, keras_hub.tokenizers.BytePairTokenizer):
+            texts = tf.strings.regex_replace(texts, _LONG_WORD, r"\1 ")
+            texts = tf.strings.regex_replace(texts, _LONG_GAP, r"\1")
+        return self._tokenizer(texts)
+
+    def _pack(self, tokens: tuple[Any, ...], length: int) -> dict[str, Any]:
         pack = self._packer(length)
         if self._is_decoder:
             # An end token would be what is pooled.
-            ids, _ = pack(tuple(self._tokenizer(text) for text in texts), add_end_value=False)
+            ids, _ = pack(tokens, add_end_value=False)
             columns, inside = {}, tf.not_equal(ids, _NOTHING)
         else:
             # By name: two texts alone would be taken for a text and its label.
-            columns = dict(pack(x=texts, y=None))
-            ids = columns["token_ids"]
+            columns = dict(pack(x=tokens, y=None))
+            ids = columns[TOKENS]
             # A text may spell the token that pads; what comes before another token is none.
             after = tf.cumsum(tf.cast(tf.not_equal(ids, self._padding_id), tf.int32), axis=1, reverse=True)
             inside = after > 0
         known = tf.where(ids < 0, self._unknown_id, ids)
-        columns["token_ids"] = tf.where(inside, known, self._padding_id)
+        columns[TOKENS] = tf.where(inside, known, self._padding_id)
         empty = tf.logical_and(~tf.reduce_any(inside, axis=1, keepdims=True), tf.range(length) == 0)
         columns[MASK] = tf.logical_or(inside, empty)
         return {name: tf.ensure_shape(tf.cast(x, tf.int32), [None, length]) for name, x in columns.items()}
@@ -199,7 +241,8 @@ class TextEncoder:
 
     def _make_packer(self, length: int) -> Any:
         if not self._is_decoder:
-            config = {**self._preprocessor.get_config(), "tokenizer": self._tokenizer, "sequence_length": length}
+            config = {**self._preprocessor.get_config(), "sequence_length": length}
+            config["tokenizer"] = _Tokenized(self._tokenizer)
             return type(self._preprocessor).from_config(config)
         start, end = (getattr(self._tokenizer, name) for name in ("start_token_id", "end_token_id"))
         return keras_hub.layers.MultiSegmentPacker(
@@ -211,18 +254,29 @@ class TextEncoder:
         )
 
 
+class _Tokenized:
+    """Stands for a tokenizer where texts are tokens already."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, tokens: Any) -> Any:
+        return tokens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
 def shorten(error: Exception) -> str:
     """Say in one line what another library says in many."""
     reason = " ".join(str(error).split())[:500] or type(error).__name__
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."
 
 
-def _chunks(texts: Sequence[tuple[str, ...]]) -> Iterator[tuple[NDArray[np.object_], ...]]:
-    for start in range(0, len(texts), _CHUNK):
-        rows = texts[start : start + _CHUNK]
-        # What is half a character in Python is no UTF-8 either.
-        encoded = [[text.encode("utf-8", "surrogatepass") for text in row] for row in rows]
-        yield tuple(np.array(column, object) for column in zip(*encoded, strict=True))
+def _strings(rows: Sequence[tuple[str, ...]]) -> tuple[Any, ...]:
+    # What is half a character in Python is no UTF-8 either.
+    encoded = [[text.encode("utf-8", "surrogatepass") for text in row] for row in rows]
+    return tuple(tf.constant(np.array(column, object)) for column in zip(*encoded, strict=True))
 
 
 def _plain(value: Any) -> Any:

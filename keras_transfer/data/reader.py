@@ -171,10 +171,6 @@ class Reader(ABC):
     def save(self, folder: Path) -> None:  # noqa: B027 - most readers need nothing
         """Write what :meth:`decode` needs beside the recipe into a run folder."""
 
-    def report(self, splits: Sequence[Split]) -> dict[str, Any]:
-        """Return what data.json records of prepared splits beside their rows."""
-        return {}
-
     # What a client has.
 
     @abstractmethod

@@ -18,7 +18,7 @@ from keras_transfer.errors import DataError
 TOKENIZER = "tokenizer"
 """Folder of the tokenizer in a run folder."""
 
-_CHUNK = 256
+_CHUNK = 4096
 _WHOLE_SHARE = 0.99
 
 
@@ -189,7 +189,7 @@ class TextReader(Reader):
         self._encoder.save(folder / TOKENIZER)
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
-        """Return the length of sequences, what share of each split's texts was cut to it, and how batches are padded."""
+        """Return the length of sequences, what share of each split was cut to it, and how batches are padded."""
         cut = {split.name: float(_tokens(split).is_cut.mean()) for split in splits if len(split)}
         return {
             "sequence_length": self.sequence_length,

