@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.backbones.hub import load_text_backbone, minilm_folder
+from keras_transfer.backbones.hub import TEXT_BACKBONES, load_text_backbone
 from keras_transfer.config import TextDataConfig
 from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.data.text_reader import TextReader
@@ -68,7 +68,7 @@ def run_recipe(recipe: str, *overrides: str) -> Line:
 
 
 def run_peer(python: str, script: str, *arguments: str) -> Line:
-    said, seconds = timed([python, str(HERE / script), "--model", str(minilm_folder()), *arguments])
+    said, seconds = timed([python, str(HERE / script), "--model", str(TEXT_BACKBONES["minilm"].folder()), *arguments])
     line = json.loads(said.splitlines()[-1])
     return {"accuracy": line["accuracy"], "fit_seconds": line["seconds"], "process_seconds": seconds}
 
@@ -164,9 +164,8 @@ def tokens(arguments: argparse.Namespace, measure: Callable[..., Line]) -> None:
                 sum(int(sum(mask)) for mask in flat(masks)),
             )
             shapes = {tuple(mask.shape) for mask in masks}
-            print(
-                f"{source:<14} {name:<11} tokens computed / that carry text {computed / carry:.3f}, shapes {len(shapes)}"
-            )
+            ratio = f"tokens computed / that carry text {computed / carry:.3f}"
+            print(f"{source:<14} {name:<11} {ratio}, shapes {len(shapes)}")
         print(f"{source:<14} tokenizing all rows {seconds:.2f} s, sequence_length {reader.sequence_length}")
 
 

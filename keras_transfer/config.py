@@ -224,6 +224,9 @@ class TextTrainingConfig(TrainingConfig):
     """How each phase is trained."""
 
     epochs: Count = Field(default=3, description="epochs of the last phase")
+    learning_rate: Rate | Literal["auto"] = Field(
+        default=3e-4, description="the peak, after warm-up; auto: see `keras-transfer find-lr`"
+    )
     batch_size: Count = Field(default=16, description="examples a step, over all devices")
 
 

@@ -123,8 +123,9 @@ class Recipe:
         reader, prepared = self._make_reader(backbone, tuple(loaded))
         splits = Splits(loaded.class_names, *prepared)
         notes, record = self._look_at(reader, tuple(loaded), prepared)
-        for note in notes if console else ():
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
+        if console:
+            for note in notes:
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
         head = ClassificationHead(len(splits.class_names), self.config.head)
         model = build_model(backbone, head, flips=reader.flips)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))

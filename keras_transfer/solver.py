@@ -13,8 +13,8 @@ from sklearn.model_selection import StratifiedKFold
 STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-5.0, 1.01, 0.5))
 _FOLDS = 5
 _MOST_ITERATIONS = 2000
-# Of the root mean square over all features. On ELPV and BBC headlines 0.1 left accuracy where it was and made the kernel's
-# norm 10 times smaller, or 10^6 times where one feature was all but constant.
+# Of the root mean square over all features. On ELPV and BBC headlines 0.1 left accuracy where it was, and made the norm
+# of the kernel 10 times smaller, or 10^6 times where one feature was all but constant.
 _LEAST_DEVIATION = 0.1
 
 MOST_PRODUCTS = 10**9

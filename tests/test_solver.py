@@ -14,7 +14,7 @@ def rows(classes, n=240, features=12):
     random = np.random.default_rng(classes)
     labels = np.arange(n) % classes
     centres = random.normal(size=(classes, features))
-    scale = 10.0 ** np.arange(-3, features - 3).clip(-3, 2)  # features of very different sizes
+    scale = 10.0 ** np.linspace(-0.6, 0.3, features)  # features of different sizes
     return ((centres[labels] + random.normal(size=(n, features)) * 1.5) * scale + 5).astype("float32"), labels
 
 
@@ -62,6 +62,16 @@ def test_a_feature_that_never_changes_does_no_harm():
     head = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
     assert np.isfinite(head.kernel).all()
     np.testing.assert_allclose(head.kernel[4], 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3])
+def test_a_feature_that_hardly_varies_gets_no_weight_without_measure(size):
+    x, labels = rows(2)
+    usual = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
+    x[:, 4] = 7.0 + size * np.random.default_rng(0).normal(size=len(x))
+    head = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
+    # The least change of the network in front of it would be multiplied with that.
+    assert np.abs(head.kernel[4]).max() < np.abs(usual.kernel).max()
 
 
 def test_a_class_of_one_row_is_solved_without_cross_validation():

@@ -70,9 +70,8 @@ FAMILIES = {
 # KerasHub's network has no mask to take, or takes none for keys.
 PADDING_CHANGES_IT = {"f_net", "roformer_v2"}
 # The default tests have one family of each kind of tokenizer and of network; the others differ from those in layers.
-SLOW = {"bloom", "falcon", "gpt_neo_x", "gpt_oss", "llama3", "mixtral", "opt", "phi3", "qwen", "qwen3", "qwen3_moe", "qwen_moe"}
-SLOW.add("smollm3")
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FAMILIES]
+FAST = {*"albert bert deberta_v3 distil_bert f_net gemma gpt2 llama mistral roberta roformer_v2 xlm_roberta".split()}
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name not in FAST else []) for name in FAMILIES]
 
 TEXTS = ["a cat sat on the mat", "", "the dog", "cats and dogs\nsat on mats, the cat on the dog"]
 SPECIAL = (
