@@ -1,4 +1,4 @@
-"""Fine-tune pretrained networks with Keras: from a few hundred labelled pictures to a model that can be served.
+"""Fine-tune pretrained networks with Keras: from a few hundred labelled pictures or texts to a model to be served.
 
 Public names are bound when they are first used: importing this package imports neither TensorFlow nor Keras.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from keras_transfer.evaluation import Report
     from keras_transfer.policies import POLICIES, Phase
-    from keras_transfer.recipe import ImageClassification, Recipe
+    from keras_transfer.recipe import ImageClassification, Recipe, TextClassification
     from keras_transfer.run import Prediction, Run
 
 __version__ = "0.1.0"
@@ -43,7 +43,7 @@ _HOMES = {
     ),
     "evaluation": ("Report",),
     "policies": ("POLICIES", "Phase"),
-    "recipe": ("ImageClassification", "Recipe"),
+    "recipe": ("ImageClassification", "Recipe", "TextClassification"),
     "run": ("Prediction", "Run"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -65,6 +65,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "RecipeConfig",
     "Report",
     "Run",
+    "TextClassification",
     "TrainingError",
     "TransferError",
     "TransferWarning",

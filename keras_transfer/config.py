@@ -165,6 +165,9 @@ class PolicyConfig(Section):
     groups: Count = Field(default=3, description="gradual: stages are released in so many groups, from the head down")
     group_epochs: Count = Field(default=2, description="gradual: epochs before the next group; the last has the others")
     rank: Count = Field(default=8, description="lora: of the adapters")
+    lora_layers: Literal["all", "query_value"] = Field(
+        default="all", description="lora: which; query_value: those two of every attention"
+    )
     lora_stages: Count | None = Field(default=None, description="lora: how many, counted from the head; all by default")
 
 

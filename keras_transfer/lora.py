@@ -17,7 +17,7 @@ import gc
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -53,7 +53,12 @@ class Adapter:
 
 
 def add_adapters(
-    stages: Sequence[Stage], chosen: Collection[int], *, rank: int, alpha: float | None = None
+    stages: Sequence[Stage],
+    chosen: Collection[int],
+    *,
+    rank: int,
+    alpha: float | None = None,
+    which: Literal["all", "query_value"] = "all",
 ) -> tuple[Adapter, ...]:
     """Put an adapter into each layer that can have one; what was compiled before must be compiled again.
 
@@ -64,6 +69,7 @@ def add_adapters(
         chosen: Indices of those to adapt.
         rank: 1 or more. A layer whose weight is smaller gets its smaller dimension: more would add numbers, but nothing
             that they could express.
+        which: All layers that can have one, or those whose name says that they make queries or values of an attention.
         alpha: The product of the factors is scaled by ``alpha / rank``, in every layer alike; by default ``rank``.
 
     Returns:
@@ -75,6 +81,14 @@ def add_adapters(
     layers = _adaptable([stage for stage in stages if stage.index in chosen])
     if not layers:
         raise PolicyError(_no_layers(stages, chosen))
+    if which == "query_value":
+        names = sorted({layer.name for layer in layers})
+        layers = [layer for layer in layers if "query" in layer.name or "value" in layer.name]
+        if not layers:
+            raise PolicyError(
+                f"policy.lora_layers=query_value: no layer of the stages that train is named so. Received: {names}. "
+                "Use all."
+            )
     for layer in layers:
         if layer.lora_enabled:
             raise PolicyError(

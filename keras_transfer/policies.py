@@ -23,6 +23,7 @@ class Phase:
         stage_decay: Factor on the learning rate from each stage to the next one towards the input.
         weights: Which weights of the training stages train.
         lora_rank: Rank of the adapters that train in place of the weights of the training stages; None for none.
+        lora_layers: Which layers get one.
         solve: Whether the head is solved instead of trained; no stage trains then.
     """
 
@@ -34,6 +35,7 @@ class Phase:
     stage_decay: float = 1.0
     weights: Literal["all", "batch_norm", "layer_norm", "bias"] = "all"
     lora_rank: int | None = None
+    lora_layers: Literal["all", "query_value"] = "all"
     solve: bool = False
 
     def frozen_stages(self, stages: int) -> int:
@@ -123,7 +125,8 @@ def _gradual(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
 def _lora(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Adapters of a low rank (Hu et al. 2021, arXiv 2106.09685)."""
     stages = _all(scope) if config.lora_stages is None else _last("policy.lora_stages", config.lora_stages, scope)
-    return (Phase("lora", stages, scope.epochs, 1.0, "frozen", config.stage_decay, lora_rank=config.rank),)
+    phase = Phase("lora", stages, scope.epochs, 1.0, "frozen", config.stage_decay)
+    return (replace(phase, lora_rank=config.rank, lora_layers=config.lora_layers),)
 
 
 def _some_weights(weights: Literal["batch_norm", "layer_norm", "bias"]) -> Policy:

@@ -131,7 +131,7 @@ class Recipe:
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
             if phase.lora_rank is not None:
-                add_adapters(backbone.stages, phase.stages, rank=phase.lora_rank)
+                add_adapters(backbone.stages, phase.stages, rank=phase.lora_rank, which=phase.lora_layers)
         summaries = summarize(model, phases)
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)

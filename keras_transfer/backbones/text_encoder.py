@@ -57,6 +57,7 @@ class TextEncoder:
     def __init__(self, preprocessor: keras_hub.models.Preprocessor) -> None:
         self._preprocessor, self._tokenizer = preprocessor, preprocessor.tokenizer
         self._is_decoder = isinstance(preprocessor, keras_hub.models.CausalLMPreprocessor)
+        self._merges_bytes = isinstance(self._tokenizer, keras_hub.tokenizers.BytePairTokenizer)
         self._lock = threading.RLock()
         self._packers: dict[int, Any] = {}
         self._pack_functions: dict[tuple[int, int], Any] = {}
@@ -109,14 +110,9 @@ class TextEncoder:
         return arrays
 
     @property
-    def track(self) -> Any:
-        """What an ``ExportArchive`` has to track: vocabularies lie in lookup tables and files."""
-        return self._fresh()._tokenizer
-
-    @property
     def resources(self) -> tuple[Any, ...]:
-        """All that a graph reads: ``track`` alone."""
-        return (self.track,)
+        """What an ``ExportArchive`` has to track: byte-pair vocabularies lie in tables, others in the graph itself."""
+        return (self._fresh()._tokenizer,) if self._merges_bytes else ()
 
     @property
     def vocabulary_size(self) -> int:
@@ -179,10 +175,12 @@ class TextEncoder:
         with self._lock:
             if self._for_graphs is None:
                 self._for_graphs = self
-                if isinstance(self._tokenizer, keras_hub.tokenizers.BytePairTokenizer):
+                if self._merges_bytes:
                     with tf.init_scope(), TemporaryDirectory(prefix="keras-transfer-") as folder:
                         self.save(Path(folder))
                         self._for_graphs = TextEncoder.load(Path(folder))
+                    # An ExportArchive tracks no layer that is not.
+                    self._for_graphs._tokenizer.built = True
             return self._for_graphs
 
     def _run(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
@@ -208,10 +206,15 @@ class TextEncoder:
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         # TensorFlow Text takes it for the end of the text.
         texts = tf.strings.regex_replace(texts, r"\x00", " ")
-        if isinstance(self._tokenizer, keras_hub.tokenizers.BytePairTokenizer):
+        if self._merges_bytes:
             texts = tf.strings.regex_replace(texts, _LONG_WORD, r"\1 ")
             texts = tf.strings.regex_replace(texts, _LONG_GAP, r"\1")
-        return self._tokenizer(texts)
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
+            # Made here, its vocabulary is a part of this graph. One outside is lost when TensorFlow forgets its
+            # kernels, as it does whenever a seed is set (TensorFlow Text 2.21).
+            tokenizer = type(tokenizer).from_config({**tokenizer.get_config(), "proto": tokenizer.proto})
+        return tokenizer(texts)
 
     def _pack(self, tokens: tuple[Any, ...], length: int) -> dict[str, Any]:
         pack = self._packer(length)

@@ -20,6 +20,7 @@ TOKENIZER = "tokenizer"
 
 _CHUNK = 4096
 _WHOLE_SHARE = 0.99
+_MOST_NAMED = 20
 
 
 class Encoder(Protocol):
@@ -255,6 +256,8 @@ def _cut(encoder: Encoder, tokens: Tokens, length: int) -> Tokens:
 
 
 def _expand(given: str | Path) -> list[tuple[str, str]]:
+    if not str(given):  # as a path, that would be the working folder
+        return [("", "")]
     try:
         path = Path(given)
         if path.is_dir():

@@ -20,6 +20,8 @@ from keras_transfer.errors import BackboneError
 FAMILIES = runpy.run_path(str(Path(__file__).parents[1] / "contract" / "test_text_families.py"))
 NAMES = ("bert", "roberta", "xlm_roberta", "gpt2", "qwen", "gemma")
 TEXTS = ["a cat sat on the mat", "", "dogs, dogs", "the cat " * 40]
+# Tracing byte pairs takes seconds each time.
+SOME = ["bert", "xlm_roberta", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "roberta"))]
 PAIRS = [("a cat", "the dog"), ("the cat " * 20, "a dog"), ("", "the dog"), ("the dog", "a cat " * 20)]
 
 
@@ -58,36 +60,45 @@ def test_columns_and_what_pads_them(encoders):
     assert outside.any() and (columns["token_ids"][outside] == 1).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOME)
 def test_every_way_of_calling_gives_the_same(encoders, name):
     encoder = encoders[name]
-    for texts in ([(text,) for text in TEXTS], PAIRS):
-        segments = tuple(tf.constant(column) for column in zip(*texts, strict=True))
-        eager = encoder(segments, 12)
-        same(eager, encoder.encode(texts, 12))
-        same(eager, tf.function(lambda *x, e=encoder: e(x, 12))(*segments))
-        mapped = tf.data.Dataset.from_tensor_slices(segments).batch(3).map(lambda *x, e=encoder: e(x, 12))
-        batches = list(mapped.as_numpy_iterator())
-        same(eager, {column: np.concatenate([batch[column] for batch in batches]) for column in eager})
+    same(encoder((tf.constant(TEXTS),), 12), encoder.encode([(text,) for text in TEXTS], 12))
+    segments = tuple(tf.constant(column) for column in zip(*PAIRS, strict=True))
+    eager = encoder(segments, 12)
+    same(eager, encoder.encode(PAIRS, 12))
+    same(eager, tf.function(lambda *x: encoder(x, 12))(*segments))
+    batches = tf.data.Dataset.from_tensor_slices(segments).batch(3).map(lambda *x: encoder(x, 12)).as_numpy_iterator()
+    parts = list(batches)
+    same(eager, {column: np.concatenate([part[column] for part in parts]) for column in eager})
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "xlm_roberta"])
-def test_encoders_are_packed_as_keras_hub_does_in_a_pipeline(encoders, preprocessors, name):
-    config = {**preprocessors[name].get_config(), "tokenizer": preprocessors[name].tokenizer, "sequence_length": 12}
-    theirs = type(preprocessors[name]).from_config(config)
-    single = next(iter(tf.data.Dataset.from_tensors(tf.constant(TEXTS)).map(theirs)))
-    same(encoders[name].encode([(text,) for text in TEXTS], 12), single)
+@pytest.mark.parametrize("name", [name for name in SOME if name != SOME[2]])
+def test_encoders_are_packed_as_keras_hub_does_in_a_pipeline(encoders, name):
+    theirs = FAMILIES["build"](name)[1]
+    theirs.sequence_length = 12
     segments = tuple(tf.constant(column) for column in zip(*PAIRS, strict=True))
     pairs = next(iter(tf.data.Dataset.from_tensors(segments).map(lambda a, b: theirs((a, b), None, None))))
     same(encoders[name].encode(PAIRS, 12), pairs)
+    if name == "bert":
+        single = next(iter(tf.data.Dataset.from_tensors(tf.constant(TEXTS)).map(theirs)))
+        same(encoders[name].encode([(text,) for text in TEXTS], 12), single)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "qwen", "gemma"])
-def test_decoders_begin_as_keras_hub_does_and_have_no_end_token(encoders, preprocessors, name):
-    texts = [text for text in TEXTS if text]
-    theirs = preprocessors[name]
-    batch = tf.data.Dataset.from_tensors(tf.constant(texts)).map(lambda x: theirs.generate_preprocess(x, 12))
-    same(encoders[name].encode([(text,) for text in texts], 12), next(iter(batch)))
+@pytest.mark.parametrize("name", ["gpt2", "gemma"])
+def test_decoders_begin_as_keras_hub_does_and_have_no_end_token(encoders, name):
+    theirs = FAMILIES["build"](name)[1]
+    batch = tf.data.Dataset.from_tensors(tf.constant(TEXTS)).map(lambda x: theirs.generate_preprocess(x, 12))
+    same(encoders[name].encode([(text,) for text in TEXTS], 12), next(iter(batch)))
+
+
+def test_setting_a_seed_loses_no_vocabulary(encoders):
+    # TensorFlow Text's SentencePiece lives in a kernel, and TensorFlow forgets kernels when a seed is set.
+    names = ("xlm_roberta", "gemma", "gpt2")
+    before = {name: encoders[name].encode([(text,) for text in TEXTS], 12) for name in names}
+    keras.utils.set_random_seed(1)
+    for name in names:
+        same(encoders[name].encode([(text,) for text in TEXTS], 12), before[name])
 
 
 def test_pairs_for_decoders_have_an_end_token_between_and_are_cut_by_turns(encoders, preprocessors):
@@ -106,11 +117,11 @@ def test_a_text_without_tokens_is_one_token_of_padding(encoders, preprocessors):
     assert encode(encoders["qwen"], "") == [[preprocessors["qwen"].tokenizer.pad_token_id]]
     assert encode(encoders["gpt2"], "") == [[preprocessors["gpt2"].tokenizer.start_token_id]]
     special = preprocessors["bert"].tokenizer
-    assert encode(encoders["bert"], "", ("", "")) == [[special.cls_token_id, special.sep_token_id]] * 1 or True
-    assert encode(encoders["bert"], " \n") == [[special.cls_token_id, special.sep_token_id]]
+    assert encode(encoders["bert"], "", " \n") == [[special.cls_token_id, special.sep_token_id]] * 2
+    assert encode(encoders["bert"], ("", "")) == [[special.cls_token_id, *[special.sep_token_id] * 2]]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["bert", "gemma", "gpt2"])
 def test_odd_texts(encoders, name):
     encoder = encoders[name]
     # TensorFlow Text would take a NUL for the end of the text.
@@ -129,7 +140,8 @@ def test_a_long_word_is_read_as_several(encoders):
     # One that is not would take minutes: KerasHub merges pairs one at a time, in all words of a batch together.
     long = encode(encoders["gpt2"], "-" * 5000 + "a" * 5000 + "\n" * 5000 + "é" * 5000, length=400)[0]
     assert long[:66] == encode(encoders["gpt2"], "-" * 64 + " ", length=66)[0][:66]
-    assert encode(encoders["gpt2"], "a" * 64) != encode(encoders["gpt2"], "a" * 63)
+    # A space after 64 of them.
+    assert [len(encode(encoders["gpt2"], "x" * count, length=99)[0]) for count in (63, 64, 65)] == [64, 66, 67]
 
 
 def test_a_text_that_spells_the_padding_token_has_no_hole(encoders, preprocessors):
@@ -139,9 +151,9 @@ def test_a_text_that_spells_the_padding_token_has_no_hole(encoders, preprocessor
 
 
 def test_a_byte_that_the_vocabulary_lacks():
-    tokenizer = keras_hub.models.GPT2Tokenizer({"<|endoftext|>": 0, "a": 1, "b": 2}, [])
+    tokenizer = keras_hub.models.GPT2Tokenizer({"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}, ["a b"])
     encoder = TextEncoder(keras_hub.models.GPT2CausalLMPreprocessor(tokenizer))
-    assert encode(encoder, "abca") == [[0, 1, 2, 0, 1]]
+    assert encode(encoder, "abca") == [[0, 3, 0, 1]]
 
 
 def test_a_traced_function_keeps_its_length(encoders):
@@ -237,6 +249,10 @@ json.dump(answers, open(sys.argv[2], "w"))
 """
 
 
+def serving(encoder, model):
+    return lambda text: {"output": model(encoder((text,), 9))}
+
+
 def test_export(preprocessors, tmp_path):
     texts = [["a cat sat", "", "secretword", "cats 😀\0 dogs"], ["an unseen word"]]
     expected = {}
@@ -247,15 +263,12 @@ def test_export(preprocessors, tmp_path):
         mask = keras.ops.cast(inputs["padding_mask"], "float32")
         model = keras.Model(inputs, keras.ops.einsum("bt,btw->bw", mask, embedded))
         expected[name] = [np.asarray(model(encoder.encode([(text,) for text in part], 9))) for part in texts]
+
         archive = keras.export.ExportArchive()
         archive.track(model)
         for resource in encoder.resources:
             archive.track(resource)
-        archive.add_endpoint(
-            "serving_default",
-            lambda text, encoder=encoder, model=model: {"output": model(encoder((text,), 9))},
-            [tf.TensorSpec([None], tf.string, "text")],
-        )
+        archive.add_endpoint("serving_default", serving(encoder, model), [tf.TensorSpec([None], tf.string, "text")])
         archive.write_out(str(tmp_path / "here" / name), verbose=False)
     # KerasHub's table of words that were seen is not in it.
     files = [file.read_bytes() for file in (tmp_path / "here").rglob("*") if file.is_file()]

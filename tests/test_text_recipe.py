@@ -1,0 +1,238 @@
+"""Texts in, one class out of several, from data to what is served; on a small BERT that is made on the spot."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import keras_hub
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from keras_transfer import PolicyError, Run, TextClassification
+from keras_transfer.features import FeatureCache
+
+CATS = "cat mouse sofa milk purr".split()
+DOGS = "dog bone park ball bark".split()
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CATS, *DOGS, "the", ",", *"abcdefghijklmnopqrstuvwxyz"]
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    tokenizer = keras_hub.models.BertTokenizer(WORDS, lowercase=True)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(WORDS),
+        num_layers=3,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=40,
+    )
+    for weight in backbone.weights:  # fresh embeddings of 0.02 are all but the same
+        if len(weight.shape) > 1:
+            weight.assign(8 * weight)
+    folder = tmp_path_factory.mktemp("preset") / "bert"
+    backbone.save_to_preset(str(folder))
+    keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=40).save_to_preset(str(folder))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(48):
+        label, words = [("cat", CATS), ("dog", DOGS)][number % 2]
+        text = " ".join(random.choice([*words, "the", "a"], random.integers(3, 30)))
+        rows.append({"review": f"{words[0]} {text}", "reply": random.choice(["a ball", "the sofa"]), "animal": label})
+    file = tmp_path_factory.mktemp("texts") / "reviews.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+def recipe(table, preset, *, data=None, **sections):
+    settings = {
+        "policy": {"name": "last_stages", "stages": 2},
+        "training": {"epochs": 2, "batch_size": 8},
+        "export": {"formats": []},
+        "backbone": preset,
+    }
+    return TextClassification(
+        str(table), text="review", label="animal", test=0.25, validation=0.25, **(data or {}), **(settings | sections)
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(table, preset, tmp_path_factory):
+    root = tmp_path_factory.mktemp("text_run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
+        return recipe(table, preset, export={"formats": ["saved_model"]}).fit(root / "run")
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Splits whose features were computed."""
+    names = []
+    original = FeatureCache._compute
+
+    def compute(self, model, frozen, frozen_stages, split, views):
+        names.append(split.name)
+        return original(self, model, frozen, frozen_stages, split, views)
+
+    monkeypatch.setattr(FeatureCache, "_compute", compute)
+    return names
+
+
+def test_a_run_keeps_what_predicting_needs_and_says_the_same_later(finished, tmp_path):
+    moved = tmp_path / "elsewhere"
+    finished.folder.rename(moved)
+    try:
+        run = Run(moved)
+        recorded, again = run.reports["test"], run.evaluate()
+        assert (again.accuracy, again.n) == (recorded.accuracy, 12)
+        assert again.loss == pytest.approx(recorded.loss, abs=1e-5)
+        texts = ["the cat", "", "a dog " * 30, "zzz"]
+        predictions = run.predict(texts)
+        assert [prediction.input for prediction in predictions] == texts
+        assert all(sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5) for p in predictions)
+        one_by_one = [run.predict([text])[0].score for text in texts]
+        assert [p.score for p in predictions] == pytest.approx(one_by_one, abs=1e-5)
+    finally:
+        moved.rename(finished.folder)
+
+
+def test_data_json_says_how_long_texts_are_and_how_many_are_cut(finished):
+    record = json.loads((finished.folder / "data.json").read_text())
+    assert record["sequence_length"] == max(record["padded_lengths"]) <= 40
+    assert set(record["cut"]) == {"train", "validation", "test"}
+    assert record["class_names"] == ["cat", "dog"]
+    assert record["splits"]["test"]["rows"][0][0].startswith("row ")
+
+
+def test_texts_that_stand_in_two_splits_are_reported_before_training(table, preset, tmp_path, capsys):
+    from rich.console import Console
+
+    rows = pd.read_csv(table)
+    doubled = tmp_path / "doubled.csv"
+    pd.concat([rows, rows]).to_csv(doubled, index=False)
+    job = recipe(doubled, preset).prepare(Console(width=500))
+    assert "are also in train" in capsys.readouterr().out
+    assert job.record["repeated"]["test in train"]["exact"] > 0
+
+
+def test_training_on_features_is_training_of_the_whole_network(table, preset, tmp_path, computed):
+    whole = recipe(table, preset, cache={"views": 0}).fit(tmp_path / "whole")
+    assert computed == []
+    kept = recipe(table, preset).fit(tmp_path / "kept")
+    assert set(computed) == {"train", "validation", "test"}
+    for a, b in zip(whole.model.get_weights(), kept.model.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    assert kept.reports["test"].loss == pytest.approx(whole.reports["test"].loss, abs=1e-4)
+    assert kept.evaluate().loss == pytest.approx(kept.reports["test"].loss, abs=1e-4)
+    computed.clear()
+    recipe(table, preset).fit(tmp_path / "again")
+    assert computed == []
+
+
+def test_another_sequence_length_is_another_entry_of_the_cache(table, preset, tmp_path, computed):
+    recipe(table, preset, policy="head", data={"sequence_length": 12}).fit(tmp_path / "short")
+    computed.clear()
+    recipe(table, preset, policy="head", data={"sequence_length": 8}).fit(tmp_path / "shorter")
+    assert computed == ["train", "validation", "test"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "full",
+        {"name": "lp_ft", "stage_decay": 0.8},
+        {"name": "gradual", "groups": 2, "group_epochs": 1},
+        {"name": "lora", "rank": 2},
+        "bias",
+        "layer_norm",
+    ],
+    ids=lambda policy: policy if isinstance(policy, str) else policy["name"],
+)
+def test_policies_train_texts_too(table, preset, tmp_path, policy):
+    run = recipe(table, preset, policy=policy, training={"epochs": 1, "batch_size": 8}).fit(tmp_path / "run")
+    assert run.evaluate().loss == pytest.approx(run.reports["test"].loss, abs=1e-4)
+
+
+def test_auto_chooses_a_policy_for_texts(table, preset, tmp_path):
+    policy = {"name": "auto", "stages": 2}
+    run = recipe(table, preset, policy=policy, training={"epochs": 2, "batch_size": 8}).fit(tmp_path / "run")
+    assert run.config.policy.name in ("head", "last_stages", "lp_ft")
+
+
+def test_lora_can_be_put_on_query_and_value_alone(table, preset):
+    def adapted(layers):
+        job = recipe(table, preset, policy={"name": "lora", "rank": 2, "lora_layers": layers}).prepare()
+        return sum(np.prod(weight.shape) for weight in job.model.backbone.network.trainable_weights)
+
+    # Three layers, query and value, kernels of 16 x 2 x 8: factors of 16 x 2 x 2 and 2 x 8 each.
+    assert adapted("query_value") == 3 * 2 * (64 + 16) < adapted("all")
+
+
+def test_more_stages_than_there_are_is_refused(table, preset):
+    with pytest.raises(PolicyError, match=r"policy\.stages: the backbone has 4 stages\. Received: 9"):
+        recipe(table, preset, policy={"name": "last_stages", "stages": 9}).prepare()
+
+
+def test_the_next_recipe_starts_from_the_backbone_of_an_earlier_run(finished, table, preset):
+    job = recipe(table, preset, backbone={"name": preset, "weights": str(finished.folder)}).prepare()
+    trained = next(layer for layer in finished.model.layers if isinstance(layer, keras.Model) and len(layer.layers) > 5)
+    for a, b in zip(trained.get_weights(), job.model.backbone.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_pairs_of_texts_are_trained_and_served(table, preset, tmp_path):
+    run = recipe(table, preset, data={"text_pair": "reply"}, policy="head", export={"formats": ["saved_model"]}).fit(
+        tmp_path / "run"
+    )
+    (folder,) = (run.folder / "export" / "saved_model").iterdir()
+    assert set(tf.saved_model.load(str(folder)).signatures["serving_default"].structured_input_signature[1]) == {
+        "text_a",
+        "text_b",
+    }
+    assert run.evaluate().n == 12
+
+
+SERVE = """
+import json, sys
+import tensorflow as tf, tensorflow_text
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+texts = json.loads(sys.argv[2])
+together = signatures["serving_default"](text=tf.constant(texts))
+alone = [signatures["serving_default"](text=tf.constant([text]))["score"].numpy()[0].item() for text in texts]
+names = sorted(signatures["serve_tokens"].structured_input_signature[1])
+tokens = {name: tf.constant([[2, 5, 3]] if name == "token_ids" else [[0, 0, 0]] if "seg" in name else [[1, 1, 1]])
+          for name in names}
+answer = {"label": [label.decode() for label in together["label"].numpy()], "score": together["score"].numpy().tolist(),
+          "alone": alone, "names": names, "tokens": signatures["serve_tokens"](**tokens)["score"].numpy().tolist()}
+print(json.dumps(answer))
+assert not any(name.split(".")[0] in ("keras_transfer", "keras_hub") for name in sys.modules)
+"""
+
+
+def test_raw_strings_of_any_length_are_served_without_this_package(finished):
+    (folder,) = (finished.folder / "export" / "saved_model").iterdir()
+    texts = ["cat", "", "the dog, a bone", "cat " * 10_000, "Ünïcödé 🎉 \u202eשלום"]
+    command = [sys.executable, "-I", "-c", SERVE, str(folder), json.dumps(texts)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(result.stdout.splitlines()[-1])
+    ours = finished.predict(texts)
+    assert answer["label"] == [prediction.label for prediction in ours]
+    assert answer["score"] == pytest.approx([prediction.score for prediction in ours], abs=1e-5)
+    assert answer["alone"] == pytest.approx(answer["score"], abs=1e-5)
+    assert answer["names"] == ["padding_mask", "segment_ids", "token_ids"]
+    assert answer["tokens"] == pytest.approx(answer["score"][:1], abs=1e-5)  # [CLS] cat [SEP]
+
+
+def test_bundled_texts_are_there():
+    job = TextClassification("bbc_headlines", policy="head").prepare()
+    assert len(job.splits.class_names) == 5
+    assert sum(map(len, job.splits)) == 2225
