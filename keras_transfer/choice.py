@@ -141,10 +141,11 @@ class Trial:
         """Mean cross-entropy, in nats."""
         return float(self.losses.mean())
 
-    def beats(self, other: "Trial", *, standard_errors: float) -> bool:
-        """Tell whether the loss is lower by more than so many standard errors of the paired difference."""
+    def lead(self, other: "Trial") -> float:
+        """Return by how many standard errors of the paired difference the loss is lower than another's."""
         differences = other.losses - self.losses
-        return bool(differences.mean() > standard_errors * differences.std() / np.sqrt(len(differences)))
+        error = differences.std() / np.sqrt(len(differences))
+        return float(differences.mean() / max(error, np.finfo(float).tiny))
 
 
 def try_on(policy: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Trial:
@@ -222,6 +223,7 @@ class Choice:
             "policy": self.policy,
             "reason": self.reason,
             "trials": {trial.policy: {"loss": trial.loss, "accuracy": trial.accuracy} for trial in self.trials},
+            "head_leads_by_standard_errors": self.trials[0].lead(self.trials[1]) if self.trials else None,
             "estimated_seconds": dict(self.estimates),
             "budget_seconds": self.budget_seconds,
         }
@@ -243,10 +245,10 @@ def choose(
         examples: ``int64[classes]``, how many each class has.
 
     Returns:
-        The head, where its loss is lower than that of ``last_stages`` by more than two standard errors. Where
-        ``last_stages`` is right on more rows, and its loss not higher by more than one, training stages pays, and
-        ``lp_ft`` trains them all: few rows make a network sure of itself, which costs loss before it costs accuracy.
-        Else ``last_stages``, which benchmarks/few_labels.py found the sturdiest.
+        The head, where its loss is lower than that of ``last_stages`` by more than a standard error. Else, where
+        ``last_stages`` is right on more rows, training stages pays, and ``lp_ft`` trains them all: few rows make a
+        network sure of itself, which costs loss before it costs accuracy. Else ``last_stages``. Both bounds were chosen
+        on draws of benchmarks/few_labels.py that are not among its own.
 
     Raises:
         PolicyError: There is no time for any.
@@ -261,9 +263,9 @@ def choose(
         return Choice("last_stages", reason, (), estimates, budget_seconds)
     head, tuned = trials
     policy, verdict = "last_stages", "neither is better by more than chance"
-    if head.beats(tuned, standard_errors=2.0):
+    if head.lead(tuned) > 1.0:
         policy, verdict = "head", "training stages does not pay"
-    elif tuned.accuracy > head.accuracy and not head.beats(tuned, standard_errors=1.0):
+    elif tuned.accuracy > head.accuracy:
         policy, verdict = affordable[-1], "training stages pays"
     shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.accuracy:.1%} right)" for trial in trials)
     reason = f"{counts}; loss on {len(head.losses):,} held out: {shown}, {verdict}."

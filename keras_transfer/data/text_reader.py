@@ -209,9 +209,9 @@ class TextReader(Reader):
         found = [(name, text) for given in inputs for name, text in _expand(given)]
         wrong = [f"  {name}: no UTF-8" for name, text in found if any("\ud800" <= c <= "\udfff" for c in text)]
         if wrong or not found:
-            raise DataError(
-                "No prediction was made, for these inputs cannot be read:\n" + "\n".join(wrong or ["  none"])
-            )
+            more = [f"  and {len(wrong) - _MOST_NAMED} more"] if len(wrong) > _MOST_NAMED else []
+            problems = "\n".join([*wrong[:_MOST_NAMED], *more] or ["  none"])
+            raise DataError(f"No prediction was made, for these inputs cannot be read:\n{problems}")
         return Texts(tuple(name for name, _ in found), tuple((text,) for _, text in found))
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
