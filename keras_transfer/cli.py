@@ -102,32 +102,55 @@ def backbones(as_json: bool) -> None:
     from rich.table import Table
 
     from keras_transfer.backbones import BACKBONES
+    from keras_transfer.backbones.hub import TEXT_BACKBONES, list_presets
 
     # What can be used now comes first.
-    rows = sorted((BACKBONES[name] for name in BACKBONES), key=lambda row: not row.available)
+    pictures = sorted((BACKBONES[name] for name in BACKBONES), key=lambda row: not row.available)
+    texts = [TEXT_BACKBONES[name] for name in TEXT_BACKBONES]
+    presets = list_presets()
     if as_json:
-        _print_json(
-            [
-                {
-                    "name": row.name,
-                    "parameters": row.parameters,
-                    "image_size": row.image_size,
-                    "stages": row.stages,
-                    "weights": row.weights_source,
-                    "available": row.available,
-                }
-                for row in rows
-            ]
-        )
+        rows: list[dict[str, Any]] = [
+            {
+                "name": row.name,
+                "task": "image_classification",
+                "parameters": row.parameters,
+                "image_size": row.image_size,
+                "stages": row.stages,
+                "weights": row.weights_source,
+                "available": row.available,
+            }
+            for row in pictures
+        ]
+        rows += [
+            {
+                "name": row.name,
+                "task": "text_classification",
+                "parameters": row.parameters,
+                "weights": row.description,
+                "available": row.available,
+            }
+            for row in texts
+        ]
+        rows += [
+            {"name": name, "task": "text_classification", "family": family, "weights": "KerasHub downloads them"}
+            for name, family in presets.items()
+        ]
+        _print_json(rows)
         return
     table = Table()
-    for heading in ("name", "parameters", "input size", "stages", "weights", "on this machine"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "input size", "stages") else "left")
-    for row in rows:
-        size = f"{row.image_size} px"
-        here = "yes" if row.available else "no"
-        table.add_row(row.name, f"{row.parameters:,}", size, str(row.stages), row.weights_source, here)
+    for heading in ("name", "parameters", "input", "weights", "on this machine"):
+        table.add_column(heading, justify="right" if heading == "parameters" else "left")
+    for row in texts:
+        table.add_row(row.name, f"{row.parameters:,}", "texts", row.description, "yes" if row.available else "no")
+    for picture in pictures:
+        size, here = f"{picture.image_size} px", "yes" if picture.available else "no"
+        table.add_row(picture.name, f"{picture.parameters:,}", size, picture.weights_source, here)
     Console().print(table)
+    families = ", ".join(sorted(set(presets.values())))
+    click.echo(
+        f"For texts also {len(presets)} presets of KerasHub, which downloads them (--json names them), and folders of "
+        f"presets and of Hugging Face models with safetensors, of these families: {families}."
+    )
 
 
 @main.command()

@@ -333,8 +333,8 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     task = values.get("task")
     schema = _find_schema(task)
     if schema is None:
-        received = "Missing" if task is None else f"There is no {_shown(task)}"
-        raise ConfigError(f"{where} names no task. {received}. {did_you_mean(str(task), SCHEMAS)}")
+        problem = "missing" if task is None else f"there is no {_shown(task)}"
+        raise ConfigError(f"{where} has a mistake:\n  task: {problem}. {did_you_mean(str(task), SCHEMAS)}")
     unknown = {}
     for path, names in {"task": SCHEMAS, **known}.items():
         value = _value_at(values, path)

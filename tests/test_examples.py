@@ -9,6 +9,9 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+REVIEWS = [("It never worked, a waste of money", 1), ("Wonderful, I love it", 5)]
+
+
 def run(name, *arguments, **environment):
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -32,6 +35,14 @@ def test_python_api(pictures, tmp_path):
     assert "Did you mean resnet50" in said
     assert "policy.stagse" in said
     assert "the same answers for" in said
+
+
+def test_texts(tmp_path):
+    rows = ["review,stars", *(f'"{text} {n}",{stars}' for n in range(12) for text, stars in REVIEWS)]
+    (tmp_path / "reviews.csv").write_text("\n".join(rows))
+    said = run("texts.py", tmp_path / "reviews.csv", tmp_path / "run").splitlines()
+    assert said[-3].startswith("accuracy ")
+    assert said[-2].startswith("Came late, and broken.: ") and said[-1].startswith("Just what I had hoped for!: 5 (")
 
 
 def test_all_examples_are_tested():
