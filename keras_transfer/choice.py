@@ -245,10 +245,11 @@ def choose(
         examples: ``int64[classes]``, how many each class has.
 
     Returns:
-        The head, where its loss is lower than that of ``last_stages`` by more than a standard error. Else, where
-        ``last_stages`` is right on more rows, training stages pays, and ``lp_ft`` trains them all: few rows make a
-        network sure of itself, which costs loss before it costs accuracy. Else ``last_stages``. Both bounds were chosen
-        on draws of benchmarks/few_labels.py that are not among its own.
+        The head, where its loss is lower than that of ``last_stages`` by more than two standard errors. Where it is
+        not lower by more than one, and ``last_stages`` is right on more rows, training stages pays, and ``lp_ft``
+        trains them all: few rows make a network sure of itself, which costs loss before it costs accuracy. Else
+        ``last_stages``, the sturdiest. Both bounds were chosen on draws of benchmarks/few_labels.py that are not among
+        its own.
 
     Raises:
         PolicyError: There is no time for any.
@@ -263,9 +264,10 @@ def choose(
         return Choice("last_stages", reason, (), estimates, budget_seconds)
     head, tuned = trials
     policy, verdict = "last_stages", "neither is better by more than chance"
-    if head.lead(tuned) > 1.0:
+    lead = head.lead(tuned)
+    if lead > 2.0:
         policy, verdict = "head", "training stages does not pay"
-    elif tuned.accuracy > head.accuracy:
+    elif lead < 1.0 and tuned.accuracy > head.accuracy:
         policy, verdict = affordable[-1], "training stages pays"
     shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.accuracy:.1%} right)" for trial in trials)
     reason = f"{counts}; loss on {len(head.losses):,} held out: {shown}, {verdict}."

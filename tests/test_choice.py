@@ -34,7 +34,7 @@ def trials(*, last_stages_right=0.6, **losses):
 @pytest.mark.parametrize(
     ("losses", "budget", "policy"),
     [
-        ({"head": 0.45, "last_stages": 0.5, "last_stages_right": 0.5}, None, "last_stages"),
+        ({"head": 0.4, "last_stages": 0.5}, None, "last_stages"),
         ({"head": 0.45, "last_stages": 0.5}, None, "lp_ft"),
         ({"head": 0.7, "last_stages": 0.5, "last_stages_right": 0.5}, None, "last_stages"),
         ({"head": 0.3, "last_stages": 0.5}, None, "head"),
