@@ -40,7 +40,7 @@ def estimate(job: Job) -> dict[str, float]:
         Seconds by policy, the least work first.
 
     Raises:
-        PolicyError: policy.budget_seconds does not allow for a single pass over the pictures.
+        PolicyError: policy.budget_seconds does not allow for a single pass over the examples.
     """
     config, splits, stages = job.config, job.splits, len(job.model.backbone.stages)
     few = splits.train.select(range(min(len(splits.train), _TIMED_ROWS)))
@@ -70,7 +70,7 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
         The same job with the policy that was chosen, and why it was.
 
     Raises:
-        PolicyError: policy.budget_seconds does not allow for a single pass over the pictures.
+        PolicyError: policy.budget_seconds does not allow for a single pass over the examples.
         TrainingError: Features are no numbers.
     """
     estimates, budget = estimate(job), job.config.policy.budget_seconds

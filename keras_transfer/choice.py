@@ -44,11 +44,11 @@ class Speed:
 
 @dataclass(frozen=True)
 class Work:
-    """How often pictures are looked at.
+    """How often examples are looked at.
 
     Attributes:
-        rows: Training pictures, an epoch.
-        validated: Validation pictures, an epoch.
+        rows: Training examples, an epoch.
+        validated: Validation examples, an epoch.
         judged: Pictures of the final report, each flip counted.
         epochs: The recipe's training.epochs.
         views: How many ``last_stages`` keeps of each training picture.
@@ -116,8 +116,8 @@ def find_affordable(estimates: Mapping[str, float], budget_seconds: float | None
     if not found:
         least = min(estimates.values())
         raise PolicyError(
-            f"policy.budget_seconds must allow for one pass over the pictures, about {least:.0f} s on this machine. "
-            f"Received: {budget_seconds:g}. Use {1.2 * least:.0f} or more, or fewer or smaller pictures."
+            f"policy.budget_seconds must allow for one pass over the examples, about {least:.0f} s on this machine. "
+            f"Received: {budget_seconds:g}. Use {1.2 * least:.0f} or more, or fewer or smaller examples."
         )
     return found
 

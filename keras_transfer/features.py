@@ -38,8 +38,8 @@ class Features:
             with a place for each token.
         split: The rows.
         places: ``int64[rows]``, where each of them lies in the arrays.
-        starts: ``int64[rows of the arrays + 1]``, where each begins in arrays with a place for each token; None where
-            there are none.
+        starts: ``int64[rows of the arrays + 1]``, where each begins in arrays with a place for each token.
+        has_tokens: Which of the arrays those are.
         beside: Names of the network's inputs that are read behind the frozen stages.
         reader: Of the split.
     """
@@ -47,7 +47,8 @@ class Features:
     arrays: Arrays
     split: Split
     places: Rows
-    starts: Rows | None
+    starts: Rows
+    has_tokens: tuple[bool, ...]
     beside: tuple[str, ...]
     reader: Reader
 
@@ -86,25 +87,26 @@ class Features:
     def _read(self, view: Any, rows: Any) -> Any:
         kinds = [tf.float32] * len(self.arrays) + [tf.int32] * len(self.beside)
         tensors = tf.numpy_function(self._gather, [view, rows], kinds, stateful=False)
-        for tensor, array in zip(tensors, self.arrays, strict=False):
-            tensor.set_shape([None, *array.shape[2:]] if self.starts is None else [None, None, *array.shape[2:]])
+        for tensor, array, has_tokens in zip(tensors, self.arrays, self.has_tokens, strict=False):
+            tensor.set_shape([None, None, *array.shape[2:]] if has_tokens else [None, *array.shape[2:]])
         for tensor in tensors[len(self.arrays) :]:
             tensor.set_shape([None, None])
         return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
     def _gather(self, view: Any, rows: Rows) -> list[NDArray[Any]]:
         places = self.places[rows]
-        if self.starts is None:
-            return [array[int(view)][places].astype(np.float32) for array in self.arrays]
-        starts, stops = self.starts[places], self.starts[places + 1]
-        length = self.reader.padded_length(stops - starts)
-        batch: list[NDArray[Any]] = []
-        for array in self.arrays:
-            padded = np.zeros((len(rows), length, *array.shape[2:]), np.float32)
-            for own, start, stop in zip(padded, starts, stops, strict=True):
-                own[: stop - start] = array[int(view), start:stop]
-            batch.append(padded)
+        batch: list[NDArray[Any]] = [
+            self._pad(array[int(view)], places) if has_tokens else array[int(view)][places].astype(np.float32)
+            for array, has_tokens in zip(self.arrays, self.has_tokens, strict=True)
+        ]
         return batch + (self.reader.gather(self.split, rows, self.beside) if self.beside else [])
+
+    def _pad(self, tokens: NDArray[Any], places: Rows) -> NDArray[np.float32]:
+        starts, stops = self.starts[places], self.starts[places + 1]
+        padded = np.zeros((len(places), self.reader.padded_length(stops - starts), *tokens.shape[1:]), np.float32)
+        for own, start, stop in zip(padded, starts, stops, strict=True):
+            own[: stop - start] = tokens[start:stop]
+        return padded
 
 
 class FeatureCache:
@@ -223,29 +225,30 @@ class FeatureCache:
             whole = self._load(model, frozen_stages, split.whole, views)
             return None if whole is None else whole.select(split, split.rows)
         frozen, _ = model.split(frozen_stages)
-        starts = self._starts(frozen, split)
+        starts = self._starts(split)
         key = self._key(model, frozen, frozen_stages, split, views)
         arrays = self._store.find(key)
         if arrays is None:
             last = model.backbone.stages[frozen_stages - 1].name
-            rows = len(split) if starts is None else int(starts[-1])
+            rows = [int(starts[-1]) if _has_tokens(tensor) else len(split) for tensor in frozen.outputs]
             arrays = self._store.write(
                 key,
                 f"{model.backbone.name} to {last}, {len(split):,} rows, {len(views)} view{'s' * (len(views) > 1)}",
-                shapes=[(len(views), rows, *_width(tensor)) for tensor in frozen.outputs],
+                shapes=[(len(views), n, *_width(x)) for n, x in zip(rows, frozen.outputs, strict=True)],
                 dtype=self._config.dtype,
                 batches=self._compute(model, frozen, frozen_stages, split, views),
             )
         if arrays is None:
             return None
+        has_tokens = tuple(map(_has_tokens, frozen.outputs))
         beside = model.inputs_beside(frozen_stages)
-        return Features(arrays, split, self._places(split), starts, beside, self._reader)
+        return Features(arrays, split, self._places(split), starts, has_tokens, beside, self._reader)
 
-    def _starts(self, frozen: keras.Model, split: Split) -> Rows | None:
-        """Where the tokens of each row begin, in the order of the arrays; None where features have no tokens."""
+    def _starts(self, split: Split) -> Rows:
+        """Where the tokens of each row begin, in the order of the arrays."""
         lengths = self._reader.lengths(split)
-        if lengths is None or not _has_tokens(frozen.outputs[0]):
-            return None
+        if lengths is None:
+            return np.zeros(len(split) + 1, np.int64)
         order = np.concatenate(self._reader.evaluation_order(split, batch_size=_BATCH))
         return np.append(0, np.cumsum(lengths[order]))
 

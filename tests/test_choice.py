@@ -137,9 +137,9 @@ def test_a_run_records_the_choice_and_can_be_run_again(auto, tmp_path):
 
 @pytest.mark.usefixtures("tiny")
 def test_a_budget_too_small_is_found_by_check_and_by_fit_before_anything_is_written(auto, tmp_path):
-    with pytest.raises(PolicyError, match="one pass over the pictures"):
+    with pytest.raises(PolicyError, match="one pass over the examples"):
         auto(budget_seconds=0.001).check()
-    with pytest.raises(PolicyError, match="one pass over the pictures"):
+    with pytest.raises(PolicyError, match="one pass over the examples"):
         auto(budget_seconds=0.001).fit(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

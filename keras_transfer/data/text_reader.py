@@ -18,7 +18,7 @@ from keras_transfer.errors import DataError
 TOKENIZER = "tokenizer"
 """Folder of the tokenizer in a run folder."""
 
-_CHUNK = 4096
+_CHUNK = 1024
 _WHOLE_SHARE = 0.99
 _MOST_NAMED = 20
 
@@ -245,8 +245,8 @@ def _tokens(split: Split) -> Tokens:
 
 
 def _tokenize(encoder: Encoder, texts: Texts, length: int) -> Tokens:
-    parts = [texts.segments[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK)]
-    return collect_tokens(texts, [encoder.encode(part, length) for part in parts], encoder.padding)
+    parts = (texts.segments[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
+    return collect_tokens(texts, (encoder.encode(part, length) for part in parts), encoder.padding)
 
 
 def _cut(encoder: Encoder, tokens: Tokens, length: int) -> Tokens:

@@ -4,7 +4,7 @@ KerasHub pads every text to one length, 512 by default. Here a batch is as long 
 one of a few lengths that are chosen for the texts at hand.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,32 +102,27 @@ class Tokens:
 
 
 def collect_tokens(
-    texts: Texts, batches: Sequence[Mapping[str, NDArray[np.int32]]], padding: Mapping[str, int]
+    texts: Texts, batches: Iterable[Mapping[str, NDArray[np.int32]]], padding: Mapping[str, int]
 ) -> Tokens:
-    """Take the padding out of a tokenizer's batches.
+    """Take the padding out of a tokenizer's batches, one after the other.
 
     Args:
-        texts: What was tokenized.
+        texts: What is tokenized.
         batches: ``int[batch, any length]`` by name; without a mask, what is no padding counts.
         padding: What each column but the mask is padded with.
     """
-    if not batches:
-        nothing = np.zeros(0, np.int64)
-        columns = {name: np.zeros(0, np.int32) for name in padding}
-        return Tokens(texts, columns, dict(padding), nothing, nothing, np.zeros(0, bool))
-    masks = [np.array(batch.get(MASK, batch[IDS] != padding[IDS]), bool) for batch in batches]
-    for mask in masks:
+    lengths = [np.zeros(0, np.int64)]
+    columns = {name: [np.zeros(0, np.int32)] for name in padding if name != MASK}
+    for batch in batches:
+        mask = np.array(batch.get(MASK, batch[IDS] != padding[IDS]), bool)
         # What has no token at all is one of padding: a mean over nothing is no number.
         mask[~mask.any(axis=1), 0] = True
-    lengths = np.concatenate([mask.sum(axis=1) for mask in masks]).astype(np.int64)
-    columns = {
-        name: np.concatenate([np.asarray(b[name])[mask] for b, mask in zip(batches, masks, strict=True)]).astype(
-            np.int32
-        )
-        for name in padding
-    }
-    starts = np.cumsum(lengths) - lengths
-    return Tokens(texts, columns, dict(padding), starts, lengths, np.zeros(len(lengths), bool))
+        lengths.append(mask.sum(axis=1))
+        for name, parts in columns.items():
+            parts.append(np.asarray(batch[name], np.int32)[mask])
+    length = np.concatenate(lengths).astype(np.int64)
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Tokens(texts, joined, dict(padding), np.cumsum(length) - length, length, np.zeros(len(length), bool))
 
 
 def choose_lengths(lengths: Rows, longest: int) -> tuple[int, ...]:
