@@ -296,7 +296,9 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
         _print_json([asdict(prediction) for prediction in predictions])
         return
     for prediction in predictions:
-        click.echo(f"{prediction.input}\t{prediction.label}\t{prediction.score:.4f}")
+        # A text may have many lines, and each prediction is to have one.
+        shown = " ".join(prediction.input.splitlines())
+        click.echo(f"{shown}\t{prediction.label}\t{prediction.score:.4f}")
 
 
 @main.command()

@@ -24,6 +24,7 @@ from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.splits import Examples, Split, Splits, load_splits, read_split
 from keras_transfer.data.text_reader import TOKENIZER, TextReader
+from keras_transfer.data.texts import check_texts
 from keras_transfer.errors import CheckpointError, DataError
 from keras_transfer.evaluation import Report, make_report, predict
 from keras_transfer.export import Parity, export_saved_model
@@ -173,7 +174,9 @@ class Run:
         return make_report(rows.name, self._probabilities(rows.examples), rows.labels, self.class_names)
 
     def _own_split(self, name: str) -> Split:
-        splits: Splits = load_splits(self.config.data, seed=self.config.seed)
+        splits = tuple(load_splits(self.config.data, seed=self.config.seed))
+        if isinstance(self.config, TextClassificationConfig):  # wrong bytes are replaced as the run replaced them
+            splits = tuple(check_texts(splits, broken=self.config.data.broken)[0])
         rows = {split.name: split for split in splits}[name]
         recorded = {name for name, _ in self._data["splits"][name]["rows"]}
         # What the run's scan left out as broken is left out again.

@@ -232,6 +232,19 @@ def test_raw_strings_of_any_length_are_served_without_this_package(finished):
     assert answer["tokens"] == pytest.approx(answer["score"][:1], abs=1e-5)  # [CLS] cat [SEP]
 
 
+@pytest.mark.parametrize("broken", ["skip", "replace"])
+def test_texts_with_wrong_bytes_are_skipped_or_mended_and_the_run_can_be_evaluated(table, preset, tmp_path, broken):
+    content = table.read_bytes().replace(b"cat", b"c\xe4t", 3)
+    (tmp_path / "broken.csv").write_bytes(content)
+    run = recipe(tmp_path / "broken.csv", preset, data={"broken": broken}, policy="head").fit(tmp_path / "run")
+    record = json.loads((run.folder / "data.json").read_text())
+    assert len(record["skipped"]) >= 1
+    counts = sum(split["count"] for split in record["splits"].values())
+    assert (counts < 48) == (broken == "skip")
+    for split in ("train", "test"):
+        assert run.evaluate(split=split).n == record["splits"][split]["count"]
+
+
 def test_bundled_texts_are_there():
     job = TextClassification("bbc_headlines", policy="head").prepare()
     assert len(job.splits.class_names) == 5
