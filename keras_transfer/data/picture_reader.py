@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augment import augment, draw, is_identity
 from keras_transfer.data.images import Resize, decode_image
 from keras_transfer.data.mixing import mix
-from keras_transfer.data.reader import PLAIN, Reader, Rows, View, map_ahead, steps_per_epoch
+from keras_transfer.data.reader import PLAIN, Reader, Rows, View, steps_per_epoch
 from keras_transfer.data.scan import find_problem
 from keras_transfer.data.splits import Pictures, Split, pictures_of
 from keras_transfer.errors import DataError
@@ -70,25 +69,15 @@ class PictureReader(Reader):
 
         return load
 
-    def training_batches(
-        self,
-        split: Split,
-        targets: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        *,
-        batch_size: int,
-        seed: int,
-        epochs: range,
-    ) -> Any:
-        """Make one dataset of all the batches of some epochs."""
+    def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
+        """Return a function that augments pictures and mixes them."""
         load = self.load(split, PLAIN)
 
-        def batch(epoch: Any, rows: Any) -> Any:
+        def make(epoch: Any, rows: Any, targets: Any, weights: Any) -> Any:
             draws = self._draw(epoch, rows)
-            pixels = self._augment(load(rows), draws)
-            return mix(pixels, tf.gather(targets, rows), tf.gather(weights, rows), draws, self._augmentation)
+            return mix(self._augment(load(rows), draws), targets, weights, draws, self._augmentation)
 
-        return map_ahead(self.order(split, batch_size=batch_size, seed=seed, epochs=epochs), batch)
+        return make
 
     def training_views(self, epochs: range, most: int) -> Sequence[View]:
         """Return the first epochs of a phase, or the plain picture where nothing is augmented."""

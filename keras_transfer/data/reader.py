@@ -92,7 +92,6 @@ class Reader(ABC):
     def load(self, split: Split, view: View) -> Callable[[Any], Any]:
         """Return a function, for a graph, from row numbers ``int64[batch]`` to a batch of inputs."""
 
-    @abstractmethod
     def training_batches(
         self,
         split: Split,
@@ -116,6 +115,16 @@ class Reader(ABC):
         Returns:
             Batches of (inputs, targets, weights).
         """
+        make = self.make_batch(split)
+        order = self.order(split, batch_size=batch_size, seed=seed, epochs=epochs)
+        return map_ahead(
+            order, lambda epoch, rows: make(epoch, rows, tf.gather(targets, rows), tf.gather(weights, rows))
+        )
+
+    def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
+        """Return a function, for a graph, from epoch, row numbers, targets and weights to a batch of training."""
+        load = self.load(split, PLAIN)
+        return lambda epoch, rows, targets, weights: (load(rows), targets, weights)
 
     def evaluation_batches(
         self, split: Split, targets: NDArray[np.float32] | None = None, *, batch_size: int, view: View = PLAIN

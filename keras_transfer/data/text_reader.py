@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.reader import PLAIN, Reader, Rows, View, map_ahead, steps_per_epoch
+from keras_transfer.data.reader import Reader, Rows, View, steps_per_epoch
 from keras_transfer.data.splits import Split
 from keras_transfer.data.texts import Texts
 from keras_transfer.data.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
@@ -151,21 +151,6 @@ class TextReader(Reader):
             return {name: tf.ensure_shape(column, [None, None]) for name, column in zip(names, columns, strict=True)}
 
         return load
-
-    def training_batches(
-        self,
-        split: Split,
-        targets: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        *,
-        batch_size: int,
-        seed: int,
-        epochs: range,
-    ) -> Any:
-        """Make one dataset of all the batches of some epochs."""
-        load = self.load(split, PLAIN)
-        order = self.order(split, batch_size=batch_size, seed=seed, epochs=epochs)
-        return map_ahead(order, lambda _, rows: (load(rows), tf.gather(targets, rows), tf.gather(weights, rows)))
 
     def describe(self, views: Sequence[View]) -> dict[str, Any]:
         """Return the most tokens, and what batches are padded to where that changes anything."""
