@@ -40,7 +40,7 @@ def test_signatures_are_the_contract(exported):
 
 def test_a_fresh_process_gave_the_answers_of_predict(exported, finished_run):
     parity = exported[1]
-    assert parity.pictures == len(list((finished_run.folder / "samples").iterdir())) > 0
+    assert parity.examples == len(list((finished_run.folder / "samples").iterdir())) > 0
     assert 0 <= parity.largest_difference <= 1e-4
 
 
