@@ -155,7 +155,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         elif self.decay and _decays(variable):
             self.assign_sub(variable, ops.multiply(variable, rate * self.decay))
         if _has_kernel(variable):
-            self._move_by_kernel(gradient, variable, mean, square, rate, step)
+            self._move_by_kernel(variable, gradient=gradient, mean=mean, square=square, rate=rate, step=step)
             return
         self.assign_add(mean, ops.multiply(ops.subtract(gradient, mean), 1 - self.beta_1))
         self.assign_add(square, ops.multiply(ops.subtract(ops.square(gradient), square), 1 - self.beta_2))
@@ -163,7 +163,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         bias = ops.sqrt(1 - ops.power(self.beta_2, step)) / (1 - ops.power(self.beta_1, step))
         self.assign_sub(variable, ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), self.epsilon)))
 
-    def _move_by_kernel(self, gradient: Any, variable: Any, mean: Any, square: Any, rate: Any, step: Any) -> None:
+    def _move_by_kernel(self, variable: Any, *, gradient: Any, mean: Any, square: Any, rate: Any, step: Any) -> None:
         """The same in one pass over the memory: on two cores four times as fast, which short texts are bound by."""
         tf.raw_ops.ResourceApplyAdam(
             var=_resource(variable).handle,
