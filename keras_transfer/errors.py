@@ -13,6 +13,14 @@ Every message says what is wrong, where, what was received, and what to do next.
 things that a user can mend: the command line prints them as they are and exits with 2.
 """
 
+from collections.abc import Sequence
+
+
+def list_lines(lines: Sequence[str], most: int = 20) -> str:
+    """Return lines as a message lists them: indented, and after so many only how many more there are."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join(f"  {line}" for line in [*lines[:most], *more])
+
 
 class TransferError(Exception):
     """Anything that keras_transfer finds wrong."""

@@ -136,7 +136,7 @@ class FeatureCache:
                 the plain examples, where that is 1 or nothing is augmented.
 
         Returns:
-            The features; None, with a warning, where they cannot be kept.
+            The features; None where they cannot be kept, with a warning where that is for want of space.
 
         Raises:
             TrainingError: Some are no numbers.
@@ -156,7 +156,7 @@ class FeatureCache:
             flips: A view for each flip that predictions are averaged over, in place of one.
 
         Returns:
-            The features; None, with a warning, where they cannot be kept.
+            The features; None where they cannot be kept, with a warning where that is for want of space.
 
         Raises:
             TrainingError: Some are no numbers.
@@ -224,6 +224,9 @@ class FeatureCache:
         if split.whole is not None and split.rows is not None:
             whole = self._load(model, frozen_stages, split.whole, views)
             return None if whole is None else whole.select(split, split.rows)
+        beside = model.inputs_beside(frozen_stages)
+        if not set(beside) <= set(self._reader.names):
+            return None  # an input that augmentation changes would have to be kept too
         frozen, _ = model.split(frozen_stages)
         starts = self._starts(split)
         key = self._key(model, frozen, frozen_stages, split, views)
@@ -241,7 +244,6 @@ class FeatureCache:
         if arrays is None:
             return None
         has_tokens = tuple(map(_has_tokens, frozen.outputs))
-        beside = model.inputs_beside(frozen_stages)
         return Features(arrays, split, self._places(split), starts, has_tokens, beside, self._reader)
 
     def _starts(self, split: Split) -> Rows:

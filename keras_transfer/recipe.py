@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,7 +54,7 @@ from keras_transfer.training import summarize
 _NAMED_SECTIONS = ("backbone", "policy")
 
 
-class Recipe:
+class Recipe(ABC):
     """One transfer-learning job.
 
     Args:
@@ -140,16 +141,16 @@ class Recipe:
 
     # What a task has of its own.
 
+    @abstractmethod
     def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
         """The splits without what cannot be read, and a line for each such example."""
-        raise NotImplementedError
 
-    def _load_backbone(self, weights: str) -> Backbone:
-        raise NotImplementedError
+    @abstractmethod
+    def _load_backbone(self, weights: str) -> Backbone: ...
 
+    @abstractmethod
     def _make_reader(self, backbone: Any, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
         """A reader, and the splits prepared by it."""
-        raise NotImplementedError
 
     def _look_at(
         self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]

@@ -184,6 +184,21 @@ def test_another_contract_or_another_stage_misses(split, computed):
     assert len(computed) == 3
 
 
+def test_a_network_that_reads_its_pictures_again_behind_the_frozen_stages_is_not_cached(split, computed):
+    inputs = x = keras.Input((8, 8, 3), name="pictures")
+    for number in range(4):
+        x = keras.layers.Conv2D(4, 1, name=f"layer{number}")(x)
+    again = keras.Model(inputs, keras.layers.Conv2D(4, 1, name="last")(keras.layers.Concatenate()([x, inputs])))
+    backbone = PictureBackbone(
+        name="again", network=again, contract=RAW, stages=find_stages(again), image_size=8, weights="none"
+    )
+    model = build_model(backbone, ClassificationHead(2, PictureHeadConfig()))
+    assert model.inputs_beside(2) == ("pictures",)
+    assert cache().evaluation(model, 2, split) is None
+    assert computed == []
+    assert cache().pooled(model, split).shape == (1, 5, 4)
+
+
 def test_labels_and_weights_of_rows_change_no_features(split, computed):
     model = small_model()
     cache().evaluation(model, 2, split)

@@ -1,6 +1,7 @@
 """What a backbone is: a network without its top, the pixels that it wants, its stages, and where weights come from."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ CAFFE = InputContract(1.0, (-103.939, -116.779, -123.68), "bgr")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backbone:
+class Backbone(ABC):
     """A network without its top, ready to have a head put on.
 
     Attributes:
@@ -82,9 +83,9 @@ class Backbone:
     stages: tuple[Stage, ...]
     weights: str
 
+    @abstractmethod
     def inputs(self) -> Any:
         """Make new symbolic inputs, as the reader of its task gives them: a tensor, or a dictionary of tensors."""
-        raise NotImplementedError
 
     def prepare(self, inputs: Any) -> Any:
         """Turn such inputs into what the network takes."""

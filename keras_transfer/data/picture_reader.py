@@ -12,7 +12,7 @@ from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augment import augment, draw, is_identity
 from keras_transfer.data.images import Resize, decode_image
 from keras_transfer.data.mixing import mix
-from keras_transfer.data.reader import PLAIN, Reader, Rows, View, steps_per_epoch
+from keras_transfer.data.reader import PLAIN, Reader, Rows, View, files_under, steps_per_epoch
 from keras_transfer.data.scan import find_problem
 from keras_transfer.data.splits import Pictures, Split, pictures_of
 from keras_transfer.errors import DataError
@@ -152,6 +152,4 @@ def _flip_axes(augmentation: AugmentationConfig) -> list[tuple[int, ...]]:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
-    return [path]
+    return files_under(path) if path.is_dir() else [path]

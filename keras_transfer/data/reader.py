@@ -62,6 +62,9 @@ class Reader(ABC):
     mixes = False
     """Whether training examples are mixed with one another, so that they have no features of their own."""
 
+    names: Sequence[str] = ()
+    """Names of the inputs, where a network takes several."""
+
     flips: Sequence[tuple[int, ...]] = ((),)
     """Axes along which inputs are flipped, for each view that predictions are averaged over."""
 
@@ -172,8 +175,8 @@ class Reader(ABC):
         return int(lengths.max())
 
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[NDArray[Any]]:
-        """Return some of the inputs of a batch, by name."""
-        raise NotImplementedError
+        """Return those inputs of a batch that are among :attr:`names`, by name."""
+        return []
 
     # What a run folder keeps.
 
@@ -217,6 +220,11 @@ class Reader(ABC):
 
     resources: Sequence[Any] = ()
     """What an exported graph reads beside the model: vocabularies."""
+
+
+def files_under(folder: Path) -> list[Path]:
+    """Return every file of a folder and its sub-folders that is not hidden, in the order of their paths."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
 def rows_dataset(batches: Sequence[Rows]) -> Any:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from keras_transfer.data.splits import Split, pictures_of
-from keras_transfer.errors import DataError
+from keras_transfer.errors import DataError, list_lines
 
 # What TensorFlow decodes inside the exported graph.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP")  # MPO: a JPEG with further pictures behind it, as phones write
@@ -39,11 +39,9 @@ def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Sp
     ]
     emptied = [split.name for split, rest in zip(splits, kept, strict=True) if len(split) and not len(rest)]
     if found and (broken == "error" or emptied):
-        shown = "\n".join(f"  {line}" for line in found[:20])
-        more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
         skip = f"for no {emptied[0]} picture is left" if broken == "skip" else "or leave them out with data.broken=skip"
         raise DataError(
-            f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{shown}{more}\n"
+            f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{list_lines(found)}\n"
             f"Mend or remove them, {skip}."
         )
     return kept, found

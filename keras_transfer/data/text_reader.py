@@ -9,18 +9,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.reader import Reader, Rows, View, steps_per_epoch
+from keras_transfer.data.reader import Reader, Rows, View, files_under, steps_per_epoch
 from keras_transfer.data.splits import Split
 from keras_transfer.data.texts import Texts
 from keras_transfer.data.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
-from keras_transfer.errors import DataError
+from keras_transfer.errors import DataError, list_lines
 
 TOKENIZER = "tokenizer"
 """Folder of the tokenizer in a run folder."""
 
 _CHUNK = 1024
 _WHOLE_SHARE = 0.99
-_MOST_NAMED = 20
 
 
 class Encoder(Protocol):
@@ -73,7 +72,7 @@ class TextReader(Reader):
         names = ("text",) if segments == 1 else ("text_a", "text_b")
         self.raw_inputs = tuple(tf.TensorSpec([None], tf.string, name) for name in names)
         self.tensor_inputs = tuple(tf.TensorSpec([None, None], tf.int32, name) for name in encoder.columns)
-        self.resources = encoder.resources
+        self.resources, self.names = encoder.resources, tuple(encoder.columns)
 
     @classmethod
     def fit(
@@ -142,13 +141,13 @@ class TextReader(Reader):
 
     def load(self, split: Split, view: View) -> Callable[[Any], Any]:
         """Return a function from row numbers to inputs by name."""
-        names = tuple(self._encoder.columns)
 
         def load(rows: Any) -> Any:
+            kinds = [tf.int32] * len(self.names)
             columns = tf.numpy_function(
-                lambda rows: self.gather(split, rows, names), [rows], [tf.int32] * len(names), stateful=False
+                lambda rows: self.gather(split, rows, self.names), [rows], kinds, stateful=False
             )
-            return {name: tf.ensure_shape(column, [None, None]) for name, column in zip(names, columns, strict=True)}
+            return self.arrange(*(tf.ensure_shape(column, [None, None]) for column in columns))
 
         return load
 
@@ -192,10 +191,9 @@ class TextReader(Reader):
                 "Use the exported model, whose serving_default takes text_a and text_b."
             )
         found = [(name, text) for given in inputs for name, text in _expand(given)]
-        wrong = [f"  {name}: no UTF-8" for name, text in found if any("\ud800" <= c <= "\udfff" for c in text)]
+        wrong = [f"{name}: no UTF-8" for name, text in found if any("\ud800" <= c <= "\udfff" for c in text)]
         if wrong or not found:
-            more = [f"  and {len(wrong) - _MOST_NAMED} more"] if len(wrong) > _MOST_NAMED else []
-            problems = "\n".join([*wrong[:_MOST_NAMED], *more] or ["  none"])
+            problems = list_lines(wrong or ["none"])
             raise DataError(f"No prediction was made, for these inputs cannot be read:\n{problems}")
         return Texts(tuple(name for name, _ in found), tuple((text,) for _, text in found))
 
@@ -222,7 +220,7 @@ class TextReader(Reader):
 
     def arrange(self, *tensors: Any) -> Any:
         """Return inputs by name."""
-        return dict(zip(self._encoder.columns, tensors, strict=True))
+        return dict(zip(self.names, tensors, strict=True))
 
 
 def _tokens(split: Split) -> Tokens:
@@ -245,10 +243,7 @@ def _expand(given: str | Path) -> list[tuple[str, str]]:
         return [("", "")]
     try:
         path = Path(given)
-        if path.is_dir():
-            files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
-        else:
-            files = [path] if path.is_file() else []
+        files = files_under(path) if path.is_dir() else [path] if path.is_file() else []
     except (OSError, ValueError):  # too long for a name, or with a character that no name has: a text
         files = []
     if not files:

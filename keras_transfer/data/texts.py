@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.errors import DataError
+from keras_transfer.errors import DataError, list_lines
 
 Segments = tuple[str, ...]
 
@@ -169,10 +169,8 @@ def _name_broken(splits: Sequence[S], problems: dict[str, dict[int, str]]) -> li
 def _refuse(splits: Sequence[S], problems: dict[str, dict[int, str]], advice: str) -> None:
     found = _name_broken(splits, problems)
     if found:
-        shown = "\n".join(f"  {line}" for line in found[:20])
-        more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
         total = sum(len(split.examples) for split in splits)
-        raise DataError(f"{len(found)} of {total} texts cannot be used:\n{shown}{more}\n{advice}")
+        raise DataError(f"{len(found)} of {total} texts cannot be used:\n{list_lines(found)}\n{advice}")
 
 
 def _refuse_empty(splits: Sequence[S], blank: dict[str, dict[int, str]]) -> None:
