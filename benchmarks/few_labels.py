@@ -49,7 +49,7 @@ DATA_SETS = {"solar_cells": solar_cells, "digits": digits}
 
 def write_table(split: Split, classes: tuple[str, ...], rows: np.ndarray, file: Path) -> str:
     chosen = split.select(rows)
-    labels = [classes[label] for label in chosen.labels]
+    labels = [classes[label] for label in chosen.targets]
     pd.DataFrame({"path": [str(Path(name).resolve()) for name in pictures_of(chosen).files], "label": labels}).to_csv(
         file
     )
@@ -61,11 +61,11 @@ def measure(recipe: dict, policy: str, per_class: int, draw: int, folder: Path) 
     splits = load_splits(PictureDataConfig(**{**recipe["data"], "validation": 0.0, "test": 0.25}), seed=0)
     random = np.random.default_rng(draw)
     rows = [
-        random.permutation(np.flatnonzero(splits.train.labels == label))[:per_class]
-        for label in range(len(splits.class_names))
+        random.permutation(np.flatnonzero(splits.train.targets == label))[:per_class]
+        for label in range(len(splits.target.names))
     ]
-    train = write_table(splits.train, splits.class_names, np.concatenate(rows), folder / "train.csv")
-    test = write_table(splits.test, splits.class_names, np.arange(len(splits.test)), folder / "test.csv")
+    train = write_table(splits.train, splits.target.names, np.concatenate(rows), folder / "train.csv")
+    test = write_table(splits.test, splits.target.names, np.arange(len(splits.test)), folder / "test.csv")
     data = {"source": train, "test": test, "validation": 0.0, "image_size": recipe["data"]["image_size"]}
     job = ImageClassification(
         data, policy=policy, augmentation=recipe["augmentation"], training=TRAINING, seed=draw, export={"formats": []}

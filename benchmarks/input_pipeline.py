@@ -39,7 +39,7 @@ def main(rounds: int) -> None:
     def pipeline_rate(epoch: int) -> float:
         batches = reader.training_batches(
             rows,
-            np.eye(2, dtype=np.float32)[rows.labels],
+            np.eye(2, dtype=np.float32)[rows.targets],
             rows.weights,
             batch_size=BATCH,
             seed=0,
@@ -54,7 +54,7 @@ def main(rounds: int) -> None:
 
     model = build_model(
         BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
-        ClassificationHead(2, PictureHeadConfig()),
+        ClassificationHead(("a", "b"), PictureHeadConfig()),
     )
     for layer in model.backbone.network.layers:  # the fastest step there is: frozen BatchNorm
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)

@@ -24,7 +24,7 @@ def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
     pictures = [
         Image.open(file).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR) for file in split.examples.files
     ]
-    return np.stack([np.asarray(picture) for picture in pictures]), split.labels
+    return np.stack([np.asarray(picture) for picture in pictures]), split.targets
 
 
 def main(seed: int, epochs: int) -> None:

@@ -38,17 +38,17 @@ def load(source: str, seed: int) -> Splits:
 
 def write_rows(split: Split, classes: tuple[str, ...], file: Path) -> str:
     texts = [segments[0] for segments in split.examples.segments]
-    rows = pd.DataFrame({"text": texts, "label": [classes[label] for label in split.labels]})
+    rows = pd.DataFrame({"text": texts, "label": [classes[label] for label in split.targets]})
     rows.to_json(file, orient="records", lines=True)
     return str(file)
 
 
 def write_peer_data(splits: Splits, train: Split, file: Path) -> str:
     def part(split: Split) -> Line:
-        return {"texts": [segments[0] for segments in split.examples.segments], "labels": split.labels.tolist()}
+        return {"texts": [segments[0] for segments in split.examples.segments], "labels": split.targets.tolist()}
 
     parts = {"train": part(train), "validation": {"texts": [], "labels": []}, "test": part(splits.test)}
-    file.write_text(json.dumps({"class_names": list(splits.class_names), **parts}))
+    file.write_text(json.dumps({"class_names": list(splits.target.names), **parts}))
     return str(file)
 
 
@@ -89,13 +89,13 @@ def few_labels(arguments: argparse.Namespace, measure: Callable[..., Line]) -> N
     splits = load("bbc_news", 0)
     peers = {"scikit-learn": ["--probe"], "SetFit": []}
     with tempfile.TemporaryDirectory() as folder:
-        test = write_rows(splits.test, splits.class_names, Path(folder, "test.jsonl"))
+        test = write_rows(splits.test, splits.target.names, Path(folder, "test.jsonl"))
         for draw in range(arguments.first_draw, arguments.first_draw + arguments.draws):
             random = np.random.default_rng(draw)
-            classes = range(len(splits.class_names))
-            rows = [random.permutation(np.flatnonzero(splits.train.labels == label))[:8] for label in classes]
+            classes = range(len(splits.target.names))
+            rows = [random.permutation(np.flatnonzero(splits.train.targets == label))[:8] for label in classes]
             train = splits.train.select(np.concatenate(rows))
-            table = write_rows(train, splits.class_names, Path(folder, "train.jsonl"))
+            table = write_rows(train, splits.target.names, Path(folder, "train.jsonl"))
             for policy in arguments.policies:
                 keys = [f"data.source={table}", f"data.test={test}", f"policy.name={policy}", f"seed={draw}"]
                 measure(policy, draw, lambda keys=keys: run_recipe("text/bbc_news", *keys))

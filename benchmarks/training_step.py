@@ -31,14 +31,14 @@ def main(rounds: int, batch_norm: str) -> None:
     splits = load_splits(PictureDataConfig(source="solar_cells", test=0.25), seed=0)
     rows = splits.train.select(range(ROWS))
     reader = PictureReader(image_size=SIZE, resize="crop", augmentation=AugmentationConfig(), seed=0)
-    labels = np.eye(2, dtype=np.float32)[rows.labels]
+    labels = np.eye(2, dtype=np.float32)[rows.targets]
     batches = reader.evaluation_batches(rows, labels, batch_size=BATCH)
     parts = [(pixels.numpy(), targets.numpy()) for pixels, targets in batches]
     x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
 
     ours = build_model(
         BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
-        ClassificationHead(2, PictureHeadConfig()),
+        ClassificationHead(("a", "b"), PictureHeadConfig()),
     )
     # Loading gives a network with Keras' own BatchNorm layers; build_model makes faster ones of them.
     plain = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)

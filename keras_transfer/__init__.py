@@ -21,9 +21,10 @@ if TYPE_CHECKING:
         TransferWarning,
     )
     from keras_transfer.evaluation import Report
+    from keras_transfer.heads import Prediction
     from keras_transfer.policies import POLICIES, Phase
     from keras_transfer.recipe import ImageClassification, Recipe, TextClassification
-    from keras_transfer.run import Prediction, Run
+    from keras_transfer.run import Run
 
 __version__ = "0.1.0"
 
@@ -42,9 +43,10 @@ _HOMES = {
         "TransferWarning",
     ),
     "evaluation": ("Report",),
+    "heads": ("Prediction",),
     "policies": ("POLICIES", "Phase"),
     "recipe": ("ImageClassification", "Recipe", "TextClassification"),
-    "run": ("Prediction", "Run"),
+    "run": ("Run",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -24,7 +24,7 @@ from keras_transfer.data.reader import steps_per_epoch
 from keras_transfer.job import Job
 from keras_transfer.policies import Phase
 from keras_transfer.progress import track
-from keras_transfer.solver import draw_folds
+from keras_transfer.solver import Folds
 
 _Rows = NDArray[np.int64]
 _TIMED_ROWS = 64
@@ -55,7 +55,7 @@ def estimate(job: Job) -> dict[str, float]:
         views=len(job.reader.training_views(range(config.training.epochs), config.cache.views)),
     )
     speed = Speed(reading, network, min(frozen, network), start)
-    estimates = estimate_seconds(work, speed, len(_draw_folds(job)))
+    estimates = estimate_seconds(work, speed, len(_folds(job)))
     find_affordable(estimates, config.policy.budget_seconds)
     return estimates
 
@@ -80,19 +80,17 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
         trials = _try(job)
         # The head may still be all that comes of it, and trying has taken its time.
         estimates = {**estimates, "head": max(estimates["head"], time.perf_counter() - started)}
-    choice = choose(trials, estimates, budget, examples=np.bincount(job.splits.train.labels))
+    choice = choose(trials, estimates, budget, examples=job.splits.target.count(job.splits.train.targets))
     return replace(job.with_policy(choice.policy), measured=job.baseline), choice
 
 
-def _draw_folds(job: Job) -> list[tuple[_Rows, _Rows]]:
-    labels = job.splits.train.labels
-    folds = draw_folds(labels, job.config.seed)
-    return folds[: count_folds(len(labels), len(folds))]
+def _folds(job: Job) -> Folds:
+    return job.folds[: count_folds(len(job.splits.train), len(job.folds))]
 
 
 def _try(job: Job) -> list[Trial]:
     """What cross-validation says of head and last_stages; empty where it can say nothing."""
-    train, folds = job.splits.train, _draw_folds(job)
+    train, folds, head = job.splits.train, _folds(job), job.model.head
     if job.baseline is None or job.baseline.head.held_out is None:
         return []
     candidate, training = job.with_policy("last_stages"), job.config.training
@@ -101,8 +99,8 @@ def _try(job: Job) -> list[Trial]:
     steps = phase.epochs * max(steps_per_epoch(len(learned), training.batch_size) for learned, _ in folds)
     predicted = cross_validate(job.model, phase, inputs, config=training, steps=steps)
     rows = np.concatenate([_in_order(job, held_out) for _, held_out in folds])
-    labels = train.labels[rows]
-    return [try_on("head", job.baseline.head.held_out[rows], labels), try_on("last_stages", predicted, labels)]
+    targets, held_out = train.targets[rows], job.baseline.head.held_out[rows]
+    return [try_on("head", head, held_out, targets), try_on("last_stages", head, predicted, targets)]
 
 
 def _in_order(job: Job, held_out: _Rows) -> _Rows:

@@ -7,11 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from keras_transfer.config import TrainingConfig
+from keras_transfer.data.targets import Targets
 from keras_transfer.errors import PolicyError
-from keras_transfer.evaluation import predict
+from keras_transfer.evaluation import Figure, Floats, predict
+from keras_transfer.heads import Head
 from keras_transfer.model import TransferModel
 from keras_transfer.policies import Phase
 from keras_transfer.training import compile_phase, restored
@@ -21,8 +22,8 @@ _STEP = 4.0
 # Rows an epoch that cross-validation learns from, at most: where there are many, fewer folds tell as much.
 _MOST_ROWS = 2000
 
-# One row that is wrong for sure must not outweigh all others.
-_LEAST_PROBABILITY = 1e-7
+# One row that is wrong for sure must not outweigh all others: that of a probability of 1e-7, or four deviations.
+_MOST_LOSS = -np.log(1e-7)
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,19 @@ class Trial:
 
     Attributes:
         policy: Its name.
-        losses: ``float64[rows]``, each row's cross-entropy in nats.
-        accuracy: Share of rows that are right.
+        losses: ``float64[rows]``, each row's.
+        figure: What models of this kind are compared by.
+        value: Of that.
     """
 
     policy: str
     losses: NDArray[np.float64]
-    accuracy: float
+    figure: Figure
+    value: float
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy, in nats."""
+        """The mean."""
         return float(self.losses.mean())
 
     def lead(self, other: "Trial") -> float:
@@ -148,17 +151,17 @@ class Trial:
         return float(differences.mean() / max(error, np.finfo(float).tiny))
 
 
-def try_on(policy: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Trial:
+def try_on(policy: str, head: Head, predicted: Floats, targets: Targets) -> Trial:
     """Judge held-out predictions.
 
     Args:
         policy: Whose they are.
-        probabilities: ``[rows, classes]``; where training spoilt the weights, they are no numbers.
-        labels: ``[rows]``.
+        head: Says how.
+        predicted: ``[rows, outputs]``; where training spoilt the weights, they are no numbers.
+        targets: Of the rows.
     """
-    given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    losses = -np.log(np.clip(np.nan_to_num(given, nan=0.0), _LEAST_PROBABILITY, 1.0))
-    return Trial(policy, losses, float((probabilities.argmax(axis=1) == labels).mean()))
+    losses = np.minimum(np.nan_to_num(head.row_losses(predicted, targets), nan=np.inf), _MOST_LOSS)
+    return Trial(policy, losses, head.figure, head.score_once(predicted, targets))
 
 
 def cross_validate(
@@ -179,7 +182,7 @@ def cross_validate(
         steps: Of the phase.
 
     Returns:
-        ``float32[n, classes]`` probabilities of the held-out rows of all folds, one fold after the other.
+        ``float32[n, outputs]`` predictions for the held-out rows of all folds, one fold after the other.
     """
     predicted, optimizer = [], None
     for trainer, batches, held_out in folds:
@@ -188,7 +191,7 @@ def cross_validate(
             optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=steps)
         with restored([*model.trainer.variables, *optimizer.variables]):
             trainer.fit(batches, shuffle=False, verbose=0)
-            predicted.append(softmax(predict(trainer, held_out), axis=1))
+            predicted.append(model.head.predictions(predict(trainer, held_out)))
     return np.concatenate(predicted)
 
 
@@ -222,7 +225,7 @@ class Choice:
         return {
             "policy": self.policy,
             "reason": self.reason,
-            "trials": {trial.policy: {"loss": trial.loss, "accuracy": trial.accuracy} for trial in self.trials},
+            "trials": {trial.policy: {"loss": trial.loss, trial.figure.name: trial.value} for trial in self.trials},
             "head_leads_by_standard_errors": self.trials[0].lead(self.trials[1]) if self.trials else None,
             "estimated_seconds": dict(self.estimates),
             "budget_seconds": self.budget_seconds,
@@ -234,7 +237,7 @@ def choose(
     estimates: Mapping[str, float],
     budget_seconds: float | None,
     *,
-    examples: NDArray[np.int64],
+    examples: str,
 ) -> Choice:
     """Choose among the candidates that there is time for.
 
@@ -242,11 +245,11 @@ def choose(
         trials: Of head and last_stages on the same held-out rows; empty where there were none.
         estimates: Seconds by policy.
         budget_seconds: None for no limit.
-        examples: ``int64[classes]``, how many each class has.
+        examples: How many there are to learn from, in words.
 
     Returns:
         The head, where its loss is lower than that of ``last_stages`` by more than two standard errors. Where it is
-        not lower by more than one, and ``last_stages`` is right on more rows, training stages pays, and ``lp_ft``
+        not lower by more than one, and ``last_stages`` has the better figure, training stages pays, and ``lp_ft``
         trains them all: few rows make a network sure of itself, which costs loss before it costs accuracy. Else
         ``last_stages``, the sturdiest. Both bounds were chosen on draws of benchmarks/few_labels.py that are not among
         its own.
@@ -255,20 +258,18 @@ def choose(
         PolicyError: There is no time for any.
     """
     affordable = find_affordable(estimates, budget_seconds)
-    few, many = int(examples.min()), int(examples.max())
-    counts = f"{few:,}{f' to {many:,}' if many > few else ''} examples in each of {len(examples)} classes"
     if len(affordable) == 1:
-        return Choice("head", f"{counts}; there is no time for more.", (), estimates, budget_seconds)
+        return Choice("head", f"{examples}; there is no time for more.", (), estimates, budget_seconds)
     if not trials:
-        reason = f"{counts}; too few to hold some out, or no solved head to compare with."
+        reason = f"{examples}; too few to hold some out, or no solved head to compare with."
         return Choice("last_stages", reason, (), estimates, budget_seconds)
     head, tuned = trials
     policy, verdict = "last_stages", "neither is better by more than chance"
     lead = head.lead(tuned)
     if lead > 2.0:
         policy, verdict = "head", "training stages does not pay"
-    elif lead < 1.0 and tuned.accuracy > head.accuracy:
+    elif lead < 1.0 and tuned.figure.is_better(tuned.value, head.value):
         policy, verdict = affordable[-1], "training stages pays"
-    shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.accuracy:.1%} right)" for trial in trials)
-    reason = f"{counts}; loss on {len(head.losses):,} held out: {shown}, {verdict}."
+    shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.figure.say(trial.value)})" for trial in trials)
+    reason = f"{examples}; loss on {len(head.losses):,} held out: {shown}, {verdict}."
     return Choice(policy, reason, tuple(trials), estimates, budget_seconds)

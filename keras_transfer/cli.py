@@ -287,7 +287,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @_AS_JSON
 def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Classify picture files, or texts and files that hold one; a folder stands for all files in it."""
+    """Predict for picture files, or texts and files that hold one; a folder stands for all files in it."""
     _import_tensorflow()
     from keras_transfer.run import Run
 
@@ -298,7 +298,7 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     for prediction in predictions:
         # A text may have many lines, and each prediction is to have one.
         shown = " ".join(prediction.input.splitlines())
-        click.echo(f"{shown}\t{prediction.label}\t{prediction.score:.4f}")
+        click.echo(f"{shown}\t{prediction}")
 
 
 @main.command()

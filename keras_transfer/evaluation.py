@@ -1,25 +1,57 @@
-"""How good a model is: predictions over a split, and the report they make."""
+"""How good a model is: predictions over a split, and figures of them with intervals."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
+
+Floats = NDArray[np.floating[Any]]
+Score = Callable[[Floats, Floats], Floats]
+"""From predictions ``[n, outputs]``, and how often each row counts ``[resamples, n]``, to a figure ``[resamples]``."""
 
 
 @dataclass(frozen=True)
-class ClassReport:
-    """How one class fared; ``support`` is its number of rows."""
+class Figure:
+    """What models are compared by.
+
+    Attributes:
+        name: In metrics.json.
+        words: How a value of it is said.
+        points: What a difference is said in; None for an error, which is said in the units of what is told, and of
+            which less is better.
+    """
 
     name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
+    words: str
+    points: str | None
+
+    def say(self, value: float) -> str:
+        """Say a value."""
+        return self.words.format(value)
+
+    def say_difference(self, difference: float, interval: tuple[float, float]) -> str:
+        """Say by how much two models differ."""
+        if self.points is None:
+            low, high = interval
+            return f"{self.say(difference)} (95 % interval {low:+.3g} to {high:+.3g})"
+        low, high = (100 * bound for bound in interval)
+        return f"{100 * difference:+.1f} {self.points} (95 % interval {low:+.1f} to {high:+.1f})"
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Tell whether a value is better than another one."""
+        return value < other if self.points is None else value > other
+
+
+ACCURACY = Figure("accuracy", "{:.1%} right", "points")
+MEAN_AVERAGE_PRECISION = Figure(
+    "mean_average_precision", "mean average precision {:.3f}", "points of mean average precision"
+)
+MEAN_ABSOLUTE_ERROR = Figure("mae", "mean absolute error {:.4g}", None)
+FIGURES = {figure.name: figure for figure in (ACCURACY, MEAN_AVERAGE_PRECISION, MEAN_ABSOLUTE_ERROR)}
 
 
 @dataclass(frozen=True)
@@ -27,14 +59,16 @@ class Gain:
     """What fine-tuning bought over a solved head on the pretrained network, on the same rows.
 
     Attributes:
-        head_accuracy: Of the solved head alone.
-        difference: Accuracy of the fine-tuned model less that.
+        figure: What was compared.
+        head_value: Of the solved head alone.
+        difference: The fine-tuned model's value less that.
         interval: 95 % interval of the difference: percentiles of a paired bootstrap over the rows.
         head_seconds: What features and solution took.
         seconds: What all phases took.
     """
 
-    head_accuracy: float
+    figure: Figure
+    head_value: float
     difference: float
     interval: tuple[float, float]
     head_seconds: float
@@ -46,119 +80,142 @@ class Gain:
         return self.interval[0] > 0 or self.interval[1] < 0
 
     def __str__(self) -> str:
-        low, high = (100 * bound for bound in self.interval)
-        difference = f"{100 * self.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+        difference = self.figure.say_difference(self.difference, self.interval)
         times = self.seconds / max(self.head_seconds, 1e-3)
         cheaper = f"the head alone is {times:.0f} times cheaper to train" if times >= 1.5 else "it costs as much"
         if not self.is_measurable:
             return f"no measurable gain, {difference}: {cheaper}"
-        verdict = "better than" if self.difference > 0 else "WORSE than"
-        return f"{verdict} the solved head alone ({self.head_accuracy:.4f}), {difference}; {cheaper}"
+        verdict = "better than" if self.figure.is_better(self.difference, 0.0) else "WORSE than"
+        return f"{verdict} the solved head alone ({self.head_value:.4f}), {difference}; {cheaper}"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what metrics.json records; the figure's name is part of a key."""
+        return {
+            f"head_{self.figure.name}": self.head_value,
+            "difference": self.difference,
+            "interval": list(self.interval),
+            "head_seconds": self.head_seconds,
+            "seconds": self.seconds,
+        }
 
-_RESAMPLES = 10_000
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Gain":
+        """Read back what :meth:`to_json` gave."""
+        figure = next(figure for figure in FIGURES.values() if f"head_{figure.name}" in values)
+        rest = {key: values[key] for key in ("difference", "head_seconds", "seconds")}
+        low, high = values["interval"]
+        return cls(figure=figure, head_value=values[f"head_{figure.name}"], interval=(low, high), **rest)
 
 
 def measure_gain(
-    right: NDArray[np.bool_], head_right: NDArray[np.bool_], *, head_seconds: float, seconds: float
+    figure: Figure, score: Score, predicted: Floats, head_predicted: Floats, *, head_seconds: float, seconds: float
 ) -> Gain:
     """Compare two models on the same rows.
 
     Args:
-        right: ``bool[n]``, whether the fine-tuned model is right.
-        head_right: ``bool[n]``, whether the solved head is.
+        figure: What by.
+        score: How to get it.
+        predicted: ``float32[n, outputs]`` of the fine-tuned model.
+        head_predicted: The same of the solved head.
         head_seconds: What features and solution took.
         seconds: What all phases took.
 
     Returns:
         The gain. The bootstrap is seeded: the same rows give the same interval.
     """
-    n = len(right)
-    won, lost = int((right & ~head_right).sum()), int((head_right & ~right).sum())
-    draws = np.random.default_rng(0).multinomial(n, [won / n, lost / n, (n - won - lost) / n], size=_RESAMPLES)
-    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / n, [2.5, 97.5])
+    once = np.ones((1, len(predicted)))
+    value, head_value = (float(score(rows, once)[0]) for rows in (predicted, head_predicted))
     return Gain(
-        head_accuracy=float(head_right.mean()),
-        difference=(won - lost) / n,
-        interval=(float(low), float(high)),
+        figure=figure,
+        head_value=head_value,
+        difference=value - head_value,
+        interval=bootstrap(lambda counts: score(predicted, counts) - score(head_predicted, counts), len(predicted)),
         head_seconds=head_seconds,
         seconds=seconds,
     )
 
 
-@dataclass(frozen=True)
-class Report:
-    """How a model does on a split.
+def bootstrap(measure: Callable[[Floats], Floats], rows: int) -> tuple[float, float]:
+    """Return a 95 % interval of a figure: percentiles over resamples of the rows (Efron 1979).
+
+    Args:
+        measure: From how often each row counts, ``[resamples, rows]``, to the figure, ``[resamples]``; what is no
+            number there is left out.
+        rows: How many there are.
+
+    Returns:
+        Its bounds. The same rows give the same ones.
+    """
+    values = np.concatenate([measure(counts) for counts in _draw_resamples(rows)])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+# Ten thousand resamples of some thousand rows take a second.
+_MOST_RESAMPLES, _LEAST_RESAMPLES, _MOST_DRAWS, _CHUNK = 10_000, 1000, 20_000_000, 2_000_000
+
+
+def _draw_resamples(rows: int) -> Iterator[Floats]:
+    """How often each row stands in resamples of as many rows, some resamples at a time."""
+    random = np.random.default_rng(0)
+    total = min(max(_MOST_DRAWS // rows, _LEAST_RESAMPLES), _MOST_RESAMPLES)
+    size = max(_CHUNK // rows, 1)
+    for begun in range(0, total, size):
+        resamples = min(size, total - begun)
+        drawn = random.integers(0, rows, (resamples, rows)) + rows * np.arange(resamples)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=resamples * rows).reshape(resamples, rows).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(ABC):
+    """How a model does on a split; each kind of target has figures of its own beside these.
 
     Attributes:
         split: The split's name.
         n: How many rows.
-        loss: Mean cross-entropy, in nats.
-        accuracy: Share of rows whose most probable class is the true one.
-        accuracy_interval: 95 % Wilson score interval of the accuracy (Wilson 1927).
-        macro_f1: Mean of the classes' F1.
-        auroc: Area under the ROC curve of the second class, for two classes; else None.
-        classes: A report a class.
-        confusion: ``confusion[i][j]`` rows of class i were taken for class j.
+        loss: Mean of what is minimised.
         gain: Over the solved head, where that was measured.
     """
 
     split: str
     n: int
     loss: float
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    macro_f1: float
-    auroc: float | None
-    classes: tuple[ClassReport, ...]
-    confusion: tuple[tuple[int, ...], ...]
     gain: Gain | None = None
+
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of this kind of target as metrics.json records them."""
+
+    @classmethod
+    @abstractmethod
+    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that :meth:`figures` gave."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what metrics.json records of this split."""
-        return {
-            "accuracy": self.accuracy,
-            "accuracy_interval": list(self.accuracy_interval),
-            "loss": self.loss,
-            "n": self.n,
-            "macro_f1": self.macro_f1,
-            "auroc": self.auroc,
-            "classes": {
-                c.name: {"precision": c.precision, "recall": c.recall, "f1": c.f1, "support": c.support}
-                for c in self.classes
-            },
-            "confusion": [list(row) for row in self.confusion],
-            **({"gain": asdict(self.gain)} if self.gain else {}),
-        }
+        gain = {"gain": self.gain.to_json()} if self.gain else {}
+        return {"n": self.n, "loss": self.loss, **self.figures(), **gain}
 
     @classmethod
-    def from_json(cls, split: str, values: dict[str, Any]) -> "Report":
+    def from_json(cls, split: str, values: dict[str, Any]) -> Self:
         """Read back what :meth:`to_json` gave."""
-        classes = tuple(ClassReport(name, **figures) for name, figures in values["classes"].items())
-        return cls(
-            split=split,
-            n=values["n"],
-            loss=values["loss"],
-            accuracy=values["accuracy"],
-            accuracy_interval=tuple(values["accuracy_interval"]),
-            macro_f1=values["macro_f1"],
-            auroc=values["auroc"],
-            classes=classes,
-            confusion=tuple(tuple(row) for row in values["confusion"]),
-            gain=Gain(**{**gain, "interval": tuple(gain["interval"])}) if (gain := values.get("gain")) else None,
-        )
+        gain = Gain.from_json(values["gain"]) if "gain" in values else None
+        return cls(split=split, n=values["n"], loss=values["loss"], gain=gain, **cls.read_figures(values))
 
 
 def predict(model: keras.Model, batches: Any, order: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """Run a model over a dataset.
 
     Args:
-        model: From inputs to probabilities.
+        model: From inputs to what it puts out.
         batches: Inputs, or tuples that begin with them.
         order: ``int64[n]``, which row comes at which place of the dataset; None for the rows' own order.
 
     Returns:
-        ``float32[n, classes]``, in the order of the rows.
+        ``float32[n, outputs]``, in the order of the rows.
     """
     predicted = np.asarray(model.predict(batches, verbose=0), np.float32)
     if order is None:
@@ -166,41 +223,3 @@ def predict(model: keras.Model, batches: Any, order: NDArray[np.int64] | None = 
     rows = np.empty_like(predicted)
     rows[order] = predicted
     return rows
-
-
-def make_report(
-    split: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64], class_names: Sequence[str]
-) -> Report:
-    """Compare predictions with the truth.
-
-    Args:
-        split: The split's name.
-        probabilities: ``float32[n, classes]``.
-        labels: ``int64[n]``.
-        class_names: In the order of the model's outputs.
-
-    Returns:
-        The report. A class without a row or a prediction scores 0.
-    """
-    indices = np.arange(len(class_names))
-    predicted = probabilities.argmax(axis=1)
-    right = int((predicted == labels).sum())
-    interval = binomtest(right, len(labels)).proportion_ci(method="wilson")
-    figures = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0.0)
-    precision, recall, f1, support = (np.asarray(figure) for figure in figures)
-    exact = probabilities.astype(np.float64)
-    both = len(class_names) == 2 and len(np.unique(labels)) == 2
-    return Report(
-        split=split,
-        n=len(labels),
-        loss=float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=indices)),
-        accuracy=right / len(labels),
-        accuracy_interval=(float(interval.low), float(interval.high)),
-        macro_f1=float(f1.mean()),
-        auroc=float(roc_auc_score(labels, exact[:, 1])) if both else None,
-        classes=tuple(
-            ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-            for i, name in enumerate(class_names)
-        ),
-        confusion=tuple(tuple(row) for row in confusion_matrix(labels, predicted, labels=indices).tolist()),
-    )

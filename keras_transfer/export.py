@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from keras_transfer import serving_probe
 from keras_transfer.data.reader import Reader
 from keras_transfer.errors import ExportError
+from keras_transfer.heads import Head
 from keras_transfer.stages import parts
 
 # Sums taken in another order differ in the seventh digit of float32, the fourth of float16 and the third of bfloat16;
@@ -27,7 +27,7 @@ _TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
 
 @dataclass(frozen=True)
 class Parity:
-    """The proof: how many examples were compared, and the largest difference of a probability."""
+    """The proof: how many examples were compared, and the largest difference of a prediction."""
 
     examples: int
     largest_difference: float
@@ -35,27 +35,35 @@ class Parity:
 
 def export_saved_model(
     model: keras.Model,
+    head: Head,
     reader: Reader,
     folder: Path,
     *,
-    class_names: Sequence[str],
     samples: Path,
     expected: NDArray[np.float32],
 ) -> Parity:
     """Write a SavedModel that takes what a client has, then check it in a fresh process.
 
     Signatures: ``serving_default`` takes encoded pictures (``image_bytes: string[batch]``) or texts (``text``, or
-    ``text_a`` and ``text_b``); ``serve_tensor`` takes pixels, ``serve_tokens`` tokens by name. All give
-    ``probabilities: float32[batch, classes]``, ``label: string[batch]`` and ``score: float32[batch]``, the probability
-    of that label.
+    ``text_a`` and ``text_b``); ``serve_tensor`` takes pixels, ``serve_tokens`` tokens by name. What all give
+    is up to the head:
+
+    - one class: ``probabilities: float32[batch, classes]``, ``label: string[batch]`` and ``score: float32[batch]``, the
+      probability of that label;
+    - labels: ``probabilities: float32[batch, labels]``, ``present: bool[batch, labels]``, whether each reaches its
+      threshold, and ``names: string[batch, labels]``, the same in every row;
+    - numbers: ``values: float32[batch, numbers]`` in the units of the training data, and ``names: string[batch,
+      numbers]``.
+
+    Names and thresholds travel inside.
 
     Args:
-        model: From inputs to probabilities.
+        model: From inputs to predictions.
+        head: What they mean.
         reader: From what a client has to inputs.
         folder: Does not exist yet; a version number, as TensorFlow Serving wants.
-        class_names: In the order of the model's outputs; they travel inside.
         samples: A folder of raw examples for the check, as the reader writes them.
-        expected: ``float32[n, classes]``, what the run's own predict says of them, in the order of their names.
+        expected: ``float32[n, outputs]``, what the run's own predict says of them, in the order of their names.
 
     Returns:
         The proof.
@@ -65,8 +73,8 @@ def export_saved_model(
     """
     with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
         artifact = Path(scratch) / "saved_model"
-        _write(model, reader, artifact, class_names=class_names)
-        parity = _prove(artifact, samples, expected, class_names, _tolerance(model))
+        _write(model, head, reader, artifact)
+        parity = _prove(artifact, samples, expected, head, _tolerance(model))
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(artifact, folder)
@@ -78,16 +86,9 @@ def export_saved_model(
     return parity
 
 
-def _write(model: keras.Model, reader: Reader, artifact: Path, *, class_names: Sequence[str]) -> None:
-    names = tf.constant(list(class_names))
-
+def _write(model: keras.Model, head: Head, reader: Reader, artifact: Path) -> None:
     def answer(inputs: Any) -> dict[str, Any]:
-        probabilities = model(inputs, training=False)
-        return {
-            "probabilities": probabilities,
-            "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            "score": tf.reduce_max(probabilities, axis=-1),
-        }
+        return head.answer(model(inputs, training=False))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -101,13 +102,11 @@ def _write(model: keras.Model, reader: Reader, artifact: Path, *, class_names: S
 
 
 def _tolerance(model: keras.Model) -> float:
-    """How far probabilities may lie apart: as the coarsest arithmetic in the model lets them."""
+    """How far raw outputs may lie apart: as the coarsest arithmetic in the model lets them."""
     return max(_TOLERANCES.get(part.compute_dtype, 0.0) for part in parts(model))
 
 
-def _prove(
-    artifact: Path, samples: Path, expected: NDArray[np.float32], class_names: Sequence[str], tolerance: float
-) -> Parity:
+def _prove(artifact: Path, samples: Path, expected: NDArray[np.float32], head: Head, tolerance: float) -> Parity:
     answers = artifact.parent / "answers.json"
     command = [sys.executable, "-I", serving_probe.__file__, str(artifact), str(samples), str(answers)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -115,21 +114,18 @@ def _prove(
         last = result.stderr.strip().splitlines()[-1:] or ["no message"]
         raise ExportError(f"The SavedModel does not load or run in a fresh process: {last[0]}. Nothing was exported.")
     served = json.loads(answers.read_text(encoding="utf-8"))
-    labels, probabilities = served["label"], np.array(served["probabilities"], np.float32)
-    difference = float(np.abs(probabilities - expected).max())
-    wanted = [class_names[index] for index in expected.argmax(axis=1)]
-    # Two classes that tie to within the tolerance may come out either way.
-    other = [
-        i for i, (a, b) in enumerate(zip(labels, wanted, strict=True)) if a != b and not _ties(expected[i], tolerance)
-    ]
-    if difference > tolerance or other:
+    differences = np.abs(np.array(served[head.answer_key], np.float32) - expected)
+    allowed = head.allowance(tolerance)
+    # Floats follow from the predictions; names and decisions have to be the same, but where they hang on a hair.
+    ours = head.answer(tf.constant(expected)).items()
+    said = {name: serving_probe.to_plain(tensor) for name, tensor in ours if not tensor.dtype.is_floating}
+    ties = head.is_tied(expected, tolerance)
+    other = [i for i, tie in enumerate(ties) if not tie and any(served[n][i] != rows[i] for n, rows in said.items())]
+    largest = float(differences.max())
+    if not (differences <= allowed).all() or other:
         raise ExportError(
-            f"The SavedModel differs from the model: probabilities by up to {difference:.2g} (allowed: {tolerance:g}), "
-            f"labels in {len(other)} of {len(labels)} examples. Nothing was exported."
+            f"The SavedModel differs from the model: {head.answer_key} by up to {largest:.2g} (allowed: "
+            f"{allowed.max():.2g}), {' or '.join(said)} in {len(other)} of {len(expected)} examples. "
+            "Nothing was exported."
         )
-    return Parity(len(labels), difference)
-
-
-def _ties(probabilities: NDArray[np.float32], tolerance: float) -> bool:
-    first, second = np.sort(probabilities)[[-1, -2]]
-    return bool(first - second < tolerance)
+    return Parity(len(expected), largest)

@@ -62,7 +62,7 @@ class Features:
         """Make a dataset of training batches, in the order in which examples would come.
 
         Args:
-            targets: ``float32[rows, classes]``, one-hot.
+            targets: ``float32[rows, outputs]``, as the head encodes them.
             weights: ``float32[rows]``.
             batch_size: Rows a step, at most.
             seed: Of the order.

@@ -13,20 +13,19 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
-from sklearn.utils.class_weight import compute_class_weight
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
 from keras_transfer.data.splits import Split, Splits
 from keras_transfer.errors import ConfigError
-from keras_transfer.evaluation import Report, make_report, measure_gain, predict
+from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.features import FeatureCache
+from keras_transfer.heads import Head
 from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase, Scope, plan
-from keras_transfer.solver import MOST_PRODUCTS, SolvedHead, solve_head
+from keras_transfer.solver import MOST_PRODUCTS, Folds, SolvedHead, draw_folds
 from keras_transfer.training import WeightKeeper, solve_phase, train_phase
 
 _Floats = NDArray[np.float32]
@@ -42,8 +41,8 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Sc
         model: With its head.
         splits: With the training rows.
     """
-    products = len(splits.class_names) * model.top.input_shape[1] * len(splits.train)
-    can = model.head.is_linear and not config.training.label_smoothing and products <= MOST_PRODUCTS
+    products = len(model.head.names) * model.top.input_shape[1] * len(splits.train)
+    can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS
     solves = can if config.policy.head_solver == "auto" else config.policy.head_solver == "solve"
     return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
 
@@ -55,13 +54,13 @@ class Baseline:
     Attributes:
         head: The solution.
         features: Pooled features of the training and the validation rows.
-        predicted: ``int64[n]`` classes of the rows of each split that the run is judged by.
+        predicted: ``float32[n, outputs]`` for the rows of each split that the run is judged by.
         seconds: What features of training rows and solution took.
     """
 
     head: SolvedHead
     features: dict[str, _Floats]
-    predicted: dict[str, NDArray[np.int64]]
+    predicted: dict[str, _Floats]
     seconds: float
 
 
@@ -171,31 +170,44 @@ class Job:
             first_epoch = epochs.stop
         return Trained(baseline, time.perf_counter() - started + (baseline.seconds if baseline else 0.0))
 
-    def judge(self, trained: Trained) -> list[Report]:
+    def judge(self, trained: Trained) -> tuple[Head, list[Report]]:
         """Compare predictions for validation and test rows with the truth.
 
         Args:
             trained: What :meth:`train` gave.
 
         Returns:
-            A report a split; where stages were trained beside a solved head, it says what that bought.
+            The head, with what is chosen on validation rows, and a report a split; where stages were trained beside a
+            solved head, it says what that bought.
         """
-        reports = []
-        for split in (self.splits.validation, self.splits.test):
-            if not len(split):
-                continue
-            probabilities = self._predict(split)
-            report = make_report(split.name, probabilities, split.labels, self.splits.class_names)
-            if trained.baseline is not None and not all(phase.solve for phase in self.phases):
-                gain = measure_gain(
-                    probabilities.argmax(axis=1) == split.labels,
-                    trained.baseline.predicted[split.name] == split.labels,
-                    head_seconds=trained.baseline.seconds,
-                    seconds=trained.seconds,
-                )
-                report = replace(report, gain=gain)
-            reports.append(report)
-        return reports
+        splits = [split for split in (self.splits.validation, self.splits.test) if len(split)]
+        predicted = {split.name: self._predict(split) for split in splits}
+        head = self.model.head
+        if len(self.splits.validation):
+            head = head.calibrate(predicted["validation"], self.splits.validation.targets)
+        return head, [self._report(head, split, predicted[split.name], trained) for split in splits]
+
+    def _report(self, head: Head, split: Split, predicted: _Floats, trained: Trained) -> Report:
+        report = head.report(split.name, predicted, split.targets)
+        if trained.baseline is None or all(phase.solve for phase in self.phases):
+            return report
+        gain = measure_gain(
+            head.figure,
+            lambda rows, counts: head.score(rows, split.targets, counts),
+            predicted,
+            trained.baseline.predicted[split.name],
+            head_seconds=trained.baseline.seconds,
+            seconds=trained.seconds,
+        )
+        return replace(report, gain=gain)
+
+    @cached_property
+    def folds(self) -> Folds:
+        """Of the training rows, for cross-validation."""
+        targets = self.splits.train.targets
+        # As many strata as five folds of a hundred rows hold, each with a row for every fold.
+        strata = self.splits.target.strata(targets, least=5, most=max(len(targets) // 5, 1))
+        return draw_folds(strata, self.config.seed)
 
     @property
     def _stages(self) -> int:
@@ -219,9 +231,9 @@ class Job:
 
     def _measure_baseline(self) -> Baseline:
         started = time.perf_counter()
-        train, classes = self.splits.train, len(self.splits.class_names)
+        train = self.splits.train
         features = {"train": self.cache.pooled(self.model, train)[0]}
-        head = solve_head(features["train"], train.labels, self._weights(train), classes=classes, seed=self.config.seed)
+        head = self.model.head.solve(features["train"], train.targets, self._weights(train), self.folds)
         seconds = time.perf_counter() - started
         predicted = {}
         for split in (self.splits.validation, self.splits.test):
@@ -229,14 +241,14 @@ class Job:
                 # The head is judged as the model will be, over the same flips.
                 views = self.cache.pooled(self.model, split, flips=True)
                 features[split.name] = views[0]
-                each = [softmax(view @ head.kernel + head.bias, axis=1) for view in views]
-                predicted[split.name] = np.mean(each, axis=0).argmax(axis=1)
+                each = [self.model.head.predictions(view @ head.kernel + head.bias) for view in views]
+                predicted[split.name] = np.mean(each, axis=0)
         return Baseline(head, features, predicted, seconds)
 
     def _put_on(self, baseline: Baseline, phase: Phase, keeper: WeightKeeper, history: Path) -> None:
-        rows = {"": (baseline.features["train"], self.splits.train.labels)}
+        rows = {"": (baseline.features["train"], self.splits.train.targets)}
         if len(self.splits.validation):
-            rows["val_"] = (baseline.features["validation"], self.splits.validation.labels)
+            rows["val_"] = (baseline.features["validation"], self.splits.validation.targets)
         solve_phase(
             self.model, phase, baseline.head, rows=rows, seconds=baseline.seconds, keeper=keeper, history=history
         )
@@ -272,7 +284,7 @@ class Job:
         train, validation = self.splits.train, self.splits.validation
         batches = self.reader.training_batches(
             train,
-            self._one_hot(train),
+            self._encode(train),
             self._weights(train),
             batch_size=self.config.training.batch_size,
             seed=self.config.seed,
@@ -291,7 +303,7 @@ class Job:
         if features is None:
             return None
         batches = features.batches(
-            self._one_hot(splits.train),
+            self._encode(splits.train),
             self._weights(splits.train),
             batch_size=training.batch_size,
             seed=self.config.seed,
@@ -302,7 +314,7 @@ class Job:
             held_out = self.cache.evaluation(self.model, frozen, splits.validation)
             if held_out is None:
                 return None
-            validation = held_out.evaluation_batches(self._one_hot(splits.validation), batch_size=training.batch_size)
+            validation = held_out.evaluation_batches(self._encode(splits.validation), batch_size=training.batch_size)
         return self.model.split(frozen)[1], batches, validation
 
     def _predict(self, split: Split) -> _Floats:
@@ -314,30 +326,24 @@ class Job:
             order = self._evaluation_order(split, self.config.training.batch_size)
             return predict(self.model.predictor, self._evaluation_batches(split), order)
         _, rest = self.model.split(frozen)
-        targets, order = self._one_hot(split), self._evaluation_order(split, _PREDICT_BATCH)
+        targets, order = self._encode(split), self._evaluation_order(split, _PREDICT_BATCH)
         batches = [
             features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view)
             for view in range(len(features.arrays[0]))
         ]
-        return np.mean([softmax(predict(rest, view, order), axis=1) for view in batches], axis=0, dtype=np.float32)
+        each = [self.model.head.predictions(predict(rest, view, order)) for view in batches]
+        return np.mean(each, axis=0, dtype=np.float32)
 
     def _evaluation_order(self, split: Split, batch_size: int) -> NDArray[np.int64]:
         return np.concatenate(self.reader.evaluation_order(split, batch_size=batch_size))
 
     def _evaluation_batches(self, split: Split) -> Any:
-        return self.reader.evaluation_batches(split, self._one_hot(split), batch_size=self.config.training.batch_size)
+        return self.reader.evaluation_batches(split, self._encode(split), batch_size=self.config.training.batch_size)
 
     def _weights(self, split: Split) -> _Floats:
-        return split.weights * self.class_weights[split.labels]
-
-    def _one_hot(self, split: Split) -> _Floats:
-        return np.eye(len(self.splits.class_names), dtype=np.float32)[split.labels]
-
-    @cached_property
-    def class_weights(self) -> _Floats:
-        """``float32[classes]``, how much a training row of each counts."""
-        classes = len(self.splits.class_names)
         if self.config.training.class_weights == "none":
-            return np.ones(classes, np.float32)
-        weights = compute_class_weight("balanced", classes=np.arange(classes), y=self.splits.train.labels)
-        return np.asarray(weights, np.float32)
+            return split.weights
+        return split.weights * self.model.head.class_weights(split.targets)
+
+    def _encode(self, split: Split) -> _Floats:
+        return self.model.head.encode(split.targets)

@@ -109,7 +109,7 @@ def run_range_test(
         phase: Says what trains.
         config: Says how; its learning rate is not used.
         trainer: The model's, or the part of it that begins where the frozen stages end.
-        batches: A dataset of (what the trainer takes, one-hot, weights); begun again where it ends.
+        batches: A dataset of (what the trainer takes, encoded targets, weights); begun again where it ends.
         head: Put on first, as it will be when the phase begins; None to begin with the head as it is.
 
     Returns:

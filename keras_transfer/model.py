@@ -8,7 +8,7 @@ import keras
 
 from keras_transfer.backbones import Backbone
 from keras_transfer.batch_norm import fuse_batch_norm
-from keras_transfer.heads import ClassificationHead
+from keras_transfer.heads import Head
 from keras_transfer.stages import submodel
 
 
@@ -31,14 +31,14 @@ class TransferModel:
         backbone: With its stages.
         head: With its loss and metrics.
         pooling: The network's feature map to pooled features.
-        top: Pooled features to logits: the head's weights.
-        trainer: What the reader of its task gives, for pictures ``float32[batch, size, size, 3]`` in 0..255, to logits
-            ``float32[batch, classes]``.
-        predictor: The same layers, to probabilities. This is what is saved.
+        top: Pooled features to raw outputs (see :class:`~keras_transfer.heads.Head`): the head's weights.
+        trainer: What the reader of its task gives, for pictures ``float32[batch, size, size, 3]`` in 0..255, to raw
+            ``float32[batch, outputs]``.
+        predictor: The same layers, to predictions. This is what is saved.
     """
 
     backbone: Backbone
-    head: ClassificationHead
+    head: Head
     pooling: keras.Model
     top: keras.Model
     trainer: keras.Model
@@ -54,7 +54,7 @@ class TransferModel:
 
         Returns:
             A model from raw inputs to the tensors alive there, and one from those, followed by what
-            :meth:`inputs_beside` names, to logits.
+            :meth:`inputs_beside` names, to raw outputs.
         """
         if stage not in self._parts:
             self._parts[stage] = self._split(stage)
@@ -69,7 +69,7 @@ class TransferModel:
             stage: How many stages are frozen, from 0.
 
         Returns:
-            From what the trainer takes to logits ``float32[batch, classes]``.
+            From what the trainer takes to raw ``float32[batch, outputs]``.
         """
         if stage == 0:
             return self.trainer
@@ -78,8 +78,8 @@ class TransferModel:
             inputs = self.backbone.inputs()
             alive = keras.tree.flatten(_AsInPrediction(frozen)(inputs))
             taken = [*alive, *(inputs[name] for name in self.inputs_beside(stage))]
-            logits = rest(taken if len(taken) > 1 else taken[0])
-            self._frozen[stage] = keras.Model(inputs, logits, name="trainer")
+            raw = rest(taken if len(taken) > 1 else taken[0])
+            self._frozen[stage] = keras.Model(inputs, raw, name="trainer")
         return self._frozen[stage]
 
     def inputs_beside(self, stage: int) -> tuple[str, ...]:
@@ -95,13 +95,11 @@ class TransferModel:
             return keras.Model(inputs, self.pooling(network(prepared)), name="frozen"), self.top
         first = submodel(network, stages, 0, stage)
         last = submodel(network, stages, stage, len(stages))
-        logits = self.top(self.pooling(last.output))
-        return keras.Model(inputs, first(prepared), name="frozen"), keras.Model(last.input, logits, name="trained")
+        raw = self.top(self.pooling(last.output))
+        return keras.Model(inputs, first(prepared), name="frozen"), keras.Model(last.input, raw, name="trained")
 
 
-def build_model(
-    backbone: Backbone, head: ClassificationHead, *, flips: Sequence[tuple[int, ...]] = ((),)
-) -> TransferModel:
+def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ...]] = ((),)) -> TransferModel:
     """Join the two.
 
     Args:
@@ -116,19 +114,19 @@ def build_model(
     features = keras.Input(backbone.network.output_shape[1:], name="features")
     pooling = keras.Model(features, head.pool(features), name="pooling")
     pooled = keras.Input(pooling.output_shape[1:], name="pooled")
-    top = keras.Model(pooled, head.classify(pooled), name="head")
+    top = keras.Model(pooled, head.read_out(pooled), name="head")
 
     inputs = backbone.inputs()
     prepared = backbone.prepare(inputs)
     views = [keras.ops.flip(prepared, axis=axes) if axes else prepared for axes in flips]
-    logits = [top(pooling(backbone.network(view))) for view in views]
-    each = [head.probabilities(view) for view in logits]
-    probabilities = keras.layers.Average(dtype="float32", name="average")(each) if len(each) > 1 else each[0]
+    raw = [top(pooling(backbone.network(view))) for view in views]
+    each = [head.final_layer()(view) for view in raw]
+    predictions = keras.layers.Average(dtype="float32", name="average")(each) if len(each) > 1 else each[0]
     return TransferModel(
         backbone=backbone,
         head=head,
         pooling=pooling,
         top=top,
-        trainer=keras.Model(inputs, logits[0], name="trainer"),
-        predictor=keras.Model(inputs, probabilities, name="predictor"),
+        trainer=keras.Model(inputs, raw[0], name="trainer"),
+        predictor=keras.Model(inputs, predictions, name="predictor"),
     )

@@ -37,7 +37,7 @@ from keras_transfer.data.texts import check_texts, find_repeated
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
 from keras_transfer.feature_store import cache_folder
-from keras_transfer.heads import ClassificationHead
+from keras_transfer.heads import make_head
 from keras_transfer.job import Job, Trained, find_scope
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
@@ -116,18 +116,18 @@ class Recipe(ABC):
         """
         loaded = load_splits(self.config.data, seed=self.config.seed)
         whole, skipped = self._scan(tuple(loaded))
-        loaded = Splits(loaded.class_names, *whole)
+        loaded = Splits(loaded.target, *whole)
         loaded.check()
         if console:
             _print_data(self.config.data.source, loaded, skipped, console)
         backbone = self._load_backbone(self.config.backbone.weights)
         reader, prepared = self._make_reader(backbone, tuple(loaded))
-        splits = Splits(loaded.class_names, *prepared)
+        splits = Splits(loaded.target, *prepared)
         notes, record = self._look_at(reader, tuple(loaded), prepared)
         if console:
             for note in notes:
                 console.print(note, highlight=False, markup=False, soft_wrap=True)
-        head = ClassificationHead(len(splits.class_names), self.config.head)
+        head = make_head(self.config, splits.target.names, splits.train.targets)
         model = build_model(backbone, head, flips=reader.flips)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
@@ -252,6 +252,7 @@ class Recipe(ABC):
         write_recipe(_with_absolute_paths(job.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
         folders.write_json(folder / folders.DATA, job.record)
+        folders.write_head(folder, job.model.head)
         folders.keep_samples(folder, job.splits, job.reader)
         job.reader.save(folder)
 
@@ -262,11 +263,12 @@ class Recipe(ABC):
             _save(folder, job)
             raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
         _save(folder, job)
-        plot_history(folder / folders.HISTORY, folder / folders.PLOT)
+        plot_history(folder / folders.HISTORY, folder / folders.PLOT, job.model.head.metric)
         return trained
 
     def _judge(self, folder: Path, job: Job, trained: Trained, console: Console | None) -> None:
-        reports = job.judge(trained)
+        head, reports = job.judge(trained)
+        folders.write_head(folder, head)
         folders.write_json(folder / folders.METRICS, {report.split: report.to_json() for report in reports})
         if console:
             if reports:
@@ -275,7 +277,7 @@ class Recipe(ABC):
 
 
 class ImageClassification(Recipe):
-    """Pictures in, one class out of several: ``ImageClassification("pictures/").fit()``."""
+    """Pictures in; a class, labels or numbers out: ``ImageClassification("pictures/").fit()``."""
 
     task = "image_classification"
     known: ClassVar = {**Recipe.known, "backbone.name": BACKBONES}
@@ -300,7 +302,10 @@ class ImageClassification(Recipe):
 
 
 class TextClassification(Recipe):
-    """Texts in, one class out of several: ``TextClassification("reviews.csv", text="review", label="stars").fit()``."""
+    """Texts in; a class, labels or numbers out.
+
+    ``TextClassification("reviews.csv", text="review", label="stars").fit()``; ``target="number"`` makes stars a number.
+    """
 
     task = "text_classification"
     config: TextClassificationConfig
@@ -336,7 +341,7 @@ for _task in (ImageClassification, TextClassification):
 
 def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Console) -> None:
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
-    console.print(f"Data: {source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)
+    console.print(f"Data: {source}: {splits.target.headline()}; rows: {counts}", highlight=False)
     for line in skipped:
         console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
 

@@ -1,13 +1,15 @@
 """Reports for people: tables on the screen, the history as a picture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from keras_transfer.evaluation import Report
+from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.training import PhaseSummary
 
@@ -48,10 +50,34 @@ def _name_stages(names: Sequence[str], stages: int) -> str:
 
 def print_report(report: Report, console: Console) -> None:
     """Print a report as tables."""
-    low, high = report.accuracy_interval
+    _print_figures(report, console)
+    if report.gain is not None:
+        console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
+
+
+@singledispatch
+def _print_figures(report: Report, console: Console) -> None:
+    """What a report of its kind has."""
+    raise NotImplementedError(f"no tables are known for {type(report).__name__}")
+
+
+def _new_table(report: Report, *headings: str) -> Table:
     table = Table(title=f"{report.split.capitalize()}: {report.n} rows", title_justify="left")
-    for heading in ("class", "precision", "recall", "F1", "rows"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    return table
+
+
+def _print_lines(report: Report, lines: Mapping[str, str], console: Console) -> None:
+    lines = {**lines, "loss": f"{report.loss:.4f}"}
+    width = max(map(len, lines))
+    for name, line in lines.items():
+        console.print(f"{name:<{width}}  {line}", highlight=False)
+
+
+@_print_figures.register
+def _(report: ClassificationReport, console: Console) -> None:
+    table = _new_table(report, "class", "precision", "recall", "F1", "rows")
     for figures in report.classes[:_MOST_CLASSES]:
         table.add_row(
             figures.name, f"{figures.precision:.3f}", f"{figures.recall:.3f}", f"{figures.f1:.3f}", str(figures.support)
@@ -63,15 +89,58 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table)
     if len(report.classes) <= _MOST_CONFUSED:
         _print_confusion(report, console)
-    console.print(f"accuracy  {report.accuracy:.4f}  (95 % interval {low:.4f} to {high:.4f})", highlight=False)
-    console.print(f"loss      {report.loss:.4f}", highlight=False)
+    lines = {"accuracy": _with_interval(report.accuracy, report.accuracy_interval)}
     if report.auroc is not None:
-        console.print(f"AUROC     {report.auroc:.4f}  (of {report.classes[1].name})", highlight=False)
-    if report.gain is not None:
-        console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
+        lines["AUROC"] = f"{report.auroc:.4f}  (of {report.classes[1].name})"
+    _print_lines(report, lines, console)
 
 
-def _print_confusion(report: Report, console: Console) -> None:
+@_print_figures.register
+def _(report: MultilabelReport, console: Console) -> None:
+    headings = ("label", "threshold", "average precision", "precision", "recall", "F1", "rows")
+    table = _new_table(report, *headings)
+    for label in report.labels[:_MOST_CLASSES]:
+        average = "" if label.average_precision is None else f"{label.average_precision:.3f}"
+        figures = (f"{value:.3f}" for value in (label.precision, label.recall, label.f1))
+        table.add_row(label.name, f"{label.threshold:.3f}", average, *figures, str(label.support))
+    if len(report.labels) > _MOST_CLASSES:
+        table.add_row(f"and {len(report.labels) - _MOST_CLASSES} more", *[""] * (len(headings) - 1))
+    console.print(table)
+    interval = report.mean_average_precision_interval
+    lines = {
+        "mean average precision": _with_interval(report.mean_average_precision, interval),
+        "F1, mean of labels": f"{report.macro_f1:.4f}",
+        "F1, all decisions": f"{report.micro_f1:.4f}",
+    }
+    _print_lines(report, lines, console)
+
+
+@_print_figures.register
+def _(report: RegressionReport, console: Console) -> None:
+    table = _new_table(report, "number", "mean absolute error", "root mean squared error", "R2")
+    for number in report.numbers[:_MOST_CLASSES]:
+        table.add_row(
+            number.name,
+            _with_span(number.mae, number.mae_interval),
+            _with_span(number.rmse, number.rmse_interval),
+            "" if number.r2 is None or number.r2_interval is None else _with_span(number.r2, number.r2_interval),
+        )
+    if len(report.numbers) > _MOST_CLASSES:
+        table.add_row(f"and {len(report.numbers) - _MOST_CLASSES} more", "", "", "")
+    console.print(table)
+    unit = " of standard deviations, mean of all" if len(report.numbers) > 1 else ""
+    _print_lines(report, {f"mean absolute error{unit}": f"{report.mae:.4g}"}, console)
+
+
+def _with_interval(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.4f}  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
+
+
+def _with_span(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def _print_confusion(report: ClassificationReport, console: Console) -> None:
     table = Table(title="Confusion", title_justify="left")
     table.add_column("true \\ predicted")
     for figures in report.classes:
@@ -81,27 +150,28 @@ def _print_confusion(report: Report, console: Console) -> None:
     console.print(table)
 
 
-def plot_history(history: Path, picture: Path) -> None:
-    """Draw loss and accuracy over the epochs of all phases.
+def plot_history(history: Path, picture: Path, metric: str) -> None:
+    """Draw the loss and a metric over the epochs of all phases.
 
     Args:
         history: The run's history.jsonl.
         picture: The PNG to write.
+        metric: What is drawn beside the loss.
     """
     # Imported here: pyplot would choose a window system, and `--help` needs neither.
     from matplotlib.figure import Figure
 
     lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for name, label in ((metric, "training"), (f"val_{metric}", "validation")):
+    for axes, drawn in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
+        for name, label in ((drawn, "training"), (f"val_{drawn}", "validation")):
             points = [(epoch, line[name]) for epoch, line in enumerate(lines, start=1) if name in line]
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         for epoch in range(1, len(lines)):
             if lines[epoch]["phase"] != lines[epoch - 1]["phase"]:
                 axes.axvline(epoch + 0.5, color="grey", linestyle=":", linewidth=1)
-        axes.set(xlabel="epoch", ylabel=metric)
+        axes.set(xlabel="epoch", ylabel=drawn)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
     figure.savefig(picture, dpi=120)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,18 @@ from keras_transfer.config import (
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.splits import Examples, Split, Splits, load_splits, read_split
+from keras_transfer.data.targets import TARGETS, Target
 from keras_transfer.data.text_reader import TOKENIZER, TextReader
 from keras_transfer.data.texts import check_texts
 from keras_transfer.errors import CheckpointError, DataError
-from keras_transfer.evaluation import Report, make_report, predict
+from keras_transfer.evaluation import Report, predict
 from keras_transfer.export import Parity, export_saved_model
+from keras_transfer.heads import Head, Prediction, restore_head
 from keras_transfer.keras_file import read_keras_file
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
-PLOT, SAMPLES, EXPORT = "history.png", "samples", "export/saved_model"
+HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export/saved_model"
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 _SAMPLE_COUNT = 16
 _PREDICT_BATCH = 32
@@ -66,23 +67,6 @@ def _is_writable(folder: Path) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one input.
-
-    Attributes:
-        input: The file, or the text.
-        label: The most probable class.
-        score: Its probability.
-        probabilities: Of every class, by name.
-    """
-
-    input: str
-    label: str
-    score: float
-    probabilities: dict[str, float]
-
-
 class Run:
     """A finished run: evaluate it, predict with it, export it. Needs neither the data nor the pretrained weights.
 
@@ -105,18 +89,27 @@ class Run:
         self.config: RecipeConfig = parse_recipe(
             read_recipe(self.folder / RECIPE), known={}, where=str(self.folder / RECIPE)
         )
-        self._data: dict[str, Any] = _read_json(self.folder / DATA, "class_names", "splits")
-        self.class_names: tuple[str, ...] = tuple(self._data["class_names"])
+        kind = TARGETS[self.config.data.target]
+        self._data: dict[str, Any] = _read_json(self.folder / DATA, kind.names_key, "splits")
+        self.target: Target = kind(tuple(self._data[kind.names_key]))
+
+    @cached_property
+    def head(self) -> Head:
+        """What the model's outputs mean."""
+        file = self.folder / HEAD
+        facts = _read_json(file) if file.exists() else {}
+        try:
+            return restore_head(self.config, self.target.names, facts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(file, f"{error} is missing or of a wrong kind") from error
 
     @cached_property
     def model(self) -> keras.Model:
-        """The fine-tuned model, from what :attr:`reader` gives to probabilities."""
+        """The fine-tuned model, from what :attr:`reader` gives to predictions."""
         file = self.folder / MODEL
         model = read_keras_file(file, CheckpointError)
-        if model.output_shape != (None, len(self.class_names)):
-            raise _damaged(
-                file, f"the run has {len(self.class_names)} classes, and the model gives {model.output_shape}"
-            )
+        if model.output_shape != (None, len(self.target.names)):
+            raise _damaged(file, f"the run has {self.target.headline()}, and the model gives {model.output_shape}")
         fuse_batch_norm(model)
         return model
 
@@ -126,8 +119,8 @@ class Run:
         file = self.folder / METRICS
         metrics = _read_json(file)
         try:
-            return {name: Report.from_json(name, values) for name, values in metrics.items()}
-        except (KeyError, TypeError) as error:
+            return {name: self.head.report_type.from_json(name, values) for name, values in metrics.items()}
+        except (KeyError, TypeError, ValueError) as error:
             raise _damaged(file, f"{error} is missing or of a wrong kind") from error
 
     @cached_property
@@ -150,7 +143,7 @@ class Run:
             )
         raise _damaged(self.folder / RECIPE, f"there is no task {config.task}")
 
-    def _probabilities(self, examples: Examples) -> NDArray[np.float32]:
+    def _predict(self, examples: Examples) -> NDArray[np.float32]:
         n = len(examples)
         split = self.reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
         batches = self.reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
@@ -171,7 +164,7 @@ class Run:
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
         rows = self._own_split(split) if data is None else self._other_source(data)
-        return make_report(rows.name, self._probabilities(rows.examples), rows.labels, self.class_names)
+        return self.head.report(rows.name, self._predict(rows.examples), rows.targets)
 
     def _own_split(self, name: str) -> Split:
         splits = tuple(load_splits(self.config.data, seed=self.config.seed))
@@ -183,7 +176,7 @@ class Run:
         rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
         if not len(rows):
             raise DataError(f"The run has no {name} rows. Name a source with --data.")
-        if rows.fingerprint(self.class_names) != self._data["splits"][name]["fingerprint"]:
+        if rows.fingerprint(self.target) != self._data["splits"][name]["fingerprint"]:
             raise DataError(
                 f"The {name} rows of {self.config.data.source} are no longer those of the run. "
                 "Name a source with --data."
@@ -192,10 +185,10 @@ class Run:
 
     def _other_source(self, data: str) -> Split:
         config = self.config.data.model_copy(update={"source": data, "weight": None})
-        return read_split(data, data, config, self.class_names)
+        return read_split(data, data, config, self.target)
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
-        """Classify picture files or texts.
+        """Predict for picture files or texts.
 
         Args:
             inputs: Files; a folder stands for every file in it. Of a run on texts: texts, or files that hold one each.
@@ -207,13 +200,8 @@ class Run:
             DataError: An input cannot be read; all such are named.
         """
         examples = self.reader.read(inputs)
-        probabilities = self._probabilities(examples)
-        return [self._prediction(name, row) for name, row in zip(examples.names, probabilities, strict=True)]
-
-    def _prediction(self, name: str, row: NDArray[np.float32]) -> Prediction:
-        best = int(row.argmax())
-        probabilities = dict(zip(self.class_names, row.astype(float).tolist(), strict=True))
-        return Prediction(name, self.class_names[best], float(row[best]), probabilities)
+        predicted = self._predict(examples)
+        return [self.head.say(name, row) for name, row in zip(examples.names, predicted, strict=True)]
 
     def export(self, folder: str | Path | None = None) -> tuple[Path, Parity]:
         """Write a SavedModel and prove, in a fresh process, that it says what :meth:`predict` says.
@@ -237,11 +225,11 @@ class Run:
             raise _damaged(self.folder / SAMPLES, "the examples that prove an export are not there")
         parity = export_saved_model(
             self.model,
+            self.head,
             self.reader,
             target,
-            class_names=self.class_names,
             samples=self.folder / SAMPLES,
-            expected=self._probabilities(samples),
+            expected=self._predict(samples),
         )
         return target, parity
 
@@ -271,6 +259,17 @@ def _damaged(file: Path, reason: str) -> CheckpointError:
 def write_json(file: Path, values: dict[str, Any]) -> None:
     """Write one of the run folder's JSON files."""
     file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_head(folder: Path, head: Head) -> None:
+    """Keep what a head needs beside the model: thresholds of labels, mean and scale of numbers; of classes, nothing.
+
+    Args:
+        folder: The run folder.
+        head: The head.
+    """
+    if head.facts:
+        write_json(folder / HEAD, head.facts)
 
 
 def keep_samples(folder: Path, splits: Splits, reader: Reader) -> None:

@@ -23,12 +23,22 @@ def main(saved_model: str, examples: str, answers: str) -> None:
     middle = (len(values) + 1) // 2
     batches = [values[:middle], *([value] for value in values[middle:])]
     outputs = [serve(**{name: tf.constant([value[name] for value in batch]) for name in batch[0]}) for batch in batches]
-    answer = {name: [row for output in outputs for row in output[name].numpy().tolist()] for name in outputs[0]}
-    answer["label"] = [label.decode() for label in answer["label"]]
+    answer = {name: [row for output in outputs for row in to_plain(output[name])] for name in outputs[0]}
     Path(answers).write_text(json.dumps(answer), encoding="utf-8")
     ours = sorted(name for name in sys.modules if name.split(".")[0] in ("keras_transfer", "keras_hub"))
     if ours:
         raise SystemExit(f"the probe must not import {ours}")
+
+
+def to_plain(tensor: Any) -> list[Any]:
+    """Return what a tensor holds as JSON can hold it."""
+
+    def decode(value: Any) -> Any:
+        if isinstance(value, list):
+            return [decode(inner) for inner in value]
+        return value.decode() if isinstance(value, bytes) else value
+
+    return [decode(row) for row in tensor.numpy().tolist()]
 
 
 def _read(file: Path) -> dict[str, Any]:

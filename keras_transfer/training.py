@@ -12,10 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
-from sklearn.metrics import log_loss
 
 from keras_transfer.config import TrainingConfig
+from keras_transfer.data.targets import Targets
 from keras_transfer.errors import PolicyError, TrainingError
 from keras_transfer.heads import LOGITS
 from keras_transfer.lora import find_adapters
@@ -308,9 +307,9 @@ def train_phase(
         phase: What trains, for how long.
         config: How.
         trainer: The model's ``trainer``, or the part of it that begins where the frozen stages end.
-        batches: A dataset of ``phase.epochs * steps`` batches of (what the trainer takes, one-hot, weights).
+        batches: A dataset of ``phase.epochs * steps`` batches of (what the trainer takes, encoded targets, weights).
         steps: Batches an epoch.
-        validation: A dataset of (what the trainer takes, one-hot), or None.
+        validation: A dataset of (what the trainer takes, encoded targets), or None.
         keeper: The run's; it carries the best weights from phase to phase.
         history: The file that takes a line an epoch.
         earlier: The optimizer of the phase before: weights that go on training keep their slots.
@@ -350,7 +349,7 @@ def solve_phase(
     phase: Phase,
     head: SolvedHead,
     *,
-    rows: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]],
+    rows: Mapping[str, tuple[NDArray[np.float32], Targets]],
     seconds: float,
     keeper: WeightKeeper,
     history: Path,
@@ -361,7 +360,7 @@ def solve_phase(
         model: The weights of its head change.
         phase: For history.
         head: What was solved.
-        rows: Pooled features and labels of the training rows under ``""``, of validation rows under ``"val_"``.
+        rows: Pooled features and targets of the training rows under ``""``, of validation rows under ``"val_"``.
         seconds: What features and solution took.
         keeper: The run's.
         history: The file that takes a line an epoch.
@@ -369,9 +368,8 @@ def solve_phase(
     set_trainable(model.backbone.stages, phase)
     model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
     logs: dict[str, float] = {}
-    for prefix, (features, labels) in rows.items():
-        logits = features @ head.kernel + head.bias
-        logs[f"{prefix}loss"] = float(log_loss(labels, softmax(logits, axis=1), labels=range(logits.shape[1])))
-        logs[f"{prefix}accuracy"] = float((logits.argmax(axis=1) == labels).mean())
+    for prefix, (features, targets) in rows.items():
+        figures = model.head.measure(features @ head.kernel + head.bias, targets)
+        logs |= {f"{prefix}{name}": value for name, value in figures.items()}
     keeper.on_epoch_end(0, logs)
     _write_line(history, {"phase": phase.name, "epoch": 1, **logs, "strength": head.strength}, seconds)

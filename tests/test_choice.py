@@ -17,9 +17,13 @@ from keras_transfer.choice import (
     find_affordable,
     try_on,
 )
+from keras_transfer.config import HeadConfig
+from keras_transfer.evaluation import ACCURACY
+from keras_transfer.heads import ClassificationHead
 
 ESTIMATES = {"head": 10.0, "last_stages": 60.0, "lp_ft": 300.0}
-EXAMPLES = np.array([5, 7])
+EXAMPLES = "5 to 7 examples in each of 2 classes"
+HEAD = ClassificationHead(("a", "b"), HeadConfig())
 
 
 # By which the rows of one candidate differ, so that a difference of 0.1 is within two standard errors.
@@ -28,7 +32,9 @@ NOISE = {"head": 0.0, "last_stages": 0.3 * np.array([1, -1] * 10)}
 
 def trials(*, last_stages_right=0.6, **losses):
     right = {"head": 0.5, "last_stages": last_stages_right}
-    return [Trial(policy, loss + NOISE[policy] + np.zeros(20), right[policy]) for policy, loss in losses.items()]
+    return [
+        Trial(policy, loss + NOISE[policy] + np.zeros(20), ACCURACY, right[policy]) for policy, loss in losses.items()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +101,10 @@ def test_many_rows_are_tried_in_fewer_folds(rows, folds):
 
 
 def test_predictions_that_are_no_numbers_lose():
-    spoilt = try_on("lp_ft", np.full((2, 2), np.nan, np.float32), np.array([0, 1]))
+    spoilt = try_on("lp_ft", HEAD, np.full((2, 2), np.nan, np.float32), np.array([0, 1]))
     assert spoilt.loss == pytest.approx(-np.log(1e-7))
-    exact = try_on("head", np.array([[0.8, 0.2], [0.6, 0.4]], np.float32), np.array([0, 1]))
-    assert (exact.loss, exact.accuracy) == (pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2), 0.5)
+    exact = try_on("head", HEAD, np.array([[0.8, 0.2], [0.6, 0.4]], np.float32), np.array([0, 1]))
+    assert (exact.loss, exact.value) == (pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2), 0.5)
 
 
 @pytest.fixture

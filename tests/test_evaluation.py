@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from keras_transfer.evaluation import Report, make_report
+from keras_transfer.config import HeadConfig
+from keras_transfer.heads import ClassificationHead, ClassificationReport
 
 NAMES = ("a", "b")
 LABELS = np.array([0, 0, 0, 1, 1])
+HEAD = ClassificationHead(NAMES, HeadConfig())
 PROBABILITIES = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.7, 0.3]], np.float32)
 
 
 def test_a_report_of_five_rows():
-    report = make_report("test", PROBABILITIES, LABELS, NAMES)
+    report = HEAD.report("test", PROBABILITIES, LABELS)
     assert report.n == 5
     assert report.accuracy == pytest.approx(3 / 5)
     assert report.confusion == ((2, 1), (1, 1))
@@ -27,7 +29,7 @@ def test_the_interval_is_wilsons():
     labels = np.zeros(100, int)
     labels[90:] = 1
     probabilities = np.tile(np.array([[0.9, 0.1]], np.float32), (100, 1))
-    low, high = make_report("test", probabilities, labels, NAMES).accuracy_interval
+    low, high = HEAD.report("test", probabilities, labels).accuracy_interval
     # 90 of 100: Newcombe 1998, Statistics in Medicine 17, formula of method 3.
     z, p, n = 1.959964, 0.9, 100
     centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -38,11 +40,11 @@ def test_the_interval_is_wilsons():
 
 def test_three_classes_have_no_auroc_and_a_class_never_met_scores_zero():
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]], np.float32)
-    report = make_report("test", probabilities, np.array([0, 1]), ("a", "b", "c"))
+    report = ClassificationHead(("a", "b", "c"), HeadConfig()).report("test", probabilities, np.array([0, 1]))
     assert report.auroc is None
     assert (report.classes[2].f1, report.classes[2].support) == (0.0, 0)
 
 
 def test_json_and_back():
-    report = make_report("test", PROBABILITIES, LABELS, NAMES)
-    assert Report.from_json("test", report.to_json()) == report
+    report = HEAD.report("test", PROBABILITIES, LABELS)
+    assert ClassificationReport.from_json("test", report.to_json()) == report

@@ -86,9 +86,9 @@ def test_an_artifact_that_differs_is_refused_and_nothing_is_left(finished_run, t
     with pytest.raises(ExportError, match=r"differs from the model: probabilities by up to .* Nothing was exported"):
         export_module.export_saved_model(
             finished_run.model,
+            finished_run.head,
             finished_run.reader,
             tmp_path / "out" / "1",
-            class_names=finished_run.class_names,
             samples=samples,
             expected=wrong,
         )

@@ -120,7 +120,7 @@ def small_model(*, contract=RAW, two_alive=False):
     backbone = PictureBackbone(
         name="small", network=net, contract=contract, stages=find_stages(net), image_size=8, weights="none"
     )
-    return build_model(backbone, ClassificationHead(2, PictureHeadConfig()))
+    return build_model(backbone, ClassificationHead(("a", "b"), PictureHeadConfig()))
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_a_network_that_reads_its_pictures_again_behind_the_frozen_stages_is_not
     backbone = PictureBackbone(
         name="again", network=again, contract=RAW, stages=find_stages(again), image_size=8, weights="none"
     )
-    model = build_model(backbone, ClassificationHead(2, PictureHeadConfig()))
+    model = build_model(backbone, ClassificationHead(("a", "b"), PictureHeadConfig()))
     assert model.inputs_beside(2) == ("pictures",)
     assert cache().evaluation(model, 2, split) is None
     assert computed == []
@@ -214,7 +214,7 @@ def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
     assert len(features.arrays) == 2
     pixels = np.stack([np.asarray(Image.open(file)) for file in split.examples.files]).astype("float32")
     _, rest = model.split(stage)
-    targets = np.eye(2, dtype="float32")[split.labels]
+    targets = np.eye(2, dtype="float32")[split.targets]
     logits = rest.predict(features.evaluation_batches(targets, batch_size=2), verbose=0)
     np.testing.assert_allclose(logits, model.trainer.predict(pixels, verbose=0), rtol=1e-4, atol=1e-3)
 

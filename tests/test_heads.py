@@ -12,8 +12,8 @@ FEATURES = np.arange(2 * 2 * 2 * 3, dtype="float32").reshape(2, 2, 2, 3)
 
 def build(**config):
     inputs = keras.Input((2, 2, 3))
-    head = ClassificationHead(4, PictureHeadConfig(**config))
-    return keras.Model(inputs, head.classify(head.pool(inputs)))
+    head = ClassificationHead(("a", "b", "c", "d"), PictureHeadConfig(**config))
+    return keras.Model(inputs, head.read_out(head.pool(inputs)))
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,15 @@ def test_logits_and_probabilities_are_float32_under_mixed_precision():
         model = build(hidden=7)
         assert model.get_layer("head_hidden").compute_dtype == "bfloat16"
         assert model.output.dtype == "float32"
-        assert ClassificationHead(4, PictureHeadConfig()).probabilities(model.output).dtype == "float32"
+        assert (
+            ClassificationHead(("a", "b", "c", "d"), PictureHeadConfig()).final_layer()(model.output).dtype == "float32"
+        )
     finally:
         keras.config.set_dtype_policy(before)
 
 
 def test_the_loss_smooths_labels():
-    head = ClassificationHead(2, PictureHeadConfig())
+    head = ClassificationHead(("a", "b"), PictureHeadConfig())
     loss = head.loss(label_smoothing=0.2)
     logits, target = np.array([[2.0, 0.0]], "float32"), np.array([[1.0, 0.0]], "float32")
     log_p = logits - np.log(np.exp(logits).sum())

@@ -16,10 +16,10 @@ MODULES = {
 GROUPS = (
     {"errors"},
     {"registry", "config", "catalog", "batch_norm", "keras_file", "feature_store"},
-    {"data", "stages", "heads", "policies", "optimizers", "distribution", "solver", "lora"},
+    {"data", "stages", "heads", "policies", "optimizers", "distribution", "solver", "lora", "evaluation"},
     {"backbones"},
     {"model"},
-    {"progress", "features", "training", "precision", "lr_finder", "evaluation", "export", "serving_probe"},
+    {"progress", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
     {"report", "choice"},
     {"run", "job", "auto", "recipe"},
     {"cli"},

@@ -107,7 +107,7 @@ def test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought(pict
     assert first["strength"] > 0
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"} <= set(first)
     report = run.reports["test"]
-    assert report.gain.difference == pytest.approx(report.accuracy - report.gain.head_accuracy)
+    assert report.gain.difference == pytest.approx(report.accuracy - report.gain.head_value)
     low, high = report.gain.interval
     assert low <= report.gain.difference <= high
     assert 0 < report.gain.head_seconds < report.gain.seconds

@@ -17,7 +17,7 @@ PIXELS = np.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 3)).astype("fl
 def build(**augmentation):
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
     reader = PictureReader(image_size=SIZE, resize="crop", augmentation=AugmentationConfig(**augmentation), seed=0)
-    return build_model(backbone, ClassificationHead(3, PictureHeadConfig()), flips=reader.flips)
+    return build_model(backbone, ClassificationHead(("a", "b", "c"), PictureHeadConfig()), flips=reader.flips)
 
 
 def softmax(logits):

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from keras_transfer.solver import STRENGTHS, solve_head
+from keras_transfer.solver import STRENGTHS, Multinomial, draw_folds, solve_head
 
 
 def rows(classes, n=240, features=12):
@@ -18,6 +18,10 @@ def rows(classes, n=240, features=12):
     return ((centres[labels] + random.normal(size=(n, features)) * 1.5) * scale + 5).astype("float32"), labels
 
 
+def solve(x, labels, weights, classes, seed):
+    return solve_head(x, labels, weights, model=lambda: Multinomial(classes), folds=draw_folds(labels, seed))
+
+
 def probabilities(head, x):
     return softmax(x.astype("float64") @ head.kernel.astype("float64") + head.bias, axis=1)
 
@@ -25,7 +29,7 @@ def probabilities(head, x):
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_it_is_logistic_regression_on_standardized_features(classes):
     x, labels = rows(classes)
-    head = solve_head(x, labels, np.ones(len(x), "float32"), classes=classes, seed=0)
+    head = solve(x, labels, np.ones(len(x), "float32"), classes, seed=0)
     assert (head.kernel.shape, head.bias.shape) == ((12, classes), (classes,))
     peer = make_pipeline(StandardScaler(), LogisticRegression(C=head.strength, max_iter=2000, tol=1e-6)).fit(x, labels)
     np.testing.assert_allclose(probabilities(head, x), peer.predict_proba(x), atol=2e-3)
@@ -33,33 +37,33 @@ def test_it_is_logistic_regression_on_standardized_features(classes):
 
 def test_the_strength_is_the_best_on_held_out_folds():
     x, labels = rows(3)
-    head = solve_head(x, labels, np.ones(len(x), "float32"), classes=3, seed=0)
+    head = solve(x, labels, np.ones(len(x), "float32"), 3, seed=0)
     assert STRENGTHS[0] < head.strength < STRENGTHS[-1]
     noise = np.random.default_rng(0).normal(size=x.shape).astype("float32")
-    nothing_to_learn = solve_head(noise, labels, np.ones(len(x), "float32"), classes=3, seed=0)
+    nothing_to_learn = solve(noise, labels, np.ones(len(x), "float32"), 3, seed=0)
     assert nothing_to_learn.strength < head.strength
     assert head.loss < nothing_to_learn.loss == pytest.approx(np.log(3), abs=0.05)
 
 
 def test_the_same_rows_give_the_same_head():
     x, labels = rows(2)
-    one, two = (solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=3) for _ in range(2))
+    one, two = (solve(x, labels, np.ones(len(x), "float32"), 2, seed=3) for _ in range(2))
     np.testing.assert_array_equal(one.kernel, two.kernel)
     np.testing.assert_array_equal(one.bias, two.bias)
 
 
 def test_a_weight_of_two_moves_the_head_towards_the_row():
     x, labels = rows(2)
-    even = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
+    even = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     weights = np.where(labels == 1, 5.0, 1.0).astype("float32")
-    uneven = solve_head(x, labels, weights, classes=2, seed=0)
+    uneven = solve(x, labels, weights, 2, seed=0)
     assert probabilities(uneven, x)[:, 1].mean() > probabilities(even, x)[:, 1].mean() + 0.05
 
 
 def test_a_feature_that_never_changes_does_no_harm():
     x, labels = rows(2)
     x[:, 4] = 7.0
-    head = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
+    head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     assert np.isfinite(head.kernel).all()
     np.testing.assert_allclose(head.kernel[4], 0.0, atol=1e-6)
 
@@ -67,9 +71,9 @@ def test_a_feature_that_never_changes_does_no_harm():
 @pytest.mark.parametrize("size", [1e-6, 1e-3])
 def test_a_feature_that_hardly_varies_gets_no_weight_without_measure(size):
     x, labels = rows(2)
-    usual = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
+    usual = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     x[:, 4] = 7.0 + size * np.random.default_rng(0).normal(size=len(x))
-    head = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
+    head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     # The least change of the network in front of it would be multiplied with that.
     assert np.abs(head.kernel[4]).max() < np.abs(usual.kernel).max()
 
@@ -78,6 +82,6 @@ def test_a_class_of_one_row_is_solved_without_cross_validation():
     x, labels = rows(2, n=10)
     labels[:] = 0
     labels[0] = 1
-    head = solve_head(x, labels, np.ones(len(x), "float32"), classes=2, seed=0)
+    head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     assert head.loss is None
     assert head.strength in STRENGTHS

@@ -247,5 +247,5 @@ def test_texts_with_wrong_bytes_are_skipped_or_mended_and_the_run_can_be_evaluat
 
 def test_bundled_texts_are_there():
     job = TextClassification("bbc_headlines", policy="head").prepare()
-    assert len(job.splits.class_names) == 5
+    assert len(job.splits.target.names) == 5
     assert sum(map(len, job.splits)) == 2225

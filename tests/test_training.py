@@ -23,7 +23,7 @@ SIZE, BATCH, STEPS = 32, 4, 2
 def model() -> TransferModel:
     keras.utils.set_random_seed(0)
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
-    return build_model(backbone, ClassificationHead(2, PictureHeadConfig()))
+    return build_model(backbone, ClassificationHead(("a", "b"), PictureHeadConfig()))
 
 
 def batches(epochs, *, value=None):

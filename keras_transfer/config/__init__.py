@@ -2,6 +2,7 @@
 
 from keras_transfer.config.recipe_file import parse_recipe, read_recipe, write_recipe
 from keras_transfer.config.schema import (
+    METRICS,
     SCHEMAS,
     AugmentationConfig,
     BackboneConfig,
@@ -24,6 +25,7 @@ from keras_transfer.config.schema import (
 )
 
 __all__ = [
+    "METRICS",
     "SCHEMAS",
     "AugmentationConfig",
     "BackboneConfig",

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from keras_transfer.config.schema import SCHEMAS, ImageClassificationConfig, RecipeConfig
+from keras_transfer.config.schema import METRICS, SCHEMAS, DataConfig, ImageClassificationConfig, RecipeConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import did_you_mean
 
@@ -19,12 +19,15 @@ from keras_transfer.registry import did_you_mean
 def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     """Settings that are right one by one, and wrong together."""
     training = config.training
+    yield from _find_contradictions_of_targets(config)
     if isinstance(config, ImageClassificationConfig):
         yield from _find_contradictions_of_pictures(config)
     if config.policy.head_solver == "solve" and config.head.hidden is not None:
         yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
     if config.policy.head_solver == "solve" and training.label_smoothing:
         yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
+    if config.policy.head_solver == "solve" and config.head.loss == "huber":
+        yield "policy.head_solver: solve minimises squared errors, and head.loss is huber. Use sgd, or squared_error."
     if config.policy.budget_seconds is not None and config.policy.name != "auto":
         yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
     if config.policy.name == "auto" and training.learning_rate == "auto":
@@ -36,7 +39,49 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     if training.early_stopping and training.early_stopping.metric.startswith("val_"):
         yield (
             f"training.early_stopping.metric: {training.early_stopping.metric} is measured on validation rows, and "
-            "data.validation is 0. Watch loss or accuracy, or set data.validation."
+            f"data.validation is 0. Watch loss or {METRICS[config.data.target]}, or set data.validation."
+        )
+
+
+def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
+    data, training = config.data, config.training
+    yield from _find_contradictions_of_labels(data)
+    metric = METRICS[data.target]
+    watched = training.early_stopping.metric if training.early_stopping else "loss"
+    if watched.removeprefix("val_") not in ("loss", metric):
+        yield (
+            f"training.early_stopping.metric: {watched} is not measured with data.target={data.target}. "
+            f"Watch val_loss, val_{metric}, loss or {metric}."
+        )
+    if data.target != "class" and training.class_weights != "none":
+        yield (
+            f"training.class_weights: {training.class_weights} needs classes, and data.target is {data.target}. "
+            "Use none; data.weight names a column of weights."
+        )
+    if data.target == "number" and training.label_smoothing:
+        yield "training.label_smoothing: numbers have no labels to smooth. Use 0; head.loss=huber bears outliers."
+    if data.target != "number" and config.head.loss != "squared_error":
+        yield f"head.loss: {config.head.loss} is for numbers, and data.target is {data.target}. Leave it out."
+
+
+def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
+    columns = data.label_columns
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        yield f"data.label: {', '.join(repeated)} is named twice. Name each column once."
+    if data.target == "class" and len(columns) > 1:
+        yield (
+            f"data.label: data.target=class takes one column. Received: {', '.join(columns)}. "
+            "Name one, or set data.target to multilabel or number."
+        )
+    if data.target != "multilabel" and data.separator is not None:
+        yield f"data.separator: only data.target=multilabel divides labels. Received: data.target={data.target}."
+    if data.target == "multilabel" and data.separator is not None and len(columns) > 1:
+        yield "data.separator: it divides the labels of one column, and data.label names several. Drop one of the two."
+    if data.target == "multilabel" and data.separator is None and isinstance(data.label, str):
+        yield (
+            f"data.label: data.target=multilabel takes a list of columns of 0 and 1, or data.separator. Received: "
+            f"{data.label!r}. Write data.label=[a, b], or say by data.separator what divides the labels of one column."
         )
 
 
@@ -46,6 +91,11 @@ def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Itera
         yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
     if config.training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
         yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
+    if config.data.target == "number" and augmentation.cutmix:
+        yield (
+            "augmentation.cutmix: a share of a picture's area is no share of a number, and data.target is number. "
+            "Turn it off; mixup blends numbers as it blends pictures."
+        )
 
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:

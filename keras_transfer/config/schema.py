@@ -36,8 +36,21 @@ class DataConfig(Section):
     stratify: list[StrictStr] = Field(
         default=["label"], min_length=1, description="columns whose shares every split keeps"
     )
-    label: StrictStr = Field(default="label", description="table column: the class")
+    target: Literal["class", "multilabel", "number"] = Field(
+        default="class", description="one class out of several | any of several labels | numbers"
+    )
+    label: StrictStr | Annotated[list[StrictStr], Field(min_length=1)] = Field(
+        default="label", description="table column: the class; several for labels of 0 and 1, or for numbers"
+    )
+    separator: Annotated[StrictStr, Field(min_length=1)] | None = Field(
+        default=None, description="multilabel: what divides the labels in one column"
+    )
     weight: StrictStr | None = Field(default=None, description="column: how much an example counts in training")
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The columns that :attr:`label` names."""
+        return [self.label] if isinstance(self.label, str) else self.label
 
 
 class PictureDataConfig(DataConfig):
@@ -112,6 +125,9 @@ class HeadConfig(Section):
 
     dropout: Share = Field(default=0.2, description="share of features dropped in training")
     hidden: Count | None = Field(default=None, description="width of a hidden layer; none by default")
+    loss: Literal["squared_error", "huber"] = Field(
+        default="squared_error", description="numbers: huber counts what is off by more than a deviation less"
+    )
 
 
 class PictureHeadConfig(HeadConfig):
@@ -170,11 +186,15 @@ class CacheConfig(Section):
     max_bytes: Count = Field(default=10_000_000_000, description="of all entries; the least recently used go first")
 
 
+METRICS = {"class": "accuracy", "multilabel": "f1", "number": "mae"}
+"""What is measured every epoch beside the loss, by ``data.target``."""
+
+
 class EarlyStoppingConfig(Section):
     """When to stop before the last epoch."""
 
-    metric: Literal["val_loss", "val_accuracy", "loss", "accuracy"] = Field(
-        default="val_loss", description="what is watched"
+    metric: Literal["val_loss", "val_accuracy", "val_f1", "val_mae", "loss", "accuracy", "f1", "mae"] = Field(
+        default="val_loss", description="what is watched: loss, or accuracy of classes, f1 of labels, mae of numbers"
     )
     patience: Count = Field(default=3, description="epochs without an improvement before the phase ends")
 
@@ -248,7 +268,7 @@ class RecipeConfig(Section):
 
 
 class ImageClassificationConfig(RecipeConfig):
-    """Pictures in, one class out of several."""
+    """Pictures in; one class out of several, labels or numbers out."""
 
     task: Literal["image_classification"]
     data: PictureDataConfig
@@ -257,7 +277,7 @@ class ImageClassificationConfig(RecipeConfig):
 
 
 class TextClassificationConfig(RecipeConfig):
-    """Texts in, one class out of several."""
+    """Texts in; one class out of several, labels or numbers out."""
 
     task: Literal["text_classification"]
     data: TextDataConfig

@@ -21,7 +21,7 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
 
     Args:
         pixels: ``float32[batch, size, size, 3]`` in 0..255.
-        targets: ``float32[batch, classes]``.
+        targets: ``float32[batch, outputs]``.
         weights: ``float32[batch]``.
         draws: ``float32[batch, 26]`` of :func:`~keras_transfer.data.augment.draw`.
         config: The alphas; where both are 0, everything is returned as it came.

@@ -109,7 +109,7 @@ class Reader(ABC):
 
         Args:
             split: What to learn from.
-            targets: ``float32[rows, classes]``, one-hot.
+            targets: ``float32[rows, outputs]``, as the head encodes them.
             weights: ``float32[rows]``, how much each counts.
             batch_size: Rows a step, at most.
             seed: Of order and changes.
@@ -136,7 +136,7 @@ class Reader(ABC):
 
         Args:
             split: The rows.
-            targets: ``float32[rows, classes]``, or None for inputs alone.
+            targets: ``float32[rows, outputs]``, or None for inputs alone.
             batch_size: Rows a batch.
             view: How they are shown.
 

@@ -21,9 +21,9 @@ from keras_transfer.data.tables import (
     check_written,
     is_utf8,
     load_table,
-    read_labels,
     some,
 )
+from keras_transfer.data.targets import read_targets
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry, did_you_mean
 
@@ -38,10 +38,10 @@ class Source:
         name: What the recipe calls it.
         root: The folder that the rows' names are relative to; a table whose rows are the examples.
         rows: A row an example, in an order that is the same on every machine: ``path`` (relative to the root), or for
-            texts ``name`` (the same, or the row of a table), ``text`` and for pairs ``text_pair``; ``label`` (class
-            name), ``split`` (train, validation or test where the source says so, else empty) and whatever further
-            columns the source has.
-        class_names: The classes in the order of the model's outputs.
+            texts ``name`` (the same, or the row of a table), ``text`` and for pairs ``text_pair``; ``label`` (what
+            the example is told as: a class, a tuple of labels, or a tuple of numbers), ``split`` (train, validation or
+            test where the source says so, else empty) and whatever further columns the source has.
+        class_names: The classes, labels or columns of numbers in the order of the model's outputs.
     """
 
     name: str
@@ -88,7 +88,7 @@ def find_source(
 
     Args:
         name: A registered sample set, a folder or a table.
-        config: Names the column of weights, which is checked and made numbers of.
+        config: Names the column of weights, which is checked and made numbers of, and what the examples are told as.
         samples: The sample sets.
         read_folder: Reads a folder, by its absolute path.
         read_table: Reads a table, by its absolute path.
@@ -101,8 +101,13 @@ def find_source(
     """
     path = Path(name).expanduser()
     if name in samples:
-        source = samples[name]()
+        source = _choose_targets(samples[name](), config)
     elif path.is_dir():
+        if config.target != "class":
+            raise DataError(
+                f"Data source {name} is a folder, whose sub-folders are classes; data.target is {config.target}. "
+                f"Name a table ({', '.join(TABLE_SUFFIXES)}) with the columns of data.label."
+            )
         source = read_folder(path.resolve())
     elif path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
         source = read_table(path.resolve())
@@ -120,6 +125,15 @@ def find_source(
         return source
     weights = check_weights(source.name, source.rows, config.weight)
     return replace(source, rows=source.rows.assign(**{config.weight: weights}))
+
+
+def _choose_targets(source: Source, config: DataConfig) -> Source:
+    """A sample set has classes of its own; its further columns can be told in their place."""
+    if config.target == "class" and config.label_columns == ["label"]:
+        return source
+    rows = source.rows
+    labels, names = read_targets(Path(source.name), rows, config)
+    return replace(source, rows=rows.assign(label=pd.Series(labels, rows.index, object)), class_names=names)
 
 
 def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> pd.DataFrame:
@@ -202,14 +216,17 @@ def _read_folder(name: str, root: Path) -> Source:
 def _read_table(name: str, file: Path, config: PictureDataConfig) -> Source:
     table = load_table(file)
     stratify = [column for column in config.stratify if column != "label"]
-    check_columns(file, table, [config.path, config.label, *stratify], "data.path, data.label and data.stratify")
+    check_columns(
+        file, table, [config.path, *config.label_columns, *stratify], "data.path, data.label and data.stratify"
+    )
     check_filled(file, table, config.path)
     for column in (config.path, *stratify):
         check_written(file, table, column)
-    rows = table.drop(columns=[config.path, config.label, "split"], errors="ignore")
+    labels, names = read_targets(file, table, config)
+    rows = table.drop(columns=[config.path, *config.label_columns, "split"], errors="ignore")
     # ./a.png and a.png are one picture.
     paths = [posixpath.normpath(str(path)) for path in table[config.path]]
-    rows = rows.assign(path=paths, label=read_labels(file, table, config.label), split="")
+    rows = rows.assign(path=paths, label=pd.Series(labels, table.index, object), split="")
     missing = [path for path in rows["path"] if not (file.parent / path).is_file()]
     if missing:
         raise DataError(
@@ -222,7 +239,7 @@ def _read_table(name: str, file: Path, config: PictureDataConfig) -> Source:
             f"Data source {name} names {len(repeated)} pictures twice: {some(repeated)}. Keep one row of each."
         )
     rows = rows.sort_values("path", kind="stable", ignore_index=True)
-    return Source(name, file.parent, rows, tuple(sorted(set(rows["label"]))))
+    return Source(name, file.parent, rows, names)
 
 
 def _solar_cells() -> Source:
@@ -233,6 +250,7 @@ def _solar_cells() -> Source:
     defective = rows["probability"] >= 0.5
     rows["label"] = defective.map({True: "defective", False: "functional"})
     rows["certainty"] = (2 * rows["probability"] - 1).abs()
+    rows["defective"], rows["monocrystalline"] = defective, rows["cell_type"] == "mono"
     rows["split"] = ""
     return Source("solar_cells", root, rows, ("functional", "defective"))
 

@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
 from keras_transfer.data.sources import SPLIT_NAMES, Source, read_source
+from keras_transfer.data.targets import TARGETS, Target, Targets
 from keras_transfer.data.text_sources import read_text_source
 from keras_transfer.data.texts import Texts
 from keras_transfer.errors import DataError
@@ -83,7 +84,7 @@ class Split:
     Attributes:
         name: ``train``, ``validation`` or ``test``.
         examples: Pictures or texts.
-        labels: ``int64[n]``, an index into the class names.
+        targets: What the rows are to be told as: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
         weights: ``float32[n]``, how much each example counts in training.
         whole: The split that this one is a fold of, whose features are its own; None where it is no fold.
         rows: ``int64[n]``, which rows of that.
@@ -91,7 +92,7 @@ class Split:
 
     name: str
     examples: Examples
-    labels: NDArray[np.int64]
+    targets: Targets
     weights: NDArray[np.float32]
     whole: "Split | None" = None
     rows: NDArray[np.int64] | None = None
@@ -102,7 +103,7 @@ class Split:
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
         """Return the split with these of its rows, in this order."""
         index = np.asarray(indices, np.int64)
-        return Split(self.name, self.examples.select(index), self.labels[index], self.weights[index])
+        return Split(self.name, self.examples.select(index), self.targets[index], self.weights[index])
 
     def fold(self, rows: NDArray[np.int64]) -> "Split":
         """Return some rows as :meth:`select` does, for cross-validation within the split."""
@@ -112,11 +113,11 @@ class Split:
         """Return the split with the same examples in another form."""
         return replace(self, examples=examples)
 
-    def fingerprint(self, class_names: Sequence[str]) -> str:
-        """Return a SHA-256 over examples and labels: it tells of changes without reading pictures."""
+    def fingerprint(self, target: Target) -> str:
+        """Return a SHA-256 over examples and what they are told as: it tells of changes without reading pictures."""
         digest = hashlib.sha256()
-        for example, label in zip(self.examples.fingerprints, self.labels, strict=True):
-            digest.update(f"{example}\0{class_names[label]}\n".encode())
+        for example, row in zip(self.examples.fingerprints, self.targets, strict=True):
+            digest.update(f"{example}\0{target.fingerprint(row)}\n".encode())
         return digest.hexdigest()
 
 
@@ -129,7 +130,7 @@ def pictures_of(split: Split) -> Pictures:
 class Splits:
     """What a run learns from and is judged by."""
 
-    class_names: tuple[str, ...]
+    target: Target
     train: Split
     validation: Split
     test: Split
@@ -138,40 +139,31 @@ class Splits:
         return iter((self.train, self.validation, self.test))
 
     def check(self) -> None:
-        """Refuse splits in which a class has no row to be learned from, watched or judged by.
+        """Refuse splits from which the target cannot be learned.
 
         Raises:
             DataError: With the numbers.
         """
-        for split in self:
-            counts = np.bincount(split.labels, minlength=len(self.class_names))
-            absent = [name for name, count in zip(self.class_names, counts, strict=True) if count == 0]
-            if not absent or (not len(split) and split.name != "train"):
-                continue
-            total = np.bincount(np.concatenate([part.labels for part in self]), minlength=len(self.class_names))
-            numbers = ", ".join(f"{name!r} ({total[self.class_names.index(name)]} in all)" for name in absent[:5])
-            more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
-            raise DataError(
-                f"The {split.name} split has {len(split)} rows and none of {numbers}{more}. "
-                "Add pictures of them, or change data.validation and data.test."
-            )
+        self.target.check_splits({split.name: split.targets for split in self})
 
     def describe(self) -> dict[str, Any]:
-        """Return what data.json records: class names, counts, fingerprints and the members of each split."""
+        """Return what data.json records: names, and of each split counts, fingerprint and members.
+
+        Classes stand under ``class_names`` and are counted under ``classes``, labels under ``label_names`` and
+        ``labels``, numbers under ``number_names`` and ``numbers``.
+        """
         return {
-            "class_names": list(self.class_names),
+            self.target.names_key: list(self.target.names),
             "splits": {split.name: self._describe(split) for split in self},
         }
 
     def _describe(self, split: Split) -> dict[str, Any]:
-        counts = np.bincount(split.labels, minlength=len(self.class_names))
+        said = [self.target.decode(row) for row in split.targets]
         return {
             "count": len(split),
-            "classes": dict(zip(self.class_names, counts.tolist(), strict=True)),
-            "fingerprint": split.fingerprint(self.class_names),
-            "rows": [
-                [name, self.class_names[label]] for name, label in zip(split.examples.names, split.labels, strict=True)
-            ],
+            **self.target.describe(split.targets),
+            "fingerprint": split.fingerprint(self.target),
+            "rows": [[name, value] for name, value in zip(split.examples.names, said, strict=True)],
         }
 
 
@@ -192,9 +184,8 @@ def load_splits(config: DataConfig, *, seed: int) -> Splits:
         DataError: A source cannot be read, or has too few rows to be divided so.
     """
     source = _read(config.source, config)
-    if len(source.class_names) < 2:
-        only = source.class_names[0]
-        raise DataError(f"Data source {source.name} has one class: {only!r}. A classifier needs at least two.")
+    target = TARGETS[config.target](source.class_names)
+    target.check_source(source.name)
     _check_columns(source, config.stratify)
     rows = source.rows
     explicit = {name: rows[rows["split"] == name] for name in SPLIT_NAMES if (rows["split"] == name).any()}
@@ -202,15 +193,15 @@ def load_splits(config: DataConfig, *, seed: int) -> Splits:
     splits: dict[str, Split] = {}
     for name, wanted in (("test", config.test), ("validation", config.validation)):
         if isinstance(wanted, str):
-            splits[name] = read_split(name, wanted, config, source.class_names)
+            splits[name] = read_split(name, wanted, config, target)
             continue
         if name in explicit:
             part = explicit[name]
         else:
-            rest, part = _draw(rest, wanted, config, source, name, seed)
-        splits[name] = _to_split(name, source, part, config, source.class_names)
-    splits["train"] = _to_split("train", source, rest, config, source.class_names)
-    result = Splits(source.class_names, **splits)
+            rest, part = _draw(rest, wanted, config, source, target, name, seed)
+        splits[name] = _to_split(name, source, part, config, target)
+    splits["train"] = _to_split("train", source, rest, config, target)
+    result = Splits(target, **splits)
     result.check()
     return result
 
@@ -235,14 +226,14 @@ def _check_columns(source: Source, columns: Sequence[str]) -> None:
             raise DataError(f"data.stratify: {source.name} has no column {column!r}. Columns: {known}.")
 
 
-def read_split(name: str, source: str, config: DataConfig, class_names: tuple[str, ...]) -> Split:
+def read_split(name: str, source: str, config: DataConfig, target: Target) -> Split:
     """Read a whole source as one split.
 
     Args:
         name: Of the split.
         source: As in a recipe.
         config: Says which columns of a table hold what.
-        class_names: Those of the model, in its order; the source may lack some.
+        target: What the model tells; the source may lack some of its classes or labels.
 
     Returns:
         All its rows.
@@ -253,24 +244,20 @@ def read_split(name: str, source: str, config: DataConfig, class_names: tuple[st
     # Whole, it is not divided by columns; and weights count in training alone.
     config = config.model_copy(update={"stratify": ["label"], "weight": None})
     own = _read(source, config)
-    unknown = sorted(set(own.class_names) - set(class_names))
-    if unknown:
-        raise DataError(
-            f"{source} has classes that the training data lacks: {', '.join(unknown)}. "
-            f"Classes: {', '.join(class_names)}."
-        )
-    return _to_split(name, own, own.rows, config, class_names)
+    target.check_names(source, own.class_names)
+    return _to_split(name, own, own.rows, config, target)
 
 
 def _draw(
-    rows: pd.DataFrame, share: float, config: DataConfig, source: Source, name: str, seed: int
+    rows: pd.DataFrame, share: float, config: DataConfig, source: Source, target: Target, name: str, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Take a share of the rows, stratified; what is left, then what was taken."""
     if share == 0.0:
         return rows, rows.iloc[:0]
-    strata = rows[config.stratify].astype(str).agg(" / ".join, axis=1)
-    counts = strata.value_counts()
     taken = int(np.ceil(share * len(rows)))
+    own = target.strata(target.encode(rows["label"]), least=2, most=min(taken, len(rows) - taken))
+    strata = rows.assign(label=own)[config.stratify].astype(str).agg(" / ".join, axis=1)
+    counts = strata.value_counts()
     if counts.min() < 2 or min(taken, len(rows) - taken) < len(counts):
         smallest = ", ".join(f"{stratum}: {count}" for stratum, count in counts.sort_values().head(5).items())
         raise DataError(
@@ -282,12 +269,11 @@ def _draw(
     return rows.iloc[np.sort(left)], rows.iloc[np.sort(drawn)]
 
 
-def _to_split(name: str, source: Source, rows: pd.DataFrame, config: DataConfig, class_names: tuple[str, ...]) -> Split:
-    indices = {class_name: index for index, class_name in enumerate(class_names)}
+def _to_split(name: str, source: Source, rows: pd.DataFrame, config: DataConfig, target: Target) -> Split:
     weights = np.ones(len(rows)) if config.weight is None else rows[config.weight].to_numpy(float)
     return Split(
         name=name,
         examples=_to_examples(source, rows, config),
-        labels=np.array([indices[label] for label in rows["label"]], np.int64),
+        targets=target.encode(rows["label"]),
         weights=weights.astype(np.float32),
     )

@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from keras_transfer.data.tables import (
     check_written,
     kind_of,
     load_table,
-    read_labels,
     some,
     some_values,
 )
+from keras_transfer.data.targets import read_targets
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry
 
@@ -83,28 +83,28 @@ def _read_table(name: str, file: Path, config: TextDataConfig) -> Source:
     check_columns(
         file,
         table,
-        [*columns.values(), config.label, *stratify],
+        [*columns.values(), *config.label_columns, *stratify],
         f"{', '.join(f'data.{key}' for key in columns)}, data.label and data.stratify",
     )
     for column in stratify:
         check_written(file, table, column)
-    labels = read_labels(file, table, config.label)
-    texts = {key: _read_texts(file, table, key, column, config.label) for key, column in columns.items()}
+    labels, class_names = read_targets(file, table, config)
+    texts = {key: _read_texts(file, table, key, column, config.label_columns) for key, column in columns.items()}
     # A column of the table that has one of our names is not taken for ours.
-    rows = table.drop(columns=[*columns.values(), config.label, "text", "text_pair", "split"], errors="ignore")
+    rows = table.drop(columns=[*columns.values(), *config.label_columns, "text", "text_pair", "split"], errors="ignore")
     names = [f"row {number}" for number in range(1, len(rows) + 1)]
-    rows = rows.assign(name=names, **texts, label=labels, split="")
-    return Source(name, file, rows, tuple(sorted(set(labels))))
+    rows = rows.assign(name=names, **texts, label=pd.Series(labels, table.index, object), split="")
+    return Source(name, file, rows, class_names)
 
 
-def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, label: str) -> "pd.Series[Any]":
+def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, labels: Sequence[str]) -> "pd.Series[Any]":
     """A column of texts, "" where there is none."""
     absent = table[column].isna()
     values = ["" if no else value for value, no in zip(table[column].tolist(), absent, strict=True)]
     wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
     if not wrong and not _are_numbers(file, table[column]):
         return pd.Series(values, index=table.index, dtype=object)
-    known = [str(name) for name in table.columns if name not in (column, label) and _are_texts(file, table[name])]
+    known = [str(name) for name in table.columns if name not in (column, *labels) and _are_texts(file, table[name])]
     others = f"Columns that hold text: {some(known, 30) or 'none'}; name one with data.{key}"
     if _are_numbers(file, table[column]):
         shown = some([reprlib.repr(value) for value in values if value != ""], 3)

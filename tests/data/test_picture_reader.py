@@ -34,7 +34,7 @@ def reader(*, size=SIZE, resize="crop", augmentation=PLAIN, seed=0):
 def train(split, *, batch_size=4, epochs=1, first_epoch=0, seed=0, **options):
     batches = reader(seed=seed, **options).training_batches(
         split,
-        np.eye(3, dtype=np.float32)[split.labels],
+        np.eye(3, dtype=np.float32)[split.targets],
         split.weights,
         batch_size=batch_size,
         seed=seed,
@@ -76,7 +76,7 @@ def test_steps_per_epoch(rows, batch_size, steps):
 
 
 def test_keras_is_told_how_many_batches_there_are(split):
-    targets = np.eye(3, dtype=np.float32)[split.labels]
+    targets = np.eye(3, dtype=np.float32)[split.targets]
     batches = reader().training_batches(split, targets, split.weights, batch_size=4, seed=0, epochs=range(5))
     assert batches.cardinality().numpy() == 15
     assert [tuple(spec.shape) for spec in batches.element_spec] == [(None, SIZE, SIZE, 3), (None, 3), (None,)]
@@ -85,7 +85,7 @@ def test_keras_is_told_how_many_batches_there_are(split):
 def test_targets_and_weights_belong_to_their_pictures(split):
     for batch in train(split):
         rows = members(batch)
-        assert np.array_equal(batch[1], np.eye(3, dtype=np.float32)[split.labels[rows]])
+        assert np.array_equal(batch[1], np.eye(3, dtype=np.float32)[split.targets[rows]])
         assert batch[2] == pytest.approx(split.weights[rows])
 
 
@@ -162,14 +162,14 @@ def test_examples_are_not_mixed_where_features_are_kept(noise):
 
 
 def test_evaluation_keeps_the_order_and_changes_nothing(split):
-    targets = np.eye(3, dtype=np.float32)[split.labels]
+    targets = np.eye(3, dtype=np.float32)[split.targets]
     batches = list(reader().evaluation_batches(split, targets, batch_size=4))
     assert np.concatenate(reader().evaluation_order(split, batch_size=4)).tolist() == list(range(ROWS))
     assert [len(pixels) for pixels, _ in batches] == [4, 4, 3]
     pixels = np.concatenate([pixels.numpy() for pixels, _ in batches])
     assert pixels[:, 3, 5, 1].tolist() == [number * 20.0 for number in range(ROWS)]
     targets = np.concatenate([targets.numpy() for _, targets in batches])
-    assert targets.argmax(axis=1).tolist() == split.labels.tolist()
+    assert targets.argmax(axis=1).tolist() == split.targets.tolist()
 
 
 @pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])

@@ -132,7 +132,7 @@ def test_skip_leaves_out_the_broken_and_keeps_the_rest_together(split, tmp_path)
     break_three(split)
     kept, found = scan_one(split, broken="skip", memory=tmp_path / "memory")
     assert kept.examples.names == ("0.png", "3.jpg", "5.jpg")
-    assert kept.labels.tolist() == [0, 3, 5]
+    assert kept.targets.tolist() == [0, 3, 5]
     assert kept.weights.tolist() == [0.0, 3.0, 5.0]
     assert [line.split(":")[0] for line in found] == [str(split.examples.root / n) for n in ("1.jpg", "2.png", "4.png")]
 

@@ -7,6 +7,7 @@ import pytest
 
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits, read_split
+from keras_transfer.data.targets import ClassTarget
 from keras_transfer.errors import DataError
 
 
@@ -15,7 +16,7 @@ def load(source, seed=0, **options):
 
 
 def shares(splits):
-    return {split.name: np.bincount(split.labels, minlength=len(splits.class_names)).tolist() for split in splits}
+    return {split.name: np.bincount(split.targets, minlength=len(splits.target.names)).tolist() for split in splits}
 
 
 def digest(splits):
@@ -105,7 +106,7 @@ def test_a_source_of_its_own_for_the_test(table, make_pictures, tmp_path):
     other = make_pictures(tmp_path / "other", {"b": 3, "a": 1}, size=8)
     splits = load(table, test=str(other), validation=0.25)
     assert shares(splits)["train"] == [67, 23]
-    assert splits.test.labels.tolist() == [0, 1, 1, 1]
+    assert splits.test.targets.tolist() == [0, 1, 1, 1]
     assert splits.test.examples.files == [str(other / path) for path in splits.test.examples.names]
 
 
@@ -168,30 +169,30 @@ def test_data_json_names_classes_counts_members_and_fingerprints(table):
         part = described["splits"][split.name]
         assert part["count"] == len(split)
         assert part["classes"] == dict(zip("ab", shares(splits)[split.name], strict=True))
-        assert part["rows"] == [[p, "ab"[label]] for p, label in zip(split.examples.names, split.labels, strict=True)]
+        assert part["rows"] == [[p, "ab"[label]] for p, label in zip(split.examples.names, split.targets, strict=True)]
         assert len(part["fingerprint"]) == 64
     assert len({part["fingerprint"] for part in described["splits"].values()}) == 3
 
 
 def test_a_fingerprint_tells_of_a_changed_picture_and_a_changed_label(table):
     split = load(table).train
-    before = split.fingerprint(("a", "b"))
-    assert split.fingerprint(("a", "b")) == before
-    assert split.fingerprint(("a", "c")) != before
+    before = split.fingerprint(ClassTarget(("a", "b")))
+    assert split.fingerprint(ClassTarget(("a", "b"))) == before
+    assert split.fingerprint(ClassTarget(("a", "c"))) != before
     (table.parent / split.examples.names[0]).write_bytes(b"longer than it was" * 100)
-    assert split.fingerprint(("a", "b")) != before
+    assert split.fingerprint(ClassTarget(("a", "b"))) != before
 
 
 def test_select_keeps_rows_together(table):
     split = load(table, weight="w").train
     chosen = split.select([5, 0])
     assert chosen.examples.names == (split.examples.names[5], split.examples.names[0])
-    assert chosen.labels.tolist() == [split.labels[5], split.labels[0]]
+    assert chosen.targets.tolist() == [split.targets[5], split.targets[0]]
     assert chosen.weights.tolist() == [split.weights[5], split.weights[0]]
     assert len(split.select([])) == 0
 
 
 def test_read_split_takes_a_whole_source_in_the_order_of_the_classes_given(pictures):
-    split = read_split("held out", str(pictures), PictureDataConfig(source="unused"), ("dog", "cat"))
+    split = read_split("held out", str(pictures), PictureDataConfig(source="unused"), ClassTarget(("dog", "cat")))
     assert split.name == "held out"
-    assert split.labels.tolist() == [1] * 16 + [0] * 16
+    assert split.targets.tolist() == [1] * 16 + [0] * 16

@@ -76,7 +76,7 @@ def test_each_text_is_tokenized_once_and_once_more_where_it_is_cut():
     encoder = Words()
     reader, (train, _) = fit(encoder=encoder, sequence_length=6)
     assert len(encoder.seen) == 9 + 2 + 3
-    list(reader.training_batches(train, np.eye(2)[train.labels], train.weights, batch_size=4, seed=0, epochs=range(3)))
+    list(reader.training_batches(train, np.eye(2)[train.targets], train.weights, batch_size=4, seed=0, epochs=range(3)))
     assert len(encoder.seen) == 14
 
 

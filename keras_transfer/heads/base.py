@@ -1,0 +1,231 @@
+"""What the heads of all targets have in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from keras_transfer.config import HeadConfig, PictureHeadConfig
+from keras_transfer.data.targets import Targets
+from keras_transfer.evaluation import Figure, Floats, Report
+from keras_transfer.solver import Folds, SolvedHead
+
+LOGITS = "head_logits"
+"""Name of the head's last layer with weights."""
+
+
+@dataclass(frozen=True)
+class Prediction(ABC):
+    """What a model says of one input; each kind of target says something else.
+
+    Attributes:
+        input: The file, or the text.
+    """
+
+    input: str
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """What is said, in one line, without the input."""
+
+
+@dataclass(frozen=True)
+class Head(ABC):
+    """The new layers on top of a backbone, and all that depends on what they tell.
+
+    *Raw* is what the last layer with weights puts out, which is trained: logits, or standardized numbers. *Predictions*
+    are what the final layer makes of it, which is served: probabilities, or numbers.
+
+    Attributes:
+        names: Of the outputs.
+        config: Pooling, dropout, hidden layer and loss.
+    """
+
+    names: tuple[str, ...]
+    config: HeadConfig
+
+    figure: ClassVar[Figure]
+    """What models are compared by."""
+
+    metric: ClassVar[str]
+    """Name of what is reported every epoch beside the loss."""
+
+    report_type: ClassVar[type[Report]]
+
+    answer_key: ClassVar[str]
+    """Which of an exported model's answers are the predictions themselves."""
+
+    # What a run learns and keeps beside the weights.
+
+    @classmethod
+    def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
+        """Make the head for training rows.
+
+        Args:
+            names: Of the outputs.
+            config: The recipe's head section.
+            targets: Of the training rows.
+        """
+        return cls(names, config)
+
+    @classmethod
+    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: dict[str, Any]) -> Self:
+        """Make the head of a run again from what :attr:`facts` gave."""
+        return cls(names, config)
+
+    def calibrate(self, predicted: Floats, targets: Targets) -> Self:
+        """Return the head with what is chosen after training, on validation rows."""
+        return self
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What predicting needs beside the model: what the run folder's head.json holds."""
+        return {}
+
+    # Layers.
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether there is a linear problem whose optimum is that of the loss, so that the head can be solved."""
+        return self.config.hidden is None
+
+    def pool(self, features: Any) -> Any:
+        """Turn a feature map into a vector.
+
+        Args:
+            features: ``[batch, height, width, channels]``; or ``[batch, channels]`` of a network that pools itself.
+
+        Returns:
+            ``float32[batch, channels]``, or twice as many channels with ``both``.
+        """
+        if not isinstance(self.config, PictureHeadConfig):
+            return layers.Identity(name="head_pooled", dtype="float32")(features)
+        # Sums over many positions lose digits in half precision.
+        average = layers.GlobalAveragePooling2D(name="head_average", dtype="float32")
+        largest = layers.GlobalMaxPooling2D(name="head_max", dtype="float32")
+        if self.config.pooling == "average":
+            return average(features)
+        if self.config.pooling == "max":
+            return largest(features)
+        both = [average(features), largest(features)]
+        return layers.Concatenate(name="head_average_max", dtype="float32")(both)
+
+    def describe_pooling(self) -> str | None:
+        """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
+        return self.config.pooling if isinstance(self.config, PictureHeadConfig) else None
+
+    def read_out(self, pooled: Any) -> Any:
+        """Turn pooled features, ``[batch, channels]``, into raw ``float32[batch, outputs]`` under any precision."""
+        x = layers.Dropout(self.config.dropout, name="head_dropout")(pooled)
+        if self.config.hidden is not None:
+            x = layers.Dense(self.config.hidden, activation="gelu", name="head_hidden")(x)
+            x = layers.Dropout(self.config.dropout, name="head_hidden_dropout")(x)
+        return layers.Dense(len(self.names), dtype="float32", name=LOGITS)(x)
+
+    @abstractmethod
+    def final_layer(self) -> layers.Layer:
+        """Return a layer from raw to predictions."""
+
+    def predictions(self, raw: Floats) -> NDArray[np.float32]:
+        """Turn raw ``float32[n, outputs]`` into predictions."""
+        return np.asarray(keras.ops.convert_to_numpy(self.final_layer()(raw)), np.float32)
+
+    # Training.
+
+    @abstractmethod
+    def encode(self, targets: Targets) -> NDArray[np.float32]:
+        """Turn what rows are to be told as into what raw is trained towards, ``float32[n, outputs]``."""
+
+    @abstractmethod
+    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+        """Return the loss of raw against encoded targets."""
+
+    @abstractmethod
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return what is reported every epoch, each example counting once."""
+
+    def measure(self, raw: Floats, targets: Targets) -> dict[str, float]:
+        """Return loss and metrics as an epoch would report them.
+
+        Args:
+            raw: ``float32[n, outputs]``.
+            targets: Of the same rows.
+        """
+        encoded = self.encode(targets)
+        figures = {"loss": float(self.loss(label_smoothing=0.0)(encoded, raw))}
+        for metric in self.metrics():
+            metric.update_state(encoded, raw)
+            figures[metric.name] = float(metric.result())
+        return figures
+
+    def class_weights(self, targets: Targets) -> NDArray[np.float32]:
+        """Return ``float32[n]``, how much each row counts where each class is to count the same."""
+        return np.ones(len(targets), np.float32)
+
+    @abstractmethod
+    def solve(
+        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+    ) -> SolvedHead:
+        """Solve the head on pooled features.
+
+        Args:
+            features: ``[n, channels]``.
+            targets: Of the same rows.
+            weights: ``[n]``, how much each counts.
+            folds: Of the rows, by which the strength of the penalty is chosen.
+
+        Returns:
+            The solution; what it says of rows that were held out are predictions.
+        """
+
+    # Judging.
+
+    @abstractmethod
+    def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
+        """Return the loss of each row, ``float64[n]``, without label smoothing."""
+
+    @abstractmethod
+    def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
+        """Return :attr:`figure` of some resamples.
+
+        Args:
+            predicted: ``[n, outputs]``.
+            targets: Of the same rows.
+            counts: ``[resamples, n]``, how often each row counts.
+        """
+
+    def score_once(self, predicted: Floats, targets: Targets) -> float:
+        """Return :attr:`figure`."""
+        return float(self.score(predicted, targets, np.ones((1, len(targets))))[0])
+
+    @abstractmethod
+    def report(self, split: str, predicted: Floats, targets: Targets) -> Report:
+        """Compare predictions with the truth.
+
+        Args:
+            split: The split's name.
+            predicted: ``float32[n, outputs]``.
+            targets: Of the same rows.
+        """
+
+    # Predicting and serving.
+
+    @abstractmethod
+    def say(self, name: str, row: Floats) -> Prediction:
+        """Turn the prediction for an input, ``float32[outputs]``, into what a user is told."""
+
+    @abstractmethod
+    def answer(self, predicted: Any) -> dict[str, Any]:
+        """Return what an exported model answers, in a graph, to predictions ``float32[batch, outputs]``."""
+
+    def allowance(self, tolerance: float) -> Floats:
+        """Return how far served predictions may lie from ours, ``[outputs]``, for a tolerance of raw."""
+        return np.full(len(self.names), tolerance)
+
+    def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
+        """Return ``bool[n]``, for which rows the further answers hang on less than a tolerance."""
+        return np.zeros(len(predicted), bool)

@@ -1,0 +1,186 @@
+"""One class out of several."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from keras_transfer.config import METRICS
+from keras_transfer.data.targets import Targets
+from keras_transfer.evaluation import ACCURACY, Floats, Report
+from keras_transfer.heads.base import Head, Prediction
+from keras_transfer.solver import Folds, Multinomial, SolvedHead, solve_head
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """How one class fared; ``support`` is its number of rows."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationReport(Report):
+    """How a classifier does on a split; its loss is the mean cross-entropy, in nats.
+
+    Attributes:
+        accuracy: Share of rows whose most probable class is the true one.
+        accuracy_interval: 95 % Wilson score interval of the accuracy (Wilson 1927).
+        macro_f1: Mean of the classes' F1.
+        auroc: Area under the ROC curve of the second class, for two classes; else None.
+        classes: A report a class.
+        confusion: ``confusion[i][j]`` rows of class i were taken for class j.
+    """
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    macro_f1: float
+    auroc: float | None
+    classes: tuple[ClassReport, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what metrics.json records."""
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "macro_f1": self.macro_f1,
+            "auroc": self.auroc,
+            "classes": {
+                c.name: {"precision": c.precision, "recall": c.recall, "f1": c.f1, "support": c.support}
+                for c in self.classes
+            },
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+    @classmethod
+    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Read back what :meth:`figures` gave."""
+        return {
+            "accuracy": values["accuracy"],
+            "accuracy_interval": tuple(values["accuracy_interval"]),
+            "macro_f1": values["macro_f1"],
+            "auroc": values["auroc"],
+            "classes": tuple(ClassReport(name, **figures) for name, figures in values["classes"].items()),
+            "confusion": tuple(tuple(row) for row in values["confusion"]),
+        }
+
+
+@dataclass(frozen=True)
+class ClassPrediction(Prediction):
+    """What a classifier says of one input.
+
+    Attributes:
+        label: The most probable class.
+        score: Its probability.
+        probabilities: Of every class, by name.
+    """
+
+    label: str
+    score: float
+    probabilities: dict[str, float]
+
+    def __str__(self) -> str:
+        """Class and probability."""
+        return f"{self.label}\t{self.score:.4f}"
+
+
+class ClassificationHead(Head):
+    """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression."""
+
+    figure = ACCURACY
+    metric = METRICS["class"]
+    report_type = ClassificationReport
+    answer_key = "probabilities"
+
+    def final_layer(self) -> layers.Layer:
+        """Return a layer from logits to probabilities."""
+        return layers.Softmax(dtype="float32")
+
+    def encode(self, targets: Targets) -> NDArray[np.float32]:
+        """Return targets one-hot."""
+        return np.eye(len(self.names), dtype=np.float32)[targets]
+
+    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+        """Return the loss of logits against one-hot targets."""
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return the accuracy."""
+        return [keras.metrics.CategoricalAccuracy(name=self.metric)]
+
+    def class_weights(self, targets: Targets) -> NDArray[np.float32]:
+        """Return weights by which each class counts the same."""
+        weights = compute_class_weight("balanced", classes=np.arange(len(self.names)), y=targets)
+        return np.asarray(weights, np.float32)[targets]
+
+    def solve(
+        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+    ) -> SolvedHead:
+        """Solve multinomial logistic regression."""
+        return solve_head(features, targets, weights, model=lambda: Multinomial(len(self.names)), folds=folds)
+
+    def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
+        """Return the cross-entropy of each row, in nats."""
+        exact = predicted.astype(np.float64)
+        given = exact[np.arange(len(targets)), targets] / exact.sum(axis=1)
+        return -np.log(np.maximum(given, np.finfo(np.float64).eps))
+
+    def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
+        """Return the accuracy."""
+        right = predicted.argmax(axis=1) == targets
+        return counts @ right / counts.sum(axis=1)
+
+    def report(self, split: str, predicted: Floats, targets: Targets) -> ClassificationReport:
+        """Compare probabilities with classes; a class without a row or a prediction scores 0."""
+        indices = np.arange(len(self.names))
+        chosen = predicted.argmax(axis=1)
+        right = int((chosen == targets).sum())
+        interval = binomtest(right, len(targets)).proportion_ci(method="wilson")
+        figures = precision_recall_fscore_support(targets, chosen, labels=indices, zero_division=0.0)
+        precision, recall, f1, support = (np.asarray(figure) for figure in figures)
+        both = len(self.names) == 2 and len(np.unique(targets)) == 2
+        return ClassificationReport(
+            split=split,
+            n=len(targets),
+            loss=float(self.row_losses(predicted, targets).mean()),
+            accuracy=right / len(targets),
+            accuracy_interval=(float(interval.low), float(interval.high)),
+            macro_f1=float(f1.mean()),
+            auroc=float(roc_auc_score(targets, predicted[:, 1].astype(np.float64))) if both else None,
+            classes=tuple(
+                ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+                for i, name in enumerate(self.names)
+            ),
+            confusion=tuple(tuple(row) for row in confusion_matrix(targets, chosen, labels=indices).tolist()),
+        )
+
+    def say(self, name: str, row: Floats) -> ClassPrediction:
+        """Name the most probable class."""
+        best = int(row.argmax())
+        probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
+        return ClassPrediction(name, self.names[best], float(row[best]), probabilities)
+
+    def answer(self, predicted: Any) -> dict[str, Any]:
+        """Return ``probabilities``, ``label: string[batch]`` and ``score: float32[batch]``, the label's probability."""
+        return {
+            "probabilities": predicted,
+            "label": tf.gather(tf.constant(self.names), tf.argmax(predicted, axis=-1)),
+            "score": tf.reduce_max(predicted, axis=-1),
+        }
+
+    def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
+        """Two classes that tie to within the tolerance may come out either way."""
+        ordered = np.sort(predicted, axis=1)
+        return ordered[:, -1] - ordered[:, -2] < tolerance

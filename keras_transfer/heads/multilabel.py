@@ -1,0 +1,259 @@
+"""Any number of labels."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support
+
+from keras_transfer.config import METRICS, HeadConfig
+from keras_transfer.data.targets import Targets
+from keras_transfer.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
+from keras_transfer.heads.base import Head, Prediction
+from keras_transfer.solver import Folds, OneVsRest, SolvedHead, solve_head
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """How one label fared: ``average_precision`` is None where no row has it, ``support`` its number of rows."""
+
+    name: str
+    threshold: float
+    average_precision: float | None
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultilabelReport(Report):
+    """How a multi-label model does on a split; its loss is the mean binary cross-entropy over labels, in nats.
+
+    Attributes:
+        mean_average_precision: Mean of the labels' average precision, over labels that rows of the split have.
+        mean_average_precision_interval: Its 95 % bootstrap interval.
+        macro_f1: Mean of the labels' F1 at their thresholds.
+        micro_f1: F1 over all decisions together.
+        labels: A report a label.
+    """
+
+    mean_average_precision: float
+    mean_average_precision_interval: tuple[float, float]
+    macro_f1: float
+    micro_f1: float
+    labels: tuple[LabelReport, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what metrics.json records."""
+        labels = [asdict(label) for label in self.labels]
+        return {
+            "mean_average_precision": self.mean_average_precision,
+            "mean_average_precision_interval": list(self.mean_average_precision_interval),
+            "macro_f1": self.macro_f1,
+            "micro_f1": self.micro_f1,
+            "labels": {label.pop("name"): label for label in labels},
+        }
+
+    @classmethod
+    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Read back what :meth:`figures` gave."""
+        low, high = values["mean_average_precision_interval"]
+        return {
+            "mean_average_precision": values["mean_average_precision"],
+            "mean_average_precision_interval": (low, high),
+            "macro_f1": values["macro_f1"],
+            "micro_f1": values["micro_f1"],
+            "labels": tuple(LabelReport(name=name, **figures) for name, figures in values["labels"].items()),
+        }
+
+
+@dataclass(frozen=True)
+class MultilabelPrediction(Prediction):
+    """What a multi-label model says of one input.
+
+    Attributes:
+        labels: Those whose probability reaches their threshold.
+        probabilities: Of every label, by name.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: dict[str, float]
+
+    def __str__(self) -> str:
+        """Labels and their probabilities."""
+        return ", ".join(f"{label} {self.probabilities[label]:.4f}" for label in self.labels) or "no label"
+
+
+class _F1(keras.metrics.F1Score):
+    """Mean of the labels' F1 at a probability of 0.5, of logits."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        super().update_state(y_true, keras.ops.sigmoid(y_pred), sample_weight)
+
+
+@dataclass(frozen=True)
+class MultilabelHead(Head):
+    """Any of several labels: sigmoid, binary cross-entropy, one-vs-rest logistic regression.
+
+    Attributes:
+        thresholds: The probability from which on each label is said to be there. Chosen on the validation rows, for the
+            best F1 of each label; 0.5 where there are none.
+    """
+
+    thresholds: tuple[float, ...]
+
+    figure = MEAN_AVERAGE_PRECISION
+    metric = METRICS["multilabel"]
+    report_type = MultilabelReport
+    answer_key = "probabilities"
+
+    @classmethod
+    def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
+        """Make the head with thresholds of 0.5."""
+        return cls(names, config, (0.5,) * len(names))
+
+    @classmethod
+    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: dict[str, Any]) -> Self:
+        """Make the head again with its thresholds."""
+        return cls(names, config, tuple(float(facts["thresholds"][name]) for name in names))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The thresholds, by label."""
+        return {"thresholds": dict(zip(self.names, self.thresholds, strict=True))}
+
+    def calibrate(self, predicted: Floats, targets: Targets) -> Self:
+        """Choose thresholds."""
+        columns = zip(predicted.T, targets.T, strict=True)
+        return replace(self, thresholds=tuple(_best_threshold(scores, truth) for scores, truth in columns))
+
+    def final_layer(self) -> layers.Layer:
+        """Return a layer from logits to probabilities."""
+        return layers.Activation("sigmoid", dtype="float32")
+
+    def encode(self, targets: Targets) -> NDArray[np.float32]:
+        """Return targets as they are."""
+        return np.asarray(targets, np.float32)
+
+    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+        """Return the loss of logits against 0 and 1."""
+        return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return the mean of the labels' F1 at thresholds of 0.5."""
+        return [_F1(average="macro", threshold=0.5, name=self.metric)]
+
+    def solve(
+        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+    ) -> SolvedHead:
+        """Solve a logistic regression for each label, with one strength for all."""
+        return solve_head(features, targets, weights, model=lambda: OneVsRest(len(self.names)), folds=folds)
+
+    def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
+        """Return the mean binary cross-entropy of each row, in nats."""
+        exact = predicted.astype(np.float64)
+        given = np.where(targets > 0.5, exact, 1.0 - exact)
+        return -np.log(np.maximum(given, np.finfo(np.float64).eps)).mean(axis=1)
+
+    def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
+        """Return the mean average precision, over labels that are there."""
+        return _mean([average_precision(p, t, counts) for p, t in zip(predicted.T, targets.T, strict=True)])
+
+    def report(self, split: str, predicted: Floats, targets: Targets) -> MultilabelReport:
+        """Compare probabilities with labels; a label without a row or a decision scores an F1 of 0."""
+        said, truth = self._decide(predicted), targets > 0.5
+        figures = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
+        precision, recall, f1, support = (np.asarray(figure) for figure in figures)
+        *_, micro_f1, _ = precision_recall_fscore_support(truth, said, average="micro", zero_division=0.0)
+        once = np.ones((1, len(targets)))
+        averages = [float(average_precision(p, t, once)[0]) for p, t in zip(predicted.T, targets.T, strict=True)]
+        return MultilabelReport(
+            split=split,
+            n=len(targets),
+            loss=float(self.row_losses(predicted, targets).mean()),
+            mean_average_precision=self.score_once(predicted, targets),
+            mean_average_precision_interval=bootstrap(
+                lambda counts: self.score(predicted, targets, counts), len(targets)
+            ),
+            macro_f1=float(f1.mean()),
+            micro_f1=float(micro_f1),
+            labels=tuple(
+                LabelReport(
+                    name=name,
+                    threshold=self.thresholds[i],
+                    average_precision=averages[i] if support[i] else None,
+                    precision=float(precision[i]),
+                    recall=float(recall[i]),
+                    f1=float(f1[i]),
+                    support=int(support[i]),
+                )
+                for i, name in enumerate(self.names)
+            ),
+        )
+
+    def _decide(self, predicted: Floats) -> NDArray[np.bool_]:
+        return np.asarray(predicted, np.float32) >= np.array(self.thresholds, np.float32)
+
+    def say(self, name: str, row: Floats) -> MultilabelPrediction:
+        """Name the labels that reach their thresholds."""
+        labels = tuple(label for label, there in zip(self.names, self._decide(row), strict=True) if there)
+        return MultilabelPrediction(name, labels, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
+
+    def answer(self, predicted: Any) -> dict[str, Any]:
+        """Return ``probabilities``, ``present: bool[batch, labels]`` and ``names: string[batch, labels]``."""
+        return {
+            "probabilities": predicted,
+            "present": predicted >= tf.constant(self.thresholds, tf.float32),
+            "names": tf.tile(tf.constant([self.names]), [tf.shape(predicted)[0], 1]),
+        }
+
+    def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
+        """What lies within the tolerance of its threshold may come out either way."""
+        return (np.abs(predicted - np.array(self.thresholds)) < tolerance).any(axis=1)
+
+
+def average_precision(scores: Floats, truth: Floats, counts: Floats) -> Floats:
+    """Return the average precision of resamples of some rows: the mean of the precision at each row with the label.
+
+    Args:
+        scores: ``[n]``; rows of one score count as taken together, as in scikit-learn.
+        truth: ``[n]``, 0 or 1.
+        counts: ``[resamples, n]``, how often each row counts.
+
+    Returns:
+        ``[resamples]``; no number where no row has the label.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    # For each row, the last one of its score.
+    last = np.searchsorted(-ordered, -ordered, side="right") - 1
+    taken = counts[:, order]
+    found = taken * truth[order]
+    precision = np.cumsum(found, axis=1)[:, last] / np.maximum(np.cumsum(taken, axis=1)[:, last], 1.0)
+    with np.errstate(invalid="ignore"):
+        return (found * precision).sum(axis=1) / found.sum(axis=1)
+
+
+def _mean(columns: list[Floats]) -> Floats:
+    """The mean of what is a number."""
+    values = np.stack(columns)
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, values, 0.0).sum(axis=0) / there.sum(axis=0)
+
+
+def _best_threshold(scores: Floats, truth: Floats) -> float:
+    """Half-way below the least score that is to be taken for the best F1; of equal ones, nearest to 0.5."""
+    if not truth.any():
+        return 0.5
+    precision, recall, steps = precision_recall_curve(truth, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    below = np.concatenate([[0.0], steps[:-1]])
+    between = (steps.astype(np.float64) + below) / 2
+    best = np.flatnonzero(np.isclose(f1[:-1], f1[:-1].max()))
+    return float(min(between[best], key=lambda threshold: abs(threshold - 0.5)))

@@ -1,0 +1,213 @@
+"""One or more numbers."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from keras_transfer.config import METRICS, HeadConfig
+from keras_transfer.data.targets import Targets
+from keras_transfer.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
+from keras_transfer.heads.base import Head, Prediction
+from keras_transfer.solver import Folds, Ridge, SolvedHead, solve_head
+
+
+@dataclass(frozen=True)
+class NumberReport:
+    """How one number fared, in its own units, each figure with its 95 % bootstrap interval.
+
+    ``r2``, the share of the variance that is explained, is None where all rows have one number.
+    """
+
+    name: str
+    mae: float
+    mae_interval: tuple[float, float]
+    rmse: float
+    rmse_interval: tuple[float, float]
+    r2: float | None
+    r2_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionReport(Report):
+    """How a model of numbers does on a split; its loss is that of training, of standardized numbers.
+
+    Attributes:
+        mae: Mean absolute error: of one number in its own units, of several the mean of theirs in standard deviations
+            of the training rows.
+        numbers: A report a number.
+    """
+
+    mae: float
+    numbers: tuple[NumberReport, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what metrics.json records."""
+        numbers = [asdict(number) for number in self.numbers]
+        return {"mae": self.mae, "numbers": {number.pop("name"): number for number in numbers}}
+
+    @classmethod
+    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Read back what :meth:`figures` gave."""
+        numbers: dict[str, dict[str, Any]] = {
+            name: {key: tuple(value) if isinstance(value, list) else value for key, value in number.items()}
+            for name, number in values["numbers"].items()
+        }
+        return {"mae": values["mae"], "numbers": tuple(NumberReport(name, **n) for name, n in numbers.items())}
+
+
+@dataclass(frozen=True)
+class NumberPrediction(Prediction):
+    """What a model of numbers says of one input.
+
+    Attributes:
+        values: In the units of the training data, by name.
+    """
+
+    values: dict[str, float]
+
+    def __str__(self) -> str:
+        """Names and numbers."""
+        return "\t".join(f"{name} {value:.6g}" for name, value in self.values.items())
+
+
+@dataclass(frozen=True)
+class NumberHead(Head):
+    """One or more numbers: standardized for training, and given in their own units by the model's last layer.
+
+    Attributes:
+        mean: Of the training rows.
+        scale: Their standard deviations.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    figure = MEAN_ABSOLUTE_ERROR
+    metric = METRICS["number"]
+    report_type = RegressionReport
+    answer_key = "values"
+
+    @classmethod
+    def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
+        """Make the head with mean and scale of training rows."""
+        exact = targets.astype(np.float64)
+        return cls(names, config, tuple(exact.mean(axis=0).tolist()), tuple(exact.std(axis=0).tolist()))
+
+    @classmethod
+    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: dict[str, Any]) -> Self:
+        """Make the head again with its mean and scale."""
+        mean, scale = (tuple(float(facts[key][name]) for name in names) for key in ("mean", "scale"))
+        return cls(names, config, mean, scale)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Mean and scale, by name. The model has them too: figures of standardized numbers need them."""
+        values = {"mean": self.mean, "scale": self.scale}
+        return {key: dict(zip(self.names, value, strict=True)) for key, value in values.items()}
+
+    @property
+    def is_solvable(self) -> bool:
+        """Ridge regression minimises squared errors."""
+        return super().is_solvable and self.config.loss == "squared_error"
+
+    def final_layer(self) -> layers.Layer:
+        """Return a layer from standardized numbers to their own units."""
+        return layers.Rescaling(list(self.scale), list(self.mean), dtype="float32")
+
+    def encode(self, targets: Targets) -> NDArray[np.float32]:
+        """Return standardized numbers."""
+        return ((targets - np.array(self.mean)) / np.array(self.scale)).astype(np.float32)
+
+    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+        """Return the loss of standardized numbers; there is no label to smooth."""
+        return keras.losses.Huber() if self.config.loss == "huber" else keras.losses.MeanSquaredError()
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return the mean absolute error, in the units of the report's."""
+        units = np.array(self.scale, np.float32) / self._unit.astype(np.float32)
+
+        def absolute_error(y_true: Any, y_pred: Any) -> Any:
+            return keras.ops.mean(keras.ops.abs(y_true - y_pred) * units, axis=-1)
+
+        return [keras.metrics.MeanMetricWrapper(absolute_error, name=self.metric)]
+
+    @property
+    def _unit(self) -> NDArray[np.float64]:
+        """What errors are counted in where numbers are thrown together: their own units mean nothing then."""
+        return np.array(self.scale) if len(self.names) > 1 else np.ones(1)
+
+    def solve(
+        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+    ) -> SolvedHead:
+        """Solve ridge regression of standardized numbers."""
+        solved = solve_head(features, self.encode(targets), weights, model=Ridge, folds=folds)
+        return solved if solved.held_out is None else replace(solved, held_out=self.predictions(solved.held_out))
+
+    def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
+        """Return the loss of each row, of standardized numbers."""
+        errors = np.abs(predicted.astype(np.float64) - targets) / np.array(self.scale)
+        losses = np.where(errors <= 1.0, errors**2 / 2, errors - 0.5) if self.config.loss == "huber" else errors**2
+        return losses.mean(axis=1)
+
+    def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
+        """Return the mean absolute error."""
+        errors = np.abs(predicted.astype(np.float64) - targets) / self._unit
+        return counts @ errors.mean(axis=1) / counts.sum(axis=1)
+
+    def report(self, split: str, predicted: Floats, targets: Targets) -> RegressionReport:
+        """Compare predicted numbers with true ones."""
+        columns = zip(self.names, predicted.astype(np.float64).T, targets.astype(np.float64).T, strict=True)
+        return RegressionReport(
+            split=split,
+            n=len(targets),
+            loss=float(self.row_losses(predicted, targets).mean()),
+            mae=self.score_once(predicted, targets),
+            numbers=tuple(_compare(*column) for column in columns),
+        )
+
+    def say(self, name: str, row: Floats) -> NumberPrediction:
+        """Name the numbers."""
+        return NumberPrediction(name, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
+
+    def answer(self, predicted: Any) -> dict[str, Any]:
+        """Return ``values: float32[batch, numbers]`` and ``names: string[batch, numbers]``."""
+        return {"values": predicted, "names": tf.tile(tf.constant([self.names]), [tf.shape(predicted)[0], 1])}
+
+    def allowance(self, tolerance: float) -> Floats:
+        """Return the tolerance in the numbers' units, and the last digit of numbers that are large beside it."""
+        return tolerance * np.array(self.scale) + np.spacing(np.abs(self.mean).astype(np.float32))
+
+
+def _compare(name: str, predicted: Floats, truth: Floats) -> NumberReport:
+    errors = predicted - truth
+
+    def mae(counts: Floats) -> Floats:
+        return counts @ np.abs(errors) / counts.sum(axis=1)
+
+    def rmse(counts: Floats) -> Floats:
+        return np.sqrt(counts @ errors**2 / counts.sum(axis=1))
+
+    centred = truth - truth.mean()
+
+    def r2(counts: Floats) -> Floats:
+        n = counts.sum(axis=1)
+        variance = counts @ centred**2 / n - (counts @ centred / n) ** 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(variance > 0, 1.0 - counts @ errors**2 / n / variance, np.nan)
+
+    once, n = np.ones((1, len(truth))), len(truth)
+    varies = truth.min() < truth.max()
+    return NumberReport(
+        name=name,
+        mae=float(mae(once)[0]),
+        mae_interval=bootstrap(mae, n),
+        rmse=float(rmse(once)[0]),
+        rmse_interval=bootstrap(rmse, n),
+        r2=float(r2(once)[0]) if varies else None,
+        r2_interval=bootstrap(r2, n) if varies else None,
+    )
