@@ -118,6 +118,10 @@ class Stopwatch:
 class EarlyStopping(keras.callbacks.EarlyStopping):
     """Keras' own, with what it has seen as a state."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.on_train_begin()  # what it has seen is nothing, as long as no fit has begun
+
     def get_state(self) -> dict[str, Any]:
         """Return the best value and how long ago it was."""
         best = None if self.best is None else float(self.best)
@@ -274,7 +278,6 @@ class Checkpointer(keras.callbacks.Callback):
 
     @property
     def _metric_variables(self) -> Variables:
-        # They are made when ``fit`` has seen a batch.
         return Variables("metrics", self._trainer.metrics_variables)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -305,6 +308,9 @@ class Checkpointer(keras.callbacks.Callback):
         for name, part in self._parts.items():
             part.set_state(self._checkpoints.state_of(name))
         if self._start.step:
+            # Metrics are made when they are first asked, which otherwise is in the first step.
+            some = keras.ops.zeros((1, *self._trainer.output_shape[1:]))
+            self._trainer.compute_metrics(None, some, some)
             self._metric_variables.set_state(self._checkpoints.state_of("metrics"))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
