@@ -262,6 +262,8 @@ class Recipe(ABC):
                 check_rows(record["splits"], job.record["splits"])
                 job = replace(job, measured=baseline and Baseline.from_state(baseline))
             self._begin(folder, job)
+            if start is None:  # an earlier process may have been killed before its first checkpoint
+                (folder / folders.HISTORY).unlink(missing_ok=True)
             checkpoints = Checkpoints(
                 store, self.config.checkpoint, record=record, interruption=interruption, start=start
             )
