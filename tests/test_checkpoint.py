@@ -139,9 +139,7 @@ def small_files():
 
 def test_a_full_disk_leaves_the_earlier_one_with_a_warning(store, small_files):
     store.write(state(1))
-    with pytest.warns(
-        TransferWarning, match=r"No checkpoint can be written .*goes on, and checkpoint-000001"
-    ):
+    with pytest.warns(TransferWarning, match=r"No checkpoint can be written .*goes on, and checkpoint-000001"):
         store.write({"weights": np.random.default_rng(0).normal(size=100_000)})
     assert number(store) == 1
     assert sorted(entry.name for entry in store.folder.iterdir()) == ["checkpoint-000001"]
