@@ -26,6 +26,7 @@ class Interruption:
     def __init__(self, folder: Path, *, grace_seconds: float) -> None:
         self._folder, self._grace_seconds = folder, grace_seconds
         self._waits_for_a_step = False
+        self._patience: threading.Timer | None = None
         self.asked = False
         """Whether the run is to end."""
 
@@ -45,6 +46,8 @@ class Interruption:
             yield
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if self._patience is not None:  # who catches what was raised goes on living
+                self._patience.cancel()
 
     @contextlib.contextmanager
     def at_a_step(self) -> Iterator[None]:
@@ -75,9 +78,9 @@ class Interruption:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not self._waits_for_a_step:
             self.leave()
-        timer = threading.Timer(self._grace_seconds, self._give_up)
-        timer.daemon = True
-        timer.start()
+        self._patience = threading.Timer(self._grace_seconds, self._give_up)
+        self._patience.daemon = True
+        self._patience.start()
 
     def _give_up(self) -> None:
         sys.stderr.write(

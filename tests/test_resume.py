@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -262,6 +263,14 @@ def test_sigterm_outside_of_training_is_raised_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("the signal was not heard")
     assert RunInterrupted.exit_code == 143
+
+
+def test_who_catches_the_interruption_goes_on_living():
+    interruption = Interruption(Path("run"), grace_seconds=0.05)
+    with interruption.listening(), interruption.at_a_step():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.asked
+    time.sleep(0.2)
 
 
 def test_a_handler_that_is_there_already_is_left_alone():
