@@ -203,14 +203,19 @@ def check(recipe: str, overrides: tuple[str, ...]) -> None:
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
-def run(recipe: str, overrides: tuple[str, ...], out: Path | None) -> None:
-    """Train, evaluate and export a recipe."""
+@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted in --out.")
+def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool) -> None:
+    """Train, evaluate and export a recipe.
+
+    SIGTERM ends a run after its next step with a checkpoint and exit code 143. `--resume` goes on from the last
+    checkpoint, begins a run where there is none, and leaves a finished one as it is.
+    """
     _import_tensorflow()
     from rich.console import Console
 
     from keras_transfer.recipe import Recipe
 
-    Recipe.from_file(recipe, overrides).fit(out, console=Console())
+    Recipe.from_file(recipe, overrides).fit(out, resume=resume, console=Console())
 
 
 @main.command("find-lr")

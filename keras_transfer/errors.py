@@ -7,10 +7,11 @@ TransferError
 ├── PolicyError       which stages train
 ├── TrainingError     a loss that is no number
 ├── CheckpointError   a run folder
-└── ExportError       an exported model
+├── ExportError       an exported model
+└── RunInterrupted    a run that was told to end
 
-Every message says what is wrong, where, what was received, and what to do next. All but ``TrainingError`` are
-things that a user can mend: the command line prints them as they are and exits with 2.
+Every message says what is wrong, where, what was received, and what to do next. All but ``TrainingError`` and
+``RunInterrupted`` are things that a user can mend: the command line prints them as they are and exits with 2.
 """
 
 from collections.abc import Sequence
@@ -56,6 +57,12 @@ class CheckpointError(TransferError):
 
 class ExportError(TransferError):
     """An exported model that cannot be written, or does not do what the run does."""
+
+
+class RunInterrupted(TransferError):
+    """A run that SIGTERM has ended, and that can be resumed."""
+
+    exit_code = 143
 
 
 class TransferWarning(UserWarning):

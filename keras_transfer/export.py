@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from keras_transfer import serving_probe
 from keras_transfer.data.reader import Reader
 from keras_transfer.errors import ExportError
+from keras_transfer.files import UNFINISHED, sync_tree
 from keras_transfer.heads import Head
 from keras_transfer.stages import parts
 
@@ -75,11 +76,15 @@ def export_saved_model(
         artifact = Path(scratch) / "saved_model"
         _write(model, head, reader, artifact)
         parity = _prove(artifact, samples, expected, head, _tolerance(model))
+        unfinished = folder.with_name(UNFINISHED + folder.name)
+        shutil.rmtree(unfinished, ignore_errors=True)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(artifact, folder)
+            shutil.copytree(artifact, unfinished)
+            sync_tree(unfinished)
+            unfinished.rename(folder)
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise ExportError(
                 f"The SavedModel cannot be written to {folder}: {error.strerror}. Choose another --out."
             ) from error

@@ -57,7 +57,14 @@ class Features:
         return replace(self, split=split, places=self.places[rows])
 
     def batches(
-        self, targets: NDArray[np.float32], weights: NDArray[np.float32], *, batch_size: int, seed: int, epochs: range
+        self,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: range,
+        skip: int = 0,
     ) -> Any:
         """Make a dataset of training batches, in the order in which examples would come.
 
@@ -66,12 +73,13 @@ class Features:
             weights: ``float32[rows]``.
             batch_size: Rows a step, at most.
             seed: Of the order.
-            epochs: Numbers of the epochs.
+            epochs: Numbers of the phase's epochs.
+            skip: How many batches are left out at the beginning.
 
         Returns:
             Batches of (features, targets, weights).
         """
-        order = self.reader.order(self.split, batch_size=batch_size, seed=seed, epochs=epochs)
+        order = self.reader.order(self.split, batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
         def batch(epoch: Any, rows: Any) -> Any:
             view = (epoch - epochs.start) % len(self.arrays[0])

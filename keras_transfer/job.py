@@ -5,7 +5,8 @@ evaluation then begin behind them.
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase, Scope, plan
+from keras_transfer.resume import Checkpoints, History, Position, Stopwatch, Variables
 from keras_transfer.solver import MOST_PRODUCTS, Folds, SolvedHead, draw_folds
 from keras_transfer.training import WeightKeeper, solve_phase, train_phase
 
@@ -62,6 +64,15 @@ class Baseline:
     features: dict[str, _Floats]
     predicted: dict[str, _Floats]
     seconds: float
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds: all but the features, which are cached, and done with once it is taken."""
+        return asdict(replace(self, head=replace(self.head, held_out=None), features={}))
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> "Baseline":
+        """Read that back."""
+        return Baseline(**{**state, "head": SolvedHead(**state["head"])})
 
 
 @dataclass(frozen=True)
@@ -145,30 +156,45 @@ class Job:
         phases = plan(section, find_scope(config, self.model, self.splits))
         return replace(self, config=config, phases=phases, measured=self.measured)
 
-    def train(self, history: Path) -> Trained:
-        """Run all phases.
+    def train(self, history: Path, checkpoints: Checkpoints | None = None) -> Trained:
+        """Run all phases, or what is left of them.
 
         Args:
             history: The file that takes a line an epoch.
+            checkpoints: The run's; a job that is resumed has ``measured`` what the run had.
 
         Returns:
             What :meth:`judge` needs.
 
         Raises:
             TrainingError: Loss or features became something that is no number; the last good weights are in the model.
+            RunInterrupted: SIGTERM came.
         """
         keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
-        baseline = self.baseline
-        started = time.perf_counter()
-        first_epoch, optimizer = 0, None
-        for phase in self.phases:
+        resumes = checkpoints is not None and checkpoints.resumes
+        baseline = self.measured if resumes else self.baseline
+        watch, start = Stopwatch(), Position()
+        if checkpoints is not None:
+            start = checkpoints.position
+            checkpoints.add("weights", Variables("weights", self.model.trainer.variables))
+            checkpoints.add("keeper", keeper)
+            checkpoints.add("history", History(history))
+            checkpoints.add("training_seconds", watch)
+            checkpoints.hold("baseline", baseline and baseline.to_state())
+        first_epoch, optimizer, last = 0, None, len(self.phases) - 1
+        for number, phase in enumerate(self.phases):
             epochs = range(first_epoch, first_epoch + phase.epochs)
+            first_epoch = epochs.stop
+            # A phase that is over is entered once more where another one comes that takes on its optimizer.
+            if number < start.phase or start == Position(last, phase.epochs):
+                continue
             if phase.solve and baseline is not None:
                 self._put_on(baseline, phase, keeper, history)
+                if checkpoints is not None and number == last:
+                    checkpoints.save(Position(number, phase.epochs))
             else:
-                optimizer = self._train_phase(phase, epochs, keeper, history, optimizer)
-            first_epoch = epochs.stop
-        return Trained(baseline, time.perf_counter() - started + (baseline.seconds if baseline else 0.0))
+                optimizer = self._train_phase(number, epochs, keeper, history, optimizer, checkpoints)
+        return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
 
     def judge(self, trained: Trained) -> tuple[Head, list[Report]]:
         """Compare predictions for validation and test rows with the truth.
@@ -254,32 +280,44 @@ class Job:
         )
 
     def _train_phase(
-        self, phase: Phase, epochs: range, keeper: WeightKeeper, history: Path, earlier: StagedAdamW | None
+        self,
+        number: int,
+        epochs: range,
+        keeper: WeightKeeper,
+        history: Path,
+        earlier: StagedAdamW | None,
+        checkpoints: Checkpoints | None,
     ) -> StagedAdamW:
-        trainer, batches, validation = self.inputs(phase, epochs)
+        phase, steps = self.phases[number], steps_per_epoch(len(self.splits.train), self.config.training.batch_size)
+        start = checkpoints.position if checkpoints else Position()
+        skip = start.epoch * steps + start.step if number == start.phase else 0
+        trainer, batches, validation = self.inputs(phase, epochs, skip)
         return train_phase(
             self.model,
             phase,
             config=self.config.training,
             trainer=trainer,
             batches=batches,
-            steps=steps_per_epoch(len(self.splits.train), self.config.training.batch_size),
+            steps=steps,
             validation=validation,
             keeper=keeper,
             history=history,
             earlier=earlier,
+            number=number,
+            checkpoints=checkpoints,
         )
 
-    def inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
+    def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> tuple[keras.Model, Any, Any]:
         """Return what is trained, its batches, and batches of the validation rows or None.
 
         Args:
             phase: Says which stages are frozen.
             epochs: Their numbers.
+            skip: How many batches are left out at the beginning.
         """
-        return self._kept_inputs(phase, epochs) or self._whole_inputs(phase, epochs)
+        return self._kept_inputs(phase, epochs, skip) or self._whole_inputs(phase, epochs, skip)
 
-    def _whole_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any]:
+    def _whole_inputs(self, phase: Phase, epochs: range, skip: int) -> tuple[keras.Model, Any, Any]:
         """The whole trainer, and examples for it."""
         train, validation = self.splits.train, self.splits.validation
         batches = self.reader.training_batches(
@@ -289,11 +327,12 @@ class Job:
             batch_size=self.config.training.batch_size,
             seed=self.config.seed,
             epochs=epochs,
+            skip=skip,
         )
         trainer = self.model.freeze(phase.frozen_stages(self._stages))
         return trainer, batches, self._evaluation_batches(validation) if len(validation) else None
 
-    def _kept_inputs(self, phase: Phase, epochs: range) -> tuple[keras.Model, Any, Any] | None:
+    def _kept_inputs(self, phase: Phase, epochs: range, skip: int) -> tuple[keras.Model, Any, Any] | None:
         """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""
         frozen = phase.frozen_stages(self._stages)
         training, splits = self.config.training, self.splits
@@ -308,6 +347,7 @@ class Job:
             batch_size=training.batch_size,
             seed=self.config.seed,
             epochs=epochs,
+            skip=skip,
         )
         validation = None
         if len(splits.validation):

@@ -11,6 +11,7 @@ import keras
 
 from keras_transfer.batch_norm import plain_batch_norm
 from keras_transfer.errors import TransferError
+from keras_transfer.files import whole
 
 _OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
 _PLAIN_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")
@@ -23,8 +24,8 @@ def write_keras_file(model: keras.Model, file: Path) -> None:
         model: The model.
         file: Ends in ``.keras``.
     """
-    with plain_batch_norm(model):
-        model.save(file)
+    with plain_batch_norm(model), whole(file) as unfinished:
+        model.save(unfinished)
 
 
 def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:

@@ -3,8 +3,10 @@
 import contextlib
 import copy
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +18,7 @@ from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
 from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
 from keras_transfer.catalog import find_recipe
+from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.choice import Choice, describe_estimates
 from keras_transfer.config import (
     SCHEMAS,
@@ -35,10 +38,12 @@ from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.text_sources import TEXT_SAMPLES
 from keras_transfer.data.texts import check_texts, find_repeated
 from keras_transfer.distribution import describe_environment, session
-from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
+from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.feature_store import cache_folder
+from keras_transfer.files import whole
 from keras_transfer.heads import make_head
-from keras_transfer.job import Job, Trained, find_scope
+from keras_transfer.interruption import Interruption
+from keras_transfer.job import Baseline, Job, Trained, find_scope
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
 from keras_transfer.lr_finder import RangeTest
@@ -47,6 +52,7 @@ from keras_transfer.policies import POLICIES, plan
 from keras_transfer.precision import run_precision_test
 from keras_transfer.registry import Registry
 from keras_transfer.report import plot_history, print_plan, print_report
+from keras_transfer.resume import Checkpoints, Stopwatch, check_origin, check_rows
 from keras_transfer.run import Run
 from keras_transfer.training import summarize
 
@@ -190,11 +196,12 @@ class Recipe(ABC):
             job, _ = _settle_policy(recipe.prepare(console), console)
             return job.find_learning_rate()
 
-    def fit(self, out: str | Path | None = None, *, console: Console | None = None) -> Run:
+    def fit(self, out: str | Path | None = None, *, resume: bool = False, console: Console | None = None) -> Run:
         """Train, evaluate and export.
 
         Args:
             out: The run folder: new or empty. By default ``runs/<task>-<date>-<time>``.
+            resume: Go on with the run that was interrupted in ``out``; begin one where there is none.
             console: Told what happens; None for silence.
 
         Returns:
@@ -203,21 +210,26 @@ class Recipe(ABC):
         Raises:
             TransferError: What stands against it, before anything is written.
             TrainingError: The loss became something that is no number; the last good weights are in the run folder.
+            RunInterrupted: SIGTERM came; the run can be resumed.
         """
+        if resume and out is None:
+            raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
         folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folders.prepare_folder(folder)
-        with self._session(console) as recipe:
-            prepared = recipe.prepare(console)
-            started = time.perf_counter()
-            job, choice = _settle_policy(prepared, console)
-            job = _settle_learning_rate(job, console)
-            self._begin(folder, job)
-            trained = self._train(folder, job)
-            self._judge(folder, job, trained, console)
-            if choice:
-                _tell_truth(folder, choice, time.perf_counter() - started, console)
+        found = "none"
+        if resume:
+            found = folders.find_run(folder)
+        else:
+            folders.prepare_folder(folder)
+        store = CheckpointStore(folder / folders.CHECKPOINTS)
+        if found != "finished":
+            interruption = Interruption(folder, grace_seconds=self.config.checkpoint.grace_seconds)
+            with interruption.listening():
+                self._run(folder, store, interruption, resume, console)
+        elif console:
+            console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
+        store.clear()
         run = Run(folder)
-        if self.config.export.formats:
+        if run.config.export.formats and not (found == "finished" and any((folder / folders.EXPORT).glob("[0-9]*"))):
             target, parity = run.export()
             if console:
                 console.print(
@@ -227,6 +239,77 @@ class Recipe(ABC):
                     soft_wrap=True,
                 )
         return run
+
+    def _run(
+        self,
+        folder: Path,
+        store: CheckpointStore,
+        interruption: Interruption,
+        resume: bool,
+        console: Console | None,
+    ) -> None:
+        """Train and judge, from the beginning or from the last checkpoint."""
+        start = self._find_start(store, console) if resume else None
+        origin = self if start is None else self._as_settled(start)
+        with origin._session(console) as recipe:
+            job, watch = recipe.prepare(console), Stopwatch()
+            if start is None:
+                job, choice = _settle_policy(job, console)
+                job = _settle_learning_rate(job, console)
+                record = self._record(job, choice)
+            else:
+                record, baseline = start["run"], start["baseline"]
+                check_rows(record["splits"], job.record["splits"])
+                job = replace(job, measured=baseline and Baseline.from_state(baseline))
+            self._begin(folder, job)
+            if start is None:  # an earlier process may have been killed before its first checkpoint
+                (folder / folders.HISTORY).unlink(missing_ok=True)
+            checkpoints = Checkpoints(
+                store, self.config.checkpoint, record=record, interruption=interruption, start=start
+            )
+            checkpoints.add("seconds", watch)
+            trained = self._train(folder, job, checkpoints)
+            self._judge(folder, job, trained, console)
+            if record["choice"]:
+                _tell_truth(folder, record["choice"], watch.seconds, console)
+
+    def _find_start(self, store: CheckpointStore, console: Console | None) -> dict[str, Any] | None:
+        """The state of the last checkpoint, where it is one of this recipe."""
+        found = store.read()
+        if found is None:
+            warnings.warn(
+                f"There is no checkpoint to resume from in {store.folder}: the run begins at the beginning.",
+                TransferWarning,
+                stacklevel=4,
+            )
+            return None
+        name, state = found
+        record = state["run"]
+        check_origin(record, _with_absolute_paths(self.config), describe_environment(self.config))
+        if console:
+            position = state["position"]
+            console.print(
+                f"Resumed from {name}: phase {position['phase'] + 1}, {position['epoch']} epochs and "
+                f"{position['step']} steps done",
+                highlight=False,
+            )
+        return state
+
+    def _as_settled(self, state: Mapping[str, Any]) -> "Recipe":
+        """The recipe with what ``auto`` came to when the run was begun."""
+        recipe = copy.copy(self)
+        recipe.config = _parse(state["run"]["settled"], where="The recipe in the checkpoint")
+        return recipe
+
+    def _record(self, job: Job, choice: Choice | None) -> dict[str, Any]:
+        """What every checkpoint says of the run: what was asked for, what it was settled to, and on what."""
+        return {
+            "recipe": _with_absolute_paths(self.config).model_dump(mode="json"),
+            "settled": _with_absolute_paths(job.config).model_dump(mode="json"),
+            "choice": choice and choice.to_json(),
+            "environment": describe_environment(job.config),
+            "splits": {name: split | {"rows": None} for name, split in job.record["splits"].items()},
+        }
 
     @contextlib.contextmanager
     def _session(self, console: Console | None) -> Iterator["Recipe"]:
@@ -244,7 +327,7 @@ class Recipe(ABC):
 
     def _begin(self, folder: Path, job: Job) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            (folder / folders.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
@@ -256,11 +339,12 @@ class Recipe(ABC):
         folders.keep_samples(folder, job.splits, job.reader)
         job.reader.save(folder)
 
-    def _train(self, folder: Path, job: Job) -> Trained:
+    def _train(self, folder: Path, job: Job, checkpoints: Checkpoints) -> Trained:
         try:
-            trained = job.train(folder / folders.HISTORY)
+            trained = job.train(folder / folders.HISTORY, checkpoints)
         except TrainingError as error:
             _save(folder, job)
+            CheckpointStore(folder / folders.CHECKPOINTS).clear()
             raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
         _save(folder, job)
         plot_history(folder / folders.HISTORY, folder / folders.PLOT, job.model.head.metric)
@@ -358,11 +442,11 @@ def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | Non
     return job, choice
 
 
-def _tell_truth(folder: Path, choice: Choice, seconds: float, console: Console | None) -> None:
+def _tell_truth(folder: Path, choice: Mapping[str, Any], seconds: float, console: Console | None) -> None:
     """Record what was chosen, and how long it took beside what had been estimated."""
-    folders.write_json(folder / folders.CHOICE, {**choice.to_json(), "seconds": seconds})
+    folders.write_json(folder / folders.CHOICE, {**choice, "seconds": seconds})
     if console:
-        estimate = choice.estimates[choice.policy]
+        estimate = choice["estimated_seconds"][choice["policy"]]
         console.print(f"Time: {seconds:.0f} s; about {estimate:.0f} s had been estimated", highlight=False)
 
 
@@ -381,7 +465,8 @@ def _save(folder: Path, job: Job) -> None:
     stages = job.model.backbone.stages
     adapters = adapter_weights(stages)
     if adapters:
-        np.savez(folder / folders.ADAPTERS, allow_pickle=False, **adapters)
+        with whole(folder / folders.ADAPTERS) as file:
+            np.savez(file, allow_pickle=False, **adapters)
         merge_adapters(stages)
     write_keras_file(job.model.predictor, folder / folders.MODEL)
 

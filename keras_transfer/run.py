@@ -1,10 +1,11 @@
 """The run folder, and the object that reads it back."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ from keras_transfer.data.texts import check_texts
 from keras_transfer.errors import CheckpointError, DataError
 from keras_transfer.evaluation import Report, predict
 from keras_transfer.export import Parity, export_saved_model
+from keras_transfer.files import whole
 from keras_transfer.heads import Head, Prediction, restore_head
 from keras_transfer.keras_file import read_keras_file
 
@@ -35,6 +37,9 @@ RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
 HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export/saved_model"
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
+CHECKPOINTS = "checkpoints"
+"""There from the beginning of a run to its end: a folder that has it holds a run that is not finished."""
+
 _SAMPLE_COUNT = 16
 _PREDICT_BATCH = 32
 
@@ -47,6 +52,10 @@ def prepare_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"The output folder {folder} is a file. Choose another --out.")
+    if (folder / CHECKPOINTS).is_dir():
+        raise CheckpointError(
+            f"The output folder {folder} holds an unfinished run. Add --resume, or choose another --out."
+        )
     if folder.is_dir() and any(folder.iterdir()):
         raise CheckpointError(f"The output folder {folder} is not empty. Choose another --out, or empty it.")
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
@@ -54,6 +63,28 @@ def prepare_folder(folder: Path) -> None:
         raise CheckpointError(
             f"The output folder {folder} cannot be made: {existing} cannot be written. Choose another --out."
         )
+
+
+def find_run(folder: Path) -> Literal["none", "unfinished", "finished"]:
+    """Tell what there is to resume in a folder.
+
+    Raises:
+        CheckpointError: It holds something else, or cannot be written.
+    """
+    if (folder / CHECKPOINTS).is_dir():
+        return "unfinished"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        prepare_folder(folder)
+        return "none"
+    missing = [name for name in (RECIPE, MODEL, METRICS) if not (folder / name).is_file()]
+    if not missing:
+        return "finished"
+    if missing == [METRICS]:
+        raise CheckpointError(
+            f"The run in {folder} ended because its loss became no number, and would do so again: there is nothing to "
+            "resume. Change the recipe, and choose another --out."
+        )
+    raise CheckpointError(f"{folder} holds no run that could be resumed. Name a run folder, or a new one.")
 
 
 def _is_writable(folder: Path) -> bool:
@@ -82,6 +113,11 @@ class Run:
         if not self.folder.is_dir():
             raise CheckpointError(
                 f"There is no run folder {folder}. Name the folder that `keras-transfer run` printed."
+            )
+        if (self.folder / CHECKPOINTS).is_dir():
+            raise CheckpointError(
+                f"The run in {folder} is not finished: it goes on, or was interrupted. Where it was, give its command "
+                f"again with --resume, or: keras-transfer run {self.folder / RECIPE} --out {folder} --resume"
             )
         missing = [name for name in (RECIPE, DATA, MODEL) if not (self.folder / name).is_file()]
         if missing:
@@ -258,7 +294,8 @@ def _damaged(file: Path, reason: str) -> CheckpointError:
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
     """Write one of the run folder's JSON files."""
-    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole(file) as unfinished:
+        unfinished.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_head(folder: Path, head: Head) -> None:
@@ -282,5 +319,6 @@ def keep_samples(folder: Path, splits: Splits, reader: Reader) -> None:
     """
     rows = next(split for split in (splits.test, splits.validation, splits.train) if len(split))
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_COUNT, len(rows))).astype(int))
+    shutil.rmtree(folder / SAMPLES, ignore_errors=True)
     (folder / SAMPLES).mkdir()
     reader.write_samples(rows, chosen, folder / SAMPLES)

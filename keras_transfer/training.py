@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.data.targets import Targets
-from keras_transfer.errors import PolicyError, TrainingError
+from keras_transfer.errors import PolicyError, TrainingError, TransferWarning
 from keras_transfer.heads import LOGITS
 from keras_transfer.lora import find_adapters
 from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW, build_optimizer
 from keras_transfer.policies import Phase
 from keras_transfer.progress import ProgressLine
+from keras_transfer.resume import Checkpointer, Checkpoints, EarlyStopping
 from keras_transfer.solver import SolvedHead
 from keras_transfer.stages import Stage, parts
 
@@ -202,6 +204,14 @@ class WeightKeeper(keras.callbacks.Callback):
         if self._keep == "best" and loss < self._best_loss:
             self._best_loss, self._best = loss, self._last_good
 
+    def get_state(self) -> dict[str, Any]:
+        """Return all that it keeps."""
+        return {"best_loss": self._best_loss, "best": self._best, "last_good": self._last_good}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Keep that."""
+        self._best_loss, self._best, self._last_good = state["best_loss"], state["best"], state["last_good"]
+
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Put the best weights back: the next phase starts from them. Averages, Keras has put in place already."""
         self._optimizer = None
@@ -227,11 +237,24 @@ class HistoryWriter(keras.callbacks.Callback):
         line = {"phase": self._phase, "epoch": epoch + 1, **(logs or {})}
         _write_line(self._file, line, time.perf_counter() - self._started)
 
+    def get_state(self) -> float:
+        """Return how many seconds of the epoch have gone by."""
+        return time.perf_counter() - self._started
+
+    def set_state(self, state: float) -> None:
+        """Let so many have gone by already."""
+        self._started = time.perf_counter() - state
+
 
 def _write_line(file: Path, values: Mapping[str, Any], seconds: float) -> None:
     line = {name: value if isinstance(value, str | int) else round(float(value), 6) for name, value in values.items()}
-    with file.open("a", encoding="utf-8") as history:
-        history.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
+    try:
+        with file.open("a", encoding="utf-8") as history:
+            history.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
+    except OSError as error:
+        warnings.warn(
+            f"{file} lacks a line: {error.strerror}. The run goes on. Make room there.", TransferWarning, stacklevel=2
+        )
 
 
 @contextlib.contextmanager
@@ -299,49 +322,79 @@ def train_phase(
     keeper: WeightKeeper,
     history: Path,
     earlier: StagedAdamW | None = None,
+    number: int = 0,
+    checkpoints: Checkpoints | None = None,
 ) -> StagedAdamW:
-    """Run one phase.
+    """Run one phase, or what is left of it.
 
     Args:
         model: Its weights change.
         phase: What trains, for how long.
         config: How.
         trainer: The model's ``trainer``, or the part of it that begins where the frozen stages end.
-        batches: A dataset of ``phase.epochs * steps`` batches of (what the trainer takes, encoded targets, weights).
+        batches: A dataset of ``phase.epochs * steps`` batches of (what the trainer takes, encoded targets, weights),
+            less those that were done before the run was resumed.
         steps: Batches an epoch.
         validation: A dataset of (what the trainer takes, encoded targets), or None.
         keeper: The run's; it carries the best weights from phase to phase.
         history: The file that takes a line an epoch.
         earlier: The optimizer of the phase before: weights that go on training keep their slots.
+        number: The phase's index in the run.
+        checkpoints: The run's, or None.
 
     Returns:
         The optimizer.
 
     Raises:
         TrainingError: The loss became something that is no number; the model then holds the last good weights.
+        RunInterrupted: SIGTERM came, and a checkpoint was taken.
     """
     optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=phase.epochs * steps)
     if earlier is not None:
         optimizer.carry_over(earlier)
     keeper.begin_phase(optimizer)
     progress = ProgressLine(phase.name, phase.epochs, steps)
-    callbacks = [keeper, HistoryWriter(history, phase.name), progress]
+    states: dict[str, Any] = {"keeper": keeper, "epoch_seconds": HistoryWriter(history, phase.name)}
     if config.early_stopping is not None:
         stop = config.early_stopping
-        callbacks.append(keras.callbacks.EarlyStopping(monitor=stop.metric, patience=stop.patience))
-    try:
-        trainer.fit(
-            batches,
+        states["early_stopping"] = EarlyStopping(monitor=stop.metric, patience=stop.patience)
+    callbacks, first_epoch = [*states.values(), progress], 0
+    if checkpoints is not None:
+        checkpointer = Checkpointer(
+            checkpoints,
+            number,
             epochs=phase.epochs,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            callbacks=callbacks,
-            shuffle=False,  # the batches are in their order already
-            verbose=0,
+            steps=steps,
+            trainer=trainer,
+            trained=_places(model.trainer.variables, trainer.trainable_variables),
+            parts=states,
+            before_leaving=keeper.on_test_end,
         )
+        callbacks.append(checkpointer)
+        first_epoch = checkpointer.begin()
+    if first_epoch == phase.epochs:
+        return optimizer
+    try:
+        with checkpoints.interruption.at_a_step() if checkpoints else contextlib.nullcontext():
+            trainer.fit(
+                batches,
+                epochs=phase.epochs,
+                initial_epoch=first_epoch,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks,
+                shuffle=False,  # the batches are in their order already
+                verbose=0,
+            )
     finally:
         progress.close()
     return optimizer
+
+
+def _places(variables: Sequence[Any], chosen: Sequence[Any]) -> list[int]:
+    """Where variables stand among others: their names may differ from process to process."""
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    return [places[id(variable)] for variable in chosen]
 
 
 def solve_phase(

@@ -142,3 +142,69 @@ def refused(command: Callable[..., Result]) -> Callable[..., str]:
         return message
 
     return call
+
+
+def _build_pebble(size: int | None) -> Any:
+    """Three stages that are quicker still, with all that a resumed run must not forget: BatchNorm and dropout."""
+    import keras
+
+    inputs = keras.Input((size, size, 3))
+    x = inputs
+    for block in range(1, 4):
+        x = keras.layers.Conv2D(6, 3, 2, padding="same", name=f"block{block}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block{block}_bn")(x)
+        x = keras.layers.ReLU(name=f"block{block}_relu")(x)
+        x = keras.layers.Dropout(0.2, name=f"block{block}_dropout")(x)
+    return keras.Model(inputs, x, name="pebble")
+
+
+@pytest.fixture(scope="session")
+def pebble() -> Iterator[None]:
+    """A backbone named ``pebble``, of random weights that every process draws alike."""
+    from keras_transfer.backbones import BACKBONES
+    from keras_transfer.backbones.base import SIGNED, BackboneRow
+
+    row = BackboneRow(
+        name="pebble",
+        build=_build_pebble,
+        build_pretrained=_build_pebble,
+        contract=SIGNED,
+        image_size=16,
+        minimum_size=8,
+        parameters=0,
+        stages=3,
+        weights_source="none",
+        weights_file=lambda: None,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BACKBONES, "_values", {**BACKBONES._values, "pebble": row})
+        yield
+
+
+class _Killed(BaseException):
+    """What stands for SIGKILL within a process: nothing catches it, and all that was in memory is left behind."""
+
+
+@pytest.fixture(scope="session")
+def killed() -> Callable[..., None]:
+    """``killed(fit, owner, "name", 3)`` calls ``fit``, and kills it at the third call of ``owner.name``."""
+
+    def call(run: Callable[[], Any], owner: Any, name: str, number: int = 1, *, after: bool = False) -> None:
+        original, calls = getattr(owner, name), 0
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number and not after:
+                raise _Killed
+            result = original(*arguments, **options)
+            if calls == number:
+                raise _Killed
+            return result
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, counted)
+            with pytest.raises(_Killed):
+                run()
+
+    return call

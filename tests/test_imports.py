@@ -15,11 +15,12 @@ MODULES = {
 # Imports point left, or stay within a group.
 GROUPS = (
     {"errors"},
-    {"registry", "config", "catalog", "batch_norm", "keras_file", "feature_store"},
+    {"files"},
+    {"registry", "config", "catalog", "batch_norm", "keras_file", "feature_store", "checkpoint", "interruption"},
     {"data", "stages", "heads", "policies", "optimizers", "distribution", "solver", "lora", "evaluation"},
     {"backbones"},
     {"model"},
-    {"progress", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
+    {"progress", "resume", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
     {"report", "choice"},
     {"run", "job", "auto", "recipe"},
     {"cli"},

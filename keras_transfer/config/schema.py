@@ -190,6 +190,17 @@ METRICS = {"class": "accuracy", "multilabel": "f1", "number": "mae"}
 """What is measured every epoch beside the loss, by ``data.target``."""
 
 
+class CheckpointConfig(Section):
+    """When a run is saved in between, so that it can be resumed; at each epoch's end it always is."""
+
+    every_seconds: Rate | None = Field(default=300.0, description="after a step, so long after the last; null: never")
+    every_steps: Count | None = Field(default=None, description="after a step, so many after the last; null: never")
+    grace_seconds: Rate = Field(
+        default=20.0,
+        description="after SIGTERM: what the next step and its checkpoint may take",
+    )
+
+
 class EarlyStoppingConfig(Section):
     """When to stop before the last epoch."""
 
@@ -264,6 +275,7 @@ class RecipeConfig(Section):
     policy: PolicyConfig = PolicyConfig()
     training: TrainingConfig = TrainingConfig()
     cache: CacheConfig = CacheConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
     export: ExportConfig = ExportConfig()
 
 

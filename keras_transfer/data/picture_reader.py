@@ -12,7 +12,7 @@ from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augment import augment, draw, is_identity
 from keras_transfer.data.images import Resize, decode_image
 from keras_transfer.data.mixing import mix
-from keras_transfer.data.reader import PLAIN, Reader, Rows, View, files_under, steps_per_epoch
+from keras_transfer.data.reader import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.scan import find_problem
 from keras_transfer.data.splits import Pictures, Split, pictures_of
 from keras_transfer.errors import DataError
@@ -39,7 +39,7 @@ class PictureReader(Reader):
         self.raw_inputs = (tf.TensorSpec([None], tf.string, "image_bytes"),)
         self.tensor_inputs = (tf.TensorSpec([None, image_size, image_size, 3], tf.float32, "pixels"),)
 
-    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range) -> Any:
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
         """Make a dataset of which rows each step of training takes."""
         rows, steps = len(split), steps_per_epoch(len(split), batch_size)
 
@@ -50,8 +50,7 @@ class PictureReader(Reader):
             bounds = tf.data.Dataset.range(steps)
             return bounds.map(lambda step: (epoch, order[step * rows // steps : (step + 1) * rows // steps]))
 
-        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches_of)
-        return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * steps))
+        return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
         """Return the rows in their own order."""

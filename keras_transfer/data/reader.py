@@ -73,7 +73,7 @@ class Reader(ABC):
         return split
 
     @abstractmethod
-    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range) -> Any:
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
         """Make a dataset of which rows each step of training takes.
 
         Args:
@@ -82,6 +82,7 @@ class Reader(ABC):
                 small that it would spoil BatchNorm's statistics.
             seed: Of the order.
             epochs: Their numbers.
+            skip: How many steps are left out at the beginning; nothing is read for them.
 
         Returns:
             Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``; a function of seed and epoch alone.
@@ -104,6 +105,7 @@ class Reader(ABC):
         batch_size: int,
         seed: int,
         epochs: range,
+        skip: int = 0,
     ) -> Any:
         """Make one dataset of all the batches of some epochs.
 
@@ -114,12 +116,13 @@ class Reader(ABC):
             batch_size: Rows a step, at most.
             seed: Of order and changes.
             epochs: Their numbers.
+            skip: How many batches are left out at the beginning.
 
         Returns:
             Batches of (inputs, targets, weights).
         """
         make = self.make_batch(split)
-        order = self.order(split, batch_size=batch_size, seed=seed, epochs=epochs)
+        order = self.order(split, batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
         return map_ahead(
             order, lambda epoch, rows: make(epoch, rows, tf.gather(targets, rows), tf.gather(weights, rows))
         )
@@ -225,6 +228,26 @@ class Reader(ABC):
 def files_under(folder: Path) -> list[Path]:
     """Return every file of a folder and its sub-folders that is not hidden, in the order of their paths."""
     return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+
+
+def join_epochs(batches_of: Callable[[Any], Any], *, epochs: range, steps: int, skip: int) -> Any:
+    """Make one dataset of the batches of some epochs.
+
+    Args:
+        batches_of: From an epoch's number, ``int64[]``, to a dataset of its batches; not called for epochs left out.
+        epochs: Their numbers.
+        steps: Batches an epoch.
+        skip: How many batches are left out at the beginning.
+
+    Returns:
+        The batches. Their number is known unless the first epoch is cut: Keras' ``fit`` counts by it, and would miss
+        the steps that it is made to pass over.
+    """
+    first = epochs.start + skip // steps
+    batches = tf.data.Dataset.range(first, epochs.stop).flat_map(batches_of)
+    if skip % steps:
+        return batches.skip(skip % steps)
+    return batches.apply(tf.data.experimental.assert_cardinality((epochs.stop - first) * steps))
 
 
 def rows_dataset(batches: Sequence[Rows]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.reader import Reader, Rows, View, files_under, steps_per_epoch
+from keras_transfer.data.reader import Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.splits import Split
 from keras_transfer.data.texts import Texts
 from keras_transfer.data.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
@@ -117,7 +117,7 @@ class TextReader(Reader):
         tokens = _tokenize(self._encoder, cast(Texts, split.examples), self.sequence_length + 1)
         return split.with_examples(_cut(self._encoder, tokens, self.sequence_length))
 
-    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range) -> Any:
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
         """Make a dataset of which rows each step of training takes: texts of like length together."""
         lengths, steps = self.lengths(split), steps_per_epoch(len(split), batch_size)
 
@@ -131,8 +131,7 @@ class TextReader(Reader):
             batches = tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(rows, sizes))
             return batches.map(lambda rows: (epoch, rows))
 
-        batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches_of)
-        return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * steps))
+        return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
         """Return the rows from the shortest to the longest."""

@@ -1,0 +1,171 @@
+"""Checkpoints on disk: a state is written whole or not at all, and SHA-256 sums tell whether it still is.
+
+A checkpoint is a folder of three files. ``arrays.safetensors`` holds each array once, under the sum of its content;
+``state.json`` holds the rest, with those sums in the arrays' places; ``manifest.json`` holds the sum of that.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from keras_transfer.errors import CheckpointError, TransferWarning
+from keras_transfer.files import UNFINISHED, sync
+
+_FORMAT = 1
+_KEPT = 2
+_PREFIX = "checkpoint-"
+_ARRAYS, _STATE, _MANIFEST = "arrays.safetensors", "state.json", "manifest.json"
+_ARRAY = "$array"
+
+
+class CheckpointStore:
+    """Keeps the last two checkpoints of a run.
+
+    Args:
+        folder: Made when the first one is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """Return the checkpoints that are there, damaged ones among them, from the oldest to the newest."""
+        return sorted(entry.name for entry in self.folder.glob(f"{_PREFIX}*"))
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, then remove the oldest.
+
+        Args:
+            state: Nested mappings and sequences of numbers, strings, None and arrays. Where it cannot be written and
+                there is an earlier checkpoint, that one is kept, with a warning.
+
+        Raises:
+            CheckpointError: It cannot be written, and there is no earlier one.
+        """
+        names = self.names()
+        name = f"{_PREFIX}{int(names[-1].removeprefix(_PREFIX)) + 1 if names else 1:06}"
+        unfinished = self.folder / (UNFINISHED + name)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir(parents=True)
+            _write(unfinished, state)
+            unfinished.rename(self.folder / name)
+            sync(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            problem = f"No checkpoint can be written to {self.folder}: {getattr(error, 'strerror', None) or error}."
+            if not names:
+                raise CheckpointError(f"{problem} Make room there, or choose another --out.") from error
+            warnings.warn(
+                f"{problem} The run goes on, and {names[-1]} is kept. Make room there.", TransferWarning, stacklevel=2
+            )
+            return
+        for old in self.names()[:-_KEPT]:
+            self._remove(old)
+
+    def read(self) -> tuple[str, dict[str, Any]] | None:
+        """Return name and state of the newest checkpoint that is whole; None where there is none at all.
+
+        A damaged one is named in a warning, and removed once an earlier one has been read.
+
+        Raises:
+            CheckpointError: All are damaged.
+        """
+        damaged: list[str] = []
+        for name in reversed(self.names()):
+            try:
+                state = _read(self.folder / name)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                damaged.append(f"{self.folder / name} is damaged: {error}.")
+                continue
+            for problem in damaged:
+                warnings.warn(f"{problem} {name} is taken in its place.", TransferWarning, stacklevel=2)
+            for newer in self.names()[-len(damaged) :] if damaged else ():
+                self._remove(newer)
+            return name, state
+        if damaged:
+            problems = " ".join(damaged)
+            raise CheckpointError(f"{problems} No other is left to resume from. Begin the run again in another --out.")
+        return None
+
+    def clear(self) -> None:
+        """Remove the folder with all checkpoints: at once, as who looks at it sees it."""
+        unfinished = self.folder.with_name(UNFINISHED + self.folder.name)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(unfinished)
+            sync(unfinished.parent)
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _remove(self, name: str) -> None:
+        unfinished = self.folder / (UNFINISHED + name)
+        with contextlib.suppress(OSError):
+            (self.folder / name).rename(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(folder: Path, state: Mapping[str, Any]) -> None:
+    arrays: dict[str, NDArray[Any]] = {}
+    content = json.dumps(_pack(state, arrays), ensure_ascii=False).encode()
+    save_file(arrays, folder / _ARRAYS)
+    (folder / _STATE).write_bytes(content)
+    manifest = {"format": _FORMAT, _STATE: hashlib.sha256(content).hexdigest()}
+    (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    for name in (_ARRAYS, _STATE, _MANIFEST):
+        sync(folder / name)
+    sync(folder)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    manifest = json.loads((folder / _MANIFEST).read_bytes())
+    if manifest["format"] != _FORMAT:
+        raise ValueError(f"{_MANIFEST} names the format {manifest['format']}, and {_FORMAT} is known")
+    content = (folder / _STATE).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest[_STATE]:
+        raise ValueError(f"the sum of {_STATE} is wrong")
+    arrays = load_file(folder / _ARRAYS)
+    wrong = sum(_sum(array) != name for name, array in arrays.items())
+    if wrong:
+        raise ValueError(f"the sums of {wrong} of {len(arrays)} arrays in {_ARRAYS} are wrong")
+    state: dict[str, Any] = _unpack(json.loads(content), arrays)
+    return state
+
+
+def _sum(array: NDArray[Any]) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """The same with a name in the place of each array, and the arrays by name: equal ones are one."""
+    if isinstance(value, np.ndarray):
+        array = np.asarray(value, order="C")
+        name = _sum(array)
+        arrays[name] = array
+        return {_ARRAY: name}
+    if isinstance(value, Mapping):
+        return {key: _pack(inner, arrays) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_pack(inner, arrays) for inner in value]
+    return value
+
+
+def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return arrays[value[_ARRAY]]
+        return {key: _unpack(inner, arrays) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_unpack(inner, arrays) for inner in value]
+    return value

@@ -1,0 +1,414 @@
+"""What a checkpoint of a run holds, when one is taken, and how training goes on from it, to the bit."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from keras_transfer.checkpoint import CheckpointStore
+from keras_transfer.config import CheckpointConfig, RecipeConfig
+from keras_transfer.errors import CheckpointError, ConfigError, DataError, TransferWarning, list_lines
+from keras_transfer.files import whole
+from keras_transfer.interruption import Interruption
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        phase: Index of the one that it is in.
+        epoch: How many epochs of it are done; all of them where it is over, however few they were.
+        step: How many steps of the next epoch are done.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+
+
+class Stateful(Protocol):
+    """A part of a run that a checkpoint holds."""
+
+    def get_state(self) -> Any:
+        """Return nested mappings and sequences of numbers, strings, None and arrays."""
+
+    def set_state(self, state: Any) -> None:
+        """Become what it was then."""
+
+
+class Variables:
+    """Variables of Keras: weights, states of seeds, an optimizer's, metrics'.
+
+    Args:
+        what: What they are, for messages.
+        variables: In an order that every process has alike.
+    """
+
+    def __init__(self, what: str, variables: Sequence[Any]) -> None:
+        self._what, self._variables = what, variables
+
+    def get_state(self) -> Any:
+        """Return their values."""
+        return [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in self._variables]
+
+    def set_state(self, state: Any) -> None:
+        """Put values back, bit for bit.
+
+        Raises:
+            CheckpointError: They are those of other variables; none was changed.
+        """
+        here = [f"{tuple(variable.shape)}" for variable in self._variables]
+        there = [f"{value.shape}" for value in state]
+        if here != there:
+            different = sum(a != b for a, b in zip(here, there, strict=False)) + abs(len(here) - len(there))
+            raise CheckpointError(
+                f"The checkpoint does not fit the run's {self._what}: {different} of {len(here)} variables have "
+                f"another shape, or are not there. Received: {len(there)}. Resume with the versions that began the run."
+            )
+        for variable, value in zip(self._variables, state, strict=True):
+            variable.assign(value)
+
+
+class History:
+    """A run's history file, as a part of its state.
+
+    Args:
+        file: Lines that a killed run wrote after its last checkpoint are cut off.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def get_state(self) -> str:
+        """Return its lines."""
+        return self._file.read_text(encoding="utf-8") if self._file.exists() else ""
+
+    def set_state(self, state: str) -> None:
+        """Write them."""
+        with whole(self._file) as file:
+            file.write_text(state, encoding="utf-8")
+
+
+class Stopwatch:
+    """Seconds that a run has taken, in all the processes that it had."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Until now."""
+        return time.perf_counter() - self._started
+
+    def get_state(self) -> float:
+        """Return the seconds."""
+        return self.seconds
+
+    def set_state(self, state: float) -> None:
+        """Go on from there."""
+        self._started = time.perf_counter() - state
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras' own, with what it has seen as a state."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.on_train_begin()  # what it has seen is nothing, as long as no fit has begun
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the best value and how long ago it was."""
+        best = None if self.best is None else float(self.best)
+        return {"best": best, "best_epoch": self.best_epoch, "wait": self.wait, "stopped_epoch": self.stopped_epoch}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Checkpoints:
+    """A run's checkpoints: when they are taken, what they hold, and the one that the run goes on from.
+
+    Args:
+        store: Where they are kept.
+        config: How often they are taken.
+        record: What tells this run from others; every checkpoint holds it.
+        interruption: Asks the run to end.
+        start: The state to go on from, or None.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        config: CheckpointConfig,
+        *,
+        record: Mapping[str, Any],
+        interruption: Interruption,
+        start: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._store, self._config, self._start = store, config, start
+        self.interruption = interruption
+        self.position = Position(**start["position"]) if start else Position()
+        """Where this process begins."""
+        self._parts: dict[str, Stateful] = {}
+        self._held: dict[str, Any] = {"run": record}
+        self._saved_at, self._steps = time.monotonic(), 0
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run was begun by another process."""
+        return self._start is not None
+
+    def add(self, name: str, part: Stateful) -> None:
+        """Let checkpoints hold a part of the run, and where it is resumed let that be what it was."""
+        self._parts[name] = part
+        if self._start is not None:
+            part.set_state(self._start[name])
+
+    def hold(self, name: str, state: Any) -> None:
+        """Let checkpoints hold what does not change any more."""
+        self._held[name] = state
+
+    def state_of(self, name: str) -> Any:
+        """Return what the state to go on from says of a part."""
+        return None if self._start is None else self._start[name]
+
+    def is_due(self) -> bool:
+        """Tell after each step whether it is time for a checkpoint."""
+        self._steps += 1
+        by_steps = self._config.every_steps is not None and self._steps >= self._config.every_steps
+        waited = time.monotonic() - self._saved_at
+        return by_steps or (self._config.every_seconds is not None and waited >= self._config.every_seconds)
+
+    def begin(self, position: Position, **state: Any) -> None:
+        """Take a run's very first checkpoint: from then on it need not be begun again."""
+        if not self._store.names():
+            self.save(position, **state)
+
+    def save(self, position: Position, **state: Any) -> None:
+        """Take a checkpoint.
+
+        Args:
+            position: How far the run has come.
+            **state: What is to be held beside the parts.
+
+        Raises:
+            CheckpointError: It cannot be written, and there is no earlier one.
+        """
+        parts = {name: part.get_state() for name, part in self._parts.items()}
+        self._store.write({"position": asdict(position), **self._held, **parts, **state})
+        self._saved_at, self._steps = time.monotonic(), 0
+
+
+class Checkpointer(keras.callbacks.Callback):
+    """Takes the checkpoints of a phase; where the run is resumed in it, lets ``fit`` go on from there.
+
+    It comes last among the callbacks, so that it sees what the others have made of a step or an epoch.
+
+    Args:
+        checkpoints: The run's.
+        number: The phase's index.
+        epochs: Of the phase.
+        steps: Of an epoch.
+        trainer: Compiled.
+        trained: Places of the variables that train, among those of the whole model.
+        parts: The phase's callbacks that have a state, by name.
+        before_leaving: Called where the run is to end in the middle of a validation.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        number: int,
+        *,
+        epochs: int,
+        steps: int,
+        trainer: keras.Model,
+        trained: Sequence[int],
+        parts: Mapping[str, Stateful],
+        before_leaving: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._checkpoints, self._number, self._epochs, self._steps = checkpoints, number, epochs, steps
+        self._trainer, self._trained, self._parts = trainer, list(trained), parts
+        self._before_leaving = before_leaving
+        self._optimizer = Variables("optimizer", trainer.optimizer.variables)
+        self._resumes = checkpoints.resumes and checkpoints.position.phase == number
+        self._start = checkpoints.position if self._resumes else Position(number)
+        self._epoch = self._start.epoch
+        self._metrics: Any = None
+
+    def begin(self) -> int:
+        """Restore the optimizer, or take the first checkpoint.
+
+        Returns:
+            The epoch to begin with.
+
+        Raises:
+            CheckpointError: Other weights trained in this phase when the checkpoint was taken.
+        """
+        if not self._resumes:
+            self._checkpoints.begin(self._start, **self._phase_state(None))
+            return 0
+        before = self._checkpoints.state_of("trained")
+        if before != self._trained:
+            more, fewer = len(set(self._trained) - set(before)), len(set(before) - set(self._trained))
+            raise CheckpointError(
+                f"Phase {self._number + 1} trains {len(self._trained)} variables now, and trained {len(before)} when "
+                f"the run was begun: {more} were frozen then, {fewer} are frozen now. Resume with the versions and the "
+                "backbone that began it, or choose another --out."
+            )
+        self._optimizer.set_state(self._checkpoints.state_of("optimizer"))
+        return self._start.epoch
+
+    def _phase_state(self, metrics: Any) -> dict[str, Any]:
+        parts = {name: part.get_state() for name, part in self._parts.items()}
+        return {"trained": self._trained, "optimizer": self._optimizer.get_state(), "metrics": metrics, **parts}
+
+    def _save(self, epoch: int, step: int = 0, metrics: Any = None) -> None:
+        self._checkpoints.save(Position(self._number, epoch, step), **self._phase_state(metrics))
+        self._checkpoints.interruption.leave()
+
+    @property
+    def _metric_variables(self) -> Variables:
+        return Variables("metrics", self._trainer.metrics_variables)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Pass over the steps of an epoch that were done before."""
+        if self._start.step:
+            self._skip(self._start.step)
+
+    def _skip(self, steps: int) -> None:
+        """Let ``fit`` count so many steps without a batch: the dataset begins behind them."""
+        trainer, train = self._trainer, self._trainer.train_function
+        left, logs = steps, None
+
+        def skip(*_: Any) -> Any:
+            nonlocal left, logs
+            logs = trainer.get_metrics_result() if logs is None else logs
+            left -= 1
+            if not left:
+                trainer.train_function = train
+            return logs
+
+        trainer.train_function = skip
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Put back what the other callbacks have just begun anew."""
+        self._epoch = epoch
+        if not self._resumes or epoch != self._start.epoch:
+            return
+        for name, part in self._parts.items():
+            part.set_state(self._checkpoints.state_of(name))
+        if self._start.step:
+            # Metrics are made when they are first asked, which otherwise is in the first step.
+            some = keras.ops.zeros((1, *self._trainer.output_shape[1:]))
+            self._trainer.compute_metrics(None, some, some)
+            self._metric_variables.set_state(self._checkpoints.state_of("metrics"))
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Take a checkpoint where one is due or the run is to end."""
+        skipped = self._resumes and self._epoch == self._start.epoch and batch < self._start.step
+        if not skipped and (self._checkpoints.is_due() or self._checkpoints.interruption.asked):
+            self._save(self._epoch, batch + 1, self._metric_variables.get_state())
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Remember the metrics of the epoch's steps, in the place of which come those of the validation."""
+        self._metrics = self._metric_variables.get_state()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Where the run is to end, do not wait for the validation: it is begun again."""
+        if self._checkpoints.interruption.asked:
+            self._before_leaving()
+            self._save(self._epoch, self._steps, self._metrics)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Take a checkpoint; that of the last epoch waits for the end of the phase."""
+        if epoch + 1 < self._epochs and not self._trainer.stop_training:
+            self._save(epoch + 1)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Take a checkpoint with the weights that are left to the next phase."""
+        self._save(self._epochs)
+
+
+def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: Mapping[str, Any]) -> None:
+    """Compare what a run was begun with to what it is to be resumed with.
+
+    Args:
+        record: What its checkpoints say of it.
+        config: The recipe, which may be the one that was given or the one that ``auto`` was settled to. How often
+            checkpoints are taken may differ.
+        environment: Versions and devices, here and now. Where they are others, there is a warning.
+
+    Raises:
+        ConfigError: It is another recipe; each key that differs is named.
+    """
+    now = config.model_dump(mode="json", exclude={"checkpoint"})
+    candidates = [_without_checkpoint(record[name]) for name in ("recipe", "settled")]
+    different = min((find_differences(before, now) for before in candidates), key=len)
+    if different:
+        raise ConfigError(
+            f"This is not the recipe that the run was begun with:\n{list_lines(different)}\n"
+            "Give the same recipe and overrides, or the recipe.yaml in the run folder, or choose another --out."
+        )
+    facts = ("versions", "backend", "cpu_count", "devices")
+    before, here = ({name: facts_of[name] for name in facts} for facts_of in (record["environment"], environment))
+    changes = find_differences(before, here)
+    if changes:
+        warnings.warn(
+            f"The run goes on, and may no longer be to the bit what it would have been:\n{list_lines(changes)}",
+            TransferWarning,
+            stacklevel=2,
+        )
+
+
+def _without_checkpoint(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: section for name, section in recipe.items() if name != "checkpoint"}
+
+
+def check_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare the rows that a run was begun on to those that there are now.
+
+    Args:
+        before: Count, counts by class and fingerprint of each split.
+        now: The same.
+
+    Raises:
+        DataError: They are others.
+    """
+    lines = []
+    for name, split in now.items():
+        if split["fingerprint"] != before[name]["fingerprint"]:
+            counts = find_differences({"count": before[name]["count"]}, {"count": split["count"]}, f"{name} ")
+            lines.append(counts[0] if counts else f"{name}: {split['count']} rows as before, but not the same ones")
+    if lines:
+        raise DataError(
+            f"The data is not what the run was begun on:\n{list_lines(lines)}\n"
+            "Put it back as it was, or choose another --out."
+        )
+
+
+def find_differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
+    """Return a line for each key of nested mappings that is not alike.
+
+    Args:
+        before: What was.
+        now: What is.
+        path: What the keys begin with.
+    """
+    lines = []
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += find_differences(old, new, f"{path}{key}.")
+        elif old != new:
+            lines.append(f"{path}{key}: {old} when it was begun, {new} now")
+    return lines

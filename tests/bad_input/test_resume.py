@@ -1,0 +1,160 @@
+"""Run folders that cannot be resumed, or not so: each difference is named, and nothing is touched."""
+
+import shutil
+
+import keras
+import pytest
+import yaml
+
+from keras_transfer import ImageClassification, TransferWarning
+from keras_transfer.config import write_recipe
+from keras_transfer.resume import Checkpointer
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, make_pictures, pebble, killed):
+    """A recipe file, its pictures, and the folder of its run, which was killed after seven steps."""
+    root = tmp_path_factory.mktemp("interrupted")
+    pictures = make_pictures(root / "pictures", {"cat": 16, "dog": 16}, size=20)
+    recipe = ImageClassification(
+        {"source": str(pictures), "image_size": 16},
+        backbone="pebble",
+        policy={"name": "head", "head_solver": "sgd"},
+        training={"epochs": 3, "batch_size": 4},
+        checkpoint={"every_steps": 2},
+        export={"formats": []},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
+        write_recipe(recipe.config, root / "own.yaml")
+        killed(lambda: recipe.fit(root / "run"), Checkpointer, "on_train_batch_end", 8)
+    return root
+
+
+@pytest.fixture
+def recipe(place):
+    return place / "own.yaml"
+
+
+@pytest.fixture
+def folder(place, tmp_path):
+    return shutil.copytree(place / "run", tmp_path / "run")
+
+
+@pytest.fixture
+def unchanged(folder):
+    """What was refused has changed nothing."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    yield
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_resume_without_a_folder(refused, recipe):
+    refused("run", recipe, "--resume", needs=["--resume", "name its folder with --out"])
+
+
+@pytest.mark.parametrize("kind", ["thesis", "file", "pictures"])
+def test_what_is_no_run(refused, recipe, place, tmp_path, kind):
+    out = {"thesis": tmp_path / "thesis", "file": tmp_path / "file", "pictures": place / "pictures"}[kind]
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("do not touch")
+    (tmp_path / "file").write_text("do not touch")
+    needs = ["is a file"] if kind == "file" else ["holds no run that could be resumed"]
+    refused("run", recipe, "--out", out, "--resume", needs=[out, *needs])
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_an_unfinished_run_is_not_overwritten(refused, recipe, folder):
+    refused("run", recipe, "--out", folder, needs=[folder, "holds an unfinished run", "--resume"])
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("words", [["predict", "{run}", "x.png"], ["evaluate", "{run}"], ["export", "{run}"]])
+def test_an_unfinished_run_is_no_run_yet(refused, folder, words):
+    message = refused(*(word.format(run=folder) for word in words), needs=[folder, "is not finished"])
+    assert f"keras-transfer run {folder}/recipe.yaml --out {folder} --resume" in message
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_another_recipe_is_told_by_its_keys(refused, recipe, folder):
+    message = refused(
+        *("run", recipe, "training.epochs=9", "policy.name=full", "augmentation.rotation=5.0", "--out", folder),
+        "--resume",
+        needs=["not the recipe that the run was begun with", "or choose another --out"],
+        most_lines=6,
+    )
+    assert message.splitlines()[1:4] == [
+        "  policy.name: head when it was begun, full now",
+        "  training.epochs: 3 when it was begun, 9 now",
+        "  augmentation.rotation: 0.0 when it was begun, 5.0 now",
+    ]
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    ("change", "needs"),
+    [
+        (lambda rows: rows[0].unlink(), ["train count: 21 when it was begun, 20 now"]),
+        (lambda rows: rows[0].write_bytes(rows[0].read_bytes() + b" "), ["train: 21 rows as before, but not the same"]),
+    ],
+    ids=["fewer", "changed"],
+)
+def test_other_data_is_told_by_its_split(refused, place, folder, tmp_path, change, needs):
+    kept = shutil.copytree(place / "pictures", tmp_path / "kept")
+    rows = [tmp_path / "run" / "data.json"]
+    names = [name for name, _ in yaml.safe_load(rows[0].read_text())["splits"]["train"]["rows"]]
+    try:
+        change([place / "pictures" / names[0]])
+        refused("run", place / "own.yaml", "--out", folder, "--resume", needs=["The data is not what", *needs])
+    finally:
+        shutil.rmtree(place / "pictures")
+        shutil.copytree(kept, place / "pictures")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_no_checkpoint_that_is_whole(refused, recipe, folder):
+    for manifest in folder.glob("checkpoints/*/manifest.json"):
+        manifest.write_text("{")
+    refused("run", recipe, "--out", folder, "--resume", needs=["is damaged", "No other is left", "another --out"])
+    for manifest in folder.glob("checkpoints/*/manifest.json"):
+        assert manifest.read_text() == "{"
+
+
+def test_another_trainable_set(refused, recipe, folder, monkeypatch):
+    original = Checkpointer.__init__
+
+    def frozen(self, *arguments, trained, **options):
+        original(self, *arguments, trained=trained[1:], **options)
+
+    monkeypatch.setattr(Checkpointer, "__init__", frozen)
+    refused(
+        *("run", recipe, "--out", folder, "--resume"),
+        needs=[
+            "Phase 1 trains 1 variables now, and trained 2 when the run was begun: 0 were frozen then, 1 are frozen"
+        ],
+    )
+
+
+def test_a_newer_keras_is_told(recipe, folder, command, monkeypatch):
+    import keras_transfer.distribution as distribution
+
+    original = distribution.version
+    monkeypatch.setattr(distribution, "version", lambda name: "99.1" if name == "keras" else original(name))
+    with pytest.warns(TransferWarning) as caught:
+        result = command("run", recipe, "--out", folder, "--resume")
+    assert result.exit_code == 0, result.output
+    (warning,) = (str(w.message) for w in caught if "may no longer be to the bit" in str(w.message))
+    assert f"  versions.keras: {keras.__version__} when it was begun, 99.1 now" in warning
+
+
+def test_nothing_to_resume_is_said_and_begun(recipe, tmp_path, command):
+    with pytest.warns(TransferWarning, match=r"no checkpoint to resume from in .*new/checkpoints: the run begins at"):
+        result = command("run", recipe, "training.epochs=1", "--out", tmp_path / "new", "--resume")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "new" / "metrics.json").is_file()
+
+
+def test_often_or_seldom_checkpoints_are_no_other_recipe(recipe, folder, command):
+    result = command("run", folder / "recipe.yaml", "checkpoint.every_steps=5", "--out", folder, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "Resumed from checkpoint-0000" in result.stdout

@@ -1,0 +1,456 @@
+"""A run that is killed anywhere and resumed ends as one that never was: bit for bit."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import keras
+import keras_hub
+import numpy as np
+import pandas as pd
+import pytest
+
+import keras_transfer.job
+import keras_transfer.recipe
+from keras_transfer import (
+    CheckpointError,
+    ImageClassification,
+    Recipe,
+    Run,
+    RunInterrupted,
+    TextClassification,
+    TrainingError,
+    TransferWarning,
+    checkpoint,
+)
+from keras_transfer.checkpoint import CheckpointStore
+from keras_transfer.choice import Choice
+from keras_transfer.config import AugmentationConfig, PictureDataConfig, write_recipe
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.splits import load_splits
+from keras_transfer.interruption import Interruption
+from keras_transfer.job import Job
+from keras_transfer.lr_finder import RangeTest
+from keras_transfer.resume import Checkpointer, Checkpoints
+from keras_transfer.training import WeightKeeper
+
+STEPS = 6  # 21 training pictures, four a step
+
+STEP = (Checkpointer, "on_train_batch_end")
+"""Before the checkpoint that the step may be due for; steps that are passed over count too."""
+SAVE = (Checkpoints, "save")
+WRITE = (CheckpointStore, "write")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, make_pictures):
+    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", {"cat": 16, "dog": 16}, size=20)
+
+
+@pytest.fixture
+def recipe(pictures, pebble):
+    def make(policy, **sections):
+        training = {"epochs": 3, "batch_size": 4, **sections.pop("training", {})}
+        checkpoint = {"every_steps": 2, **sections.pop("checkpoint", {})}
+        return ImageClassification(
+            {"source": str(pictures), "image_size": 16, **sections.pop("data", {})},
+            backbone="pebble",
+            policy=policy,
+            training=training,
+            checkpoint=checkpoint,
+            deterministic=True,
+            **{"export": {"formats": []}, **sections},
+        )
+
+    return make
+
+
+def history(folder):
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def metrics(folder):
+    reports = json.loads((folder / "metrics.json").read_text())
+    for report in reports.values():
+        if report.get("gain"):
+            report["gain"] = {key: value for key, value in report["gain"].items() if "seconds" not in key}
+    return reports
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def assert_same(resumed, unbroken):
+    """All but the seconds, to the bit, and no file more or less."""
+    assert history(resumed.folder) == history(unbroken.folder)
+    for a, b in zip(resumed.model.weights, unbroken.model.weights, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=a.path)
+    assert metrics(resumed.folder) == metrics(unbroken.folder)
+    assert files(resumed.folder) == files(unbroken.folder)
+    for name in ("recipe.yaml", "data.json"):
+        assert (resumed.folder / name).read_text() == (unbroken.folder / name).read_text()
+
+
+KILLS = {
+    # Each process ends at a call of something: in the middle of an epoch, at its end, in a checkpoint, after a phase.
+    "full, mixed pictures, no cache": (
+        "full",
+        {"cache": {"views": 0}, "augmentation": {"mixup": 0.4}},
+        [(*STEP, 4), (*STEP, STEPS + 5)],
+    ),
+    "lp_ft": (
+        {"name": "lp_ft", "stage_decay": 0.5},
+        {"training": {"l2_sp": 0.01}},
+        [(*SAVE, 1), (*STEP, 2 * STEPS + 1), (Job, "judge", 1)],
+    ),
+    "gradual, averages, early stopping": (
+        {"name": "gradual", "groups": 2, "group_epochs": 2},
+        {"training": {"ema": 0.9, "early_stopping": {"patience": 1}, "learning_rate": 0.05}},
+        [(*STEP, 7), (keras_transfer.job, "train_phase", 2)],
+    ),
+    "lora, no validation rows": (
+        {"name": "lora", "rank": 2},
+        {"training": {"keep": "last", "epochs": 2}, "data": {"validation": 0.0}},
+        [(*STEP, STEPS), (keras_transfer.recipe, "plot_history", 1)],
+    ),
+    "head on cached views": (
+        {"name": "head", "head_solver": "sgd"},
+        {"augmentation": {"rotation": 20}, "head": {"hidden": 4}},
+        [(*WRITE, 3), (*STEP, 2 * STEPS), (keras_transfer.recipe, "_save", 1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_killed_and_resumed_is_never_killed(recipe, tmp_path, killed, name):
+    policy, sections, kills = KILLS[name]
+    unbroken = recipe(policy, **sections).fit(tmp_path / "unbroken")
+    for number, kill in enumerate(kills):
+        # What was killed before its first checkpoint begins anew, and says so.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TransferWarning)
+            killed(lambda n=number: recipe(policy, **sections).fit(tmp_path / "resumed", resume=n > 0), *kill)
+    assert (tmp_path / "resumed" / "checkpoints").is_dir()
+    assert_same(recipe(policy, **sections).fit(tmp_path / "resumed", resume=True), unbroken)
+
+
+def test_texts_are_resumed_too(tmp_path, killed):
+    random = np.random.default_rng(0)
+    words = {"cat": ["purr", "sofa", "milk"], "dog": ["bark", "ball", "bone"]}
+    rows = [
+        {"text": " ".join(random.choice([*words[label], "the", "a"], random.integers(2, 9))), "label": label}
+        for label in ("cat", "dog") * 12
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "texts.csv", index=False)
+    preset = make_preset(tmp_path / "preset", words)
+
+    def fit(folder, **options):
+        recipe = TextClassification(
+            str(tmp_path / "texts.csv"),
+            backbone=str(preset),
+            policy={"name": "last_stages", "stages": 1},
+            training={"epochs": 2, "batch_size": 4},
+            checkpoint={"every_steps": 2},
+            export={"formats": []},
+            deterministic=True,
+        )
+        return recipe.fit(tmp_path / folder, **options)
+
+    unbroken = fit("unbroken")
+    killed(lambda: fit("resumed"), *STEP, 7)
+    assert_same(fit("resumed", resume=True), unbroken)
+
+
+def make_preset(folder, words):
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "the",
+        "a",
+        *(w for some in words.values() for w in some),
+    ]
+    tokenizer = keras_hub.models.BertTokenizer(vocabulary, lowercase=True)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        max_sequence_length=16,
+    )
+    backbone.save_to_preset(str(folder))
+    keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=16).save_to_preset(str(folder))
+    return folder
+
+
+QUICK = {"name": "head", "head_solver": "sgd"}
+NEVER = {"every_steps": None, "every_seconds": None}
+
+
+def position(folder):
+    return CheckpointStore(folder / "checkpoints").read()[1]["position"]
+
+
+@pytest.fixture
+def sigterm(monkeypatch):
+    """``sigterm(owner, "name", 3)`` sends the signal at the third call."""
+
+    def arm(owner, name, number):
+        original, calls = getattr(owner, name), []
+
+        def counted(*arguments, **options):
+            calls.append(1)
+            if len(calls) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    return arm
+
+
+def test_sigterm_takes_a_checkpoint_at_the_next_step_and_exits_with_143(
+    recipe, tmp_path, command, sigterm, monkeypatch
+):
+    file, out = tmp_path / "own.yaml", tmp_path / "run"
+    made = recipe(QUICK, checkpoint=NEVER)
+    write_recipe(made.config, file)
+    sigterm(WeightKeeper, "on_train_batch_end", STEPS + 3)
+    stopped = command("run", file, "--out", out)
+    assert stopped.exit_code == 143
+    assert stopped.stderr == (
+        f"Error: The run in {out} was stopped by SIGTERM. Give the same command with --resume to go on.\n"
+    )
+    assert position(out) == {"phase": 0, "epoch": 1, "step": 3}
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    monkeypatch.undo()
+    resumed = command("run", file, "--out", out, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert "Resumed from checkpoint-000003: phase 1, 1 epochs and 3 steps done" in resumed.stdout
+    assert_same(Run(out), made.fit(tmp_path / "unbroken"))
+    # Once more there is nothing to do.
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    again = command("run", file, "--out", out, "--resume")
+    assert (again.exit_code, again.stdout) == (0, f"The run in {out} is finished.\n")
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_sigterm_does_not_wait_for_a_validation(recipe, tmp_path, sigterm, monkeypatch):
+    made = recipe(QUICK, checkpoint=NEVER, training={"ema": 0.9, "epochs": 2})
+    sigterm(WeightKeeper, "on_test_begin", 2)
+    with pytest.raises(RunInterrupted, match="was stopped by SIGTERM"):
+        made.fit(tmp_path / "run")
+    assert position(tmp_path / "run") == {"phase": 0, "epoch": 1, "step": STEPS}
+    monkeypatch.undo()
+    assert_same(made.fit(tmp_path / "run", resume=True), made.fit(tmp_path / "unbroken"))
+
+
+def test_sigterm_outside_of_training_is_raised_at_once():
+    interruption = Interruption(Path("runs/mine"), grace_seconds=1)
+    with pytest.raises(RunInterrupted, match="runs/mine was stopped by SIGTERM"), interruption.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal was not heard")
+    assert RunInterrupted.exit_code == 143
+
+
+def test_who_catches_the_interruption_goes_on_living():
+    interruption = Interruption(Path("run"), grace_seconds=0.05)
+    with interruption.listening(), interruption.at_a_step():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.asked
+    time.sleep(0.2)
+
+
+def test_a_handler_that_is_there_already_is_left_alone():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    try:
+        with Interruption(Path("run"), grace_seconds=1).listening():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1]
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from pathlib import Path
+from keras_transfer.interruption import Interruption
+interruption = Interruption(Path("run"), grace_seconds=float(sys.argv[1]))
+with interruption.listening(), interruption.at_a_step():
+    for _ in range(int(sys.argv[2])):
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("grace", "signals", "code", "said"), [(0.1, 1, 143, "grace_seconds"), (60, 2, -15, "")])
+def test_a_step_that_lasts_is_left_after_the_grace_and_at_a_second_signal(grace, signals, code, said):
+    command = [sys.executable, "-c", INTERRUPTED, str(grace), str(signals)]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    assert result.returncode == code, result.stderr
+    assert said in result.stderr
+
+
+SIGKILLED = """
+import os, signal, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+import keras_transfer.checkpoint as checkpoint
+from keras_transfer import Recipe
+synced, original = 0, checkpoint.sync
+def sync(path):
+    global synced
+    synced += 1
+    if synced == 5 * 3 + 2:  # in the middle of the fourth checkpoint
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(path)
+checkpoint.sync = sync
+Recipe.from_file(sys.argv[1]).fit(sys.argv[2])
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_a_checkpoint(pictures, tmp_path):
+    made = ImageClassification(
+        {"source": str(pictures), "image_size": 32},
+        backbone={"name": "efficientnet_lite0", "weights": "none"},
+        policy=QUICK,
+        training={"epochs": 2, "batch_size": 4},
+        checkpoint={"every_steps": 2},
+        export={"formats": []},
+        deterministic=True,
+    )
+    write_recipe(made.config, tmp_path / "own.yaml")
+    command = [sys.executable, "-c", SIGKILLED, str(tmp_path / "own.yaml"), str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    left = sorted(entry.name for entry in (tmp_path / "run" / "checkpoints").iterdir())
+    assert left == [".unfinished-checkpoint-000004", "checkpoint-000002", "checkpoint-000003"]
+    resumed = Recipe.from_file(tmp_path / "own.yaml").fit(tmp_path / "run", resume=True)
+    assert_same(resumed, made.fit(tmp_path / "unbroken"))
+
+
+def test_what_auto_was_settled_to_is_not_settled_anew(recipe, tmp_path, killed, monkeypatch):
+    choice = Choice("head", "It is quick.", (), {"head": 1.0}, None)
+    monkeypatch.setattr(keras_transfer.recipe, "choose_policy", lambda job: (job.with_policy("head"), choice))
+    made = recipe({"name": "auto", "head_solver": "sgd"})
+    killed(lambda: made.fit(tmp_path / "run"), *STEP, 8)
+
+    def again(_):
+        pytest.fail("the policy was chosen anew")
+
+    monkeypatch.setattr(keras_transfer.recipe, "choose_policy", again)
+    run = made.fit(tmp_path / "run", resume=True)
+    assert run.config.policy.name == "head"
+    record = json.loads((run.folder / "choice.json").read_text())
+    assert (record["policy"], record["reason"]) == ("head", "It is quick.")
+    seconds = sum(json.loads(line)["seconds"] for line in (run.folder / "history.jsonl").read_text().splitlines())
+    assert record["seconds"] > seconds  # of both processes
+
+
+def test_a_learning_rate_that_was_found_is_not_looked_for_again(recipe, tmp_path, killed, monkeypatch):
+    found = RangeTest("head", (0.001, 0.002), (1.0, 0.5))
+    found.__dict__["learning_rate"] = 0.002
+    monkeypatch.setattr(Job, "find_learning_rate", lambda self: found)
+    made = recipe(QUICK, training={"learning_rate": "auto"})
+    killed(lambda: made.fit(tmp_path / "run"), *STEP, 8)
+    monkeypatch.setattr(Job, "find_learning_rate", lambda self: pytest.fail("the rate was looked for again"))
+    assert made.fit(tmp_path / "run", resume=True).config.training.learning_rate == 0.002
+
+
+def test_a_run_that_was_killed_before_or_in_its_export_is_exported(recipe, tmp_path, killed, monkeypatch):
+    made = recipe("head", export={"formats": ["saved_model"]})
+    killed(lambda: made.fit(tmp_path / "run"), Run, "export")
+    exported = []
+
+    def export(self):
+        exported.append(self.folder)
+        (self.folder / "export" / "saved_model" / "1").mkdir(parents=True)
+        return self.folder, None
+
+    monkeypatch.setattr(Run, "export", export)
+    for _ in range(2):
+        made.fit(tmp_path / "run", resume=True)
+    assert exported == [tmp_path / "run"]
+
+
+def test_a_disk_that_fills_up_ends_in_a_run_that_can_be_resumed(recipe, tmp_path, monkeypatch):
+    made = recipe(QUICK)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    written = []
+    original = checkpoint.save_file
+    monkeypatch.setattr(
+        checkpoint, "save_file", lambda *a: (written.append(1), full() if len(written) > 4 else original(*a))
+    )
+    monkeypatch.setattr(keras.Model, "save", full)
+    with (
+        pytest.warns(TransferWarning, match="The run goes on, and checkpoint-000004 is kept"),
+        pytest.raises(CheckpointError, match=r"model\.keras cannot be written: No space left on device\. Make room"),
+    ):
+        made.fit(tmp_path / "run")
+    monkeypatch.undo()
+    assert_same(made.fit(tmp_path / "run", resume=True), made.fit(tmp_path / "unbroken"))
+
+
+def test_a_loss_that_is_no_number_leaves_nothing_to_resume(recipe, tmp_path):
+    made = recipe("full", training={"learning_rate": 1e38, "warmup": 0.0, "clip_norm": None})
+    with pytest.raises(TrainingError):
+        made.fit(tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    with pytest.raises(CheckpointError, match="its loss became no number"):
+        made.fit(tmp_path / "run", resume=True)
+
+
+def test_steps_that_are_skipped_are_not_read(pictures, tmp_path):
+    source = shutil.copytree(pictures, tmp_path / "pictures")
+    rows = load_splits(PictureDataConfig(source=str(source)), seed=0).train
+    reader = PictureReader(image_size=16, resize="crop", augmentation=AugmentationConfig(rotation=20), seed=0)
+    targets, weights = np.eye(2, dtype=np.float32)[rows.labels], np.ones(len(rows), np.float32)
+    options = {"batch_size": 4, "seed": 0, "epochs": range(3, 5)}
+    steps = -(-len(rows) // 4)
+    every = list(reader.training_batches(rows, targets, weights, **options).as_numpy_iterator())
+    order = list(reader.order(rows, **options).as_numpy_iterator())
+    assert len(every) == 2 * steps
+    for skip in (0, 3, steps, steps + 5, 2 * steps):
+        left = list(reader.training_batches(rows, targets, weights, **options, skip=skip).as_numpy_iterator())
+        assert len(left) == 2 * steps - skip
+        for a, b in zip(every[skip:], left, strict=True):
+            np.testing.assert_array_equal(a[0], b[0])
+            np.testing.assert_array_equal(a[1], b[1])
+    # The pictures of skipped steps need not even be there.
+    for _, skipped in order[steps : steps + 5]:
+        for row in skipped:
+            Path(rows.examples.files[row]).unlink()
+    left = list(reader.training_batches(rows, targets, weights, **options, skip=steps + 5).as_numpy_iterator())
+    np.testing.assert_array_equal(left[0][0], every[steps + 5][0])
+
+
+@pytest.mark.slow
+def test_twenty_kills_in_one_run(recipe, tmp_path, killed):
+    sections = {"cache": {"views": 0}, "training": {"epochs": 4, "ema": 0.9}}
+    random = np.random.default_rng(0)
+    unbroken = recipe("lp_ft", **sections).fit(tmp_path / "unbroken")
+    for number in range(20):
+        kill = (*STEP, int(random.integers(2, 6))) if number % 3 else (*SAVE, int(random.integers(2, 4)))
+        try:
+            killed(lambda n=number: recipe("lp_ft", **sections).fit(tmp_path / "resumed", resume=n > 0), *kill)
+        except pytest.fail.Exception:
+            break  # it has come to its end
+    assert number > 5
+    assert_same(recipe("lp_ft", **sections).fit(tmp_path / "resumed", resume=True), unbroken)
