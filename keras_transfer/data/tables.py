@@ -5,7 +5,8 @@ import json
 import numbers
 import re
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from keras_transfer.config import DataConfig
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 
+SPLIT_NAMES = ("train", "validation", "test")
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
@@ -122,29 +125,75 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def check_columns(file: Path, table: pd.DataFrame, wanted: Sequence[str], keys: str) -> None:
-    """Refuse a table that lacks columns, or has no rows.
+def take_columns(
+    where: Path, table: pd.DataFrame, config: DataConfig, examples: Mapping[str, str], *, drop: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Check a table, and return its rows with the columns that every source has.
 
     Args:
-        file: Where it comes from, for messages.
+        where: Where the table comes from, for messages.
         table: What was read.
-        wanted: The columns.
-        keys: The recipe's keys that name them, in words.
+        config: Names the columns of labels, splits and groups.
+        examples: The keys of the recipe that name the columns of examples, and these columns.
+        drop: Further columns that make room for ours.
+
+    Returns:
+        Its rows without the columns of examples: ``label``, ``split``, and what further columns there are. One that
+        merely has one of our names is not taken for ours.
+
+    Raises:
+        DataError: A column is not there, or holds something else than is due.
+    """
+    check_columns(where, [str(column) for column in table.columns], config, examples)
+    if table.empty:
+        raise DataError(f"{where} has no rows. Give it a row for each example.")
+    for column in _further_columns(config):
+        check_written(where, table, column)
+    labels = read_labels(where, table, config.label)
+    split: Any = "" if config.split is None else _read_split(where, table, config.split)
+    if config.group is not None:
+        check_filled(where, table, config.group)
+    rows = table.drop(columns=[*examples.values(), config.label, "split", *drop], errors="ignore")
+    return rows.assign(label=labels, split=split)
+
+
+def _read_split(where: Path, table: pd.DataFrame, column: str) -> list[str]:
+    check_filled(where, table, column)
+    values = [str(value) for value in table[column]]
+    counts = Counter(value for value in values if value not in SPLIT_NAMES)
+    if counts:
+        found = some([f"{value!r} in {count} rows" for value, count in counts.most_common()])
+        raise DataError(f"data.split: column {column!r} of {where} holds {found}. Known: {', '.join(SPLIT_NAMES)}.")
+    return values
+
+
+def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examples: Mapping[str, str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Args:
+        where: Where the table comes from, for messages.
+        columns: The names of those it has.
+        config: Names the columns of labels, splits, groups and strata.
+        examples: The keys of the recipe that name the columns of examples, and these columns.
 
     Raises:
         DataError: With the columns there are.
     """
-    columns = [str(column) for column in table.columns]
-    for column in wanted:
+    keys = [*examples, "label", *(key for key in ("split", "group") if getattr(config, key) is not None), "stratify"]
+    named = f"{', '.join(f'data.{key}' for key in keys[:-1])} and data.{keys[-1]}"
+    for column in (*examples.values(), config.label, *_further_columns(config)):
         if column not in columns:
             hint = did_you_mean(column, columns)
             known = f"{hint} Columns" if hint.startswith("Did") else "Columns"
             raise DataError(
-                f"{file} has no column {column!r}. {known}: {some(columns, 30) or 'none'}. "
-                f"Name the columns with {keys}."
+                f"{where} has no column {column!r}. {known}: {some(columns, 30) or 'none'}. "
+                f"Name the columns with {named}."
             )
-    if table.empty:
-        raise DataError(f"{file} has no rows. Give it a row for each example.")
+
+
+def _further_columns(config: DataConfig) -> list[str]:
+    stratify = [column for column in config.stratify if column != "label"]
+    return [column for column in (config.split, config.group, *stratify) if column is not None]
 
 
 def check_filled(file: Path, table: pd.DataFrame, column: str) -> None:
