@@ -124,8 +124,9 @@ def open_dataset(name: str, config: DataConfig) -> Dataset:
         )
     builder_name, plain_name, split = match.groups()
     folder = None if config.data_dir is None else os.path.expanduser(config.data_dir)
-    builder = _open_image_folder(folder) if builder_name == _IMAGE_FOLDER else _find(name, builder_name, folder)
-    if not builder.is_prepared():
+    is_folder = builder_name == _IMAGE_FOLDER
+    builder = _open_image_folder(folder) if is_folder else _find(name, builder_name, folder)
+    if not is_folder and not builder.is_prepared():
         place = "" if folder is None else f", data_dir={folder!r}"
         prepare = f"import tensorflow_datasets as tfds; tfds.builder({builder_name!r}{place}).download_and_prepare()"
         raise DataError(
