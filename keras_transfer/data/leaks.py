@@ -112,7 +112,7 @@ def _summarise(second: str, first: str, same: int, near: int, pair: list[str], w
 def find_repeated_pictures(splits: Sequence[NamedSplit], *, memory: Path) -> Repeated:
     """Find pictures that stand in two splits: the same bytes, or what looks the same.
 
-    Each picture is decoded once, JPEG at an eighth of its size; one that has not changed is not opened again.
+    Each picture is decoded once; one that has not changed is not opened again.
 
     Args:
         splits: Their examples are pictures that can be decoded.
@@ -157,7 +157,8 @@ def _hash(pictures: PictureExamples, row: int) -> Hash:
     digest = hashlib.sha256(content).hexdigest()
     try:
         with Image.open(io.BytesIO(content)) as image:
-            image.draft("L", (8 * _SIDE, 8 * _SIDE))
+            # A JPEG is decoded at a half to an eighth of its size; smaller ones than this would look another way.
+            image.draft("L", (32 * _SIDE, 32 * _SIDE))
             grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return digest, ""

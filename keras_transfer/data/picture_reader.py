@@ -114,7 +114,8 @@ class PictureReader(Reader):
         pictures = pictures_of(split)
         for number, row in enumerate(rows):
             suffix = Path(pictures.names[row]).suffix.lower()
-            (folder / f"{number:02}{suffix}").write_bytes(pictures.read(row))
+            name = f"{number:02}{suffix if suffix[1:].isalnum() else ''}"
+            (folder / name).write_bytes(pictures.read(row))
 
     def read_samples(self, folder: Path) -> Pictures:
         """Find those copies."""

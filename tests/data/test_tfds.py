@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from rich.console import Console
 
+from keras_transfer import Recipe, Run
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, TextDataConfig
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import PLAIN
@@ -193,3 +195,27 @@ def test_the_command_that_is_named_would_prepare_what_is_missing(prepared):
     (code,) = re.findall(r'python -c "(.*?)"', str(refusal.value))
     compile(code, "command", "exec")
     assert f"data_dir='{prepared}'" in code
+
+
+def test_a_run_from_recipe_to_served_model(tiny, prepared, tmp_path):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(
+        f"""
+task: image_classification
+data:
+  source: tfds:own_pictures[train]
+  data_dir: {prepared}
+  validation: tfds:own_pictures[validation]
+  test: tfds:own_pictures[test]
+  image_size: 16
+backbone: {{name: tiny, weights: none}}
+policy: {{name: full}}
+training: {{epochs: 1, batch_size: 8}}
+""",
+        encoding="utf-8",
+    )
+    console = Console(record=True, width=500)
+    run = Recipe.from_file(recipe).fit(tmp_path / "run", console=console)
+    assert "Data: tfds:own_pictures[train]: 2 classes; rows: 20 train, 4 validation, 6 test" in console.export_text()
+    assert Run(run.folder).evaluate().to_json() == run.reports["test"].to_json()
+    assert (run.folder / "export" / "saved_model" / "1").is_dir()
