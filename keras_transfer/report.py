@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_transfer.evaluation import Report
@@ -49,12 +50,16 @@ def _name_stages(names: Sequence[str], stages: int) -> str:
 def print_report(report: Report, console: Console) -> None:
     """Print a report as tables."""
     low, high = report.accuracy_interval
-    table = Table(title=f"{report.split.capitalize()}: {report.n} rows", title_justify="left")
+    table = Table(title=escape(f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows"), title_justify="left")
     for heading in ("class", "precision", "recall", "F1", "rows"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for figures in report.classes[:_MOST_CLASSES]:
         table.add_row(
-            figures.name, f"{figures.precision:.3f}", f"{figures.recall:.3f}", f"{figures.f1:.3f}", str(figures.support)
+            escape(figures.name),
+            f"{figures.precision:.3f}",
+            f"{figures.recall:.3f}",
+            f"{figures.f1:.3f}",
+            str(figures.support),
         )
     if len(report.classes) > _MOST_CLASSES:
         table.add_row(f"and {len(report.classes) - _MOST_CLASSES} more", "", "", "", "")
@@ -66,7 +71,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"accuracy  {report.accuracy:.4f}  (95 % interval {low:.4f} to {high:.4f})", highlight=False)
     console.print(f"loss      {report.loss:.4f}", highlight=False)
     if report.auroc is not None:
-        console.print(f"AUROC     {report.auroc:.4f}  (of {report.classes[1].name})", highlight=False)
+        console.print(f"AUROC     {report.auroc:.4f}  (of {escape(report.classes[1].name)})", highlight=False)
     if report.gain is not None:
         console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
 
@@ -75,9 +80,9 @@ def _print_confusion(report: Report, console: Console) -> None:
     table = Table(title="Confusion", title_justify="left")
     table.add_column("true \\ predicted")
     for figures in report.classes:
-        table.add_column(figures.name, justify="right")
+        table.add_column(escape(figures.name), justify="right")
     for figures, row in zip(report.classes, report.confusion, strict=True):
-        table.add_row(figures.name, *(str(count) for count in row))
+        table.add_row(escape(figures.name), *(str(count) for count in row))
     console.print(table)
 
 
