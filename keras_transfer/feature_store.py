@@ -1,6 +1,7 @@
-"""Arrays on disk, memory-mapped and under a budget: an entry is there whole, or not at all.
+"""Files that can be made again, under a budget: an entry is there whole, or not at all.
 
-An entry is a folder that is written under another name and renamed when it is whole. Two processes that write the same
+Features are kept here as arrays to be memory-mapped, and the pictures of sources that are no picture files. An entry
+is a folder that is written under another name and renamed when it is whole. Two processes that write the same
 one at once do not meet: who comes second throws his own away.
 """
 
@@ -12,7 +13,7 @@ import time
 import uuid
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,14 @@ class Entry:
 
 
 class FeatureStore:
-    """Keeps tuples of arrays by key.
+    """Keeps files, most of them arrays, by key.
 
     Args:
         folder: Made when the first entry is written.
-        max_bytes: The entries that were used least recently are removed to stay below it.
+        max_bytes: The entries that were used least recently are removed to stay below it; None removes none.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int | None) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._checked: set[str] = set()
@@ -87,22 +88,29 @@ class FeatureStore:
 
         A damaged entry is removed, with a warning.
         """
+        names = self.find_files(key)
+        return None if names is None else tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in names)
+
+    def find_files(self, key: str) -> list[Path] | None:
+        """Return an entry's files, in the order in which they were published; None where there is none.
+
+        A damaged entry is removed, with a warning.
+        """
         folder = self._folder / key
         if not folder.is_dir():
             return None
         try:
             names = self._check(folder)
-            arrays = tuple(np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in names)
             os.utime(folder / _META)
         except (OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(
-                f"The cached features in {folder} are damaged ({error}) and were removed; they are computed again.",
+                f"The cached files in {folder} are damaged ({error}) and were removed; they are computed again.",
                 TransferWarning,
                 stacklevel=2,
             )
             _remove(folder)
             return None
-        return arrays
+        return [folder / name for name in names]
 
     def _check(self, folder: Path) -> list[str]:
         """Names of an entry's files, whose checksums are right: a crash of the machine can leave zeros behind."""
@@ -117,7 +125,7 @@ class FeatureStore:
     def write(
         self, key: str, description: str, *, shapes: Sequence[tuple[int, ...]], dtype: str, batches: Iterable[Arrays]
     ) -> Arrays | None:
-        """Add an entry.
+        """Add an entry of arrays.
 
         Args:
             key: Names it.
@@ -130,25 +138,50 @@ class FeatureStore:
             The arrays, memory-mapped; None, with a warning, where they do not fit the budget or cannot be written.
         """
         needed = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape in shapes)
-        if needed > self._max_bytes:
+        if self._max_bytes is not None and needed > self._max_bytes:
             _warn(f"Features of {needed:,} bytes are more than cache.max_bytes allows ({self._max_bytes:,})")
             return None
+        try:
+            with self.begin(needed) as unfinished:
+                names = _write_arrays(unfinished, shapes, np.dtype(dtype), batches)
+                self.publish(unfinished, key, description, names)
+        except OSError as error:
+            _warn(f"Features cannot be kept in {self._folder}: {error.strerror or error}")
+            return None
+        return self.find(key)
+
+    @contextlib.contextmanager
+    def begin(self, needed: int = 0) -> Iterator[Path]:
+        """Make a folder for the files of an entry; it is removed if it is not published.
+
+        Args:
+            needed: Bytes to make room for, where they are known.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
         unfinished = self._folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         try:
             self._make_room(needed)
             unfinished.mkdir(parents=True)
-            files = _write_arrays(unfinished, shapes, np.dtype(dtype), batches)
-            meta = {"description": description, "files": files}
-            (unfinished / _META).write_text(json.dumps(meta), encoding="utf-8")
-            self._publish(unfinished, key)
-        except OSError as error:
-            _warn(f"Features cannot be kept in {self._folder}: {error.strerror or error}")
-            return None
+            yield unfinished
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-        return self.find(key)
 
-    def _publish(self, unfinished: Path, key: str) -> None:
+    def publish(self, unfinished: Path, key: str, description: str, names: Sequence[str]) -> None:
+        """Make an entry of the files in a folder.
+
+        Args:
+            unfinished: From :meth:`begin`.
+            key: Names the entry; where there is one of this name, that one stays.
+            description: What it is, for people.
+            names: Of the files.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        files = {name: _checksum(unfinished / name) for name in names}
+        (unfinished / _META).write_text(json.dumps({"description": description, "files": files}), encoding="utf-8")
         try:
             unfinished.rename(self._folder / key)
         except OSError:
@@ -162,6 +195,8 @@ class FeatureStore:
             with contextlib.suppress(OSError):
                 if time.time() - folder.stat().st_mtime > _SECONDS_UNTIL_ABANDONED:
                     _remove(folder)
+        if self._max_bytes is None:
+            return
         entries = self.entries()
         excess = sum(entry.size for entry in entries) + needed - self._max_bytes
         for entry in entries:
@@ -173,8 +208,8 @@ class FeatureStore:
 
 def _write_arrays(
     folder: Path, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
-) -> dict[str, int]:
-    """Write arrays piece by piece; the name of each file and its checksum.
+) -> list[str]:
+    """Write arrays piece by piece; the name of each file.
 
     Plain writing, not a memory map: on a full disk the one raises an error, the other kills the process.
     """
@@ -192,7 +227,7 @@ def _write_arrays(
     expected = [int(np.prod(shape)) for shape in shapes]
     if written != expected:
         raise ValueError(f"The pieces of an entry hold {written} numbers. Its shapes need {expected}.")
-    return {name: _checksum(folder / name) for name in names}
+    return names
 
 
 def _checksum(file: Path) -> int:

@@ -29,6 +29,8 @@ from keras_transfer.config import (
     read_recipe,
     write_recipe,
 )
+from keras_transfer.data.leaks import Repeated, find_repeated_pictures
+from keras_transfer.data.objects import describe_object
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.scan import scan
@@ -38,7 +40,14 @@ from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.text_sources import TEXT_SAMPLES
 from keras_transfer.data.texts import check_texts, find_repeated
 from keras_transfer.distribution import describe_environment, session
-from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
+from keras_transfer.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    TrainingError,
+    TransferWarning,
+    list_lines,
+)
 from keras_transfer.feature_store import cache_folder
 from keras_transfer.files import whole
 from keras_transfer.heads import make_head
@@ -64,7 +73,9 @@ class Recipe(ABC):
     """One transfer-learning job.
 
     Args:
-        data: A source as in a recipe file, or the whole ``data`` section as a mapping.
+        data: A source as in a recipe file; what Python holds: NumPy arrays ``(images, labels)``, a list of (path or
+            text, label), a pandas DataFrame, a ``tf.data.Dataset`` of pairs; or the whole ``data`` section as a
+            mapping. ``validation`` and ``test`` take the same.
         sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone`` and
             ``policy`` may be given by name alone, and what the ``data`` section has beside its source by its own name:
             ``label="stars"``.
@@ -77,11 +88,12 @@ class Recipe(ABC):
     known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES}
     """For dotted paths that name a registered thing, the names there are."""
 
-    def __init__(self, data: str | Path | Mapping[str, Any], **sections: Any) -> None:
+    def __init__(self, data: Any, **sections: Any) -> None:
         schema = SCHEMAS[self.task]
         columns = set(schema.model_fields["data"].annotation.model_fields) - set(schema.model_fields)  # type: ignore[union-attr]
-        source = dict(data) if isinstance(data, Mapping) else {"source": str(data) if isinstance(data, Path) else data}
+        source = dict(data) if isinstance(data, Mapping) else {"source": data}
         source |= {key: sections.pop(key) for key in columns & set(sections)}
+        source, self._given = _name_objects(source)
         values = {
             name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
             for name, value in sections.items()
@@ -106,6 +118,7 @@ class Recipe(ABC):
         config = _parse(read_recipe(file, overrides), where=f"Recipe {recipe}")
         instance = object.__new__(TASKS[config.task])
         instance.config = config
+        instance._given = {}
         return instance
 
     def prepare(self, console: Console | None = None) -> Job:
@@ -120,15 +133,16 @@ class Recipe(ABC):
         Raises:
             TransferError: Whatever stands against it.
         """
-        loaded = load_splits(self.config.data, seed=self.config.seed)
+        loaded = load_splits(self.config.data, seed=self.config.seed, given=self._given)
         whole, skipped = self._scan(tuple(loaded))
-        loaded = Splits(loaded.target, *whole)
+        loaded = loaded.with_parts(whole)
         loaded.check()
         if console:
             _print_data(self.config.data.source, loaded, skipped, console)
+        repeated = self._find_repeated(loaded, console)
         backbone = self._load_backbone(self.config.backbone.weights)
         reader, prepared = self._make_reader(backbone, tuple(loaded))
-        splits = Splits(loaded.target, *prepared)
+        splits = loaded.with_parts(prepared)
         notes, record = self._look_at(reader, tuple(loaded), prepared)
         if console:
             for note in notes:
@@ -142,14 +156,34 @@ class Recipe(ABC):
         summaries = summarize(model, phases)
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
-        record = {**splits.describe(), "skipped": skipped, **record}
+        record = {**splits.describe(), "skipped": skipped, "repeated": repeated, **record}
         return Job(self.config, splits, record, reader, model, phases)
+
+    def _find_repeated(self, splits: Splits, console: Console | None) -> dict[str, Any] | None:
+        """What data.json records of examples that stand in two splits; None where nobody looked."""
+        leaks = self.config.data.leaks
+        if leaks == "off":
+            return None
+        repeated = self._compare(tuple(splits))
+        if repeated.lines and leaks == "error":
+            raise DataError(
+                f"Examples stand in two splits:\n{list_lines(repeated.lines)}\n"
+                "Remove them from one, keep them together with data.group, or set data.leaks=warn."
+            )
+        if console:
+            for line in repeated.lines:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return repeated.record
 
     # What a task has of its own.
 
     @abstractmethod
     def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
         """The splits without what cannot be read, and a line for each such example."""
+
+    @abstractmethod
+    def _compare(self, splits: Sequence[Split]) -> Repeated:
+        """Find examples that stand in two splits."""
 
     @abstractmethod
     def _load_backbone(self, weights: str) -> Backbone: ...
@@ -370,6 +404,9 @@ class ImageClassification(Recipe):
     def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
         return scan(splits, broken=self.config.data.broken, memory=cache_folder() / "scans")
 
+    def _compare(self, splits: Sequence[Split]) -> Repeated:
+        return find_repeated_pictures(splits, memory=cache_folder() / "hashes")
+
     def _load_backbone(self, weights: str) -> PictureBackbone:
         row = BACKBONES[self.config.backbone.name]
         return row.load(image_size=self.config.data.image_size, weights=weights)
@@ -397,6 +434,9 @@ class TextClassification(Recipe):
     def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
         return check_texts(splits, broken=self.config.data.broken)
 
+    def _compare(self, splits: Sequence[Split]) -> Repeated:
+        return find_repeated(splits)
+
     def _load_backbone(self, weights: str) -> TextBackbone:
         return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
 
@@ -412,10 +452,10 @@ class TextClassification(Recipe):
     def _look_at(
         self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
     ) -> tuple[Sequence[str], dict[str, Any]]:
-        repeated, tokens = find_repeated(loaded), reader.report(prepared)
+        tokens = reader.report(prepared)
         cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
         line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
-        return (*repeated.lines, line), {**tokens, "repeated": repeated.record}
+        return (line,), tokens
 
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
@@ -423,11 +463,28 @@ for _task in (ImageClassification, TextClassification):
     TASKS.add(_task.task, _task)
 
 
+def _name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The data section with a name in the place of each source that Python holds, and what these names stand for."""
+    named, given = dict(section), {}
+    for key in ("source", "validation", "test"):
+        value = named.get(key)
+        if isinstance(value, Path):
+            named[key] = str(value)
+        elif value is not None and not isinstance(value, (str, bool, int, float)):
+            name = describe_object(value)
+            named[key] = name if name not in given else f"{name[:-1]} for {key}>"
+            given[named[key]] = value
+    return named, given
+
+
 def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Console) -> None:
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
-    console.print(f"Data: {source}: {splits.target.headline()}; rows: {counts}", highlight=False)
+    line = f"Data: {source}: {splits.target.headline()}; rows: {counts}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in skipped:
         console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
+    for note in splits.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:
@@ -479,7 +536,9 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
             return value
         return str(Path(value).resolve()) if Path(value).exists() else value
 
-    data = {key: absolute(getattr(config.data, key)) for key in ("source", "validation", "test")}
+    folders = {key: getattr(config.data, key) for key in ("root", "data_dir") if getattr(config.data, key, None)}
+    sources = {key: getattr(config.data, key) for key in ("source", "validation", "test")}
+    data = {key: absolute(value) for key, value in (sources | folders).items()}
     weights = {"weights": absolute(config.backbone.weights)}
     name = config.backbone.name
     if name not in BACKBONES and Path(name).is_dir():

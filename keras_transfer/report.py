@@ -6,6 +6,7 @@ from functools import singledispatch
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_transfer.evaluation import Report
@@ -62,7 +63,7 @@ def _print_figures(report: Report, console: Console) -> None:
 
 
 def _new_table(report: Report, *headings: str) -> Table:
-    table = Table(title=f"{report.split.capitalize()}: {report.n} rows", title_justify="left")
+    table = Table(title=escape(f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows"), title_justify="left")
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
     return table
@@ -72,7 +73,7 @@ def _print_lines(report: Report, lines: Mapping[str, str], console: Console) -> 
     lines = {**lines, "loss": f"{report.loss:.4f}"}
     width = max(map(len, lines))
     for name, line in lines.items():
-        console.print(f"{name:<{width}}  {line}", highlight=False)
+        console.print(f"{name:<{width}}  {line}", highlight=False, markup=False)
 
 
 @_print_figures.register
@@ -80,7 +81,11 @@ def _(report: ClassificationReport, console: Console) -> None:
     table = _new_table(report, "class", "precision", "recall", "F1", "rows")
     for figures in report.classes[:_MOST_CLASSES]:
         table.add_row(
-            figures.name, f"{figures.precision:.3f}", f"{figures.recall:.3f}", f"{figures.f1:.3f}", str(figures.support)
+            escape(figures.name),
+            f"{figures.precision:.3f}",
+            f"{figures.recall:.3f}",
+            f"{figures.f1:.3f}",
+            str(figures.support),
         )
     if len(report.classes) > _MOST_CLASSES:
         table.add_row(f"and {len(report.classes) - _MOST_CLASSES} more", "", "", "", "")
@@ -102,7 +107,7 @@ def _(report: MultilabelReport, console: Console) -> None:
     for label in report.labels[:_MOST_CLASSES]:
         average = "" if label.average_precision is None else f"{label.average_precision:.3f}"
         figures = (f"{value:.3f}" for value in (label.precision, label.recall, label.f1))
-        table.add_row(label.name, f"{label.threshold:.3f}", average, *figures, str(label.support))
+        table.add_row(escape(label.name), f"{label.threshold:.3f}", average, *figures, str(label.support))
     if len(report.labels) > _MOST_CLASSES:
         table.add_row(f"and {len(report.labels) - _MOST_CLASSES} more", *[""] * (len(headings) - 1))
     console.print(table)
@@ -120,7 +125,7 @@ def _(report: RegressionReport, console: Console) -> None:
     table = _new_table(report, "number", "mean absolute error", "root mean squared error", "R2")
     for number in report.numbers[:_MOST_CLASSES]:
         table.add_row(
-            number.name,
+            escape(number.name),
             _with_span(number.mae, number.mae_interval),
             _with_span(number.rmse, number.rmse_interval),
             "" if number.r2 is None or number.r2_interval is None else _with_span(number.r2, number.r2_interval),
@@ -144,9 +149,9 @@ def _print_confusion(report: ClassificationReport, console: Console) -> None:
     table = Table(title="Confusion", title_justify="left")
     table.add_column("true \\ predicted")
     for figures in report.classes:
-        table.add_column(figures.name, justify="right")
+        table.add_column(escape(figures.name), justify="right")
     for figures, row in zip(report.classes, report.confusion, strict=True):
-        table.add_row(figures.name, *(str(count) for count in row))
+        table.add_row(escape(figures.name), *(str(count) for count in row))
     console.print(table)
 
 

@@ -20,6 +20,7 @@ from keras_transfer.config import (
     parse_recipe,
     read_recipe,
 )
+from keras_transfer.data.objects import describe_object
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.splits import Examples, Split, Splits, load_splits, read_split
@@ -186,11 +187,12 @@ class Run:
         order = self.reader.evaluation_order(split, batch_size=_PREDICT_BATCH)
         return predict(self.model, batches, np.concatenate(order))
 
-    def evaluate(self, data: str | None = None, *, split: str = "test") -> Report:
+    def evaluate(self, data: Any = None, *, split: str = "test") -> Report:
         """Run the model over labelled examples.
 
         Args:
-            data: A source; without it, one of the run's own splits.
+            data: A source, or labelled examples that Python holds, as a recipe takes them; without it, one of the run's
+                own splits.
             split: Which of those: train, validation or test.
 
         Returns:
@@ -219,9 +221,11 @@ class Run:
             )
         return rows
 
-    def _other_source(self, data: str) -> Split:
-        config = self.config.data.model_copy(update={"source": data, "weight": None})
-        return read_split(data, data, config, self.target)
+    def _other_source(self, data: Any) -> Split:
+        if isinstance(data, (str, Path)):
+            return read_split(str(data), str(data), self.config.data, self.target)
+        name = describe_object(data)
+        return read_split(name, name, self.config.data, self.target, {name: data})
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
         """Predict for picture files or texts.

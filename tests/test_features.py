@@ -11,7 +11,8 @@ from keras_transfer import ImageClassification
 from keras_transfer.backbones.base import RAW, SIGNED, PictureBackbone
 from keras_transfer.config import AugmentationConfig, CacheConfig, PictureHeadConfig
 from keras_transfer.data.picture_reader import PictureReader
-from keras_transfer.data.splits import Pictures, Split
+from keras_transfer.data.pictures import Pictures
+from keras_transfer.data.splits import Split
 from keras_transfer.errors import TrainingError
 from keras_transfer.features import FeatureCache
 from keras_transfer.heads import ClassificationHead

@@ -74,6 +74,8 @@ def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
             f"data.label: data.target=class takes one column. Received: {', '.join(columns)}. "
             "Name one, or set data.target to multilabel or number."
         )
+    if data.target != "class" and data.per_class is not None:
+        yield f"data.per_class: it draws rows of each class, and data.target is {data.target}. Leave it out."
     if data.target != "multilabel" and data.separator is not None:
         yield f"data.separator: only data.target=multilabel divides labels. Received: data.target={data.target}."
     if data.target == "multilabel" and data.separator is not None and len(columns) > 1:

@@ -28,7 +28,12 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the examples come from and how they are divided."""
 
-    source: StrictStr = Field(description="a sample set | a folder | a .csv, .jsonl or .parquet file")
+    source: StrictStr = Field(
+        description="a sample set | a folder | a .csv, .jsonl or .parquet file | tfds:NAME, tfds:NAME/CONFIG[SPLIT]"
+    )
+    data_dir: StrictStr | None = Field(
+        default=None, description="tfds: the folder of prepared datasets; by default where TFDS looks"
+    )
     validation: Share | StrictStr = Field(
         default=0.15, description="a share of the training part, or a source of its own"
     )
@@ -45,6 +50,16 @@ class DataConfig(Section):
     separator: Annotated[StrictStr, Field(min_length=1)] | None = Field(
         default=None, description="multilabel: what divides the labels in one column"
     )
+    split: StrictStr | None = Field(
+        default=None, description="table column: train, validation or test; a part that it lacks is drawn"
+    )
+    group: StrictStr | None = Field(default=None, description="column: rows of one group never stand in two splits")
+    per_class: Count | None = Field(
+        default=None, description="training rows of each class, drawn by seed; the rest is left out; all by default"
+    )
+    leaks: Literal["warn", "error", "off"] = Field(
+        default="warn", description="what examples that stand in two splits lead to; off: nobody looks"
+    )
     weight: StrictStr | None = Field(default=None, description="column: how much an example counts in training")
 
     @property
@@ -56,7 +71,14 @@ class DataConfig(Section):
 class PictureDataConfig(DataConfig):
     """Pictures: where they come from, how they are divided and read."""
 
-    path: StrictStr = Field(default="path", description="table column: where the picture lies, relative to the table")
+    path: StrictStr = Field(default="path", description="table column: where the picture lies")
+    root: StrictStr | None = Field(
+        default=None, description="the folder that paths in tables are relative to; by default the table's own"
+    )
+    bytes: StrictStr | None = Field(
+        default=None,
+        description="column of Parquet or Arrow: the picture file's content; source: a file, a folder or a/*.parquet",
+    )
     broken: Literal["error", "skip"] = Field(default="error", description="what files that cannot be read lead to")
     image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
         default=None, description="height and width in pixels; the backbone's own by default"

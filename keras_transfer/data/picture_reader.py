@@ -1,6 +1,5 @@
 """Pictures as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augment import augment, draw, is_identity
 from keras_transfer.data.images import Resize, decode_image
 from keras_transfer.data.mixing import mix
+from keras_transfer.data.pictures import Pictures
 from keras_transfer.data.reader import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.scan import find_problem
-from keras_transfer.data.splits import Pictures, Split, pictures_of
+from keras_transfer.data.splits import Split, pictures_of
 from keras_transfer.errors import DataError
 
 
@@ -58,10 +58,10 @@ class PictureReader(Reader):
 
     def load(self, split: Split, view: View) -> Callable[[Any], Any]:
         """Return a function from row numbers to pictures as a view shows them."""
-        files = tf.constant(pictures_of(split).files)
+        contents = pictures_of(split).contents()
 
         def load(rows: Any) -> Any:
-            pixels = self._load_files(tf.gather(files, rows))
+            pixels = self.decode(contents(rows))
             if view.epoch is not None:
                 pixels = self._augment(pixels, self._draw(tf.constant(view.epoch, tf.int64), rows))
             return tf.reverse(pixels, view.flipped) if view.flipped else pixels
@@ -98,19 +98,23 @@ class PictureReader(Reader):
     def read(self, inputs: Sequence[str | Path]) -> Pictures:
         """Find picture files: a folder stands for every file in it."""
         files = [file for name in inputs for file in _expand(Path(name))]
-        problems = [f"  {file}: {problem}" for file in files if (problem := find_problem(str(file)))]
+        pictures = Pictures(Path(), tuple(map(str, files)))
+        problems = [
+            f"  {file}: {problem}" for row, file in enumerate(files) if (problem := find_problem(pictures, row))
+        ]
         if problems or not files:
             raise DataError(
                 "No prediction was made, for these inputs cannot be read:\n" + "\n".join(problems or ["  none"])
             )
-        return Pictures(Path(), tuple(map(str, files)))
+        return pictures
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
-        """Copy files."""
-        files = pictures_of(split).files
+        """Write their bytes; the name of a file keeps its suffix."""
+        pictures = pictures_of(split)
         for number, row in enumerate(rows):
-            file = Path(files[row])
-            shutil.copyfile(file, folder / f"{number:02}{file.suffix.lower()}")
+            suffix = Path(pictures.names[row]).suffix.lower()
+            name = f"{number:02}{suffix if suffix[1:].isalnum() else ''}"
+            (folder / name).write_bytes(pictures.read(row))
 
     def read_samples(self, folder: Path) -> Pictures:
         """Find those copies."""
@@ -130,9 +134,6 @@ class PictureReader(Reader):
 
     def _decode(self, content: Any) -> Any:
         return decode_image(content, size=self._size, resize=self._resize)
-
-    def _load_files(self, files: Any) -> Any:
-        return tf.map_fn(lambda file: self._decode(tf.io.read_file(file)), files, fn_output_signature=self._spec)
 
     def _augment(self, pixels: Any, draws: Any) -> Any:
         return pixels if is_identity(self._augmentation) else augment(pixels, draws, self._augmentation)

@@ -1,4 +1,4 @@
-"""Where examples come from: a folder, a table, a registered sample set. Each becomes one table of rows.
+"""Where examples come from: a folder, a table, a registered sample set, TFDS, Python. Each becomes one table of rows.
 
 What pictures and texts share is here, and pictures; ``text_sources.py`` has texts.
 """
@@ -7,13 +7,18 @@ import importlib.util
 import posixpath
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from keras_transfer.config import DataConfig, PictureDataConfig
+from keras_transfer.data.encoded_sources import holds_shards, read_shards, to_source
+from keras_transfer.data.objects import holds_pictures, picture_records, to_table
+from keras_transfer.data.source import PYTHON, TFDS, Source, take_columns
 from keras_transfer.data.tables import (
+    SPLIT_NAMES,
     TABLE_SUFFIXES,
     check_columns,
     check_filled,
@@ -27,39 +32,17 @@ from keras_transfer.data.targets import read_targets
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry, did_you_mean
 
-SPLIT_NAMES = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Labelled examples before they are divided.
-
-    Attributes:
-        name: What the recipe calls it.
-        root: The folder that the rows' names are relative to; a table whose rows are the examples.
-        rows: A row an example, in an order that is the same on every machine: ``path`` (relative to the root), or for
-            texts ``name`` (the same, or the row of a table), ``text`` and for pairs ``text_pair``; ``label`` (what
-            the example is told as: a class, a tuple of labels, or a tuple of numbers), ``split`` (train, validation or
-            test where the source says so, else empty) and whatever further columns the source has.
-        class_names: The classes, labels or columns of numbers in the order of the model's outputs.
-    """
-
-    name: str
-    root: Path
-    rows: pd.DataFrame
-    class_names: tuple[str, ...]
-
-
 Samples = Registry[Callable[[], Source]]
 SAMPLES: Samples = Registry("sample set", DataError)
 
 
-def read_source(name: str, config: PictureDataConfig) -> Source:
+def read_source(name: str, config: PictureDataConfig, given: Any = None) -> Source:
     """Read a source of pictures by its name in a recipe.
 
     Args:
-        name: A registered sample set, a folder, or a ``.csv``, ``.jsonl`` or ``.parquet`` file.
+        name: A registered sample set, a folder, a ``.csv``, ``.jsonl`` or ``.parquet`` file, or ``tfds:NAME``.
         config: Says which columns of a table hold what.
+        given: What the name stands for, where Python holds it.
 
     Returns:
         The source.
@@ -67,12 +50,17 @@ def read_source(name: str, config: PictureDataConfig) -> Source:
     Raises:
         DataError: There is no such source, or it does not hold labelled pictures.
     """
+    if given is not None:
+        return check_source(_read_object(name, given, config), config)
+    if config.bytes is not None and holds_shards(name):
+        return check_source(read_shards(name, config), config)
     return find_source(
         name,
         config,
         samples=SAMPLES,
         read_folder=lambda root: _read_folder(name, root),
-        read_table=lambda file: _read_table(name, file, config),
+        read_table=lambda file: _from_table(name, file, file.parent, load_table(file), config),
+        read_tfds=lambda: _read_tfds(name, config),
     )
 
 
@@ -83,15 +71,17 @@ def find_source(
     samples: Samples,
     read_folder: Callable[[Path], Source],
     read_table: Callable[[Path], Source],
+    read_tfds: Callable[[], Source],
 ) -> Source:
     """Find out what a source's name stands for, and read it.
 
     Args:
-        name: A registered sample set, a folder or a table.
+        name: A registered sample set, a folder, a table or a dataset of TFDS.
         config: Names the column of weights, which is checked and made numbers of, and what the examples are told as.
         samples: The sample sets.
         read_folder: Reads a folder, by its absolute path.
         read_table: Reads a table, by its absolute path.
+        read_tfds: Reads the dataset.
 
     Returns:
         The source.
@@ -102,6 +92,8 @@ def find_source(
     path = Path(name).expanduser()
     if name in samples:
         source = _choose_targets(samples[name](), config)
+    elif name.startswith(TFDS):
+        source = read_tfds()
     elif path.is_dir():
         if config.target != "class":
             raise DataError(
@@ -115,12 +107,28 @@ def find_source(
         raise DataError(
             f"Data source {name} is a file of an unknown kind. Known: {', '.join(TABLE_SUFFIXES)}, or a folder."
         )
+    elif name.startswith(PYTHON):
+        raise DataError(f"{name} was given from Python and is not kept. Give it again: evaluate(data=...).")
     else:
         hint = did_you_mean(name, samples)
         raise DataError(
             f"Data source {name!r} is neither a folder, a table nor a sample set. Looked in {path.resolve()}. "
             f"Sample sets: {', '.join(samples)}.{f' {hint}' if hint.startswith('Did') else ''}"
         )
+    return check_source(source, config)
+
+
+def check_source(source: Source, config: DataConfig) -> Source:
+    """Make numbers of a source's weights, and name classes that are hardly told apart.
+
+    Raises:
+        DataError: The weights are none.
+    """
+    alike = Counter(name.casefold() for name in source.class_names)
+    twins = [name for name in source.class_names if alike[name.casefold()] > 1]
+    if twins:
+        note = f"Classes whose names differ in case alone: {some(map(repr, twins))}. Are they one?"
+        source = replace(source, notes=(*source.notes, note))
     if config.weight is None:
         return source
     weights = check_weights(source.name, source.rows, config.weight)
@@ -132,11 +140,12 @@ def _choose_targets(source: Source, config: DataConfig) -> Source:
     if config.target == "class" and config.label_columns == ["label"]:
         return source
     rows = source.rows
+    check_columns(Path(source.name), list(map(str, rows.columns)), config, {})
     labels, names = read_targets(Path(source.name), rows, config)
     return replace(source, rows=rows.assign(label=pd.Series(labels, rows.index, object)), class_names=names)
 
 
-def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> pd.DataFrame:
+def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """List the files of a folder with one sub-folder a class, or with train/, validation/ and test/ above those.
 
     Args:
@@ -145,18 +154,27 @@ def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> pd.Data
         take: Whether a file is such a one; hidden ones are left out in any case.
 
     Returns:
-        A row a file, in the order of the paths: ``path`` (relative to the root), ``label`` and ``split``.
+        A row a file, in the order of the paths: ``path`` (relative to the root), ``label`` and ``split``. And a line
+        on what lies beside the classes and was left out.
 
     Raises:
-        DataError: It has no classes, or a class has no files.
+        DataError: It has no classes, a class has no files, or a folder cannot be read.
     """
-    folders = {folder.name: folder for folder in _visible(root) if folder.is_dir()}
-    if "train" in folders:
-        parts = [(name, folder) for name, folder in folders.items() if name in SPLIT_NAMES]
-    else:
-        parts = [("", root)]
-    records = [record for split, folder in parts for record in _class_rows(root, split, folder, kind, take)]
-    return pd.DataFrame(records, columns=["path", "label", "split"])
+    try:
+        entries = _visible(root)
+        folders = {folder.name: folder for folder in entries if folder.is_dir()}
+        parts = {name: folder for name, folder in folders.items() if name in SPLIT_NAMES}
+        if "train" not in folders:
+            parts = {"": root}
+        beside = [entry for folder in parts.values() for entry in _visible(folder) if not entry.is_dir()]
+        if "" not in parts:
+            beside += [entry for entry in entries if entry not in parts.values()]
+        records = [record for split, folder in parts.items() for record in _class_rows(root, split, folder, kind, take)]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}. Mend or remove it.") from error
+    names = sorted(entry.relative_to(root).as_posix() for entry in beside)
+    notes = (f"Left out, for they lie beside the classes of {root}: {some(names)}",) if names else ()
+    return pd.DataFrame(records, columns=["path", "label", "split"]), notes
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -168,10 +186,14 @@ def _class_rows(
 ) -> list[tuple[str, str, str]]:
     records = []
     for class_folder in (entry for entry in _visible(folder) if entry.is_dir()):
+        if class_folder.is_symlink() and root.is_relative_to(class_folder.resolve()):
+            raise DataError(f"Class folder {class_folder} is a link to a folder that it lies in. Remove the link.")
         files = [
             file
             for file in sorted(class_folder.rglob("*"))
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(class_folder).parts)
+            # A link that leads nowhere, or in a circle, is named later, with what else cannot be read.
+            if (file.is_file() or (file.is_symlink() and not file.exists()))
+            and not any(part.startswith(".") for part in file.relative_to(class_folder).parts)
         ]
         taken = [file for file in files if take(file)]
         if not taken:
@@ -209,29 +231,35 @@ def find_package(sample: str, module: str, package: str) -> Path:
 
 
 def _read_folder(name: str, root: Path) -> Source:
-    rows = read_classes(root, "pictures", lambda file: True)
-    return Source(name, root, rows, tuple(sorted(set(rows["label"]))))
+    rows, notes = read_classes(root, "pictures", lambda file: True)
+    return Source(name, root, rows, tuple(sorted(set(rows["label"]))), notes=notes)
 
 
-def _read_table(name: str, file: Path, config: PictureDataConfig) -> Source:
-    table = load_table(file)
-    stratify = [column for column in config.stratify if column != "label"]
-    check_columns(
-        file, table, [config.path, *config.label_columns, *stratify], "data.path, data.label and data.stratify"
-    )
-    check_filled(file, table, config.path)
-    for column in (config.path, *stratify):
-        check_written(file, table, column)
-    labels, names = read_targets(file, table, config)
-    rows = table.drop(columns=[config.path, *config.label_columns, "split"], errors="ignore")
+def _read_tfds(name: str, config: PictureDataConfig) -> Source:
+    # TFDS takes half a second to import.
+    from keras_transfer.data.tfds_source import read_tfds_pictures
+
+    return read_tfds_pictures(name, config)
+
+
+def _read_object(name: str, given: Any, config: PictureDataConfig) -> Source:
+    if holds_pictures(given, config):
+        return to_source(name, picture_records(given, config), config, facts=None)
+    return _from_table(name, Path(name), Path.cwd(), to_table(given, config.path, config.label_columns), config)
+
+
+def _from_table(name: str, where: Path, folder: Path, table: pd.DataFrame, config: PictureDataConfig) -> Source:
+    taken, names = take_columns(where, table, config, {"path": config.path}, drop=["path"])
+    check_filled(where, table, config.path)
+    check_written(where, table, config.path)
+    root = folder if config.root is None else Path(config.root).expanduser().resolve()
     # ./a.png and a.png are one picture.
-    paths = [posixpath.normpath(str(path)) for path in table[config.path]]
-    rows = rows.assign(path=paths, label=pd.Series(labels, table.index, object), split="")
-    missing = [path for path in rows["path"] if not (file.parent / path).is_file()]
+    rows = taken.assign(path=[posixpath.normpath(str(path)) for path in table[config.path]])
+    missing = [path for path in rows["path"] if not (root / path).is_file()]
     if missing:
         raise DataError(
-            f"{file} names {len(missing)} of {len(rows)} files that are not there: {some(missing)}. "
-            f"Paths are relative to {file.parent}."
+            f"{where} names {len(missing)} of {len(rows)} files that are not there: {some(missing)}. "
+            f"Paths are relative to {root}; data.root names another folder."
         )
     repeated = rows["path"][rows["path"].duplicated()].tolist()
     if repeated:
@@ -239,7 +267,7 @@ def _read_table(name: str, file: Path, config: PictureDataConfig) -> Source:
             f"Data source {name} names {len(repeated)} pictures twice: {some(repeated)}. Keep one row of each."
         )
     rows = rows.sort_values("path", kind="stable", ignore_index=True)
-    return Source(name, file.parent, rows, names)
+    return Source(name, root, rows, names)
 
 
 def _solar_cells() -> Source:

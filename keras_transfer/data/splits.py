@@ -1,10 +1,9 @@
 """Divide a source into training, validation and test rows."""
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
 import numpy as np
@@ -13,7 +12,11 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
-from keras_transfer.data.sources import SPLIT_NAMES, Source, read_source
+from keras_transfer.data.groups import draw_groups, draw_per_class
+from keras_transfer.data.pictures import PictureExamples, Pictures
+from keras_transfer.data.source import TFDS, Source
+from keras_transfer.data.sources import read_source
+from keras_transfer.data.tables import SPLIT_NAMES, some
 from keras_transfer.data.targets import TARGETS, Target, Targets
 from keras_transfer.data.text_sources import read_text_source
 from keras_transfer.data.texts import Texts
@@ -39,42 +42,6 @@ class Examples(Protocol):
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
         """Return some, in this order."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Picture files.
-
-    Attributes:
-        root: The folder that the names are relative to.
-        names: The files' paths.
-    """
-
-    root: Path
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def files(self) -> list[str]:
-        """Absolute paths."""
-        return [str(self.root / name) for name in self.names]
-
-    @property
-    def fingerprints(self) -> list[str]:
-        """Path and size of each."""
-        return [f"{name}\0{os.stat(file).st_size}" for name, file in zip(self.names, self.files, strict=True)]
-
-    @property
-    def stamps(self) -> list[str]:
-        """Path, size and time of the last change of each."""
-        status = [os.stat(file) for file in self.files]
-        return [f"{name}\0{s.st_size}\0{s.st_mtime_ns}" for name, s in zip(self.names, status, strict=True)]
-
-    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Pictures":
-        """Return some, in this order."""
-        return Pictures(self.root, tuple(self.names[row] for row in rows))
 
 
 @dataclass(frozen=True)
@@ -121,22 +88,36 @@ class Split:
         return digest.hexdigest()
 
 
-def pictures_of(split: Split) -> Pictures:
+def pictures_of(split: Split) -> PictureExamples:
     """Return a split's examples, which are pictures."""
-    return cast(Pictures, split.examples)
+    return cast(PictureExamples, split.examples)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run learns from and is judged by."""
+    """What a run learns from and is judged by.
+
+    Attributes:
+        target: What is told.
+        train: What is learned from.
+        validation: What is watched.
+        test: What is judged by.
+        notes: What is worth knowing of how they came about: lines for people.
+    """
 
     target: Target
     train: Split
     validation: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Split]:
         return iter((self.train, self.validation, self.test))
+
+    def with_parts(self, parts: Sequence[Split]) -> "Splits":
+        """Return the same with these for training, validation and test rows."""
+        train, validation, test = parts
+        return replace(self, train=train, validation=validation, test=test)
 
     def check(self) -> None:
         """Refuse splits from which the target cannot be learned.
@@ -154,6 +135,7 @@ class Splits:
         """
         return {
             self.target.names_key: list(self.target.names),
+            "notes": list(self.notes),
             "splits": {split.name: self._describe(split) for split in self},
         }
 
@@ -167,15 +149,17 @@ class Splits:
         }
 
 
-def load_splits(config: DataConfig, *, seed: int) -> Splits:
+def load_splits(config: DataConfig, *, seed: int, given: Mapping[str, Any] | None = None) -> Splits:
     """Read the sources that a recipe names and divide them.
 
-    A part that the source itself sets apart (a ``test/`` folder) is taken as it is; else the recipe's share is drawn:
-    the test rows from all, then the validation rows from what is left, both stratified and the same on every machine.
+    A part that the source itself sets apart (a ``test/`` folder, a column of splits) is taken as it is; else the
+    recipe's share is drawn: the test rows from all, then the validation rows from what is left, both stratified, whole
+    groups where there are any, and the same on every machine.
 
     Args:
         config: The recipe's data section.
         seed: Of the draws.
+        given: What names of sources stand for, where Python holds it.
 
     Returns:
         The splits; validation or test is empty where the recipe says 0.
@@ -183,50 +167,99 @@ def load_splits(config: DataConfig, *, seed: int) -> Splits:
     Raises:
         DataError: A source cannot be read, or has too few rows to be divided so.
     """
-    source = _read(config.source, config)
+    given = given or {}
+    source = _read(config.source, config, given)
     target = TARGETS[config.target](source.class_names)
-    target.check_source(source.name)
-    _check_columns(source, config.stratify)
+    target.check_source(source.name, source.rows["label"].tolist())
+    _check_columns(source, config)
     rows = source.rows
     explicit = {name: rows[rows["split"] == name] for name in SPLIT_NAMES if (rows["split"] == name).any()}
     rest = explicit.pop("train") if "train" in explicit else rows[rows["split"] == ""]
-    splits: dict[str, Split] = {}
+    if rest.empty:
+        raise DataError(f"{source.name} has no training rows, but {' and '.join(explicit)} rows alone. Add some.")
+    parts: dict[str, tuple[Source, pd.DataFrame]] = {}
     for name, wanted in (("test", config.test), ("validation", config.validation)):
         if isinstance(wanted, str):
-            splits[name] = read_split(name, wanted, config, target)
+            own = _read_whole(wanted, config, target, given)
+            parts[name] = (own, own.rows)
             continue
         if name in explicit:
             part = explicit[name]
         else:
             rest, part = _draw(rest, wanted, config, source, target, name, seed)
-        splits[name] = _to_split(name, source, part, config, target)
-    splits["train"] = _to_split("train", source, rest, config, target)
-    result = Splits(target, **splits)
+        parts[name] = (source, part)
+    parts["train"] = (source, rest)
+    _check_groups(parts, config)
+    # Weights count in training alone.
+    plain = config.model_copy(update={"weight": None})
+    splits = {
+        name: _to_split(name, own, part, config if own is source else plain, target)
+        for name, (own, part) in parts.items()
+    }
+    result = Splits(target, **splits, notes=source.notes)
     result.check()
-    return result
+    return _take_few(result, config, seed)
 
 
-def _read(name: str, config: DataConfig) -> Source:
+def _read(name: str, config: DataConfig, given: Mapping[str, Any]) -> Source:
     if isinstance(config, TextDataConfig):
-        return read_text_source(name, config)
-    return read_source(name, cast(PictureDataConfig, config))
+        return read_text_source(name, config, given.get(name))
+    return read_source(name, cast(PictureDataConfig, config), given.get(name))
 
 
 def _to_examples(source: Source, rows: pd.DataFrame, config: DataConfig) -> Examples:
+    if source.encoded is not None:
+        return source.encoded.select(rows.index.to_numpy())
     if not isinstance(config, TextDataConfig):
         return Pictures(source.root, tuple(rows["path"]))
     columns = ["text"] if config.text_pair is None else ["text", "text_pair"]
     return Texts(tuple(rows["name"]), tuple(rows[columns].itertuples(index=False, name=None)))
 
 
-def _check_columns(source: Source, columns: Sequence[str]) -> None:
-    for column in columns:
-        if column not in source.rows.columns:
+def _check_columns(source: Source, config: DataConfig) -> None:
+    wanted = [("stratify", column) for column in config.stratify]
+    wanted += [(key, getattr(config, key)) for key in ("group", "split") if getattr(config, key) is not None]
+    for key, column in wanted:
+        # The column of splits is the source's own once it is read.
+        if column not in source.rows.columns and not (key == "split" and source.rows["split"].any()):
             known = ", ".join(str(name) for name in source.rows.columns if name not in ("path", "split"))
-            raise DataError(f"data.stratify: {source.name} has no column {column!r}. Columns: {known}.")
+            raise DataError(f"data.{key}: {source.name} has no column {column!r}. Columns: {known}.")
 
 
-def read_split(name: str, source: str, config: DataConfig, target: Target) -> Split:
+def _check_groups(parts: Mapping[str, tuple[Source, pd.DataFrame]], config: DataConfig) -> None:
+    """Refuse groups that the sources themselves have put into two splits."""
+    homes: dict[str, set[str]] = {}
+    for name, (_, rows) in parts.items():
+        for group in rows[config.group].unique() if config.group in rows.columns else ():
+            homes.setdefault(str(group), set()).add(name)
+    torn = [f"{group} ({' and '.join(sorted(names))})" for group, names in homes.items() if len(names) > 1]
+    if torn:
+        raise DataError(
+            f"data.group: {len(torn)} groups of column {config.group!r} stand in two splits: {some(torn, 5)}. "
+            "Mend the sources, or leave data.group out."
+        )
+
+
+def _take_few(splits: Splits, config: DataConfig, seed: int) -> Splits:
+    """Keep data.per_class training rows of each class."""
+    if config.per_class is None:
+        return splits
+    train, names = splits.train, splits.target.names
+    counts = np.bincount(train.targets, minlength=len(names))
+    short = [f"{name!r} has {n}" for name, n in zip(names, counts, strict=True) if n < config.per_class]
+    if short:
+        raise DataError(
+            f"data.per_class={config.per_class}: there are fewer training rows of {len(short)} classes: "
+            f"{some(short, 5)}. Take fewer, or add rows."
+        )
+    few = train.select(draw_per_class(train.targets, config.per_class, seed=seed))
+    note = f"data.per_class={config.per_class}: {len(train) - len(few):,} of {len(train):,} training rows are left out"
+    return replace(splits, train=few, notes=(*splits.notes, note))
+
+
+def read_split(
+    name: str, source: str, config: DataConfig, target: Target, given: Mapping[str, Any] | None = None
+) -> Split:
     """Read a whole source as one split.
 
     Args:
@@ -234,6 +267,7 @@ def read_split(name: str, source: str, config: DataConfig, target: Target) -> Sp
         source: As in a recipe.
         config: Says which columns of a table hold what.
         target: What the model tells; the source may lack some of its classes or labels.
+        given: What names of sources stand for, where Python holds it.
 
     Returns:
         All its rows.
@@ -241,11 +275,18 @@ def read_split(name: str, source: str, config: DataConfig, target: Target) -> Sp
     Raises:
         DataError: It cannot be read, or has other classes.
     """
+    own = _read_whole(source, config, target, given or {})
+    return _to_split(name, own, own.rows, config.model_copy(update={"weight": None}), target)
+
+
+def _read_whole(name: str, config: DataConfig, target: Target, given: Mapping[str, Any]) -> Source:
     # Whole, it is not divided by columns; and weights count in training alone.
-    config = config.model_copy(update={"stratify": ["label"], "weight": None})
-    own = _read(source, config)
-    target.check_names(source, own.class_names)
-    return _to_split(name, own, own.rows, config, target)
+    config = config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None})
+    own = _read(name, config, given)
+    target.check_names(name, own.class_names, own.rows["label"].tolist())
+    if name.startswith(TFDS) and (parts := own.rows["split"].unique().tolist()) != [""]:
+        raise DataError(f"{name} has the splits {', '.join(parts)}. Name the one that is meant: {name}[{parts[-1]}].")
+    return own
 
 
 def _draw(
@@ -257,6 +298,8 @@ def _draw(
     taken = int(np.ceil(share * len(rows)))
     own = target.strata(target.encode(rows["label"]), least=2, most=min(taken, len(rows) - taken))
     strata = rows.assign(label=own)[config.stratify].astype(str).agg(" / ".join, axis=1)
+    if config.group is not None:
+        return _draw_groups(rows, strata.tolist(), share, config, source, name, seed)
     counts = strata.value_counts()
     if counts.min() < 2 or min(taken, len(rows) - taken) < len(counts):
         smallest = ", ".join(f"{stratum}: {count}" for stratum, count in counts.sort_values().head(5).items())
@@ -267,6 +310,21 @@ def _draw(
         )
     left, drawn = train_test_split(np.arange(len(rows)), test_size=taken, random_state=seed, stratify=strata)
     return rows.iloc[np.sort(left)], rows.iloc[np.sort(drawn)]
+
+
+def _draw_groups(
+    rows: pd.DataFrame, strata: list[str], share: float, config: DataConfig, source: Source, name: str, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    groups = rows[config.group].astype(str).tolist()
+    drawn = draw_groups(strata, groups, share=share, seed=seed)
+    if not drawn.any() or drawn.all():
+        largest = ", ".join(f"{group} ({count} rows)" for group, count in Counter(groups).most_common(3))
+        raise DataError(
+            f"Data source {source.name} cannot be divided by data.group={config.group}: data.{name}={share:g} of "
+            f"{len(rows)} rows in {len(set(groups))} groups. Largest: {largest}. Change the share, or name a source of "
+            f"its own for data.{name}."
+        )
+    return rows[~drawn], rows[drawn]
 
 
 def _to_split(name: str, source: Source, rows: pd.DataFrame, config: DataConfig, target: Target) -> Split:

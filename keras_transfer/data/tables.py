@@ -5,7 +5,7 @@ import json
 import numbers
 import re
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from keras_transfer.config import DataConfig
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 
+SPLIT_NAMES = ("train", "validation", "test")
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
@@ -122,29 +124,34 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def check_columns(file: Path, table: pd.DataFrame, wanted: Sequence[str], keys: str) -> None:
-    """Refuse a table that lacks columns, or has no rows.
+def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examples: Mapping[str, str]) -> None:
+    """Refuse a table that lacks a column.
 
     Args:
-        file: Where it comes from, for messages.
-        table: What was read.
-        wanted: The columns.
-        keys: The recipe's keys that name them, in words.
+        where: Where the table comes from, for messages.
+        columns: The names of those it has.
+        config: Names the columns of labels, splits, groups and strata.
+        examples: The keys of the recipe that name the columns of examples, and these columns.
 
     Raises:
         DataError: With the columns there are.
     """
-    columns = [str(column) for column in table.columns]
-    for column in wanted:
+    keys = [*examples, "label", *(key for key in ("split", "group") if getattr(config, key) is not None), "stratify"]
+    named = f"{', '.join(f'data.{key}' for key in keys[:-1])} and data.{keys[-1]}"
+    for column in (*examples.values(), *config.label_columns, *further_columns(config)):
         if column not in columns:
             hint = did_you_mean(column, columns)
             known = f"{hint} Columns" if hint.startswith("Did") else "Columns"
             raise DataError(
-                f"{file} has no column {column!r}. {known}: {some(columns, 30) or 'none'}. "
-                f"Name the columns with {keys}."
+                f"{where} has no column {column!r}. {known}: {some(columns, 30) or 'none'}. "
+                f"Name the columns with {named}."
             )
-    if table.empty:
-        raise DataError(f"{file} has no rows. Give it a row for each example.")
+
+
+def further_columns(config: DataConfig) -> list[str]:
+    """Return the columns of splits, groups and strata that a recipe names."""
+    stratify = [column for column in config.stratify if column != "label"]
+    return [column for column in (config.split, config.group, *stratify) if column is not None]
 
 
 def check_filled(file: Path, table: pd.DataFrame, column: str) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.tables import check_columns, check_filled, check_written, read_labels, some, some_values
+from keras_transfer.data.tables import check_filled, check_written, read_labels, some, some_values
 from keras_transfer.errors import DataError
 
 Targets = NDArray[Any]
@@ -80,8 +80,12 @@ class Target(ABC):
         """Return how many examples there are to learn from, in words."""
 
     @abstractmethod
-    def check_source(self, name: str) -> None:
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
         """Refuse a source that has nothing to tell.
+
+        Args:
+            name: Of the source.
+            values: What :meth:`read` gave of its rows.
 
         Raises:
             DataError: With the source's name.
@@ -98,18 +102,26 @@ class Target(ABC):
             DataError: With the numbers.
         """
 
-    def check_names(self, source: str, names: Sequence[str]) -> None:
+    def check_names(self, source: str, names: Sequence[str], values: Sequence[Any]) -> None:
         """Refuse a source that tells of something that the model does not know.
+
+        Args:
+            source: Its name.
+            names: What it tells of.
+            values: What :meth:`read` gave of its rows.
 
         Raises:
             DataError: With its names.
         """
-        unknown = sorted(set(names) - set(self.names))
+        unknown = sorted(self._occurring(names, values) - set(self.names))
         if unknown:
             raise DataError(
                 f"{source} has {self._plural} that the training data lacks: {', '.join(unknown)}. "
                 f"{self._plural.capitalize()}: {', '.join(self.names)}."
             )
+
+    def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:
+        return set(names)
 
     _plural: ClassVar[str]
 
@@ -148,6 +160,9 @@ class ClassTarget(Target):
         """Return how many rows each class has."""
         return {"classes": dict(zip(self.names, self._count(targets).tolist(), strict=True))}
 
+    def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:
+        return set(values)  # a source may name classes that have no row
+
     def _count(self, targets: Targets) -> NDArray[np.int64]:
         return np.bincount(targets, minlength=len(self.names))
 
@@ -159,10 +174,17 @@ class ClassTarget(Target):
         """Return how many examples each class has."""
         return f"{_span(self._count(targets))} examples in each of {len(self.names)} classes"
 
-    def check_source(self, name: str) -> None:
-        """Refuse a single class."""
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
+        """Refuse a single class, and classes of which most have a single row: they are something else."""
         if len(self.names) < 2:
             raise DataError(f"Data source {name} has one class: {self.names[0]!r}. A classifier needs at least two.")
+        counts = Counter(values)
+        single = [label for label, count in counts.items() if count == 1]
+        if len(single) >= max(len(values) / 2, 10):
+            raise DataError(
+                f"Data source {name} has {len(counts):,} classes in {len(values):,} rows, and {len(single):,} of them "
+                f"have one row: {some(single, 5)}. Does data.label name the column of classes?"
+            )
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
         """Refuse splits in which a class has no row to be learned from, watched or judged by."""
@@ -236,7 +258,7 @@ class MultilabelTarget(Target):
         """Return how many examples each label has."""
         return f"{_span(targets.sum(axis=0).astype(int))} of {len(targets):,} examples with each of {self.headline()}"
 
-    def check_source(self, name: str) -> None:
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
         """Refuse a column in which no row has a label."""
         if not self.names:
             raise DataError(f"Data source {name} has no labels: data.label is empty in every row. Label some rows.")
@@ -309,7 +331,7 @@ class NumberTarget(Target):
         """Return how many examples there are."""
         return f"{len(targets):,} examples of {self.headline()}"
 
-    def check_source(self, name: str) -> None:
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
         """Any number will do."""
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
@@ -338,7 +360,6 @@ def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[l
     Raises:
         DataError: A column is missing, or holds something else.
     """
-    check_columns(file, table, config.label_columns, "data.label")
     return TARGETS[config.target].read(file, table, config)
 
 

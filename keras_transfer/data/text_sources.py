@@ -3,22 +3,17 @@
 import re
 import reprlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from keras_transfer.config import TextDataConfig
-from keras_transfer.data.sources import Samples, Source, find_package, find_source, read_classes
-from keras_transfer.data.tables import (
-    check_columns,
-    check_written,
-    kind_of,
-    load_table,
-    some,
-    some_values,
-)
-from keras_transfer.data.targets import read_targets
+from keras_transfer.data.objects import to_table
+from keras_transfer.data.source import Source, take_columns
+from keras_transfer.data.sources import Samples, check_source, find_package, find_source, read_classes
+from keras_transfer.data.tables import check_columns, kind_of, load_table, some, some_values
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry
 
@@ -35,13 +30,14 @@ _OTHER_FILES = frozenset(
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 
 
-def read_text_source(name: str, config: TextDataConfig) -> Source:
+def read_text_source(name: str, config: TextDataConfig, given: Any = None) -> Source:
     """Read a source of texts by its name in a recipe.
 
     Args:
-        name: A registered sample set, a folder with one sub-folder of text files per class, or a ``.csv``, ``.jsonl``
-            or ``.parquet`` file.
+        name: A registered sample set, a folder with one sub-folder of text files per class, a ``.csv``, ``.jsonl`` or
+            ``.parquet`` file, or ``tfds:NAME``.
         config: Says which columns of a table hold what.
+        given: What the name stands for, where Python holds it.
 
     Returns:
         The source. Bytes that are no UTF-8 are surrogates, and a text may be blank: ``texts.check_texts`` tells.
@@ -49,12 +45,17 @@ def read_text_source(name: str, config: TextDataConfig) -> Source:
     Raises:
         DataError: There is no such source, or it does not hold labelled texts.
     """
+    if given is not None:
+        return check_source(
+            _from_table(name, Path(name), to_table(given, config.text, config.label_columns), config), config
+        )
     source = find_source(
         name,
         config,
         samples=TEXT_SAMPLES,
         read_folder=lambda root: _read_files(name, root, lambda data: data.decode("utf-8-sig", "surrogateescape")),
-        read_table=lambda file: _read_table(name, file, config),
+        read_table=lambda file: _from_table(name, file, load_table(file), config),
+        read_tfds=lambda: _read_tfds(name, config),
     )
     if config.text_pair is not None and "text_pair" not in source.rows.columns:
         raise DataError(
@@ -65,7 +66,7 @@ def read_text_source(name: str, config: TextDataConfig) -> Source:
 
 
 def _read_files(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:
-    rows = read_classes(root, "text files", lambda file: file.suffix.lower() not in _OTHER_FILES)
+    rows, notes = read_classes(root, "text files", lambda file: file.suffix.lower() not in _OTHER_FILES)
     texts = []
     for path in rows["path"]:
         try:
@@ -73,28 +74,35 @@ def _read_files(name: str, root: Path, decode: Callable[[bytes], str]) -> Source
         except OSError as error:
             raise DataError(f"{root / path} cannot be read: {error.strerror}. Mend or remove it.") from error
     rows = rows.rename(columns={"path": "name"}).assign(text=pd.Series(texts, dtype=object))
-    return Source(name, root, rows, tuple(sorted(set(rows["label"]))))
+    return Source(name, root, rows, tuple(sorted(set(rows["label"]))), notes=notes)
 
 
-def _read_table(name: str, file: Path, config: TextDataConfig) -> Source:
-    table = load_table(file)
-    columns = {"text": config.text} | ({} if config.text_pair is None else {"text_pair": config.text_pair})
-    stratify = [column for column in config.stratify if column != "label"]
-    check_columns(
-        file,
-        table,
-        [*columns.values(), *config.label_columns, *stratify],
-        f"{', '.join(f'data.{key}' for key in columns)}, data.label and data.stratify",
-    )
-    for column in stratify:
-        check_written(file, table, column)
-    labels, class_names = read_targets(file, table, config)
-    texts = {key: _read_texts(file, table, key, column, config.label_columns) for key, column in columns.items()}
-    # A column of the table that has one of our names is not taken for ours.
-    rows = table.drop(columns=[*columns.values(), *config.label_columns, "text", "text_pair", "split"], errors="ignore")
-    names = [f"row {number}" for number in range(1, len(rows) + 1)]
-    rows = rows.assign(name=names, **texts, label=pd.Series(labels, table.index, object), split="")
-    return Source(name, file, rows, class_names)
+def _read_tfds(name: str, config: TextDataConfig) -> Source:
+    # TFDS takes half a second to import.
+    from keras_transfer.data.tfds_source import open_dataset
+
+    dataset = open_dataset(name, config)
+    columns = dataset.scalars()
+    check_columns(Path(name), columns, config, _text_columns(config))
+    found = list(dataset.rows(columns))
+    source = _from_table(name, Path(name), pd.DataFrame([row for _, _, row in found], dtype=object), config)
+    rows = source.rows.assign(name=[row_name for _, row_name, _ in found])
+    if "" not in dataset.parts:
+        rows = rows.assign(split=[part for part, _, _ in found])
+    return replace(source, rows=rows, class_names=dataset.class_names(config) or source.class_names)
+
+
+def _from_table(name: str, where: Path, table: pd.DataFrame, config: TextDataConfig) -> Source:
+    columns = _text_columns(config)
+    taken, class_names = take_columns(where, table, config, columns, drop=["text", "text_pair"])
+    texts = {key: _read_texts(where, table, key, column, config.label_columns) for key, column in columns.items()}
+    names = [f"row {number}" for number in range(1, len(taken) + 1)]
+    rows = taken.assign(name=names, **texts)
+    return Source(name, where, rows, class_names)
+
+
+def _text_columns(config: TextDataConfig) -> dict[str, str]:
+    return {"text": config.text} | ({} if config.text_pair is None else {"text_pair": config.text_pair})
 
 
 def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, labels: Sequence[str]) -> "pd.Series[Any]":

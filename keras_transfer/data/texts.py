@@ -9,12 +9,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.data.leaks import Matches, Repeated, Wording, report_repeated
 from keras_transfer.errors import DataError, list_lines
 
 Segments = tuple[str, ...]
@@ -23,7 +23,6 @@ Segments = tuple[str, ...]
 _VISIBLE = re.compile("[^\\s\\0\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _WRONG_BYTES = re.compile("[\udc80-\udcff]+")
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
-_MOST_PAIRS = 1000
 
 
 @dataclass(frozen=True)
@@ -198,20 +197,6 @@ def _replace_wrong_bytes(text: str) -> str:
     return _HALF_PAIRS.sub("\ufffd", text)
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """Texts that stand in two splits: a figure on the one says too much when the model has learned from the other.
-
-    Attributes:
-        lines: For people, a line for every two splits that share texts.
-        record: For data.json, for each of those: how many texts are repeated exactly, how many but for case, spaces and
-            compatible characters, and their names, a pair each, at most 1000 in all.
-    """
-
-    lines: tuple[str, ...]
-    record: dict[str, dict[str, Any]]
-
-
 def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
     """Find texts that stand in two splits, exactly or after Unicode NFKC, casefolding and with white space as one.
 
@@ -225,39 +210,18 @@ def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
         ([_digest(s) for s in split.examples.segments], [_digest(_normalise(s)) for s in split.examples.segments])
         for split in splits
     ]
-    lines: list[str] = []
-    record: dict[str, dict[str, Any]] = {}
-    left = _MOST_PAIRS
-    for (first, (first_exact, first_alike)), (second, (exact, alike)) in combinations(
-        zip(splits, keys, strict=True), 2
-    ):
+
+    def match(first: int, second: int) -> tuple[Matches, Matches]:
+        exact, alike = keys[second]
         # Of texts that are the same, the first is named.
-        by_exact = {key: row for row, key in reversed(list(enumerate(first_exact)))}
-        by_alike = {key: row for row, key in reversed(list(enumerate(first_alike)))}
-        same = [(row, by_exact[key]) for row, key in enumerate(exact) if key in by_exact]
-        near = [(row, by_alike[key]) for row, key in enumerate(alike) if key in by_alike and exact[row] not in by_exact]
-        if not same and not near:
-            continue
-        pairs = [[second.examples.names[a], first.examples.names[b]] for a, b in (*same, *near)]
-        lines.append(_summarise(second.name, first.name, len(same), len(near), pairs[0]))
-        record[f"{second.name} in {first.name}"] = {
-            "exact": len(same),
-            "normalised": len(near),
-            "pairs": pairs[:left],
-        }
-        left -= len(pairs[:left])
-    return Repeated(tuple(lines), record)
+        by_exact, by_alike = ({key: row for row, key in reversed(list(enumerate(part)))} for part in keys[first])
+        same = {row: by_exact[key] for row, key in enumerate(exact) if key in by_exact}
+        return same, {row: by_alike[key] for row, key in enumerate(alike) if key in by_alike and row not in same}
+
+    return report_repeated(
+        splits, match, Wording("text", "normalised", "after case and spaces", "but for case and spaces")
+    )
 
 
 def _normalise(segments: Segments) -> Segments:
     return tuple(" ".join(unicodedata.normalize("NFKC", segment).casefold().split()) for segment in segments)
-
-
-def _summarise(second: str, first: str, same: int, near: int, pair: list[str]) -> str:
-    verb = "text of {} is" if (same or near) == 1 else "texts of {} are"
-    more = f" ({near} more after case and spaces)" if same and near else ""
-    but = "" if same else " but for case and spaces"
-    return (
-        f"{same or near} {verb.format(second)} also in {first}{more or but}, "
-        f"for example {pair[0]} of {second} and {pair[1]} of {first}"
-    )

@@ -8,9 +8,10 @@ from PIL import Image
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.images import decode_image
 from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.pictures import Pictures
 from keras_transfer.data.reader import PLAIN as PLAIN_VIEW
 from keras_transfer.data.reader import View, map_ahead, steps_per_epoch
-from keras_transfer.data.splits import Pictures, Split, pictures_of
+from keras_transfer.data.splits import Split, pictures_of
 
 ROWS = 11
 SIZE = 16

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from keras_transfer.data import scan as module
+from keras_transfer.data.pictures import Pictures
 from keras_transfer.data.scan import find_problem, scan
-from keras_transfer.data.splits import Pictures, Split
+from keras_transfer.data.splits import Split
 from keras_transfer.errors import DataError
 
 
@@ -21,6 +22,10 @@ def encode(kind, mode="RGB", **options):
 
 
 JPEG, PNG = encode("JPEG"), encode("PNG")
+
+
+def problem_of(file):
+    return find_problem(Pictures(file.parent, (file.name,)), 0)
 
 
 def scan_one(split, **options):
@@ -43,9 +48,9 @@ def opened(monkeypatch):
     """The names of the files that were opened, in no certain order."""
     names = []
 
-    def count(file):
-        names.append(os.path.basename(file))
-        return find_problem(file)
+    def count(pictures, row):
+        names.append(os.path.basename(pictures.names[row]))
+        return find_problem(pictures, row)
 
     monkeypatch.setattr(module, "find_problem", count)
     return names
@@ -71,7 +76,7 @@ def break_three(split):
 def test_whole_pictures_pass(tmp_path, content):
     file = tmp_path / "picture"
     file.write_bytes(content)
-    assert find_problem(str(file)) is None
+    assert problem_of(file) is None
 
 
 @pytest.mark.parametrize(
@@ -92,11 +97,11 @@ def test_whole_pictures_pass(tmp_path, content):
 def test_what_is_wrong_is_named(tmp_path, content, problem):
     file = tmp_path / "picture.png"
     file.write_bytes(content)
-    assert problem in find_problem(str(file))
+    assert problem in problem_of(file)
 
 
 def test_a_file_that_is_not_there_is_a_problem_of_one_plain_line(tmp_path):
-    assert find_problem(str(tmp_path / "gone.png")) == "No such file or directory"
+    assert problem_of(tmp_path / "gone.png") == "No such file or directory"
 
 
 def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path):
@@ -109,7 +114,7 @@ def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path)
         content = bytearray((JPEG, PNG)[int(random.integers(2))])
         content[int(random.integers(len(content)))] = int(random.integers(256))
         file.write_bytes(content)
-        if find_problem(str(file)) is None:
+        if problem_of(file) is None:
             passed += 1
             tf.io.decode_image(bytes(content), expand_animations=False)
     assert 0 < passed < 300

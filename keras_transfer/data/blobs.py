@@ -1,0 +1,109 @@
+"""Pictures that are no files: one pass writes their encoded bytes to an array in the cache, which is then mapped."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_transfer.data.pictures import EncodedPictures
+from keras_transfer.errors import DataError
+from keras_transfer.feature_store import FeatureStore, cache_folder
+
+_BYTES, _BOUNDS, _DIGESTS, _ROWS = "bytes.npy", "bounds.npy", "digests.npy", "rows.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A picture on its way to the array.
+
+    Attributes:
+        name: What people call it.
+        content: The bytes of a picture file.
+        columns: What else is known of it, by name.
+    """
+
+    name: str
+    content: bytes
+    columns: dict[str, Any]
+
+
+def keep_pictures(
+    records: Iterable[Record], *, source: str, facts: object | None
+) -> tuple[EncodedPictures, pd.DataFrame]:
+    """Write pictures to the cache, or find them there.
+
+    Args:
+        records: Gone through once, and not at all where the facts are known; one picture is held at a time.
+        source: What they are of, for people.
+        facts: What their content follows from, as JSON takes it; None where only the content itself tells.
+
+    Returns:
+        The pictures, and a row each of their columns.
+
+    Raises:
+        DataError: They cannot be written.
+    """
+    store = FeatureStore(cache_folder() / "features", max_bytes=None)
+    key = None if facts is None else hashlib.sha256(json.dumps(["pictures", facts]).encode()).hexdigest()
+    files = None if key is None else store.find_files(key)
+    if files is None:
+        try:
+            with store.begin() as folder:
+                count, content = _write(folder, records)
+                key = key or content
+                store.publish(folder, key, f"{count:,} pictures of {source}", [_BYTES, _BOUNDS, _DIGESTS, _ROWS])
+        except OSError as error:
+            raise DataError(
+                f"The pictures of {source} cannot be kept in {cache_folder()}: {error.strerror or error}. "
+                "Make room, or name another folder with KERAS_TRANSFER_CACHE."
+            ) from error
+        files = store.find_files(key)
+    if files is None:
+        raise DataError(f"The pictures of {source} were removed from {cache_folder()} by another process. Try again.")
+    return _load(files)
+
+
+def _write(folder: Path, records: Iterable[Record]) -> tuple[int, str]:
+    """How many there are, and a digest of all of them."""
+    ends, digests, rows = [0], bytearray(), hashlib.sha256()
+    with (folder / _BYTES).open("wb") as file, (folder / _ROWS).open("wb") as lines:
+        _write_header(file, 0)
+        for record in records:
+            file.write(record.content)
+            ends.append(ends[-1] + len(record.content))
+            digests += hashlib.sha256(record.content).digest()
+            line = json.dumps([record.name, record.columns], default=_to_json).encode() + b"\n"
+            lines.write(line)
+            rows.update(line)
+        # NumPy leaves room in a header for a number that has grown.
+        file.seek(0)
+        _write_header(file, ends[-1])
+    bounds = np.array([ends[:-1], ends[1:]], np.int64).T
+    np.save(folder / _BOUNDS, bounds)
+    np.save(folder / _DIGESTS, np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32))
+    return len(bounds), hashlib.sha256(bytes(digests) + rows.digest()).hexdigest()
+
+
+def _write_header(file: Any, count: int) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count,)})
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _load(files: list[Path]) -> tuple[EncodedPictures, pd.DataFrame]:
+    data, bounds, digests = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files[:3])
+    with files[3].open("rb") as lines:
+        rows = [json.loads(line) for line in lines]
+    pictures = EncodedPictures(
+        str(files[0].parent), tuple(name for name, _ in rows), data, np.asarray(bounds), np.asarray(digests)
+    )
+    return pictures, pd.DataFrame([columns for _, columns in rows], dtype=object)

@@ -1,0 +1,179 @@
+"""Sources that hold pictures as bytes: columns of Parquet and Arrow, and what else comes as records."""
+
+import contextlib
+import glob
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import ipc, parquet
+
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.blobs import Record, keep_pictures
+from keras_transfer.data.source import TFDS, Source, take_columns
+from keras_transfer.data.tables import check_columns, some
+from keras_transfer.errors import DataError
+
+SHARD_SUFFIXES = (".parquet", ".arrow")
+_ROWS = 64
+_BUFFER = 1 << 20
+
+
+def to_source(
+    name: str,
+    records: Iterable[Record],
+    config: PictureDataConfig,
+    *,
+    facts: object | None,
+    class_names: tuple[str, ...] | None = None,
+) -> Source:
+    """Keep pictures in the cache, and check what else is known of them.
+
+    Args:
+        name: What the recipe calls the source.
+        records: Its pictures.
+        config: Names the columns.
+        facts: What the content follows from; None where only the content itself tells.
+        class_names: In their order; by default those that occur, sorted.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: A column is not there, or holds something else than is due.
+    """
+    pictures, table = keep_pictures(records, source=name, facts=facts)
+    rows, names = take_columns(Path(name), table, config, {})
+    return Source(name, Path(), rows, class_names or names, pictures)
+
+
+def holds_shards(name: str) -> bool:
+    """Tell whether a name stands for Parquet or Arrow files, and not for a folder of pictures or a dataset."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return any(file.suffix.lower() in SHARD_SUFFIXES for file in path.rglob("*"))
+    return path.suffix.lower() in SHARD_SUFFIXES or (glob.has_magic(name) and not name.startswith(TFDS))
+
+
+def find_shards(name: str) -> list[Path]:
+    """Return the files that a name stands for: one, all of a folder, or those that match ``a/*.parquet``.
+
+    Raises:
+        DataError: There are none, or one is no Parquet or Arrow file.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.suffix.lower() in SHARD_SUFFIXES]
+    elif glob.has_magic(name):
+        files = [Path(file) for file in glob.glob(str(path), recursive=True)]
+    else:
+        files = [path]
+    wrong = [str(file) for file in files if file.suffix.lower() not in SHARD_SUFFIXES or not file.is_file()]
+    if wrong or not files:
+        raise DataError(
+            f"data.bytes names a column of Parquet or Arrow files, and {name} "
+            f"{f'stands for {some(wrong)}' if wrong else 'has none'}. Name a file, a folder of them, or a/*.parquet."
+        )
+    return sorted(file.resolve() for file in files)
+
+
+def read_shards(name: str, config: PictureDataConfig) -> Source:
+    """Read pictures from a column of Parquet or Arrow files.
+
+    Args:
+        name: A file, a folder, or a pattern with ``*``.
+        config: ``bytes`` names the column: the content of picture files, or Hugging Face's pairs of ``bytes`` and
+            ``path``.
+
+    Returns:
+        The source; classes that Hugging Face's metadata names are called so, and come in that order.
+
+    Raises:
+        DataError: There is no such column, or a file cannot be read.
+    """
+    files = find_shards(name)
+    for file in files:
+        schema = _read_schema(file)
+        check_columns(file, schema.names, config, {"bytes": str(config.bytes)})
+        if not _holds_bytes(schema.field(config.bytes).type):
+            kinds = some([field.name for field in schema if _holds_bytes(field.type)]) or "none"
+            raise DataError(
+                f"{file}: column {config.bytes!r} holds {schema.field(config.bytes).type}, and the content of picture "
+                f"files is due. Columns that hold bytes: {kinds}. Name one with data.bytes."
+            )
+    label = config.label_columns[0]
+    names = _class_names(_read_schema(files[0]), label) if config.target == "class" else None
+    status = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    records = _shard_records(files, str(config.bytes), label, names)
+    return to_source(name, records, config, facts=["shards", config.bytes, label, status], class_names=names)
+
+
+def _holds_bytes(kind: Any) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
+    """Those that Hugging Face's metadata has for a column of numbers."""
+    try:
+        feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]
+        return tuple(map(str, feature["names"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _shard_records(files: list[Path], column: str, label: str, names: tuple[str, ...] | None) -> Iterator[Record]:
+    root = os.path.commonpath([file.parent for file in files])
+    for file in files:
+        prefix = f"{file.relative_to(root)} " if len(files) > 1 else ""
+        numbers = itertools.count(1)
+        for batch in _read_batches(file):
+            kept = [field.name for field in batch.schema if not _holds_bytes(field.type)]
+            for content, row in zip(batch.column(column).to_pylist(), batch.select(kept).to_pylist(), strict=True):
+                if names is not None and row[label] is not None:
+                    row[label] = names[row[label]] if 0 <= row[label] < len(names) else None
+                content = content["bytes"] if isinstance(content, dict) else content
+                yield Record(f"{prefix}row {next(numbers)}", content or b"", row)
+
+
+def _read_schema(file: Path) -> Any:
+    with _explained(file):
+        if file.suffix.lower() == ".parquet":
+            return parquet.read_schema(file)
+        with pa.memory_map(str(file)) as mapped:
+            return _open_arrow(mapped).schema
+
+
+def _read_batches(file: Path) -> Iterator[Any]:
+    """A few rows at a time; of Parquet, a row group is read piece by piece."""
+    with _explained(file):
+        if file.suffix.lower() == ".parquet":
+            with parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as opened:
+                yield from opened.iter_batches(batch_size=_ROWS)
+            return
+        with pa.memory_map(str(file)) as mapped:
+            reader = _open_arrow(mapped)
+            count = getattr(reader, "num_record_batches", None)
+            yield from reader if count is None else map(reader.get_batch, range(count))
+
+
+def _open_arrow(mapped: Any) -> Any:
+    """Files have a footer, and streams, which Hugging Face's ``save_to_disk`` writes, have none."""
+    try:
+        return ipc.open_file(mapped)
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        return ipc.open_stream(mapped)
+
+
+@contextlib.contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}. Mend the file.") from error

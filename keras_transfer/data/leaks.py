@@ -1,0 +1,188 @@
+"""Examples that stand in two splits: a figure on the one says too much when the model has learned from the other."""
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from keras_transfer.data.memory import recall, remember
+from keras_transfer.data.pictures import PictureExamples
+from keras_transfer.errors import DataError
+
+Matches = Mapping[int, int]
+
+_MOST_PAIRS = 1000
+# A perceptual hash is the grey of 8 x 8 fields. Two pictures look the same where the root mean square of what they
+# differ by is at most 1 of 255. Of 1,312 solar cells, which are as much alike as pictures can be, no two are that near
+# (1.18), and copies as JPEG of quality 40 (0.50) or of half the size (0.95) all are. Signs of gradients told them apart
+# less well: copies differed in up to 41 of 256 bits, and other cells in 3.
+_SIDE = 8
+_NEAR = 1.0
+_ROWS = 1024
+
+
+class NamedSplit(Protocol):
+    """What a comparison needs of a split."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``train``."""
+
+    @property
+    def examples(self) -> Any:
+        """With ``names``."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Examples that stand in two splits.
+
+    Attributes:
+        lines: For people, a line for every two splits that share examples.
+        record: For data.json, for each of those: how many examples are repeated exactly, how many nearly, and their
+            names, a pair each, at most 1000 in all.
+    """
+
+    lines: tuple[str, ...]
+    record: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How examples are spoken of: ``text``; ``normalised``; ``after case and spaces``; ``but for case and spaces``."""
+
+    noun: str
+    near_key: str
+    more: str
+    but: str
+
+
+def report_repeated(
+    splits: Sequence[NamedSplit], match: Callable[[int, int], tuple[Matches, Matches]], words: Wording
+) -> Repeated:
+    """Compare every two splits.
+
+    Args:
+        splits: The one that is learned from first.
+        match: From the numbers of two splits to rows of the second and the row of the first that each is the same as;
+            first those that are so exactly, then the others.
+        words: How examples are spoken of.
+
+    Returns:
+        What was found; an example is counted once for every two splits.
+    """
+    lines: list[str] = []
+    record: dict[str, dict[str, Any]] = {}
+    left = _MOST_PAIRS
+    for (number, first), (other, second) in combinations(enumerate(splits), 2):
+        same, near = match(number, other)
+        if not same and not near:
+            continue
+        pairs = [[second.examples.names[a], first.examples.names[b]] for a, b in (*same.items(), *near.items())]
+        lines.append(_summarise(second.name, first.name, len(same), len(near), pairs[0], words))
+        record[f"{second.name} in {first.name}"] = {
+            "exact": len(same),
+            words.near_key: len(near),
+            "pairs": pairs[:left],
+        }
+        left -= len(pairs[:left])
+    return Repeated(tuple(lines), record)
+
+
+def _summarise(second: str, first: str, same: int, near: int, pair: list[str], words: Wording) -> str:
+    verb = f"{words.noun} of {{}} is" if (same or near) == 1 else f"{words.noun}s of {{}} are"
+    more = f" ({near} more {words.more})" if same and near else ""
+    but = "" if same else f" {words.but}"
+    return (
+        f"{same or near} {verb.format(second)} also in {first}{more or but}, "
+        f"for example {pair[0]} of {second} and {pair[1]} of {first}"
+    )
+
+
+def find_repeated_pictures(splits: Sequence[NamedSplit], *, memory: Path) -> Repeated:
+    """Find pictures that stand in two splits: the same bytes, or what looks the same.
+
+    Each picture is decoded once; one that has not changed is not opened again.
+
+    Args:
+        splits: Their examples are pictures that can be decoded.
+        memory: The folder that remembers hashes; one that cannot be written is done without.
+
+    Returns:
+        What was found.
+    """
+    hashes = [_hash_all(split.examples, memory) for split in splits]
+
+    def match(first: int, second: int) -> tuple[Matches, Matches]:
+        by_content = {content: row for row, (content, _) in reversed(list(enumerate(hashes[first])))}
+        same = {row: by_content[content] for row, (content, _) in enumerate(hashes[second]) if content in by_content}
+        near = _find_near([look for _, look in hashes[first]], [look for _, look in hashes[second]])
+        return same, {row: own for row, own in near.items() if row not in same}
+
+    return report_repeated(splits, match, Wording("picture", "alike", "look the same", "to the eye"))
+
+
+Hash = tuple[str, str]  # SHA-256 of the content, and the grey of its fields, "" where Pillow cannot tell
+
+
+def _hash_all(pictures: PictureExamples, memory: Path) -> list[Hash]:
+    record = memory / f"{hashlib.sha256(pictures.home.encode()).hexdigest()[:24]}.json"
+    known = recall(record)
+    places, states = pictures.places, pictures.states
+    stamped = enumerate(zip(places, states, strict=True))
+    unknown = [row for row, (place, state) in stamped if place not in known or known[place][:-2] != state]
+    if unknown:
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = pool.map(lambda row: _hash(pictures, row), unknown, chunksize=16)
+            known |= {places[row]: [*states[row], *hashes] for row, hashes in zip(unknown, found, strict=True)}
+        remember(record, known)
+    return [(known[place][-2], known[place][-1]) for place in places]
+
+
+def _hash(pictures: PictureExamples, row: int) -> Hash:
+    try:
+        content = pictures.read(row)
+    except OSError as error:
+        raise DataError(f"{pictures.places[row]} cannot be read any more: {error.strerror}. Run again.") from error
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            # A JPEG is decoded at a half to an eighth of its size; smaller ones than this would look another way.
+            image.draft("L", (32 * _SIDE, 32 * _SIDE))
+            grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return digest, ""
+    return digest, grey.tobytes().hex()
+
+
+def _find_near(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
+    """Rows of the second, and the nearest of the first where that looks the same."""
+    near: dict[int, int] = {}
+    known = _to_points(first, unknown=-1e6)
+    lengths = np.square(known).sum(axis=1)
+    for start in range(0, len(second) if first else 0, _ROWS):
+        points = _to_points(second[start : start + _ROWS], unknown=1e6)
+        squares = lengths - 2.0 * points @ known.T + np.square(points).sum(axis=1, keepdims=True)
+        nearest = squares.argmin(axis=1)
+        within = squares[np.arange(len(points)), nearest] <= _NEAR**2 * _SIDE**2
+        near |= {start + int(row): int(nearest[row]) for row in np.flatnonzero(within)}
+    return near
+
+
+def _to_points(looks: Sequence[str], *, unknown: float) -> NDArray[np.float32]:
+    points = np.full((len(looks), _SIDE**2), unknown, np.float32)
+    for point, look in zip(points, looks, strict=True):
+        if look:
+            point[:] = np.frombuffer(bytes.fromhex(look), np.uint8)
+    # Numbers near zero keep what is to be told apart.
+    return points - 128.0

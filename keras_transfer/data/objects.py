@@ -1,0 +1,184 @@
+"""Labelled examples that Python holds: arrays, lists, a pandas DataFrame, a ``tf.data.Dataset``."""
+
+import io
+import reprlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.blobs import Record
+from keras_transfer.data.source import PYTHON
+from keras_transfer.data.tables import kind_of
+from keras_transfer.errors import DataError
+
+
+def describe_object(data: Any) -> str:
+    """Return what a recipe says in the place of a source that Python holds.
+
+    Args:
+        data: A DataFrame, a dataset, a list of (example, label), or a pair of examples and labels.
+
+    Returns:
+        Such as ``<python: DataFrame of 120 rows>``.
+
+    Raises:
+        DataError: It is something else.
+    """
+    if isinstance(data, pd.DataFrame):
+        return f"{PYTHON}DataFrame of {len(data)} rows>"
+    if isinstance(data, tf.data.Dataset):
+        return f"{PYTHON}tf.data.Dataset of {data.element_spec}>"
+    examples, _ = _columns(data)
+    return f"{PYTHON}{type(data).__name__} of {len(examples)} examples>"
+
+
+def _columns(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Examples and labels of a pair of them, or of a list of pairs."""
+    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
+        examples, labels = data
+        if len(examples) != len(labels):
+            raise DataError(
+                f"There are {len(examples)} examples and {len(labels)} labels. Give as many labels as examples."
+            )
+        return examples, labels
+    if isinstance(data, list) and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in data):
+        return [example for example, _ in data], [label for _, label in data]
+    raise DataError(
+        f"Data from Python is a list of (example, label), a pair (examples, labels), a DataFrame or a "
+        f"tf.data.Dataset of such pairs. Received: {type(data).__name__}."
+    )
+
+
+def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
+    """Return paths or texts that Python holds as a table.
+
+    Args:
+        data: See :func:`describe_object`.
+        example: The column of paths or texts.
+        labels: The columns of labels; where there are several, the label of an example is a value for each.
+
+    Raises:
+        DataError: It is none of these.
+    """
+    if isinstance(data, pd.DataFrame):
+        return data.reset_index(drop=True).rename(columns=str)
+    examples, given = _columns(list(_pairs(data, "text")) if isinstance(data, tf.data.Dataset) else data)
+    rows = [_name_labels(labels, label) for label in given]
+    values = {example: map(_plain, examples), **{name: [row[name] for row in rows] for name in labels}}
+    return pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in values.items()})
+
+
+def _name_labels(columns: Sequence[str], label: Any) -> dict[str, Any]:
+    if len(columns) == 1:
+        return {columns[0]: _plain(label)}
+    values = _plain(label)
+    if not isinstance(values, (list, tuple)) or len(values) != len(columns):
+        raise DataError(
+            f"data.label names {len(columns)} columns, and an example has the label {reprlib.repr(values)}. "
+            f"Give a value for each: {', '.join(columns)}."
+        )
+    return dict(zip(columns, map(_plain, values), strict=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return str(value) if isinstance(value, Path) else value
+
+
+def _pairs(dataset: Any, what: str) -> Iterator[tuple[Any, Any]]:
+    """The elements of a dataset, one by one whether it has batches or not."""
+    spec = dataset.element_spec
+    if isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec):
+        example, label = spec
+        single = 0 if example.dtype == tf.string else 3
+        batched = example.shape.rank == single + 1
+        known = (
+            example.shape.rank in (single, single + 1)
+            and label.shape.rank in (batched, batched + 1)  # a value, or several
+            and (example.dtype == tf.string or what == "picture")
+        )
+        if known:
+            return (dataset.unbatch() if batched else dataset).as_numpy_iterator()
+    raise DataError(
+        f"A tf.data.Dataset of ({what}, label) is due, one by one or in batches. Received elements of {spec}."
+    )
+
+
+def holds_pictures(data: Any, config: PictureDataConfig) -> bool:
+    """Tell whether Python holds the pictures themselves, and not their paths."""
+    if isinstance(data, pd.DataFrame):
+        return config.bytes is not None
+    return isinstance(data, tf.data.Dataset) or isinstance(_columns(data)[0], np.ndarray)
+
+
+def picture_records(data: Any, config: PictureDataConfig) -> Iterator[Record]:
+    """Go through pictures that Python holds; those that are arrays become PNG, which loses nothing.
+
+    Args:
+        data: ``(uint8[n, height, width, channels], labels)``; a dataset of such pictures or of the bytes of picture
+            files; a DataFrame with a column of such bytes.
+        config: Names the columns.
+
+    Yields:
+        The pictures in their order.
+
+    Raises:
+        DataError: Something is no picture.
+    """
+    pairs: Iterable[tuple[Any, dict[str, Any]]]
+    if isinstance(data, pd.DataFrame):
+        table = to_table(data, str(config.bytes), config.label_columns)
+        columns = [name for name in table.columns if name != config.bytes]
+        rows = zip(*(table[name].tolist() for name in columns), strict=True)
+        contents = table[str(config.bytes)].tolist()
+        pairs = ((content, dict(zip(columns, row, strict=True))) for content, row in zip(contents, rows, strict=True))
+    else:
+        examples = _pairs(data, "picture") if isinstance(data, tf.data.Dataset) else zip(*_columns(data), strict=True)
+        pairs = ((example, _name_labels(config.label_columns, label)) for example, label in examples)
+    for number, (content, row) in enumerate(pairs, start=1):
+        yield Record(f"row {number}", _encode(content, f"row {number}"), {key: _plain(row[key]) for key in row})
+
+
+def _encode(content: Any, name: str) -> bytes:
+    if isinstance(content, dict):  # as Hugging Face's datasets have pictures
+        content = content.get("bytes")
+    if isinstance(content, bytes):
+        return content
+    if not isinstance(content, np.ndarray):
+        raise DataError(
+            f"{name} holds {kind_of(content)}, and the bytes of a picture file or an array of pixels is due."
+        )
+    pixels = _to_bytes(content, name)
+    with io.BytesIO() as file:
+        Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels).save(
+            file, "PNG", compress_level=1
+        )
+        return file.getvalue()
+
+
+def _to_bytes(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (1, 2, 3, 4)) or not pixels.size:
+        raise DataError(
+            f"{name} is an array of shape {list(pixels.shape)}. Pictures are [height, width] or [height, width, "
+            "channels] with 1 to 4 channels."
+        )
+    if pixels.dtype == np.uint8:
+        return pixels
+    whole = np.nan_to_num(pixels.astype(np.float64), nan=-1.0).round().clip(0, 255).astype(np.uint8)
+    if not np.array_equal(whole, pixels):
+        low, high = pixels.min(), pixels.max()
+        raise DataError(
+            f"{name} has pixels of {pixels.dtype} from {low:g} to {high:g} that are not whole numbers of 0 to 255. "
+            "Give uint8: images.round().astype('uint8'), of pixels in 0..1 after images * 255."
+        )
+    return whole

@@ -1,0 +1,184 @@
+"""Pictures before they are decoded: files, or rows of one array of bytes. Whoever wants the bytes asks here."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+
+class PictureExamples(Protocol):
+    """Pictures, wherever their bytes are."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people call each."""
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Name and content of each, as far as they can be had quickly."""
+
+    @property
+    def stamps(self) -> list[str]:
+        """What tells on this machine that a picture has changed."""
+
+    @property
+    def home(self) -> str:
+        """Where they are: the scan keeps a memory for each such place."""
+
+    @property
+    def places(self) -> list[str]:
+        """Where each is, for messages and for the memory of a scan."""
+
+    @property
+    def states(self) -> list[list[int]]:
+        """Numbers that change when a picture does; none for one that is gone."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
+        """Return some, in this order."""
+
+    def read(self, row: int) -> bytes:
+        """Return the bytes of one.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+
+    def contents(self) -> Callable[[Any], Any]:
+        """Return a function, for a graph, from row numbers ``int64[batch]`` to their bytes, ``string[batch]``."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files.
+
+    Attributes:
+        root: The folder that the names are relative to.
+        names: The files' paths.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def files(self) -> list[str]:
+        """Absolute paths."""
+        return [str(self.root / name) for name in self.names]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Path and size of each."""
+        return [f"{name}\0{os.stat(file).st_size}" for name, file in zip(self.names, self.files, strict=True)]
+
+    @property
+    def stamps(self) -> list[str]:
+        """Path, size and time of the last change of each."""
+        return [
+            "\0".join([name, *map(str, state)]) for name, state in zip(self.names, map(_state, self.files), strict=True)
+        ]
+
+    @property
+    def home(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    @property
+    def places(self) -> list[str]:
+        """Absolute paths."""
+        return self.files
+
+    @property
+    def states(self) -> list[list[int]]:
+        """Size and time of the last change of each."""
+        return [_state(file) for file in self.files]
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Pictures":
+        """Return some, in this order."""
+        return Pictures(self.root, tuple(self.names[row] for row in rows))
+
+    def read(self, row: int) -> bytes:
+        """Return the bytes of one."""
+        return (self.root / self.names[row]).read_bytes()
+
+    def contents(self) -> Callable[[Any], Any]:
+        """Return a function that reads files inside the graph."""
+        files = tf.constant(self.files, tf.string)
+        return lambda rows: tf.map_fn(tf.io.read_file, tf.gather(files, rows))
+
+
+def _state(file: str) -> list[int]:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+@dataclass(frozen=True)
+class EncodedPictures:
+    """Pictures whose encoded bytes lie one after the other in one array.
+
+    Attributes:
+        home: Where that is.
+        names: What people call each.
+        data: ``uint8[bytes]``, memory-mapped.
+        bounds: ``int64[n, 2]``, where each begins and ends.
+        digests: ``uint8[n, 32]``, the SHA-256 of each.
+    """
+
+    home: str
+    names: tuple[str, ...]
+    data: NDArray[np.uint8]
+    bounds: NDArray[np.int64]
+    digests: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Name and content of each."""
+        return [f"{name}\0{stamp}" for name, stamp in zip(self.names, self.stamps, strict=True)]
+
+    @property
+    def stamps(self) -> list[str]:
+        """The SHA-256 of each one's content, whatever its name."""
+        return [digest.tobytes().hex() for digest in self.digests]
+
+    @property
+    def places(self) -> list[str]:
+        """Their names."""
+        return list(self.names)
+
+    @property
+    def states(self) -> list[list[int]]:
+        """Where each lies in the array, which never changes."""
+        return [[int(begin), int(end)] for begin, end in self.bounds]
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "EncodedPictures":
+        """Return some, in this order; the bytes are shared."""
+        index = np.asarray(rows, np.int64)
+        names = tuple(self.names[row] for row in index)
+        return EncodedPictures(self.home, names, self.data, self.bounds[index], self.digests[index])
+
+    def read(self, row: int) -> bytes:
+        """Return the bytes of one."""
+        begin, end = self.bounds[row]
+        return self.data[begin:end].tobytes()
+
+    def contents(self) -> Callable[[Any], Any]:
+        """Return a function that takes bytes out of the array, a call a batch."""
+
+        def gather(rows: NDArray[np.int64]) -> NDArray[np.object_]:
+            return np.array([self.read(row) for row in rows], object)
+
+        return lambda rows: tf.ensure_shape(tf.numpy_function(gather, [rows], tf.string, stateful=False), [None])

@@ -1,0 +1,145 @@
+"""What people's folders and tables hold beside good pictures in good classes."""
+
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from keras_transfer import DataError, ImageClassification
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.splits import load_splits
+
+
+def load(source, **options):
+    return load_splits(PictureDataConfig(source=str(source), **options), seed=0)
+
+
+def make(data, **options):
+    backbone = {"name": "tiny", "weights": "none"}
+    training = {"epochs": 1, "batch_size": 16}
+    return ImageClassification(
+        data, backbone=backbone, policy="full", training=training, export={"formats": []}, image_size=32, **options
+    )
+
+
+def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_not(pictures, make_pictures, tmp_path):
+    (pictures / "notes.txt").write_text("x")
+    (pictures / ".DS_Store").write_text("x")
+    (note,) = load(pictures).notes
+    assert note == f"Left out, for they lie beside the classes of {pictures}: notes.txt"
+    root = tmp_path / "divided"
+    for name in ("train", "test", "raw"):
+        make_pictures(root / name, {"cat": 6, "dog": 6}, size=8)
+    (root / "test" / "readme.md").write_text("x")
+    assert load(root).notes[0].endswith(f"beside the classes of {root}: raw, test/readme.md")
+
+
+def test_links_in_a_circle_are_named(pictures, tiny):
+    (pictures / "cat" / "self.png").symlink_to("self.png")
+    (pictures / "cat" / "gone.png").symlink_to("nowhere.png")
+    (pictures / "dog" / "up").symlink_to("..")
+    with pytest.raises(DataError) as refusal:
+        make(pictures).check()
+    lines = str(refusal.value).splitlines()
+    assert lines[0] == "2 of 34 pictures cannot be read:"
+    assert "gone.png: No such file or directory" in lines[1] + lines[2]
+    assert "self.png: Too many levels of symbolic links" in lines[1] + lines[2]
+    (pictures / "all").symlink_to(".")
+    with pytest.raises(DataError, match=r"all is a link to a folder that it lies in\. Remove the link"):
+        load(pictures)
+
+
+def test_a_folder_that_cannot_be_read(pictures, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("keras_transfer.data.sources._visible", refuse)
+    with pytest.raises(DataError, match="pictures cannot be read: Permission denied"):
+        load(pictures)
+
+
+def test_a_picture_that_cannot_be_read(pictures, tiny, monkeypatch):
+    from pathlib import Path
+
+    read = Path.read_bytes
+
+    def refuse(file):
+        if file.name == "003.jpg":
+            raise PermissionError(13, "Permission denied", str(file))
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"(?s)2 of 32 pictures cannot be read:\n.*cat/003\.jpg: Permission denied"):
+        make(pictures).check()
+
+
+NAMES = ["red car", "red/car", "🐱", "кошка", "[bold]猫[/bold]", "Ant", "ant"]
+
+
+def test_classes_may_be_called_anything(pictures, tiny, tmp_path):
+    files = sorted(pictures.glob("*/*"))
+    table = tmp_path / "t.csv"
+    labels = [NAMES[n % len(NAMES)] for n in range(len(files))]
+    pd.DataFrame({"path": files, "label": labels}).to_csv(table, index=False)
+    console = Console(record=True, width=300)
+    run = make(table, test=0.25, validation=0.3).fit(tmp_path / "run", console=console)
+    assert run.class_names == tuple(sorted(NAMES))
+    text = console.export_text()
+    assert [name for name in NAMES if name not in text] == []
+    assert "Classes whose names differ in case alone: 'Ant', 'ant'. Are they one?" in text
+    recorded = json.loads((run.folder / "data.json").read_text(encoding="utf-8"))
+    assert set(recorded["splits"]["test"]["classes"]) == set(NAMES)
+    (prediction,) = run.predict([files[0]])
+    assert prediction.label in NAMES
+
+
+@pytest.mark.parametrize("key", ["validation", "test"])
+def test_a_source_of_its_own_may_lack_classes_and_has_no_others(pictures, make_pictures, tmp_path, key):
+    other = make_pictures(tmp_path / "other", {"dog": 3, "cat": 2}, size=8)
+    part = getattr(load(pictures, **{key: str(other)}), key)
+    assert part.labels.tolist() == [0, 0, 1, 1, 1]
+    make_pictures(other, {"dog": 1, "cat": 1, "owl": 1}, size=8)
+    with pytest.raises(DataError, match=r"classes that the training data lacks: owl\. Classes: cat, dog"):
+        load(pictures, **{key: str(other)})
+
+
+def test_a_column_that_names_each_row_is_no_column_of_classes(pictures):
+    files = sorted(pictures.glob("*/*"))
+    table = pictures.parent / "t.csv"
+    pd.DataFrame({"path": files, "label": range(len(files))}).to_csv(table, index=False)
+    with pytest.raises(DataError, match=r"32 classes in 32 rows, and 32 of them have one row: .*data\.label=label"):
+        load(table)
+
+
+@pytest.mark.parametrize(
+    ("weights", "fits"), [([-1.0], False), ([0.0], False), ([float("nan")], False), ([0, 2], True)]
+)
+def test_weights(pictures, weights, fits):
+    files = sorted(pictures.glob("*/*"))
+    frame = pd.DataFrame({"path": map(str, files), "label": [file.parent.name for file in files]})
+    frame["w"] = [weights[n % len(weights)] for n in range(len(files))]
+    config = PictureDataConfig(source="x", weight="w")
+    if weights == [0, 2]:
+        assert set(load_splits(config, seed=0, given={"x": frame}).train.weights) == {0.0, 2.0}
+    else:
+        with pytest.raises(DataError, match="must hold numbers of at least 0, not all of them 0"):
+            load_splits(config, seed=0, given={"x": frame})
+
+
+def test_the_nearest_name_of_a_key_is_told(refused, pictures, tmp_path):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"task: image_classification\ndata: {{source: {pictures}}}\n", encoding="utf-8")
+    overrides = ["data.groups=patient", "data.leaks=wran", "data.per_class=0", "data.datadir=x"]
+    refused(
+        "run",
+        recipe,
+        *overrides,
+        needs=[
+            "data.groups: unknown key. Did you mean group",
+            "data.leaks",
+            "'warn', 'error'",
+            "data.per_class",
+            "data_dir",
+        ],
+    )

@@ -1,0 +1,131 @@
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.groups import draw_groups, draw_per_class
+from keras_transfer.data.splits import load_splits
+from keras_transfer.errors import DataError
+
+
+def load(source, seed=0, **options):
+    return load_splits(PictureDataConfig(source=str(source), **options), seed=seed)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """240 rows of three classes from 40 patients, who have 1 to 11 pictures each."""
+    random = np.random.default_rng(0)
+    patients = np.repeat(np.arange(40), random.integers(1, 12, 40))[:240]
+    rows = []
+    for number, patient in enumerate(patients):
+        (tmp_path / f"{number:03}.png").write_bytes(b"x" * (number + 1))
+        rows.append({"path": f"{number:03}.png", "label": "abc"[(number * 7 + patient) % 3], "patient": f"p{patient}"})
+    file = tmp_path / "table.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+def test_no_group_stands_in_two_splits_and_shares_are_kept_as_far_as_groups_allow(table):
+    patients = pd.read_csv(table).set_index("path")["patient"]
+    for seed in range(5):
+        splits = load(table, seed, group="patient", test=0.25, validation=0.2)
+        members = [set(patients[list(split.examples.names)]) for split in splits]
+        assert sum(map(len, members)) == len(set.union(*members)) == patients.nunique()
+        assert sum(map(len, splits)) == len(patients)
+        assert abs(len(splits.test) - 0.25 * len(patients)) <= 8
+        everywhere = np.bincount(np.concatenate([split.labels for split in splits])) / len(patients)
+        for split in splits:
+            assert np.abs(np.bincount(split.labels, minlength=3) / len(split) - everywhere).max() < 0.1
+
+
+def test_groups_are_the_same_on_every_machine_and_others_with_another_seed(table):
+    names = [load(table, seed, group="patient").test.examples.names for seed in (0, 0, 1)]
+    assert names[0] == names[1] != names[2]
+    # A change here gives every user's runs other test rows: it needs a line in the changelog.
+    assert hashlib.sha256(json.dumps(names[0]).encode()).hexdigest()[:16] == "3aeb1a02b4fc1fac"
+
+
+def test_strata_are_kept_where_groups_have_one_class_each():
+    groups = [f"g{number // 5}" for number in range(100)]
+    strata = ["rare" if number // 5 < 4 else "common" for number in range(100)]
+    drawn = draw_groups(strata, groups, share=0.25, seed=0)
+    assert (drawn[:20].sum(), drawn[20:].sum()) == (5, 20)
+
+
+def test_groups_that_cannot_be_divided_are_told(table):
+    rows = pd.read_csv(table)
+    rows.assign(patient="only").to_csv(table, index=False)
+    with pytest.raises(DataError, match=r"data\.group=patient: data\.test=0\.2 of .* in 1 groups\. Largest: only"):
+        load(table, group="patient")
+
+
+def test_a_group_that_a_column_of_splits_tears_apart_is_told(table):
+    rows = pd.read_csv(table)
+    rows.assign(fold=["train", "test"] * (len(rows) // 2) + ["train"] * (len(rows) % 2)).to_csv(table, index=False)
+    with pytest.raises(DataError, match=r"groups of column 'patient' stand in two splits: p\d+ \(test and train\)"):
+        load(table, group="patient", split="fold", validation=0)
+
+
+def test_a_column_says_which_split_a_row_is_of(table):
+    rows = pd.read_csv(table)
+    fold = np.where(
+        np.arange(len(rows)) % 5 == 0, "test", np.where(np.arange(len(rows)) % 5 == 1, "validation", "train")
+    )
+    for name in ("fold", "split"):
+        rows.assign(**{name: fold}).to_csv(table, index=False)
+        for split in load(table, split=name):
+            assert list(split.examples.names) == rows["path"][fold == split.name].tolist()
+    # What the column lacks is drawn from the training rows.
+    rows.assign(fold=np.where(fold == "test", "test", "train")).to_csv(table, index=False)
+    splits = load(table, split="fold", validation=0.25)
+    assert list(splits.test.examples.names) == rows["path"][fold == "test"].tolist()
+    assert len(splits.validation) == np.ceil(0.25 * (fold != "test").sum())
+
+
+@pytest.mark.parametrize(
+    ("values", "needs"),
+    [
+        (["train", "val", "dev", "test"], ["data.split", "'val' in", "'dev' in", "Known: train, validation, test"]),
+        (["train", "", "test"], ["'fold' is empty"]),
+        (["validation", "test"], ["no training rows, but validation and test rows alone"]),
+    ],
+)
+def test_a_column_of_splits_that_makes_no_sense(table, values, needs):
+    rows = pd.read_csv(table)
+    rows.assign(fold=[values[n % len(values)] for n in range(len(rows))]).to_csv(table, index=False)
+    with pytest.raises(DataError) as refusal:
+        load(table, split="fold")
+    assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
+
+
+def test_a_few_rows_of_each_class_and_what_is_left_out_is_told(table):
+    whole, few, more = load(table), load(table, per_class=8), load(table, per_class=16)
+    assert np.bincount(few.train.labels).tolist() == [8, 8, 8]
+    assert set(few.train.examples.names) < set(more.train.examples.names) < set(whole.train.examples.names)
+    assert few.test.examples.names == whole.test.examples.names
+    (note,) = few.notes
+    assert note == f"data.per_class=8: {len(whole.train) - 24} of {len(whole.train)} training rows are left out"
+    assert json.loads(json.dumps(few.describe()))["notes"] == [note]
+    assert load(table, 1, per_class=8).train.examples.names != few.train.examples.names
+    with pytest.raises(DataError, match=r"data\.per_class=100: .*'a' has \d+"):
+        load(table, per_class=100)
+
+
+def test_few_rows_are_nested():
+    labels = np.random.default_rng(0).integers(0, 3, 90)
+    few, more = (set(draw_per_class(labels, count, seed=4).tolist()) for count in (3, 9))
+    assert few < more
+    assert len(more) == 27
+
+
+def test_paths_are_relative_to_the_root_that_is_named(table, tmp_path):
+    elsewhere = tmp_path / "tables"
+    elsewhere.mkdir()
+    moved = table.rename(elsewhere / "t.csv")
+    with pytest.raises(DataError, match=r"files that are not there.*relative to .*tables; data\.root"):
+        load(moved)
+    assert sum(map(len, load(moved, root=str(tmp_path)))) == len(pd.read_csv(moved))

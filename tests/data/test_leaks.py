@@ -1,0 +1,116 @@
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from rich.console import Console
+
+from keras_transfer import DataError, ImageClassification
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data import leaks as module
+from keras_transfer.data.leaks import find_repeated_pictures
+from keras_transfer.data.pictures import Pictures
+from keras_transfer.data.sources import read_source
+from keras_transfer.data.splits import Split
+
+
+def split_of(name, folder, files):
+    n = len(files)
+    return Split(name, Pictures(folder, tuple(files)), np.zeros(n, np.int64), np.ones(n, np.float32))
+
+
+@pytest.fixture
+def splits(pictures):
+    """Of 32 pictures, 20 to learn from and 12 to be judged by, of which four are copies of others."""
+    files = [file.relative_to(pictures).as_posix() for file in sorted(pictures.glob("*/*"))]
+    train, test = files[:20], files[20:]
+    original = Image.open(pictures / train[2])
+    shutil.copy(pictures / train[0], pictures / test[0])
+    shutil.copy(pictures / train[1], pictures / test[5])
+    original.save(pictures / test[3], "JPEG", quality=60)
+    original.resize((32, 32), Image.Resampling.LANCZOS).save(pictures / test[4], "PNG")
+    # These are not the same.
+    ImageOps.mirror(original).save(pictures / test[6], "PNG")
+    return split_of("train", pictures, train), split_of("test", pictures, test)
+
+
+def test_copies_are_found_with_their_pairs(splits, tmp_path):
+    train, test = splits
+    found = find_repeated_pictures(splits, memory=tmp_path / "memory")
+    names = test.examples.names
+    first, second, third = train.examples.names[:3]
+    assert found.record == {
+        "test in train": {
+            "exact": 2,
+            "alike": 2,
+            "pairs": [[names[0], first], [names[5], second], [names[3], third], [names[4], third]],
+        }
+    }
+    assert found.lines == (
+        f"2 pictures of test are also in train (2 more look the same), "
+        f"for example {names[0]} of test and {first} of train",
+    )
+
+
+def test_pictures_that_have_not_changed_are_not_hashed_again(splits, tmp_path, monkeypatch):
+    first = find_repeated_pictures(splits, memory=tmp_path / "memory")
+    monkeypatch.setattr(module, "_hash", lambda *_: pytest.fail("a picture was opened"))
+    assert find_repeated_pictures(splits, memory=tmp_path / "memory") == first
+
+
+def test_solar_cells_are_not_taken_for_one_another_and_copies_are(tmp_path):
+    """They are as much alike as pictures can be; every tenth is looked at."""
+    source = read_source("solar_cells", PictureDataConfig(source="solar_cells"))
+    files = source.rows["path"][::10].tolist()
+    for number, file in enumerate(files[:40]):
+        cell = Image.open(source.root / file).convert("RGB")
+        # A large picture is not decoded in full.
+        (cell if number % 2 else cell.resize((1200, 1200))).save(tmp_path / f"{number}.jpg", quality=50)
+    looks = hashes(Pictures(source.root, tuple(files)))
+    assert module._find_near(looks[1::2], looks[::2]) == {}
+    copies = hashes(Pictures(tmp_path, tuple(f"{number}.jpg" for number in range(40))))
+    assert module._find_near(looks, copies) == {row: row for row in range(40)}
+
+
+def hashes(pictures):
+    return [module._hash(pictures, row)[1] for row in range(len(pictures))]
+
+
+def test_what_pillow_cannot_open_is_the_same_as_nothing(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"no picture " + name.encode())
+    parts = split_of("train", tmp_path, ["a"]), split_of("test", tmp_path, ["b"])
+    assert find_repeated_pictures(parts, memory=tmp_path / "memory").record == {}
+
+
+def test_leaks_are_told_recorded_refused_or_not_looked_for(tiny, make_pictures, tmp_path):
+    root = make_pictures(tmp_path / "p", {"cat": 8, "dog": 8}, size=32)
+    for name in ("cat", "dog"):
+        shutil.copy(root / name / "000.png", root / name / "copy.png")
+    table = tmp_path / "t.csv"
+    rows = [f"{file},{file.parent.name},{'test' if file.stem == 'copy' else 'train'}" for file in root.glob("*/*")]
+    table.write_text("path,label,split\n" + "\n".join(rows), encoding="utf-8")
+
+    def recipe(leaks):
+        data = {"source": str(table), "split": "split", "validation": 0.25, "leaks": leaks, "image_size": 32}
+        return ImageClassification(
+            data,
+            backbone={"name": "tiny", "weights": "none"},
+            training={"epochs": 1},
+            policy="full",
+            export={"formats": []},
+        )
+
+    console = Console(file=io.StringIO(), width=500)
+    run = recipe("warn").fit(tmp_path / "run", console=console)
+    recorded = json.loads((run.folder / "data.json").read_text(encoding="utf-8"))["repeated"]
+    assert sum(part["exact"] for part in recorded.values()) == 2
+    assert "also in" in console.file.getvalue()
+    with pytest.raises(DataError, match=r"stand in two splits:\n  .*also in.*\n.*data\.group"):
+        recipe("error").fit(tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    console = Console(file=io.StringIO(), width=500)
+    recipe("off").check(console)
+    assert "also in" not in console.file.getvalue()

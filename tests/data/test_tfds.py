@@ -1,0 +1,221 @@
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from rich.console import Console
+
+from keras_transfer import Recipe, Run
+from keras_transfer.config import AugmentationConfig, PictureDataConfig, TextDataConfig
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.reader import PLAIN
+from keras_transfer.data.splits import load_splits
+from keras_transfer.data.tfds_source import Dataset
+from keras_transfer.errors import DataError
+from keras_transfer.feature_store import FeatureStore
+
+
+def define_builders(counts):
+    """Two builders, in a function: TFDS registers every class that is defined."""
+
+    class OwnPictures(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "mask": tfds.features.Tensor(shape=(4,), dtype=tf.float32),
+                "label": tfds.features.ClassLabel(names=["zebra", "ant"]),
+                "site": tfds.features.Text(),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {name: self._generate_examples(name) for name in counts}
+
+        def _generate_examples(self, split):
+            for number in range(counts[split]):
+                pixels = np.full((20, 16, 3), 10 * number, np.uint8)
+                values = {"image": pixels, "mask": np.zeros(4, np.float32), "label": number % 2, "site": f"s{number}"}
+                yield number, values
+
+    class OwnTexts(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        BUILDER_CONFIGS = (tfds.core.BuilderConfig(name="pairs"), tfds.core.BuilderConfig(name="single"))
+
+        def _info(self):
+            features = {
+                "sentence": tfds.features.Text(),
+                "reply": tfds.features.Text(),
+                "kind": tfds.features.ClassLabel(names=["question", "answer"]),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples(), "test": self._generate_examples()}
+
+        def _generate_examples(self):
+            for number in range(12):
+                yield number, {"sentence": f"séance {number}", "reply": f"reply {number}", "kind": number % 2}
+
+    return OwnPictures, OwnTexts
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with own_pictures and own_texts. Their code is taken away again: the files are all that is left."""
+    folder = tmp_path_factory.mktemp("tfds")
+    kinds = define_builders({"train": 20, "validation": 4, "test": 6, "extra": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfds.core.utils.gcs_utils, "_is_gcs_disabled", True)
+        kinds[0](data_dir=str(folder)).download_and_prepare()
+        for config in ("pairs", "single"):
+            kinds[1](config=config, data_dir=str(folder)).download_and_prepare()
+    from tensorflow_datasets.core import registered
+
+    for kind in kinds:
+        registered._DATASET_REGISTRY.pop(kind.name)
+    return folder
+
+
+def load(source, prepared, **options):
+    return load_splits(PictureDataConfig(source=source, data_dir=str(prepared), **options), seed=0)
+
+
+def pixels_of(split):
+    reader = PictureReader(image_size=16, resize="crop", augmentation=AugmentationConfig(horizontal_flip=False), seed=0)
+    batches = reader.evaluation_batches(split, batch_size=4, view=PLAIN)
+    return np.concatenate([batch.numpy() for batch in batches])
+
+
+def test_splits_classes_and_pictures_are_those_of_the_dataset(prepared):
+    splits = load("tfds:own_pictures", prepared)
+    assert splits.class_names == ("zebra", "ant")
+    assert [len(split) for split in splits] == [20, 4, 6]
+    for split, expected in zip(splits, ("train", "validation", "test"), strict=True):
+        assert all(name.startswith(f"own_pictures-{expected}.") for name in split.examples.names)
+        # Each picture's grey is ten times its number, and the class follows from that.
+        numbers = pixels_of(split)[:, 8, 8, 0] / 10
+        assert sorted(numbers) == list(range(len(split)))
+        assert split.labels.tolist() == (numbers % 2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "counts"),
+    [
+        ("tfds:own_pictures[train[:50%]]", {"validation": 0.2, "test": 0.2}, [6, 2, 2]),
+        ("tfds:own_pictures[train+test]", {"validation": 0, "test": 0.5}, [13, 0, 13]),
+        (
+            "tfds:own_pictures:1.0.0[train[:80%]]",
+            {"validation": "tfds:own_pictures[train[80%:]]", "test": 0},
+            [16, 4, 0],
+        ),
+        ("tfds:own_pictures[test]", {"validation": 0, "test": "tfds:own_pictures[extra]"}, [6, 0, 2]),
+    ],
+)
+def test_slices_are_written_as_tfds_writes_them(prepared, source, options, counts):
+    assert [len(split) for split in load(source, prepared, **options)] == counts
+
+
+def test_further_features_are_columns(prepared):
+    splits = load("tfds:own_pictures[train]", prepared, group="site", test=0.5, validation=0)
+    assert len(splits.train) == len(splits.test) == 10
+    with pytest.raises(DataError, match=r"no column 'mask'.*Columns: label, site"):
+        load("tfds:own_pictures", prepared, group="mask")
+
+
+def test_a_second_time_nothing_is_read_from_the_dataset(prepared, monkeypatch, cache):
+    first = load("tfds:own_pictures", prepared)
+    (entry,) = FeatureStore(cache / "features", max_bytes=None).entries()
+    assert entry.description == "30 pictures of tfds:own_pictures"
+    monkeypatch.setattr(Dataset, "rows", lambda *_: pytest.fail("the dataset was read"))
+    second = load("tfds:own_pictures", prepared)
+    assert second.describe() == first.describe()
+    assert second.train.examples.read(3) == first.train.examples.read(3)
+
+
+def test_a_folder_of_pictures_as_tfds_lays_it_out(make_pictures, tmp_path):
+    for name, counts in (("train", (6, 4)), ("holdout", (2, 2))):
+        make_pictures(tmp_path / "p" / name, dict(zip(("cat", "dog"), counts, strict=True)), size=16)
+    splits = load("tfds:image_folder[train]", tmp_path / "p", test="tfds:image_folder[holdout]", validation=0)
+    assert splits.class_names == ("cat", "dog")
+    assert [np.bincount(split.labels).tolist() for split in (splits.train, splits.test)] == [[6, 4], [2, 2]]
+    for split in (splits.train, splits.test):
+        files = [tmp_path / "p" / name for name in split.examples.names]
+        assert [split.examples.read(row) for row in range(len(split))] == [file.read_bytes() for file in files]
+
+
+@pytest.mark.parametrize("pair", [None, "reply"])
+def test_texts(prepared, pair):
+    config = TextDataConfig(
+        source="tfds:own_texts/pairs",
+        data_dir=str(prepared),
+        text="sentence",
+        text_pair=pair,
+        label="kind",
+        validation=0.5,
+    )
+    splits = load_splits(config, seed=0)
+    assert splits.class_names == ("question", "answer")
+    assert [len(split) for split in splits] == [6, 6, 12]
+    for segments, label in zip(splits.test.examples.segments, splits.test.labels, strict=True):
+        number = int(segments[0].removeprefix("séance "))
+        assert label == number % 2
+        assert segments[1:] == (() if pair is None else (f"reply {number}",))
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "needs"),
+    [
+        ("tfds:beans", {}, ["beans", "not prepared", "downloads nothing", "download_and_prepare()", "data.data_dir"]),
+        ("tfds:glue/sst2", {}, ["tfds.builder('glue/sst2', data_dir="]),
+        ("tfds:minst", {}, ["TFDS knows no such dataset", "Did you mean mnist"]),
+        ("tfds:glue/sst3", {}, ["sst3"]),
+        ("tfds:own_pictures[trian]", {}, ["no split 'trian'", "train (20 rows)"]),
+        ("tfds:own_pictures[extra]", {"test": "tfds:own_pictures"}, ["Name the one that is meant", "[test]"]),
+        ("tfds:own pictures", {}, ["Write tfds:NAME"]),
+        ("tfds:own_pictures", {"label": "kind"}, ["no column 'kind'", "label, site"]),
+        ("tfds:own_pictures", {"bytes": "photo"}, ["1 features that are pictures: image", "data.bytes=photo"]),
+        ("tfds:own_texts/pairs", {"label": "kind"}, ["0 features that are pictures: none"]),
+        ("tfds:image_folder", {"data_dir": "/nowhere"}, ["split/class/picture", "/nowhere"]),
+    ],
+)
+def test_what_cannot_be_had_is_told(prepared, source, options, needs):
+    with pytest.raises(DataError) as refusal:
+        load_splits(PictureDataConfig(source=source, **{"data_dir": str(prepared), "validation": 0, **options}), seed=0)
+    message = str(refusal.value)
+    assert [need for need in needs if need not in message] == [], message
+    assert len(message.splitlines()) == 1
+
+
+def test_the_command_that_is_named_would_prepare_what_is_missing(prepared):
+    with pytest.raises(DataError) as refusal:
+        load("tfds:beans", prepared)
+    (code,) = re.findall(r'python -c "(.*?)"', str(refusal.value))
+    compile(code, "command", "exec")
+    assert f"data_dir='{prepared}'" in code
+
+
+def test_a_run_from_recipe_to_served_model(tiny, prepared, tmp_path):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(
+        f"""
+task: image_classification
+data:
+  source: tfds:own_pictures[train]
+  data_dir: {prepared}
+  validation: tfds:own_pictures[validation]
+  test: tfds:own_pictures[test]
+  image_size: 16
+backbone: {{name: tiny, weights: none}}
+policy: {{name: full}}
+training: {{epochs: 1, batch_size: 8}}
+""",
+        encoding="utf-8",
+    )
+    console = Console(record=True, width=500)
+    run = Recipe.from_file(recipe).fit(tmp_path / "run", console=console)
+    assert "Data: tfds:own_pictures[train]: 2 classes; rows: 20 train, 4 validation, 6 test" in console.export_text()
+    assert Run(run.folder).evaluate().to_json() == run.reports["test"].to_json()
+    assert (run.folder / "export" / "saved_model" / "1").is_dir()
