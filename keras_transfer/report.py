@@ -102,7 +102,7 @@ def _(report: ClassificationReport, console: Console) -> None:
 
 @_print_figures.register
 def _(report: MultilabelReport, console: Console) -> None:
-    headings = ("label", "threshold", "average precision", "precision", "recall", "F1", "rows")
+    headings = ("label", "threshold", "AP", "precision", "recall", "F1", "rows")
     table = _new_table(report, *headings)
     for label in report.labels[:_MOST_CLASSES]:
         average = "" if label.average_precision is None else f"{label.average_precision:.3f}"
@@ -122,7 +122,7 @@ def _(report: MultilabelReport, console: Console) -> None:
 
 @_print_figures.register
 def _(report: RegressionReport, console: Console) -> None:
-    table = _new_table(report, "number", "mean absolute error", "root mean squared error", "R2")
+    table = _new_table(report, "number", "MAE", "RMSE", "R2")
     for number in report.numbers[:_MOST_CLASSES]:
         table.add_row(
             escape(number.name),
@@ -133,8 +133,8 @@ def _(report: RegressionReport, console: Console) -> None:
     if len(report.numbers) > _MOST_CLASSES:
         table.add_row(f"and {len(report.numbers) - _MOST_CLASSES} more", "", "", "")
     console.print(table)
-    unit = " of standard deviations, mean of all" if len(report.numbers) > 1 else ""
-    _print_lines(report, {f"mean absolute error{unit}": f"{report.mae:.4g}"}, console)
+    unit = " standard deviations, the mean of all numbers" if len(report.numbers) > 1 else ""
+    _print_lines(report, {"MAE": f"{report.mae:.4g}{unit}"}, console)
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:

@@ -149,7 +149,8 @@ class Ridge(LinearModel):
 
     def coefficients(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return kernel and bias."""
-        return self._model.coef_.T, self._model.intercept_
+        # Of one number, scikit-learn gives a vector.
+        return np.atleast_2d(self._model.coef_).T, np.atleast_1d(self._model.intercept_)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_transfer.config import PictureHeadConfig
-from keras_transfer.heads import ClassificationHead
+from keras_transfer.config import HeadConfig, PictureHeadConfig
+from keras_transfer.heads import HEADS, ClassificationHead, MultilabelHead, NumberHead
 
 FEATURES = np.arange(2 * 2 * 2 * 3, dtype="float32").reshape(2, 2, 2, 3)
 
@@ -54,3 +55,63 @@ def test_the_loss_smooths_labels():
     logits, target = np.array([[2.0, 0.0]], "float32"), np.array([[1.0, 0.0]], "float32")
     log_p = logits - np.log(np.exp(logits).sum())
     assert float(loss(target, logits)) == pytest.approx(float(-(0.9 * log_p[0, 0] + 0.1 * log_p[0, 1])), rel=1e-5)
+
+
+CLASSES = np.array([0, 1, 1, 0, 1])
+MARKS = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], "float32")
+VALUES = np.array([[100.0, 0.1], [300.0, 0.2], [150.0, 0.3], [50.0, 0.15], [400.0, 0.25]], "float32")
+TARGETS = {"class": CLASSES, "multilabel": MARKS, "number": VALUES}
+RAW = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
+
+
+def head_of(kind, **config):
+    return HEADS[kind].fit(("a", "b"), HeadConfig(**config), TARGETS[kind])
+
+
+@pytest.mark.parametrize(("kind", "config"), [*((kind, {}) for kind in HEADS), ("number", {"loss": "huber"})], ids=str)
+def test_an_epoch_reports_what_the_report_does(kind, config):
+    """Keras counts from raw outputs, the report from predictions."""
+    head, targets = head_of(kind, **config), TARGETS[kind]
+    figures = head.measure(RAW, targets)
+    predicted = head.predictions(RAW)
+    report = head.report("test", predicted, targets)
+    assert set(figures) == {"loss", head.metric}
+    assert figures["loss"] == pytest.approx(report.loss, rel=1e-5)
+    expected = {"class": "accuracy", "multilabel": "macro_f1", "number": "mae"}[kind]
+    assert figures[head.metric] == pytest.approx(getattr(report, expected), rel=1e-5)
+    assert report.to_json()[head.figure.name] == pytest.approx(head.score_once(predicted, targets))
+
+
+def test_numbers_leave_the_model_in_their_own_units():
+    head = head_of("number")
+    encoded = head.encode(VALUES)
+    np.testing.assert_allclose([encoded.mean(axis=0), encoded.std(axis=0)], [[0, 0], [1, 1]], atol=1e-6)
+    np.testing.assert_allclose(head.predictions(encoded), VALUES, rtol=1e-6)
+    assert NumberHead.restore(head.names, head.config, head.facts) == head
+    assert head.say("x", VALUES[0]).values == pytest.approx({"a": 100.0, "b": 0.1})
+    # What may differ between machines is a share of the deviation, whatever the unit.
+    assert head.allowance(1e-4) == pytest.approx(1e-4 * VALUES.std(axis=0), rel=0.2)
+
+
+def test_huber_counts_what_is_far_off_less():
+    near, far = (head_of("number", loss=loss) for loss in ("squared_error", "huber"))
+    off = VALUES + 5 * VALUES.std(axis=0)
+    assert near.row_losses(off, VALUES) == pytest.approx(np.full(5, 25.0))
+    assert far.row_losses(off, VALUES) == pytest.approx(np.full(5, 4.5))
+    assert near.is_solvable and not far.is_solvable
+
+
+def test_labels_are_answered_by_name_and_threshold():
+    head = MultilabelHead(("a", "b"), HeadConfig(), (0.2, 0.9))
+    predicted = np.array([[0.3, 0.8], [0.1, 0.9]], "float32")
+    answer = {name: tensor.numpy().tolist() for name, tensor in head.answer(tf.constant(predicted)).items()}
+    assert answer["present"] == [[True, False], [False, True]]
+    assert answer["names"] == [[b"a", b"b"]] * 2
+    assert str(head.say("x", predicted[0])) == "a 0.3000"
+    assert str(head.say("x", np.zeros(2))) == "no label"
+    assert head.is_tied(predicted, 1e-3).tolist() == [False, True]
+
+
+def test_classes_that_count_the_same():
+    weights = head_of("class").class_weights(np.array([0, 0, 0, 1]))
+    assert weights.tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])

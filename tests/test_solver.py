@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
+from sklearn import linear_model
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from keras_transfer.solver import STRENGTHS, Multinomial, draw_folds, solve_head
+from keras_transfer.solver import STRENGTHS, Multinomial, OneVsRest, Ridge, draw_folds, solve_head
 
 
 def rows(classes, n=240, features=12):
@@ -85,3 +86,49 @@ def test_a_class_of_one_row_is_solved_without_cross_validation():
     head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     assert head.loss is None
     assert head.strength in STRENGTHS
+
+
+def draw(n=200, features=8):
+    random = np.random.default_rng(5)
+    x = random.normal(size=(n, features)) * np.linspace(0.5, 2.0, features) + 3
+    return x.astype("float32"), random
+
+
+def test_labels_are_solved_one_against_the_rest():
+    x, random = draw()
+    marks = ((x - 3) @ random.normal(size=(8, 3)) + random.normal(size=(200, 3)) > 0.5).astype("float32")
+    weights = random.uniform(0.5, 2.0, 200).astype("float32")
+    head = solve_head(x, marks, weights, model=lambda: OneVsRest(3), folds=draw_folds(marks[:, 0], 0))
+    for label in range(3):
+        peer = make_pipeline(StandardScaler(), LogisticRegression(C=head.strength, max_iter=2000, tol=1e-6))
+        peer.fit(x, marks[:, label], logisticregression__sample_weight=weights)
+        ours = x.astype("float64") @ head.kernel[:, label] + head.bias[label]
+        np.testing.assert_allclose(expit(ours), peer.predict_proba(x)[:, 1], atol=2e-3)
+    held_out = -np.log(np.where(marks > 0.5, head.held_out, 1 - head.held_out)).mean()
+    assert held_out == pytest.approx(head.loss, rel=0.2) and head.loss < np.log(2)
+
+
+def test_a_label_that_a_fold_lacks_is_solved_all_the_same():
+    x, _ = draw(40)
+    marks = np.zeros((40, 2), "float32")
+    marks[::2, 0] = 1
+    marks[3, 1] = 1
+    head = solve_head(x, marks, np.ones(40, "float32"), model=lambda: OneVsRest(2), folds=draw_folds(marks[:, 0], 0))
+    assert np.isfinite(head.kernel).all() and np.isfinite(head.loss)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_numbers_are_solved_by_ridge_regression(count):
+    x, random = draw()
+    numbers = x @ random.normal(size=(8, count)) + 5 * random.normal(size=(200, count))
+    numbers = ((numbers - numbers.mean(0)) / numbers.std(0)).astype("float32")
+    weights = random.uniform(0.5, 2.0, 200).astype("float32")
+    folds = draw_folds(np.arange(200) % 4, 0)
+    head = solve_head(x, numbers, weights, model=Ridge, folds=folds)
+    peer = make_pipeline(StandardScaler(), linear_model.Ridge(1 / head.strength))
+    peer.fit(x, numbers, ridge__sample_weight=weights)
+    assert head.kernel.shape == (8, count)
+    np.testing.assert_allclose(x @ head.kernel + head.bias, peer.predict(x).reshape(200, -1), atol=1e-4)
+    noise = random.normal(size=(200, count)).astype("float32")
+    assert solve_head(x, noise, weights, model=Ridge, folds=folds).strength < head.strength
+    assert np.average(((head.held_out - numbers) ** 2).mean(axis=1)) == pytest.approx(head.loss, rel=0.1)
