@@ -328,7 +328,8 @@ def train_phase(
     callbacks = [keeper, HistoryWriter(history, phase.name), progress]
     if config.early_stopping is not None:
         stop = config.early_stopping
-        callbacks.append(keras.callbacks.EarlyStopping(monitor=stop.metric, patience=stop.patience))
+        mode = "min" if stop.metric.endswith("loss") or model.head.figure.is_error else "max"
+        callbacks.append(keras.callbacks.EarlyStopping(monitor=stop.metric, patience=stop.patience, mode=mode))
     try:
         trainer.fit(
             batches,
