@@ -21,13 +21,14 @@ class Figure:
     Attributes:
         name: In metrics.json.
         words: How a value of it is said.
-        points: What a difference is said in; None for an error, which is said in the units of what is told, and of
-            which less is better.
+        unit: What a difference is said in.
+        is_error: Whether less is better; other figures are shares, of which differences are said in hundredths.
     """
 
     name: str
     words: str
-    points: str | None
+    unit: str
+    is_error: bool
 
     def say(self, value: float) -> str:
         """Say a value."""
@@ -35,22 +36,21 @@ class Figure:
 
     def say_difference(self, difference: float, interval: tuple[float, float]) -> str:
         """Say by how much two models differ."""
-        if self.points is None:
-            low, high = interval
-            return f"{self.say(difference)} (95 % interval {low:+.3g} to {high:+.3g})"
-        low, high = (100 * bound for bound in interval)
-        return f"{100 * difference:+.1f} {self.points} (95 % interval {low:+.1f} to {high:+.1f})"
+        low, high = interval
+        if self.is_error:
+            return f"{difference:+.3g} {self.unit} (95 % interval {low:+.3g} to {high:+.3g})"
+        return f"{100 * difference:+.1f} {self.unit} (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
 
     def is_better(self, value: float, other: float) -> bool:
         """Tell whether a value is better than another one."""
-        return value < other if self.points is None else value > other
+        return value < other if self.is_error else value > other
 
 
-ACCURACY = Figure("accuracy", "{:.1%} right", "points")
+ACCURACY = Figure("accuracy", "{:.1%} right", "points", is_error=False)
 MEAN_AVERAGE_PRECISION = Figure(
-    "mean_average_precision", "mean average precision {:.3f}", "points of mean average precision"
+    "mean_average_precision", "mean average precision {:.3f}", "points of mean average precision", is_error=False
 )
-MEAN_ABSOLUTE_ERROR = Figure("mae", "mean absolute error {:.4g}", None)
+MEAN_ABSOLUTE_ERROR = Figure("mae", "mean absolute error {:.4g}", "in mean absolute error", is_error=True)
 FIGURES = {figure.name: figure for figure in (ACCURACY, MEAN_AVERAGE_PRECISION, MEAN_ABSOLUTE_ERROR)}
 
 

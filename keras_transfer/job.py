@@ -27,7 +27,7 @@ from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase, Scope, plan
 from keras_transfer.resume import Checkpoints, History, Position, Stopwatch, Variables
-from keras_transfer.solver import MOST_PRODUCTS, Folds, SolvedHead, draw_folds
+from keras_transfer.solver import MOST_FOLDS, MOST_PRODUCTS, Folds, SolvedHead, draw_folds
 from keras_transfer.training import WeightKeeper, solve_phase, train_phase
 
 _Floats = NDArray[np.float32]
@@ -231,8 +231,7 @@ class Job:
     def folds(self) -> Folds:
         """Of the training rows, for cross-validation."""
         targets = self.splits.train.targets
-        # As many strata as five folds of a hundred rows hold, each with a row for every fold.
-        strata = self.splits.target.strata(targets, least=5, most=max(len(targets) // 5, 1))
+        strata = self.splits.target.strata(targets, least=MOST_FOLDS, most=len(targets))
         return draw_folds(strata, self.config.seed)
 
     @property

@@ -111,12 +111,10 @@ def _(report: MultilabelReport, console: Console) -> None:
     if len(report.labels) > _MOST_CLASSES:
         table.add_row(f"and {len(report.labels) - _MOST_CLASSES} more", *[""] * (len(headings) - 1))
     console.print(table)
-    interval = report.mean_average_precision_interval
-    lines = {
-        "mean average precision": _with_interval(report.mean_average_precision, interval),
-        "F1, mean of labels": f"{report.macro_f1:.4f}",
-        "F1, all decisions": f"{report.micro_f1:.4f}",
-    }
+    lines = {"F1, mean of labels": f"{report.macro_f1:.4f}", "F1, all decisions": f"{report.micro_f1:.4f}"}
+    mean, interval = report.mean_average_precision, report.mean_average_precision_interval
+    if mean is not None and interval is not None:
+        lines = {"mean average precision": _with_interval(mean, interval), **lines}
     _print_lines(report, lines, console)
 
 

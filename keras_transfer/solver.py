@@ -17,11 +17,13 @@ Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 # Inverse strengths of the penalty, as scikit-learn counts them, from strong to weak.
 STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-5.0, 1.01, 0.5))
-_FOLDS = 5
 _MOST_ITERATIONS = 2000
 # Of the root mean square over all features. On ELPV and BBC headlines 0.1 left accuracy where it was, and made the norm
 # of the kernel 10 times smaller, or 10^6 times where one feature was all but constant.
 _LEAST_DEVIATION = 0.1
+
+MOST_FOLDS = 5
+"""Of cross-validation."""
 
 MOST_PRODUCTS = 10**9
 """Outputs x features x examples up to which a head is solved: some minutes on two cores."""
@@ -221,7 +223,7 @@ def draw_folds(strata: Sequence[Any] | NDArray[np.int64], seed: int) -> Folds:
     Returns:
         Five folds, fewer where a stratum has fewer rows, and none where one has a single row.
     """
-    folds = min(_FOLDS, int(np.unique(strata, return_counts=True)[1].min()))
+    folds = min(MOST_FOLDS, int(np.unique(strata, return_counts=True)[1].min()))
     if folds < 2:
         return []
     return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(strata, strata))

@@ -357,7 +357,8 @@ def train_phase(
     states: dict[str, Any] = {"keeper": keeper, "epoch_seconds": HistoryWriter(history, phase.name)}
     if config.early_stopping is not None:
         stop = config.early_stopping
-        states["early_stopping"] = EarlyStopping(monitor=stop.metric, patience=stop.patience)
+        mode = "min" if stop.metric.endswith("loss") or model.head.figure.is_error else "max"
+        states["early_stopping"] = EarlyStopping(monitor=stop.metric, patience=stop.patience, mode=mode)
     callbacks, first_epoch = [*states.values(), progress], 0
     if checkpoints is not None:
         checkpointer = Checkpointer(

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, r2_score
 
 from keras_transfer.config import HeadConfig
-from keras_transfer.evaluation import Gain, bootstrap, measure_gain
+from keras_transfer.evaluation import MEAN_ABSOLUTE_ERROR, Gain, bootstrap, measure_gain
 from keras_transfer.heads import (
     ClassificationHead,
     ClassificationReport,
@@ -130,6 +130,22 @@ def test_average_precision_is_scikit_learns_for_every_resample(digits):
     counts = random.integers(0, 3, (4, 60)).astype(float)
     expected = [average_precision_score(truth, scores, sample_weight=weights) for weights in counts]
     assert average_precision(scores, truth, counts) == pytest.approx(expected)
+
+
+def test_rows_without_any_label_have_no_average_precision():
+    report = multilabel().report("test", SCORES, np.zeros((4, 3), np.float32))
+    assert (report.mean_average_precision, report.mean_average_precision_interval) == (None, None)
+    assert "NaN" not in json.dumps(report.to_json())
+    assert MultilabelReport.from_json("test", report.to_json()) == report
+
+
+def test_less_of_an_error_is_better():
+    better = Gain(MEAN_ABSOLUTE_ERROR, 0.25, -0.05, (-0.07, -0.03), 2.0, 2.0)
+    assert str(better) == (
+        "better than the solved head alone (0.2500), -0.05 in mean absolute error (95 % interval -0.07 to -0.03); "
+        "it costs as much"
+    )
+    assert Gain.from_json(json.loads(json.dumps(better.to_json()))) == better
 
 
 def test_thresholds_are_those_of_the_best_f1_on_the_rows_given():

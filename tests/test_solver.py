@@ -46,6 +46,13 @@ def test_the_strength_is_the_best_on_held_out_folds():
     assert head.loss < nothing_to_learn.loss == pytest.approx(np.log(3), abs=0.05)
 
 
+def test_names_of_classes_give_the_folds_that_their_numbers_give():
+    labels = np.random.default_rng(0).integers(0, 3, 60)
+    names = np.array(["zebra", "cat", "dog"])[labels]
+    for (train, held_out), (other, other_held_out) in zip(draw_folds(labels, 1), draw_folds(names, 1), strict=True):
+        assert train.tolist() == other.tolist() and held_out.tolist() == other_held_out.tolist()
+
+
 def test_the_same_rows_give_the_same_head():
     x, labels = rows(2)
     one, two = (solve(x, labels, np.ones(len(x), "float32"), 2, seed=3) for _ in range(2))

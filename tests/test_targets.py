@@ -169,6 +169,23 @@ def test_auto_chooses_by_the_losses_of_the_target(table, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_early_stopping_knows_which_way_is_better(table, tmp_path, kind, monkeypatch):
+    import keras
+
+    modes = []
+    original = keras.callbacks.EarlyStopping.__init__
+    monkeypatch.setattr(
+        keras.callbacks.EarlyStopping,
+        "__init__",
+        lambda self, **options: (modes.append(options["mode"]), original(self, **options))[1],
+    )
+    metric = {"multilabel": "val_f1", "number": "val_mae"}[kind]
+    training = {"epochs": 1, "early_stopping": {"metric": metric, "patience": 1}}
+    recipe(table, kind, {"name": "last_stages", "stages": 1}, training=training).fit(tmp_path / "run")
+    assert modes == [{"multilabel": "max", "number": "min"}[kind]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_range_test_finds_a_rate(table, kind):
     found = recipe(table, kind, {"name": "full", "batch_norm": "frozen"}).find_learning_rate()
     assert 1e-6 < found.learning_rate < 10

@@ -17,7 +17,7 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
     CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899) pastes a square of that share of the area; where the
     border cuts it, what is left of it counts. With both on, each example takes one or the other, at equal chance.
 
-    Batches are a function of (seed, epoch), so partners are one too.
+    Batches are a function of (seed, epoch), so partners are one too. Labels and numbers are mixed as classes are.
 
     Args:
         pixels: ``float32[batch, size, size, 3]`` in 0..255.

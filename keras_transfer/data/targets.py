@@ -264,7 +264,13 @@ class MultilabelTarget(Target):
             raise DataError(f"Data source {name} has no labels: data.label is empty in every row. Label some rows.")
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Refuse training rows in which a label never, or always, occurs."""
+        """Refuse training rows in which a label never, or always, occurs, and other rows without any label."""
+        for name, targets in splits.items():
+            if len(targets) and not targets.any():
+                raise DataError(
+                    f"The {name} split has {len(targets)} rows, and no row has a label. "
+                    "Add rows, or change data.validation and data.test."
+                )
         train = splits["train"]
         counts = train.sum(axis=0).astype(int)
         for number, word in ((0, "without"), (len(train), "all with")):

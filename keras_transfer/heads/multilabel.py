@@ -35,25 +35,26 @@ class MultilabelReport(Report):
     """How a multi-label model does on a split; its loss is the mean binary cross-entropy over labels, in nats.
 
     Attributes:
-        mean_average_precision: Mean of the labels' average precision, over labels that rows of the split have.
+        mean_average_precision: Mean of the labels' average precision, over labels that rows of the split have; None
+            where no row has a label.
         mean_average_precision_interval: Its 95 % bootstrap interval.
         macro_f1: Mean of the labels' F1 at their thresholds.
         micro_f1: F1 over all decisions together.
         labels: A report a label.
     """
 
-    mean_average_precision: float
-    mean_average_precision_interval: tuple[float, float]
+    mean_average_precision: float | None
+    mean_average_precision_interval: tuple[float, float] | None
     macro_f1: float
     micro_f1: float
     labels: tuple[LabelReport, ...]
 
     def figures(self) -> dict[str, Any]:
         """Return what metrics.json records."""
-        labels = [asdict(label) for label in self.labels]
+        labels, interval = [asdict(label) for label in self.labels], self.mean_average_precision_interval
         return {
             "mean_average_precision": self.mean_average_precision,
-            "mean_average_precision_interval": list(self.mean_average_precision_interval),
+            "mean_average_precision_interval": interval and list(interval),
             "macro_f1": self.macro_f1,
             "micro_f1": self.micro_f1,
             "labels": {label.pop("name"): label for label in labels},
@@ -62,10 +63,10 @@ class MultilabelReport(Report):
     @classmethod
     def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Read back what :meth:`figures` gave."""
-        low, high = values["mean_average_precision_interval"]
+        interval = values["mean_average_precision_interval"]
         return {
             "mean_average_precision": values["mean_average_precision"],
-            "mean_average_precision_interval": (low, high),
+            "mean_average_precision_interval": interval and tuple(interval),
             "macro_f1": values["macro_f1"],
             "micro_f1": values["micro_f1"],
             "labels": tuple(LabelReport(name=name, **figures) for name, figures in values["labels"].items()),
@@ -170,16 +171,15 @@ class MultilabelHead(Head):
         figures = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
         precision, recall, f1, support = (np.asarray(figure) for figure in figures)
         *_, micro_f1, _ = precision_recall_fscore_support(truth, said, average="micro", zero_division=0.0)
+        interval = bootstrap(lambda counts: self.score(predicted, targets, counts), len(targets))
         once = np.ones((1, len(targets)))
         averages = [float(average_precision(p, t, once)[0]) for p, t in zip(predicted.T, targets.T, strict=True)]
         return MultilabelReport(
             split=split,
             n=len(targets),
             loss=float(self.row_losses(predicted, targets).mean()),
-            mean_average_precision=self.score_once(predicted, targets),
-            mean_average_precision_interval=bootstrap(
-                lambda counts: self.score(predicted, targets, counts), len(targets)
-            ),
+            mean_average_precision=self.score_once(predicted, targets) if truth.any() else None,
+            mean_average_precision_interval=interval if truth.any() else None,
             macro_f1=float(f1.mean()),
             micro_f1=float(micro_f1),
             labels=tuple(

@@ -111,6 +111,7 @@ def test_settings_that_contradict_the_target(rejected, table, overrides, needs):
         (MULTILABEL, {"b": [1] * 16}, ["train split", "all with 'b'", "Add rows without it"]),
         (TAGS, {"tags": ["", " ", ";"] * 6}, ["has no labels", "empty in every row"]),
         (TAGS, {"tags": ["red"] * 16}, ["train split", "all with 'red'"]),
+        (MULTILABEL, {"a": [1, 0] + 14 * [0], "b": [0, 1] + 14 * [0]}, ["split has", "no row has a label"]),
         (NUMBER, {"x": ["tall", 2.0, "?"]}, ["column 'x'", "than finite numbers: 'tall' in row 1, '?' in row 3"]),
         (NUMBER, {"x": ["nan", "inf", "-inf", "1e60"]}, ["'nan' in row 1, 'inf' in row 2, '-inf' in row 3, '1e60' in"]),
         (NUMBER, {"x": [None]}, ["column 'x' is empty in 1 rows: row 1"]),
