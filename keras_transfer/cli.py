@@ -204,13 +204,18 @@ def check(recipe: str, overrides: tuple[str, ...]) -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
 def run(recipe: str, overrides: tuple[str, ...], out: Path | None) -> None:
-    """Train, evaluate and export a recipe."""
+    """Train, evaluate and export a recipe; with data.folds or data.repeats, once for each of them."""
     _import_tensorflow()
     from rich.console import Console
 
+    from keras_transfer.cross_validation import cross_validate
     from keras_transfer.recipe import Recipe
 
-    Recipe.from_file(recipe, overrides).fit(out, console=Console())
+    given = Recipe.from_file(recipe, overrides)
+    if given.config.data.is_several_runs:
+        cross_validate(given, out, console=Console())
+    else:
+        given.fit(out, console=Console())
 
 
 @main.command("find-lr")

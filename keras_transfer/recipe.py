@@ -108,6 +108,12 @@ class Recipe(ABC):
         instance._given = {}
         return instance
 
+    def with_config(self, config: RecipeConfig) -> "Recipe":
+        """Return a recipe with other settings for the same data."""
+        other = copy.copy(self)
+        other.config = config
+        return other
+
     def prepare(self, console: Console | None = None) -> Job:
         """Do all that can go wrong before training: read and scan the data, load the weights, plan the phases.
 
@@ -231,6 +237,8 @@ class Recipe(ABC):
             TransferError: What stands against it, before anything is written.
             TrainingError: The loss became something that is no number; the last good weights are in the run folder.
         """
+        if self.config.data.is_several_runs:
+            raise ConfigError("data.folds and data.repeats stand for several runs. Use cross_validate(recipe, out).")
         folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
         folders.prepare_folder(folder)
         with self._session(console) as recipe:
@@ -264,8 +272,7 @@ class Recipe(ABC):
             if console:
                 console.print(str(found), highlight=False)
             training = self.config.training.model_copy(update={"precision": found.precision})
-            recipe = copy.copy(self)
-            recipe.config = self.config.model_copy(update={"training": training})
+            recipe = self.with_config(self.config.model_copy(update={"training": training}))
         with session(recipe.config):
             yield recipe
 
@@ -276,7 +283,7 @@ class Recipe(ABC):
             raise CheckpointError(
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
-        write_recipe(_with_absolute_paths(job.config), folder / folders.RECIPE)
+        write_recipe(with_absolute_paths(job.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
         folders.write_json(folder / folders.DATA, job.record)
         folders.keep_samples(folder, job.splits, job.reader)
@@ -431,8 +438,8 @@ def _save(folder: Path, job: Job) -> None:
     write_keras_file(job.model.predictor, folder / folders.MODEL)
 
 
-def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
-    """The recipe that a run folder keeps must name the same files from any working folder."""
+def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
+    """Return the recipe that a run folder keeps, which names the same files from any working folder."""
 
     def absolute(value: float | str) -> float | str:
         if not isinstance(value, str) or value in SAMPLES or value in TEXT_SAMPLES or value in ("pretrained", "none"):

@@ -66,8 +66,7 @@ def print_report(report: Report, console: Console) -> None:
     table.add_section()
     table.add_row("mean", "", "", f"{report.macro_f1:.3f}", str(report.n))
     console.print(table)
-    if len(report.classes) <= _MOST_CONFUSED:
-        _print_confusion(report, console)
+    print_confusion([figures.name for figures in report.classes], report.confusion, "Confusion", console)
     console.print(f"accuracy  {report.accuracy:.4f}  (95 % interval {low:.4f} to {high:.4f})", highlight=False)
     console.print(f"loss      {report.loss:.4f}", highlight=False)
     if report.auroc is not None:
@@ -76,13 +75,23 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
 
 
-def _print_confusion(report: Report, console: Console) -> None:
-    table = Table(title="Confusion", title_justify="left")
+def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title: str, console: Console) -> None:
+    """Print how many rows of each class were taken for each, unless the classes are too many to be read.
+
+    Args:
+        names: Of the classes.
+        counts: ``counts[i][j]`` rows of class i were taken for class j.
+        title: Above the table.
+        console: Where to.
+    """
+    if len(names) > _MOST_CONFUSED:
+        return
+    table = Table(title=title, title_justify="left")
     table.add_column("true \\ predicted")
-    for figures in report.classes:
-        table.add_column(escape(figures.name), justify="right")
-    for figures, row in zip(report.classes, report.confusion, strict=True):
-        table.add_row(escape(figures.name), *(str(count) for count in row))
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    for name, row in zip(names, counts, strict=True):
+        table.add_row(escape(name), *map(str, row))
     console.print(table)
 
 

@@ -21,7 +21,7 @@ GROUPS = (
     {"model"},
     {"progress", "features", "training", "precision", "lr_finder", "evaluation", "export", "serving_probe"},
     {"report", "choice"},
-    {"run", "job", "auto", "recipe"},
+    {"run", "job", "auto", "recipe", "cross_validation"},
     {"cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}

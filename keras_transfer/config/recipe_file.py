@@ -11,7 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from keras_transfer.config.schema import SCHEMAS, ImageClassificationConfig, RecipeConfig
+from keras_transfer.config.schema import SCHEMAS, DataConfig, ImageClassificationConfig, RecipeConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import did_you_mean
 
@@ -29,6 +29,7 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
         yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
     if config.policy.name == "auto" and training.learning_rate == "auto":
         yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
+    yield from _find_contradictions_of_folds(config.data)
     if config.data.validation != 0.0:
         return
     if training.keep == "best":
@@ -38,6 +39,15 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
             f"training.early_stopping.metric: {training.early_stopping.metric} is measured on validation rows, and "
             "data.validation is 0. Watch loss or accuracy, or set data.validation."
         )
+
+
+def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:
+    if data.folds is not None and isinstance(data.test, str):
+        yield "data.folds: every fold is the test rows once, and data.test names a source. Leave one of them out."
+    if data.repeats > 1 and data.folds is None and data.test == 0.0:
+        yield "data.repeats: runs are compared by their test rows, and data.test is 0. Give it a share."
+    if data.fold is not None and data.fold > (data.folds or 0):
+        yield f"data.fold: there is no fold {data.fold} of data.folds={data.folds}. Count from 1 to data.folds."
 
 
 def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Iterator[str]:

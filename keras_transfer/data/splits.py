@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
-from keras_transfer.data.groups import draw_groups, draw_per_class
+from keras_transfer.data.groups import draw_fold, draw_groups, draw_per_class
 from keras_transfer.data.pictures import PictureExamples, Pictures
 from keras_transfer.data.source import TFDS, Source
 from keras_transfer.data.sources import read_source
@@ -190,7 +190,9 @@ def load_splits(config: DataConfig, *, seed: int, given: Mapping[str, Any] | Non
             own = _read_whole(wanted, config, source.class_names, given)
             parts[name] = (own, own.rows)
             continue
-        if name in explicit:
+        if name == "test" and config.folds is not None:
+            rest, part = _take_fold(rest, config, source, explicit, seed)
+        elif name in explicit:
             part = explicit[name]
         else:
             rest, part = _draw(rest, wanted, config, source, name, seed)
@@ -323,7 +325,7 @@ def _draw(
     """Take a share of the rows, stratified; what is left, then what was taken."""
     if share == 0.0:
         return rows, rows.iloc[:0]
-    strata = rows[config.stratify].astype(str).agg(" / ".join, axis=1)
+    strata = _strata(rows, config)
     if config.group is not None:
         return _draw_groups(rows, strata.tolist(), share, config, source, name, seed)
     counts = strata.value_counts()
@@ -337,6 +339,35 @@ def _draw(
         )
     left, drawn = train_test_split(np.arange(len(rows)), test_size=taken, random_state=seed, stratify=strata)
     return rows.iloc[np.sort(left)], rows.iloc[np.sort(drawn)]
+
+
+def _strata(rows: pd.DataFrame, config: DataConfig) -> "pd.Series[str]":
+    return rows[config.stratify].astype(str).agg(" / ".join, axis=1)
+
+
+def _take_fold(
+    rows: pd.DataFrame, config: DataConfig, source: Source, explicit: Mapping[str, pd.DataFrame], seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is not in the fold, then the fold."""
+    if "test" in explicit:
+        raise DataError(
+            f"data.folds: {source.name} sets test rows apart, and every fold is the test rows once. "
+            "Leave data.folds out, or put its test rows with the others."
+        )
+    folds = int(config.folds or 0)
+    # What has to be there once in each fold: rows of a class, or groups that have some.
+    unit = rows["label"] if config.group is None else rows.groupby(config.group)["label"].unique().explode()
+    counts = Counter(unit)
+    smallest = min(counts, key=lambda name: counts[name])
+    if counts[smallest] < folds:
+        what = "rows" if config.group is None else f"groups of {config.group!r}"
+        raise DataError(
+            f"data.folds={folds} is more than the smallest class of {source.name} has {what}: {smallest!r} has "
+            f"{counts[smallest]}. Take fewer folds, or add to it."
+        )
+    groups = None if config.group is None else rows[config.group].astype(str).tolist()
+    inside = draw_fold(_strata(rows, config).tolist(), groups, folds=folds, fold=config.fold or 1, seed=seed)
+    return rows[~inside], rows[inside]
 
 
 def _draw_groups(
