@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_transfer.backbones import BACKBONES, Backbone
     from keras_transfer.config import RecipeConfig
+    from keras_transfer.cross_validation import CrossValidation, cross_validate
     from keras_transfer.errors import (
         BackboneError,
         CheckpointError,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "backbones": ("BACKBONES", "Backbone"),
     "config": ("RecipeConfig",),
+    "cross_validation": ("CrossValidation", "cross_validate"),
     "errors": (
         "BackboneError",
         "CheckpointError",
@@ -58,6 +60,8 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "BackboneError",
     "CheckpointError",
     "ConfigError",
+    "CrossValidation",
+    "cross_validate",
     "DataError",
     "ExportError",
     "ImageClassification",

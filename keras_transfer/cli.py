@@ -205,7 +205,7 @@ def check(recipe: str, overrides: tuple[str, ...]) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
 @click.option("--resume", is_flag=True, help="Go on with the run that was interrupted in --out.")
 def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool) -> None:
-    """Train, evaluate and export a recipe.
+    """Train, evaluate and export a recipe; with data.folds or data.repeats, once for each of them.
 
     SIGTERM ends a run after its next step with a checkpoint and exit code 143. `--resume` goes on from the last
     checkpoint, begins a run where there is none, and leaves a finished one as it is.
@@ -213,9 +213,14 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool)
     _import_tensorflow()
     from rich.console import Console
 
+    from keras_transfer.cross_validation import cross_validate
     from keras_transfer.recipe import Recipe
 
-    Recipe.from_file(recipe, overrides).fit(out, resume=resume, console=Console())
+    given = Recipe.from_file(recipe, overrides)
+    if given.config.data.is_several_runs:
+        cross_validate(given, out, resume=resume, console=Console())
+    else:
+        given.fit(out, resume=resume, console=Console())
 
 
 @main.command("find-lr")

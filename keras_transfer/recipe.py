@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -120,6 +119,12 @@ class Recipe(ABC):
         instance.config = config
         instance._given = {}
         return instance
+
+    def with_config(self, config: RecipeConfig) -> "Recipe":
+        """Return a recipe with other settings for the same data."""
+        other = copy.copy(self)
+        other.config = config
+        return other
 
     def prepare(self, console: Console | None = None) -> Job:
         """Do all that can go wrong before training: read and scan the data, load the weights, plan the phases.
@@ -246,9 +251,9 @@ class Recipe(ABC):
             TrainingError: The loss became something that is no number; the last good weights are in the run folder.
             RunInterrupted: SIGTERM came; the run can be resumed.
         """
-        if resume and out is None:
-            raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
-        folder = Path(out) if out is not None else Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if self.config.data.is_several_runs:
+            raise ConfigError("data.folds and data.repeats stand for several runs. Use cross_validate(recipe, out).")
+        folder = folders.choose_folder(self.task, out, resume=resume)
         found = "none"
         if resume:
             found = folders.find_run(folder)
@@ -319,7 +324,7 @@ class Recipe(ABC):
             return None
         name, state = found
         record = state["run"]
-        check_origin(record, _with_absolute_paths(self.config), describe_environment(self.config))
+        check_origin(record, with_absolute_paths(self.config), describe_environment(self.config))
         if console:
             position = state["position"]
             console.print(
@@ -338,8 +343,8 @@ class Recipe(ABC):
     def _record(self, job: Job, choice: Choice | None) -> dict[str, Any]:
         """What every checkpoint says of the run: what was asked for, what it was settled to, and on what."""
         return {
-            "recipe": _with_absolute_paths(self.config).model_dump(mode="json"),
-            "settled": _with_absolute_paths(job.config).model_dump(mode="json"),
+            "recipe": with_absolute_paths(self.config).model_dump(mode="json"),
+            "settled": with_absolute_paths(job.config).model_dump(mode="json"),
             "choice": choice and choice.to_json(),
             "environment": describe_environment(job.config),
             "splits": {name: split | {"rows": None} for name, split in job.record["splits"].items()},
@@ -354,8 +359,7 @@ class Recipe(ABC):
             if console:
                 console.print(str(found), highlight=False)
             training = self.config.training.model_copy(update={"precision": found.precision})
-            recipe = copy.copy(self)
-            recipe.config = self.config.model_copy(update={"training": training})
+            recipe = self.with_config(self.config.model_copy(update={"training": training}))
         with session(recipe.config):
             yield recipe
 
@@ -366,7 +370,7 @@ class Recipe(ABC):
             raise CheckpointError(
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
-        write_recipe(_with_absolute_paths(job.config), folder / folders.RECIPE)
+        write_recipe(with_absolute_paths(job.config), folder / folders.RECIPE)
         folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
         folders.write_json(folder / folders.DATA, job.record)
         folders.write_head(folder, job.model.head)
@@ -528,8 +532,8 @@ def _save(folder: Path, job: Job) -> None:
     write_keras_file(job.model.predictor, folder / folders.MODEL)
 
 
-def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
-    """The recipe that a run folder keeps must name the same files from any working folder."""
+def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
+    """Return the recipe that a run folder keeps, which names the same files from any working folder."""
 
     def absolute(value: float | str) -> float | str:
         if not isinstance(value, str) or value in SAMPLES or value in TEXT_SAMPLES or value in ("pretrained", "none"):

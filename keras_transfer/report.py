@@ -92,8 +92,7 @@ def _(report: ClassificationReport, console: Console) -> None:
     table.add_section()
     table.add_row("mean", "", "", f"{report.macro_f1:.3f}", str(report.n))
     console.print(table)
-    if len(report.classes) <= _MOST_CONFUSED:
-        _print_confusion(report, console)
+    print_confusion([figures.name for figures in report.classes], report.confusion, "Confusion", console)
     lines = {"accuracy": _with_interval(report.accuracy, report.accuracy_interval)}
     if report.auroc is not None:
         lines["AUROC"] = f"{report.auroc:.4f}  (of {report.classes[1].name})"
@@ -143,13 +142,23 @@ def _with_span(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
 
 
-def _print_confusion(report: ClassificationReport, console: Console) -> None:
-    table = Table(title="Confusion", title_justify="left")
+def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title: str, console: Console) -> None:
+    """Print how many rows of each class were taken for each, unless the classes are too many to be read.
+
+    Args:
+        names: Of the classes.
+        counts: ``counts[i][j]`` rows of class i were taken for class j.
+        title: Above the table.
+        console: Where to.
+    """
+    if len(names) > _MOST_CONFUSED:
+        return
+    table = Table(title=title, title_justify="left")
     table.add_column("true \\ predicted")
-    for figures in report.classes:
-        table.add_column(escape(figures.name), justify="right")
-    for figures, row in zip(report.classes, report.confusion, strict=True):
-        table.add_row(escape(figures.name), *(str(count) for count in row))
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    for name, row in zip(names, counts, strict=True):
+        table.add_row(escape(name), *map(str, row))
     console.print(table)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ from keras_transfer.data.splits import Examples, Split, Splits, load_splits, rea
 from keras_transfer.data.targets import TARGETS, Target
 from keras_transfer.data.text_reader import TOKENIZER, TextReader
 from keras_transfer.data.texts import check_texts
-from keras_transfer.errors import CheckpointError, DataError
+from keras_transfer.errors import CheckpointError, ConfigError, DataError
 from keras_transfer.evaluation import Report, predict
 from keras_transfer.export import Parity, export_saved_model
 from keras_transfer.files import whole
@@ -43,6 +44,19 @@ CHECKPOINTS = "checkpoints"
 
 _SAMPLE_COUNT = 16
 _PREDICT_BATCH = 32
+
+
+def choose_folder(task: str, out: str | Path | None, *, resume: bool) -> Path:
+    """Return the folder for a run: the one that is named, or by default ``runs/<task>-<date>-<time>``.
+
+    Raises:
+        ConfigError: None is named that could be resumed.
+    """
+    if out is not None:
+        return Path(out)
+    if resume:
+        raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
+    return Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def prepare_folder(folder: Path) -> None:

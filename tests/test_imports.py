@@ -22,7 +22,7 @@ GROUPS = (
     {"model"},
     {"progress", "resume", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
     {"report", "choice"},
-    {"run", "job", "auto", "recipe"},
+    {"run", "job", "auto", "recipe", "cross_validation"},
     {"cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}

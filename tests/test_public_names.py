@@ -16,6 +16,8 @@ def test_the_public_names_are_these():
         "BackboneError",
         "CheckpointError",
         "ConfigError",
+        "CrossValidation",
+        "cross_validate",
         "DataError",
         "ExportError",
         "ImageClassification",
@@ -42,6 +44,8 @@ def test_a_public_name_is_there_and_is_explained(name):
     if inspect.isclass(value):
         assert value.__name__ == name
         assert value.__module__.startswith("keras_transfer.")
+        assert value.__doc__
+    elif callable(value):
         assert value.__doc__
     else:  # a registry
         assert len(value) > 0

@@ -32,6 +32,7 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
         yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
     if config.policy.name == "auto" and training.learning_rate == "auto":
         yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
+    yield from _find_contradictions_of_folds(config.data)
     if config.data.validation != 0.0:
         return
     if training.keep == "best":
@@ -85,6 +86,15 @@ def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
             f"data.label: data.target=multilabel takes a list of columns of 0 and 1, or data.separator. Received: "
             f"{data.label!r}. Write data.label=[a, b], or say by data.separator what divides the labels of one column."
         )
+
+
+def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:
+    if data.folds is not None and isinstance(data.test, str):
+        yield "data.folds: every fold is the test rows once, and data.test names a source. Leave one of them out."
+    if data.repeats > 1 and data.folds is None and data.test == 0.0:
+        yield "data.repeats: runs are compared by their test rows, and data.test is 0. Give it a share."
+    if data.fold is not None and data.fold > (data.folds or 0):
+        yield f"data.fold: there is no fold {data.fold} of data.folds={data.folds}. Count from 1 to data.folds."
 
 
 def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Iterator[str]:

@@ -54,6 +54,14 @@ class DataConfig(Section):
         default=None, description="table column: train, validation or test; a part that it lacks is drawn"
     )
     group: StrictStr | None = Field(default=None, description="column: rows of one group never stand in two splits")
+    folds: Annotated[StrictInt, Field(ge=2)] | None = Field(
+        default=None,
+        description="cross-validation: each fold is the test rows of a run of its own, in place of data.test",
+    )
+    fold: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        default=None, description="the one fold, counted from 1, whose run this is; all of them by default"
+    )
+    repeats: Count = Field(default=1, description="runs with seed, seed + 1 and so on, which draw other splits")
     per_class: Count | None = Field(
         default=None, description="training rows of each class, drawn by seed; the rest is left out; all by default"
     )
@@ -66,6 +74,11 @@ class DataConfig(Section):
     def label_columns(self) -> list[str]:
         """The columns that :attr:`label` names."""
         return [self.label] if isinstance(self.label, str) else self.label
+
+    @property
+    def is_several_runs(self) -> bool:
+        """Whether a recipe stands for several runs: ``cross_validation.py`` makes them."""
+        return self.repeats > 1 or (self.folds is not None and self.fold is None)
 
 
 class PictureDataConfig(DataConfig):

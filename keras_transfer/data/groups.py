@@ -1,9 +1,10 @@
-"""Draws that a stratified shuffle does not make: whole groups, and a few rows of each class."""
+"""Draws that a stratified shuffle does not make: whole groups, folds, and a few rows of each class."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 
 def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
@@ -37,6 +38,28 @@ def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, s
         drawn[index] = unevenness[1] < unevenness[0]
         filled[int(drawn[index])] += counts[index]
     return drawn[group]
+
+
+def draw_fold(
+    strata: Sequence[str], groups: Sequence[str] | None, *, folds: int, fold: int, seed: int
+) -> NDArray[np.bool_]:
+    """Divide rows into folds that keep the shares of strata, and return one of them.
+
+    Args:
+        strata: Of each row.
+        groups: Of each row; one group never stands in two folds.
+        folds: How many there are.
+        fold: Which one, counted from 1.
+        seed: Of the division, which is the same for all folds.
+
+    Returns:
+        ``bool[rows]``, which are in the fold.
+    """
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    divided = kind(folds, shuffle=True, random_state=seed).split(np.zeros(len(strata)), strata, groups)
+    inside = np.zeros(len(strata), bool)
+    inside[list(divided)[fold - 1][1]] = True
+    return inside
 
 
 def draw_per_class(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.int64]:

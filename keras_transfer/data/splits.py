@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
-from keras_transfer.data.groups import draw_groups, draw_per_class
+from keras_transfer.data.groups import draw_fold, draw_groups, draw_per_class
 from keras_transfer.data.pictures import PictureExamples, Pictures
 from keras_transfer.data.source import TFDS, Source
 from keras_transfer.data.sources import read_source
@@ -183,7 +183,9 @@ def load_splits(config: DataConfig, *, seed: int, given: Mapping[str, Any] | Non
             own = _read_whole(wanted, config, target, given)
             parts[name] = (own, own.rows)
             continue
-        if name in explicit:
+        if name == "test" and config.folds is not None:
+            rest, part = _take_fold(rest, config, source, target, explicit, seed)
+        elif name in explicit:
             part = explicit[name]
         else:
             rest, part = _draw(rest, wanted, config, source, target, name, seed)
@@ -296,8 +298,8 @@ def _draw(
     if share == 0.0:
         return rows, rows.iloc[:0]
     taken = int(np.ceil(share * len(rows)))
-    own = target.strata(target.encode(rows["label"]), least=2, most=min(taken, len(rows) - taken))
-    strata = rows.assign(label=own)[config.stratify].astype(str).agg(" / ".join, axis=1)
+    most = min(taken, len(rows) - taken)
+    strata = _join(_with_strata(rows, target, least=2, most=most), config.stratify)
     if config.group is not None:
         return _draw_groups(rows, strata.tolist(), share, config, source, name, seed)
     counts = strata.value_counts()
@@ -310,6 +312,45 @@ def _draw(
         )
     left, drawn = train_test_split(np.arange(len(rows)), test_size=taken, random_state=seed, stratify=strata)
     return rows.iloc[np.sort(left)], rows.iloc[np.sort(drawn)]
+
+
+def _with_strata(rows: pd.DataFrame, target: Target, *, least: int, most: int) -> pd.DataFrame:
+    """The rows, with the strata of what is told in its place."""
+    return rows.assign(label=target.strata(target.encode(rows["label"]), least=least, most=most))
+
+
+def _join(rows: pd.DataFrame, columns: Sequence[str]) -> "pd.Series[str]":
+    return rows[columns].astype(str).agg(" / ".join, axis=1)
+
+
+def _take_fold(
+    rows: pd.DataFrame,
+    config: DataConfig,
+    source: Source,
+    target: Target,
+    explicit: Mapping[str, pd.DataFrame],
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is not in the fold, then the fold."""
+    if "test" in explicit:
+        raise DataError(
+            f"data.folds: {source.name} sets test rows apart, and every fold is the test rows once. "
+            "Leave data.folds out, or put its test rows with the others."
+        )
+    folds = int(config.folds or 0)
+    # What has to be there once in each fold: rows of a class, or groups that have some.
+    own = _with_strata(rows, target, least=folds, most=max(len(rows) // folds, 1))
+    counts = Counter(own["label"] if config.group is None else own.groupby(config.group)["label"].unique().explode())
+    smallest = min(counts, key=lambda name: counts[name])
+    if counts[smallest] < folds:
+        what = "rows" if config.group is None else f"groups of {config.group!r}"
+        raise DataError(
+            f"data.folds={folds} is more than the smallest class of {source.name} has {what}: {smallest!r} has "
+            f"{counts[smallest]}. Take fewer folds, or add to it."
+        )
+    groups = None if config.group is None else rows[config.group].astype(str).tolist()
+    inside = draw_fold(_join(own, config.stratify).tolist(), groups, folds=folds, fold=config.fold or 1, seed=seed)
+    return rows[~inside], rows[inside]
 
 
 def _draw_groups(

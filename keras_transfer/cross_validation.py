@@ -1,0 +1,110 @@
+"""One recipe, several runs: cross-validation over folds, and repeated draws; a summary of how they did."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from keras_transfer.config import RecipeConfig, write_recipe
+from keras_transfer.recipe import Recipe, with_absolute_paths
+from keras_transfer.report import print_confusion
+from keras_transfer.run import RECIPE, Run, choose_folder, prepare_folder, write_json
+
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Several runs of one recipe.
+
+    Attributes:
+        folder: Holds a run folder for each, and ``summary.json``.
+        runs: In their order.
+        summary: What that file holds: ``test``, with mean, standard deviation and values of each figure of the test
+            rows; ``confusion``, summed over the runs, where there is one; ``runs``, the folders' names.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    summary: dict[str, Any]
+
+
+def cross_validate(
+    recipe: Recipe, out: str | Path | None = None, *, resume: bool = False, console: Console | None = None
+) -> CrossValidation:
+    """Run a recipe once for every fold and repeat.
+
+    Args:
+        recipe: With ``data.folds``, ``data.repeats`` or both.
+        out: The folder for all of them: new or empty. By default ``runs/<task>-<date>-<time>``.
+        resume: Go on where these runs were interrupted in ``out``: what is finished stays as it is.
+        console: Told what happens; None for silence.
+
+    Returns:
+        The runs and their summary.
+
+    Raises:
+        TransferError: What stands against a run; those before it are kept.
+    """
+    folder = choose_folder(recipe.task, out, resume=resume)
+    if not resume:
+        prepare_folder(folder)
+    runs = []
+    for name, config in _plan(recipe.config):
+        if console:
+            console.rule(name)
+        runs.append(recipe.with_config(config).fit(folder / name, resume=resume, console=console))
+    write_recipe(with_absolute_paths(recipe.config), folder / RECIPE)
+    summary = {**_summarise([run.reports["test"].to_json() for run in runs]), "runs": [run.folder.name for run in runs]}
+    write_json(folder / SUMMARY, summary)
+    result = CrossValidation(folder, tuple(runs), summary)
+    if console:
+        _print(result, console)
+    return result
+
+
+def _plan(config: RecipeConfig) -> Iterator[tuple[str, RecipeConfig]]:
+    """The name of each run, and its recipe, which names its fold and seed."""
+    folds = range(1, config.data.folds + 1) if config.data.folds and config.data.fold is None else [config.data.fold]
+    for repeat in range(config.data.repeats):
+        for fold in folds:
+            data = config.data.model_copy(update={"fold": fold, "repeats": 1})
+            names = [f"repeat-{repeat + 1}"] * (config.data.repeats > 1) + [f"fold-{fold}"] * (fold is not None)
+            yield "-".join(names), config.model_copy(update={"data": data, "seed": config.seed + repeat})
+
+
+def _summarise(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    figures = {}
+    for key in reports[0]:
+        values = [report[key] for report in reports if isinstance(report.get(key), (int, float))]
+        if len(values) == len(reports):
+            figures[key] = {"mean": statistics.fmean(values), "std": statistics.stdev(values), "values": values}
+    pooled = {}
+    if "confusion" in reports[0]:
+        pooled = {"confusion": np.sum([report["confusion"] for report in reports], axis=0).tolist()}
+    return {"test": figures, **pooled}
+
+
+def _print(result: CrossValidation, console: Console) -> None:
+    figures = result.summary["test"]
+    table = Table(title=f"Test rows of {len(result.runs)} runs", title_justify="left")
+    table.add_column("run")
+    for key in figures:
+        table.add_column(key.replace("_", " "), justify="right")
+    for number, run in enumerate(result.runs):
+        values = [figure["values"][number] for figure in figures.values()]
+        table.add_row(escape(run.folder.name), *(f"{value:.4g}" for value in values))
+    table.add_section()
+    table.add_row("mean", *(f"{figure['mean']:.4g}" for figure in figures.values()))
+    table.add_row("std", *(f"{figure['std']:.4g}" for figure in figures.values()))
+    console.print(table)
+    if "confusion" in result.summary:
+        names = result.runs[0].target.names
+        print_confusion(names, result.summary["confusion"], f"Confusion over {len(result.runs)} runs", console)
+    console.print(f"Summary: {result.folder / SUMMARY}", highlight=False, markup=False, soft_wrap=True)

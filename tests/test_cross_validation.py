@@ -1,0 +1,133 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from keras_transfer import ConfigError, DataError, ImageClassification, Run
+from keras_transfer import cross_validation as module
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.splits import load_splits
+
+QUICK = {
+    "backbone": {"name": "tiny", "weights": "none"},
+    "policy": "full",
+    "training": {"epochs": 1, "batch_size": 16},
+    "export": {"formats": []},
+    "image_size": 32,
+}
+
+
+def folds_of(source, folds, seed=0, **options):
+    return [
+        load_splits(PictureDataConfig(source=str(source), folds=folds, fold=fold, **options), seed=seed)
+        for fold in range(1, folds + 1)
+    ]
+
+
+def test_every_row_is_a_test_row_once_and_shares_are_kept(pictures):
+    folds = folds_of(pictures, 4, validation=0.25)
+    names = [name for splits in folds for name in splits.test.examples.names]
+    assert len(names) == len(set(names)) == 32
+    for splits in folds:
+        assert np.bincount(splits.test.labels).tolist() == [4, 4]
+        assert np.bincount(splits.validation.labels).tolist() == [3, 3]
+        rest = [*splits.train.examples.names, *splits.validation.examples.names, *splits.test.examples.names]
+        assert len(set(rest)) == 32
+    again = folds_of(pictures, 4, validation=0.25)
+    assert [s.test.examples.names for s in again] == [s.test.examples.names for s in folds]
+    assert folds_of(pictures, 4, seed=1)[0].test.examples.names != folds[0].test.examples.names
+
+
+def test_groups_stay_together_in_a_fold(pictures):
+    files = sorted(pictures.glob("*/*"))
+    groups = {str(file): f"g{number % 8}" for number, file in enumerate(files)}
+    table = pictures.parent / "t.csv"
+    frame = pd.DataFrame({"path": files, "label": [file.parent.name for file in files], "who": groups.values()})
+    frame.to_csv(table, index=False)
+    folds = folds_of(table, 4, group="who", validation=0.25)
+    homes = [{groups[name] for name in splits.test.examples.names} for splits in folds]
+    assert sum(map(len, homes)) == len(set.union(*homes)) == 8
+    with pytest.raises(
+        DataError, match=r"data\.folds=9 is more than the smallest class .* has groups of 'who': 'cat' has 8"
+    ):
+        folds_of(table, 9, group="who")
+
+
+def test_a_run_folder_a_fold_and_a_summary(command, tiny, pictures, tmp_path):
+    recipe = tmp_path / "own.yaml"
+    sections = {key: value for key, value in QUICK.items() if key != "image_size"} | {"policy": {"name": "full"}}
+    data = {"source": str(pictures), "image_size": 32, "folds": 2, "validation": 0.25}
+    recipe.write_text(yaml.safe_dump({"task": "image_classification", "data": data, **sections}), encoding="utf-8")
+    result = command("run", recipe, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    names = ["fold-1", "fold-2"]
+    assert summary["runs"] == names
+    runs = [Run(tmp_path / "out" / name) for name in names]
+    reports = [run.reports["test"] for run in runs]
+    values = [report.accuracy for report in reports]
+    figure = summary["test"]["accuracy"]
+    assert figure["values"] == values
+    assert [figure["mean"], figure["std"]] == pytest.approx([np.mean(values), np.std(values, ddof=1)])
+    assert summary["confusion"] == np.sum([report.confusion for report in reports], axis=0).tolist()
+    assert np.sum(summary["confusion"]) == 32
+    # Each is a run like any other.
+    assert runs[1].evaluate().to_json() == reports[1].to_json()
+    assert "Confusion over 2 runs" in result.output
+
+
+@pytest.mark.parametrize(
+    ("data", "runs"),
+    [
+        ({"repeats": 2}, [("repeat-1", 5, None), ("repeat-2", 6, None)]),
+        ({"folds": 2, "fold": 2, "repeats": 2}, [("repeat-1-fold-2", 5, 2), ("repeat-2-fold-2", 6, 2)]),
+        (
+            {"folds": 2, "repeats": 2},
+            [
+                ("repeat-1-fold-1", 5, 1),
+                ("repeat-1-fold-2", 5, 2),
+                ("repeat-2-fold-1", 6, 1),
+                ("repeat-2-fold-2", 6, 2),
+            ],
+        ),
+    ],
+)
+def test_each_run_has_a_name_a_seed_and_a_fold(tiny, data, runs):
+    recipe = ImageClassification("x", seed=5, **data, **QUICK)
+    assert recipe.config.data.is_several_runs
+    planned = list(module._plan(recipe.config))
+    assert [(name, config.seed, config.data.fold) for name, config in planned] == runs
+    assert not any(config.data.is_several_runs for _, config in planned)
+
+
+@pytest.mark.parametrize(
+    ("data", "needs"),
+    [
+        ({"folds": 3, "fold": 4}, ["no fold 4 of data.folds=3"]),
+        ({"fold": 1}, ["no fold 1 of data.folds=None"]),
+        ({"folds": 3, "test": "elsewhere"}, ["data.test names a source"]),
+        ({"folds": 1}, ["data.folds", "greater than or equal to 2"]),
+        ({"repeats": 2, "test": 0}, ["data.repeats", "data.test is 0"]),
+    ],
+)
+def test_settings_that_make_no_sense_together(tiny, data, needs):
+    with pytest.raises(ConfigError) as refusal:
+        ImageClassification("x", **data, **QUICK)
+    assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
+
+
+def test_fit_is_one_run(tiny, pictures):
+    with pytest.raises(ConfigError, match=r"several runs\. Use cross_validate"):
+        ImageClassification(str(pictures), folds=3, **QUICK).fit()
+
+
+def test_more_folds_than_the_smallest_class(pictures, make_pictures):
+    with pytest.raises(DataError, match=r"data\.folds=17 is more than the smallest class .* has rows: 'cat' has 16"):
+        folds_of(pictures, 17)
+    root = pictures.parent / "divided"
+    make_pictures(root / "train", {"cat": 4, "dog": 4}, size=8)
+    make_pictures(root / "test", {"cat": 4, "dog": 4}, size=8)
+    with pytest.raises(DataError, match=r"sets test rows apart"):
+        folds_of(root, 2)
