@@ -46,7 +46,6 @@ STEPS = 6  # 21 training pictures, four a step
 STEP = (Checkpointer, "on_train_batch_end")
 """Before the checkpoint that the step may be due for; steps that are passed over count too."""
 SAVE = (Checkpoints, "save")
-WRITE = (CheckpointStore, "write")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,8 @@ KILLS = {
     "head on cached views": (
         {"name": "head", "head_solver": "sgd"},
         {"augmentation": {"rotation": 20}, "head": {"hidden": 4}},
-        [(*WRITE, 3), (*STEP, 2 * STEPS), (keras_transfer.recipe, "_save", 1)],
+        # The first has just taken the checkpoint of the last step of an epoch that was not its last.
+        [(*SAVE, 5), (*STEP, 2 * STEPS), (keras_transfer.recipe, "_save", 1)],
     ),
 }
 
