@@ -56,11 +56,12 @@ from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.model import build_model
+from keras_transfer.origin import check_origin, check_rows, describe_origin
 from keras_transfer.policies import POLICIES, plan
 from keras_transfer.precision import run_precision_test
 from keras_transfer.registry import Registry
 from keras_transfer.report import plot_history, print_plan, print_report
-from keras_transfer.resume import Checkpoints, Stopwatch, check_origin, check_rows
+from keras_transfer.resume import Checkpoints, Stopwatch
 from keras_transfer.run import Run
 from keras_transfer.training import summarize
 
@@ -341,14 +342,11 @@ class Recipe(ABC):
         return recipe
 
     def _record(self, job: Job, choice: Choice | None) -> dict[str, Any]:
-        """What every checkpoint says of the run: what was asked for, what it was settled to, and on what."""
-        return {
-            "recipe": with_absolute_paths(self.config).model_dump(mode="json"),
-            "settled": with_absolute_paths(job.config).model_dump(mode="json"),
-            "choice": choice and choice.to_json(),
-            "environment": describe_environment(job.config),
-            "splits": {name: split | {"rows": None} for name, split in job.record["splits"].items()},
-        }
+        """What every checkpoint says of the run."""
+        recipe, settled = with_absolute_paths(self.config), with_absolute_paths(job.config)
+        environment = describe_environment(job.config)
+        origin = describe_origin(recipe, settled, environment=environment, splits=job.record["splits"])
+        return {**origin, "choice": choice and choice.to_json()}
 
     @contextlib.contextmanager
     def _session(self, console: Console | None) -> Iterator["Recipe"]:
@@ -366,16 +364,16 @@ class Recipe(ABC):
     def _begin(self, folder: Path, job: Job) -> None:
         try:
             (folder / folders.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            write_recipe(with_absolute_paths(job.config), folder / folders.RECIPE)
+            folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
+            folders.write_json(folder / folders.DATA, job.record)
+            folders.write_head(folder, job.model.head)
+            folders.keep_samples(folder, job.splits, job.reader)
+            job.reader.save(folder)
         except OSError as error:
             raise CheckpointError(
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
-        write_recipe(with_absolute_paths(job.config), folder / folders.RECIPE)
-        folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
-        folders.write_json(folder / folders.DATA, job.record)
-        folders.write_head(folder, job.model.head)
-        folders.keep_samples(folder, job.splits, job.reader)
-        job.reader.save(folder)
 
     def _train(self, folder: Path, job: Job, checkpoints: Checkpoints) -> Trained:
         try:
@@ -385,7 +383,8 @@ class Recipe(ABC):
             CheckpointStore(folder / folders.CHECKPOINTS).clear()
             raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
         _save(folder, job)
-        plot_history(folder / folders.HISTORY, folder / folders.PLOT, job.model.head.metric)
+        with whole(folder / folders.PLOT) as picture:
+            plot_history(folder / folders.HISTORY, picture, job.model.head.metric)
         return trained
 
     def _judge(self, folder: Path, job: Job, trained: Trained, console: Console | None) -> None:

@@ -158,9 +158,8 @@ def _build_pebble(size: int | None) -> Any:
     return keras.Model(inputs, x, name="pebble")
 
 
-@pytest.fixture(scope="session")
-def pebble() -> Iterator[None]:
-    """A backbone named ``pebble``, of random weights that every process draws alike."""
+def add_pebble() -> None:
+    """Add a backbone named ``pebble``, of random weights that every process draws alike."""
     from keras_transfer.backbones import BACKBONES
     from keras_transfer.backbones.base import SIGNED, BackboneRow
 
@@ -176,8 +175,17 @@ def pebble() -> Iterator[None]:
         weights_source="none",
         weights_file=lambda: None,
     )
+    BACKBONES._values = {**BACKBONES._values, "pebble": row}
+
+
+@pytest.fixture(scope="session")
+def pebble() -> Iterator[None]:
+    """That backbone."""
+    from keras_transfer.backbones import BACKBONES
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BACKBONES, "_values", {**BACKBONES._values, "pebble": row})
+        patch.setattr(BACKBONES, "_values", BACKBONES._values)
+        add_pebble()
         yield
 
 

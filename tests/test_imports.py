@@ -20,7 +20,7 @@ GROUPS = (
     {"data", "stages", "heads", "policies", "optimizers", "distribution", "solver", "lora", "evaluation"},
     {"backbones"},
     {"model"},
-    {"progress", "resume", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
+    {"progress", "resume", "origin", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
     {"report", "choice"},
     {"run", "job", "auto", "recipe", "cross_validation"},
     {"cli"},

@@ -240,14 +240,14 @@ def join_epochs(batches_of: Callable[[Any], Any], *, epochs: range, steps: int, 
         skip: How many batches are left out at the beginning.
 
     Returns:
-        The batches. Their number is known unless the first epoch is cut: Keras' ``fit`` counts by it, and would miss
-        the steps that it is made to pass over.
+        The batches. Their number is known where none is left out: Keras' ``fit`` counts by it, and begins a dataset
+        again too early where it is made to pass over steps.
     """
     first = epochs.start + skip // steps
     batches = tf.data.Dataset.range(first, epochs.stop).flat_map(batches_of)
-    if skip % steps:
+    if skip:
         return batches.skip(skip % steps)
-    return batches.apply(tf.data.experimental.assert_cardinality((epochs.stop - first) * steps))
+    return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * steps))
 
 
 def rows_dataset(batches: Sequence[Rows]) -> Any:
