@@ -51,7 +51,7 @@ def make_table(folder: Path, rows: int) -> Path:
     with (folder / "cells.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label"])
-        writer.writerows([split.examples.files[row], f"class_{split.labels[row]}"] for row in chosen)
+        writer.writerows([split.examples.files[row], f"class_{split.targets[row]}"] for row in chosen)
     return folder / "cells.csv"
 
 

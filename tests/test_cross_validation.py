@@ -31,8 +31,8 @@ def test_every_row_is_a_test_row_once_and_shares_are_kept(pictures):
     names = [name for splits in folds for name in splits.test.examples.names]
     assert len(names) == len(set(names)) == 32
     for splits in folds:
-        assert np.bincount(splits.test.labels).tolist() == [4, 4]
-        assert np.bincount(splits.validation.labels).tolist() == [3, 3]
+        assert np.bincount(splits.test.targets).tolist() == [4, 4]
+        assert np.bincount(splits.validation.targets).tolist() == [3, 3]
         rest = [*splits.train.examples.names, *splits.validation.examples.names, *splits.test.examples.names]
         assert len(set(rest)) == 32
     again = folds_of(pictures, 4, validation=0.25)

@@ -13,6 +13,7 @@ from keras_transfer import DataError, ImageClassification, Run
 from keras_transfer.config import PictureDataConfig, TextDataConfig
 from keras_transfer.data.objects import describe_object
 from keras_transfer.data.splits import load_splits
+from keras_transfer.data.targets import ClassTarget
 
 QUICK = {
     "backbone": {"name": "tiny", "weights": "none"},
@@ -63,14 +64,14 @@ def test_every_form_gives_the_same_rows_as_the_folder(lossless):
         return [
             (split.name, int(label), np.asarray(Image.open(io.BytesIO(split.examples.read(row)))).tolist())
             for split in splits
-            for row, label in enumerate(split.labels)
+            for row, label in enumerate(split.targets)
         ]
 
     expected = rows_of(load_splits(PictureDataConfig(source=str(lossless)), seed=3))
     for form, data in forms(lossless).items():
         config = PictureDataConfig(source="<python: x>", bytes="png" if form == "frame of bytes" else None)
         splits = load_splits(config, seed=3, given={"<python: x>": data})
-        assert splits.class_names == ("cat", "dog")
+        assert splits.target.names == ("cat", "dog")
         assert rows_of(splits) == expected, form
 
 
@@ -104,7 +105,9 @@ def test_fingerprints_tell_of_a_single_changed_pixel(lossless):
     changed[4, 0, 0, 0] ^= 1
     config = PictureDataConfig(source="<python: x>", validation=0, test=0)
     first, same, other = (
-        load_splits(config, seed=0, given={"<python: x>": (pixels, labels)}).train.fingerprint(("cat", "dog"))
+        load_splits(config, seed=0, given={"<python: x>": (pixels, labels)}).train.fingerprint(
+            ClassTarget(("cat", "dog"))
+        )
         for pixels in (images, images.copy(), changed)
     )
     assert first == same != other

@@ -414,7 +414,7 @@ def test_steps_that_are_skipped_are_not_read(pictures, tmp_path):
     source = shutil.copytree(pictures, tmp_path / "pictures")
     rows = load_splits(PictureDataConfig(source=str(source)), seed=0).train
     reader = PictureReader(image_size=16, resize="crop", augmentation=AugmentationConfig(rotation=20), seed=0)
-    targets, weights = np.eye(2, dtype=np.float32)[rows.labels], np.ones(len(rows), np.float32)
+    targets, weights = np.eye(2, dtype=np.float32)[rows.targets], np.ones(len(rows), np.float32)
     options = {"batch_size": 4, "seed": 0, "epochs": range(3, 5)}
     steps = -(-len(rows) // 4)
     every = list(reader.training_batches(rows, targets, weights, **options).as_numpy_iterator())

@@ -84,7 +84,7 @@ def test_classes_may_be_called_anything(pictures, tiny, tmp_path):
     pd.DataFrame({"path": files, "label": labels}).to_csv(table, index=False)
     console = Console(record=True, width=300)
     run = make(table, test=0.25, validation=0.3).fit(tmp_path / "run", console=console)
-    assert run.class_names == tuple(sorted(NAMES))
+    assert run.target.names == tuple(sorted(NAMES))
     text = console.export_text()
     assert [name for name in NAMES if name not in text] == []
     assert "Classes whose names differ in case alone: 'Ant', 'ant'. Are they one?" in text
@@ -98,7 +98,7 @@ def test_classes_may_be_called_anything(pictures, tiny, tmp_path):
 def test_a_source_of_its_own_may_lack_classes_and_has_no_others(pictures, make_pictures, tmp_path, key):
     other = make_pictures(tmp_path / "other", {"dog": 3, "cat": 2}, size=8)
     part = getattr(load(pictures, **{key: str(other)}), key)
-    assert part.labels.tolist() == [0, 0, 1, 1, 1]
+    assert part.targets.tolist() == [0, 0, 1, 1, 1]
     make_pictures(other, {"dog": 1, "cat": 1, "owl": 1}, size=8)
     with pytest.raises(DataError, match=r"classes that the training data lacks: owl\. Classes: cat, dog"):
         load(pictures, **{key: str(other)})
@@ -108,7 +108,7 @@ def test_a_column_that_names_each_row_is_no_column_of_classes(pictures):
     files = sorted(pictures.glob("*/*"))
     table = pictures.parent / "t.csv"
     pd.DataFrame({"path": files, "label": range(len(files))}).to_csv(table, index=False)
-    with pytest.raises(DataError, match=r"32 classes in 32 rows, and 32 of them have one row: .*data\.label=label"):
+    with pytest.raises(DataError, match=r"32 classes in 32 rows, and 32 of them have one row: .*data\.label"):
         load(table)
 
 

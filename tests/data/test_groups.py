@@ -37,9 +37,9 @@ def test_no_group_stands_in_two_splits_and_shares_are_kept_as_far_as_groups_allo
         assert sum(map(len, members)) == len(set.union(*members)) == patients.nunique()
         assert sum(map(len, splits)) == len(patients)
         assert abs(len(splits.test) - 0.25 * len(patients)) <= 8
-        everywhere = np.bincount(np.concatenate([split.labels for split in splits])) / len(patients)
+        everywhere = np.bincount(np.concatenate([split.targets for split in splits])) / len(patients)
         for split in splits:
-            assert np.abs(np.bincount(split.labels, minlength=3) / len(split) - everywhere).max() < 0.1
+            assert np.abs(np.bincount(split.targets, minlength=3) / len(split) - everywhere).max() < 0.1
 
 
 def test_groups_are_the_same_on_every_machine_and_others_with_another_seed(table):
@@ -104,7 +104,7 @@ def test_a_column_of_splits_that_makes_no_sense(table, values, needs):
 
 def test_a_few_rows_of_each_class_and_what_is_left_out_is_told(table):
     whole, few, more = load(table), load(table, per_class=8), load(table, per_class=16)
-    assert np.bincount(few.train.labels).tolist() == [8, 8, 8]
+    assert np.bincount(few.train.targets).tolist() == [8, 8, 8]
     assert set(few.train.examples.names) < set(more.train.examples.names) < set(whole.train.examples.names)
     assert few.test.examples.names == whole.test.examples.names
     (note,) = few.notes

@@ -47,12 +47,12 @@ def write(file, rows, metadata=None):
 def test_pictures_and_columns_are_those_of_the_rows(tmp_path, rows, name, column):
     file = write(tmp_path / name, rows)
     splits = load(file, bytes=column, split="part", validation=0, weight="w")
-    assert splits.class_names == ("0", "1")
+    assert splits.target.names == ("0", "1")
     assert splits.test.examples.names == ("row 1", "row 5", "row 9", "row 13")
     for split in (splits.train, splits.test):
         numbers = [int(place.removeprefix("row ")) - 1 for place in split.examples.names]
         assert [split.examples.read(row) for row in range(len(split))] == [rows[n]["raw"] for n in numbers]
-        assert split.labels.tolist() == [rows[n]["label"] for n in numbers]
+        assert split.targets.tolist() == [rows[n]["label"] for n in numbers]
     assert splits.train.weights.tolist() == [1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 9.0, 10.0, 11.0, 13.0, 14.0, 15.0]
 
 
@@ -71,8 +71,8 @@ def test_classes_that_hugging_face_has_named_keep_name_and_order(tmp_path, rows)
     features = {"label": {"names": ["wolf", "cat"], "_type": "ClassLabel"}}
     file = write(tmp_path / "a.parquet", rows, {"huggingface": json.dumps({"info": {"features": features}})})
     splits = load(file, bytes="image", validation=0, test=0)
-    assert splits.class_names == ("wolf", "cat")
-    assert splits.train.labels.tolist() == [row["label"] for row in rows]
+    assert splits.target.names == ("wolf", "cat")
+    assert splits.train.targets.tolist() == [row["label"] for row in rows]
 
 
 def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(tmp_path, rows, cache):

@@ -91,14 +91,14 @@ def pixels_of(split):
 
 def test_splits_classes_and_pictures_are_those_of_the_dataset(prepared):
     splits = load("tfds:own_pictures", prepared)
-    assert splits.class_names == ("zebra", "ant")
+    assert splits.target.names == ("zebra", "ant")
     assert [len(split) for split in splits] == [20, 4, 6]
     for split, expected in zip(splits, ("train", "validation", "test"), strict=True):
         assert all(name.startswith(f"own_pictures-{expected}.") for name in split.examples.names)
         # Each picture's grey is ten times its number, and the class follows from that.
         numbers = pixels_of(split)[:, 8, 8, 0] / 10
         assert sorted(numbers) == list(range(len(split)))
-        assert split.labels.tolist() == (numbers % 2).tolist()
+        assert split.targets.tolist() == (numbers % 2).tolist()
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_folder_of_pictures_as_tfds_lays_it_out(make_pictures, tmp_path):
     for name, counts in (("train", (6, 4)), ("holdout", (2, 2))):
         make_pictures(tmp_path / "p" / name, dict(zip(("cat", "dog"), counts, strict=True)), size=16)
     splits = load("tfds:image_folder[train]", tmp_path / "p", test="tfds:image_folder[holdout]", validation=0)
-    assert splits.class_names == ("cat", "dog")
-    assert [np.bincount(split.labels).tolist() for split in (splits.train, splits.test)] == [[6, 4], [2, 2]]
+    assert splits.target.names == ("cat", "dog")
+    assert [np.bincount(split.targets).tolist() for split in (splits.train, splits.test)] == [[6, 4], [2, 2]]
     for split in (splits.train, splits.test):
         files = [tmp_path / "p" / name for name in split.examples.names]
         assert [split.examples.read(row) for row in range(len(split))] == [file.read_bytes() for file in files]
@@ -157,9 +157,9 @@ def test_texts(prepared, pair):
         validation=0.5,
     )
     splits = load_splits(config, seed=0)
-    assert splits.class_names == ("question", "answer")
+    assert splits.target.names == ("question", "answer")
     assert [len(split) for split in splits] == [6, 6, 12]
-    for segments, label in zip(splits.test.examples.segments, splits.test.labels, strict=True):
+    for segments, label in zip(splits.test.examples.segments, splits.test.targets, strict=True):
         number = int(segments[0].removeprefix("séance "))
         assert label == number % 2
         assert segments[1:] == (() if pair is None else (f"reply {number}",))
