@@ -218,6 +218,7 @@ class Checkpointer(keras.callbacks.Callback):
         steps: Of an epoch.
         trainer: Compiled.
         trained: Places of the variables that train, among those of the whole model.
+        targets: Shape and type of a batch of them: a ``tf.TensorSpec`` or the like.
         parts: The phase's callbacks that have a state, by name.
         before_leaving: Called where the run is to end in the middle of a validation.
     """
@@ -231,13 +232,14 @@ class Checkpointer(keras.callbacks.Callback):
         steps: int,
         trainer: keras.Model,
         trained: Sequence[int],
+        targets: Any,
         parts: Mapping[str, Stateful],
         before_leaving: Callable[[], None],
     ) -> None:
         super().__init__()
         self._checkpoints, self._number, self._epochs, self._steps = checkpoints, number, epochs, steps
         self._trainer, self._trained, self._parts = trainer, list(trained), parts
-        self._before_leaving = before_leaving
+        self._targets, self._before_leaving = targets, before_leaving
         self._optimizer = Variables("optimizer", trainer.optimizer.variables)
         self._resumes = checkpoints.resumes and checkpoints.position.phase == number
         self._start = checkpoints.position if self._resumes else Position(number)
@@ -308,8 +310,7 @@ class Checkpointer(keras.callbacks.Callback):
             part.set_state(self._checkpoints.state_of(name))
         if self._start.step:
             # Metrics are made when they are first asked, which otherwise is in the first step.
-            some = keras.ops.zeros((1, *self._trainer.output_shape[1:]))
-            self._trainer.compute_metrics(None, some, some)
+            self._trainer.compute_metrics(None, _zeros(self._targets), _zeros(self._trainer.output))
             self._metric_variables.set_state(self._checkpoints.state_of("metrics"))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -336,3 +337,8 @@ class Checkpointer(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Take a checkpoint with the weights that are left to the next phase."""
         self._save(self._epochs)
+
+
+def _zeros(tensor: Any) -> Any:
+    """One example of a batch, where a length that may differ is 1."""
+    return keras.ops.zeros([length or 1 for length in tensor.shape], dtype=tensor.dtype)

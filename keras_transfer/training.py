@@ -368,6 +368,7 @@ def train_phase(
             steps=steps,
             trainer=trainer,
             trained=_places(model.trainer.variables, trainer.trainable_variables),
+            targets=batches.element_spec[1],
             parts=states,
             before_leaving=keeper.on_test_end,
         )
