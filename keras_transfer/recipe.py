@@ -29,7 +29,7 @@ from keras_transfer.config import (
     write_recipe,
 )
 from keras_transfer.data.leaks import Repeated, find_repeated_pictures
-from keras_transfer.data.objects import describe_object
+from keras_transfer.data.objects import name_objects
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.scan import scan
@@ -93,7 +93,7 @@ class Recipe(ABC):
         columns = set(schema.model_fields["data"].annotation.model_fields) - set(schema.model_fields)  # type: ignore[union-attr]
         source = dict(data) if isinstance(data, Mapping) else {"source": data}
         source |= {key: sections.pop(key) for key in columns & set(sections)}
-        source, self._given = _name_objects(source)
+        source, self._given = name_objects(source)
         values = {
             name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
             for name, value in sections.items()
@@ -464,20 +464,6 @@ class TextClassification(Recipe):
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
 for _task in (ImageClassification, TextClassification):
     TASKS.add(_task.task, _task)
-
-
-def _name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The data section with a name in the place of each source that Python holds, and what these names stand for."""
-    named, given = dict(section), {}
-    for key in ("source", "validation", "test"):
-        value = named.get(key)
-        if isinstance(value, Path):
-            named[key] = str(value)
-        elif value is not None and not isinstance(value, (str, bool, int, float)):
-            name = describe_object(value)
-            named[key] = name if name not in given else f"{name[:-1]} for {key}>"
-            given[named[key]] = value
-    return named, given
 
 
 def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Console) -> None:

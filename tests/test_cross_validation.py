@@ -85,12 +85,7 @@ def test_a_run_folder_a_fold_and_a_summary(command, tiny, pictures, tmp_path):
         ({"folds": 2, "fold": 2, "repeats": 2}, [("repeat-1-fold-2", 5, 2), ("repeat-2-fold-2", 6, 2)]),
         (
             {"folds": 2, "repeats": 2},
-            [
-                ("repeat-1-fold-1", 5, 1),
-                ("repeat-1-fold-2", 5, 2),
-                ("repeat-2-fold-1", 6, 1),
-                ("repeat-2-fold-2", 6, 2),
-            ],
+            [(f"repeat-{repeat}-fold-{fold}", 4 + repeat, fold) for repeat in (1, 2) for fold in (1, 2)],
         ),
     ],
 )

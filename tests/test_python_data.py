@@ -146,6 +146,13 @@ def test_texts_in_every_form_are_those_of_a_table(tmp_path, data):
     assert splits.describe() == expected.describe()
 
 
+def test_a_frame_without_the_column_of_bytes_is_told():
+    frame = pd.DataFrame({"image": [b"x"], "label": ["b"]})
+    config = PictureDataConfig(source="x", bytes="imag")
+    with pytest.raises(DataError, match=r"DataFrame of 1 rows> has no column 'imag'\. Did you mean image\?"):
+        load_splits(config, seed=0, given={"x": frame})
+
+
 @pytest.mark.parametrize(
     ("data", "needs"),
     [

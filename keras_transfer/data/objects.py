@@ -2,7 +2,7 @@
 
 import io
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from PIL import Image
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.blobs import Record
 from keras_transfer.data.source import PYTHON
-from keras_transfer.data.tables import kind_of
+from keras_transfer.data.tables import check_columns, kind_of
 from keras_transfer.errors import DataError
 
 
@@ -37,6 +37,30 @@ def describe_object(data: Any) -> str:
         return f"{PYTHON}tf.data.Dataset of {data.element_spec}>"
     examples, _ = _columns(data)
     return f"{PYTHON}{type(data).__name__} of {len(examples)} examples>"
+
+
+def name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Put names in the places of sources that Python holds.
+
+    Args:
+        section: A recipe's data section.
+
+    Returns:
+        The section as a file could hold it, and what the names in it stand for.
+
+    Raises:
+        DataError: Something is no source.
+    """
+    named, given = dict(section), {}
+    for key in ("source", "validation", "test"):
+        value = named.get(key)
+        if isinstance(value, Path):
+            named[key] = str(value)
+        elif value is not None and not isinstance(value, (str, bool, int, float)):
+            name = describe_object(value)
+            named[key] = name if name not in given else f"{name[:-1]} for {key}>"
+            given[named[key]] = value
+    return named, given
 
 
 def _columns(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -138,6 +162,7 @@ def picture_records(data: Any, config: PictureDataConfig) -> Iterator[Record]:
     pairs: Iterable[tuple[Any, dict[str, Any]]]
     if isinstance(data, pd.DataFrame):
         table = to_table(data, str(config.bytes), config.label_columns)
+        check_columns(Path(describe_object(data)), table.columns.tolist(), config, {"bytes": str(config.bytes)})
         columns = [name for name in table.columns if name != config.bytes]
         rows = zip(*(table[name].tolist() for name in columns), strict=True)
         contents = table[str(config.bytes)].tolist()
