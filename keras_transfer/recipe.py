@@ -28,7 +28,7 @@ from keras_transfer.config import (
 )
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
-from keras_transfer.data.scan import scan
+from keras_transfer.data.scan import Scan, scan
 from keras_transfer.data.sources import SAMPLES
 from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.data.text_reader import TextReader
@@ -115,11 +115,11 @@ class Recipe(ABC):
             TransferError: Whatever stands against it.
         """
         loaded = load_splits(self.config.data, seed=self.config.seed)
-        whole, skipped = self._scan(tuple(loaded))
-        loaded = Splits(loaded.class_names, *whole)
+        scanned = self._scan(tuple(loaded))
+        loaded = Splits(loaded.class_names, *scanned.splits)
         loaded.check()
         if console:
-            _print_data(self.config.data.source, loaded, skipped, console)
+            _print_data(self.config.data.source, loaded, scanned, console)
         backbone = self._load_backbone(self.config.backbone.weights)
         reader, prepared = self._make_reader(backbone, tuple(loaded))
         splits = Splits(loaded.class_names, *prepared)
@@ -136,14 +136,14 @@ class Recipe(ABC):
         summaries = summarize(model, phases)
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
-        record = {**splits.describe(), "skipped": skipped, **record}
+        record = {**splits.describe(), "skipped": scanned.broken, **record}
         return Job(self.config, splits, record, reader, model, phases)
 
     # What a task has of its own.
 
     @abstractmethod
-    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
-        """The splits without what cannot be read, and a line for each such example."""
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        """The splits without what cannot be read."""
 
     @abstractmethod
     def _load_backbone(self, weights: str) -> Backbone: ...
@@ -281,8 +281,9 @@ class ImageClassification(Recipe):
     known: ClassVar = {**Recipe.known, "backbone.name": BACKBONES}
     config: ImageClassificationConfig
 
-    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
-        return scan(splits, broken=self.config.data.broken, memory=cache_folder() / "scans")
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        data = self.config.data
+        return scan(splits, broken=data.broken, max_pixels=data.max_pixels, memory=cache_folder() / "scans")
 
     def _load_backbone(self, weights: str) -> PictureBackbone:
         row = BACKBONES[self.config.backbone.name]
@@ -295,6 +296,7 @@ class ImageClassification(Recipe):
             resize=config.data.resize,
             augmentation=config.augmentation,
             seed=config.seed,
+            max_pixels=config.data.max_pixels,
         )
         return reader, splits
 
@@ -305,8 +307,9 @@ class TextClassification(Recipe):
     task = "text_classification"
     config: TextClassificationConfig
 
-    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
-        return check_texts(splits, broken=self.config.data.broken)
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        whole, broken = check_texts(splits, broken=self.config.data.broken)
+        return Scan(whole, broken, ())
 
     def _load_backbone(self, weights: str) -> TextBackbone:
         return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
@@ -334,11 +337,13 @@ for _task in (ImageClassification, TextClassification):
     TASKS.add(_task.task, _task)
 
 
-def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Console) -> None:
+def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) -> None:
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
     console.print(f"Data: {source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)
-    for line in skipped:
+    for line in scanned.broken:
         console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
+    for line in scanned.notes:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:

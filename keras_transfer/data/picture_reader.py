@@ -1,7 +1,7 @@
 """Pictures as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from keras_transfer.data.mixing import mix
 from keras_transfer.data.reader import PLAIN, Reader, Rows, View, files_under, steps_per_epoch
 from keras_transfer.data.scan import find_problem
 from keras_transfer.data.splits import Pictures, Split, pictures_of
-from keras_transfer.errors import DataError
+from keras_transfer.errors import DataError, list_lines
 
 
 class PictureReader(Reader):
@@ -28,11 +28,15 @@ class PictureReader(Reader):
         resize: How a picture becomes square.
         augmentation: The random changes.
         seed: Of the changes.
+        max_pixels: Larger pictures are refused.
     """
 
     tensor_endpoint = "serve_tensor"
 
-    def __init__(self, *, image_size: int, resize: Resize, augmentation: AugmentationConfig, seed: int) -> None:
+    def __init__(
+        self, *, image_size: int, resize: Resize, augmentation: AugmentationConfig, seed: int, max_pixels: int
+    ) -> None:
+        self._max_pixels = max_pixels
         self._size, self._resize, self._augmentation, self._seed = image_size, resize, augmentation, seed
         self.mixes = bool(augmentation.mixup or augmentation.cutmix)
         self.flips = _flip_axes(augmentation)
@@ -99,12 +103,15 @@ class PictureReader(Reader):
     def read(self, inputs: Sequence[str | Path]) -> Pictures:
         """Find picture files: a folder stands for every file in it."""
         files = [file for name in inputs for file in _expand(Path(name))]
-        problems = [f"  {file}: {problem}" for file in files if (problem := find_problem(str(file)))]
+        problems = self._find_problems(map(str, files))
         if problems or not files:
-            raise DataError(
-                "No prediction was made, for these inputs cannot be read:\n" + "\n".join(problems or ["  none"])
-            )
+            lines = list_lines(problems or ["none"])
+            raise DataError(f"No prediction was made, for these inputs cannot be read:\n{lines}")
         return Pictures(Path(), tuple(map(str, files)))
+
+    def find_lost(self, split: Split) -> list[str]:
+        """Look at every file anew."""
+        return self._find_problems(pictures_of(split).files)
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
         """Copy files."""
@@ -124,6 +131,9 @@ class PictureReader(Reader):
     def arrange(self, *tensors: Any) -> Any:
         """Return pixels as they are."""
         return tensors[0]
+
+    def _find_problems(self, files: Iterable[str]) -> list[str]:
+        return [f"{file}: {problem}" for file in files if (problem := find_problem(file, self._max_pixels))]
 
     @property
     def _spec(self) -> Any:

@@ -1,38 +1,74 @@
-"""Open every picture before training, so that a broken one is named in seconds and not in the third hour."""
+"""Look at every picture before training, so that a broken one is named in seconds and not in the third hour."""
 
 import contextlib
 import hashlib
+import io
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from keras_transfer.data.decoders import DECODES_WEBP, decode_pixels
+from keras_transfer.data.headers import read_header
 from keras_transfer.data.splits import Split, pictures_of
 from keras_transfer.errors import DataError, list_lines
 
 # What TensorFlow decodes inside the exported graph.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP")  # MPO: a JPEG with further pictures behind it, as phones write
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further pictures behind it, as phones write
+# What Pillow knows nothing of, by what such files begin with.
+_FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
+# Raised when what is looked for changes: pictures that an earlier scan passed are then looked at again.
+_FORMAT = 2
 
 
-def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Split], list[str]]:
-    """Open every picture, in parallel; pictures that were whole and have not changed are not opened again.
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        splits: Without broken pictures.
+        broken: A line for each of those.
+        notes: What else is worth knowing.
+    """
+
+    splits: Sequence[Split]
+    broken: Sequence[str]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a picture: what is wrong with it, or None, and whether it has more than one frame."""
+
+    problem: str | None
+    animated: bool = False
+
+
+def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, memory: Path) -> Scan:
+    """Look at every picture, in parallel; pictures that were whole and have not changed are not looked at again.
 
     Args:
         splits: The pictures.
         broken: ``error`` or ``skip``.
+        max_pixels: Larger pictures are broken ones.
         memory: The folder that remembers earlier scans; one that cannot be written is done without.
 
     Returns:
-        The splits without their broken pictures, and a line for each of those.
+        The splits without their broken pictures, and what was found.
 
     Raises:
         DataError: There are broken pictures and ``broken`` is ``error``, or none of a split is whole.
     """
-    problems = {file: problem for split in splits for file, problem in _find_broken(split, memory).items()}
+    looks = {file: look for split in splits for file, look in _look_at_all(split, max_pixels, memory).items()}
+    problems = {file: look.problem for file, look in looks.items() if look.problem is not None}
     found = [f"{file}: {problem}" for file, problem in problems.items()]
     kept = [
         split.select([i for i, file in enumerate(pictures_of(split).files) if file not in problems]) for split in splits
@@ -44,46 +80,110 @@ def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Sp
             f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{list_lines(found)}\n"
             f"Mend or remove them, {skip}."
         )
-    return kept, found
+    return Scan(kept, found, _note_animated([file for file, look in looks.items() if look.animated]))
 
 
-def _find_broken(split: Split, memory: Path) -> dict[str, str]:
-    """What is wrong with each broken file of a split."""
+def _note_animated(files: Sequence[str]) -> list[str]:
+    if not files:
+        return []
+    return [f"{len(files)} pictures are animated, of which the first frame is used:", *list_lines(files).splitlines()]
+
+
+def _look_at_all(split: Split, max_pixels: int, memory: Path) -> dict[str, Look]:
+    """What each file of a split is like."""
     pictures = pictures_of(split)
-    record = memory / f"{hashlib.sha256(str(pictures.root).encode()).hexdigest()[:24]}.json"
+    facts = [str(pictures.root), _FORMAT, max_pixels, tf.__version__]
+    record = memory / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.json"
     known = _recall(record)
     stamps = {file: _stamp(file) for file in pictures.files}
-    unknown = [file for file, stamp in stamps.items() if known.get(file) != stamp]
-    if not unknown:
-        return {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = dict(zip(unknown, pool.map(find_problem, unknown, chunksize=16), strict=True))
-    problems = {file: reason for file, reason in reasons.items() if reason is not None}
-    _remember(record, known | {file: stamp for file, stamp in stamps.items() if file not in problems})
-    return problems
+    looks = {
+        file: Look(None, bool(known[file][2])) for file, stamp in stamps.items() if known.get(file, [])[:2] == stamp
+    }
+    unknown = [file for file in stamps if file not in looks]
+    if unknown:
+        # What Pillow warns of is no problem here.
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
+            looks |= zip(unknown, pool.map(lambda file: look_at(file, max_pixels), unknown), strict=True)
+        whole = {file: [*stamps[file], int(looks[file].animated)] for file in unknown if looks[file].problem is None}
+        _remember(record, known | whole)
+    return looks
 
 
-def find_problem(file: str) -> str | None:
+def look_at(file: str, max_pixels: int) -> Look:
+    """Look at one picture, without decoding it where its structure tells that it is whole."""
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        return Look(_reason(error))
+    header = read_header(content)
+    if header is None:
+        return _look_closely(content, max_pixels)
+    return Look(_find_excess(header.width, header.height, max_pixels), header.animated)
+
+
+def find_problem(file: str, max_pixels: int) -> str | None:
     """Decode one picture, as training will, and return what is wrong with it, or None."""
     try:
-        if os.path.getsize(file) == 0:
-            return "zero bytes"
-        with Image.open(file, formats=None) as image:
-            if image.format not in FORMATS:
-                return f"{image.format} is not supported; convert it to JPEG or PNG"
-            if image.format == "BMP" and image.mode in ("1", "P"):
-                return "BMP with a palette is not supported; convert it to PNG"
-            try:
-                tf.io.decode_image(tf.io.read_file(file), expand_animations=False)
-            except tf.errors.OpError:
-                image.load()  # Pillow's reason is a better one; and some damage it forgives
-                return "TensorFlow cannot decode it; save it anew as PNG"
+        with warnings.catch_warnings(action="ignore"):
+            return _look_closely(Path(file).read_bytes(), max_pixels).problem
+    except OSError as error:
+        return _reason(error)
+
+
+def _look_closely(content: bytes, max_pixels: int) -> Look:
+    if not content:
+        return Look("zero bytes")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            excess = _find_excess(*image.size, max_pixels)
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)
+            return Look(excess or _find_fault(image, content), animated)
     except UnidentifiedImageError:
-        return "no picture"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return reason.splitlines()[0] if reason else type(error).__name__
+        foreign = [name for name, marks in _FOREIGN.items() if any(mark in content[:256] for mark in marks)]
+        return Look(_unsupported(foreign[0]) if foreign else "no picture")
+    except Image.DecompressionBombError:
+        return Look(f"more pixels than data.max_pixels={max_pixels:,}")
+    except (OSError, ValueError, SyntaxError) as error:
+        return Look(_reason(error))
+
+
+def _find_excess(width: int, height: int, max_pixels: int) -> str | None:
+    if width * height <= max_pixels:
+        return None
+    return f"{width:,} x {height:,} pixels, more than data.max_pixels={max_pixels:,}"
+
+
+def _find_fault(image: Image.Image, content: bytes) -> str | None:
+    if image.format not in FORMATS:
+        return _unsupported(str(image.format))
+    if image.format == "WEBP" and not DECODES_WEBP:
+        return f"TensorFlow {tf.__version__} does not decode WebP; upgrade TensorFlow, or convert it to JPEG or PNG"
+    try:
+        pixels = decode_pixels(tf.constant(content)).numpy()
+    except tf.errors.OpError:
+        image.load()  # Pillow's reason is a better one; and some damage it forgives
+        return "TensorFlow cannot decode it; save it anew as PNG"
+    # These two formats have kinds that TensorFlow takes for others.
+    if image.format in ("GIF", "BMP") and not _agrees(pixels, image):
+        return f"a kind of {image.format} that TensorFlow takes for another; save it anew as PNG"
     return None
+
+
+def _agrees(pixels: NDArray[np.uint8], image: Image.Image) -> bool:
+    """Whether pixels are those that Pillow has, on white."""
+    white = Image.new("RGBA", image.size, "white")
+    decoded = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGBA")
+    both = [np.asarray(Image.alpha_composite(white, layer), np.int16) for layer in (decoded, image.convert("RGBA"))]
+    return both[0].shape == both[1].shape and int(np.abs(both[0] - both[1]).max()) <= 2
+
+
+def _unsupported(name: str) -> str:
+    return f"{name} is not supported; convert it to JPEG or PNG"
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return reason.splitlines()[0] if reason else type(error).__name__
 
 
 def _stamp(file: str) -> list[int]:

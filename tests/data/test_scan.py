@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_transfer.data import scan as module
-from keras_transfer.data.scan import find_problem, scan
+from keras_transfer.data.scan import find_problem, look_at, scan
 from keras_transfer.data.splits import Pictures, Split
 from keras_transfer.errors import DataError
 
@@ -23,9 +23,13 @@ def encode(kind, mode="RGB", **options):
 JPEG, PNG = encode("JPEG"), encode("PNG")
 
 
-def scan_one(split, **options):
-    (kept,), found = scan([split], **options)
-    return kept, found
+MOST = 10**6
+
+
+def scan_one(split, max_pixels=MOST, **options):
+    found = scan([split], max_pixels=max_pixels, **options)
+    (kept,) = found.splits
+    return kept, found.broken
 
 
 @pytest.fixture
@@ -43,11 +47,11 @@ def opened(monkeypatch):
     """The names of the files that were opened, in no certain order."""
     names = []
 
-    def count(file):
+    def count(file, max_pixels):
         names.append(os.path.basename(file))
-        return find_problem(file)
+        return look_at(file, max_pixels)
 
-    monkeypatch.setattr(module, "find_problem", count)
+    monkeypatch.setattr(module, "look_at", count)
     return names
 
 
@@ -65,13 +69,15 @@ def break_three(split):
         *(encode("PNG", mode) for mode in ("RGB", "RGBA", "L", "LA", "P", "1")),
         encode("GIF"),
         encode("BMP"),
+        encode("BMP", "P"),
+        encode("WEBP"),
         encode("MPO", save_all=True, append_images=[Image.new("RGB", (20, 24))]),
     ],
 )
 def test_whole_pictures_pass(tmp_path, content):
     file = tmp_path / "picture"
     file.write_bytes(content)
-    assert find_problem(str(file)) is None
+    assert find_problem(str(file), MOST) is None
 
 
 @pytest.mark.parametrize(
@@ -83,8 +89,11 @@ def test_whole_pictures_pass(tmp_path, content):
         (JPEG[:-60], "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),
         (encode("TIFF"), "TIFF is not supported; convert it to JPEG or PNG"),
-        (encode("WEBP"), "WEBP is not supported; convert it to JPEG or PNG"),
-        (encode("BMP", "P"), "BMP with a palette is not supported; convert it to PNG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported; convert it to JPEG or PNG"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG is not supported"),
+        (b"<svg/>", "SVG is not supported; convert it to JPEG or PNG"),
+        (encode("ICO"), "ICO is not supported"),
+        (encode("WEBP")[:200], "could not create decoder object"),
         # Pillow forgives a wrong checksum of the whole; TensorFlow does not.
         (PNG.replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83").replace(PNG[-16:-12], b"\0\0\0\0"), "TensorFlow"),
     ],
@@ -92,11 +101,11 @@ def test_whole_pictures_pass(tmp_path, content):
 def test_what_is_wrong_is_named(tmp_path, content, problem):
     file = tmp_path / "picture.png"
     file.write_bytes(content)
-    assert problem in find_problem(str(file))
+    assert problem in find_problem(str(file), MOST)
 
 
 def test_a_file_that_is_not_there_is_a_problem_of_one_plain_line(tmp_path):
-    assert find_problem(str(tmp_path / "gone.png")) == "No such file or directory"
+    assert find_problem(str(tmp_path / "gone.png"), MOST) == "No such file or directory"
 
 
 def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path):
@@ -109,7 +118,7 @@ def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path)
         content = bytearray((JPEG, PNG)[int(random.integers(2))])
         content[int(random.integers(len(content)))] = int(random.integers(256))
         file.write_bytes(content)
-        if find_problem(str(file)) is None:
+        if find_problem(str(file), MOST) is None:
             passed += 1
             tf.io.decode_image(bytes(content), expand_animations=False)
     assert 0 < passed < 300
