@@ -21,6 +21,8 @@ from keras_transfer.data.orientation import (
 DECODES_WEBP = hasattr(tf.io, "decode_webp")
 """Whether the installed TensorFlow knows WebP."""
 
+# What TensorFlow's own decoders take for too large.
+_MOST_NUMBERS = 2**29
 _REST = 2**31 - 1
 # An APP14 segment that says no more than that it is there.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + b"\x00" * 5
@@ -136,8 +138,10 @@ def _put_on_screen(pixels: Any, data: Any, frame: Any, free: Any) -> Any:
     screen_width, screen_height, left, top, width, height = (tf.cast(number, tf.int32) for number in numbers)
     below, right = tf.maximum(screen_height - top - height, 0), tf.maximum(screen_width - left - width, 0)
     around = [[top, below], [left, right], [0, 0]]
-    # Padding is with zeros: what is added to them is the difference from the free colour, modulo 256.
-    return tf.pad(pixels[:height, :width] - free, around) + free
+    size = tf.cast(top + height + below, tf.int64) * tf.cast(left + width + right, tf.int64)
+    with tf.control_dependencies([tf.debugging.assert_less(size * 3, tf.constant(_MOST_NUMBERS, tf.int64))]):
+        # Padding is with zeros: what is added to them is the difference from the free colour, modulo 256.
+        return tf.pad(pixels[:height, :width] - free, around) + free
 
 
 def _find_frame(data: Any) -> tuple[Any, Any]:

@@ -86,7 +86,7 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, memory: Path)
 def _note_animated(files: Sequence[str]) -> list[str]:
     if not files:
         return []
-    return [f"{len(files)} pictures are animated, of which the first frame is used:", *list_lines(files).splitlines()]
+    return [f"Animated, of which the first frame is used: {len(files)}", *list_lines(files).splitlines()]
 
 
 def _look_at_all(split: Split, max_pixels: int, memory: Path) -> dict[str, Look]:
@@ -157,7 +157,7 @@ def _find_fault(image: Image.Image, content: bytes) -> str | None:
     if image.format not in FORMATS:
         return _unsupported(str(image.format))
     if image.format == "WEBP" and not DECODES_WEBP:
-        return f"TensorFlow {tf.__version__} does not decode WebP; upgrade TensorFlow, or convert it to JPEG or PNG"
+        return f"TensorFlow {tf.__version__} does not decode WebP; upgrade it, or convert to JPEG or PNG"
     try:
         pixels = decode_pixels(tf.constant(content)).numpy()
     except tf.errors.OpError:
