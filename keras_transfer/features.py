@@ -25,7 +25,7 @@ from keras_transfer.feature_store import Arrays, FeatureStore, cache_folder
 from keras_transfer.model import TransferModel
 from keras_transfer.progress import track
 
-_FORMAT = 2
+_FORMAT = 3
 _BATCH = 32
 
 

@@ -4,8 +4,9 @@ Where stages next to the input are frozen, they are run once and what they put o
 evaluation then begin behind them.
 """
 
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
 from keras_transfer.data.splits import Split, Splits
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.features import FeatureCache
 from keras_transfer.heads import Head
@@ -88,6 +90,25 @@ class Trained:
     seconds: float
 
 
+def _names_lost_examples(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Say which examples cannot be read any more where a method of a job fails of that."""
+
+    @functools.wraps(method)
+    def call(job: "Job", *arguments: Any) -> Any:
+        try:
+            return method(job, *arguments)
+        except (tf.errors.OpError, OSError) as error:
+            lost = [line for split in job.splits for line in job.reader.find_lost(split)]
+            if not lost:
+                raise
+            raise DataError(
+                f"{len(lost)} examples cannot be read any more, which could be before training:\n{list_lines(lost)}\n"
+                "Put them back, or remove them, and run again."
+            ) from error
+
+    return call
+
+
 @dataclass(frozen=True)
 class Job:
     """A recipe that nothing stands against any more.
@@ -110,6 +131,7 @@ class Job:
     phases: tuple[Phase, ...]
     measured: Baseline | None = None
 
+    @_names_lost_examples
     def find_learning_rate(self) -> RangeTest:
         """Try learning rates on the phase that trains longest, the last of several; the weights stay as they are.
 
@@ -156,6 +178,7 @@ class Job:
         phases = plan(section, find_scope(config, self.model, self.splits))
         return replace(self, config=config, phases=phases, measured=self.measured)
 
+    @_names_lost_examples
     def train(self, history: Path, checkpoints: Checkpoints | None = None) -> Trained:
         """Run all phases, or what is left of them.
 
@@ -196,6 +219,7 @@ class Job:
                 optimizer = self._train_phase(number, epochs, keeper, history, optimizer, checkpoints)
         return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
 
+    @_names_lost_examples
     def judge(self, trained: Trained) -> tuple[Head, list[Report]]:
         """Compare predictions for validation and test rows with the truth.
 

@@ -32,7 +32,7 @@ from keras_transfer.data.leaks import Repeated, find_repeated_pictures
 from keras_transfer.data.objects import name_objects
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
-from keras_transfer.data.scan import scan
+from keras_transfer.data.scan import Scan, scan
 from keras_transfer.data.sources import SAMPLES
 from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.data.text_reader import TextReader
@@ -140,11 +140,11 @@ class Recipe(ABC):
             TransferError: Whatever stands against it.
         """
         loaded = load_splits(self.config.data, seed=self.config.seed, given=self._given)
-        whole, skipped = self._scan(tuple(loaded))
-        loaded = loaded.with_parts(whole)
+        scanned = self._scan(tuple(loaded))
+        loaded = loaded.with_parts(scanned.splits)
         loaded.check()
         if console:
-            _print_data(self.config.data.source, loaded, skipped, console)
+            _print_data(self.config.data.source, loaded, scanned, console)
         repeated = self._find_repeated(loaded, console)
         backbone = self._load_backbone(self.config.backbone.weights)
         reader, prepared = self._make_reader(backbone, tuple(loaded))
@@ -162,7 +162,7 @@ class Recipe(ABC):
         summaries = summarize(model, phases)
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
-        record = {**splits.describe(), "skipped": skipped, "repeated": repeated, **record}
+        record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **record}
         return Job(self.config, splits, record, reader, model, phases)
 
     def _find_repeated(self, splits: Splits, console: Console | None) -> dict[str, Any] | None:
@@ -184,8 +184,8 @@ class Recipe(ABC):
     # What a task has of its own.
 
     @abstractmethod
-    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
-        """The splits without what cannot be read, and a line for each such example."""
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        """The splits without what cannot be read."""
 
     @abstractmethod
     def _compare(self, splits: Sequence[Split]) -> Repeated:
@@ -404,8 +404,9 @@ class ImageClassification(Recipe):
     known: ClassVar = {**Recipe.known, "backbone.name": BACKBONES}
     config: ImageClassificationConfig
 
-    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
-        return scan(splits, broken=self.config.data.broken, memory=cache_folder() / "scans")
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        data = self.config.data
+        return scan(splits, broken=data.broken, max_pixels=data.max_pixels, memory=cache_folder() / "scans")
 
     def _compare(self, splits: Sequence[Split]) -> Repeated:
         return find_repeated_pictures(splits, memory=cache_folder() / "hashes")
@@ -421,6 +422,7 @@ class ImageClassification(Recipe):
             resize=config.data.resize,
             augmentation=config.augmentation,
             seed=config.seed,
+            max_pixels=config.data.max_pixels,
         )
         return reader, splits
 
@@ -434,8 +436,9 @@ class TextClassification(Recipe):
     task = "text_classification"
     config: TextClassificationConfig
 
-    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
-        return check_texts(splits, broken=self.config.data.broken)
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        whole, broken = check_texts(splits, broken=self.config.data.broken)
+        return Scan(whole, broken, ())
 
     def _compare(self, splits: Sequence[Split]) -> Repeated:
         return find_repeated(splits)
@@ -466,14 +469,14 @@ for _task in (ImageClassification, TextClassification):
     TASKS.add(_task.task, _task)
 
 
-def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Console) -> None:
+def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) -> None:
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
     line = f"Data: {source}: {splits.target.headline()}; rows: {counts}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-    for line in skipped:
+    for line in scanned.broken:
         console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
-    for note in splits.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    for line in (*scanned.notes, *splits.notes):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:

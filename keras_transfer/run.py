@@ -191,6 +191,7 @@ class Run:
                 resize=config.data.resize,
                 augmentation=config.augmentation,
                 seed=config.seed,
+                max_pixels=config.data.max_pixels,
             )
         raise _damaged(self.folder / RECIPE, f"there is no task {config.task}")
 

@@ -4,14 +4,16 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from keras_transfer.data.decoders import decode_pixels
+
 Resize = Literal["crop", "pad", "stretch"]
 
 
 def decode_image(content: Any, *, size: int, resize: Resize) -> Any:
-    """Decode JPEG, PNG, BMP or the first frame of a GIF, compose it on white, and make it square.
+    """Decode a picture as a person sees it, compose it on white, and make it square.
 
     Args:
-        content: ``string[]``, the bytes of a file.
+        content: ``string[]``, the bytes of a JPEG, PNG, BMP, WebP or GIF file.
         size: Height and width to come out, in pixels.
         resize: ``crop`` cuts the longer side, ``pad`` adds white to the shorter one, ``stretch`` changes the aspect
             ratio.
@@ -19,9 +21,7 @@ def decode_image(content: Any, *, size: int, resize: Resize) -> Any:
     Returns:
         ``float32[size, size, 3]``, RGB in 0..255.
     """
-    pixels = tf.cast(tf.io.decode_image(content, channels=0, expand_animations=False), tf.float32)
-    pixels.set_shape([None, None, None])
-    pixels = _compose_on_white(pixels)
+    pixels = _compose_on_white(tf.cast(decode_pixels(content), tf.float32))
     pixels = _RESIZERS[resize](pixels, size)
     # Grey stays one channel up to here, which spares two thirds of the work.
     pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels)

@@ -11,11 +11,11 @@ from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augment import augment, draw, is_identity
 from keras_transfer.data.images import Resize, decode_image
 from keras_transfer.data.mixing import mix
-from keras_transfer.data.pictures import Pictures
+from keras_transfer.data.pictures import PictureExamples, Pictures
 from keras_transfer.data.reader import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.scan import find_problem
 from keras_transfer.data.splits import Split, pictures_of
-from keras_transfer.errors import DataError
+from keras_transfer.errors import DataError, list_lines
 
 
 class PictureReader(Reader):
@@ -28,11 +28,15 @@ class PictureReader(Reader):
         resize: How a picture becomes square.
         augmentation: The random changes.
         seed: Of the changes.
+        max_pixels: Larger pictures are refused.
     """
 
     tensor_endpoint = "serve_tensor"
 
-    def __init__(self, *, image_size: int, resize: Resize, augmentation: AugmentationConfig, seed: int) -> None:
+    def __init__(
+        self, *, image_size: int, resize: Resize, augmentation: AugmentationConfig, seed: int, max_pixels: int
+    ) -> None:
+        self._max_pixels = max_pixels
         self._size, self._resize, self._augmentation, self._seed = image_size, resize, augmentation, seed
         self.mixes = bool(augmentation.mixup or augmentation.cutmix)
         self.flips = _flip_axes(augmentation)
@@ -99,14 +103,15 @@ class PictureReader(Reader):
         """Find picture files: a folder stands for every file in it."""
         files = [file for name in inputs for file in _expand(Path(name))]
         pictures = Pictures(Path(), tuple(map(str, files)))
-        problems = [
-            f"  {file}: {problem}" for row, file in enumerate(files) if (problem := find_problem(pictures, row))
-        ]
+        problems = self._find_problems(pictures)
         if problems or not files:
-            raise DataError(
-                "No prediction was made, for these inputs cannot be read:\n" + "\n".join(problems or ["  none"])
-            )
+            lines = list_lines(problems or ["none"])
+            raise DataError(f"No prediction was made, for these inputs cannot be read:\n{lines}")
         return pictures
+
+    def find_lost(self, split: Split) -> list[str]:
+        """Look at every file anew."""
+        return self._find_problems(pictures_of(split))
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
         """Write their bytes; the name of a file keeps its suffix."""
@@ -127,6 +132,10 @@ class PictureReader(Reader):
     def arrange(self, *tensors: Any) -> Any:
         """Return pixels as they are."""
         return tensors[0]
+
+    def _find_problems(self, pictures: PictureExamples) -> list[str]:
+        problems = [find_problem(pictures, row, self._max_pixels) for row in range(len(pictures))]
+        return [f"{place}: {problem}" for place, problem in zip(pictures.places, problems, strict=True) if problem]
 
     @property
     def _spec(self) -> Any:

@@ -196,6 +196,14 @@ class Reader(ABC):
             DataError: Some cannot be read; all such are named.
         """
 
+    def find_lost(self, split: Split) -> list[str]:
+        """Find examples that could be read once and cannot be read now.
+
+        Returns:
+            A line for each.
+        """
+        return []
+
     @abstractmethod
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
         """Write some raw examples to a folder, in the order of their names, by which an export can be proved."""

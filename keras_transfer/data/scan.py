@@ -1,40 +1,76 @@
-"""Open every picture before training, so that a broken one is named in seconds and not in the third hour."""
+"""Look at every picture before training, so that a broken one is named in seconds and not in the third hour."""
 
 import hashlib
 import io
+import json
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from keras_transfer.data.decoders import DECODES_WEBP, decode_pixels
+from keras_transfer.data.headers import read_header
 from keras_transfer.data.memory import recall, remember
 from keras_transfer.data.pictures import PictureExamples
 from keras_transfer.data.splits import Split, pictures_of
 from keras_transfer.errors import DataError, list_lines
 
 # What TensorFlow decodes inside the exported graph.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP")  # MPO: a JPEG with further pictures behind it, as phones write
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further pictures behind it, as phones write
+# What Pillow knows nothing of, by what such files begin with.
+_FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
+# Raised when what is looked for changes: pictures that an earlier scan passed are then looked at again.
+_FORMAT = 2
 
 
-def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Split], list[str]]:
-    """Open every picture, in parallel; pictures that were whole and have not changed are not opened again.
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        splits: Without broken pictures.
+        broken: A line for each of those.
+        notes: What else is worth knowing.
+    """
+
+    splits: Sequence[Split]
+    broken: Sequence[str]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a picture: what is wrong with it, or None, and whether it has more than one frame."""
+
+    problem: str | None
+    animated: bool = False
+
+
+def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, memory: Path) -> Scan:
+    """Look at every picture, in parallel; pictures that were whole and have not changed are not looked at again.
 
     Args:
         splits: The pictures.
         broken: ``error`` or ``skip``.
+        max_pixels: Larger pictures are broken ones.
         memory: The folder that remembers earlier scans; one that cannot be written is done without.
 
     Returns:
-        The splits without their broken pictures, and a line for each of those.
+        The splits without their broken pictures, and what was found.
 
     Raises:
         DataError: There are broken pictures and ``broken`` is ``error``, or none of a split is whole.
     """
-    problems = [_find_broken(split, memory) for split in splits]
-    found = [f"{file}: {problem}" for broken_ones in problems for file, problem in broken_ones.items()]
+    looks = [_look_at_all(split, max_pixels, memory) for split in splits]
+    problems = [{place: look.problem for place, look in each.items() if look.problem is not None} for each in looks]
+    found = [f"{place}: {problem}" for each in problems for place, problem in each.items()]
     kept = [
         split.select([i for i, file in enumerate(pictures_of(split).places) if file not in broken_ones])
         for split, broken_ones in zip(splits, problems, strict=True)
@@ -46,45 +82,111 @@ def scan(splits: Sequence[Split], *, broken: str, memory: Path) -> tuple[list[Sp
             f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{list_lines(found)}\n"
             f"Mend or remove them, {skip}."
         )
-    return kept, found
+    return Scan(kept, found, _note_animated([place for each in looks for place, look in each.items() if look.animated]))
 
 
-def _find_broken(split: Split, memory: Path) -> dict[str, str]:
-    """What is wrong with each broken file of a split."""
+def _note_animated(files: Sequence[str]) -> list[str]:
+    if not files:
+        return []
+    return [f"Animated, of which the first frame is used: {len(files)}", *list_lines(files).splitlines()]
+
+
+def _look_at_all(split: Split, max_pixels: int, memory: Path) -> dict[str, Look]:
+    """What each file of a split is like."""
     pictures = pictures_of(split)
-    record = memory / f"{hashlib.sha256(pictures.home.encode()).hexdigest()[:24]}.json"
+    facts = [pictures.home, _FORMAT, max_pixels, tf.__version__]
+    record = memory / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.json"
     known = recall(record)
-    stamps = dict(zip(pictures.places, pictures.states, strict=True))
-    unknown = [row for row, (file, stamp) in enumerate(stamps.items()) if not stamp or known.get(file) != stamp]
-    if not unknown:
-        return {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = list(pool.map(lambda row: find_problem(pictures, row), unknown, chunksize=16))
-    files = pictures.places
-    problems = {files[row]: reason for row, reason in zip(unknown, reasons, strict=True) if reason is not None}
-    remember(record, known | {file: stamp for file, stamp in stamps.items() if file not in problems})
-    return problems
+    places, states = pictures.places, pictures.states
+    looks: dict[str, Look] = {}
+    unknown = []
+    for row, (place, state) in enumerate(zip(places, states, strict=True)):
+        if state and known.get(place, [])[:-1] == state:
+            looks[place] = Look(None, bool(known[place][-1]))
+        else:
+            unknown.append(row)
+    if unknown:
+        # What Pillow warns of is no problem here.
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(pool.map(lambda row: look_at(pictures, row, max_pixels), unknown))
+        looks |= {places[row]: look for row, look in zip(unknown, found, strict=True)}
+        whole = {places[row]: [*states[row], int(looks[places[row]].animated)] for row in unknown}
+        remember(record, known | {place: kept for place, kept in whole.items() if looks[place].problem is None})
+    return looks
 
 
-def find_problem(pictures: PictureExamples, row: int) -> str | None:
-    """Decode one picture, as training will, and return what is wrong with it, or None."""
+def look_at(pictures: PictureExamples, row: int, max_pixels: int) -> Look:
+    """Look at one picture, without decoding it where its structure tells that it is whole."""
     try:
         content = pictures.read(row)
-        if not content:
-            return "zero bytes"
-        with Image.open(io.BytesIO(content), formats=None) as image:
-            if image.format not in FORMATS:
-                return f"{image.format} is not supported; convert it to JPEG or PNG"
-            if image.format == "BMP" and image.mode in ("1", "P"):
-                return "BMP with a palette is not supported; convert it to PNG"
-            try:
-                tf.io.decode_image(content, expand_animations=False)
-            except tf.errors.OpError:
-                image.load()  # Pillow's reason is a better one; and some damage it forgives
-                return "TensorFlow cannot decode it; save it anew as PNG"
+    except OSError as error:
+        return Look(_reason(error))
+    header = read_header(content)
+    if header is None:
+        return _look_closely(content, max_pixels)
+    return Look(_find_excess(header.width, header.height, max_pixels), header.animated)
+
+
+def find_problem(pictures: PictureExamples, row: int, max_pixels: int) -> str | None:
+    """Decode one picture, as training will, and return what is wrong with it, or None."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return _look_closely(pictures.read(row), max_pixels).problem
+    except OSError as error:
+        return _reason(error)
+
+
+def _look_closely(content: bytes, max_pixels: int) -> Look:
+    if not content:
+        return Look("zero bytes")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            excess = _find_excess(*image.size, max_pixels)
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)
+            return Look(excess or _find_fault(image, content), animated)
     except UnidentifiedImageError:
-        return "no picture"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return reason.splitlines()[0] if reason else type(error).__name__
+        foreign = [name for name, marks in _FOREIGN.items() if any(mark in content[:256] for mark in marks)]
+        return Look(_unsupported(foreign[0]) if foreign else "no picture")
+    except Image.DecompressionBombError:
+        return Look(f"more pixels than data.max_pixels={max_pixels:,}")
+    except (OSError, ValueError, SyntaxError) as error:
+        return Look(_reason(error))
+
+
+def _find_excess(width: int, height: int, max_pixels: int) -> str | None:
+    if width * height <= max_pixels:
+        return None
+    return f"{width:,} x {height:,} pixels, more than data.max_pixels={max_pixels:,}"
+
+
+def _find_fault(image: Image.Image, content: bytes) -> str | None:
+    if image.format not in FORMATS:
+        return _unsupported(str(image.format))
+    if image.format == "WEBP" and not DECODES_WEBP:
+        return f"TensorFlow {tf.__version__} does not decode WebP; upgrade it, or convert to JPEG or PNG"
+    try:
+        pixels = decode_pixels(tf.constant(content)).numpy()
+    except tf.errors.OpError:
+        image.load()  # Pillow's reason is a better one; and some damage it forgives
+        return "TensorFlow cannot decode it; save it anew as PNG"
+    # These two formats have kinds that TensorFlow takes for others.
+    if image.format in ("GIF", "BMP") and not _agrees(pixels, image):
+        return f"a kind of {image.format} that TensorFlow takes for another; save it anew as PNG"
     return None
+
+
+def _agrees(pixels: NDArray[np.uint8], image: Image.Image) -> bool:
+    """Whether pixels are those that Pillow has, on white."""
+    white = Image.new("RGBA", image.size, "white")
+    decoded = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGBA")
+    both = [np.asarray(Image.alpha_composite(white, layer), np.int16) for layer in (decoded, image.convert("RGBA"))]
+    return both[0].shape == both[1].shape and int(np.abs(both[0] - both[1]).max()) <= 2
+
+
+def _unsupported(name: str) -> str:
+    return f"{name} is not supported; convert it to JPEG or PNG"
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return reason.splitlines()[0] if reason else type(error).__name__

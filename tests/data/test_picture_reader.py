@@ -29,7 +29,7 @@ def split(tmp_path):
 
 
 def reader(*, size=SIZE, resize="crop", augmentation=PLAIN, seed=0):
-    return PictureReader(image_size=size, resize=resize, augmentation=augmentation, seed=seed)
+    return PictureReader(image_size=size, resize=resize, augmentation=augmentation, seed=seed, max_pixels=10**6)
 
 
 def train(split, *, batch_size=4, epochs=1, first_epoch=0, seed=0, **options):

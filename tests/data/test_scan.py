@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_transfer.data import scan as module
 from keras_transfer.data.pictures import Pictures
-from keras_transfer.data.scan import find_problem, scan
+from keras_transfer.data.scan import find_problem, look_at, scan
 from keras_transfer.data.splits import Split
 from keras_transfer.errors import DataError
 
@@ -24,13 +24,17 @@ def encode(kind, mode="RGB", **options):
 JPEG, PNG = encode("JPEG"), encode("PNG")
 
 
+MOST = 10**6
+
+
 def problem_of(file):
-    return find_problem(Pictures(file.parent, (file.name,)), 0)
+    return find_problem(Pictures(file.parent, (file.name,)), 0, MOST)
 
 
-def scan_one(split, **options):
-    (kept,), found = scan([split], **options)
-    return kept, found
+def scan_one(split, max_pixels=MOST, **options):
+    found = scan([split], max_pixels=max_pixels, **options)
+    (kept,) = found.splits
+    return kept, found.broken
 
 
 @pytest.fixture
@@ -48,11 +52,11 @@ def opened(monkeypatch):
     """The names of the files that were opened, in no certain order."""
     names = []
 
-    def count(pictures, row):
+    def count(pictures, row, max_pixels):
         names.append(os.path.basename(pictures.names[row]))
-        return find_problem(pictures, row)
+        return look_at(pictures, row, max_pixels)
 
-    monkeypatch.setattr(module, "find_problem", count)
+    monkeypatch.setattr(module, "look_at", count)
     return names
 
 
@@ -70,6 +74,8 @@ def break_three(split):
         *(encode("PNG", mode) for mode in ("RGB", "RGBA", "L", "LA", "P", "1")),
         encode("GIF"),
         encode("BMP"),
+        encode("BMP", "P"),
+        encode("WEBP"),
         encode("MPO", save_all=True, append_images=[Image.new("RGB", (20, 24))]),
     ],
 )
@@ -88,8 +94,11 @@ def test_whole_pictures_pass(tmp_path, content):
         (JPEG[:-60], "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),
         (encode("TIFF"), "TIFF is not supported; convert it to JPEG or PNG"),
-        (encode("WEBP"), "WEBP is not supported; convert it to JPEG or PNG"),
-        (encode("BMP", "P"), "BMP with a palette is not supported; convert it to PNG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported; convert it to JPEG or PNG"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG is not supported"),
+        (b"<svg/>", "SVG is not supported; convert it to JPEG or PNG"),
+        (encode("ICO"), "ICO is not supported"),
+        (encode("WEBP")[:200], "could not create decoder object"),
         # Pillow forgives a wrong checksum of the whole; TensorFlow does not.
         (PNG.replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83").replace(PNG[-16:-12], b"\0\0\0\0"), "TensorFlow"),
     ],

@@ -1,0 +1,76 @@
+"""Pictures scanned a second, against Pillow alone opening and verifying them in as many threads; a second scan."""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.pictures import Pictures
+from keras_transfer.data.scan import scan
+from keras_transfer.data.splits import Split, load_splits, pictures_of
+
+
+def copy_pictures(folder: Path, count: int, kind: str) -> Split:
+    """Copies of the solar cells, each a file of its own: as they are (PNG), or in colour as JPEG."""
+    splits = load_splits(PictureDataConfig(source="solar_cells"), seed=0)
+    originals = [file for split in splits for file in pictures_of(split).files]
+    if kind == "jpg":
+        (folder / "originals").mkdir()
+        files = [folder / "originals" / f"{number}.jpg" for number in range(len(originals))]
+        for original, file in zip(originals, files, strict=True):
+            Image.open(original).convert("RGB").save(file, quality=90)
+        originals = list(map(str, files))
+    names = tuple(f"{number:05}.{kind}" for number in range(count))
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(Path(originals[number % len(originals)]).read_bytes())
+    return Split("train", Pictures(folder, names), np.zeros(count, np.int64), np.ones(count, np.float32))
+
+
+def verify(file: str) -> None:
+    with Image.open(file) as image:
+        image.verify()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main(count: int, rounds: int) -> None:
+    for kind in ("png", "jpg"):
+        with tempfile.TemporaryDirectory() as folder:
+            split = copy_pictures(Path(folder), count, kind)
+            files = pictures_of(split).files
+
+            def pillow(files: list[str] = files) -> None:
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    list(pool.map(verify, files))
+
+            def own(memory: Path, split: Split = split) -> None:
+                scan([split], broken="error", max_pixels=10**8, memory=memory)
+
+            pillow()  # the files are then in memory for both
+            memories = [Path(folder) / f"memory{number}" for number in range(rounds)]
+            first, peer = zip(*[(seconds(lambda m=m: own(m)), seconds(pillow)) for m in memories], strict=True)
+            second = [seconds(lambda m=m: own(m)) for m in memories]
+        ratio = statistics.median(b / a for a, b in zip(first, peer, strict=True))
+        print(f"{count:,} {kind} files, medians of {rounds}, {os.cpu_count()} threads each")
+        print(f"  Pillow opens and verifies  {count / statistics.median(peer):8,.0f} pictures/s")
+        print(f"  a first scan               {count / statistics.median(first):8,.0f} pictures/s, {ratio:.2f} of that")
+        print(f"  a second scan              {statistics.median(second):8.2f} s")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,206 @@
+"""From the bytes of a picture file to its pixels as a person sees them, in a TensorFlow graph, format by format.
+
+TensorFlow's decoders do the work; what they leave out is done here: EXIF orientation, transparent colours of GIF and
+PNG, palettes of BMP.
+"""
+
+import functools
+from typing import Any
+
+import tensorflow as tf
+
+from keras_transfer.data.orientation import (
+    orient,
+    orientation_of_jpeg,
+    orientation_of_png,
+    orientation_of_webp,
+    rarely,
+    read_number,
+)
+
+DECODES_WEBP = hasattr(tf.io, "decode_webp")
+"""Whether the installed TensorFlow knows WebP."""
+
+# What TensorFlow's own decoders take for too large.
+_MOST_NUMBERS = 2**29
+_REST = 2**31 - 1
+# An APP14 segment that says no more than that it is there.
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + b"\x00" * 5
+_BYTES = [bytes([number]) for number in range(256)]
+# Where a GIF tells of the palette that its frames share, and where that begins.
+_SHARED_FLAGS, _SHARED_PALETTE = 10, 13
+
+
+def decode_pixels(content: Any) -> Any:
+    """Decode JPEG, PNG, BMP, WebP or the first frame of a GIF.
+
+    Args:
+        content: ``string[]``, the bytes of a file.
+
+    Returns:
+        ``uint8[height, width, channels]``, upright: grey, RGB, or either with alpha at the end.
+    """
+    pixels = _decode(content)
+    pixels.set_shape([None, None, None])
+    return pixels
+
+
+def _dispatch(content: Any) -> Any:
+    decoders = {b"\xff\xd8": _decode_jpeg, b"\x89P": _decode_png, b"GI": _decode_gif, b"BM": _decode_bmp}
+    if DECODES_WEBP:
+        decoders[b"RI"] = _decode_webp
+    begins = tf.strings.substr(tf.strings.join([content, b"\x00\x00"]), 0, 2) == tf.constant([*decoders])
+    kind = tf.argmax(tf.concat([begins, [True]], axis=0), output_type=tf.int32)
+    return tf.switch_case(kind, [functools.partial(decode, content) for decode in (*decoders.values(), _decode_any)])
+
+
+# Traced once in a process, and not for every dataset anew.
+_decode = tf.function(_dispatch, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+
+
+@rarely
+def _decode_any(content: Any) -> Any:
+    return tf.io.decode_image(content, expand_animations=False)
+
+
+def _decode_jpeg(content: Any) -> Any:
+    # The decoder's default transform is up to five levels off.
+    pixels = tf.io.decode_jpeg(_mark_cmyk(content), dct_method="INTEGER_ACCURATE")
+    return orient(pixels, orientation_of_jpeg(content))
+
+
+def _mark_cmyk(content: Any) -> Any:
+    """Give Adobe's mark to CMYK without it.
+
+    Like browsers and Pillow, this takes all CMYK to be inverted, as Adobe writes it; TensorFlow, with that mark alone.
+    """
+
+    @rarely
+    def mark(content: Any) -> Any:
+        has_mark = tf.strings.regex_full_match(content, rb"\C*\x0eAdobe\C*")
+        is_cmyk = tf.io.extract_jpeg_shape(content)[2] == 4
+        marked = tf.strings.join([b"\xff\xd8", _ADOBE, tf.strings.substr(content, 2, _REST)])
+        return tf.where(is_cmyk & ~has_mark, marked, content)
+
+    # What JFIF holds is no CMYK.
+    is_jfif = tf.strings.regex_full_match(tf.strings.substr(content, 0, 11), r"\C{6}JFIF\C*")
+    return tf.cond(is_jfif, lambda: content, lambda: mark(content))
+
+
+def _decode_png(content: Any) -> Any:
+    # A transparent colour of a picture without a palette becomes alpha where four channels are asked for, and only
+    # then.
+    header = tf.strings.split([content], b"IDAT", maxsplit=1).flat_values[0]
+    has_key = tf.strings.regex_full_match(header, r"\C*tRNS\C*")
+    pixels = tf.cond(has_key, lambda: tf.io.decode_png(content, channels=4), lambda: tf.io.decode_png(content))
+    return orient(pixels, orientation_of_png(content))
+
+
+@rarely
+def _decode_webp(content: Any) -> Any:
+    # An animation without alpha writes past the end of its memory (TensorFlow 2.21); with alpha, which here it is said
+    # to have, all is well.
+    flags = tf.io.decode_raw(tf.strings.substr(tf.strings.join([content, b"\x00" * 21]), 20, 1), tf.uint8)[0]
+    kind = tf.strings.regex_full_match(content, r"\C{12}VP8X\C*")
+    with_alpha = tf.gather(_BYTES, tf.cast(flags | 0x10, tf.int32))
+    is_opaque_animation = kind & (flags & 0x02 > 0)
+    content = tf.cond(is_opaque_animation, lambda: _replace(content, 20, with_alpha), lambda: content)
+    return orient(_decode_any(content), orientation_of_webp(content))
+
+
+@rarely
+def _decode_gif(content: Any) -> Any:
+    """The first frame on white.
+
+    TensorFlow makes black of what is transparent, and its canvas is no larger than the largest frame. So before it sees
+    the file, the transparent colour becomes white in the palette and ceases to be transparent, and the frame goes to
+    the corner. What it leaves free of the screen gets the transparent colour, or the palette's first.
+    """
+    data = tf.io.decode_raw(content, tf.uint8)
+    frame, control = _find_frame(data)
+    own, shared = _palette_size(data, frame + 9), _palette_size(data, _SHARED_FLAGS)
+    palette, size = tf.where(own > 0, frame + 10, _SHARED_PALETTE), tf.where(own > 0, own, shared)
+    colour = read_number(data, control + 6, 1)
+    transparent = (control > 0) & (read_number(data, control + 3, 1) % 2 == 1)
+
+    def paint() -> Any:
+        opaque = _replace(content, control + 3, b"\x00")
+        return tf.cond(colour < size, lambda: _replace(opaque, palette + 3 * colour, b"\xff" * 3), lambda: opaque)
+
+    painted = tf.cond(transparent, paint, lambda: content)
+    pixels = _decode_any(_replace(painted, frame + 1, b"\x00" * 4))
+    free = tf.where(transparent, tf.constant(255, tf.uint8), data[palette : palette + 3])
+    return _put_on_screen(pixels, data, frame, free)
+
+
+def _put_on_screen(pixels: Any, data: Any, frame: Any, free: Any) -> Any:
+    numbers = [read_number(data, at, 2, little=True) for at in (6, 8, frame + 1, frame + 3, frame + 5, frame + 7)]
+    screen_width, screen_height, left, top, width, height = (tf.cast(number, tf.int32) for number in numbers)
+    below, right = tf.maximum(screen_height - top - height, 0), tf.maximum(screen_width - left - width, 0)
+    around = [[top, below], [left, right], [0, 0]]
+    size = tf.cast(top + height + below, tf.int64) * tf.cast(left + width + right, tf.int64)
+    with tf.control_dependencies([tf.debugging.assert_less(size * 3, tf.constant(_MOST_NUMBERS, tf.int64))]):
+        # Padding is with zeros: what is added to them is the difference from the free colour, modulo 256.
+        return tf.pad(pixels[:height, :width] - free, around) + free
+
+
+def _find_frame(data: Any) -> tuple[Any, Any]:
+    """Where a GIF's first frame begins, and the graphic control extension before it, or 0."""
+    end = tf.size(data, tf.int64)
+
+    def goes_on(at: Any, control: Any, inside: Any) -> Any:
+        return (at < end) & (inside | (read_number(data, at, 1) == 0x21))
+
+    def step(at: Any, control: Any, inside: Any) -> Any:
+        length = read_number(data, at, 1)
+        is_control = ~inside & (read_number(data, at + 1, 1) == 0xF9)
+        # Inside of an extension come blocks with their lengths, up to an empty one.
+        return tf.where(inside, at + 1 + length, at + 2), tf.where(is_control, at, control), ~inside | (length > 0)
+
+    start = _SHARED_PALETTE + 3 * _palette_size(data, _SHARED_FLAGS)
+    at, control, _ = tf.while_loop(goes_on, step, [start, tf.constant(0, tf.int64), tf.constant(False)])
+    return at, control
+
+
+def _palette_size(data: Any, flags_at: Any) -> Any:
+    """How many colours the flags of a GIF's palette announce; 0 where there is none."""
+    flags = read_number(data, flags_at, 1)
+    return tf.where(flags >= 0x80, tf.bitwise.left_shift(tf.constant(2, tf.int64), flags % 8), 0)
+
+
+def _replace(content: Any, at: Any, new: Any) -> Any:
+    at = tf.cast(at, tf.int32)
+    before, after = tf.strings.substr(content, 0, at), tf.strings.substr(content, at + tf.strings.length(new), _REST)
+    return tf.strings.join([before, new, after])
+
+
+@rarely
+def _decode_bmp(content: Any) -> Any:
+    data = tf.io.decode_raw(content, tf.uint8)
+    depth = read_number(data, 28, 2, little=True)
+
+    def direct() -> Any:
+        pixels = tf.io.decode_bmp(content)
+        pixels.set_shape([None, None, None])
+        # The fourth byte is alpha only where the header gives it a mask; else it may be anything.
+        header, kind, mask = (read_number(data, at, 4, little=True) for at in (14, 30, 66))
+        has_alpha = (kind == 3) & (header >= 56) & (mask > 0)
+        return tf.cond((depth == 32) & ~has_alpha, lambda: pixels[..., :3], lambda: pixels)
+
+    return tf.cond(depth <= 8, lambda: _decode_palette_bmp(data, depth), direct)
+
+
+def _decode_palette_bmp(data: Any, depth: Any) -> Any:
+    """Pixels of 1, 4 or 8 bits are places in a palette, which TensorFlow does not look them up in."""
+    start, header, width, height = (read_number(data, at, 4, little=True) for at in (10, 14, 18, 22))
+    upside_down = height < 2**31
+    height = tf.where(upside_down, height, 2**32 - height)
+    stride = (width * depth + 31) // 32 * 4
+    rows = tf.reshape(tf.slice(data, [start], [stride * height]), tf.stack([height, stride]))
+    bits = tf.cast(depth, tf.int32)
+    shifts = tf.range(8 - bits, -1, -bits)
+    places = tf.bitwise.right_shift(tf.cast(rows, tf.int32)[..., None], shifts) % tf.bitwise.left_shift(1, bits)
+    places = tf.reshape(places, tf.stack([height, stride * 8 // depth]))[:, :width]
+    palette = tf.reshape(data[14 + header : start][: (start - 14 - header) // 4 * 4], [-1, 4])[:, 2::-1]
+    pixels = tf.gather(palette, places)
+    return tf.cond(upside_down, lambda: tf.reverse(pixels, [0]), lambda: pixels)

@@ -1,0 +1,148 @@
+"""How a picture is to be turned, read from the EXIF in its bytes inside a TensorFlow graph: the decoder ignores it.
+
+EXIF 2.32, section 4.6.4: tag 0x0112 of the first directory; 1 is upright. Damaged EXIF is upright too.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+_TAG, _SHORT, _LONG = 0x0112, 3, 4
+_BEFORE_TIFF = b"Exif\x00\x00"
+
+
+def rarely(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one operation of a function for graphs.
+
+    The operations of a branch that is not taken are gone through too, one by one, where they are inlined.
+    """
+    whole: Callable[..., Any] = tf.function(
+        function, autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True}
+    )
+    return whole
+
+
+def orient(pixels: Any, orientation: Any) -> Any:
+    """Turn a picture upright.
+
+    Args:
+        pixels: ``[height, width, channels]``, as they lie in the file.
+        orientation: ``int64[]``, 1 to 8, as EXIF counts.
+
+    Returns:
+        The same pixels as a person sees them; 5 to 8 change height and width about.
+    """
+    return tf.cond(orientation > 1, lambda: _turn(pixels, orientation), lambda: pixels)
+
+
+@rarely
+def _turn(pixels: Any, orientation: Any) -> Any:
+    turned = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+    turned = tf.cond(_is_one_of(orientation, (2, 3, 6, 7)), lambda: tf.reverse(turned, [1]), lambda: turned)
+    return tf.cond(_is_one_of(orientation, (3, 4, 7, 8)), lambda: tf.reverse(turned, [0]), lambda: turned)
+
+
+def orientation_of_jpeg(content: Any) -> Any:
+    """Read the orientation out of a JPEG's APP1 segment.
+
+    Args:
+        content: ``string[]``, the bytes of the file.
+
+    Returns:
+        ``int64[]``, 1 to 8.
+    """
+    # Most files have none, and to look for it is one quick operation; walking through segments takes many.
+    parts = _divide(content, _BEFORE_TIFF)
+    return tf.cond(tf.size(parts) > 1, lambda: _orientation_of_app1(parts), _upright)
+
+
+@rarely
+def _orientation_of_app1(parts: Any) -> Any:
+    return tf.cond(_is_app1(parts[0]), lambda: _orientation_of_tiff(parts[1]), _upright)
+
+
+def orientation_of_png(content: Any) -> Any:
+    """Read the orientation out of a PNG's eXIf chunk; see :func:`orientation_of_jpeg`."""
+    parts = _divide(content, b"eXIf")
+    return tf.cond(tf.size(parts) > 1, lambda: _orientation_of_tiff(parts[1]), _upright)
+
+
+def orientation_of_webp(content: Any) -> Any:
+    """Read the orientation out of a WebP's EXIF chunk; see :func:`orientation_of_jpeg`."""
+    parts = _divide(content, b"EXIF")
+
+    def read() -> Any:
+        chunk = tf.strings.substr(parts[1], tf.minimum(4, tf.strings.length(parts[1])), 2**31 - 1)  # behind its length
+        # Some writers put JPEG's prefix before it.
+        tiff = tf.strings.regex_replace(chunk, rb"\AExif\x00\x00", b"")
+        return _orientation_of_tiff(tiff)
+
+    return tf.cond(tf.size(parts) > 1, read, _upright)
+
+
+def _upright() -> Any:
+    return tf.constant(1, tf.int64)
+
+
+def _is_one_of(orientation: Any, numbers: tuple[int, ...]) -> Any:
+    return tf.reduce_any(orientation == tf.constant(numbers, tf.int64))
+
+
+def _divide(content: Any, mark: bytes) -> Any:
+    """``string[2]``: what comes before a mark and what after it; ``string[1]`` where there is none."""
+    return tf.strings.split([content], mark, maxsplit=1).flat_values
+
+
+def _is_app1(before: Any) -> Any:
+    """Whether a JPEG's segments, one after another, lead to an APP1 at the end of its bytes so far.
+
+    Without that, the EXIF may be that of a thumbnail, or of a second picture behind the first.
+    """
+    data = tf.io.decode_raw(before, tf.uint8)
+    end = tf.size(data, tf.int64) - 4
+
+    def is_segment(at: Any) -> Any:
+        mark, kind = read_number(data, at, 1), read_number(data, at + 1, 1)
+        return (at < end) & (mark == 0xFF) & (kind >= 0xC0) & (kind != 0xDA) & (read_number(data, at + 2, 2) >= 2)
+
+    (at,) = tf.while_loop(is_segment, lambda at: [at + 2 + read_number(data, at + 2, 2)], [tf.constant(2, tf.int64)])
+    return (at == end) & (read_number(data, end, 2) == 0xFFE1)
+
+
+@rarely
+def _orientation_of_tiff(tiff: Any) -> Any:
+    data = tf.io.decode_raw(tiff, tf.uint8)
+    size = tf.size(data, tf.int64)
+    start = tf.strings.substr(tf.strings.join([tiff, b"\x00" * 4]), 0, 4)
+    little = start == b"II*\x00"
+    directory = read_number(data, 4, 4, little=little)
+    count = tf.minimum(read_number(data, directory, 2, little=little), (size - directory - 2) // 12)
+    entries = directory + 2 + 12 * tf.range(tf.maximum(count, 0))
+    found = tf.boolean_mask(entries, read_number(data, entries, 2, little=little) == _TAG)
+    entry = tf.concat([found, [0]], axis=0)[0]
+    kind = read_number(data, entry + 2, 2, little=little)
+    short, long = (read_number(data, entry + 8, width, little=little) for width in (2, 4))
+    value = tf.where(kind == _LONG, long, short)
+    holds = (little | (start == b"MM\x00*")) & (tf.size(found) > 0) & ((kind == _SHORT) | (kind == _LONG))
+    return tf.where(holds & (value >= 1) & (value <= 8), value, 1)
+
+
+def read_number(data: Any, at: Any, width: int, *, little: Any = False) -> Any:
+    """Read numbers out of bytes.
+
+    Args:
+        data: ``uint8[n]``.
+        at: Integers of any shape, where they begin; what lies outside reads as some number.
+        width: How many bytes each has, up to 4.
+        little: ``bool[]``, whether the least byte comes first.
+
+    Returns:
+        ``int64[...]``, at least 0.
+    """
+    places = tf.expand_dims(tf.cast(at, tf.int64), -1) + tf.range(width, dtype=tf.int64)
+    # One more byte, for there may be none.
+    digits = tf.gather(tf.concat([data, [0]], axis=0), tf.clip_by_value(places, 0, tf.size(data, tf.int64)))
+    factors = [256**place for place in range(width)]
+    factors = tf.where(little, tf.constant(factors, tf.int64), tf.constant(factors[::-1], tf.int64))
+    return tf.reduce_sum(tf.cast(digits, tf.int64) * factors, axis=-1)
