@@ -74,7 +74,7 @@ def test_a_bomb_is_refused_by_name_without_being_decoded(refused, recipe, pictur
 
 def test_a_bomb_says_its_size(tmp_path):
     (tmp_path / "bomb").write_bytes(BOMBS["png"])
-    assert look_at(str(tmp_path / "bomb"), 10**8).problem.startswith("100,000 x 100,000 pixels, more than")
+    assert look_at(Pictures(tmp_path, ("bomb",)), 0, 10**8).problem.startswith("100,000 x 100,000 pixels, more than")
 
 
 def test_predict_refuses_a_bomb(tmp_path, no_decoding):
