@@ -1,0 +1,63 @@
+"""Weights from a run folder: the backbone that an earlier run trained, for a recipe with another head to start from."""
+
+from pathlib import Path
+
+from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.errors import BackboneError, ConfigError
+
+_RECIPE, _MODEL = "recipe.yaml", "model.keras"
+
+
+def find_run_model(folder: Path, name: str) -> Path:
+    """Find the model of an earlier run.
+
+    Args:
+        folder: The run folder.
+        name: What the recipe that starts from it calls its backbone; a preset's folder is told by its place.
+
+    Returns:
+        The run's model file. Adapters, where the run trained some, are merged in it.
+
+    Raises:
+        BackboneError: It is no run folder, the run did not finish, or it trained another backbone.
+    """
+    config = read_run_recipe(folder)
+    if not _is_same(config.backbone.name, name):
+        raise BackboneError(
+            f"Run {folder} (task {config.task}) trained another backbone: {config.backbone.name}. "
+            f"Received: backbone.name={name}. Set backbone.name={config.backbone.name}, or name a run of {name}."
+        )
+    if not (folder / _MODEL).is_file():
+        raise BackboneError(
+            f"Run {folder} did not finish: it has no {_MODEL}. Received: backbone.weights={folder}. "
+            "Make the run again, or name another one."
+        )
+    return folder / _MODEL
+
+
+def read_run_recipe(folder: Path) -> RecipeConfig:
+    """Read the recipe that a run folder keeps.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        BackboneError: It is no run folder, or its recipe is damaged.
+    """
+    file = folder / _RECIPE
+    if not file.is_file():
+        raise BackboneError(
+            f"{folder} is no run folder: it has no {_RECIPE}. Received: backbone.weights={folder}. "
+            "Name the folder that `keras-transfer run` printed, or a file of weights."
+        )
+    try:
+        return parse_recipe(read_recipe(file), known={}, where=str(file))
+    except ConfigError as error:
+        raise BackboneError(f"Run {folder} cannot be read. {error}\nTake a whole copy of the folder.") from error
+
+
+def _is_same(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    folders = [Path(name).expanduser() for name in (one, other)]
+    return all(folder.exists() for folder in folders) and folders[0].resolve() == folders[1].resolve()
