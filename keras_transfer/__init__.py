@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from keras_transfer.evaluation import Report
     from keras_transfer.policies import POLICIES, Phase
-    from keras_transfer.recipe import ImageClassification, Recipe, TextClassification
+    from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
     from keras_transfer.run import Prediction, Run
 
 __version__ = "0.1.0"
@@ -43,7 +43,7 @@ _HOMES = {
     ),
     "evaluation": ("Report",),
     "policies": ("POLICIES", "Phase"),
-    "recipe": ("ImageClassification", "Recipe", "TextClassification"),
+    "recipe": ("ImageClassification", "Recipe", "TextClassification", "TextPretraining"),
     "run": ("Prediction", "Run"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -66,6 +66,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "Report",
     "Run",
     "TextClassification",
+    "TextPretraining",
     "TrainingError",
     "TransferError",
     "TransferWarning",

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
+from keras_transfer.heads import MaskedAccuracy, MaskedCrossentropyMean
+
 
 @dataclass(frozen=True)
 class ClassReport:
@@ -204,3 +206,64 @@ def make_report(
         ),
         confusion=tuple(tuple(row) for row in confusion_matrix(labels, predicted, labels=indices).tolist()),
     )
+
+
+@dataclass(frozen=True)
+class MaskedReport:
+    """How well a network finds masked tokens again.
+
+    Attributes:
+        split: The split's name.
+        n: How many rows.
+        masked: How many tokens were masked in them; the same ones every time.
+        loss: Mean cross-entropy over those, in nats.
+        accuracy: Share of those that the network found again.
+    """
+
+    split: str
+    n: int
+    masked: int
+    loss: float
+    accuracy: float
+
+    @property
+    def perplexity(self) -> float:
+        """From how many tokens the network as good as chose, at each masked one."""
+        return float(np.exp(self.loss))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what metrics.json records of this split."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "perplexity": self.perplexity,
+            "n": self.n,
+            "masked": self.masked,
+        }
+
+    @classmethod
+    def from_json(cls, split: str, values: dict[str, Any]) -> "MaskedReport":
+        """Read back what :meth:`to_json` gave."""
+        return cls(split, **{key: values[key] for key in ("n", "masked", "loss", "accuracy")})
+
+
+def evaluate_masked(model: keras.Model, batches: Any, *, split: str, n: int) -> MaskedReport:
+    """Run a masked language model over a dataset.
+
+    Args:
+        model: From inputs to logits, ``float32[batch, masked, vocabulary]``.
+        batches: Inputs, and what was masked, ``int32[batch, masked]``, -1 where nothing was.
+        split: The split's name.
+        n: How many rows it has.
+
+    Returns:
+        The report.
+    """
+    loss, accuracy = MaskedCrossentropyMean(), MaskedAccuracy()
+    masked = 0
+    for inputs, answers in batches:
+        logits = model.predict_on_batch(inputs)
+        loss.update_state(answers, logits)
+        accuracy.update_state(answers, logits)
+        masked += int((np.asarray(answers) >= 0).sum())
+    return MaskedReport(split, n, masked, float(loss.result()), float(accuracy.result()))

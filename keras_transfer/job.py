@@ -5,6 +5,7 @@ evaluation then begin behind them.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
 from keras_transfer.data.splits import Split, Splits
 from keras_transfer.errors import ConfigError
-from keras_transfer.evaluation import Report, make_report, measure_gain, predict
+from keras_transfer.evaluation import MaskedReport, Report, evaluate_masked, make_report, measure_gain, predict
 from keras_transfer.features import FeatureCache
 from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel
@@ -42,7 +43,7 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Sc
         model: With its head.
         splits: With the training rows.
     """
-    products = len(splits.class_names) * model.top.input_shape[1] * len(splits.train)
+    products = len(splits.class_names) * model.top.input_shape[-1] * len(splits.train)
     can = model.head.is_linear and not config.training.label_smoothing and products <= MOST_PRODUCTS
     solves = can if config.policy.head_solver == "auto" else config.policy.head_solver == "solve"
     return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
@@ -171,7 +172,7 @@ class Job:
             first_epoch = epochs.stop
         return Trained(baseline, time.perf_counter() - started + (baseline.seconds if baseline else 0.0))
 
-    def judge(self, trained: Trained) -> list[Report]:
+    def judge(self, trained: Trained) -> Sequence[Report | MaskedReport]:
         """Compare predictions for validation and test rows with the truth.
 
         Args:
@@ -180,7 +181,7 @@ class Job:
         Returns:
             A report a split; where stages were trained beside a solved head, it says what that bought.
         """
-        reports = []
+        reports: list[Report | MaskedReport] = []
         for split in (self.splits.validation, self.splits.test):
             if not len(split):
                 continue
@@ -341,3 +342,28 @@ class Job:
             return np.ones(classes, np.float32)
         weights = compute_class_weight("balanced", classes=np.arange(classes), y=self.splits.train.labels)
         return np.asarray(weights, np.float32)
+
+
+class PretrainingJob(Job):
+    """A job without labels: the network learns to find masked tokens again."""
+
+    def judge(self, trained: Trained) -> Sequence[MaskedReport]:
+        """Mask tokens of validation and test rows, and see which are found.
+
+        Args:
+            trained: What :meth:`train` gave.
+
+        Returns:
+            A report a split.
+        """
+        batch_size = self.config.training.batch_size
+        return [
+            evaluate_masked(
+                self.model.predictor,
+                self.reader.evaluation_batches(split, batch_size=batch_size),
+                split=split.name,
+                n=len(split),
+            )
+            for split in (self.splits.validation, self.splits.test)
+            if len(split)
+        ]

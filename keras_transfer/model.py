@@ -8,7 +8,7 @@ import keras
 
 from keras_transfer.backbones import Backbone
 from keras_transfer.batch_norm import fuse_batch_norm
-from keras_transfer.heads import ClassificationHead
+from keras_transfer.heads import Head
 from keras_transfer.stages import submodel
 
 
@@ -38,7 +38,7 @@ class TransferModel:
     """
 
     backbone: Backbone
-    head: ClassificationHead
+    head: Head
     pooling: keras.Model
     top: keras.Model
     trainer: keras.Model
@@ -99,9 +99,7 @@ class TransferModel:
         return keras.Model(inputs, first(prepared), name="frozen"), keras.Model(last.input, logits, name="trained")
 
 
-def build_model(
-    backbone: Backbone, head: ClassificationHead, *, flips: Sequence[tuple[int, ...]] = ((),)
-) -> TransferModel:
+def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ...]] = ((),)) -> TransferModel:
     """Join the two.
 
     Args:

@@ -5,8 +5,9 @@ import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from rich.console import Console
@@ -15,17 +16,22 @@ from keras_transfer import run as folders
 from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
 from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.pooling import MaskedLanguageModel, TextNetwork
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import Choice, describe_estimates
 from keras_transfer.config import (
     SCHEMAS,
+    HeadConfig,
     ImageClassificationConfig,
     RecipeConfig,
     TextClassificationConfig,
+    TextDataConfig,
+    TextPretrainingConfig,
     parse_recipe,
     read_recipe,
     write_recipe,
 )
+from keras_transfer.data.masked_reader import MaskedTextReader
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.scan import scan
@@ -34,15 +40,16 @@ from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.text_sources import TEXT_SAMPLES
 from keras_transfer.data.texts import check_texts, find_repeated
+from keras_transfer.data.unlabelled import load_unlabelled
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError
 from keras_transfer.feature_store import cache_folder
-from keras_transfer.heads import ClassificationHead
-from keras_transfer.job import Job, Trained, find_scope
+from keras_transfer.heads import ClassificationHead, MaskedLanguageHead
+from keras_transfer.job import Job, PretrainingJob, Trained, find_scope
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
 from keras_transfer.lr_finder import RangeTest
-from keras_transfer.model import build_model
+from keras_transfer.model import TransferModel, build_model
 from keras_transfer.policies import POLICIES, plan
 from keras_transfer.precision import run_precision_test
 from keras_transfer.registry import Registry
@@ -114,7 +121,7 @@ class Recipe(ABC):
         Raises:
             TransferError: Whatever stands against it.
         """
-        loaded = load_splits(self.config.data, seed=self.config.seed)
+        loaded = self._load_splits()
         whole, skipped = self._scan(tuple(loaded))
         loaded = Splits(loaded.class_names, *whole)
         loaded.check()
@@ -127,8 +134,7 @@ class Recipe(ABC):
         if console:
             for note in notes:
                 console.print(note, highlight=False, markup=False, soft_wrap=True)
-        head = ClassificationHead(len(splits.class_names), self.config.head)
-        model = build_model(backbone, head, flips=reader.flips)
+        model = self._build_model(backbone, splits, reader)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
             if phase.lora_rank is not None:
@@ -137,9 +143,18 @@ class Recipe(ABC):
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
         record = {**splits.describe(), "skipped": skipped, **record}
-        return Job(self.config, splits, record, reader, model, phases)
+        return self._job(self.config, splits, record, reader, model, phases)
 
     # What a task has of its own.
+
+    _job: ClassVar[type[Job]] = Job
+
+    def _load_splits(self) -> Splits:
+        return load_splits(self.config.data, seed=self.config.seed)
+
+    def _build_model(self, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
+        head = ClassificationHead(len(splits.class_names), cast(HeadConfig, self.config.head))
+        return build_model(backbone, head, flips=reader.flips)
 
     @abstractmethod
     def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
@@ -299,14 +314,26 @@ class ImageClassification(Recipe):
         return reader, splits
 
 
-class TextClassification(Recipe):
+class _TextRecipe(Recipe):
+    """What recipes on texts share."""
+
+    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
+        return check_texts(splits, broken=cast(TextDataConfig, self.config.data).broken)
+
+    def _look_at(
+        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        repeated, tokens = find_repeated(loaded), reader.report(prepared)
+        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
+        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
+        return (*repeated.lines, line), {**tokens, "repeated": repeated.record}
+
+
+class TextClassification(_TextRecipe):
     """Texts in, one class out of several: ``TextClassification("reviews.csv", text="review", label="stars").fit()``."""
 
     task = "text_classification"
     config: TextClassificationConfig
-
-    def _scan(self, splits: Sequence[Split]) -> tuple[Sequence[Split], list[str]]:
-        return check_texts(splits, broken=self.config.data.broken)
 
     def _load_backbone(self, weights: str) -> TextBackbone:
         return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
@@ -320,23 +347,51 @@ class TextClassification(Recipe):
             pads_to_longest=backbone.pads_to_longest,
         )
 
-    def _look_at(
-        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
-    ) -> tuple[Sequence[str], dict[str, Any]]:
-        repeated, tokens = find_repeated(loaded), reader.report(prepared)
-        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
-        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
-        return (*repeated.lines, line), {**tokens, "repeated": repeated.record}
+
+class TextPretraining(_TextRecipe):
+    """Texts in, masked tokens out: ``run = TextPretraining("texts/").fit()`` trains the network further.
+
+    The next recipe starts from it: ``backbone={"weights": str(run.folder)}``.
+    """
+
+    task = "text_pretraining"
+    config: TextPretrainingConfig
+    _job = PretrainingJob
+
+    def _load_splits(self) -> Splits:
+        return load_unlabelled(self.config.data, seed=self.config.seed)
+
+    def _load_backbone(self, weights: str) -> TextBackbone:
+        return load_text_backbone(self.config.backbone.name, weights=weights, pooling="masked")
+
+    def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        reader, prepared = MaskedTextReader.fit(
+            backbone.encoder,
+            splits,
+            sequence_length=self.config.data.sequence_length,
+            maximum_length=backbone.maximum_length,
+            pads_to_longest=backbone.pads_to_longest,
+            rate=self.config.head.mask_selection_rate,
+            seed=self.config.seed,
+        )
+        reader.check(prepared)
+        return reader, prepared
+
+    def _build_model(self, backbone: TextBackbone, splits: Splits, reader: Reader) -> TransferModel:
+        network = cast(TextNetwork, backbone.network)
+        model = build_model(backbone, MaskedLanguageHead(network.token_embedding))
+        return replace(model, predictor=MaskedLanguageModel(network=network, top=model.top, name="predictor"))
 
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
-for _task in (ImageClassification, TextClassification):
+for _task in (ImageClassification, TextClassification, TextPretraining):
     TASKS.add(_task.task, _task)
 
 
 def _print_data(source: str, splits: Splits, skipped: Sequence[str], console: Console) -> None:
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
-    console.print(f"Data: {source}: {len(splits.class_names)} classes; rows: {counts}", highlight=False)
+    classes = f"{len(splits.class_names)} classes" if len(splits.class_names) > 1 else "no labels"
+    console.print(f"Data: {source}: {classes}; rows: {counts}", highlight=False)
     for line in skipped:
         console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from keras_transfer.evaluation import Report
+from keras_transfer.evaluation import MaskedReport, Report
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.training import PhaseSummary
 
@@ -46,8 +46,13 @@ def _name_stages(names: Sequence[str], stages: int) -> str:
     return f"{span} ({len(names)} of {stages}) and head"
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Print a report as tables."""
+def print_report(report: Report | MaskedReport, console: Console) -> None:
+    """Print a report as tables; one on masked tokens as lines."""
+    if isinstance(report, MaskedReport):
+        console.print(f"{report.split.capitalize()}: {report.n} rows, {report.masked} masked tokens", highlight=False)
+        console.print(f"accuracy    {report.accuracy:.4f}", highlight=False)
+        console.print(f"loss        {report.loss:.4f}  (perplexity {report.perplexity:.1f})", highlight=False)
+        return
     low, high = report.accuracy_interval
     table = Table(title=f"{report.split.capitalize()}: {report.n} rows", title_justify="left")
     for heading in ("class", "precision", "recall", "F1", "rows"):

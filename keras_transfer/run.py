@@ -17,16 +17,20 @@ from keras_transfer.config import (
     ImageClassificationConfig,
     RecipeConfig,
     TextClassificationConfig,
+    TextDataConfig,
+    TextPretrainingConfig,
     parse_recipe,
     read_recipe,
 )
+from keras_transfer.data.masked_reader import MaskedTextReader
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.splits import Examples, Split, Splits, load_splits, read_split
 from keras_transfer.data.text_reader import TOKENIZER, TextReader
 from keras_transfer.data.texts import check_texts
+from keras_transfer.data.unlabelled import load_unlabelled, read_unlabelled_split
 from keras_transfer.errors import CheckpointError, DataError
-from keras_transfer.evaluation import Report, make_report, predict
+from keras_transfer.evaluation import MaskedReport, Report, evaluate_masked, make_report, predict
 from keras_transfer.export import Parity, export_saved_model
 from keras_transfer.keras_file import read_keras_file
 
@@ -110,10 +114,10 @@ class Run:
 
     @cached_property
     def model(self) -> keras.Model:
-        """The fine-tuned model, from what :attr:`reader` gives to probabilities."""
+        """The fine-tuned model, from what :attr:`reader` gives to probabilities; of pre-training, to logits."""
         file = self.folder / MODEL
         model = read_keras_file(file, CheckpointError)
-        if model.output_shape != (None, len(self.class_names)):
+        if not self._is_pretraining and model.output_shape != (None, len(self.class_names)):
             raise _damaged(
                 file, f"the run has {len(self.class_names)} classes, and the model gives {model.output_shape}"
             )
@@ -121,12 +125,13 @@ class Run:
         return model
 
     @property
-    def reports(self) -> dict[str, Report]:
+    def reports(self) -> dict[str, Report | MaskedReport]:
         """The reports that the run itself recorded, by split."""
         file = self.folder / METRICS
         metrics = _read_json(file)
         try:
-            return {name: Report.from_json(name, values) for name, values in metrics.items()}
+            kind: Any = MaskedReport if self._is_pretraining else Report
+            return {name: kind.from_json(name, values) for name, values in metrics.items()}
         except (KeyError, TypeError) as error:
             raise _damaged(file, f"{error} is missing or of a wrong kind") from error
 
@@ -134,13 +139,16 @@ class Run:
     def reader(self) -> Reader:
         """Reads examples as they were read in training."""
         config = self.config
-        if isinstance(config, TextClassificationConfig):
-            return TextReader(
-                TextEncoder.load(self.folder / TOKENIZER),
-                segments=1 if config.data.text_pair is None else 2,
-                sequence_length=self._data["sequence_length"],
-                pads_to_longest=self._data["pads_to_longest"],
-            )
+        if isinstance(config, TextClassificationConfig | TextPretrainingConfig):
+            encoder = TextEncoder.load(self.folder / TOKENIZER)
+            options: dict[str, Any] = {
+                "segments": 1 if config.data.text_pair is None else 2,
+                "sequence_length": self._data["sequence_length"],
+                "pads_to_longest": self._data["pads_to_longest"],
+            }
+            if isinstance(config, TextPretrainingConfig):
+                return MaskedTextReader(encoder, rate=config.head.mask_selection_rate, seed=config.seed, **options)
+            return TextReader(encoder, **options)
         if isinstance(config, ImageClassificationConfig):
             return PictureReader(
                 image_size=self.model.input_shape[1],
@@ -150,6 +158,17 @@ class Run:
             )
         raise _damaged(self.folder / RECIPE, f"there is no task {config.task}")
 
+    @property
+    def _is_pretraining(self) -> bool:
+        return isinstance(self.config, TextPretrainingConfig)
+
+    def _refuse_to_serve(self) -> None:
+        if self._is_pretraining:
+            raise CheckpointError(
+                f"Run {self.folder} is one of pre-training (task {self.config.task}): it knows no classes, and "
+                f"there is nothing to serve. Train a classifier from it with backbone.weights={self.folder}."
+            )
+
     def _probabilities(self, examples: Examples) -> NDArray[np.float32]:
         n = len(examples)
         split = self.reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
@@ -157,8 +176,8 @@ class Run:
         order = self.reader.evaluation_order(split, batch_size=_PREDICT_BATCH)
         return predict(self.model, batches, np.concatenate(order))
 
-    def evaluate(self, data: str | None = None, *, split: str = "test") -> Report:
-        """Run the model over labelled examples.
+    def evaluate(self, data: str | None = None, *, split: str = "test") -> Report | MaskedReport:
+        """Run the model over labelled examples; of pre-training, over texts.
 
         Args:
             data: A source; without it, one of the run's own splits.
@@ -171,11 +190,17 @@ class Run:
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
         rows = self._own_split(split) if data is None else self._other_source(data)
+        if self._is_pretraining:
+            batches = self.reader.evaluation_batches(self.reader.prepare(rows), batch_size=_PREDICT_BATCH)
+            return evaluate_masked(self.model, batches, split=rows.name, n=len(rows))
         return make_report(rows.name, self._probabilities(rows.examples), rows.labels, self.class_names)
 
     def _own_split(self, name: str) -> Split:
-        splits = tuple(load_splits(self.config.data, seed=self.config.seed))
-        if isinstance(self.config, TextClassificationConfig):  # wrong bytes are replaced as the run replaced them
+        if isinstance(self.config, TextPretrainingConfig):
+            splits = tuple(load_unlabelled(self.config.data, seed=self.config.seed))
+        else:
+            splits = tuple(load_splits(self.config.data, seed=self.config.seed))
+        if isinstance(self.config.data, TextDataConfig):  # wrong bytes are replaced as the run replaced them
             splits = tuple(check_texts(splits, broken=self.config.data.broken)[0])
         rows = {split.name: split for split in splits}[name]
         recorded = {name for name, _ in self._data["splits"][name]["rows"]}
@@ -192,6 +217,8 @@ class Run:
 
     def _other_source(self, data: str) -> Split:
         config = self.config.data.model_copy(update={"source": data, "weight": None})
+        if isinstance(config, TextDataConfig) and self._is_pretraining:
+            return read_unlabelled_split(data, data, config)
         return read_split(data, data, config, self.class_names)
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
@@ -205,7 +232,9 @@ class Run:
 
         Raises:
             DataError: An input cannot be read; all such are named.
+            CheckpointError: The run is one of pre-training.
         """
+        self._refuse_to_serve()
         examples = self.reader.read(inputs)
         probabilities = self._probabilities(examples)
         return [self._prediction(name, row) for name, row in zip(examples.names, probabilities, strict=True)]
@@ -226,8 +255,9 @@ class Run:
 
         Raises:
             ExportError: It could not be written, or differs.
-            CheckpointError: The folder exists or cannot be made.
+            CheckpointError: The folder exists or cannot be made, or the run is one of pre-training.
         """
+        self._refuse_to_serve()
         target = Path(folder) if folder is not None else self._next_version()
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")

@@ -11,7 +11,13 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from keras_transfer.config.schema import SCHEMAS, ImageClassificationConfig, RecipeConfig
+from keras_transfer.config.schema import (
+    SCHEMAS,
+    HeadConfig,
+    ImageClassificationConfig,
+    RecipeConfig,
+    TextPretrainingConfig,
+)
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import did_you_mean
 
@@ -21,7 +27,9 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     training = config.training
     if isinstance(config, ImageClassificationConfig):
         yield from _find_contradictions_of_pictures(config)
-    if config.policy.head_solver == "solve" and config.head.hidden is not None:
+    if isinstance(config, TextPretrainingConfig):
+        yield from _find_contradictions_of_pretraining(config)
+    if config.policy.head_solver == "solve" and isinstance(config.head, HeadConfig) and config.head.hidden is not None:
         yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
     if config.policy.head_solver == "solve" and training.label_smoothing:
         yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
@@ -46,6 +54,22 @@ def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Itera
         yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
     if config.training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
         yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
+
+
+def _find_contradictions_of_pretraining(config: TextPretrainingConfig) -> Iterator[str]:
+    if config.policy.name == "auto":
+        yield "policy.name: auto compares classifiers, and pre-training has none. Use full, or another policy."
+    if config.policy.head_solver == "solve":
+        yield "policy.head_solver: solve takes a classifier, and pre-training has none. Use sgd, or leave it out."
+    if config.training.label_smoothing:
+        yield "training.label_smoothing: pre-training has no labels to smooth. Use 0."
+    if config.training.class_weights != "none":
+        yield "training.class_weights: pre-training has no classes. Use none."
+    if config.export.formats:
+        yield (
+            "export.formats: pre-training leaves nothing to serve. Use [], and name the run folder as backbone.weights "
+            "of the recipe that is to be served."
+        )
 
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:

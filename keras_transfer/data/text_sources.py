@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from keras_transfer.config import TextDataConfig
-from keras_transfer.data.sources import Samples, Source, find_package, find_source, read_classes
+from keras_transfer.data.sources import SPLIT_NAMES, Samples, Source, find_package, find_source, read_classes
 from keras_transfer.data.tables import (
+    TABLE_SUFFIXES,
     check_columns,
     check_written,
     kind_of,
@@ -56,12 +57,16 @@ def read_text_source(name: str, config: TextDataConfig) -> Source:
         read_folder=lambda root: _read_files(name, root, lambda data: data.decode("utf-8-sig", "surrogateescape")),
         read_table=lambda file: _read_table(name, file, config),
     )
+    _check_pairs(source, config)
+    return source
+
+
+def _check_pairs(source: Source, config: TextDataConfig) -> None:
     if config.text_pair is not None and "text_pair" not in source.rows.columns:
         raise DataError(
-            f"data.text_pair: {name} has no second texts. Received: {config.text_pair!r}. "
+            f"data.text_pair: {source.name} has no second texts. Received: {config.text_pair!r}. "
             "Put pairs into a table, or leave data.text_pair out."
         )
-    return source
 
 
 def _read_files(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:
@@ -129,6 +134,79 @@ def _are_numbers(file: Path, column: "pd.Series[Any]") -> bool:
 def _are_texts(file: Path, column: "pd.Series[Any]") -> bool:
     values = column.dropna().tolist()
     return bool(values) and all(isinstance(value, str) for value in values) and not _are_numbers(file, column)
+
+
+def has_classes(name: str, config: TextDataConfig) -> bool:
+    """Tell whether a source has labels, as a classifier would be given them.
+
+    Args:
+        name: As in a recipe.
+        config: Says which column of a table holds them.
+
+    Returns:
+        True for sample sets, folders of at least two folders of texts, and tables with a column of labels.
+
+    Raises:
+        DataError: It is a table that cannot be read.
+    """
+    path = Path(name).expanduser()
+    if name in TEXT_SAMPLES:
+        return True
+    if path.is_dir():
+        root = path / "train" if (path / "train").is_dir() else path
+        return sum(any(map(_is_text, folder.rglob("*"))) for folder in root.iterdir() if folder.is_dir()) > 1
+    return path.is_file() and path.suffix.lower() in TABLE_SUFFIXES and config.label in load_table(path).columns
+
+
+def read_unlabelled(name: str, config: TextDataConfig) -> Source:
+    """Read a source of texts without its labels, if it has any.
+
+    Args:
+        name: A registered sample set, a folder with text files anywhere in it, or a table.
+        config: Says which columns of a table hold what.
+
+    Returns:
+        The source. It has no classes, whatever its rows say.
+
+    Raises:
+        DataError: There is no such source, or it does not hold texts.
+    """
+    source = find_source(
+        name,
+        config,
+        samples=TEXT_SAMPLES,
+        read_folder=lambda root: _read_loose_files(name, root),
+        read_table=lambda file: _read_loose_rows(name, file, config),
+    )
+    _check_pairs(source, config)
+    return source
+
+
+def _is_text(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".") and file.suffix.lower() not in _OTHER_FILES
+
+
+def _read_loose_files(name: str, root: Path) -> Source:
+    files = [file for file in sorted(root.rglob("*")) if _is_text(file)]
+    if not files:
+        raise DataError(f"Folder {root} holds no text files. Put some into it, or name another one.")
+    names = [file.relative_to(root).as_posix() for file in files]
+    firsts = [path.partition("/")[0] for path in names]
+    divided = "train" in firsts
+    splits = [first if divided and first in SPLIT_NAMES else "" for first in firsts]
+    texts = [file.read_bytes().decode("utf-8-sig", "surrogateescape") for file in files]
+    rows = pd.DataFrame({"name": names, "text": pd.Series(texts, dtype=object), "split": splits})
+    return Source(name, root, rows, ())
+
+
+def _read_loose_rows(name: str, file: Path, config: TextDataConfig) -> Source:
+    table = load_table(file)
+    columns = {"text": config.text} | ({} if config.text_pair is None else {"text_pair": config.text_pair})
+    check_columns(file, table, [*columns.values()], " and ".join(f"data.{key}" for key in columns))
+    texts = {key: _read_texts(file, table, key, column, config.label) for key, column in columns.items()}
+    names = [f"row {number}" for number in range(1, len(table) + 1)]
+    rows = table.drop(columns=[*columns.values(), "text", "text_pair", "split"], errors="ignore")
+    return Source(name, file, rows.assign(name=names, **texts, split=""), ())
 
 
 def _bbc_news(name: str, shorten: Callable[[str], str]) -> Source:
