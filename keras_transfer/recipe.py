@@ -17,6 +17,7 @@ from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
 from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
 from keras_transfer.backbones.pooling import MaskedLanguageModel, TextNetwork
+from keras_transfer.backbones.run_weights import check_rows_apart
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import Choice, describe_estimates
 from keras_transfer.config import (
@@ -125,6 +126,9 @@ class Recipe(ABC):
         whole, skipped = self._scan(tuple(loaded))
         loaded = Splits(loaded.class_names, *whole)
         loaded.check()
+        weights = self.config.backbone.weights
+        if weights not in ("pretrained", "none") and Path(weights).is_dir():
+            check_rows_apart(Path(weights), self.config.data, loaded.test.examples.names, seed=self.config.seed)
         if console:
             _print_data(self.config.data.source, loaded, skipped, console)
         backbone = self._load_backbone(self.config.backbone.weights)

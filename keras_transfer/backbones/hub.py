@@ -232,7 +232,13 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
     network = TextNetwork(backbone=body, pooling=resolved, is_decoder=family.is_decoder, name=family.name)
     if weights not in ("pretrained", "none"):
         _check_tokenizer(encoder, Path(weights), name)
-        load_weights(network, Path(weights), name)
+        try:
+            load_weights(network, Path(weights), name)
+        except BackboneError as error:
+            if resolved != "own":
+                raise
+            hint = "head.pooling=own has layers that a run with another pooling lacks: set head.pooling=mean."
+            raise BackboneError(f"{error} {hint}") from error
     lengths = (getattr(body, limit, None) for limit in ("max_sequence_length", "max_position_embeddings"))
     return TextBackbone(
         name=name,
