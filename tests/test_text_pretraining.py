@@ -175,11 +175,8 @@ def test_tied_embeddings_are_no_new_weights(table, preset):
 
     job = pretraining(table, preset, training={"l2_sp": 0.1, "batch_size": 8}).prepare()
     optimizer = compile_phase(job.model, job.phases[0], config=job.config.training, trainer=job.model.trainer, steps=5)
-    new = [
-        variable.path
-        for variable, is_new in zip(job.model.trainer.trainable_variables, optimizer.new, strict=True)
-        if is_new
-    ]
+    variables = job.model.trainer.trainable_variables
+    new = [variable.path for variable, is_new in zip(variables, optimizer.new, strict=True) if is_new]
     assert len(new) == 5 and not any("token_embedding" in path for path in new)
 
 
@@ -187,14 +184,9 @@ def test_pairs_and_weights(tmp_path, preset):
     rows = [{"text": "cat mouse sofa", "reply": "milk purr", "trust": trust} for trust in (1.0, 0.0)] * 12
     pd.DataFrame(rows).to_csv(tmp_path / "pairs.csv", index=False)
     job = pretraining(tmp_path / "pairs.csv", preset, text_pair="reply", weight="trust").prepare()
-    batches = job.reader.training_batches(
-        job.splits.train,
-        np.zeros((len(job.splits.train), 1), "float32"),
-        job.splits.train.weights,
-        batch_size=12,
-        seed=0,
-        epochs=range(1),
-    )
+    train = job.splits.train
+    none = np.zeros((len(train), 1), np.float32)
+    batches = job.reader.training_batches(train, none, train.weights, batch_size=12, seed=0, epochs=range(1))
     inputs, answers, weights = next(iter(batches))
     assert set(inputs) == {"token_ids", "segment_ids", "padding_mask", "mask_positions"}
     assert set(np.unique(weights)) == {0.0, 1.0}

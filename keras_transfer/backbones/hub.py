@@ -18,6 +18,7 @@ import keras_hub
 
 from keras_transfer.backbones.base import Backbone, load_weights
 from keras_transfer.backbones.pooling import TextNetwork, resolve_pooling
+from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.backbones.text_encoder import TextEncoder, shorten
 from keras_transfer.data.text_reader import TOKENIZER
 from keras_transfer.data.tokens import MASK, POSITIONS
@@ -231,7 +232,9 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
     resolved = resolve_pooling(pooling, is_decoder=family.is_decoder)
     network = TextNetwork(backbone=body, pooling=resolved, is_decoder=family.is_decoder, name=family.name)
     if weights not in ("pretrained", "none"):
-        _check_tokenizer(encoder, Path(weights), name)
+        if Path(weights).is_dir():
+            find_run_model(Path(weights), name)
+            _check_tokenizer(encoder, Path(weights), name)
         try:
             load_weights(network, Path(weights), name)
         except BackboneError as error:
@@ -279,8 +282,7 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
 
 def _check_tokenizer(encoder: TextEncoder, weights: Path, name: str) -> None:
     """Refuse a run whose network knows the tokens by other numbers."""
-    folder = weights / TOKENIZER
-    if folder.is_dir() and TextEncoder.load(folder).fingerprint != encoder.fingerprint:
+    if TextEncoder.load(weights / TOKENIZER).fingerprint != encoder.fingerprint:
         raise BackboneError(
             f"Run {weights} read texts with another tokenizer than {name} has now, of {encoder.vocabulary_size:,} "
             "tokens: its weights would mean other tokens. Set backbone.name to the network that the run started from."

@@ -98,8 +98,8 @@ def check_rows_apart(folder: Path, data: DataConfig, test: Sequence[str], *, see
     seen = [name for name in test if (place, name) in learned]
     if seen:
         raise DataError(
-            f"{len(seen)} of {len(test)} test rows are among those that run {folder} learned from, such as {seen[0]}: a "
-            f"figure on them would say too much. Received: seed={seed}, and the run has seed={config.seed}. "
+            f"{len(seen)} of {len(test)} test rows are among those that run {folder} learned from, such as {seen[0]}: "
+            f"a figure on them would say too much. Received: seed={seed}, and the run has seed={config.seed}. "
             "Use its seed, shares and strata, so that both leave out the same rows, or name a source for data.test."
         )
 

@@ -130,9 +130,12 @@ class TextEncoder:
     @property
     def special_ids(self) -> tuple[int, ...]:
         """Tokens that are no part of a text: padding, start, end and the like, the mask, and what is unknown."""
-        others = (self.mask_id, self._padding_id, self._unknown_id)
-        found = {*self._tokenizer.special_token_ids, *others} - {None}
-        return tuple(sorted(int(token) for token in found))
+        others = [self.mask_id, self._padding_id, self._unknown_id]
+        if isinstance(self._tokenizer, keras_hub.tokenizers.WordPieceTokenizer):
+            others.append(self._tokenizer.token_to_id(self._tokenizer.oov_token))
+        return tuple(
+            sorted({int(token) for token in [*self._tokenizer.special_token_ids, *others] if token is not None})
+        )
 
     @property
     def fingerprint(self) -> str:

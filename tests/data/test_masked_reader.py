@@ -79,12 +79,8 @@ def test_masks_follow_from_seed_epoch_and_row_alone():
         np.testing.assert_array_equal(a[0], b[1])
     again = masked(fit(LONG)[0], split, [7], 2)
     np.testing.assert_array_equal(alone[0], again[0])
-    others = [
-        masked(reader, split, [7], 3),
-        masked(reader, split, [7], None),
-        masked(fit(LONG, seed=1)[0], split, [7], 2),
-    ]
-    assert all((other[2] != alone[2]).any() for other in others)
+    others = [(reader, 3), (reader, None), (fit(LONG, seed=1)[0], 2)]
+    assert all((masked(other, split, [7], epoch)[2] != alone[2]).any() for other, epoch in others)
 
 
 def test_a_text_of_one_token_is_not_asked_for_it():
