@@ -103,6 +103,16 @@ def test_the_head_is_the_embedding_of_tokens_and_stays_so_when_it_is_loaded(fini
     assert sum(weight.shape == table.shape for weight in model.weights) == 1
 
 
+def test_evaluate_prints_loss_perplexity_and_accuracy(finished, command):
+    recorded = finished.reports["test"]
+    said = command("evaluate", finished.folder).stdout.splitlines()
+    assert said[0] == f"Test: 24 rows, {recorded.masked} masked tokens"
+    assert said[1].split() == ["accuracy", f"{recorded.accuracy:.4f}"]
+    assert said[2].split()[0] == "loss" and f"perplexity {recorded.perplexity:.1f}" in said[2]
+    figures = json.loads(command("evaluate", finished.folder, "--json").stdout)["test"]
+    assert figures == pytest.approx(recorded.to_json(), abs=1e-4)
+
+
 def test_evaluate_takes_texts_without_labels(finished, tmp_path):
     (tmp_path / "one.txt").write_text("cat mouse sofa milk purr cat mouse sofa")
     (tmp_path / "two.txt").write_text("dog bone park ball bark dog bone park")

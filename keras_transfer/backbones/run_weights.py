@@ -94,6 +94,9 @@ def check_rows_apart(folder: Path, data: DataConfig, test: Sequence[str], *, see
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BackboneError(f"{folder / _DATA} is damaged: {error}. Take a whole copy of the run folder.") from error
+    earlier = Path(config.backbone.weights)
+    if earlier.is_dir() and config.backbone.weights not in ("pretrained", "none"):  # that run started from one, too
+        check_rows_apart(earlier, data, test, seed=seed)
     place = _place(data, "test")
     seen = [name for name in test if (place, name) in learned]
     if seen:

@@ -66,6 +66,12 @@ def _no_labels(rows: int) -> NDArray[np.int64]:
 
 
 def _divide(source: Source, config: TextDataConfig, seed: int) -> dict[str, Split]:
+    columns = [column for column in config.stratify if column != "label"]
+    if columns:
+        raise DataError(
+            f"data.stratify: {source.name} has no labels, and texts without are divided at random. Received: "
+            f"{', '.join(columns)}. Leave it out, or name a column of labels with data.label."
+        )
     rows = source.rows
     parts = {"train": rows[rows["split"].isin(["", "train"])]}
     for name in ("test", "validation"):

@@ -95,6 +95,11 @@ def test_too_few_texts_to_divide(refused, recipe, tmp_path):
     refused("check", recipe, f"data.source={tmp_path / 'few'}", needs=["too few texts", "data.test=0.2 takes 1 of 1"])
 
 
+def test_strata_where_there_are_no_labels(refused, recipe, tmp_path, texts):
+    overrides = ["data.label=animal", "data.stratify=[animal]"]
+    refused("check", recipe, *overrides, needs=["data.stratify", "divided at random. Received: animal", "data.label"])
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_a_family_without_a_mask_token(tmp_path, family):
     for part in FAMILIES["build"](family):
@@ -177,6 +182,14 @@ def test_test_rows_that_the_network_has_learned_from(refused, recipe, run, prese
         "seed=1",
         needs=["of 5 test rows are among those that run", "seed=1, and the run has seed=0", "data.test"],
     )
+
+
+def test_test_rows_that_the_run_before_it_has_learned_from(refused, recipe, run, spoilt, preset, tmp_path):
+    chained = spoilt / "recipe.yaml"
+    chained.write_text(chained.read_text().replace("weights: pretrained", f"weights: {run.folder}"))
+    (spoilt / "data.json").write_text(json.dumps({"splits": {"train": {"rows": []}, "validation": {"rows": []}}}))
+    classify(recipe, run.config.data.source, preset, spoilt)
+    refused("check", recipe, "seed=1", needs=[f"are among those that run {run.folder} learned from"])
 
 
 def test_rows_of_another_source_may_have_the_same_names(command, recipe, texts, run, preset):
