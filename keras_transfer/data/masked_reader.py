@@ -66,10 +66,9 @@ class MaskedTextReader(TextReader):
         """
         for split in splits:
             tokens = cast(Tokens, split.examples)
-            places = zip(tokens.starts, tokens.lengths, strict=True)
-            ids = tokens.columns[IDS]
-            most = max((len(self._maskable(ids[start : start + length])) for start, length in places), default=2)
-            if most < 2:
+            before = np.append(0, np.cumsum(~np.isin(tokens.columns[IDS], self._special)))
+            most = (before[tokens.starts + tokens.lengths] - before[tokens.starts]).max(initial=0)
+            if len(split) and most < 2:
                 raise DataError(
                     f"No {split.name} text has two tokens or more: there is nothing to find a masked one by. Received: "
                     f"{len(split)} texts of at most {most}, such as {tokens.texts.segments[0]!r}. Name longer texts."
@@ -94,7 +93,7 @@ class MaskedTextReader(TextReader):
         for place, row in enumerate(rows):
             random = np.random.default_rng([self._seed, _EVALUATION if epoch is None else epoch + 1, row])
             ids = columns[IDS][place, : tokens.lengths[row]]
-            maskable = self._maskable(ids)
+            maskable = np.flatnonzero(~np.isin(ids, self._special))
             if len(maskable) < 2:
                 continue
             chosen = np.sort(random.choice(maskable, self._count(len(maskable)), replace=False))
@@ -103,9 +102,6 @@ class MaskedTextReader(TextReader):
             ids[chosen] = np.where(draw < _MASKED + _RANDOM, other, ids[chosen])
             ids[chosen[draw < _MASKED]] = self._mask_id
         return [*columns.values(), positions], answers
-
-    def _maskable(self, ids: NDArray[np.int32]) -> Rows:
-        return np.flatnonzero(~np.isin(ids, self._special))
 
     def _count(self, tokens: int) -> int:
         return max(1, int(self._rate * tokens + 0.5))

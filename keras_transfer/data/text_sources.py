@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,19 @@ def _check_pairs(source: Source, config: TextDataConfig) -> None:
 
 def _read_files(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:
     rows = read_classes(root, "text files", lambda file: file.suffix.lower() not in _OTHER_FILES)
-    texts = []
-    for path in rows["path"]:
-        try:
-            texts.append(decode((root / path).read_bytes()))
-        except OSError as error:
-            raise DataError(f"{root / path} cannot be read: {error.strerror}. Mend or remove it.") from error
+    texts = _read_texts_of([root / path for path in rows["path"]], decode)
     rows = rows.rename(columns={"path": "name"}).assign(text=pd.Series(texts, dtype=object))
     return Source(name, root, rows, tuple(sorted(set(rows["label"]))))
+
+
+def _read_texts_of(files: Sequence[Path], decode: Callable[[bytes], str]) -> list[str]:
+    texts = []
+    for file in files:
+        try:
+            texts.append(decode(file.read_bytes()))
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror}. Mend or remove it.") from error
+    return texts
 
 
 def _read_table(name: str, file: Path, config: TextDataConfig) -> Source:
@@ -154,7 +159,8 @@ def has_classes(name: str, config: TextDataConfig) -> bool:
         return True
     if path.is_dir():
         root = path / "train" if (path / "train").is_dir() else path
-        return sum(any(map(_is_text, folder.rglob("*"))) for folder in root.iterdir() if folder.is_dir()) > 1
+        firsts = {file.relative_to(root).parts[0] for file in _text_files(root) if file.parent != root}
+        return len(firsts) > 1
     return path.is_file() and path.suffix.lower() in TABLE_SUFFIXES and config.label in load_table(path).columns
 
 
@@ -182,19 +188,26 @@ def read_unlabelled(name: str, config: TextDataConfig) -> Source:
     return source
 
 
-def _is_text(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".") and file.suffix.lower() not in _OTHER_FILES
+def _text_files(root: Path) -> list[Path]:
+    """All of them, in the order of their paths, but those that are hidden or lie in a hidden folder."""
+    return [
+        file
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+        and file.suffix.lower() not in _OTHER_FILES
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+    ]
 
 
 def _read_loose_files(name: str, root: Path) -> Source:
-    files = [file for file in sorted(root.rglob("*")) if _is_text(file)]
+    files = _text_files(root)
     if not files:
         raise DataError(f"Folder {root} holds no text files. Put some into it, or name another one.")
     names = [file.relative_to(root).as_posix() for file in files]
     firsts = [path.partition("/")[0] for path in names]
     divided = "train" in firsts
     splits = [first if divided and first in SPLIT_NAMES else "" for first in firsts]
-    texts = [file.read_bytes().decode("utf-8-sig", "surrogateescape") for file in files]
+    texts = _read_texts_of(files, lambda data: data.decode("utf-8-sig", "surrogateescape"))
     rows = pd.DataFrame({"name": names, "text": pd.Series(texts, dtype=object), "split": splits})
     return Source(name, root, rows, ())
 
