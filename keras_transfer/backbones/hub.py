@@ -26,7 +26,7 @@ from keras_transfer.errors import BackboneError
 from keras_transfer.registry import Registry, did_you_mean, nearest_names
 from keras_transfer.stages import find_stages
 
-_POOLINGS = ("auto", "own", "mean", "last", "masked")
+_POOLINGS = ("auto", "own", "mean", "last")
 # For networks whose positions are no weights, and which set no limit themselves.
 _UNLIMITED = 2**15
 
@@ -204,7 +204,7 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
         BackboneError: There is none of that name, it cannot be had, it cannot classify texts or, with ``masked``, has
             no mask token, or weights do not fit.
     """
-    if pooling not in _POOLINGS:
+    if pooling not in (*_POOLINGS, "masked"):
         raise BackboneError(
             f"head.pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}. "
             f"{did_you_mean(pooling, _POOLINGS)}"
