@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keras_transfer.evaluation import Report
     from keras_transfer.heads import Prediction
     from keras_transfer.policies import POLICIES, Phase
-    from keras_transfer.recipe import ImageClassification, Recipe, TextClassification
+    from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
     from keras_transfer.run import Run
 
 __version__ = "0.1.0"
@@ -49,7 +49,7 @@ _HOMES = {
     "evaluation": ("Report",),
     "heads": ("Prediction",),
     "policies": ("POLICIES", "Phase"),
-    "recipe": ("ImageClassification", "Recipe", "TextClassification"),
+    "recipe": ("ImageClassification", "Recipe", "TextClassification", "TextPretraining"),
     "run": ("Run",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -75,6 +75,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "Run",
     "RunInterrupted",
     "TextClassification",
+    "TextPretraining",
     "TrainingError",
     "TransferError",
     "TransferWarning",

@@ -90,7 +90,7 @@ def _folds(job: Job) -> Folds:
 
 def _try(job: Job) -> list[Trial]:
     """What cross-validation says of head and last_stages; empty where it can say nothing."""
-    train, folds, head = job.splits.train, _folds(job), job.model.head
+    train, folds, head = job.splits.train, _folds(job), job.head
     if job.baseline is None or job.baseline.head.held_out is None:
         return []
     candidate, training = job.with_policy("last_stages"), job.config.training

@@ -12,7 +12,7 @@ from keras_transfer.config import TrainingConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.errors import PolicyError
 from keras_transfer.evaluation import Figure, Floats, predict
-from keras_transfer.heads import Head
+from keras_transfer.heads import TargetHead
 from keras_transfer.model import TransferModel
 from keras_transfer.policies import Phase
 from keras_transfer.training import compile_phase, restored
@@ -151,7 +151,7 @@ class Trial:
         return float(differences.mean() / max(error, np.finfo(float).tiny))
 
 
-def try_on(policy: str, head: Head, predicted: Floats, targets: Targets) -> Trial:
+def try_on(policy: str, head: TargetHead, predicted: Floats, targets: Targets) -> Trial:
     """Judge held-out predictions.
 
     Args:

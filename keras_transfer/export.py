@@ -18,7 +18,7 @@ from keras_transfer import serving_probe
 from keras_transfer.data.reader import Reader
 from keras_transfer.errors import ExportError
 from keras_transfer.files import UNFINISHED, sync_tree
-from keras_transfer.heads import Head
+from keras_transfer.heads import TargetHead
 from keras_transfer.stages import parts
 
 # Sums taken in another order differ in the seventh digit of float32, the fourth of float16 and the third of bfloat16;
@@ -36,7 +36,7 @@ class Parity:
 
 def export_saved_model(
     model: keras.Model,
-    head: Head,
+    head: TargetHead,
     reader: Reader,
     folder: Path,
     *,
@@ -91,7 +91,7 @@ def export_saved_model(
     return parity
 
 
-def _write(model: keras.Model, head: Head, reader: Reader, artifact: Path) -> None:
+def _write(model: keras.Model, head: TargetHead, reader: Reader, artifact: Path) -> None:
     def answer(inputs: Any) -> dict[str, Any]:
         return head.answer(model(inputs, training=False))
 
@@ -111,7 +111,7 @@ def _tolerance(model: keras.Model) -> float:
     return max(_TOLERANCES.get(part.compute_dtype, 0.0) for part in parts(model))
 
 
-def _prove(artifact: Path, samples: Path, expected: NDArray[np.float32], head: Head, tolerance: float) -> Parity:
+def _prove(artifact: Path, samples: Path, expected: NDArray[np.float32], head: TargetHead, tolerance: float) -> Parity:
     answers = artifact.parent / "answers.json"
     command = [sys.executable, "-I", serving_probe.__file__, str(artifact), str(samples), str(answers)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

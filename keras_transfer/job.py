@@ -6,11 +6,11 @@ evaluation then begin behind them.
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ from keras_transfer.data.splits import Split, Splits
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.features import FeatureCache
-from keras_transfer.heads import Head
+from keras_transfer.heads import Head, TargetHead, evaluate_masked
 from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
@@ -45,7 +45,7 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Sc
         model: With its head.
         splits: With the training rows.
     """
-    products = len(model.head.names) * model.top.input_shape[1] * len(splits.train)
+    products = len(model.head.names) * model.top.input_shape[-1] * len(splits.train)
     can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS
     solves = can if config.policy.head_solver == "auto" else config.policy.head_solver == "solve"
     return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
@@ -220,7 +220,7 @@ class Job:
         return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
 
     @_names_lost_examples
-    def judge(self, trained: Trained) -> tuple[Head, list[Report]]:
+    def judge(self, trained: Trained) -> tuple[Head, Sequence[Report]]:
         """Compare predictions for validation and test rows with the truth.
 
         Args:
@@ -232,12 +232,12 @@ class Job:
         """
         splits = [split for split in (self.splits.validation, self.splits.test) if len(split)]
         predicted = {split.name: self._predict(split) for split in splits}
-        head = self.model.head
+        head = self.head
         if len(self.splits.validation):
             head = head.calibrate(predicted["validation"], self.splits.validation.targets)
         return head, [self._report(head, split, predicted[split.name], trained) for split in splits]
 
-    def _report(self, head: Head, split: Split, predicted: _Floats, trained: Trained) -> Report:
+    def _report(self, head: TargetHead, split: Split, predicted: _Floats, trained: Trained) -> Report:
         report = head.report(split.name, predicted, split.targets)
         if trained.baseline is None or all(phase.solve for phase in self.phases):
             return report
@@ -257,6 +257,11 @@ class Job:
         targets = self.splits.train.targets
         strata = self.splits.target.strata(targets, least=MOST_FOLDS, most=len(targets))
         return draw_folds(strata, self.config.seed)
+
+    @property
+    def head(self) -> TargetHead:
+        """Pre-training, whose head is another, has a job of its own."""
+        return cast(TargetHead, self.model.head)
 
     @property
     def _stages(self) -> int:
@@ -282,7 +287,7 @@ class Job:
         started = time.perf_counter()
         train = self.splits.train
         features = {"train": self.cache.pooled(self.model, train)[0]}
-        head = self.model.head.solve(features["train"], train.targets, self._weights(train), self.folds)
+        head = self.head.solve(features["train"], train.targets, self._weights(train), self.folds)
         seconds = time.perf_counter() - started
         predicted = {}
         for split in (self.splits.validation, self.splits.test):
@@ -410,3 +415,29 @@ class Job:
 
     def _encode(self, split: Split) -> _Floats:
         return self.model.head.encode(split.targets)
+
+
+class PretrainingJob(Job):
+    """A job without labels: the network learns to find masked tokens again."""
+
+    def judge(self, trained: Trained) -> tuple[Head, Sequence[Report]]:
+        """Mask tokens of validation and test rows, and see which are found.
+
+        Args:
+            trained: What :meth:`train` gave.
+
+        Returns:
+            The head, and a report a split.
+        """
+        batch_size = self.config.training.batch_size
+        reports = [
+            evaluate_masked(
+                self.model.predictor,
+                self.reader.evaluation_batches(split, batch_size=batch_size),
+                split=split.name,
+                n=len(split),
+            )
+            for split in (self.splits.validation, self.splits.test)
+            if len(split)
+        ]
+        return self.model.head, reports

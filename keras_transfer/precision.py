@@ -64,7 +64,7 @@ def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int
         fuse_batch_norm(network)
         network.compile(optimizer=keras.optimizers.SGD(1e-3), loss="mse", jit_compile=False)
         examples = keras.tree.map_structure(lambda tensor: _example(tensor, size), network.input)
-        targets = np.zeros((size, *network.output_shape[1:]), np.float32)
+        targets = _example(network.output, size)
         seconds = []
         for _ in range(1 + _STEPS):
             started = time.perf_counter()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from rich.console import Console
@@ -16,6 +16,8 @@ from keras_transfer import run as folders
 from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
 from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.pooling import MaskedLanguageModel, TextNetwork
+from keras_transfer.backbones.run_weights import check_rows_apart
 from keras_transfer.catalog import find_recipe
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.choice import Choice, describe_estimates
@@ -24,11 +26,14 @@ from keras_transfer.config import (
     ImageClassificationConfig,
     RecipeConfig,
     TextClassificationConfig,
+    TextDataConfig,
+    TextPretrainingConfig,
     parse_recipe,
     read_recipe,
     write_recipe,
 )
 from keras_transfer.data.leaks import Repeated, find_repeated_pictures
+from keras_transfer.data.masked_reader import MaskedTextReader
 from keras_transfer.data.objects import name_objects
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
@@ -38,6 +43,7 @@ from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.text_sources import TEXT_SAMPLES
 from keras_transfer.data.texts import check_texts, find_repeated
+from keras_transfer.data.unlabelled import ONE_CLASS, load_unlabelled
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import (
     CheckpointError,
@@ -49,13 +55,13 @@ from keras_transfer.errors import (
 )
 from keras_transfer.feature_store import cache_folder
 from keras_transfer.files import whole
-from keras_transfer.heads import make_head
+from keras_transfer.heads import MaskedLanguageHead, make_head
 from keras_transfer.interruption import Interruption
-from keras_transfer.job import Baseline, Job, Trained, find_scope
+from keras_transfer.job import Baseline, Job, PretrainingJob, Trained, find_scope
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
 from keras_transfer.lr_finder import RangeTest
-from keras_transfer.model import build_model
+from keras_transfer.model import TransferModel, build_model
 from keras_transfer.origin import check_origin, check_rows, describe_origin
 from keras_transfer.policies import POLICIES, plan
 from keras_transfer.precision import run_precision_test
@@ -139,10 +145,13 @@ class Recipe(ABC):
         Raises:
             TransferError: Whatever stands against it.
         """
-        loaded = load_splits(self.config.data, seed=self.config.seed, given=self._given)
+        loaded = self._load_splits()
         scanned = self._scan(tuple(loaded))
         loaded = loaded.with_parts(scanned.splits)
         loaded.check()
+        weights = self.config.backbone.weights
+        if weights not in ("pretrained", "none") and Path(weights).is_dir():
+            check_rows_apart(Path(weights), self.config.data, loaded.test.examples.names, seed=self.config.seed)
         if console:
             _print_data(self.config.data.source, loaded, scanned, console)
         repeated = self._find_repeated(loaded, console)
@@ -153,8 +162,7 @@ class Recipe(ABC):
         if console:
             for note in notes:
                 console.print(note, highlight=False, markup=False, soft_wrap=True)
-        head = make_head(self.config, splits.target.names, splits.train.targets)
-        model = build_model(backbone, head, flips=reader.flips)
+        model = self._build_model(backbone, splits, reader)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
             if phase.lora_rank is not None:
@@ -163,7 +171,7 @@ class Recipe(ABC):
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
         record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **record}
-        return Job(self.config, splits, record, reader, model, phases)
+        return self._job(self.config, splits, record, reader, model, phases)
 
     def _find_repeated(self, splits: Splits, console: Console | None) -> dict[str, Any] | None:
         """What data.json records of examples that stand in two splits; None where nobody looked."""
@@ -182,6 +190,15 @@ class Recipe(ABC):
         return repeated.record
 
     # What a task has of its own.
+
+    _job: ClassVar[type[Job]] = Job
+
+    def _load_splits(self) -> Splits:
+        return load_splits(self.config.data, seed=self.config.seed, given=self._given)
+
+    def _build_model(self, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
+        head = make_head(self.config, splits.target.names, splits.train.targets)
+        return build_model(backbone, head, flips=reader.flips)
 
     @abstractmethod
     def _scan(self, splits: Sequence[Split]) -> Scan:
@@ -427,7 +444,26 @@ class ImageClassification(Recipe):
         return reader, splits
 
 
-class TextClassification(Recipe):
+class _TextRecipe(Recipe):
+    """What recipes on texts share."""
+
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        whole, broken = check_texts(splits, broken=cast(TextDataConfig, self.config.data).broken)
+        return Scan(whole, broken, ())
+
+    def _compare(self, splits: Sequence[Split]) -> Repeated:
+        return find_repeated(splits)
+
+    def _look_at(
+        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        tokens = reader.report(prepared)
+        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
+        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
+        return (line,), tokens
+
+
+class TextClassification(_TextRecipe):
     """Texts in; a class, labels or numbers out.
 
     ``TextClassification("reviews.csv", text="review", label="stars").fit()``; ``target="number"`` makes stars a number.
@@ -435,13 +471,6 @@ class TextClassification(Recipe):
 
     task = "text_classification"
     config: TextClassificationConfig
-
-    def _scan(self, splits: Sequence[Split]) -> Scan:
-        whole, broken = check_texts(splits, broken=self.config.data.broken)
-        return Scan(whole, broken, ())
-
-    def _compare(self, splits: Sequence[Split]) -> Repeated:
-        return find_repeated(splits)
 
     def _load_backbone(self, weights: str) -> TextBackbone:
         return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
@@ -455,17 +484,44 @@ class TextClassification(Recipe):
             pads_to_longest=backbone.pads_to_longest,
         )
 
-    def _look_at(
-        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
-    ) -> tuple[Sequence[str], dict[str, Any]]:
-        tokens = reader.report(prepared)
-        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
-        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
-        return (line,), tokens
+
+class TextPretraining(_TextRecipe):
+    """Texts in, masked tokens out: ``run = TextPretraining("texts/").fit()`` trains the network further.
+
+    The next recipe starts from it: ``backbone={"weights": str(run.folder)}``.
+    """
+
+    task = "text_pretraining"
+    config: TextPretrainingConfig
+    _job = PretrainingJob
+
+    def _load_splits(self) -> Splits:
+        return load_unlabelled(self.config.data, seed=self.config.seed, given=self._given)
+
+    def _load_backbone(self, weights: str) -> TextBackbone:
+        return load_text_backbone(self.config.backbone.name, weights=weights, pooling="masked")
+
+    def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        reader, prepared = MaskedTextReader.fit(
+            backbone.encoder,
+            splits,
+            sequence_length=self.config.data.sequence_length,
+            maximum_length=backbone.maximum_length,
+            pads_to_longest=backbone.pads_to_longest,
+            rate=self.config.head.mask_selection_rate,
+            seed=self.config.seed,
+        )
+        reader.check(prepared)
+        return reader, prepared
+
+    def _build_model(self, backbone: TextBackbone, splits: Splits, reader: Reader) -> TransferModel:
+        network = cast(TextNetwork, backbone.network)
+        model = build_model(backbone, MaskedLanguageHead(ONE_CLASS, network.token_embedding))
+        return replace(model, predictor=MaskedLanguageModel(network=network, top=model.top, name="predictor"))
 
 
 TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
-for _task in (ImageClassification, TextClassification):
+for _task in (ImageClassification, TextClassification, TextPretraining):
     TASKS.add(_task.task, _task)
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_transfer.evaluation import Report
-from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport
+from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.training import PhaseSummary
 
@@ -132,6 +132,13 @@ def _(report: RegressionReport, console: Console) -> None:
     console.print(table)
     unit = " standard deviations, the mean of all numbers" if len(report.numbers) > 1 else ""
     _print_lines(report, {"MAE": f"{report.mae:.4g}{unit}"}, console)
+
+
+@_print_figures.register
+def _(report: MaskedReport, console: Console) -> None:
+    title = f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows, {report.masked} masked tokens"
+    console.print(title, highlight=False, markup=False)
+    _print_lines(report, {"accuracy": f"{report.accuracy:.4f}", "perplexity": f"{report.perplexity:.1f}"}, console)
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:

@@ -18,9 +18,12 @@ from keras_transfer.config import (
     ImageClassificationConfig,
     RecipeConfig,
     TextClassificationConfig,
+    TextDataConfig,
+    TextPretrainingConfig,
     parse_recipe,
     read_recipe,
 )
+from keras_transfer.data.masked_reader import MaskedTextReader
 from keras_transfer.data.objects import describe_object
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
@@ -28,11 +31,12 @@ from keras_transfer.data.splits import Examples, Split, Splits, load_splits, rea
 from keras_transfer.data.targets import TARGETS, Target
 from keras_transfer.data.text_reader import TOKENIZER, TextReader
 from keras_transfer.data.texts import check_texts
+from keras_transfer.data.unlabelled import load_unlabelled, read_unlabelled_split
 from keras_transfer.errors import CheckpointError, ConfigError, DataError
 from keras_transfer.evaluation import Report, predict
 from keras_transfer.export import Parity, export_saved_model
 from keras_transfer.files import whole
-from keras_transfer.heads import Head, Prediction, restore_head
+from keras_transfer.heads import Head, MaskedReport, Prediction, TargetHead, evaluate_masked, restore_head
 from keras_transfer.keras_file import read_keras_file
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
@@ -145,7 +149,7 @@ class Run:
         self.target: Target = kind(tuple(self._data[kind.names_key]))
 
     @cached_property
-    def head(self) -> Head:
+    def head(self) -> TargetHead:
         """What the model's outputs mean."""
         file = self.folder / HEAD
         facts = _read_json(file) if file.exists() else {}
@@ -156,21 +160,22 @@ class Run:
 
     @cached_property
     def model(self) -> keras.Model:
-        """The fine-tuned model, from what :attr:`reader` gives to predictions."""
+        """The fine-tuned model, from what :attr:`reader` gives to predictions; of pre-training, to logits."""
         file = self.folder / MODEL
         model = read_keras_file(file, CheckpointError)
-        if model.output_shape != (None, len(self.target.names)):
+        if not self._is_pretraining and model.output_shape != (None, len(self.target.names)):
             raise _damaged(file, f"the run has {self.target.headline()}, and the model gives {model.output_shape}")
         fuse_batch_norm(model)
         return model
 
     @property
-    def reports(self) -> dict[str, Report]:
+    def reports(self) -> dict[str, Report | MaskedReport]:
         """The reports that the run itself recorded, by split."""
         file = self.folder / METRICS
         metrics = _read_json(file)
         try:
-            return {name: self.head.report_type.from_json(name, values) for name, values in metrics.items()}
+            kind: type[Report] = MaskedReport if self._is_pretraining else self.head.report_type
+            return {name: kind.from_json(name, values) for name, values in metrics.items()}
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(file, f"{error} is missing or of a wrong kind") from error
 
@@ -178,13 +183,16 @@ class Run:
     def reader(self) -> Reader:
         """Reads examples as they were read in training."""
         config = self.config
-        if isinstance(config, TextClassificationConfig):
-            return TextReader(
-                TextEncoder.load(self.folder / TOKENIZER),
-                segments=1 if config.data.text_pair is None else 2,
-                sequence_length=self._data["sequence_length"],
-                pads_to_longest=self._data["pads_to_longest"],
-            )
+        if isinstance(config, TextClassificationConfig | TextPretrainingConfig):
+            encoder = TextEncoder.load(self.folder / TOKENIZER)
+            options: dict[str, Any] = {
+                "segments": 1 if config.data.text_pair is None else 2,
+                "sequence_length": self._data["sequence_length"],
+                "pads_to_longest": self._data["pads_to_longest"],
+            }
+            if isinstance(config, TextPretrainingConfig):
+                return MaskedTextReader(encoder, rate=config.head.mask_selection_rate, seed=config.seed, **options)
+            return TextReader(encoder, **options)
         if isinstance(config, ImageClassificationConfig):
             return PictureReader(
                 image_size=self.model.input_shape[1],
@@ -195,6 +203,17 @@ class Run:
             )
         raise _damaged(self.folder / RECIPE, f"there is no task {config.task}")
 
+    @property
+    def _is_pretraining(self) -> bool:
+        return isinstance(self.config, TextPretrainingConfig)
+
+    def _refuse_to_serve(self) -> None:
+        if self._is_pretraining:
+            raise CheckpointError(
+                f"Run {self.folder} is one of pre-training (task {self.config.task}): it knows no classes, and "
+                f"there is nothing to serve. Train a classifier from it with backbone.weights={self.folder}."
+            )
+
     def _predict(self, examples: Examples) -> NDArray[np.float32]:
         n = len(examples)
         split = self.reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
@@ -203,7 +222,7 @@ class Run:
         return predict(self.model, batches, np.concatenate(order))
 
     def evaluate(self, data: Any = None, *, split: str = "test") -> Report:
-        """Run the model over labelled examples.
+        """Run the model over labelled examples; of pre-training, over texts.
 
         Args:
             data: A source, or labelled examples that Python holds, as a recipe takes them; without it, one of the run's
@@ -217,11 +236,17 @@ class Run:
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
         rows = self._own_split(split) if data is None else self._other_source(data)
+        if self._is_pretraining:
+            batches = self.reader.evaluation_batches(self.reader.prepare(rows), batch_size=_PREDICT_BATCH)
+            return evaluate_masked(self.model, batches, split=rows.name, n=len(rows))
         return self.head.report(rows.name, self._predict(rows.examples), rows.targets)
 
     def _own_split(self, name: str) -> Split:
-        splits = tuple(load_splits(self.config.data, seed=self.config.seed))
-        if isinstance(self.config, TextClassificationConfig):  # wrong bytes are replaced as the run replaced them
+        if isinstance(self.config, TextPretrainingConfig):
+            splits = tuple(load_unlabelled(self.config.data, seed=self.config.seed))
+        else:
+            splits = tuple(load_splits(self.config.data, seed=self.config.seed))
+        if isinstance(self.config.data, TextDataConfig):  # wrong bytes are replaced as the run replaced them
             splits = tuple(check_texts(splits, broken=self.config.data.broken)[0])
         rows = {split.name: split for split in splits}[name]
         recorded = {name for name, _ in self._data["splits"][name]["rows"]}
@@ -238,6 +263,8 @@ class Run:
 
     def _other_source(self, data: Any) -> Split:
         if isinstance(data, (str, Path)):
+            if isinstance(self.config, TextPretrainingConfig):
+                return read_unlabelled_split(str(data), str(data), self.config.data)
             return read_split(str(data), str(data), self.config.data, self.target)
         name = describe_object(data)
         return read_split(name, name, self.config.data, self.target, {name: data})
@@ -253,7 +280,9 @@ class Run:
 
         Raises:
             DataError: An input cannot be read; all such are named.
+            CheckpointError: The run is one of pre-training.
         """
+        self._refuse_to_serve()
         examples = self.reader.read(inputs)
         predicted = self._predict(examples)
         return [self.head.say(name, row) for name, row in zip(examples.names, predicted, strict=True)]
@@ -269,8 +298,9 @@ class Run:
 
         Raises:
             ExportError: It could not be written, or differs.
-            CheckpointError: The folder exists or cannot be made.
+            CheckpointError: The folder exists or cannot be made, or the run is one of pre-training.
         """
+        self._refuse_to_serve()
         target = Path(folder) if folder is not None else self._next_version()
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")

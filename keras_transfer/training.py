@@ -293,13 +293,14 @@ def compile_phase(
     set_trainable(model.backbone.stages, phase)
     set_batch_norm_memory(model.backbone.stages, steps)
     variables = trainer.trainable_variables
+    pretrained = {id(weight) for weight in model.backbone.network.weights}  # a head may be tied to some
     optimizer = build_optimizer(
         config,
         rate=phase.rate,
         steps=steps,
         variables=variables,
         factors=rate_factors(model, phase, variables),
-        new_variables=model.top.trainable_variables,
+        new_variables=[weight for weight in model.top.trainable_variables if id(weight) not in pretrained],
     )
     trainer.compile(
         optimizer=optimizer,

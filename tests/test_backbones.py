@@ -50,12 +50,15 @@ def test_a_model_with_a_contract_can_be_saved(tmp_path):
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(PIXELS), model(PIXELS))
 
 
-def saved(network, path, kind):
+def saved(network, path, kind, name=""):
     """Save a network as ``kind`` and return the path to name as ``weights``."""
     if kind == "run folder":
         inputs = keras.Input(network.input_shape[1:])
         x = keras.layers.GlobalAveragePooling2D()(network(SIGNED(inputs)))
         keras.Model(inputs, keras.layers.Dense(3)(x)).save(path / "model.keras")
+        (path / "data.json").write_text("{}")
+        recipe = f"task: image_classification\ndata: {{source: x}}\nbackbone: {{name: {name}}}\n"
+        (path / "recipe.yaml").write_text(recipe)
         return path
     file = path / f"weights{kind}"
     if kind == ".weights.h5":
@@ -74,7 +77,7 @@ def test_weights_from_a_file(tmp_path, name, kind):
     random = np.random.default_rng(0)
     network.set_weights([random.uniform(0.5, 1, x.shape).astype("float32") for x in network.get_weights()])
     wanted = network.get_weights()
-    backbone = row.load(image_size=48, weights=str(saved(network, tmp_path, kind)))
+    backbone = row.load(image_size=48, weights=str(saved(network, tmp_path, kind, name)))
     assert backbone.network.input_shape == (None, 48, 48, 3)
     assert backbone.weights.startswith(str(tmp_path))
     for got, want in zip(backbone.network.get_weights(), wanted, strict=True):

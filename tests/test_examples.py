@@ -47,6 +47,14 @@ def test_texts(tmp_path):
         assert re.fullmatch(rf"{re.escape(text)}: [15] \([01]\.\d\d\)", line), line
 
 
+def test_pretrain(make_pictures, tmp_path):
+    many = make_pictures(tmp_path / "many", {"cat": 12, "dog": 12})
+    few = make_pictures(tmp_path / "few", {"hen": 6, "owl": 6, "tit": 6})
+    said = run("pretrain.py", many, few, tmp_path / "runs").splitlines()
+    for line, start in zip(said[-2:], ["pretrained", tmp_path / "runs" / "first"], strict=True):
+        assert re.fullmatch(rf"from {re.escape(str(start))}: accuracy [01]\.\d+", line), line
+
+
 def test_all_examples_are_tested():
     text = Path(__file__).read_text()
     assert [file.name for file in EXAMPLES.glob("*.py") if f'"{file.name}"' not in text] == []

@@ -1,10 +1,14 @@
 """training.precision: auto takes what trains faster, and never float16."""
 
+from types import SimpleNamespace
+
 import keras
+import keras_hub
 import pytest
 
 from keras_transfer import ImageClassification
 from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.pooling import TextNetwork
 from keras_transfer.precision import PrecisionTest, run_precision_test
 
 
@@ -26,6 +30,16 @@ def test_a_measurement_tries_both_and_leaves_keras_as_it_was():
     assert set(found.rates) == {"float32", "mixed_bfloat16"}
     assert all(rate > 0 for rate in found.rates.values())
     assert keras.config.dtype_policy() == before
+
+
+def test_a_network_that_puts_out_any_number_of_tokens_is_measured_too():
+    def load():
+        body = keras_hub.models.BertBackbone(
+            vocabulary_size=20, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4, max_sequence_length=128
+        )
+        return SimpleNamespace(network=TextNetwork(backbone=body, pooling="masked", is_decoder=False))
+
+    assert all(rate > 0 for rate in run_precision_test(load, batch_size=2).rates.values())
 
 
 @pytest.mark.usefixtures("tiny")

@@ -31,6 +31,7 @@ def test_the_public_names_are_these():
         "Run",
         "RunInterrupted",
         "TextClassification",
+        "TextPretraining",
         "TrainingError",
         "TransferError",
         "TransferWarning",

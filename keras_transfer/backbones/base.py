@@ -2,13 +2,14 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 
+from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.errors import BackboneError
 from keras_transfer.keras_file import read_keras_file
 from keras_transfer.registry import Registry
@@ -206,8 +207,6 @@ def backbones_without_download() -> dict[str, str]:
 
 # Files of weights that a user names. Nothing in them is run.
 
-_RUN_MODEL = "model.keras"
-
 
 def load_weights(
     network: keras.Model, path: Path, name: str, *, load_pth: Callable[[keras.Model, Path], None] | None = None
@@ -221,9 +220,9 @@ def load_weights(
         load_pth: Reads a ``.pth`` file, where the backbone has one.
 
     Raises:
-        BackboneError: There is no such file, it is damaged, or it does not fit.
+        BackboneError: There is no such file, it is damaged, it does not fit, or the run trained another backbone.
     """
-    file = path / _RUN_MODEL if path.is_dir() else path
+    file = find_run_model(path, name) if path.is_dir() else path
     if not file.is_file():
         raise BackboneError(
             f"There is no weights file {file}. Received: weights={path}. "
@@ -270,18 +269,27 @@ def _find_backbone(model: keras.Model, network: keras.Model) -> keras.Model:
 
 
 def _copy_fitting_weights(source: keras.Model, target: keras.Model, file: Path, name: str) -> None:
-    if len(source.weights) != len(target.weights):
+    values = _wanted_weights(source, target)
+    if len(values) != len(target.weights):
         raise BackboneError(
             f"Weights file {file} does not fit {name}, which has {len(target.weights)} weights. "
-            f"Received: {len(source.weights)}. {_next_step(name)}"
+            f"Received: {len(values)}. {_next_step(name)}"
         )
-    for weight, value in zip(target.weights, source.weights, strict=True):
+    for weight, value in zip(target.weights, values, strict=True):
         if tuple(weight.shape) != tuple(value.shape):
             raise BackboneError(
                 f"Weights file {file} does not fit {name}: {weight.path} has shape {tuple(weight.shape)}. "
                 f"Received: {value.path} of shape {tuple(value.shape)}. {_next_step(name)}"
             )
-    copy_weights(source, target)
+    _set_weights(target, values)
+
+
+def _wanted_weights(source: keras.Model, target: keras.Model) -> list[keras.Variable]:
+    """All weights; where there are more, those of layers that the target has: a pooling may have layers of its own."""
+    if len(source.weights) <= len(target.weights):
+        return list(source.weights)
+    names = {layer.name for layer in target.layers}
+    return [weight for layer in source.layers if layer.name in names for weight in layer.weights]
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
@@ -291,7 +299,11 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         source: Where they are.
         target: Where they go.
     """
-    target.set_weights(source.get_weights())
+    _set_weights(target, source.weights)
+
+
+def _set_weights(target: keras.Model, values: Sequence[keras.Variable]) -> None:
+    target.set_weights([keras.ops.convert_to_numpy(value) for value in values])
     for layer in target.layers:
         # It works with constants that it made of its weights, and makes them anew only when Keras loads a file.
         if isinstance(layer, keras.layers.Normalization):

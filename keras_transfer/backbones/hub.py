@@ -17,8 +17,11 @@ import keras
 import keras_hub
 
 from keras_transfer.backbones.base import Backbone, load_weights
-from keras_transfer.backbones.pooling import MASK, TextNetwork, resolve_pooling
+from keras_transfer.backbones.pooling import TextNetwork, resolve_pooling
+from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.backbones.text_encoder import TextEncoder, shorten
+from keras_transfer.data.text_reader import TOKENIZER
+from keras_transfer.data.tokens import MASK, POSITIONS
 from keras_transfer.errors import BackboneError
 from keras_transfer.registry import Registry, did_you_mean, nearest_names
 from keras_transfer.stages import find_stages
@@ -57,7 +60,8 @@ class TextBackbone(Backbone):
         family: What KerasHub calls its kind: ``bert``.
         pads_to_longest: Whether padding to the longest text of a batch is enough. Where KerasHub's network has no mask
             to take, its output depends on padding, and every batch is padded to the same length.
-        pooling: What makes one vector of the tokens: ``own``, ``mean`` or ``last``.
+        pooling: What makes one vector of the tokens: ``own``, ``mean`` or ``last``; ``masked`` makes one of each that
+            is masked.
     """
 
     encoder: TextEncoder
@@ -68,7 +72,8 @@ class TextBackbone(Backbone):
 
     def inputs(self) -> dict[str, keras.KerasTensor]:
         """Make inputs for tokens, ``int32[batch, tokens]`` by name."""
-        return {name: keras.Input((None,), name=name, dtype="int32") for name in self.encoder.columns}
+        names = [*self.encoder.columns, *([POSITIONS] if self.pooling == "masked" else [])]
+        return {name: keras.Input((None,), name=name, dtype="int32") for name in names}
 
     def describe(self) -> list[Any]:
         """Return family, pooling and a digest of the tokenizer."""
@@ -190,15 +195,16 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
             or of a run folder.
         pooling: ``own`` is the family's own (BERT's ``pooled_output``; where there is none the first token, or the last
             one of decoders), ``mean`` is over all tokens, ``last`` is the last one; ``auto`` is ``last`` for decoders
-            and ``mean`` for others.
+            and ``mean`` for others. ``masked`` is for finding masked tokens again, and pools nothing.
 
     Returns:
         The backbone.
 
     Raises:
-        BackboneError: There is none of that name, it cannot be had, it cannot classify texts, or weights do not fit.
+        BackboneError: There is none of that name, it cannot be had, it cannot classify texts or, with ``masked``, has
+            no mask token, or weights do not fit.
     """
-    if pooling not in _POOLINGS:
+    if pooling not in (*_POOLINGS, "masked"):
         raise BackboneError(
             f"head.pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}. "
             f"{did_you_mean(pooling, _POOLINGS)}"
@@ -217,10 +223,25 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
             f"The tokenizer of {name} does not fit its network: it has {encoder.vocabulary_size:,} tokens. Received: "
             f"a network for {rows:,}. Take both from one model."
         )
+    if pooling == "masked" and encoder.mask_id is None:
+        able = ", ".join(other.name for other in find_families().values() if not other.is_decoder)
+        raise BackboneError(
+            f"Text backbone {name} has no mask token, so that it cannot learn to find masked tokens again. Received: a "
+            f"network of the family {family.name}. Use one of the families {able}."
+        )
     resolved = resolve_pooling(pooling, is_decoder=family.is_decoder)
     network = TextNetwork(backbone=body, pooling=resolved, is_decoder=family.is_decoder, name=family.name)
     if weights not in ("pretrained", "none"):
-        load_weights(network, Path(weights), name)
+        if Path(weights).is_dir():
+            find_run_model(Path(weights), name)
+            _check_tokenizer(encoder, Path(weights), name)
+        try:
+            load_weights(network, Path(weights), name)
+        except BackboneError as error:
+            if resolved != "own":
+                raise
+            hint = "head.pooling=own has layers that a run with another pooling lacks: set head.pooling=mean."
+            raise BackboneError(f"{error} {hint}") from error
     lengths = (getattr(body, limit, None) for limit in ("max_sequence_length", "max_position_embeddings"))
     return TextBackbone(
         name=name,
@@ -257,6 +278,15 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
                 "Take a whole copy of the folder."
             )
         raise BackboneError(message) from error
+
+
+def _check_tokenizer(encoder: TextEncoder, weights: Path, name: str) -> None:
+    """Refuse a run whose network knows the tokens by other numbers."""
+    if TextEncoder.load(weights / TOKENIZER).fingerprint != encoder.fingerprint:
+        raise BackboneError(
+            f"Run {weights} read texts with another tokenizer than {name} has now, of {encoder.vocabulary_size:,} "
+            "tokens: its weights would mean other tokens. Set backbone.name to the network that the run started from."
+        )
 
 
 def _load_preprocessor(family: Family, source: str) -> Any:

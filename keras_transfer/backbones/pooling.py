@@ -1,4 +1,7 @@
-"""From a KerasHub backbone to one vector for each text: the network that stages are found in, and that is saved."""
+"""From a KerasHub backbone to one vector for each text, or for each masked token of it.
+
+This is the network that stages are found in, and that is saved.
+"""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +9,18 @@ from typing import Any, Literal, Self
 
 import keras
 
-MASK = "padding_mask"
+from keras_transfer.data.tokens import MASK, POSITIONS
+from keras_transfer.heads import MaskedLanguageHead
+from keras_transfer.stages import parts
 
-Pooling = Literal["own", "mean", "last"]
+Pooling = Literal["own", "mean", "last", "masked"]
 
 
 def resolve_pooling(pooling: str, *, is_decoder: bool) -> Pooling:
     """Say what ``auto`` comes to.
 
     Args:
-        pooling: ``auto``, ``own``, ``mean`` or ``last``.
+        pooling: ``auto``, ``own``, ``mean``, ``last`` or ``masked``.
         is_decoder: Whether a token sees only those before it.
 
     Returns:
@@ -37,7 +42,8 @@ class TextNetwork(keras.Model):
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
         pooling: ``own`` is the backbone's ``pooled_output``, where it has none the first token, or the last one of
-            decoders; ``mean`` is over tokens that are no padding; ``last`` is the last of those.
+            decoders; ``mean`` is over tokens that are no padding; ``last`` is the last of those. ``masked`` pools
+            nothing: it takes the tokens at one more input, ``mask_positions``, ``int32[batch, masked]``.
         is_decoder: Whether a token sees only those before it.
         name: Of the model.
     """
@@ -47,12 +53,22 @@ class TextNetwork(keras.Model):
         if MASK not in inputs:
             # A network that needs no mask is pooled by one all the same.
             inputs[MASK] = keras.Input((None,), dtype="int32", name=MASK)
-        outputs = _pool(backbone.output, inputs[MASK], pooling, is_decoder=is_decoder)
+        if pooling == "masked":
+            inputs[POSITIONS] = keras.Input((None,), dtype="int32", name=POSITIONS)
+            outputs = _take(backbone.output, inputs[POSITIONS])
+        else:
+            outputs = _pool(backbone.output, inputs[MASK], pooling, is_decoder=is_decoder)
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
         # A text, for Keras wraps dictionaries that a model holds.
         self._settings = json.dumps({"backbone": parts, "pooling": pooling, "is_decoder": is_decoder})
+
+    @property
+    def token_embedding(self) -> Any:
+        """The layer that makes vectors of tokens, and can make tokens of vectors; it may lie inside another one."""
+        inside = (part for layer in self.layers for part in parts(layer))
+        return next(part for part in inside if isinstance(part, keras.layers.ReversibleEmbedding))
 
     def get_config(self) -> dict[str, Any]:
         """Return what the model is made of."""
@@ -65,9 +81,53 @@ class TextNetwork(keras.Model):
         return cls(**{**config, "backbone": backbone})
 
 
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class MaskedLanguageModel(keras.Model):
+    """A network and what finds masked tokens again, from tokens to ``float32[batch, masked, vocabulary]`` logits.
+
+    It is saved as what the network is made of: Keras alone would give the head an embedding of its own when it loads
+    the two.
+
+    Args:
+        network: Its pooling is ``masked``.
+        top: From what the network puts out to logits, tied to its embedding; a new one by default.
+        name: Of the model.
+    """
+
+    def __init__(self, *, network: TextNetwork, top: keras.Model | None = None, name: str | None = None) -> None:
+        inputs = {key: keras.Input((None,), name=key, dtype="int32") for key in network.input}
+        if top is None:
+            tokens = keras.Input(network.output_shape[1:], name="pooled")
+            top = keras.Model(
+                tokens, MaskedLanguageHead(("text",), network.token_embedding).read_out(tokens), name="head"
+            )
+        super().__init__(inputs=inputs, outputs=top(network(inputs)), name=name)
+        self._settings = json.dumps(network.get_config())
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the model is made of."""
+        return {"network": json.loads(self._settings), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Build the model anew, with random weights."""
+        network = TextNetwork.from_config(config["network"], custom_objects)
+        return cls(network=network, name=config["name"])
+
+
+def _by_name(outputs: Any) -> Mapping[str, keras.KerasTensor]:
+    return outputs if isinstance(outputs, Mapping) else {"sequence_output": outputs}
+
+
+def _take(outputs: Any, positions: keras.KerasTensor) -> keras.KerasTensor:
+    """Return ``float32[batch, masked, width]``."""
+    tokens = _by_name(outputs)["sequence_output"]
+    return _as_float32(keras.ops.take_along_axis(tokens, keras.ops.expand_dims(positions, -1), axis=1))
+
+
 def _pool(outputs: Any, mask: keras.KerasTensor, pooling: Pooling, *, is_decoder: bool) -> keras.KerasTensor:
     """Return ``float32[batch, width]`` under any dtype policy; a row that is all padding gives zeros."""
-    by_name = outputs if isinstance(outputs, Mapping) else {"sequence_output": outputs}
+    by_name = _by_name(outputs)
     tokens = by_name["sequence_output"]
     if pooling == "own" and "pooled_output" in by_name:
         return _as_float32(by_name["pooled_output"])

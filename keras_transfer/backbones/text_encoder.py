@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.backbones.pooling import MASK
+from keras_transfer.data.tokens import MASK
 from keras_transfer.errors import BackboneError
 
 TOKENS = "token_ids"
@@ -120,6 +120,22 @@ class TextEncoder:
         vocabulary = self._tokenizer.get_vocabulary()
         ids = getattr(self._tokenizer, "vocabulary", None)
         return 1 + max(ids.values()) if isinstance(ids, dict) else len(vocabulary)
+
+    @property
+    def mask_id(self) -> int | None:
+        """The token that stands for a masked one; None where the family has none."""
+        found = getattr(self._tokenizer, "mask_token_id", None)
+        return None if found is None else int(found)
+
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Tokens that are no part of a text: padding, start, end and the like, the mask, and what is unknown."""
+        others = [self.mask_id, self._padding_id, self._unknown_id]
+        if isinstance(self._tokenizer, keras_hub.tokenizers.WordPieceTokenizer):
+            others.append(self._tokenizer.token_to_id(self._tokenizer.oov_token))
+        return tuple(
+            sorted({int(token) for token in [*self._tokenizer.special_token_ids, *others] if token is not None})
+        )
 
     @property
     def fingerprint(self) -> str:

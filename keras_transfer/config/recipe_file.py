@@ -11,7 +11,15 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from keras_transfer.config.schema import METRICS, SCHEMAS, DataConfig, ImageClassificationConfig, RecipeConfig
+from keras_transfer.config.schema import (
+    METRICS,
+    SCHEMAS,
+    DataConfig,
+    HeadConfig,
+    ImageClassificationConfig,
+    RecipeConfig,
+    TextPretrainingConfig,
+)
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import did_you_mean
 
@@ -22,12 +30,12 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     yield from _find_contradictions_of_targets(config)
     if isinstance(config, ImageClassificationConfig):
         yield from _find_contradictions_of_pictures(config)
-    if config.policy.head_solver == "solve" and config.head.hidden is not None:
-        yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
+    if isinstance(config, TextPretrainingConfig):
+        yield from _find_contradictions_of_pretraining(config)
     if config.policy.head_solver == "solve" and training.label_smoothing:
         yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
-    if config.policy.head_solver == "solve" and config.head.loss == "huber":
-        yield "policy.head_solver: solve minimises squared errors, and head.loss is huber. Use sgd, or squared_error."
+    if isinstance(config.head, HeadConfig):
+        yield from _find_contradictions_of_heads(config, config.head)
     if config.policy.budget_seconds is not None and config.policy.name != "auto":
         yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
     if config.policy.name == "auto" and training.learning_rate == "auto":
@@ -61,8 +69,15 @@ def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
         )
     if data.target == "number" and training.label_smoothing:
         yield "training.label_smoothing: numbers have no labels to smooth. Use 0; head.loss=huber bears outliers."
-    if data.target != "number" and config.head.loss != "squared_error":
-        yield f"head.loss: {config.head.loss} is for numbers, and data.target is {data.target}. Leave it out."
+
+
+def _find_contradictions_of_heads(config: RecipeConfig, head: HeadConfig) -> Iterator[str]:
+    if config.policy.head_solver == "solve" and head.hidden is not None:
+        yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
+    if config.policy.head_solver == "solve" and head.loss == "huber":
+        yield "policy.head_solver: solve minimises squared errors, and head.loss is huber. Use sgd, or squared_error."
+    if config.data.target != "number" and head.loss != "squared_error":
+        yield f"head.loss: {head.loss} is for numbers, and data.target is {config.data.target}. Leave it out."
 
 
 def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
@@ -107,6 +122,24 @@ def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Itera
         yield (
             "augmentation.cutmix: a share of a picture's area is no share of a number, and data.target is number. "
             "Turn it off; mixup blends numbers as it blends pictures."
+        )
+
+
+def _find_contradictions_of_pretraining(config: TextPretrainingConfig) -> Iterator[str]:
+    if config.data.target != "class":
+        yield f"data.target: pre-training has no labels. Received: {config.data.target}. Leave it out."
+    if config.policy.name == "auto":
+        yield "policy.name: auto compares classifiers, and pre-training has none. Use full, or another policy."
+    if config.policy.head_solver == "solve":
+        yield "policy.head_solver: solve takes a classifier, and pre-training has none. Use sgd, or leave it out."
+    if config.training.label_smoothing:
+        yield "training.label_smoothing: pre-training has no labels to smooth. Use 0."
+    if config.training.class_weights != "none":
+        yield "training.class_weights: pre-training has no classes. Use none."
+    if config.export.formats:
+        yield (
+            "export.formats: pre-training leaves nothing to serve. Use [], and name the run folder as backbone.weights "
+            "of the recipe that is to be served."
         )
 
 

@@ -184,6 +184,14 @@ class TextHeadConfig(HeadConfig):
     )
 
 
+class MaskedHeadConfig(Section):
+    """What masked tokens are found again by: it is tied to the network's embeddings and has a share alone to choose."""
+
+    mask_selection_rate: Annotated[StrictFloat, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.15, description="share of a text's tokens that are to be found again"
+    )
+
+
 class PolicyConfig(Section):
     """Which stages train, and when."""
 
@@ -213,6 +221,14 @@ class PolicyConfig(Section):
         default="all", description="lora: which; query_value: those two of every attention"
     )
     lora_stages: Count | None = Field(default=None, description="lora: how many, counted from the head; all by default")
+
+
+class PretrainingPolicyConfig(PolicyConfig):
+    """Which stages train, and when."""
+
+    name: StrictStr = Field(
+        default="full", description="full | last_stages | head | lp_ft | gradual | lora | layer_norm | bias"
+    )
 
 
 class CacheConfig(Section):
@@ -292,10 +308,24 @@ class TextTrainingConfig(TrainingConfig):
     batch_size: Count = Field(default=16, description="examples a step, over all devices")
 
 
+class PretrainingTrainingConfig(TextTrainingConfig):
+    """How each phase is trained."""
+
+    learning_rate: Rate | Literal["auto"] = Field(
+        default=1e-4, description="the peak, after warm-up; auto: see `keras-transfer find-lr`"
+    )
+
+
 class ExportConfig(Section):
     """What a run leaves for serving."""
 
     formats: list[Literal["saved_model"]] = Field(default=["saved_model"], description="[] exports nothing")
+
+
+class PretrainingExportConfig(ExportConfig):
+    """What a run leaves for serving: nothing; the next recipe names its folder as backbone.weights."""
+
+    formats: list[Literal["saved_model"]] = Field(default=[], description="there is nothing to serve")
 
 
 class RecipeConfig(Section):
@@ -310,7 +340,7 @@ class RecipeConfig(Section):
     )
     data: DataConfig
     backbone: BackboneConfig = BackboneConfig()
-    head: HeadConfig = HeadConfig()
+    head: Section = HeadConfig()
     policy: PolicyConfig = PolicyConfig()
     training: TrainingConfig = TrainingConfig()
     cache: CacheConfig = CacheConfig()
@@ -337,8 +367,21 @@ class TextClassificationConfig(RecipeConfig):
     training: TextTrainingConfig = TextTrainingConfig()
 
 
+class TextPretrainingConfig(RecipeConfig):
+    """Texts in, and the tokens that were masked in them out: a network to start another recipe from."""
+
+    task: Literal["text_pretraining"]
+    data: TextDataConfig
+    backbone: TextBackboneConfig = TextBackboneConfig()
+    head: MaskedHeadConfig = MaskedHeadConfig()
+    policy: PretrainingPolicyConfig = PretrainingPolicyConfig()
+    training: PretrainingTrainingConfig = PretrainingTrainingConfig()
+    export: PretrainingExportConfig = PretrainingExportConfig()
+
+
 SCHEMAS: dict[str, type[RecipeConfig]] = {
     "image_classification": ImageClassificationConfig,
     "text_classification": TextClassificationConfig,
+    "text_pretraining": TextPretrainingConfig,
 }
 """The schema of each task."""

@@ -283,4 +283,15 @@ def _solar_cells() -> Source:
     return Source("solar_cells", root, rows, ("functional", "defective"))
 
 
+def _cells_of(cell_type: str) -> Callable[[], Source]:
+    def read() -> Source:
+        whole = _solar_cells()
+        rows = whole.rows[whole.rows["cell_type"] == cell_type].reset_index(drop=True)
+        return replace(whole, name=f"solar_cells_{cell_type}", rows=rows)
+
+    return read
+
+
 SAMPLES.add("solar_cells", _solar_cells)
+for _type in ("mono", "poly"):  # 1,074 monocrystalline and 1,550 polycrystalline cells
+    SAMPLES.add(f"solar_cells_{_type}", _cells_of(_type))

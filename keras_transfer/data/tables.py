@@ -137,8 +137,24 @@ def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examp
         DataError: With the columns there are.
     """
     keys = [*examples, "label", *(key for key in ("split", "group") if getattr(config, key) is not None), "stratify"]
-    named = f"{', '.join(f'data.{key}' for key in keys[:-1])} and data.{keys[-1]}"
-    for column in (*examples.values(), *config.label_columns, *further_columns(config)):
+    require_columns(where, columns, [*examples.values(), *config.label_columns, *further_columns(config)], keys)
+
+
+def require_columns(where: Path, columns: Sequence[str], wanted: Sequence[str], keys: Sequence[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Args:
+        where: Where the table comes from, for messages.
+        columns: The names of those it has.
+        wanted: Of those it must have.
+        keys: The recipe's keys that name them.
+
+    Raises:
+        DataError: With the columns there are.
+    """
+    *first, last = (f"data.{key}" for key in keys)
+    named = f"{', '.join(first)} and {last}" if first else last
+    for column in wanted:
         if column not in columns:
             hint = did_you_mean(column, columns)
             known = f"{hint} Columns" if hint.startswith("Did") else "Columns"

@@ -167,8 +167,8 @@ class ClassTarget(Target):
         return np.bincount(targets, minlength=len(self.names))
 
     def headline(self) -> str:
-        """Return how many classes there are."""
-        return f"{len(self.names)} classes"
+        """Return how many classes there are; texts without labels are of one."""
+        return f"{len(self.names)} classes" if len(self.names) > 1 else "no labels"
 
     def count(self, targets: Targets) -> str:
         """Return how many examples each class has."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 import numpy as np
 import tensorflow as tf
@@ -83,7 +83,8 @@ class TextReader(Reader):
         sequence_length: int | Literal["auto"],
         maximum_length: int,
         pads_to_longest: bool,
-    ) -> tuple["TextReader", list[Split]]:
+        **options: Any,
+    ) -> tuple[Self, list[Split]]:
         """Tokenize splits, each text once, and choose lengths by those of the first split.
 
         Args:
@@ -92,6 +93,7 @@ class TextReader(Reader):
             sequence_length: Most tokens of an example; auto: 99 % of the training texts are whole.
             maximum_length: Most tokens that the network takes.
             pads_to_longest: Whether what the network puts out does not depend on padding.
+            **options: What a kind of reader takes beside that.
 
         Returns:
             The reader, and the splits with tokens for examples.
@@ -108,7 +110,12 @@ class TextReader(Reader):
         kept = [_cut(encoder, tokens, length) for tokens in tokenized]
         lengths = choose_lengths(kept[0].lengths, length)
         reader = cls(
-            encoder, segments=segments, sequence_length=length, pads_to_longest=pads_to_longest, lengths=lengths
+            encoder,
+            segments=segments,
+            sequence_length=length,
+            pads_to_longest=pads_to_longest,
+            lengths=lengths,
+            **options,
         )
         return reader, [split.with_examples(tokens) for split, tokens in zip(splits, kept, strict=True)]
 

@@ -11,9 +11,18 @@ import pandas as pd
 
 from keras_transfer.config import TextDataConfig
 from keras_transfer.data.objects import to_table
-from keras_transfer.data.source import Source, take_columns
+from keras_transfer.data.source import TFDS, Source, take_columns
 from keras_transfer.data.sources import Samples, check_source, find_package, find_source, read_classes
-from keras_transfer.data.tables import check_columns, kind_of, load_table, some, some_values
+from keras_transfer.data.tables import (
+    SPLIT_NAMES,
+    TABLE_SUFFIXES,
+    check_columns,
+    kind_of,
+    load_table,
+    require_columns,
+    some,
+    some_values,
+)
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry
 
@@ -57,24 +66,33 @@ def read_text_source(name: str, config: TextDataConfig, given: Any = None) -> So
         read_table=lambda file: _from_table(name, file, load_table(file), config),
         read_tfds=lambda: _read_tfds(name, config),
     )
+    _check_pairs(source, config)
+    return source
+
+
+def _check_pairs(source: Source, config: TextDataConfig) -> None:
     if config.text_pair is not None and "text_pair" not in source.rows.columns:
         raise DataError(
-            f"data.text_pair: {name} has no second texts. Received: {config.text_pair!r}. "
+            f"data.text_pair: {source.name} has no second texts. Received: {config.text_pair!r}. "
             "Put pairs into a table, or leave data.text_pair out."
         )
-    return source
 
 
 def _read_files(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:
     rows, notes = read_classes(root, "text files", lambda file: file.suffix.lower() not in _OTHER_FILES)
-    texts = []
-    for path in rows["path"]:
-        try:
-            texts.append(decode((root / path).read_bytes()))
-        except OSError as error:
-            raise DataError(f"{root / path} cannot be read: {error.strerror}. Mend or remove it.") from error
+    texts = _read_texts_of([root / path for path in rows["path"]], decode)
     rows = rows.rename(columns={"path": "name"}).assign(text=pd.Series(texts, dtype=object))
     return Source(name, root, rows, tuple(sorted(set(rows["label"]))), notes=notes)
+
+
+def _read_texts_of(files: Sequence[Path], decode: Callable[[bytes], str]) -> list[str]:
+    texts = []
+    for file in files:
+        try:
+            texts.append(decode(file.read_bytes()))
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror}. Mend or remove it.") from error
+    return texts
 
 
 def _read_tfds(name: str, config: TextDataConfig) -> Source:
@@ -137,6 +155,91 @@ def _are_numbers(file: Path, column: "pd.Series[Any]") -> bool:
 def _are_texts(file: Path, column: "pd.Series[Any]") -> bool:
     values = column.dropna().tolist()
     return bool(values) and all(isinstance(value, str) for value in values) and not _are_numbers(file, column)
+
+
+def has_classes(name: str, config: TextDataConfig) -> bool:
+    """Tell whether a source has labels, as a classifier would be given them.
+
+    Args:
+        name: As in a recipe.
+        config: Says which column of a table holds them.
+
+    Returns:
+        True for sample sets, datasets of TFDS, folders of at least two folders of texts, and tables with a column of
+        labels.
+
+    Raises:
+        DataError: It is a table that cannot be read.
+    """
+    path = Path(name).expanduser()
+    if name in TEXT_SAMPLES or name.startswith(TFDS):
+        return True
+    if path.is_dir():
+        root = path / "train" if (path / "train").is_dir() else path
+        firsts = {file.relative_to(root).parts[0] for file in _text_files(root) if file.parent != root}
+        return len(firsts) > 1
+    if not path.is_file() or path.suffix.lower() not in TABLE_SUFFIXES:
+        return False
+    return set(config.label_columns) <= set(load_table(path).columns)
+
+
+def read_unlabelled(name: str, config: TextDataConfig) -> Source:
+    """Read a source of texts without its labels, if it has any.
+
+    Args:
+        name: A registered sample set, a folder with text files anywhere in it, or a table.
+        config: Says which columns of a table hold what.
+
+    Returns:
+        The source. It has no classes, whatever its rows say.
+
+    Raises:
+        DataError: There is no such source, or it does not hold texts.
+    """
+    source = find_source(
+        name,
+        config,
+        samples=TEXT_SAMPLES,
+        read_folder=lambda root: _read_loose_files(name, root),
+        read_table=lambda file: _read_loose_rows(name, file, config),
+        read_tfds=lambda: _read_tfds(name, config),
+    )
+    _check_pairs(source, config)
+    return source
+
+
+def _text_files(root: Path) -> list[Path]:
+    """All of them, in the order of their paths, but those that are hidden or lie in a hidden folder."""
+    return [
+        file
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+        and file.suffix.lower() not in _OTHER_FILES
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+    ]
+
+
+def _read_loose_files(name: str, root: Path) -> Source:
+    files = _text_files(root)
+    if not files:
+        raise DataError(f"Folder {root} holds no text files. Put some into it, or name another one.")
+    names = [file.relative_to(root).as_posix() for file in files]
+    firsts = [path.partition("/")[0] for path in names]
+    divided = "train" in firsts
+    splits = [first if divided and first in SPLIT_NAMES else "" for first in firsts]
+    texts = _read_texts_of(files, lambda data: data.decode("utf-8-sig", "surrogateescape"))
+    rows = pd.DataFrame({"name": names, "text": pd.Series(texts, dtype=object), "split": splits})
+    return Source(name, root, rows, ())
+
+
+def _read_loose_rows(name: str, file: Path, config: TextDataConfig) -> Source:
+    table = load_table(file)
+    columns = _text_columns(config)
+    require_columns(file, list(map(str, table.columns)), list(columns.values()), list(columns))
+    texts = {key: _read_texts(file, table, key, column, config.label_columns) for key, column in columns.items()}
+    names = [f"row {number}" for number in range(1, len(table) + 1)]
+    rows = table.drop(columns=[*columns.values(), "text", "text_pair", "split"], errors="ignore")
+    return Source(name, file, rows.assign(name=names, **texts, split=""), ())
 
 
 def _bbc_news(name: str, shorten: Callable[[str], str]) -> Source:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from keras_transfer.data.reader import Rows, steps_per_epoch
 from keras_transfer.data.texts import Texts
 
-IDS, MASK = "token_ids", "padding_mask"
+IDS, MASK, POSITIONS = "token_ids", "padding_mask", "mask_positions"
 # Where a backend compiles each shape anew there should be few; with so many, padding is a few per cent all the same.
 _MOST_LENGTHS = 12
 # Texts are sorted within so many batches: more would leave less to chance, fewer would pad more.

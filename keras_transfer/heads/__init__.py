@@ -1,11 +1,12 @@
 """The new layers on top of a backbone, with the loss, the metrics, the report and the answers that go with them."""
 
-from typing import Any
+from typing import Any, cast
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config import HeadConfig, RecipeConfig
 from keras_transfer.data.targets import Targets
-from keras_transfer.heads.base import LOGITS, Head, Prediction
+from keras_transfer.heads.base import LOGITS, Head, Prediction, TargetHead
 from keras_transfer.heads.classification import ClassificationHead, ClassificationReport, ClassPrediction, ClassReport
+from keras_transfer.heads.masked import MaskedLanguageHead, MaskedReport, evaluate_masked
 from keras_transfer.heads.multilabel import LabelReport, MultilabelHead, MultilabelPrediction, MultilabelReport
 from keras_transfer.heads.number import NumberHead, NumberPrediction, NumberReport, RegressionReport
 
@@ -18,6 +19,8 @@ __all__ = [
     "ClassificationReport",
     "Head",
     "LabelReport",
+    "MaskedLanguageHead",
+    "MaskedReport",
     "MultilabelHead",
     "MultilabelPrediction",
     "MultilabelReport",
@@ -26,15 +29,17 @@ __all__ = [
     "NumberReport",
     "Prediction",
     "RegressionReport",
+    "TargetHead",
+    "evaluate_masked",
     "make_head",
     "restore_head",
 ]
 
-HEADS: dict[str, type[Head]] = {"class": ClassificationHead, "multilabel": MultilabelHead, "number": NumberHead}
+HEADS: dict[str, type[TargetHead]] = {"class": ClassificationHead, "multilabel": MultilabelHead, "number": NumberHead}
 """By the recipe's ``data.target``."""
 
 
-def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) -> Head:
+def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) -> TargetHead:
     """Make the head that a recipe asks for.
 
     Args:
@@ -42,10 +47,10 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
         names: Of the outputs.
         targets: Of the training rows.
     """
-    return HEADS[config.data.target].fit(names, config.head, targets)
+    return HEADS[config.data.target].fit(names, _section(config), targets)
 
 
-def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: dict[str, Any]) -> Head:
+def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: dict[str, Any]) -> TargetHead:
     """Make the head of a finished run again.
 
     Args:
@@ -56,4 +61,8 @@ def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: dict[str, 
     Raises:
         KeyError: One is missing.
     """
-    return HEADS[config.data.target].restore(names, config.head, facts)
+    return HEADS[config.data.target].restore(names, _section(config), facts)
+
+
+def _section(config: RecipeConfig) -> HeadConfig:
+    return cast(HeadConfig, config.head)  # pre-training, whose head has other settings, makes it by itself

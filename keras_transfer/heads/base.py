@@ -35,24 +35,93 @@ class Prediction(ABC):
 
 @dataclass(frozen=True)
 class Head(ABC):
-    """The new layers on top of a backbone, and all that depends on what they tell.
+    """The new layers on top of a backbone, with their loss and metrics.
 
     *Raw* is what the last layer with weights puts out, which is trained: logits, or standardized numbers. *Predictions*
     are what the final layer makes of it, which is served: probabilities, or numbers.
 
     Attributes:
         names: Of the outputs.
-        config: Pooling, dropout, hidden layer and loss.
     """
 
     names: tuple[str, ...]
-    config: HeadConfig
 
     figure: ClassVar[Figure]
     """What models are compared by."""
 
     metric: ClassVar[str]
     """Name of what is reported every epoch beside the loss."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What predicting needs beside the model: what the run folder's head.json holds."""
+        return {}
+
+    @property
+    @abstractmethod
+    def is_solvable(self) -> bool:
+        """Whether there is a linear problem whose optimum is that of the loss, so that the head can be solved."""
+
+    @abstractmethod
+    def pool(self, features: Any) -> Any:
+        """Turn what the network puts out into pooled features."""
+
+    @abstractmethod
+    def describe_pooling(self) -> str | None:
+        """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
+
+    @abstractmethod
+    def read_out(self, pooled: Any) -> Any:
+        """Turn pooled features into raw, ``float32`` under any precision."""
+
+    @abstractmethod
+    def final_layer(self) -> layers.Layer:
+        """Return a layer from raw to predictions."""
+
+    @abstractmethod
+    def encode(self, targets: Targets) -> NDArray[np.float32]:
+        """Turn what rows are to be told as into what raw is trained towards, ``float32[n, outputs]``."""
+
+    @abstractmethod
+    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+        """Return the loss of raw against encoded targets."""
+
+    @abstractmethod
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return what is reported every epoch, each example counting once."""
+
+    def predictions(self, raw: Floats) -> NDArray[np.float32]:
+        """Turn raw ``float32[n, outputs]`` into predictions."""
+        return np.asarray(keras.ops.convert_to_numpy(self.final_layer()(raw)), np.float32)
+
+    def measure(self, raw: Floats, targets: Targets) -> dict[str, float]:
+        """Return loss and metrics as an epoch would report them.
+
+        Args:
+            raw: ``float32[n, outputs]``.
+            targets: Of the same rows.
+        """
+        encoded = self.encode(targets)
+        figures = {"loss": float(self.loss(label_smoothing=0.0)(encoded, raw))}
+        for metric in self.metrics():
+            metric.update_state(encoded, raw)
+            figures[metric.name] = float(metric.result())
+        return figures
+
+    def class_weights(self, targets: Targets) -> NDArray[np.float32]:
+        """Return ``float32[n]``, how much each row counts where each class is to count the same."""
+        return np.ones(len(targets), np.float32)
+
+
+@dataclass(frozen=True)
+class TargetHead(Head):
+    """A head that tells what examples are labelled with, and all that depends on what that is.
+
+    Attributes:
+        config: Pooling, dropout, hidden layer and loss.
+    """
+
+    config: HeadConfig
 
     report_type: ClassVar[type[Report]]
 
@@ -80,11 +149,6 @@ class Head(ABC):
     def calibrate(self, predicted: Floats, targets: Targets) -> Self:
         """Return the head with what is chosen after training, on validation rows."""
         return self
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What predicting needs beside the model: what the run folder's head.json holds."""
-        return {}
 
     # Layers.
 
@@ -126,45 +190,7 @@ class Head(ABC):
             x = layers.Dropout(self.config.dropout, name="head_hidden_dropout")(x)
         return layers.Dense(len(self.names), dtype="float32", name=LOGITS)(x)
 
-    @abstractmethod
-    def final_layer(self) -> layers.Layer:
-        """Return a layer from raw to predictions."""
-
-    def predictions(self, raw: Floats) -> NDArray[np.float32]:
-        """Turn raw ``float32[n, outputs]`` into predictions."""
-        return np.asarray(keras.ops.convert_to_numpy(self.final_layer()(raw)), np.float32)
-
     # Training.
-
-    @abstractmethod
-    def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Turn what rows are to be told as into what raw is trained towards, ``float32[n, outputs]``."""
-
-    @abstractmethod
-    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
-        """Return the loss of raw against encoded targets."""
-
-    @abstractmethod
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Return what is reported every epoch, each example counting once."""
-
-    def measure(self, raw: Floats, targets: Targets) -> dict[str, float]:
-        """Return loss and metrics as an epoch would report them.
-
-        Args:
-            raw: ``float32[n, outputs]``.
-            targets: Of the same rows.
-        """
-        encoded = self.encode(targets)
-        figures = {"loss": float(self.loss(label_smoothing=0.0)(encoded, raw))}
-        for metric in self.metrics():
-            metric.update_state(encoded, raw)
-            figures[metric.name] = float(metric.result())
-        return figures
-
-    def class_weights(self, targets: Targets) -> NDArray[np.float32]:
-        """Return ``float32[n]``, how much each row counts where each class is to count the same."""
-        return np.ones(len(targets), np.float32)
 
     @abstractmethod
     def solve(

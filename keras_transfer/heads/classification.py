@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from keras_transfer.config import METRICS
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import ACCURACY, Floats, Report
-from keras_transfer.heads.base import Head, Prediction
+from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.solver import Folds, Multinomial, SolvedHead, solve_head
 
 
@@ -96,7 +96,7 @@ class ClassPrediction(Prediction):
         return f"{self.label}\t{self.score:.4f}"
 
 
-class ClassificationHead(Head):
+class ClassificationHead(TargetHead):
     """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression."""
 
     figure = ACCURACY

@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_curve, precision_recall_fscore_supp
 from keras_transfer.config import METRICS, HeadConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
-from keras_transfer.heads.base import Head, Prediction
+from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.solver import Folds, OneVsRest, SolvedHead, solve_head
 
 
@@ -98,7 +98,7 @@ class _F1(keras.metrics.F1Score):
 
 
 @dataclass(frozen=True)
-class MultilabelHead(Head):
+class MultilabelHead(TargetHead):
     """Any of several labels: sigmoid, binary cross-entropy, one-vs-rest logistic regression.
 
     Attributes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import METRICS, HeadConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
-from keras_transfer.heads.base import Head, Prediction
+from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.solver import Folds, Ridge, SolvedHead, solve_head
 
 
@@ -76,7 +76,7 @@ class NumberPrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class NumberHead(Head):
+class NumberHead(TargetHead):
     """One or more numbers: standardized for training, and given in their own units by the model's last layer.
 
     Attributes:

@@ -63,7 +63,7 @@ def test_the_package_with_the_weights_is_not_installed(monkeypatch):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(BackboneError, match=r"no weights file .*nowhere\.h5.*path of a file or of a run folder"):
         load(tmp_path / "nowhere.h5")
-    with pytest.raises(BackboneError, match=r"no weights file .*model\.keras"):
+    with pytest.raises(BackboneError, match=r"is no run folder: it has no recipe\.yaml.*a file of weights"):
         load(tmp_path)
 
 
@@ -126,12 +126,38 @@ def test_weights_of_another_network(tmp_path, name):
         load(file)
 
 
-def test_a_run_folder_of_another_backbone(tmp_path):
-    network = small()
-    inputs = keras.Input((SIZE, SIZE, 3))
-    keras.Model(inputs, keras.layers.Flatten()(network(inputs))).save(tmp_path / "model.keras")
+@pytest.fixture
+def run(tmp_path):
+    """``run("mobilenet")``: what a run of that backbone leaves, with a model that is another one."""
+
+    def make(name):
+        network = small()
+        inputs = keras.Input((SIZE, SIZE, 3))
+        keras.Model(inputs, keras.layers.Flatten()(network(inputs))).save(tmp_path / "model.keras")
+        (tmp_path / "data.json").write_text("{}")
+        recipe = f"task: image_classification\ndata: {{source: x}}\nbackbone: {{name: {name}}}\n"
+        (tmp_path / "recipe.yaml").write_text(recipe)
+        return tmp_path
+
+    return make
+
+
+def test_a_run_folder_of_another_backbone(run):
+    with pytest.raises(BackboneError, match=r"\(task image_classification\) trained another backbone: resnet50\. "):
+        load(run("resnet50"))
+
+
+def test_a_run_folder_whose_model_is_another_network(run):
     with pytest.raises(BackboneError, match=r"model\.keras does not fit mobilenet, which has \d+ weights"):
-        load(tmp_path)
+        load(run("mobilenet"))
+
+
+@pytest.mark.parametrize("missing", ["model.keras", "data.json"])
+def test_a_run_that_did_not_finish(run, missing):
+    folder = run("mobilenet")
+    (folder / missing).unlink()
+    with pytest.raises(BackboneError, match=rf"did not finish: it lacks {missing}\. Received: .* Make the run again"):
+        load(folder)
 
 
 def test_a_lambda_layer_is_refused(tmp_path):

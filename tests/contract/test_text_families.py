@@ -10,6 +10,7 @@ import sentencepiece
 from keras_hub.tokenizers import BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer
 
 from keras_transfer.backbones.hub import find_families, load_text_backbone
+from keras_transfer.backbones.pooling import MaskedLanguageModel
 from keras_transfer.backbones.text_encoder import TextEncoder
 from keras_transfer.errors import BackboneError
 from keras_transfer.keras_file import read_keras_file, write_keras_file
@@ -239,3 +240,24 @@ def test_own_pooling_is_what_the_familys_classifier_takes(name, tmp_path):
     own = outputs["pooled_output"] if isinstance(outputs, dict) else outputs[:, 0]
     np.testing.assert_allclose(run(backbone.network, inputs), own, atol=1e-5)
     assert len(backbone.network.weights) == len(body.weights)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in sorted(FAST) if name in FAMILIES and not find_families()[name].is_decoder]
+)
+def test_finds_masked_tokens_again_and_gives_its_network_to_a_classifier(name, tmp_path):
+    backbone, _ = load(name, tmp_path, pooling="masked")
+    assert backbone.encoder.mask_id in backbone.encoder.special_ids
+    model = MaskedLanguageModel(network=backbone.network)
+    inputs = {**backbone.encoder.encode([(text,) for text in TEXTS], 12), "mask_positions": np.array([[1, 2]] * 4)}
+    inputs = {key: np.asarray(value) for key, value in inputs.items()}
+    logits = model.predict_on_batch(inputs)
+    assert logits.shape == (4, 2, 400)
+    write_keras_file(model, tmp_path / "model.keras")
+    again = read_keras_file(tmp_path / "model.keras", BackboneError)
+    np.testing.assert_allclose(again.predict_on_batch(inputs), logits, atol=1e-5)
+    assert len(again.weights) == len(model.weights) == len(backbone.network.weights) + 5
+    weights = str(tmp_path / "model.keras")
+    classifier = load_text_backbone(str(tmp_path), weights=weights, pooling="mean").network
+    for a, b in zip(classifier.get_weights(), backbone.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

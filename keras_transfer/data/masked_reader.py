@@ -1,0 +1,142 @@
+"""Texts with masked tokens, for a network to find again (Devlin et al. 2019, arXiv 1810.04805)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.data.reader import PLAIN, Rows, View, map_ahead, rows_dataset
+from keras_transfer.data.splits import Split
+from keras_transfer.data.text_reader import Encoder, TextReader
+from keras_transfer.data.tokens import IDS, POSITIONS, Tokens
+from keras_transfer.errors import DataError
+
+# Of the tokens that are to be found again, so many become the mask, and so many any other token; the rest stays.
+_MASKED, _RANDOM = 0.8, 0.1
+# An evaluation masks the same tokens every time; epochs count from 1 here.
+_EVALUATION = 0
+
+
+class MaskingEncoder(Encoder, Protocol):
+    """A tokenizer that has a token for masked ones."""
+
+    @property
+    def mask_id(self) -> int | None:
+        """Which."""
+
+    @property
+    def special_ids(self) -> Sequence[int]:
+        """Tokens that are no part of a text."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest token."""
+
+
+class MaskedTextReader(TextReader):
+    """Reads texts, masks some of their tokens, and gives the places and the tokens that stood there.
+
+    Inputs have one more, ``mask_positions``, ``int32[batch, masked]``; targets are ``int32[batch, masked]``, -1 where a
+    shorter text has fewer masked tokens than its batch has places for.
+
+    Args:
+        encoder: The backbone's.
+        rate: Share of a text's tokens that are to be found again; special tokens are none of them.
+        seed: Which ones: a function of seed, epoch and row alone.
+        **options: Those of a reader of texts.
+    """
+
+    # Masks change from epoch to epoch, so that texts have no features of their own.
+    mixes = True
+
+    def __init__(self, encoder: MaskingEncoder, *, rate: float, seed: int, **options: Any) -> None:
+        super().__init__(encoder, **options)
+        self._rate, self._seed = rate, seed
+        self._mask_id = np.int32(-1 if encoder.mask_id is None else encoder.mask_id)
+        self._special = np.array(encoder.special_ids, np.int32)
+        self._ordinary = np.setdiff1d(np.arange(encoder.vocabulary_size, dtype=np.int32), self._special)
+
+    def check(self, splits: Sequence[Split]) -> None:
+        """Refuse splits in which no text has two tokens, one to be found again and one to tell it by.
+
+        Raises:
+            DataError: With the split.
+        """
+        for split in splits:
+            tokens = cast(Tokens, split.examples)
+            before = np.append(0, np.cumsum(~np.isin(tokens.columns[IDS], self._special)))
+            most = (before[tokens.starts + tokens.lengths] - before[tokens.starts]).max(initial=0)
+            if len(split) and most < 2:
+                raise DataError(
+                    f"No {split.name} text has two tokens or more: there is nothing to find a masked one by. Received: "
+                    f"{len(split)} texts of at most {most}, such as {tokens.texts.segments[0]!r}. Name longer texts."
+                )
+
+    def mask(self, split: Split, rows: Rows, epoch: int | None) -> tuple[list[NDArray[np.int32]], NDArray[np.int32]]:
+        """Make a batch.
+
+        Args:
+            split: With tokens for examples.
+            rows: ``int64[batch]``.
+            epoch: Whose masks; None for those of evaluations.
+
+        Returns:
+            Inputs in the order of :attr:`names` and then the places, and what stood there.
+        """
+        tokens = cast(Tokens, split.examples)
+        length = self.padded_length(tokens.lengths[rows])
+        columns = dict(zip(self.names, tokens.pad(rows, self.names, length), strict=True))
+        positions = np.zeros((len(rows), self._count(length)), np.int32)
+        answers = np.full_like(positions, -1)
+        for place, row in enumerate(rows):
+            random = np.random.default_rng([self._seed, _EVALUATION if epoch is None else epoch + 1, row])
+            ids = columns[IDS][place, : tokens.lengths[row]]
+            maskable = np.flatnonzero(~np.isin(ids, self._special))
+            if len(maskable) < 2:
+                continue
+            chosen = np.sort(random.choice(maskable, self._count(len(maskable)), replace=False))
+            positions[place, : len(chosen)], answers[place, : len(chosen)] = chosen, ids[chosen]
+            draw, other = random.random(len(chosen)), random.choice(self._ordinary, len(chosen))
+            ids[chosen] = np.where(draw < _MASKED + _RANDOM, other, ids[chosen])
+            ids[chosen[draw < _MASKED]] = self._mask_id
+        return [*columns.values(), positions], answers
+
+    def _count(self, tokens: int) -> int:
+        return max(1, int(self._rate * tokens + 0.5))
+
+    def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
+        """Return a function from epoch, row numbers, targets (of which there are none) and weights to a batch."""
+
+        def make(epoch: Any, rows: Any, targets: Any, weights: Any) -> Any:
+            return (*self._load(split, rows, epoch), weights)
+
+        return make
+
+    def evaluation_batches(
+        self, split: Split, targets: NDArray[np.float32] | None = None, *, batch_size: int, view: View = PLAIN
+    ) -> Any:
+        """Make a dataset of (inputs, targets) in the order of :meth:`evaluation_order`; the masks are always the same.
+
+        Args:
+            split: The rows.
+            targets: Of which there are none: they are what was masked.
+            batch_size: Rows a batch.
+            view: Of which there is one.
+        """
+        rows = rows_dataset(self.evaluation_order(split, batch_size=batch_size))
+        return map_ahead(rows, lambda rows: self._load(split, rows, None))
+
+    def _load(self, split: Split, rows: Any, epoch: Any) -> tuple[Any, Any]:
+        """In a graph."""
+        names = [*self.names, POSITIONS]
+
+        def load(rows: Rows, *epoch: Any) -> tuple[NDArray[np.int32], ...]:
+            inputs, answers = self.mask(split, rows, int(epoch[0]) if epoch else None)
+            return (*inputs, answers)
+
+        kinds = [tf.int32] * (len(names) + 1)
+        loaded = tf.numpy_function(load, [rows] if epoch is None else [rows, epoch], kinds, stateful=False)
+        *inputs, answers = (tf.ensure_shape(tensor, [None, None]) for tensor in loaded)
+        return dict(zip(names, inputs, strict=True)), answers

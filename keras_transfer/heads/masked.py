@@ -1,0 +1,160 @@
+"""The head of pre-training on texts: which token stood at each masked place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from keras_transfer.data.targets import Targets
+from keras_transfer.evaluation import ACCURACY, Report
+from keras_transfer.heads.base import LOGITS, Head
+
+
+@dataclass(frozen=True)
+class MaskedLanguageHead(Head):
+    """Which token stood at each masked place, out of the whole vocabulary (Devlin et al. 2019, arXiv 1810.04805).
+
+    Answers are ``int32[batch, masked]``, -1 at places that a shorter text does not use.
+
+    Attributes:
+        names: Of the outputs: there are as many as tokens, and they have no names.
+        embedding: The network's own embedding of tokens, which also tells the answers apart.
+    """
+
+    embedding: keras.layers.Layer
+
+    figure = ACCURACY
+    metric = "accuracy"
+
+    @property
+    def is_solvable(self) -> bool:
+        """It has a hidden layer: it cannot be solved."""
+        return False
+
+    def pool(self, features: Any) -> Any:
+        """Leave ``[batch, masked, width]`` as it is."""
+        return layers.Identity(name="head_pooled", dtype="float32")(features)
+
+    def describe_pooling(self) -> None:
+        """Nothing is pooled."""
+
+    def read_out(self, pooled: Any) -> Any:
+        """Turn ``[batch, masked, width]`` into logits, ``float32[batch, masked, vocabulary]``."""
+        import keras_hub  # takes seconds, and pictures need none of it
+
+        # The network has taken the masked tokens out: the head is to take them all.
+        every = keras.ops.cumsum(keras.ops.ones_like(pooled[..., 0], dtype="int32"), axis=1) - 1
+        head = keras_hub.layers.MaskedLMHead(
+            token_embedding=self.embedding, intermediate_activation="gelu", dtype="float32", name=LOGITS
+        )
+        return head(pooled, every)
+
+    def final_layer(self) -> layers.Layer:
+        """Return the layer from logits to probabilities."""
+        return layers.Softmax(dtype="float32")
+
+    def encode(self, targets: Targets) -> NDArray[np.float32]:
+        """Return nothing for each row: the reader makes answers of the texts themselves."""
+        return np.zeros((len(targets), 0), np.float32)
+
+    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+        """Return the loss of logits against answers: the mean over all masked tokens of a batch."""
+        return MaskedCrossentropy()
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return what is reported every epoch, each masked token counting once."""
+        return [MaskedAccuracy(name="accuracy")]
+
+
+class MaskedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of a batch, each masked token counting once."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return ``float32[batch]``, whose mean is that over the tokens."""
+        values, used = _crossentropy(y_true, y_pred)
+        tokens = keras.ops.mean(keras.ops.sum(used, axis=1))  # of a text
+        return keras.ops.divide_no_nan(keras.ops.sum(values, axis=1), tokens)
+
+
+# Keras takes the mean of a row before that over rows, and rows of two batches may have different lengths: what is
+# averaged over tokens is made flat.
+
+
+class MaskedCrossentropyMean(keras.metrics.Mean):
+    """The same over all batches of an evaluation."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch."""
+        values, used = _crossentropy(y_true, y_pred)
+        super().update_state(keras.ops.ravel(values), keras.ops.ravel(used))
+
+
+class MaskedAccuracy(keras.metrics.Mean):
+    """Share of masked tokens that are found again."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch."""
+        answers = keras.ops.ravel(keras.ops.cast(y_true, "int32"))
+        found = keras.ops.ravel(keras.ops.cast(keras.ops.argmax(y_pred, axis=-1), "int32"))
+        right, used = (keras.ops.cast(x, "float32") for x in (keras.ops.equal(answers, found), answers >= 0))
+        super().update_state(right, used)
+
+
+def _crossentropy(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """In nats, 0 at places that are not used, and which are: ``float32[batch, masked]`` both."""
+    answers = keras.ops.cast(y_true, "int32")
+    used = keras.ops.cast(answers >= 0, "float32")
+    values = keras.ops.sparse_categorical_crossentropy(keras.ops.maximum(answers, 0), y_pred, from_logits=True)
+    return used * values, used
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedReport(Report):
+    """How well a network finds masked tokens again.
+
+    Attributes:
+        masked: How many tokens were masked in the rows; the same ones every time.
+        accuracy: Share of those that the network found again. The loss is the mean over them, too, in nats.
+    """
+
+    masked: int
+    accuracy: float
+
+    @property
+    def perplexity(self) -> float:
+        """From how many tokens the network as good as chose, at each masked one."""
+        return float(np.exp(self.loss))
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures as metrics.json records them."""
+        return {"accuracy": self.accuracy, "perplexity": self.perplexity, "masked": self.masked}
+
+    @classmethod
+    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that :meth:`figures` gave."""
+        return {key: values[key] for key in ("accuracy", "masked")}
+
+
+def evaluate_masked(model: keras.Model, batches: Any, *, split: str, n: int) -> MaskedReport:
+    """Run a masked language model over a dataset.
+
+    Args:
+        model: From inputs to logits, ``float32[batch, masked, vocabulary]``.
+        batches: Inputs, and what was masked, ``int32[batch, masked]``, -1 where nothing was.
+        split: The split's name.
+        n: How many rows it has.
+
+    Returns:
+        The report.
+    """
+    loss, accuracy = MaskedCrossentropyMean(), MaskedAccuracy()
+    masked = 0
+    for inputs, answers in batches:
+        logits = model.predict_on_batch(inputs)
+        loss.update_state(answers, logits)
+        accuracy.update_state(answers, logits)
+        masked += int((np.asarray(answers) >= 0).sum())
+    return MaskedReport(split=split, n=n, loss=float(loss.result()), masked=masked, accuracy=float(accuracy.result()))

@@ -1,0 +1,204 @@
+"""What goes wrong with pre-training, and with runs that the next recipe is to start from."""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.hub import load_text_backbone
+from keras_transfer.errors import BackboneError
+
+TESTS = Path(__file__).parents[1]
+FAMILIES = runpy.run_path(str(TESTS / "contract" / "test_text_families.py"))
+SMALL = runpy.run_path(str(TESTS / "test_text_recipe.py"))
+preset = SMALL["preset"]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    rows = [{"text": f"cat mouse {'sofa ' * (n % 5)}milk", "label": ("cat", "dog")[n % 2]} for n in range(24)]
+    pd.DataFrame(rows).to_csv(tmp_path / "texts.csv", index=False)
+    return tmp_path / "texts.csv"
+
+
+@pytest.fixture
+def recipe(tmp_path, texts, preset):
+    file = tmp_path / "pretrain.yaml"
+    file.write_text(
+        f"task: text_pretraining\ndata: {{source: '{texts}', validation: 0.0}}\nbackbone: {{name: '{preset}'}}\n"
+        "training: {epochs: 1, keep: last}\n"
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, preset):
+    """A run of pre-training: tests that spoil it copy it first."""
+    from keras_transfer import TextPretraining
+
+    root = tmp_path_factory.mktemp("pretraining")
+    texts = root / "texts.csv"
+    rows = [{"text": f"cat mouse {'sofa ' * (n % 5)}milk", "label": ("cat", "dog")[n % 2]} for n in range(24)]
+    pd.DataFrame(rows).to_csv(texts, index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
+        return TextPretraining(str(texts), backbone=preset, validation=0.0, training={"epochs": 1, "keep": "last"}).fit(
+            root / "run"
+        )
+
+
+@pytest.fixture
+def spoilt(run, tmp_path):
+    return Path(shutil.copytree(run.folder, tmp_path / "spoilt"))
+
+
+@pytest.mark.parametrize(
+    ("override", "needs"),
+    [
+        ("policy.name=auto", ["policy.name", "auto compares classifiers", "Use full"]),
+        ("policy.head_solver=solve", ["policy.head_solver", "Use sgd"]),
+        ("training.label_smoothing=0.1", ["training.label_smoothing", "no labels"]),
+        ("training.class_weights=balanced", ["training.class_weights", "no classes"]),
+        ("export.formats=[saved_model]", ["export.formats", "nothing to serve", "backbone.weights"]),
+        ("head.pooling=mean", ["head.pooling: unknown key", "mask_selection_rate"]),
+        ("head.mask_selection_rate=1.0", ["head.mask_selection_rate", "less than 1"]),
+        ("data.text=body", ["no column 'body'", "data.text", "Columns: text, label"]),
+        ("data.source=absent", ["'absent'", "neither a folder"]),
+    ],
+)
+def test_settings_that_make_no_sense(refused, recipe, override, needs):
+    refused("check", recipe, override, needs=needs)
+
+
+@pytest.mark.parametrize("content", ["cat\n", "☃ ☃ ☃\n", "the\n"])
+def test_texts_of_fewer_than_two_tokens(refused, recipe, tmp_path, content):
+    (tmp_path / "short").mkdir()
+    for number in range(8):
+        (tmp_path / "short" / f"{number}.txt").write_text(content)
+    override = f"data.source={tmp_path / 'short'}"
+    refused("check", recipe, override, needs=["No train text has two tokens", "Name longer texts"])
+
+
+def test_a_folder_without_texts(refused, recipe, tmp_path):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.png").write_bytes(b"x")
+    refused("check", recipe, f"data.source={tmp_path / 'none'}", needs=["holds no text files"])
+
+
+def test_too_few_texts_to_divide(refused, recipe, tmp_path):
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "a.txt").write_text("cat mouse sofa")
+    refused("check", recipe, f"data.source={tmp_path / 'few'}", needs=["too few texts", "data.test=0.2 takes 1 of 1"])
+
+
+def test_strata_where_there_are_no_labels(refused, recipe, tmp_path, texts):
+    overrides = ["data.label=animal", "data.stratify=[animal]"]
+    refused("check", recipe, *overrides, needs=["data.stratify", "divided at random. Received: animal", "data.label"])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_family_without_a_mask_token(tmp_path, family):
+    for part in FAMILIES["build"](family):
+        part.save_to_preset(str(tmp_path))
+    with pytest.raises(BackboneError) as caught:
+        load_text_backbone(str(tmp_path), pooling="masked")
+    message = str(caught.value)
+    assert "no mask token" in message and f"the family {family}" in message
+    assert message.endswith("families albert, bert, deberta_v3, distil_bert, f_net, roberta, roformer_v2, xlm_roberta.")
+
+
+@pytest.mark.parametrize("words", [["predict", "{run}", "a cat"], ["export", "{run}"]])
+def test_there_is_nothing_to_serve(refused, run, words):
+    command = [word.format(run=run.folder) for word in words]
+    refused(*command, needs=[run.folder, "nothing to serve", f"backbone.weights={run.folder}"])
+
+
+def refuse(weights, name, **options):
+    with pytest.raises(BackboneError) as caught:
+        load_text_backbone(str(name), weights=str(weights), **options)
+    return str(caught.value)
+
+
+def test_a_run_of_another_backbone(run, preset):
+    message = refuse(run.folder, "minilm")
+    assert f"(task text_pretraining) trained another backbone: {preset}." in message
+    assert f"Received: backbone.name=minilm. Set backbone.name={preset}" in message
+
+
+def test_a_run_of_another_task(run, finished_run, preset):
+    message = refuse(finished_run.folder, preset)
+    assert "(task image_classification) trained another backbone: efficientnet_lite0" in message
+    with pytest.raises(BackboneError, match=r"\(task text_pretraining\) trained another backbone"):
+        BACKBONES["efficientnet_lite0"].load(image_size=64, weights=str(run.folder))
+
+
+@pytest.mark.parametrize("name", ["model.keras", "data.json"])
+def test_a_run_that_did_not_finish(spoilt, preset, name):
+    (spoilt / name).unlink()
+    assert f"Run {spoilt} did not finish: it lacks {name}." in refuse(spoilt, preset)
+
+
+def test_a_folder_that_is_no_run(tmp_path, preset):
+    assert f"{tmp_path} is no run folder: it has no recipe.yaml" in refuse(tmp_path, preset)
+
+
+def test_a_recipe_that_cannot_be_read(spoilt, preset):
+    (spoilt / "recipe.yaml").write_text("task: text_pretraining\n")
+    message = refuse(spoilt, preset)
+    assert "data: missing" in message and "Take a whole copy" in message
+
+
+def test_another_vocabulary(spoilt, preset):
+    vocabulary = next(spoilt.glob("tokenizer/**/vocabulary.txt"))
+    words = vocabulary.read_text().split("\n")
+    words[5], words[6] = words[6], words[5]
+    vocabulary.write_text("\n".join(words))
+    message = refuse(spoilt, preset)
+    assert f"Run {spoilt} read texts with another tokenizer than {preset} has now" in message
+
+
+def test_a_pooling_whose_layers_the_run_lacks(run, preset):
+    message = refuse(run.folder, preset, pooling="own")
+    assert "does not fit" in message and message.endswith("set head.pooling=mean.")
+
+
+def classify(recipe, texts, preset, run):
+    recipe.write_text(
+        f"task: text_classification\ndata: {{source: '{texts}', validation: 0.0}}\n"
+        f"backbone: {{name: '{preset}', weights: '{run}'}}\ntraining: {{keep: last}}\npolicy: {{name: head}}\n"
+    )
+
+
+def test_test_rows_that_the_network_has_learned_from(refused, recipe, run, preset):
+    texts = run.config.data.source
+    classify(recipe, texts, preset, run.folder)
+    refused(
+        "check",
+        recipe,
+        "seed=1",
+        needs=["of 5 test rows are among those that run", "seed=1, and the run has seed=0", "data.test"],
+    )
+
+
+def test_test_rows_that_the_run_before_it_has_learned_from(refused, recipe, run, spoilt, preset, tmp_path):
+    chained = spoilt / "recipe.yaml"
+    chained.write_text(chained.read_text().replace("weights: pretrained", f"weights: {run.folder}"))
+    (spoilt / "data.json").write_text(json.dumps({"splits": {"train": {"rows": []}, "validation": {"rows": []}}}))
+    classify(recipe, run.config.data.source, preset, spoilt)
+    refused("check", recipe, "seed=1", needs=[f"are among those that run {run.folder} learned from"])
+
+
+def test_rows_of_another_source_may_have_the_same_names(command, recipe, texts, run, preset):
+    classify(recipe, texts, preset, run.folder)
+    assert command("check", recipe, "seed=1").exit_code == 0
+    assert command("check", recipe, f"data.source={run.config.data.source}").exit_code == 0
+
+
+def test_a_damaged_record_of_rows(refused, recipe, spoilt, texts, preset):
+    classify(recipe, texts, preset, spoilt)
+    (spoilt / "data.json").write_text(json.dumps({"splits": {}}))
+    refused("check", recipe, needs=[spoilt / "data.json", "damaged"])

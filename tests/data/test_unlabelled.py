@@ -1,0 +1,90 @@
+"""Texts without labels, and with labels that are not looked at."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from keras_transfer.config import TextDataConfig
+from keras_transfer.data.splits import load_splits
+from keras_transfer.data.unlabelled import load_unlabelled
+from keras_transfer.errors import DataError
+
+
+def load(source, *, seed=0, **options):
+    return load_unlabelled(TextDataConfig(source=str(source), **options), seed=seed)
+
+
+def names(splits):
+    return {split.name: list(split.examples.names) for split in splits}
+
+
+def write(folder, texts):
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_folder_of_files(tmp_path):
+    files = {f"{n:02}.txt": f"text {n}" for n in range(20)}
+    others = {".git/HEAD": "ref", ".hidden.txt": "no", "picture.png": "no", "deep/er/a.txt": "yes"}
+    splits = load(write(tmp_path, files | others))
+    assert sum(map(len, splits)) == 21
+    assert [len(split) for split in splits] == [13, 3, 5]
+    assert sorted(name for split in splits for name in split.examples.names) == sorted([*files, "deep/er/a.txt"])
+    assert names(load(tmp_path)) == names(splits) != names(load(tmp_path, seed=1))
+    assert splits.train.examples.segments[0] == ("text " + str(int(splits.train.examples.names[0][:2])),)
+
+
+def test_a_folder_that_is_divided_keeps_its_division(tmp_path):
+    files = {f"train/{n}.txt": f"a {n}" for n in range(8)} | {f"test/{n}.txt": f"b {n}" for n in range(3)}
+    splits = load(write(tmp_path, files), validation=0.25)
+    assert [len(split) for split in splits] == [6, 2, 3]
+    assert all(name.startswith("test/") for name in splits.test.examples.names)
+    assert all(name.startswith("train/") for part in (splits.train, splits.validation) for name in part.examples.names)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_table_without_labels(tmp_path, suffix):
+    rows = [{"body": f"text {n}", "other": n} for n in range(20)]
+    if suffix == ".csv":
+        pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    else:
+        (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = load(tmp_path / f"t{suffix}", text="body", test=0.25)
+    assert [len(split) for split in splits] == [12, 3, 5]
+    name, (text,) = splits.test.examples.names[0], splits.test.examples.segments[0]
+    assert text == f"text {int(name.removeprefix('row ')) - 1}"
+
+
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_labelled_texts_are_divided_as_a_classifiers_and_lose_their_labels(tmp_path, kind):
+    if kind == "folder":
+        source = write(tmp_path, {f"{label}/{n}.txt": f"{label} {n}" for label in ("ham", "spam") for n in range(10)})
+        options = {}
+    else:
+        source, options = tmp_path / "t.csv", {"label": "stars"}
+        rows = [{"text": f"text {n}", "stars": 1 + n % 2} for n in range(20)]
+        pd.DataFrame(rows).to_csv(source, index=False)
+    splits = load(source, seed=7, **options)
+    labelled = load_splits(TextDataConfig(source=str(source), **options), seed=7)
+    assert names(splits) == names(labelled)
+    assert splits.target.names == ("text",)
+    assert {label for split in splits for label in split.targets.tolist()} == {0}
+
+
+def test_sources_for_validation_and_test_need_no_labels(tmp_path):
+    labelled = write(
+        tmp_path / "a", {f"{label}/{n}.txt": f"{label} {n}" for label in ("ham", "spam") for n in range(9)}
+    )
+    loose = write(tmp_path / "b", {"x.txt": "x", "y.txt": "y"})
+    splits = load(labelled, test=str(loose), validation=0.25)
+    assert [len(split) for split in splits] == [13, 5, 2]
+    assert splits.test.examples.names == ("x.txt", "y.txt")
+
+
+def test_pairs_need_a_second_text(tmp_path):
+    write(tmp_path, {f"{n}.txt": "x" for n in range(8)})
+    with pytest.raises(DataError, match=r"data\.text_pair: .* has no second texts"):
+        load(tmp_path, text_pair="reply")
