@@ -119,13 +119,13 @@ KILLS = {
     "lora, no validation rows": (
         {"name": "lora", "rank": 2},
         {"training": {"keep": "last", "epochs": 2}, "data": {"validation": 0.0}},
-        [(*STEP, STEPS), (keras_transfer.recipe, "plot_history", 1)],
+        [(*STEP, STEPS), (keras_transfer.recipe.base, "plot_history", 1)],
     ),
     "head on cached views": (
         {"name": "head", "head_solver": "sgd"},
         {"augmentation": {"rotation": 20}, "head": {"hidden": 4}},
         # The first has just taken the checkpoint of the last step of an epoch that was not its last.
-        [(*SAVE, 5), (*STEP, 2 * STEPS), (keras_transfer.recipe, "_save", 1)],
+        [(*SAVE, 5), (*STEP, 2 * STEPS), (keras_transfer.recipe.base, "_save", 1)],
     ),
 }
 
@@ -338,14 +338,14 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint(recipe, tmp_path)
 
 def test_what_auto_was_settled_to_is_not_settled_anew(recipe, tmp_path, killed, monkeypatch):
     choice = Choice("head", "It is quick.", (), {"head": 1.0}, None)
-    monkeypatch.setattr(keras_transfer.recipe, "choose_policy", lambda job: (job.with_policy("head"), choice))
+    monkeypatch.setattr(keras_transfer.recipe.settle, "choose_policy", lambda job: (job.with_policy("head"), choice))
     made = recipe({"name": "auto", "head_solver": "sgd"})
     killed(lambda: made.fit(tmp_path / "run"), *STEP, 8)
 
     def again(_):
         pytest.fail("the policy was chosen anew")
 
-    monkeypatch.setattr(keras_transfer.recipe, "choose_policy", again)
+    monkeypatch.setattr(keras_transfer.recipe.settle, "choose_policy", again)
     run = made.fit(tmp_path / "run", resume=True)
     assert run.config.policy.name == "head"
     record = json.loads((run.folder / "choice.json").read_text())

@@ -1,4 +1,4 @@
-"""A transfer-learning job from data to run folder. The base class holds the logic once; a task is a thin leaf."""
+"""A transfer-learning job from data to run folder: the logic, once."""
 
 import contextlib
 import copy
@@ -7,43 +7,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.console import Console
 
 from keras_transfer import run as folders
-from keras_transfer.auto import choose_policy, estimate
-from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
-from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
-from keras_transfer.backbones.pooling import MaskedLanguageModel, TextNetwork
+from keras_transfer.auto import estimate
+from keras_transfer.backbones import Backbone
 from keras_transfer.backbones.run_weights import check_rows_apart
 from keras_transfer.catalog import find_recipe
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.choice import Choice, describe_estimates
 from keras_transfer.config import (
     SCHEMAS,
-    ImageClassificationConfig,
     RecipeConfig,
-    TextClassificationConfig,
-    TextDataConfig,
-    TextPretrainingConfig,
     parse_recipe,
     read_recipe,
     write_recipe,
 )
-from keras_transfer.data.leaks import Repeated, find_repeated_pictures
-from keras_transfer.data.masked_reader import MaskedTextReader
+from keras_transfer.data.leaks import Repeated
 from keras_transfer.data.objects import name_objects
-from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
-from keras_transfer.data.scan import Scan, scan
-from keras_transfer.data.sources import SAMPLES
+from keras_transfer.data.scan import Scan
 from keras_transfer.data.splits import Split, Splits, load_splits
-from keras_transfer.data.text_reader import TextReader
-from keras_transfer.data.text_sources import TEXT_SAMPLES
-from keras_transfer.data.texts import check_texts, find_repeated
-from keras_transfer.data.unlabelled import ONE_CLASS, load_unlabelled
 from keras_transfer.distribution import describe_environment, session
 from keras_transfer.errors import (
     CheckpointError,
@@ -53,11 +40,10 @@ from keras_transfer.errors import (
     TransferWarning,
     list_lines,
 )
-from keras_transfer.feature_store import cache_folder
 from keras_transfer.files import whole
-from keras_transfer.heads import MaskedLanguageHead, make_head
+from keras_transfer.heads import make_head
 from keras_transfer.interruption import Interruption
-from keras_transfer.job import Baseline, Job, PretrainingJob, Trained, find_scope
+from keras_transfer.job import Baseline, Job, Trained, find_scope
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
 from keras_transfer.lr_finder import RangeTest
@@ -65,11 +51,16 @@ from keras_transfer.model import TransferModel, build_model
 from keras_transfer.origin import check_origin, check_rows, describe_origin
 from keras_transfer.policies import POLICIES, plan
 from keras_transfer.precision import run_precision_test
+from keras_transfer.recipe.paths import with_absolute_paths
+from keras_transfer.recipe.settle import settle_learning_rate, settle_policy, tell_truth
 from keras_transfer.registry import Registry
 from keras_transfer.report import plot_history, print_plan, print_report
 from keras_transfer.resume import Checkpoints, Stopwatch
 from keras_transfer.run import Run
 from keras_transfer.training import summarize
+
+TASKS: Registry[type["Recipe"]] = Registry("task", ConfigError)
+"""By the recipe's ``task``; ``tasks.py`` fills it."""
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
 _NAMED_SECTIONS = ("backbone", "policy")
@@ -250,7 +241,7 @@ class Recipe(ABC):
             TransferError: What stands against a run, or no phase has a learning rate.
         """
         with self._session(console) as recipe:
-            job, _ = _settle_policy(recipe.prepare(console), console)
+            job, _ = settle_policy(recipe.prepare(console), console)
             return job.find_learning_rate()
 
     def fit(self, out: str | Path | None = None, *, resume: bool = False, console: Console | None = None) -> Run:
@@ -311,8 +302,8 @@ class Recipe(ABC):
         with origin._session(console) as recipe:
             job, watch = recipe.prepare(console), Stopwatch()
             if start is None:
-                job, choice = _settle_policy(job, console)
-                job = _settle_learning_rate(job, console)
+                job, choice = settle_policy(job, console)
+                job = settle_learning_rate(job, console)
                 record = self._record(job, choice)
             else:
                 record, baseline = start["run"], start["baseline"]
@@ -328,7 +319,7 @@ class Recipe(ABC):
             trained = self._train(folder, job, checkpoints)
             self._judge(folder, job, trained, console)
             if record["choice"]:
-                _tell_truth(folder, record["choice"], watch.seconds, console)
+                tell_truth(folder, record["choice"], watch.seconds, console)
 
     def _find_start(self, store: CheckpointStore, console: Console | None) -> dict[str, Any] | None:
         """The state of the last checkpoint, where it is one of this recipe."""
@@ -414,117 +405,6 @@ class Recipe(ABC):
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
 
 
-class ImageClassification(Recipe):
-    """Pictures in; a class, labels or numbers out: ``ImageClassification("pictures/").fit()``."""
-
-    task = "image_classification"
-    known: ClassVar = {**Recipe.known, "backbone.name": BACKBONES}
-    config: ImageClassificationConfig
-
-    def _scan(self, splits: Sequence[Split]) -> Scan:
-        data = self.config.data
-        return scan(splits, broken=data.broken, max_pixels=data.max_pixels, memory=cache_folder() / "scans")
-
-    def _compare(self, splits: Sequence[Split]) -> Repeated:
-        return find_repeated_pictures(splits, memory=cache_folder() / "hashes")
-
-    def _load_backbone(self, weights: str) -> PictureBackbone:
-        row = BACKBONES[self.config.backbone.name]
-        return row.load(image_size=self.config.data.image_size, weights=weights)
-
-    def _make_reader(self, backbone: PictureBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
-        config = self.config
-        reader = PictureReader(
-            image_size=backbone.image_size,
-            resize=config.data.resize,
-            augmentation=config.augmentation,
-            seed=config.seed,
-            max_pixels=config.data.max_pixels,
-        )
-        return reader, splits
-
-
-class _TextRecipe(Recipe):
-    """What recipes on texts share."""
-
-    def _scan(self, splits: Sequence[Split]) -> Scan:
-        whole, broken = check_texts(splits, broken=cast(TextDataConfig, self.config.data).broken)
-        return Scan(whole, broken, ())
-
-    def _compare(self, splits: Sequence[Split]) -> Repeated:
-        return find_repeated(splits)
-
-    def _look_at(
-        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
-    ) -> tuple[Sequence[str], dict[str, Any]]:
-        tokens = reader.report(prepared)
-        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
-        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
-        return (line,), tokens
-
-
-class TextClassification(_TextRecipe):
-    """Texts in; a class, labels or numbers out.
-
-    ``TextClassification("reviews.csv", text="review", label="stars").fit()``; ``target="number"`` makes stars a number.
-    """
-
-    task = "text_classification"
-    config: TextClassificationConfig
-
-    def _load_backbone(self, weights: str) -> TextBackbone:
-        return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
-
-    def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
-        return TextReader.fit(
-            backbone.encoder,
-            splits,
-            sequence_length=self.config.data.sequence_length,
-            maximum_length=backbone.maximum_length,
-            pads_to_longest=backbone.pads_to_longest,
-        )
-
-
-class TextPretraining(_TextRecipe):
-    """Texts in, masked tokens out: ``run = TextPretraining("texts/").fit()`` trains the network further.
-
-    The next recipe starts from it: ``backbone={"weights": str(run.folder)}``.
-    """
-
-    task = "text_pretraining"
-    config: TextPretrainingConfig
-    _job = PretrainingJob
-
-    def _load_splits(self) -> Splits:
-        return load_unlabelled(self.config.data, seed=self.config.seed, given=self._given)
-
-    def _load_backbone(self, weights: str) -> TextBackbone:
-        return load_text_backbone(self.config.backbone.name, weights=weights, pooling="masked")
-
-    def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
-        reader, prepared = MaskedTextReader.fit(
-            backbone.encoder,
-            splits,
-            sequence_length=self.config.data.sequence_length,
-            maximum_length=backbone.maximum_length,
-            pads_to_longest=backbone.pads_to_longest,
-            rate=self.config.head.mask_selection_rate,
-            seed=self.config.seed,
-        )
-        reader.check(prepared)
-        return reader, prepared
-
-    def _build_model(self, backbone: TextBackbone, splits: Splits, reader: Reader) -> TransferModel:
-        network = cast(TextNetwork, backbone.network)
-        model = build_model(backbone, MaskedLanguageHead(ONE_CLASS, network.token_embedding))
-        return replace(model, predictor=MaskedLanguageModel(network=network, top=model.top, name="predictor"))
-
-
-TASKS: Registry[type[Recipe]] = Registry("task", ConfigError)
-for _task in (ImageClassification, TextClassification, TextPretraining):
-    TASKS.add(_task.task, _task)
-
-
 def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) -> None:
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
     line = f"Data: {source}: {splits.target.headline()}; rows: {counts}"
@@ -533,36 +413,6 @@ def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) ->
         console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
     for line in (*scanned.notes, *splits.notes):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:
-    """Put a policy in the place of ``auto``."""
-    if job.config.policy.name != "auto":
-        return job, None
-    job, choice = choose_policy(job)
-    summaries = summarize(job.model, job.phases)
-    if console:
-        console.print(str(choice), highlight=False, soft_wrap=True)
-        print_plan(summaries, len(job.model.backbone.stages), console)
-    return job, choice
-
-
-def _tell_truth(folder: Path, choice: Mapping[str, Any], seconds: float, console: Console | None) -> None:
-    """Record what was chosen, and how long it took beside what had been estimated."""
-    folders.write_json(folder / folders.CHOICE, {**choice, "seconds": seconds})
-    if console:
-        estimate = choice["estimated_seconds"][choice["policy"]]
-        console.print(f"Time: {seconds:.0f} s; about {estimate:.0f} s had been estimated", highlight=False)
-
-
-def _settle_learning_rate(job: Job, console: Console | None) -> Job:
-    """Put a number in the place of ``auto``, unless every phase is solved and nobody will ask for it."""
-    if job.config.training.learning_rate != "auto" or all(phase.solve for phase in job.phases):
-        return job
-    found = job.find_learning_rate()
-    if console:
-        console.print(str(found), highlight=False, soft_wrap=True)
-    return job.with_learning_rate(found.learning_rate)
 
 
 def _save(folder: Path, job: Job) -> None:
@@ -574,28 +424,6 @@ def _save(folder: Path, job: Job) -> None:
             np.savez(file, allow_pickle=False, **adapters)
         merge_adapters(stages)
     write_keras_file(job.model.predictor, folder / folders.MODEL)
-
-
-def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
-    """Return the recipe that a run folder keeps, which names the same files from any working folder."""
-
-    def absolute(value: float | str) -> float | str:
-        if not isinstance(value, str) or value in SAMPLES or value in TEXT_SAMPLES or value in ("pretrained", "none"):
-            return value
-        return str(Path(value).resolve()) if Path(value).exists() else value
-
-    folders = {key: getattr(config.data, key) for key in ("root", "data_dir") if getattr(config.data, key, None)}
-    sources = {key: getattr(config.data, key) for key in ("source", "validation", "test")}
-    data = {key: absolute(value) for key, value in (sources | folders).items()}
-    weights = {"weights": absolute(config.backbone.weights)}
-    name = config.backbone.name
-    if name not in BACKBONES and Path(name).is_dir():
-        weights["name"] = str(Path(name).resolve())
-    sections = {
-        "data": config.data.model_copy(update=data),
-        "backbone": config.backbone.model_copy(update=weights),
-    }
-    return config.model_copy(update=sections)
 
 
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:

@@ -1,0 +1,32 @@
+"""The recipe that a run folder keeps names the same files from any working folder."""
+
+from pathlib import Path
+
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.config import (
+    RecipeConfig,
+)
+from keras_transfer.data.sources import SAMPLES
+from keras_transfer.data.text_sources import TEXT_SAMPLES
+
+
+def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
+    """Return the recipe that a run folder keeps, which names the same files from any working folder."""
+
+    def absolute(value: float | str) -> float | str:
+        if not isinstance(value, str) or value in SAMPLES or value in TEXT_SAMPLES or value in ("pretrained", "none"):
+            return value
+        return str(Path(value).resolve()) if Path(value).exists() else value
+
+    folders = {key: getattr(config.data, key) for key in ("root", "data_dir") if getattr(config.data, key, None)}
+    sources = {key: getattr(config.data, key) for key in ("source", "validation", "test")}
+    data = {key: absolute(value) for key, value in (sources | folders).items()}
+    weights = {"weights": absolute(config.backbone.weights)}
+    name = config.backbone.name
+    if name not in BACKBONES and Path(name).is_dir():
+        weights["name"] = str(Path(name).resolve())
+    sections = {
+        "data": config.data.model_copy(update=data),
+        "backbone": config.backbone.model_copy(update=weights),
+    }
+    return config.model_copy(update=sections)

@@ -1,0 +1,139 @@
+"""The tasks: thin leaves of the one recipe."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, cast
+
+from keras_transfer.backbones import BACKBONES, PictureBackbone
+from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.pooling import MaskedLanguageModel, TextNetwork
+from keras_transfer.config import (
+    ImageClassificationConfig,
+    TextClassificationConfig,
+    TextDataConfig,
+    TextPretrainingConfig,
+)
+from keras_transfer.data.leaks import Repeated, find_repeated_pictures
+from keras_transfer.data.masked_reader import MaskedTextReader
+from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.reader import Reader
+from keras_transfer.data.scan import Scan, scan
+from keras_transfer.data.splits import Split, Splits
+from keras_transfer.data.text_reader import TextReader
+from keras_transfer.data.texts import check_texts, find_repeated
+from keras_transfer.data.unlabelled import ONE_CLASS, load_unlabelled
+from keras_transfer.feature_store import cache_folder
+from keras_transfer.heads import MaskedLanguageHead
+from keras_transfer.job import PretrainingJob
+from keras_transfer.model import TransferModel, build_model
+from keras_transfer.recipe.base import TASKS, Recipe
+
+
+class ImageClassification(Recipe):
+    """Pictures in; a class, labels or numbers out: ``ImageClassification("pictures/").fit()``."""
+
+    task = "image_classification"
+    known: ClassVar = {**Recipe.known, "backbone.name": BACKBONES}
+    config: ImageClassificationConfig
+
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        data = self.config.data
+        return scan(splits, broken=data.broken, max_pixels=data.max_pixels, memory=cache_folder() / "scans")
+
+    def _compare(self, splits: Sequence[Split]) -> Repeated:
+        return find_repeated_pictures(splits, memory=cache_folder() / "hashes")
+
+    def _load_backbone(self, weights: str) -> PictureBackbone:
+        row = BACKBONES[self.config.backbone.name]
+        return row.load(image_size=self.config.data.image_size, weights=weights)
+
+    def _make_reader(self, backbone: PictureBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        config = self.config
+        reader = PictureReader(
+            image_size=backbone.image_size,
+            resize=config.data.resize,
+            augmentation=config.augmentation,
+            seed=config.seed,
+            max_pixels=config.data.max_pixels,
+        )
+        return reader, splits
+
+
+class _TextRecipe(Recipe):
+    """What recipes on texts share."""
+
+    def _scan(self, splits: Sequence[Split]) -> Scan:
+        whole, broken = check_texts(splits, broken=cast(TextDataConfig, self.config.data).broken)
+        return Scan(whole, broken, ())
+
+    def _compare(self, splits: Sequence[Split]) -> Repeated:
+        return find_repeated(splits)
+
+    def _look_at(
+        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        tokens = reader.report(prepared)
+        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
+        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
+        return (line,), tokens
+
+
+class TextClassification(_TextRecipe):
+    """Texts in; a class, labels or numbers out.
+
+    ``TextClassification("reviews.csv", text="review", label="stars").fit()``; ``target="number"`` makes stars a number.
+    """
+
+    task = "text_classification"
+    config: TextClassificationConfig
+
+    def _load_backbone(self, weights: str) -> TextBackbone:
+        return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
+
+    def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        return TextReader.fit(
+            backbone.encoder,
+            splits,
+            sequence_length=self.config.data.sequence_length,
+            maximum_length=backbone.maximum_length,
+            pads_to_longest=backbone.pads_to_longest,
+        )
+
+
+class TextPretraining(_TextRecipe):
+    """Texts in, masked tokens out: ``run = TextPretraining("texts/").fit()`` trains the network further.
+
+    The next recipe starts from it: ``backbone={"weights": str(run.folder)}``.
+    """
+
+    task = "text_pretraining"
+    config: TextPretrainingConfig
+    _job = PretrainingJob
+
+    def _load_splits(self) -> Splits:
+        return load_unlabelled(self.config.data, seed=self.config.seed, given=self._given)
+
+    def _load_backbone(self, weights: str) -> TextBackbone:
+        return load_text_backbone(self.config.backbone.name, weights=weights, pooling="masked")
+
+    def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        reader, prepared = MaskedTextReader.fit(
+            backbone.encoder,
+            splits,
+            sequence_length=self.config.data.sequence_length,
+            maximum_length=backbone.maximum_length,
+            pads_to_longest=backbone.pads_to_longest,
+            rate=self.config.head.mask_selection_rate,
+            seed=self.config.seed,
+        )
+        reader.check(prepared)
+        return reader, prepared
+
+    def _build_model(self, backbone: TextBackbone, splits: Splits, reader: Reader) -> TransferModel:
+        network = cast(TextNetwork, backbone.network)
+        model = build_model(backbone, MaskedLanguageHead(ONE_CLASS, network.token_embedding))
+        return replace(model, predictor=MaskedLanguageModel(network=network, top=model.top, name="predictor"))
+
+
+for _task in (ImageClassification, TextClassification, TextPretraining):
+    TASKS.add(_task.task, _task)
