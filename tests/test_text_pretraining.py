@@ -108,7 +108,8 @@ def test_evaluate_prints_loss_perplexity_and_accuracy(finished, command):
     said = command("evaluate", finished.folder).stdout.splitlines()
     assert said[0] == f"Test: 24 rows, {recorded.masked} masked tokens"
     assert said[1].split() == ["accuracy", f"{recorded.accuracy:.4f}"]
-    assert said[2].split()[0] == "loss" and f"perplexity {recorded.perplexity:.1f}" in said[2]
+    assert said[2].split() == ["perplexity", f"{recorded.perplexity:.1f}"]
+    assert said[3].split() == ["loss", f"{recorded.loss:.4f}"]
     figures = json.loads(command("evaluate", finished.folder, "--json").stdout)["test"]
     assert figures == pytest.approx(recorded.to_json(), abs=1e-4)
 
