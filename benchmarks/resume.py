@@ -148,7 +148,7 @@ def measure_kills(folder: Path, kills: int, seed: int) -> None:
         out, own = folder / f"killed-{number}", 0
         # A process that never comes far enough would never come to an end.
         while True:
-            patience = draw.uniform(0.2, 1.0) * seconds if done < kills else None
+            patience = draw.uniform(0.3, 1.3) * seconds if done < kills else None
             status = wait(fork(recipe, out, resume=own > 0), patience)
             if status is not None:
                 break
@@ -234,7 +234,8 @@ def first_step(table: Path, out: Path, *, resume: bool) -> float:
     command = [sys.executable, __file__, "child", str(table), str(out), *(["--resume"] if resume else [])]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        process.stdout.readline()
+        if process.stdout.readline() != "step\n":
+            raise SystemExit(f"{' '.join(command)} made no step")
         seconds = time.perf_counter() - started
         process.wait()
     return seconds
@@ -249,7 +250,7 @@ def run_child(table: Path, out: Path, *, resume: bool) -> None:
         if not said and not (self._resumes and batch < self._start.step):
             said.append(1)
             print("step", flush=True)
-        if resume or batch >= 9:
+        if said and (resume or batch >= 9):
             os._exit(0)
 
     Checkpointer.on_train_batch_end = on_train_batch_end
