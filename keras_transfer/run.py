@@ -23,11 +23,12 @@ from keras_transfer.config import (
     parse_recipe,
     read_recipe,
 )
+from keras_transfer.data.examples import Examples
 from keras_transfer.data.masked_reader import MaskedTextReader
 from keras_transfer.data.objects import describe_object
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import Reader
-from keras_transfer.data.splits import Examples, Split, Splits, load_splits, read_split
+from keras_transfer.data.splits import Split, Splits, load_splits, read_split
 from keras_transfer.data.targets import TARGETS, Target
 from keras_transfer.data.text_reader import TOKENIZER, TextReader
 from keras_transfer.data.texts import check_texts

@@ -4,27 +4,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_transfer.data.examples import Examples
 
-class PictureExamples(Protocol):
+
+class PictureExamples(Examples, Protocol):
     """Pictures, wherever their bytes are."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What people call each."""
-
-    @property
-    def fingerprints(self) -> list[str]:
-        """Name and content of each, as far as they can be had quickly."""
-
-    @property
-    def stamps(self) -> list[str]:
-        """What tells on this machine that a picture has changed."""
 
     @property
     def home(self) -> str:
@@ -37,11 +27,6 @@ class PictureExamples(Protocol):
     @property
     def states(self) -> list[list[int]]:
         """Numbers that change when a picture does; none for one that is gone."""
-
-    def __len__(self) -> int: ...
-
-    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
-        """Return some, in this order."""
 
     def read(self, row: int) -> bytes:
         """Return the bytes of one.

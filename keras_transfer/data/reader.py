@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.splits import Examples, Split
+from keras_transfer.data.examples import Examples
+from keras_transfer.data.splits import Split
 
 Rows = NDArray[np.int64]
 # Each call in flight holds a batch.

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
+from keras_transfer.data.examples import Examples
 from keras_transfer.data.groups import draw_fold, draw_groups, draw_per_class
 from keras_transfer.data.pictures import PictureExamples, Pictures
 from keras_transfer.data.source import TFDS, Source
@@ -21,27 +22,6 @@ from keras_transfer.data.targets import TARGETS, Target, Targets
 from keras_transfer.data.text_sources import read_text_source
 from keras_transfer.data.texts import Texts
 from keras_transfer.errors import DataError
-
-
-class Examples(Protocol):
-    """What a task's network learns from: pictures, or texts."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What people call each: a path, a row of a table."""
-
-    @property
-    def fingerprints(self) -> list[str]:
-        """Name and content of each, as far as they can be had quickly: they travel with the data."""
-
-    @property
-    def stamps(self) -> list[str]:
-        """What tells on this machine that an example has changed."""
-
-    def __len__(self) -> int: ...
-
-    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
-        """Return some, in this order."""
 
 
 @dataclass(frozen=True)
