@@ -69,7 +69,14 @@ def as_in_the_run(run):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "policy", ["lp_ft", {"name": "last_stages", "stages": 2}, "full", {"name": "lora", "rank": 2}], ids=str
+    "policy",
+    [
+        "lp_ft",
+        {"name": "lora", "rank": 2},
+        pytest.param({"name": "last_stages", "stages": 2}, marks=pytest.mark.slow),
+        pytest.param("full", marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_every_policy_trains(table, tmp_path, kind, policy):
     run = recipe(table, kind, policy, training={"epochs": 1}).fit(tmp_path / "run")
