@@ -3,6 +3,7 @@
 Nothing is downloaded: where a dataset is not prepared, the message has the command that prepares it.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -142,6 +143,7 @@ def open_dataset(name: str, config: DataConfig) -> Dataset:
 
 
 def _find(name: str, builder_name: str, folder: str | None) -> Any:
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS tells of every folder that it looks into
     try:
         return tfds.builder(builder_name, data_dir=folder)
     except tfds.core.DatasetNotFoundError as error:
