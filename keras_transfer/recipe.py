@@ -15,6 +15,7 @@ from keras_transfer import run as folders
 from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
 from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.pictures import FROM_PYTHON, is_elsewhere, load_copy, load_picture_backbone
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import Choice, describe_estimates
 from keras_transfer.config import (
@@ -60,14 +61,16 @@ class Recipe(ABC):
     Args:
         data: A source as in a recipe file, or the whole ``data`` section as a mapping.
         sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone`` and
-            ``policy`` may be given by name alone, and what the ``data`` section has beside its source by its own name:
-            ``label="stars"``.
+            ``policy`` may be given by name alone, ``backbone`` as a :class:`Backbone` too; what the ``data`` section has
+            beside its source may be given by its own name: ``label="stars"``.
 
     Raises:
         ConfigError: All mistakes at once.
     """
 
     task: ClassVar[str]
+    backbone: Backbone | None = None
+    """The backbone where it was given from Python."""
     known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES}
     """For dotted paths that name a registered thing, the names there are."""
 
@@ -76,6 +79,9 @@ class Recipe(ABC):
         columns = set(schema.model_fields["data"].annotation.model_fields) - set(schema.model_fields)  # type: ignore[union-attr]
         source = dict(data) if isinstance(data, Mapping) else {"source": str(data) if isinstance(data, Path) else data}
         source |= {key: sections.pop(key) for key in columns & set(sections)}
+        if isinstance(sections.get("backbone"), Backbone):
+            self.backbone = sections["backbone"]
+            sections["backbone"] = f"{FROM_PYTHON}{self.backbone.name}"
         values = {
             name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
             for name, value in sections.items()
@@ -286,8 +292,10 @@ class ImageClassification(Recipe):
         return scan(splits, broken=data.broken, max_pixels=data.max_pixels, memory=cache_folder() / "scans")
 
     def _load_backbone(self, weights: str) -> PictureBackbone:
-        row = BACKBONES[self.config.backbone.name]
-        return row.load(image_size=self.config.data.image_size, weights=weights)
+        size = self.config.data.image_size
+        if isinstance(self.backbone, PictureBackbone):
+            return load_copy(self.backbone, weights, image_size=size)
+        return load_picture_backbone(self.config.backbone, image_size=size, weights=weights)
 
     def _make_reader(self, backbone: PictureBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
         config = self.config
@@ -397,7 +405,7 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     data = {key: absolute(getattr(config.data, key)) for key in ("source", "validation", "test")}
     weights = {"weights": absolute(config.backbone.weights)}
     name = config.backbone.name
-    if name not in BACKBONES and Path(name).is_dir():
+    if name not in BACKBONES and Path(name).exists():
         weights["name"] = str(Path(name).resolve())
     sections = {
         "data": config.data.model_copy(update=data),
@@ -409,4 +417,7 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
     task = values.get("task")
     known = TASKS[task].known if isinstance(task, str) and task in TASKS else Recipe.known
+    backbone = values.get("backbone")
+    if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
+        known = {path: names for path, names in known.items() if path != "backbone.name"}
     return parse_recipe(values, known=known, where=where)
