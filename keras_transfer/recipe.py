@@ -61,8 +61,8 @@ class Recipe(ABC):
     Args:
         data: A source as in a recipe file, or the whole ``data`` section as a mapping.
         sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone`` and
-            ``policy`` may be given by name alone, ``backbone`` as a :class:`Backbone` too; what the ``data`` section has
-            beside its source may be given by its own name: ``label="stars"``.
+            ``policy`` may be given by name alone, ``backbone`` as a :class:`Backbone` too; what the ``data`` section
+            has beside its source may be given by its own name: ``label="stars"``.
 
     Raises:
         ConfigError: All mistakes at once.

@@ -16,6 +16,7 @@ import keras_hub
 
 from keras_transfer.backbones.base import InputContract, PictureBackbone, load_weights
 from keras_transfer.backbones.hub import preset_classes, public_classes
+from keras_transfer.backbones.picture_network import PictureNetwork, picture_input
 from keras_transfer.backbones.text_encoder import shorten
 from keras_transfer.errors import BackboneError
 from keras_transfer.registry import did_you_mean, nearest_names
@@ -110,12 +111,11 @@ def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str 
     family = next((f for f in find_picture_families().values() if f.backbone is type(converter).backbone_cls), None)
     if family is None:
         raise BackboneError(_not_for_pictures(name, str(getattr(type(converter).backbone_cls, "__name__", None))))
-    body = _load(name, lambda: keras_hub.models.Backbone.from_preset(source, load_weights=loads))
-    own_size = _image_size(body, converter)
-    size = own_size if image_size is None else image_size
-    if _shape(body) != (size, size):
-        body = _resize(name, family, source, body, size, loads=loads)
-    network = _find_features(family, body)
+    part = _load(name, lambda: _load_part(family, source, load_weights=loads))
+    size = _image_size(part, converter) if image_size is None else image_size
+    if _shape(part) != (size, size):
+        part = _resize(name, family, source, part, size, loads=loads)
+    network = PictureNetwork(backbone=part, has_class_token=family.has_class_token, name=family.name)
     if weights not in ("pretrained", "none"):
         load_weights(network, Path(weights), name)
     return PictureBackbone(
@@ -128,80 +128,38 @@ def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str 
     )
 
 
-def _picture_part(body: Any) -> Any:
-    return getattr(body, "vision_encoder", body)
-
-
-def _picture_input(body: Any) -> keras.KerasTensor:
-    """The one input: some families give it a name."""
-    (tensor,) = keras.tree.flatten(_picture_part(body).input)
-    return tensor
-
-
-def _shape(body: Any) -> tuple[int | None, int | None]:
-    height, width = _picture_input(body).shape[1:3]
+def _shape(network: keras.Model) -> tuple[int | None, int | None]:
+    height, width = picture_input(network).shape[1:3]
     return height, width
 
 
-def _image_size(body: Any, converter: Any) -> int:
+def _load_part(family: PictureFamily, source: str, **options: Any) -> keras.Model:
+    """The network, or that half of it that takes pictures."""
+    network = keras_hub.models.Backbone.from_preset(source, **options)
+    return network.vision_encoder if family.is_tower else network
+
+
+def _image_size(network: keras.Model, converter: Any) -> int:
     """The size that a preset was made for."""
-    size = _shape(body)[0] or (converter.image_size or (None,))[0]
+    size = _shape(network)[0] or (converter.image_size or (None,))[0]
     return _USUAL_SIZE if size is None else int(size)
 
 
-def _resize(name: str, family: PictureFamily, source: str, body: Any, size: int, *, loads: bool) -> Any:
+def _resize(
+    name: str, family: PictureFamily, source: str, network: keras.Model, size: int, *, loads: bool
+) -> keras.Model:
     """Load a network anew for pictures of another size."""
-    own, reason = _shape(body)[0], ""
+    own, reason = _shape(network)[0], ""
     if family.size_argument is not None:
-        shape = (size, size, _picture_input(body).shape[-1])
+        shape = (size, size, picture_input(network).shape[-1])
         try:
-            return keras_hub.models.Backbone.from_preset(source, load_weights=loads, **{family.size_argument: shape})
+            return _load_part(family, source, load_weights=loads, **{family.size_argument: shape})
         except Exception as error:  # KerasHub raises nearly every kind for weights that do not fit
             reason = f" KerasHub says: {shorten(error)}"
     raise BackboneError(
         f"Backbone {name} does not take pictures of {size}x{size} pixels.{reason} Received: image_size={size}. "
         f"Leave data.image_size out{f', or set it to {own}' if own else ''}."
     )
-
-
-def _find_features(family: PictureFamily, body: Any) -> keras.Model:
-    """From pixels to a feature map, ``[batch, height, width, channels]``, to tokens, or to a vector."""
-    part = _picture_part(body)
-    outputs = part.output
-    if isinstance(outputs, dict):
-        # Maps of every scale, the finest first.
-        outputs = outputs[part.stage_names[-1]]
-    if len(outputs.shape) == 3 and family.has_class_token:
-        outputs = outputs[:, 0]
-    network = keras.Model(_picture_input(body), outputs, name=family.name)
-    return _open_containers(network)
-
-
-def _open_containers(network: keras.Model) -> keras.Model:
-    """Put the blocks of an encoder in its place, so that each can be a stage of its own.
-
-    Where that makes no graph (two blocks of one name, or blocks that put out more than tensors), nothing is opened.
-    """
-
-    def call(layer: Any, *arguments: Any, **options: Any) -> Any:
-        return (layer.call if _holds_blocks(layer) else layer)(*arguments, **options)
-
-    try:
-        return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
-    except ValueError:
-        return network
-
-
-def _holds_blocks(layer: Any) -> bool:
-    """Whether a layer is no more than blocks of one kind, one after another, and what goes with them."""
-    if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model) or not layer.weights:
-        return False
-    own = [value for name, value in vars(layer).items() if not name.startswith("_")]
-    lists = [value for value in own if isinstance(value, list) and len({type(x) for x in value}) == 1]
-    if not any(len(value) > 1 and isinstance(value[0], keras.layers.Layer) and value[0].weights for value in lists):
-        return False
-    parts = [x for value in [own, *lists] for x in value if isinstance(x, keras.layers.Layer)]
-    return {id(weight) for weight in layer.weights} <= {id(weight) for part in parts for weight in part.weights}
 
 
 def _read_contract(name: str, converter: Any) -> InputContract:

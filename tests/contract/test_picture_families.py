@@ -69,7 +69,6 @@ FAMILIES = {
             "stackwise_block_types": ["v1", "v1"],
             "stackwise_force_input_filters": [0, 0],
             "stackwise_nores_option": [False, False],
-            "num_features": 16,
         },
     ),
     "hgnetv2": (
@@ -165,7 +164,7 @@ FAMILIES = {
     "xception": (5, {"stackwise_conv_filters": [[8, 8], [16, 16], [16, 16]], "stackwise_pooling": [True, True, False]}),
 }
 # The default tests have one family of each kind; the others differ from those in layers.
-FAST = {"dinov2", "hgnetv2", "mit", "resnet", "siglip", "swin_transformer", "vit"}
+FAST = {"dinov3", "hgnetv2", "resnet", "siglip", "vit"}
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name not in FAST else []) for name in FAMILIES]
 
 
@@ -193,9 +192,6 @@ def build(name, size=SIZE):
             towers[f"{kind.lower()}_encoder"] = make(cls, {key: x for key, x in given.items() if key in known}, size)
         arguments = {**arguments, **towers}
     body = make(family.backbone, arguments, size)
-    for weight in body.weights:
-        if len(weight.shape) > 1 and weight.trainable:
-            weight.assign(3 * weight)
     return family, body
 
 
@@ -266,13 +262,13 @@ def test_a_preset_classifies_and_is_reloaded(name, tmp_path):
     model = build_model(backbone, ClassificationHead(3, PictureHeadConfig(pooling="both")))
     probabilities = model.predictor(pixels()).numpy()
     assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
-    assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-6
+    assert np.abs(np.diff(features, axis=0)).max() > 1e-3
     write_keras_file(model.predictor, tmp_path / "model.keras")
     again = read_keras_file(tmp_path / "model.keras", BackboneError)
     np.testing.assert_allclose(again(pixels()), probabilities, atol=1e-5)
 
 
-EXPORTED = [pytest.param(name, marks=[pytest.mark.slow] if name != "vit" else []) for name in FAMILIES]
+EXPORTED = [pytest.param(name, marks=[pytest.mark.slow] if name != "siglip" else []) for name in FAMILIES]
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -293,8 +289,12 @@ def test_another_size_where_the_family_takes_it(name, tmp_path):
     small = load_hub_backbone(str(tmp_path / "preset"))
     assert backbone.image_size == 48 and isinstance(backbone, PictureBackbone)
     assert backbone.network(backbone.prepare(pixels(48))).shape[-1] == small.network.output_shape[-1]
-    for mine, theirs in zip(backbone.network.weights, small.network.weights, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    pairs = list(zip(backbone.network.weights, small.network.weights, strict=True))
+    others = [mine.name for mine, theirs in pairs if mine.shape != theirs.shape]
+    assert others == (["interpolated_position_embeddings"] if name == "dinov2" else [])
+    for mine, theirs in pairs:
+        if mine.name not in others:
+            np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("name", ["vit", "siglip"])
