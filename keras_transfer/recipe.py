@@ -15,6 +15,7 @@ from keras_transfer import run as folders
 from keras_transfer.auto import choose_policy, estimate
 from keras_transfer.backbones import BACKBONES, Backbone, PictureBackbone
 from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.hub_pictures import PREFIX
 from keras_transfer.backbones.pictures import FROM_PYTHON, is_elsewhere, load_copy, load_picture_backbone
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import Choice, describe_estimates
@@ -404,9 +405,9 @@ def _with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
 
     data = {key: absolute(getattr(config.data, key)) for key in ("source", "validation", "test")}
     weights = {"weights": absolute(config.backbone.weights)}
-    name = config.backbone.name
-    if name not in BACKBONES and Path(name).exists():
-        weights["name"] = str(Path(name).resolve())
+    name = config.backbone.name.removeprefix(PREFIX)
+    if name not in BACKBONES and Path(name).expanduser().exists():
+        weights["name"] = str(Path(name).expanduser().resolve())
     sections = {
         "data": config.data.model_copy(update=data),
         "backbone": config.backbone.model_copy(update=weights),

@@ -1,5 +1,7 @@
 """What a backbone is: a network without its top, the pixels that it wants, its stages, and where weights come from."""
 
+import hashlib
+import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -132,6 +134,7 @@ class Backbone(ABC):
             weights="pretrained",
             contract=InputContract((high - low) / 255, low),
             image_size=find_image_size(name, model, image_size),
+            graph=digest_graph(model),
         )
 
 
@@ -142,10 +145,12 @@ class PictureBackbone(Backbone):
     Attributes:
         contract: What to do to raw pixels first.
         image_size: Height and width that the network was built for, in pixels.
+        graph: A digest of what the network is made of, where its name does not say it.
     """
 
     contract: InputContract
     image_size: int
+    graph: str = ""
 
     def inputs(self) -> keras.KerasTensor:
         """Make an input for raw pixels, ``float32[batch, size, size, 3]`` in 0..255."""
@@ -156,8 +161,13 @@ class PictureBackbone(Backbone):
         return self.contract(inputs)
 
     def describe(self) -> list[Any]:
-        """Return name, size and contract."""
-        return [self.name, self.image_size, repr(self.contract)]
+        """Return name, graph, size and contract."""
+        return [self.name, self.graph, self.image_size, repr(self.contract)]
+
+
+def digest_graph(network: keras.Model) -> str:
+    """Return a digest of what a network is made of, weights aside."""
+    return hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def find_image_size(name: str, model: keras.Model, image_size: int | None) -> int:

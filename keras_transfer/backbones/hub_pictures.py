@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import keras_hub
 
-from keras_transfer.backbones.base import InputContract, PictureBackbone, load_weights
+from keras_transfer.backbones.base import InputContract, PictureBackbone, digest_graph, load_weights
 from keras_transfer.backbones.hub import preset_classes, public_classes
 from keras_transfer.backbones.picture_network import PictureNetwork, picture_input
 from keras_transfer.backbones.text_encoder import shorten
@@ -125,6 +125,7 @@ def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str 
         weights=weights,
         contract=_read_contract(name, converter),
         image_size=size,
+        graph=digest_graph(network),
     )
 
 

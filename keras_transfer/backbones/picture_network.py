@@ -1,5 +1,6 @@
 """From a KerasHub backbone to features of a picture: the network that stages are found in, and that is saved."""
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any, Self
@@ -30,6 +31,9 @@ class PictureNetwork(keras.Model):
             outputs = outputs[:, 0]
         network = _open_encoders(keras.Model(picture_input(backbone), outputs))
         super().__init__(network.input, network.output, name=name)
+        for layer in self.layers:
+            if hasattr(layer, "interpolated_position_embeddings"):
+                _save_as_it_is(layer)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
         # A text, for Keras wraps dictionaries that a model holds.
@@ -50,6 +54,16 @@ def picture_input(backbone: keras.Model) -> keras.KerasTensor:
     """Return a KerasHub backbone's one input, to which some families give a name."""
     (tensor,) = keras.tree.flatten(backbone.input)
     return tensor
+
+
+def _save_as_it_is(layer: Any) -> None:
+    """Let DINOv2's positions be saved like other weights.
+
+    As KerasHub (0.32) has it, they are stretched to the size of pictures that the preset was trained at, if the sum of
+    their changes is above 0, and squeezed again when they are loaded: what was trained would not come back.
+    """
+    for name in ("save_own_variables", "load_own_variables"):
+        setattr(layer, name, functools.partial(getattr(keras.layers.Layer, name), layer))
 
 
 def _open_encoders(network: keras.Model) -> keras.Model:

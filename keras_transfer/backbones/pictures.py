@@ -1,5 +1,6 @@
 """What a recipe names as its backbone for pictures: a row, a preset of KerasHub, or a Keras model of the user's own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -86,12 +87,11 @@ def load_copy(backbone: PictureBackbone, weights: str, *, image_size: int | None
         copy_weights(backbone.network, network)
     elif weights != "none":
         load_weights(network, Path(weights), backbone.name)
-    return PictureBackbone(
-        name=backbone.name,
+    return replace(
+        backbone,
         network=network,
         stages=find_stages(network),
         weights=weights,
-        contract=backbone.contract,
         image_size=find_image_size(backbone.name, network, image_size or backbone.image_size),
     )
 

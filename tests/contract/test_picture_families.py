@@ -174,11 +174,11 @@ def make(cls, arguments, size=SIZE):
     return cls(**{**{key: value for key, value in usual.items() if key in known}, **arguments})
 
 
-def build(name, size=SIZE):
+def build(name, size=SIZE, **more):
     """KerasHub's own network, with random weights."""
     family = find_picture_families()[name]
     keras.utils.set_random_seed(0)
-    arguments = FAMILIES[name][1]
+    arguments = {**FAMILIES[name][1], **more}
     if family.is_tower:
         # The towers' classes are no public names.
         module = inspect.getmodule(family.backbone)
@@ -195,8 +195,8 @@ def build(name, size=SIZE):
     return family, body
 
 
-def save(name, folder, *, size=SIZE, image_size=None):
-    family, body = build(name, size)
+def save(name, folder, *, size=SIZE, image_size=None, **more):
+    family, body = build(name, size, **more)
     body.save_to_preset(str(folder))
     classes = [x for x in vars(keras_hub.layers).values() if inspect.isclass(x)]
     converter = next(x for x in classes if getattr(x, "backbone_cls", None) is family.backbone)
@@ -291,7 +291,7 @@ def test_another_size_where_the_family_takes_it(name, tmp_path):
     assert backbone.network(backbone.prepare(pixels(48))).shape[-1] == small.network.output_shape[-1]
     pairs = list(zip(backbone.network.weights, small.network.weights, strict=True))
     others = [mine.name for mine, theirs in pairs if mine.shape != theirs.shape]
-    assert others == (["interpolated_position_embeddings"] if name == "dinov2" else [])
+    assert {*others} == ({"interpolated_position_embeddings"} if name == "dinov2" else set())
     for mine, theirs in pairs:
         if mine.name not in others:
             np.testing.assert_array_equal(mine, theirs)
@@ -307,3 +307,16 @@ def test_another_size_where_positions_have_weights(name, tmp_path):
 def test_a_network_for_any_size_takes_that_of_its_preprocessing(tmp_path):
     save("vgg", tmp_path / "preset", size=None, image_size=(40, 40))
     assert load_hub_backbone(f"hub:{tmp_path / 'preset'}").image_size == 40
+
+
+def test_positions_of_dinov2_come_back_as_they_were_trained(tmp_path):
+    _, body, converter = save("dinov2", tmp_path / "preset", position_embedding_shape=(56, 56, 3))
+    backbone = load_hub_backbone(str(tmp_path / "preset"))
+    expected = body({"images": converter(pixels())})[:, 0]
+    np.testing.assert_allclose(backbone.network(backbone.prepare(pixels())), expected, rtol=1e-4, atol=1e-4)
+    (positions,) = [x for x in backbone.network.weights if x.name == "interpolated_position_embeddings"]
+    positions.assign_add(np.random.default_rng(0).normal(size=positions.shape))
+    trained = backbone.network(pixels())
+    write_keras_file(backbone.network, tmp_path / "model.keras")
+    again = read_keras_file(tmp_path / "model.keras", BackboneError)
+    np.testing.assert_allclose(again(pixels()), trained, rtol=1e-4, atol=1e-4)
