@@ -103,11 +103,12 @@ def backbones(as_json: bool) -> None:
 
     from keras_transfer.backbones import BACKBONES
     from keras_transfer.backbones.hub import TEXT_BACKBONES, list_presets
+    from keras_transfer.backbones.hub_pictures import PREFIX, list_picture_presets
 
     # What can be used now comes first.
     pictures = sorted((BACKBONES[name] for name in BACKBONES), key=lambda row: not row.available)
     texts = [TEXT_BACKBONES[name] for name in TEXT_BACKBONES]
-    presets = list_presets()
+    presets, picture_presets = list_presets(), list_picture_presets()
     if as_json:
         rows: list[dict[str, Any]] = [
             {
@@ -135,6 +136,15 @@ def backbones(as_json: bool) -> None:
             {"name": name, "task": "text_classification", "family": family, "weights": "KerasHub downloads them"}
             for name, family in presets.items()
         ]
+        rows += [
+            {
+                "name": f"{PREFIX}{name}",
+                "task": "image_classification",
+                "family": family,
+                "weights": "KerasHub downloads them",
+            }
+            for name, family in picture_presets.items()
+        ]
         _print_json(rows)
         return
     table = Table()
@@ -146,6 +156,11 @@ def backbones(as_json: bool) -> None:
         size, here = f"{picture.image_size} px", "yes" if picture.available else "no"
         table.add_row(picture.name, f"{picture.parameters:,}", size, picture.weights_source, here)
     Console().print(table)
+    families = ", ".join(sorted(set(picture_presets.values())))
+    click.echo(
+        f"For pictures also {len(picture_presets)} presets of KerasHub, which downloads them ({PREFIX}PRESET; --json "
+        f"names them), and folders of presets, of these families: {families}; and .keras files of your own."
+    )
     families = ", ".join(sorted(set(presets.values())))
     click.echo(
         f"For texts also {len(presets)} presets of KerasHub, which downloads them (--json names them), and folders of "

@@ -1,5 +1,7 @@
 """What a backbone is: a network without its top, the pixels that it wants, its stages, and where weights come from."""
 
+import hashlib
+import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -96,6 +98,46 @@ class Backbone(ABC):
         """Return what features depend on beside weights and graph, for the key of the cache."""
         return [self.name]
 
+    @staticmethod
+    def from_keras(
+        model: keras.Model, *, input_range: tuple[float, float], image_size: int | None = None, name: str | None = None
+    ) -> "PictureBackbone":
+        """Make a backbone for pictures of any Keras model without its top: ``ImageClassification(data, backbone=...)``.
+
+        A recipe trains a copy; the model stays as it is.
+
+        Args:
+            model: Functional or sequential, from ``[batch, height, width, 3]`` to a feature map
+                ``[batch, height, width, channels]``, tokens ``[batch, tokens, channels]`` or a vector
+                ``[batch, channels]``.
+            input_range: What the model takes for black and for white: ``(0, 255)`` where it holds its own
+                preprocessing, ``(0, 1)`` or ``(-1, 1)``.
+            image_size: Height and width of the pictures in pixels, for a model that takes any.
+            name: What messages call it; the model's own name by default.
+
+        Returns:
+            The backbone.
+
+        Raises:
+            BackboneError: The model has no graph to read, or takes or gives something else.
+        """
+        name = name or model.name
+        low, high = input_range
+        if not low < high:
+            raise BackboneError(
+                f"input_range of {name} is what it takes for black, then for white. Received: {input_range}. "
+                "Use, say, (0, 255), (0, 1) or (-1, 1)."
+            )
+        return PictureBackbone(
+            name=name,
+            network=model,
+            stages=find_stages(model),
+            weights="pretrained",
+            contract=InputContract((high - low) / 255, low),
+            image_size=find_image_size(name, model, image_size),
+            graph=digest_graph(model),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBackbone(Backbone):
@@ -104,10 +146,12 @@ class PictureBackbone(Backbone):
     Attributes:
         contract: What to do to raw pixels first.
         image_size: Height and width that the network was built for, in pixels.
+        graph: A digest of what the network is made of, where its name does not say it.
     """
 
     contract: InputContract
     image_size: int
+    graph: str = ""
 
     def inputs(self) -> keras.KerasTensor:
         """Make an input for raw pixels, ``float32[batch, size, size, 3]`` in 0..255."""
@@ -118,8 +162,45 @@ class PictureBackbone(Backbone):
         return self.contract(inputs)
 
     def describe(self) -> list[Any]:
-        """Return name, size and contract."""
-        return [self.name, self.image_size, repr(self.contract)]
+        """Return name, graph, size and contract."""
+        return [self.name, self.graph, self.image_size, repr(self.contract)]
+
+
+def digest_graph(network: keras.Model) -> str:
+    """Return a digest of what a network is made of, weights aside."""
+    return hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def find_image_size(name: str, model: keras.Model, image_size: int | None) -> int:
+    """Check what a model takes and gives, and settle the size of its pictures.
+
+    Args:
+        name: What messages call it.
+        model: Is to be a backbone for pictures.
+        image_size: What is asked for, in pixels; None for the model's own.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        BackboneError: It takes or gives something else, or no pictures of that size.
+    """
+    shapes = [tuple(x.shape) for x in model.inputs], [tuple(x.shape) for x in model.outputs]
+    (taken, *more), (given, *others) = shapes
+    if more or others or len(taken) != 4 or taken[-1] != 3 or len(given) not in (2, 3, 4):
+        raise BackboneError(
+            f"{name} cannot be a backbone for pictures: one takes [batch, height, width, 3] and gives a feature map or "
+            f"a vector. Received: a model from {shapes[0]} to {shapes[1]}. Take the part without its top."
+        )
+    if taken[1] != taken[2] or (taken[1] is not None and image_size not in (None, taken[1])):
+        raise BackboneError(
+            f"{name} takes pictures of {taken[1]}x{taken[2]} pixels. Received: image_size={image_size}. "
+            "Pictures are square, and of the size that a model was built for."
+        )
+    size = taken[1] or image_size
+    if size is None:
+        raise BackboneError(f"{name} takes pictures of any size. Set data.image_size, in pixels.")
+    return int(size)
 
 
 @dataclass(frozen=True, kw_only=True)

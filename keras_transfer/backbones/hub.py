@@ -138,7 +138,7 @@ def find_families() -> dict[str, Family]:
         The families by name.
     """
     found = {}
-    for name, task in sorted(_public_classes(keras_hub.models.TextClassifier, keras_hub.models.CausalLM).items()):
+    for name, task in sorted(public_classes(keras_hub.models.TextClassifier, keras_hub.models.CausalLM).items()):
         if issubclass(task, keras_hub.models.Seq2SeqLM):
             continue
         backbone, preprocessor = task.backbone_cls, task.preprocessor_cls
@@ -158,7 +158,8 @@ def find_families() -> dict[str, Family]:
     return dict(sorted(found.items()))
 
 
-def _public_classes(*bases: Any) -> dict[str, Any]:
+def public_classes(*bases: Any) -> dict[str, Any]:
+    """Return the classes of ``keras_hub.models`` that come of some, by name."""
     return {name: x for name, x in vars(keras_hub.models).items() if inspect.isclass(x) and issubclass(x, bases)}
 
 
@@ -174,13 +175,13 @@ def _takes_texts_alone(preprocessor: Any) -> bool:
 def list_presets() -> dict[str, str]:
     """Return the names of KerasHub's presets that can classify texts, and the family of each; nothing is downloaded."""
     families = {family.backbone: family.name for family in find_families().values()}
-    return {preset: families[cls] for preset, cls in sorted(_preset_classes().items()) if cls in families}
+    return {preset: families[cls] for preset, cls in sorted(preset_classes().items()) if cls in families}
 
 
 @functools.cache
-def _preset_classes() -> dict[str, type[Any]]:
-    """The backbone class of every preset: a class lists those of its subclasses too, which are the ones that hold."""
-    classes = set(_public_classes(keras_hub.models.Backbone).values())
+def preset_classes() -> dict[str, type[Any]]:
+    """Return the backbone class of every preset; of a class and its subclass that both list one, the subclass."""
+    classes = set(public_classes(keras_hub.models.Backbone).values())
     ordered = sorted(classes, key=lambda cls: (len(cls.__mro__), cls.__name__))
     return {preset: cls for cls in ordered for preset in cls.presets}
 
@@ -260,8 +261,8 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:  # KerasHub raises nearly every kind
-        if source in _preset_classes():
-            handle = _preset_classes()[source].presets[source]["kaggle_handle"].removeprefix("kaggle://")
+        if source in preset_classes():
+            handle = preset_classes()[source].presets[source]["kaggle_handle"].removeprefix("kaggle://")
             message = (
                 f"Text backbone {name} is downloaded by KerasHub, and cannot be had now: {shorten(error)}\n"
                 f"Where there is a network, kagglehub.model_download('{handle}') returns a folder: copy it here and "
@@ -322,7 +323,7 @@ def _find_source(name: str, *, pretrained: bool) -> str:
 
 
 def _find_preset(name: str) -> str:
-    if name not in _preset_classes():
+    if name not in preset_classes():
         known = [*TEXT_BACKBONES, *list_presets()]
         near = did_you_mean(name, known) if nearest_names(name, known) else "`keras-transfer backbones` lists them."
         raise BackboneError(
@@ -330,7 +331,7 @@ def _find_preset(name: str) -> str:
             f"Without a download: {_without_download()}."
         )
     if name not in list_presets():
-        raise BackboneError(_not_for_texts(name, _preset_classes()[name].__name__))
+        raise BackboneError(_not_for_texts(name, preset_classes()[name].__name__))
     return name
 
 

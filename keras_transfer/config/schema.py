@@ -151,6 +151,18 @@ class BackboneConfig(Section):
     weights: StrictStr = Field(default="pretrained", description="pretrained | none | a file or a run folder")
 
 
+class PictureBackboneConfig(BackboneConfig):
+    """The pretrained network."""
+
+    name: StrictStr = Field(
+        default="efficientnet_lite0",
+        description="see `keras-transfer backbones`; hub:PRESET of KerasHub; a preset's folder; a .keras file",
+    )
+    input_range: tuple[StrictFloat, StrictFloat] | None = Field(
+        default=None, description="what a model from a .keras file takes for black and for white: [0, 255] | [-1, 1]"
+    )
+
+
 class TextBackboneConfig(BackboneConfig):
     """The pretrained network."""
 
@@ -353,6 +365,7 @@ class ImageClassificationConfig(RecipeConfig):
 
     task: Literal["image_classification"]
     data: PictureDataConfig
+    backbone: PictureBackboneConfig = PictureBackboneConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     head: PictureHeadConfig = PictureHeadConfig()
 

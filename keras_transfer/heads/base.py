@@ -161,16 +161,19 @@ class TargetHead(Head):
         """Turn a feature map into a vector.
 
         Args:
-            features: ``[batch, height, width, channels]``; or ``[batch, channels]`` of a network that pools itself.
+            features: ``[batch, height, width, channels]`` or ``[batch, tokens, channels]``; or ``[batch, channels]`` of
+                a network that pools itself.
 
         Returns:
             ``float32[batch, channels]``, or twice as many channels with ``both``.
         """
-        if not isinstance(self.config, PictureHeadConfig):
+        rank = len(features.shape)
+        if not isinstance(self.config, PictureHeadConfig) or rank == 2:
             return layers.Identity(name="head_pooled", dtype="float32")(features)
         # Sums over many positions lose digits in half precision.
-        average = layers.GlobalAveragePooling2D(name="head_average", dtype="float32")
-        largest = layers.GlobalMaxPooling2D(name="head_max", dtype="float32")
+        axes = "1D" if rank == 3 else "2D"
+        average = getattr(layers, f"GlobalAveragePooling{axes}")(name="head_average", dtype="float32")
+        largest = getattr(layers, f"GlobalMaxPooling{axes}")(name="head_max", dtype="float32")
         if self.config.pooling == "average":
             return average(features)
         if self.config.pooling == "max":

@@ -15,6 +15,7 @@ from rich.console import Console
 from keras_transfer import run as folders
 from keras_transfer.auto import estimate
 from keras_transfer.backbones import Backbone
+from keras_transfer.backbones.pictures import FROM_PYTHON, is_elsewhere
 from keras_transfer.backbones.run_weights import check_rows_apart
 from keras_transfer.catalog import find_recipe
 from keras_transfer.checkpoint import CheckpointStore
@@ -74,14 +75,16 @@ class Recipe(ABC):
             text, label), a pandas DataFrame, a ``tf.data.Dataset`` of pairs; or the whole ``data`` section as a
             mapping. ``validation`` and ``test`` take the same.
         sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone`` and
-            ``policy`` may be given by name alone, and what the ``data`` section has beside its source by its own name:
-            ``label="stars"``.
+            ``policy`` may be given by name alone, ``backbone`` as a :class:`Backbone` too; what the ``data`` section
+            has beside its source may be given by its own name: ``label="stars"``.
 
     Raises:
         ConfigError: All mistakes at once.
     """
 
     task: ClassVar[str]
+    backbone: Backbone | None = None
+    """The backbone where it was given from Python."""
     known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES}
     """For dotted paths that name a registered thing, the names there are."""
 
@@ -90,6 +93,9 @@ class Recipe(ABC):
         columns = set(schema.model_fields["data"].annotation.model_fields) - set(schema.model_fields)  # type: ignore[union-attr]
         source = dict(data) if isinstance(data, Mapping) else {"source": data}
         source |= {key: sections.pop(key) for key in columns & set(sections)}
+        if isinstance(sections.get("backbone"), Backbone):
+            self.backbone = sections["backbone"]
+            sections["backbone"] = f"{FROM_PYTHON}{self.backbone.name}"
         source, self._given = name_objects(source)
         values = {
             name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
@@ -429,4 +435,7 @@ def _save(folder: Path, job: Job) -> None:
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
     task = values.get("task")
     known = TASKS[task].known if isinstance(task, str) and task in TASKS else Recipe.known
+    backbone = values.get("backbone")
+    if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
+        known = {path: names for path, names in known.items() if path != "backbone.name"}
     return parse_recipe(values, known=known, where=where)

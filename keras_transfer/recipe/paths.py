@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.hub_pictures import PREFIX
 from keras_transfer.config import (
     RecipeConfig,
 )
@@ -22,9 +23,9 @@ def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     sources = {key: getattr(config.data, key) for key in ("source", "validation", "test")}
     data = {key: absolute(value) for key, value in (sources | folders).items()}
     weights = {"weights": absolute(config.backbone.weights)}
-    name = config.backbone.name
-    if name not in BACKBONES and Path(name).is_dir():
-        weights["name"] = str(Path(name).resolve())
+    name = config.backbone.name.removeprefix(PREFIX)
+    if name not in BACKBONES and Path(name).expanduser().exists():
+        weights["name"] = str(Path(name).expanduser().resolve())
     sections = {
         "data": config.data.model_copy(update=data),
         "backbone": config.backbone.model_copy(update=weights),

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, cast
 
 from keras_transfer.backbones import BACKBONES, PictureBackbone
 from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.pictures import load_copy, load_picture_backbone
 from keras_transfer.backbones.pooling import MaskedLanguageModel, TextNetwork
 from keras_transfer.config import (
     ImageClassificationConfig,
@@ -44,8 +45,10 @@ class ImageClassification(Recipe):
         return find_repeated_pictures(splits, memory=cache_folder() / "hashes")
 
     def _load_backbone(self, weights: str) -> PictureBackbone:
-        row = BACKBONES[self.config.backbone.name]
-        return row.load(image_size=self.config.data.image_size, weights=weights)
+        size = self.config.data.image_size
+        if isinstance(self.backbone, PictureBackbone):
+            return load_copy(self.backbone, weights, image_size=size)
+        return load_picture_backbone(self.config.backbone, image_size=size, weights=weights)
 
     def _make_reader(self, backbone: PictureBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
         config = self.config

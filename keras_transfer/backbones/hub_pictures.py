@@ -1,0 +1,235 @@
+"""Picture backbones of KerasHub: what it can classify pictures with, from a preset or a folder.
+
+Families are found in ``keras_hub.models`` itself. Nothing in a folder is run. Read in KerasHub 0.32.
+"""
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+
+from keras_transfer.backbones.base import InputContract, PictureBackbone, digest_graph, load_weights
+from keras_transfer.backbones.hub import preset_classes, public_classes
+from keras_transfer.backbones.picture_network import PictureNetwork, picture_input
+from keras_transfer.backbones.text_encoder import shorten
+from keras_transfer.errors import BackboneError
+from keras_transfer.registry import did_you_mean, nearest_names
+from keras_transfer.stages import find_stages
+
+PREFIX = "hub:"
+# What a preset that takes any size was trained at is in its converter; where that says nothing:
+_USUAL_SIZE = 224
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFamily:
+    """A kind of network for pictures, as KerasHub knows it.
+
+    Attributes:
+        name: Its module's in KerasHub: ``vit``, ``resnet``.
+        backbone: The network's class.
+        has_class_token: Whether the first token stands for the whole picture.
+        is_tower: Whether the network for pictures is one half of a network for pictures and texts.
+    """
+
+    name: str
+    backbone: type[Any]
+    has_class_token: bool
+    is_tower: bool
+
+    @property
+    def size_argument(self) -> str | None:
+        """What its class calls height, width and channels of pictures."""
+        parameters = inspect.signature(self.backbone).parameters
+        return next((name for name in ("image_shape", "input_shape") if name in parameters), None)
+
+
+@functools.cache
+def find_picture_families() -> dict[str, PictureFamily]:
+    """Find the families that can classify pictures.
+
+    They are those with a task ``ImageClassifier``, and of those without any task the ones that put out features of a
+    picture: encoders such as DINOv2, and networks such as SigLIP that have a tower for pictures and one for texts.
+
+    Returns:
+        The families by name.
+    """
+    tasks = [task for task in public_classes(keras_hub.models.Task).values() if getattr(task, "backbone_cls", None)]
+    layers = [x for x in vars(keras_hub.layers).values() if inspect.isclass(x)]
+    converters: list[Any] = [x for x in layers if issubclass(x, keras_hub.layers.ImageConverter)]
+    found = {}
+    for backbone in {converter.backbone_cls for converter in converters} - {None}:
+        own = [task for task in tasks if task.backbone_cls is backbone]
+        classifier = next((task for task in own if issubclass(task, keras_hub.models.ImageClassifier)), None)
+        arguments = set(inspect.signature(backbone).parameters)
+        is_tower = {"vision_encoder", "text_encoder"} <= arguments
+        is_encoder = "image_shape" in arguments and "vocabulary_size" not in arguments
+        if classifier is None and (own or not (is_tower or is_encoder)):
+            continue
+        pooling = inspect.signature(classifier).parameters.get("pooling") if classifier else None
+        name = backbone.__module__.split(".")[-2]
+        found[name] = PictureFamily(
+            name=name,
+            backbone=backbone,
+            has_class_token=classifier is None or (pooling is not None and pooling.default == "token"),
+            is_tower=is_tower,
+        )
+    return dict(sorted(found.items()))
+
+
+def list_picture_presets() -> dict[str, str]:
+    """Return the names of KerasHub's presets that can classify pictures, and the family of each."""
+    families = {family.backbone: family.name for family in find_picture_families().values()}
+    return {preset: families[cls] for preset, cls in sorted(preset_classes().items()) if cls in families}
+
+
+def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str = "pretrained") -> PictureBackbone:
+    """Load a network for pictures.
+
+    Args:
+        name: ``hub:`` and a preset of KerasHub (see :func:`list_picture_presets`), which is downloaded; or a folder
+            that holds one, with or without the prefix.
+        image_size: Height and width of the pictures in pixels; None for those of the preset.
+        weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        BackboneError: There is none of that name, it cannot be had, it cannot classify pictures, it does not take
+            pictures of that size, or weights do not fit.
+    """
+    source = _find_source(name)
+    loads = weights == "pretrained"
+    converter = _load(name, lambda: keras_hub.layers.ImageConverter.from_preset(source))
+    family = next((f for f in find_picture_families().values() if f.backbone is type(converter).backbone_cls), None)
+    if family is None:
+        raise BackboneError(_not_for_pictures(name, str(getattr(type(converter).backbone_cls, "__name__", None))))
+    part = _load(name, lambda: _load_part(family, source, load_weights=loads))
+    size = _image_size(part, converter) if image_size is None else image_size
+    if _shape(part) != (size, size):
+        part = _resize(name, family, source, part, size, loads=loads)
+    network = PictureNetwork(backbone=part, has_class_token=family.has_class_token, name=family.name)
+    if weights not in ("pretrained", "none"):
+        load_weights(network, Path(weights), name)
+    return PictureBackbone(
+        name=name,
+        network=network,
+        stages=find_stages(network),
+        weights=weights,
+        contract=_read_contract(name, converter),
+        image_size=size,
+        graph=digest_graph(network),
+    )
+
+
+def _shape(network: keras.Model) -> tuple[int | None, int | None]:
+    height, width = picture_input(network).shape[1:3]
+    return height, width
+
+
+def _load_part(family: PictureFamily, source: str, **options: Any) -> keras.Model:
+    """The network, or that half of it that takes pictures."""
+    network = keras_hub.models.Backbone.from_preset(source, **options)
+    return network.vision_encoder if family.is_tower else network
+
+
+def _image_size(network: keras.Model, converter: Any) -> int:
+    """The size that a preset was made for."""
+    size = _shape(network)[0] or (converter.image_size or (None,))[0]
+    return _USUAL_SIZE if size is None else int(size)
+
+
+def _resize(
+    name: str, family: PictureFamily, source: str, network: keras.Model, size: int, *, loads: bool
+) -> keras.Model:
+    """Load a network anew for pictures of another size."""
+    own, reason = _shape(network)[0], ""
+    if family.size_argument is not None:
+        shape = (size, size, picture_input(network).shape[-1])
+        try:
+            return _load_part(family, source, load_weights=loads, **{family.size_argument: shape})
+        except Exception as error:  # KerasHub raises nearly every kind for weights that do not fit
+            reason = f" KerasHub says: {shorten(error)}"
+    raise BackboneError(
+        f"Backbone {name} does not take pictures of {size}x{size} pixels.{reason} Received: image_size={size}. "
+        f"Leave data.image_size out{f', or set it to {own}' if own else ''}."
+    )
+
+
+def _read_contract(name: str, converter: Any) -> InputContract:
+    """What KerasHub's own preprocessing does to pixels, resizing aside."""
+
+    def value(setting: Any, neutral: float) -> Any:
+        if setting is None:
+            return neutral
+        return float(setting) if isinstance(setting, int | float) else tuple(map(float, setting))
+
+    return InputContract(value(converter.scale, 1.0), value(converter.offset, 0.0))
+
+
+def _load(name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # KerasHub raises nearly every kind
+        preset = name.removeprefix(PREFIX)
+        if preset in preset_classes() and not Path(preset).is_dir():
+            handle = preset_classes()[preset].presets[preset]["kaggle_handle"].removeprefix("kaggle://")
+            message = (
+                f"Backbone {name} is downloaded by KerasHub, and cannot be had now: {shorten(error)}\n"
+                f"Where there is a network, kagglehub.model_download('{handle}') returns a folder: copy it here and "
+                "set backbone.name to its path."
+            )
+        else:
+            message = (
+                f"Backbone {name} cannot be loaded. KerasHub says: {shorten(error)} Take a whole copy of the folder."
+            )
+        raise BackboneError(message) from error
+
+
+def _find_source(name: str) -> str:
+    """Return what KerasHub loads: an absolute path, or the name of a preset."""
+    folder = Path(name.removeprefix(PREFIX)).expanduser()
+    if folder.is_dir():
+        _check_folder(name, folder)
+        return str(folder.absolute())
+    preset, known = name.removeprefix(PREFIX), list_picture_presets()
+    if preset in known:
+        return preset
+    if preset in preset_classes():
+        raise BackboneError(_not_for_pictures(name, preset_classes()[preset].__name__))
+    near = did_you_mean(preset, known) if nearest_names(preset, known) else "`keras-transfer backbones` lists them."
+    raise BackboneError(f"There is no preset of KerasHub or folder named {preset!r}. Received: {name}. {near}")
+
+
+def _not_for_pictures(name: str, class_name: str) -> str:
+    return (
+        f"Backbone {name} cannot classify pictures: it is a {class_name} of KerasHub. Use one of the families "
+        f"{', '.join(find_picture_families())}."
+    )
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    """Refuse a folder that KerasHub cannot load, in better words than its own."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        backbone = keras.saving.get_registered_object(str(config["registered_name"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        hint = " It is a run folder: set backbone.weights to it." if (folder / "model.keras").is_file() else ""
+        raise BackboneError(
+            f"Folder {folder} is no preset of KerasHub: it has no config.json of one.{hint} "
+            f"Received: backbone.name={name}. Use a folder that save_to_preset() wrote."
+        ) from None
+    if backbone not in {family.backbone for family in find_picture_families().values()}:
+        raise BackboneError(_not_for_pictures(name, getattr(backbone, "__name__", str(config["registered_name"]))))
+    if not (folder / "image_converter.json").is_file():
+        raise BackboneError(
+            f"The KerasHub preset {folder} does not say what its network wants of pixels (image_converter.json). "
+            f"Received: backbone.name={name}. Save it with the task's or the preprocessor's save_to_preset()."
+        )

@@ -1,0 +1,115 @@
+"""From a KerasHub backbone to features of a picture: the network that stages are found in, and that is saved."""
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class PictureNetwork(keras.Model):
+    """A KerasHub backbone from pixels to a feature map, tokens or a vector: a functional model of its own layers.
+
+    Encoders are opened, so that each of their blocks can be a stage of its own. It is saved as what the backbone is
+    made of: not all layers of KerasHub can be saved one by one (0.32: those of ViT, DeiT, MiT and Swin cannot).
+
+    Args:
+        backbone: The KerasHub backbone. Its layers are used, not copied.
+        has_class_token: Whether the first token stands for the whole picture.
+        name: Of the model.
+    """
+
+    def __init__(self, *, backbone: keras.Model, has_class_token: bool, name: str | None = None) -> None:
+        outputs = backbone.output
+        if isinstance(outputs, Mapping):
+            # Maps of every scale, the finest first.
+            outputs = outputs[backbone.stage_names[-1]]
+        if len(outputs.shape) == 3 and has_class_token:
+            outputs = outputs[:, 0]
+        network = _open_encoders(keras.Model(picture_input(backbone), outputs))
+        super().__init__(network.input, network.output, name=name)
+        for layer in self.layers:
+            if hasattr(layer, "interpolated_position_embeddings"):
+                _save_as_it_is(layer)
+        config = keras.saving.serialize_keras_object(backbone)
+        parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
+        # A text, for Keras wraps dictionaries that a model holds.
+        self._settings = json.dumps({"backbone": parts, "has_class_token": has_class_token})
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the model is made of."""
+        return {**json.loads(self._settings), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Build the model anew, with random weights."""
+        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects=custom_objects)
+        return cls(**{**config, "backbone": backbone})
+
+
+def picture_input(backbone: keras.Model) -> keras.KerasTensor:
+    """Return a KerasHub backbone's one input, to which some families give a name."""
+    (tensor,) = keras.tree.flatten(backbone.input)
+    return tensor
+
+
+def _save_as_it_is(layer: Any) -> None:
+    """Let DINOv2's positions be saved like other weights.
+
+    As KerasHub (0.32) has it, they are stretched to the size of pictures that the preset was trained at, if the sum of
+    their changes is above 0, and squeezed again when they are loaded: what was trained would not come back.
+    """
+    for name in ("save_own_variables", "load_own_variables"):
+        setattr(layer, name, functools.partial(getattr(keras.layers.Layer, name), layer))
+
+
+def _open_encoders(network: keras.Model) -> keras.Model:
+    """Put the blocks of encoders in their places.
+
+    Where that makes no graph (two blocks of one name, or blocks that put out more than tensors), nothing is opened.
+    """
+    try:
+        return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=_call)
+    except ValueError:
+        return network
+
+
+def _call(layer: Any, *arguments: Any, **options: Any) -> Any:
+    if _holds_blocks(layer):
+        return layer.call(*arguments, **options)
+    outputs = layer(*arguments, **options)
+    shapes = [x.shape for x in keras.tree.flatten(outputs)]
+    makes_tokens = len(shapes[0]) == 3 and len(arguments[0].shape) == 4
+    if not makes_tokens and any(None in shape for shape in shapes):
+        return outputs
+    blank_arguments, blank_options = keras.tree.map_structure(_blank, (arguments, options))
+    blank = layer(*blank_arguments, **blank_options)
+    if not makes_tokens:
+        # What is the same for every picture, as rotary positions, is no reason to hand pixels on from stage to stage.
+        return blank
+    if blank.shape[1:] == shapes[0][1:]:
+        return outputs
+    # SigLIP's layer announces one token more than it gives (KerasHub 0.32).
+    layer.compute_output_spec = lambda *_, **__: keras.KerasTensor((None, *blank.shape[1:]), outputs.dtype)
+    return layer(*arguments, **options)
+
+
+def _blank(value: Any) -> Any:
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    return np.zeros([1 if length is None else length for length in value.shape], value.dtype)
+
+
+def _holds_blocks(layer: Any) -> bool:
+    """Whether a layer is no more than blocks of one kind, one after another, and what goes with them."""
+    if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model) or not layer.weights:
+        return False
+    own = [value for name, value in vars(layer).items() if not name.startswith("_")]
+    lists = [value for value in own if isinstance(value, list) and len({type(x) for x in value}) == 1]
+    if not any(len(value) > 1 and isinstance(value[0], keras.layers.Layer) and value[0].weights for value in lists):
+        return False
+    parts = [x for value in [own, *lists] for x in value if isinstance(x, keras.layers.Layer)]
+    return {id(weight) for weight in layer.weights} <= {id(weight) for part in parts for weight in part.weights}

@@ -1,0 +1,112 @@
+"""What a recipe names as its backbone for pictures: a row, a preset of KerasHub, or a Keras model of the user's own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+
+from keras_transfer.backbones.base import (
+    BACKBONES,
+    Backbone,
+    PictureBackbone,
+    copy_weights,
+    find_image_size,
+    load_weights,
+)
+from keras_transfer.backbones.hub_pictures import PREFIX, load_hub_backbone
+from keras_transfer.config import PictureBackboneConfig
+from keras_transfer.errors import BackboneError
+from keras_transfer.keras_file import read_keras_file
+from keras_transfer.stages import find_stages
+
+FROM_PYTHON = "python:"
+"""Begins the name of a backbone that no recipe file can name."""
+
+_SUFFIX = ".keras"
+
+
+def is_elsewhere(name: object) -> bool:
+    """Return whether a recipe's name of a backbone is of none in ``BACKBONES``: of a preset, a folder or a file."""
+    if not isinstance(name, str):
+        return False
+    return name.startswith((PREFIX, FROM_PYTHON)) or name.endswith(_SUFFIX) or Path(name).expanduser().is_dir()
+
+
+def load_picture_backbone(
+    config: PictureBackboneConfig, *, image_size: int | None = None, weights: str = "pretrained"
+) -> PictureBackbone:
+    """Load what a recipe names.
+
+    Args:
+        config: ``name`` is one in ``BACKBONES``, ``hub:`` and a preset of KerasHub, the folder of one, or a ``.keras``
+            file; for the latter ``input_range`` says what the model takes for black and for white.
+        image_size: Height and width of the pictures in pixels; None for the backbone's own.
+        weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        BackboneError: It cannot be had, or does not take such pictures or weights.
+    """
+    name = config.name
+    if name.startswith(FROM_PYTHON):
+        raise BackboneError(
+            f"Backbone {name.removeprefix(FROM_PYTHON)} was given from Python, and a recipe file does not hold it. "
+            "Pass it again: ImageClassification(..., backbone=Backbone.from_keras(...))."
+        )
+    if name.endswith(_SUFFIX):
+        file = Path(name).expanduser()
+        return _load_file(file, input_range=config.input_range, image_size=image_size, weights=weights)
+    if config.input_range is not None:
+        raise BackboneError(
+            f"backbone.input_range is for models from .keras files; {name} knows its own. "
+            f"Received: {list(config.input_range)}. Leave it out."
+        )
+    if name in BACKBONES:
+        return BACKBONES[name].load(image_size=image_size, weights=weights)
+    return load_hub_backbone(name, image_size=image_size, weights=weights)
+
+
+def load_copy(backbone: PictureBackbone, weights: str, *, image_size: int | None = None) -> PictureBackbone:
+    """Copy a backbone, so that training changes no model of the user's.
+
+    Args:
+        backbone: Is left as it is.
+        weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
+        image_size: Height and width of the pictures in pixels; None for the backbone's own.
+
+    Returns:
+        The copy.
+
+    Raises:
+        BackboneError: The model does not take pictures of that size, or the weights do not fit.
+    """
+    network = keras.models.clone_model(backbone.network)
+    if weights == "pretrained":
+        copy_weights(backbone.network, network)
+    elif weights != "none":
+        load_weights(network, Path(weights), backbone.name)
+    return replace(
+        backbone,
+        network=network,
+        stages=find_stages(network),
+        weights=weights,
+        image_size=find_image_size(backbone.name, network, image_size or backbone.image_size),
+    )
+
+
+def _load_file(
+    file: Path, *, input_range: tuple[float, float] | None, image_size: int | None, weights: str
+) -> PictureBackbone:
+    """A model from a file that holds nothing but classes of Keras; nothing in it is run."""
+    if not file.is_file():
+        raise BackboneError(f"There is no model file {file}. Received: backbone.name={file}. Name one that is there.")
+    if input_range is None:
+        raise BackboneError(
+            f"What {file} wants of pixels is not known. Set backbone.input_range to its black and white, such as "
+            "[0, 255] for a model that holds its own preprocessing, [0, 1] or [-1, 1]."
+        )
+    model = read_keras_file(file, BackboneError)
+    backbone = Backbone.from_keras(model, input_range=input_range, image_size=image_size, name=str(file))
+    return load_copy(backbone, weights)
