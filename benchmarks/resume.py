@@ -2,7 +2,8 @@
 
 `kills`: runs of several policies are killed by SIGKILL at moments drawn from the time that the unbroken run takes, and
 resumed, until so many kills are reached; each run that was killed is compared to its unbroken one.
-`cost`: the same training with a checkpoint every 30 seconds and at each epoch's end, and with none; rounds alternate.
+`cost`: the same training with a checkpoint every 30 seconds and at each epoch's end, and with none; rounds alternate
+and change their order.
 `start`: seconds from the start of a process to the end of its first new step, of a fresh run and of a resumed one.
 
 All on photos of solar cells. `cost` and `start` train EfficientNet-Lite0. `kills` trains a small network of its own, so
@@ -170,10 +171,11 @@ def measure_cost(folder: Path, rounds: int) -> None:
     table = make_table(folder, 400)
     recipe = make_recipe(table, size=160, epochs=4, batch=32, policy="full", cache={"views": 0})
     times = {"every 30 s": [], "none": []}
+    processor = {"every 30 s": [], "none": []}  # what others do on the machine changes these less
     spent = []
 
     for number in range(2 * rounds):
-        name = ["every 30 s", "none"][number % 2]
+        name = ["every 30 s", "none", "none", "every 30 s"][number % 4]
         out = folder / f"cost-{number}"
         out.mkdir()
         with recipe._session(None) as settled:
@@ -196,15 +198,17 @@ def measure_cost(folder: Path, rounds: int) -> None:
                     writing += time.perf_counter() - began
 
                 checkpoints.save = timed
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             job.train(out / "history.jsonl", checkpoints)
             times[name].append(time.perf_counter() - started)
+            processor[name].append(time.process_time() - worked)
             if checkpoints is not None:
                 spent.append(writing / times[name][-1])
         shutil.rmtree(out)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
-        print(f"{name:<10} {medians[name]:.1f} s  (min {min(values):.1f}, max {max(values):.1f})")
+        work, span = statistics.median(processor[name]), f"(min {min(values):.1f}, max {max(values):.1f})"
+        print(f"{name:<10} {medians[name]:.1f} s  {span}, {work:.1f} s of CPU")
     print(f"ratio {medians['every 30 s'] / medians['none']:.3f} ({rounds} rounds)")
     print(f"share of the time spent in checkpoints: {statistics.median(spent):.2%}")
 
