@@ -98,16 +98,15 @@ def test_random_weights(bert):
     assert random.encoder.fingerprint == pretrained.encoder.fingerprint
 
 
-@pytest.mark.parametrize("name", ["network.weights.h5", "network.keras", "run"])
-def test_weights_from_a_file_or_a_run_folder(bert, tmp_path, name):
+@pytest.mark.parametrize("name", ["network.weights.h5", "network.keras", "with_a_head.keras"])
+def test_weights_from_a_file(bert, tmp_path, name):
     trained = load_text_backbone(str(bert))
     for weight in trained.network.weights:
         weight.assign(weight + 0.1)
     path = tmp_path / name
-    if name == "run":
-        path.mkdir()
+    if name == "with_a_head.keras":
         inputs = trained.inputs()
-        keras.Model(inputs, keras.layers.Dense(2)(trained.network(inputs))).save(path / "model.keras")
+        keras.Model(inputs, keras.layers.Dense(2)(trained.network(inputs))).save(path)
     elif name == "network.keras":
         trained.network.save(path)
     else:

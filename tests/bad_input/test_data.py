@@ -43,7 +43,7 @@ def test_a_source_that_is_not_there(rejected, tmp_path):
 
 
 def test_a_sample_set_with_a_slip_of_the_pen(rejected):
-    rejected("solar_cell", needs=["'solar_cell'", "Did you mean solar_cells?"])
+    rejected("solar_cell", needs=["'solar_cell'", "Did you mean solar_cells or"])
 
 
 def test_a_file_of_an_unknown_kind(rejected, tmp_path):

@@ -11,13 +11,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_transfer.config import AugmentationConfig
+from keras_transfer.config import AugmentationConfig, PictureHeadConfig
 from keras_transfer.data.decoders import decode_pixels
 from keras_transfer.data.images import decode_image
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.splits import Split
 from keras_transfer.evaluation import predict
 from keras_transfer.export import export_saved_model
+from keras_transfer.heads import ClassificationHead
 
 SIDE = 24
 
@@ -298,9 +299,9 @@ def test_what_is_served_sees_what_a_person_sees(reader, read, files, tmp_path):
     # In a fresh process; it raises where the two differ.
     parity = export_saved_model(
         model,
+        ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), PictureHeadConfig()),
         reader,
         tmp_path / "1",
-        class_names=[str(number) for number in range(SIDE * SIDE * 3)],
         samples=files[0].parent,
         expected=pixels,
     )
