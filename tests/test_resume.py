@@ -130,7 +130,12 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("name", KILLS)
+SLOW = ("full, mixed pictures, no cache", "gradual, averages, early stopping")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in KILLS]
+)
 def test_killed_and_resumed_is_never_killed(recipe, tmp_path, killed, name):
     policy, sections, kills = KILLS[name]
     unbroken = recipe(policy, **sections).fit(tmp_path / "unbroken")
