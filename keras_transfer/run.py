@@ -145,7 +145,7 @@ class Run:
         self.config: RecipeConfig = parse_recipe(
             read_recipe(self.folder / RECIPE), known={}, where=str(self.folder / RECIPE)
         )
-        kind = TARGETS[self.config.data.target]
+        kind = TARGETS["none" if self._is_pretraining else self.config.data.target]
         self._data: dict[str, Any] = _read_json(self.folder / DATA, kind.names_key, "splits")
         self.target: Target = kind(tuple(self._data[kind.names_key]))
 
@@ -170,7 +170,7 @@ class Run:
         return model
 
     @property
-    def reports(self) -> dict[str, Report | MaskedReport]:
+    def reports(self) -> dict[str, Report]:
         """The reports that the run itself recorded, by split."""
         file = self.folder / METRICS
         metrics = _read_json(file)

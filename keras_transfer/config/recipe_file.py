@@ -128,6 +128,8 @@ def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Itera
 def _find_contradictions_of_pretraining(config: TextPretrainingConfig) -> Iterator[str]:
     if config.data.target != "class":
         yield f"data.target: pre-training has no labels. Received: {config.data.target}. Leave it out."
+    if config.data.per_class is not None:
+        yield "data.per_class: pre-training looks at no classes, and learns from all texts. Leave it out."
     if config.policy.name == "auto":
         yield "policy.name: auto compares classifiers, and pre-training has none. Use full, or another policy."
     if config.policy.head_solver == "solve":

@@ -136,7 +136,8 @@ def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examp
     Raises:
         DataError: With the columns there are.
     """
-    keys = [*examples, "label", *(key for key in ("split", "group") if getattr(config, key) is not None), "stratify"]
+    labels = ["label"] if config.label_columns else []
+    keys = [*examples, *labels, *(key for key in ("split", "group") if getattr(config, key) is not None), "stratify"]
     require_columns(where, columns, [*examples.values(), *config.label_columns, *further_columns(config)], keys)
 
 
@@ -198,38 +199,6 @@ def check_written(file: Path, table: pd.DataFrame, column: str) -> None:
             f"{file}: column {column!r} is no UTF-8 in {len(wrong)} rows: row {some(map(str, wrong))}. "
             "Save the file as UTF-8."
         )
-
-
-def read_labels(file: Path, table: pd.DataFrame, column: str) -> list[str]:
-    """Return the class of each row as text.
-
-    Args:
-        file: Where the table comes from, for messages.
-        table: What was read.
-        column: Text, numbers or true and false, but no two of them: 5 and "5" may be one class or two.
-
-    Raises:
-        DataError: It holds something else, is empty in a row, or is no UTF-8.
-    """
-    check_filled(file, table, column)
-    check_written(file, table, column)
-    values = table[column].tolist()
-    kinds = [kind_of(value) for value in values]
-    other = [n for n, kind in enumerate(kinds) if kind not in ("text", "number", "true or false")]
-    if other:
-        raise DataError(
-            f"{file}: column {column!r} holds something else than classes: {some_values(values, other)}. "
-            "Give each row one class, as text or as a number."
-        )
-    if len(set(kinds)) > 1:
-        first = [kinds.index(kind) for kind in sorted(set(kinds))]
-        raise DataError(
-            f"{file}: column {column!r} holds {' and '.join(sorted(set(kinds)))}: {some_values(values, first)}. "
-            "Write all classes as text, or all as numbers."
-        )
-    # A column of whole numbers that were read as floats loses its .0 again.
-    whole = kinds[0] == "number" and all(value % 1 == 0 for value in values)
-    return [str(int(value)) if whole else str(value) for value in values]
 
 
 def kind_of(value: Any) -> str:

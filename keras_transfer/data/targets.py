@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.tables import check_filled, check_written, read_labels, some, some_values
+from keras_transfer.data.label_columns import read_labels, read_marks, read_numbers, split_labels
+from keras_transfer.data.tables import some
 from keras_transfer.errors import DataError
 
 Targets = NDArray[Any]
@@ -167,8 +168,8 @@ class ClassTarget(Target):
         return np.bincount(targets, minlength=len(self.names))
 
     def headline(self) -> str:
-        """Return how many classes there are; texts without labels are of one."""
-        return f"{len(self.names)} classes" if len(self.names) > 1 else "no labels"
+        """Return how many classes there are."""
+        return f"{len(self.names)} classes"
 
     def count(self, targets: Targets) -> str:
         """Return how many examples each class has."""
@@ -215,10 +216,10 @@ class MultilabelTarget(Target):
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
         """Return the labels of each row: of several columns of 0 and 1, or of one column with a separator."""
         if config.separator is not None:
-            rows = _split_labels(file, table, config.label_columns[0], config.separator)
+            rows = split_labels(file, table, config.label_columns[0], config.separator)
             return rows, tuple(sorted({label for labels in rows for label in labels}))
         names = config.label_columns
-        marks = np.array([_read_marks(file, table, column) for column in names], bool).T
+        marks = np.array([read_marks(file, table, column) for column in names], bool).T
         return [tuple(name for name, mark in zip(names, row, strict=True) if mark) for row in marks], tuple(names)
 
     def encode(self, values: Iterable[Any]) -> Targets:
@@ -294,7 +295,7 @@ class NumberTarget(Target):
     @classmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
         """Return the numbers of each row."""
-        columns = [_read_numbers(file, table, column) for column in config.label_columns]
+        columns = [read_numbers(file, table, column) for column in config.label_columns]
         return list(zip(*columns, strict=True)), tuple(config.label_columns)
 
     def encode(self, values: Iterable[Any]) -> Targets:
@@ -351,8 +352,57 @@ class NumberTarget(Target):
                 )
 
 
-TARGETS: dict[str, type[Target]] = {"class": ClassTarget, "multilabel": MultilabelTarget, "number": NumberTarget}
-"""By the recipe's ``data.target``."""
+class NoTarget(Target):
+    """Nothing: texts that are learned from without labels. Each row says ``text``."""
+
+    names_key = "class_names"
+    _plural = "classes"
+
+    @classmethod
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+        """Return the same for each row."""
+        return ["text"] * len(table), NO_TARGET.names
+
+    def encode(self, values: Iterable[Any]) -> Targets:
+        """Return ``int64[n]`` of 0, whatever the rows say."""
+        return np.zeros(len(list(values)), np.int64)
+
+    def decode(self, row: Any) -> str:
+        """Return what each row says."""
+        return self.names[0]
+
+    def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
+        """Return one for all rows."""
+        return [self.names[0]] * len(targets)
+
+    def describe(self, targets: Targets) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def headline(self) -> str:
+        """Return that there is nothing."""
+        return "no labels"
+
+    def count(self, targets: Targets) -> str:
+        """Return how many examples there are."""
+        return f"{len(targets):,} examples"
+
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
+        """Any text will do."""
+
+    def check_splits(self, splits: Mapping[str, Targets]) -> None:
+        """Any text will do."""
+
+
+NO_TARGET = NoTarget(("text",))
+
+TARGETS: dict[str, type[Target]] = {
+    "class": ClassTarget,
+    "multilabel": MultilabelTarget,
+    "number": NumberTarget,
+    "none": NoTarget,
+}
+"""By the recipe's ``data.target``; ``none`` where labels are not looked at."""
 
 
 def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
@@ -372,55 +422,3 @@ def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[l
 def _span(counts: NDArray[Any]) -> str:
     few, many = int(counts.min()), int(counts.max())
     return f"{few:,}{f' to {many:,}' if many > few else ''}"
-
-
-def _read_marks(file: Path, table: pd.DataFrame, column: str) -> NDArray[np.bool_]:
-    """A column of 0 and 1, or of true and false."""
-    check_filled(file, table, column)
-    values = table[column].tolist()
-    numbers = _to_numbers(values)
-    wrong = np.flatnonzero(~np.isin(numbers, (0.0, 1.0))).tolist()
-    if wrong:
-        raise DataError(
-            f"{file}: column {column!r} holds something else than 0 and 1: {some_values(values, wrong)}. "
-            "With data.target=multilabel, write 1 where a row has the label and 0 where not; or name one column of "
-            "labels, and data.separator."
-        )
-    return numbers == 1.0
-
-
-def _split_labels(file: Path, table: pd.DataFrame, column: str, separator: str) -> list[tuple[str, ...]]:
-    """A column of labels with a separator between them; where it is empty, a row has none."""
-    check_written(file, table, column)
-    absent = table[column].isna().tolist()
-    values = ["" if no else value for value, no in zip(table[column].tolist(), absent, strict=True)]
-    wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
-    if wrong:
-        raise DataError(
-            f"{file}: column {column!r} holds something else than text: {some_values(values, wrong)}. "
-            f"Write a row's labels as text with {separator!r} between them."
-        )
-    parts = [[part.strip() for part in value.split(separator)] for value in values]
-    return [tuple(sorted({part for part in row if part})) for row in parts]
-
-
-def _read_numbers(file: Path, table: pd.DataFrame, column: str) -> list[float]:
-    """A column of finite numbers; in a CSV, of text that says them."""
-    check_filled(file, table, column)
-    values = table[column].tolist()
-    numbers = _to_numbers(values)
-    # What float32 cannot hold becomes infinite.
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(numbers.astype(np.float32)) & np.array([not isinstance(value, bool) for value in values])
-    wrong = np.flatnonzero(~finite).tolist()
-    if wrong:
-        raise DataError(
-            f"{file}: column {column!r} holds something else than finite numbers: {some_values(values, wrong)}. "
-            "With data.target=number, give each row a number; or leave data.target out for classes."
-        )
-    return numbers.tolist()
-
-
-def _to_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Numbers, and NaN for what is none."""
-    return np.asarray(pd.to_numeric(pd.Series(values, dtype=object), errors="coerce"), np.float64)

@@ -19,10 +19,10 @@ from keras_transfer.data.tables import (
     check_columns,
     kind_of,
     load_table,
-    require_columns,
     some,
     some_values,
 )
+from keras_transfer.data.targets import NO_TARGET
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry
 
@@ -191,17 +191,18 @@ def read_unlabelled(name: str, config: TextDataConfig) -> Source:
         config: Says which columns of a table hold what.
 
     Returns:
-        The source. It has no classes, whatever its rows say.
+        The source, whose rows all say the same.
 
     Raises:
         DataError: There is no such source, or it does not hold texts.
     """
+    unlabelled = config.model_copy(update={"target": "none", "label": []})
     source = find_source(
         name,
         config,
         samples=TEXT_SAMPLES,
         read_folder=lambda root: _read_loose_files(name, root),
-        read_table=lambda file: _read_loose_rows(name, file, config),
+        read_table=lambda file: _from_table(name, file, load_table(file), unlabelled),
         read_tfds=lambda: _read_tfds(name, config),
     )
     _check_pairs(source, config)
@@ -226,20 +227,10 @@ def _read_loose_files(name: str, root: Path) -> Source:
     names = [file.relative_to(root).as_posix() for file in files]
     firsts = [path.partition("/")[0] for path in names]
     divided = "train" in firsts
-    splits = [first if divided and first in SPLIT_NAMES else "" for first in firsts]
+    splits = [first if divided and first in SPLIT_NAMES else "train" if divided else "" for first in firsts]
     texts = _read_texts_of(files, lambda data: data.decode("utf-8-sig", "surrogateescape"))
     rows = pd.DataFrame({"name": names, "text": pd.Series(texts, dtype=object), "split": splits})
-    return Source(name, root, rows, ())
-
-
-def _read_loose_rows(name: str, file: Path, config: TextDataConfig) -> Source:
-    table = load_table(file)
-    columns = _text_columns(config)
-    require_columns(file, list(map(str, table.columns)), list(columns.values()), list(columns))
-    texts = {key: _read_texts(file, table, key, column, config.label_columns) for key, column in columns.items()}
-    names = [f"row {number}" for number in range(1, len(table) + 1)]
-    rows = table.drop(columns=[*columns.values(), "text", "text_pair", "split"], errors="ignore")
-    return Source(name, file, rows.assign(name=names, **texts, split=""), ())
+    return Source(name, root, rows.assign(label=NO_TARGET.names[0]), NO_TARGET.names)
 
 
 def _bbc_news(name: str, shorten: Callable[[str], str]) -> Source:

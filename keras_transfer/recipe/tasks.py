@@ -22,7 +22,7 @@ from keras_transfer.data.scan import Scan, scan
 from keras_transfer.data.splits import Split, Splits
 from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.texts import check_texts, find_repeated
-from keras_transfer.data.unlabelled import ONE_CLASS, load_unlabelled
+from keras_transfer.data.unlabelled import load_unlabelled
 from keras_transfer.feature_store import cache_folder
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.job import PretrainingJob
@@ -134,7 +134,7 @@ class TextPretraining(_TextRecipe):
 
     def _build_model(self, backbone: TextBackbone, splits: Splits, reader: Reader) -> TransferModel:
         network = cast(TextNetwork, backbone.network)
-        model = build_model(backbone, MaskedLanguageHead(ONE_CLASS, network.token_embedding))
+        model = build_model(backbone, MaskedLanguageHead(splits.target.names, network.token_embedding))
         return replace(model, predictor=MaskedLanguageModel(network=network, top=model.top, name="predictor"))
 
 

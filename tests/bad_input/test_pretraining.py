@@ -63,6 +63,7 @@ def spoilt(run, tmp_path):
         ("policy.head_solver=solve", ["policy.head_solver", "Use sgd"]),
         ("training.label_smoothing=0.1", ["training.label_smoothing", "no labels"]),
         ("training.class_weights=balanced", ["training.class_weights", "no classes"]),
+        ("data.per_class=4", ["data.per_class", "looks at no classes"]),
         ("export.formats=[saved_model]", ["export.formats", "nothing to serve", "backbone.weights"]),
         ("head.pooling=mean", ["head.pooling: unknown key", "mask_selection_rate"]),
         ("head.mask_selection_rate=1.0", ["head.mask_selection_rate", "less than 1"]),
@@ -92,12 +93,18 @@ def test_a_folder_without_texts(refused, recipe, tmp_path):
 def test_too_few_texts_to_divide(refused, recipe, tmp_path):
     (tmp_path / "few").mkdir()
     (tmp_path / "few" / "a.txt").write_text("cat mouse sofa")
-    refused("check", recipe, f"data.source={tmp_path / 'few'}", needs=["too few texts", "data.test=0.2 takes 1 of 1"])
+    refused("check", recipe, f"data.source={tmp_path / 'few'}", needs=["too few rows", "data.test=0.2 takes 1 of 1"])
 
 
-def test_strata_where_there_are_no_labels(refused, recipe, tmp_path, texts):
-    overrides = ["data.label=animal", "data.stratify=[animal]"]
-    refused("check", recipe, *overrides, needs=["data.stratify", "divided at random. Received: animal", "data.label"])
+@pytest.mark.parametrize("key", ["stratify", "group", "split"])
+def test_columns_that_are_not_there(refused, recipe, tmp_path, key):
+    column = "[animal]" if key == "stratify" else "animal"
+    overrides = ["data.label=kind", f"data.{key}={column}"]
+    refused("check", recipe, *overrides, needs=["no column 'animal'", f"data.{key}"])
+    (tmp_path / "loose").mkdir()
+    for number in range(8):
+        (tmp_path / "loose" / f"{number}.txt").write_text("cat mouse sofa")
+    refused("check", recipe, *overrides, f"data.source={tmp_path / 'loose'}", needs=["no column 'animal'"])
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

@@ -127,11 +127,9 @@ def test_a_source_of_its_own_with_other_classes_is_refused(table, make_pictures,
 
 
 def test_weights_come_from_their_column(table):
-    splits = load(table, weight="w")
-    for split in splits:
-        numbers = [int(path[2:5]) for path in split.examples.names]
-        assert split.weights == pytest.approx([number / 100 for number in numbers])
-    assert set(load(table).train.weights) == {1.0}
+    train, *others = load(table, weight="w")
+    assert train.weights == pytest.approx([int(path[2:5]) / 100 for path in train.examples.names])
+    assert {weight for split in (*others, load(table).train) for weight in split.weights} == {1.0}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,47 @@ def test_a_table_without_labels(tmp_path, suffix):
     assert text == f"text {int(name.removeprefix('row ')) - 1}"
 
 
+@pytest.fixture
+def threads(tmp_path):
+    rows = [{"text": f"text {n}", "thread": n // 4, "part": ("train", "test")[n % 5 == 0]} for n in range(40)]
+    pd.DataFrame(rows).to_csv(tmp_path / "threads.csv", index=False)
+    return tmp_path / "threads.csv"
+
+
+def rows_of(split):
+    return [int(name.removeprefix("row ")) - 1 for name in split.examples.names]
+
+
+def test_a_table_without_labels_is_divided_by_its_column_of_splits(threads):
+    splits = load(threads, split="part", validation=0.25)
+    assert rows_of(splits.test) == list(range(0, 40, 5))
+    assert [len(split) for split in splits] == [24, 8, 8]
+
+
+def test_groups_of_texts_without_labels_stay_together(threads):
+    splits = load(threads, group="thread", test=0.2, validation=0.25)
+    assert [len(split) for split in splits] == [24, 8, 8]
+    homes = [{row // 4 for row in rows_of(split)} for split in splits]
+    assert sum(map(len, homes)) == 10 == len(set.union(*homes))
+
+
+def test_folds_of_texts_without_labels_are_the_test_rows_once_each(threads):
+    folds = [rows_of(load(threads, folds=4, fold=fold).test) for fold in range(1, 5)]
+    assert sorted(row for fold in folds for row in fold) == list(range(40))
+
+
+def test_texts_without_labels_are_stratified_by_other_columns(threads):
+    splits = load(threads, stratify=["part"], test=0.25, validation=0.0)
+    assert sum(row % 5 == 0 for row in rows_of(splits.test)) == 2
+    assert len(splits.test) == 10
+
+
+def test_what_is_worth_knowing_of_a_labelled_source_is_not_lost_with_its_labels(tmp_path):
+    write(tmp_path, {f"{label}/{n}.txt": f"{label} {n}" for label in ("ham", "spam") for n in range(10)})
+    write(tmp_path, {"notes.txt": "beside the classes"})
+    assert load(tmp_path).notes == load_splits(TextDataConfig(source=str(tmp_path)), seed=0).notes != ()
+
+
 @pytest.mark.parametrize("kind", ["folder", "table"])
 def test_labelled_texts_are_divided_as_a_classifiers_and_lose_their_labels(tmp_path, kind):
     if kind == "folder":
