@@ -34,7 +34,9 @@ EVERYTHING = AugmentationConfig(
 
 def main(rounds: int) -> None:
     rows = load_splits(PictureDataConfig(source="solar_cells"), seed=0).train
-    reader = PictureReader(image_size=SIZE, resize="crop", augmentation=EVERYTHING, seed=0, max_pixels=10**8)
+    reader = PictureReader(
+        image_size=SIZE, channels=3, resize="crop", augmentation=EVERYTHING, seed=0, max_pixels=10**8
+    )
 
     def pipeline_rate(epoch: int) -> float:
         batches = reader.training_batches(

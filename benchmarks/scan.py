@@ -56,7 +56,7 @@ def main(count: int, rounds: int) -> None:
                     list(pool.map(verify, files))
 
             def own(memory: Path, split: Split = split) -> None:
-                scan([split], broken="error", max_pixels=10**8, memory=memory)
+                scan([split], broken="error", channels=3, max_pixels=10**8, memory=memory)
 
             pillow()  # the files are then in memory for both
             memories = [Path(folder) / f"memory{number}" for number in range(rounds)]

@@ -30,7 +30,9 @@ ROWS, BATCH, SIZE = 192, 32, 224
 def main(rounds: int, batch_norm: str) -> None:
     splits = load_splits(PictureDataConfig(source="solar_cells", test=0.25), seed=0)
     rows = splits.train.select(range(ROWS))
-    reader = PictureReader(image_size=SIZE, resize="crop", augmentation=AugmentationConfig(), seed=0, max_pixels=10**8)
+    reader = PictureReader(
+        image_size=SIZE, channels=3, resize="crop", augmentation=AugmentationConfig(), seed=0, max_pixels=10**8
+    )
     labels = np.eye(2, dtype=np.float32)[rows.targets]
     batches = reader.evaluation_batches(rows, labels, batch_size=BATCH)
     parts = [(pixels.numpy(), targets.numpy()) for pixels, targets in batches]

@@ -58,8 +58,8 @@ def print_report(report: Report, console: Console) -> None:
 
 @singledispatch
 def _print_figures(report: Report, console: Console) -> None:
-    """What a report of its kind has."""
-    raise NotImplementedError(f"no tables are known for {type(report).__name__}")
+    """What a report of its kind has; every report has a loss."""
+    _print_lines(report, {}, console)
 
 
 def _new_table(report: Report, *headings: str) -> Table:

@@ -197,6 +197,7 @@ class Run:
         if isinstance(config, ImageClassificationConfig):
             return PictureReader(
                 image_size=self.model.input_shape[1],
+                channels=config.data.channels,
                 resize=config.data.resize,
                 augmentation=config.augmentation,
                 seed=config.seed,

@@ -135,7 +135,12 @@ def split(tmp_path):
 
 def cache(*, seed=0, resize="crop", augmentation=None, **config):
     reader = PictureReader(
-        image_size=8, resize=resize, augmentation=augmentation or AugmentationConfig(), seed=seed, max_pixels=10**6
+        image_size=8,
+        channels=3,
+        resize=resize,
+        augmentation=augmentation or AugmentationConfig(),
+        seed=seed,
+        max_pixels=10**6,
     )
     return FeatureCache(CacheConfig(**config), reader)
 

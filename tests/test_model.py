@@ -17,7 +17,12 @@ PIXELS = np.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 3)).astype("fl
 def build(**augmentation):
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
     reader = PictureReader(
-        image_size=SIZE, resize="crop", augmentation=AugmentationConfig(**augmentation), seed=0, max_pixels=10**6
+        image_size=SIZE,
+        channels=3,
+        resize="crop",
+        augmentation=AugmentationConfig(**augmentation),
+        seed=0,
+        max_pixels=10**6,
     )
     return build_model(backbone, ClassificationHead(("a", "b", "c"), PictureHeadConfig()), flips=reader.flips)
 

@@ -17,17 +17,17 @@ from keras_transfer.keras_file import read_keras_file
 from keras_transfer.registry import Registry
 from keras_transfer.stages import Stage, find_stages
 
-_PerChannel = float | tuple[float, float, float]
+_PerChannel = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class InputContract:
-    """How raw RGB pixels, 0..255, become what a network was trained on: ``x * scale + offset`` for each channel.
+    """How raw pixels, RGB in 0..255, become what a network was trained on: ``x * scale + offset`` for each channel.
 
     Attributes:
         scale: Factor for all channels, or one for each.
         offset: Added after scaling, for all channels or for each.
-        channel_order: ``bgr`` turns the channels round first; scale and offset are then in that order.
+        channel_order: ``bgr`` turns the first three channels round; scale and offset are then in that order.
     """
 
     scale: _PerChannel = 1.0
@@ -38,13 +38,14 @@ class InputContract:
         """Add the contract to a graph, in float32 under any dtype policy; a contract that changes nothing adds nothing.
 
         Args:
-            pixels: ``[batch, height, width, 3]``, RGB, 0..255.
+            pixels: ``[batch, height, width, channels]``, RGB first where there are three or more, 0..255.
 
         Returns:
             A tensor of the same shape.
         """
-        if self.channel_order == "bgr":
-            pixels = keras.ops.flip(pixels, axis=-1)
+        if self.channel_order == "bgr" and pixels.shape[-1] >= 3:
+            flipped = keras.ops.flip(pixels[..., :3], axis=-1)
+            pixels = keras.ops.concatenate([flipped, pixels[..., 3:]], axis=-1) if pixels.shape[-1] > 3 else flipped
         if (self.scale, self.offset) != (1.0, 0.0):
             scale, offset = (list(x) if isinstance(x, tuple) else x for x in (self.scale, self.offset))
             pixels = keras.layers.Rescaling(scale, offset, dtype="float32", name="input_contract")(pixels)
@@ -61,8 +62,8 @@ SIGNED = InputContract(1 / 127.5, -1.0)
 """-1..1; ``mode="tf"`` of keras.applications."""
 
 TORCH = InputContract(
-    tuple(1 / (255 * std) for std in _IMAGENET_STD),  # type: ignore[arg-type]
-    tuple(-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)),  # type: ignore[arg-type]
+    tuple(1 / (255 * std) for std in _IMAGENET_STD),
+    tuple(-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)),
 )
 """0..1, less the mean of ImageNet, over its standard deviation; ``mode="torch"`` of keras.applications."""
 
@@ -107,9 +108,9 @@ class Backbone(ABC):
         A recipe trains a copy; the model stays as it is.
 
         Args:
-            model: Functional or sequential, from ``[batch, height, width, 3]`` to a feature map
-                ``[batch, height, width, channels]``, tokens ``[batch, tokens, channels]`` or a vector
-                ``[batch, channels]``.
+            model: Functional or sequential, from pictures ``[batch, height, width, channels]`` to a feature map
+                ``[batch, height, width, features]``, tokens ``[batch, tokens, features]`` or a vector
+                ``[batch, features]``.
             input_range: What the model takes for black and for white: ``(0, 255)`` where it holds its own
                 preprocessing, ``(0, 1)`` or ``(-1, 1)``.
             image_size: Height and width of the pictures in pixels, for a model that takes any.
@@ -135,35 +136,38 @@ class Backbone(ABC):
             weights="pretrained",
             contract=InputContract((high - low) / 255, low),
             image_size=find_image_size(name, model, image_size),
+            channels=model.input_shape[-1],
             graph=digest_graph(model),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBackbone(Backbone):
-    """A network that takes pictures, ``[batch, height, width, 3]``, and gives ``[batch, height, width, channels]``.
+    """A network that takes pictures, ``[batch, height, width, channels]``, and gives a feature map.
 
     Attributes:
         contract: What to do to raw pixels first.
         image_size: Height and width that the network was built for, in pixels.
         graph: A digest of what the network is made of, where its name does not say it.
+        channels: Of the pictures.
     """
 
     contract: InputContract
     image_size: int
     graph: str = ""
+    channels: int = 3
 
     def inputs(self) -> keras.KerasTensor:
-        """Make an input for raw pixels, ``float32[batch, size, size, 3]`` in 0..255."""
-        return keras.Input((self.image_size, self.image_size, 3), name="pixels", dtype="float32")
+        """Make an input for raw pixels, ``float32[batch, size, size, channels]`` in 0..255."""
+        return keras.Input((self.image_size, self.image_size, self.channels), name="pixels", dtype="float32")
 
     def prepare(self, inputs: Any) -> Any:
         """Apply the contract."""
         return self.contract(inputs)
 
     def describe(self) -> list[Any]:
-        """Return name, graph, size and contract."""
-        return [self.name, self.graph, self.image_size, repr(self.contract)]
+        """Return name, graph, size, channels and contract."""
+        return [self.name, self.graph, self.image_size, self.channels, repr(self.contract)]
 
 
 def digest_graph(network: keras.Model) -> str:
@@ -187,10 +191,10 @@ def find_image_size(name: str, model: keras.Model, image_size: int | None) -> in
     """
     shapes = [tuple(x.shape) for x in model.inputs], [tuple(x.shape) for x in model.outputs]
     (taken, *more), (given, *others) = shapes
-    if more or others or len(taken) != 4 or taken[-1] != 3 or len(given) not in (2, 3, 4):
+    if more or others or len(taken) != 4 or taken[-1] is None or len(given) not in (2, 3, 4):
         raise BackboneError(
-            f"{name} cannot be a backbone for pictures: one takes [batch, height, width, 3] and gives a feature map or "
-            f"a vector. Received: a model from {shapes[0]} to {shapes[1]}. Take the part without its top."
+            f"{name} cannot be a backbone for pictures: one takes [batch, height, width, channels] and gives a feature "
+            f"map or a vector. Received: a model from {shapes[0]} to {shapes[1]}. Take the part without its top."
         )
     if taken[1] != taken[2] or (taken[1] is not None and image_size not in (None, taken[1])):
         raise BackboneError(
@@ -362,7 +366,7 @@ def _copy_fitting_weights(source: keras.Model, target: keras.Model, file: Path, 
                 f"Weights file {file} does not fit {name}: {weight.path} has shape {tuple(weight.shape)}. "
                 f"Received: {value.path} of shape {tuple(value.shape)}. {_next_step(name)}"
             )
-    _set_weights(target, values)
+    set_weights(target, values)
 
 
 def _wanted_weights(source: keras.Model, target: keras.Model) -> list[keras.Variable]:
@@ -380,10 +384,16 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         source: Where they are.
         target: Where they go.
     """
-    _set_weights(target, source.weights)
+    set_weights(target, source.weights)
 
 
-def _set_weights(target: keras.Model, values: Sequence[keras.Variable]) -> None:
+def set_weights(target: keras.Model, values: Sequence[Any]) -> None:
+    """Put numbers into a network.
+
+    Args:
+        target: Its weights change.
+        values: A variable or an array for each, of its shape.
+    """
     target.set_weights([keras.ops.convert_to_numpy(value) for value in values])
     for layer in target.layers:
         # It works with constants that it made of its weights, and makes them anew only when Keras loads a file.

@@ -43,6 +43,14 @@ class PictureNetwork(keras.Model):
         """Return what the model is made of."""
         return {**json.loads(self._settings), "name": self.name}
 
+    def with_channels(self, channels: int) -> "PictureNetwork":
+        """Build the model for pictures of another number of channels, with random weights."""
+        config = self.get_config()
+        inner = config["backbone"]["config"]
+        key = next(name for name in ("image_shape", "input_shape") if name in inner)
+        inner[key] = [*inner[key][:2], channels]
+        return self.from_config(config)
+
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
         """Build the model anew, with random weights."""

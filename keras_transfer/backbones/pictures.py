@@ -1,5 +1,6 @@
 """What a recipe names as its backbone for pictures: a row, a preset of KerasHub, or a Keras model of the user's own."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from keras_transfer.backbones.base import (
     find_image_size,
     load_weights,
 )
+from keras_transfer.backbones.channels import with_channels
 from keras_transfer.backbones.hub_pictures import PREFIX, load_hub_backbone
-from keras_transfer.config import PictureBackboneConfig
+from keras_transfer.backbones.run_weights import read_run_recipe
+from keras_transfer.config import PictureBackboneConfig, PictureDataConfig
 from keras_transfer.errors import BackboneError
 from keras_transfer.keras_file import read_keras_file
 from keras_transfer.stages import find_stages
@@ -33,7 +36,7 @@ def is_elsewhere(name: object) -> bool:
 
 
 def load_picture_backbone(
-    config: PictureBackboneConfig, *, image_size: int | None = None, weights: str = "pretrained"
+    config: PictureBackboneConfig, *, image_size: int | None = None, channels: int = 3, weights: str = "pretrained"
 ) -> PictureBackbone:
     """Load what a recipe names.
 
@@ -41,6 +44,7 @@ def load_picture_backbone(
         config: ``name`` is one in ``BACKBONES``, ``hub:`` and a preset of KerasHub, the folder of one, or a ``.keras``
             file; for the latter ``input_range`` says what the model takes for black and for white.
         image_size: Height and width of the pictures in pixels; None for the backbone's own.
+        channels: Of the pictures; the first convolution is adapted to other than three.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
     Returns:
@@ -49,6 +53,27 @@ def load_picture_backbone(
     Raises:
         BackboneError: It cannot be had, or does not take such pictures or weights.
     """
+    return _adapt(lambda own: _load(config, image_size, own), weights, channels)
+
+
+def _adapt(load: Callable[[str], PictureBackbone], weights: str, channels: int) -> PictureBackbone:
+    """Load a backbone, and adapt it before or after the weights come."""
+    if not _is_run_of(weights, channels):
+        return with_channels(load(weights), channels)
+    adapted = with_channels(load("none"), channels)
+    load_weights(adapted.network, Path(weights), adapted.name)
+    return replace(adapted, weights=weights)
+
+
+def _is_run_of(weights: str, channels: int) -> bool:
+    """Whether weights are those of a run on pictures of so many channels, and not three."""
+    if channels == 3 or weights in ("pretrained", "none") or not Path(weights).is_dir():
+        return False
+    data = read_run_recipe(Path(weights)).data
+    return isinstance(data, PictureDataConfig) and data.channels == channels
+
+
+def _load(config: PictureBackboneConfig, image_size: int | None, weights: str) -> PictureBackbone:
     name = config.name
     if name.startswith(FROM_PYTHON):
         raise BackboneError(
@@ -68,20 +93,27 @@ def load_picture_backbone(
     return load_hub_backbone(name, image_size=image_size, weights=weights)
 
 
-def load_copy(backbone: PictureBackbone, weights: str, *, image_size: int | None = None) -> PictureBackbone:
+def load_copy(
+    backbone: PictureBackbone, weights: str, *, image_size: int | None = None, channels: int = 3
+) -> PictureBackbone:
     """Copy a backbone, so that training changes no model of the user's.
 
     Args:
         backbone: Is left as it is.
         weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
         image_size: Height and width of the pictures in pixels; None for the backbone's own.
+        channels: Of the pictures; the first convolution is adapted to other than three.
 
     Returns:
         The copy.
 
     Raises:
-        BackboneError: The model does not take pictures of that size, or the weights do not fit.
+        BackboneError: The model does not take such pictures, or the weights do not fit.
     """
+    return _adapt(lambda own: _copy(backbone, own, image_size), weights, channels)
+
+
+def _copy(backbone: PictureBackbone, weights: str, image_size: int | None = None) -> PictureBackbone:
     network = keras.models.clone_model(backbone.network)
     if weights == "pretrained":
         copy_weights(backbone.network, network)
@@ -109,4 +141,4 @@ def _load_file(
         )
     model = read_keras_file(file, BackboneError)
     backbone = Backbone.from_keras(model, input_range=input_range, image_size=image_size, name=str(file))
-    return load_copy(backbone, weights)
+    return _copy(backbone, weights)

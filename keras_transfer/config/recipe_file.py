@@ -116,6 +116,10 @@ def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Itera
     augmentation = config.augmentation
     if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
         yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
+    if config.data.channels != 3:
+        for name in ("saturation", "randaugment"):
+            if getattr(augmentation, name):
+                yield f"augmentation.{name}: it changes colours, and data.channels is {config.data.channels}. Use 0."
     if config.training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
         yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
     if config.data.target == "number" and augmentation.cutmix:

@@ -96,6 +96,9 @@ class PictureDataConfig(DataConfig):
     image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
         default=None, description="height and width in pixels; the backbone's own by default"
     )
+    channels: Annotated[StrictInt, Field(ge=1, le=256)] = Field(
+        default=3, description="1: grey; 3: colour; others: as files have them, for a first convolution that is adapted"
+    )
     # Four channels of the largest are as many numbers as TensorFlow decodes.
     max_pixels: Annotated[StrictInt, Field(ge=1, lt=2**27)] = Field(
         default=100_000_000, description="larger pictures are refused by what their header says, and not decoded"

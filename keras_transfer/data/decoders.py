@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_transfer.data.arrays import MARK, decode_array
 from keras_transfer.data.orientation import (
     orient,
     orientation_of_jpeg,
@@ -32,13 +33,14 @@ _SHARED_FLAGS, _SHARED_PALETTE = 10, 13
 
 
 def decode_pixels(content: Any) -> Any:
-    """Decode JPEG, PNG, BMP, WebP or the first frame of a GIF.
+    """Decode JPEG, PNG, BMP, WebP, the first frame of a GIF, or NumPy's own file of a picture.
 
     Args:
         content: ``string[]``, the bytes of a file.
 
     Returns:
-        ``uint8[height, width, channels]``, upright: grey, RGB, or either with alpha at the end.
+        ``uint8[height, width, channels]``, upright: grey, RGB, or either with alpha at the end; of NumPy's what it
+        holds.
     """
     pixels = _decode(content)
     pixels.set_shape([None, None, None])
@@ -47,6 +49,7 @@ def decode_pixels(content: Any) -> Any:
 
 def _dispatch(content: Any) -> Any:
     decoders = {b"\xff\xd8": _decode_jpeg, b"\x89P": _decode_png, b"GI": _decode_gif, b"BM": _decode_bmp}
+    decoders[MARK[:2]] = decode_array
     if DECODES_WEBP:
         decoders[b"RI"] = _decode_webp
     begins = tf.strings.substr(tf.strings.join([content, b"\x00\x00"]), 0, 2) == tf.constant([*decoders])

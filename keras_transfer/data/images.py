@@ -9,23 +9,32 @@ from keras_transfer.data.decoders import decode_pixels
 Resize = Literal["crop", "pad", "stretch"]
 
 
-def decode_image(content: Any, *, size: int, resize: Resize) -> Any:
-    """Decode a picture as a person sees it, compose it on white, and make it square.
+def decode_image(content: Any, *, size: int, resize: Resize, channels: int) -> Any:
+    """Decode a picture and make it square.
+
+    As one channel or three it is as a person sees it, in grey or in colour, composed on white. Other numbers of
+    channels are taken as they are.
 
     Args:
-        content: ``string[]``, the bytes of a JPEG, PNG, BMP, WebP or GIF file.
+        content: ``string[]``, the bytes of a JPEG, PNG, BMP, WebP, GIF or .npy file.
         size: Height and width to come out, in pixels.
         resize: ``crop`` cuts the longer side, ``pad`` adds white to the shorter one, ``stretch`` changes the aspect
             ratio.
+        channels: To come out.
 
     Returns:
-        ``float32[size, size, 3]``, RGB in 0..255.
+        ``float32[size, size, channels]`` in 0..255; three are RGB.
     """
-    pixels = _compose_on_white(tf.cast(decode_pixels(content), tf.float32))
+    pixels = tf.cast(decode_pixels(content), tf.float32)
+    if channels in (1, 3):
+        pixels = _compose_on_white(pixels)
+    if channels == 1:
+        pixels = tf.cond(tf.shape(pixels)[-1] == 3, lambda: tf.image.rgb_to_grayscale(pixels), lambda: pixels)
     pixels = _RESIZERS[resize](pixels, size)
-    # Grey stays one channel up to here, which spares two thirds of the work.
-    pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels)
-    return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), [size, size, 3])
+    if channels == 3:
+        # Grey stays one channel up to here, which spares two thirds of the work.
+        pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels)
+    return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), [size, size, channels])
 
 
 def _compose_on_white(pixels: Any) -> Any:

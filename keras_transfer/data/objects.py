@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keras_transfer.config import PictureDataConfig
+from keras_transfer.data.arrays import encode_array
 from keras_transfer.data.blobs import Record
 from keras_transfer.data.source import PYTHON
 from keras_transfer.data.tables import check_columns, kind_of
@@ -146,7 +147,9 @@ def holds_pictures(data: Any, config: PictureDataConfig) -> bool:
 
 
 def picture_records(data: Any, config: PictureDataConfig) -> Iterator[Record]:
-    """Go through pictures that Python holds; those that are arrays become PNG, which loses nothing.
+    """Go through pictures that Python holds.
+
+    Those that are arrays become PNG, which loses nothing, or where they have more than four channels NumPy's own.
 
     Args:
         data: ``(uint8[n, height, width, channels], labels)``; a dataset of such pictures or of the bytes of picture
@@ -184,6 +187,8 @@ def _encode(content: Any, name: str) -> bytes:
             f"{name} holds {kind_of(content)}, and the bytes of a picture file or an array of pixels is due."
         )
     pixels = _to_bytes(content, name)
+    if pixels.ndim == 3 and pixels.shape[-1] > 4:
+        return encode_array(pixels)
     with io.BytesIO() as file:
         Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels).save(
             file, "PNG", compress_level=1
@@ -192,10 +197,10 @@ def _encode(content: Any, name: str) -> bytes:
 
 
 def _to_bytes(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (1, 2, 3, 4)) or not pixels.size:
+    if pixels.ndim not in (2, 3) or not pixels.size:
         raise DataError(
             f"{name} is an array of shape {list(pixels.shape)}. Pictures are [height, width] or [height, width, "
-            "channels] with 1 to 4 channels."
+            "channels]."
         )
     if pixels.dtype == np.uint8:
         return pixels

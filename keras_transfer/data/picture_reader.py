@@ -21,10 +21,11 @@ from keras_transfer.errors import DataError, list_lines
 class PictureReader(Reader):
     """Reads picture files, changes them at random for training, and makes batches of them.
 
-    Inputs are ``float32[batch, size, size, 3]`` in 0..255.
+    Inputs are ``float32[batch, size, size, channels]`` in 0..255.
 
     Args:
         image_size: Height and width in pixels.
+        channels: Of the pictures.
         resize: How a picture becomes square.
         augmentation: The random changes.
         seed: Of the changes.
@@ -34,14 +35,22 @@ class PictureReader(Reader):
     tensor_endpoint = "serve_tensor"
 
     def __init__(
-        self, *, image_size: int, resize: Resize, augmentation: AugmentationConfig, seed: int, max_pixels: int
+        self,
+        *,
+        image_size: int,
+        channels: int,
+        resize: Resize,
+        augmentation: AugmentationConfig,
+        seed: int,
+        max_pixels: int,
     ) -> None:
-        self._max_pixels = max_pixels
+        self._max_pixels, self._channels = max_pixels, channels
         self._size, self._resize, self._augmentation, self._seed = image_size, resize, augmentation, seed
+        self._augments = not is_identity(augmentation)
         self.mixes = bool(augmentation.mixup or augmentation.cutmix)
         self.flips = _flip_axes(augmentation)
         self.raw_inputs = (tf.TensorSpec([None], tf.string, "image_bytes"),)
-        self.tensor_inputs = (tf.TensorSpec([None, image_size, image_size, 3], tf.float32, "pixels"),)
+        self.tensor_inputs = (tf.TensorSpec([None, image_size, image_size, channels], tf.float32, "pixels"),)
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
         """Make a dataset of which rows each step of training takes."""
@@ -85,7 +94,7 @@ class PictureReader(Reader):
     def training_views(self, epochs: range, most: int) -> Sequence[View]:
         """Return the first epochs of a phase, or the plain picture where nothing is augmented."""
         views = min(most, len(epochs))
-        if most == 1 or is_identity(self._augmentation):
+        if most == 1 or not self._augments:
             return (PLAIN,)
         return [View(epoch=epoch) for epoch in epochs[:views]]
 
@@ -94,6 +103,7 @@ class PictureReader(Reader):
         augmented = any(view.epoch is not None for view in views)
         return {
             "size": self._size,
+            "channels": self._channels,
             "resize": self._resize,
             "augmentation": self._augmentation.model_dump(exclude={"predict_flips"}) if augmented else None,
             "seed": self._seed if augmented else None,
@@ -134,18 +144,18 @@ class PictureReader(Reader):
         return tensors[0]
 
     def _find_problems(self, pictures: PictureExamples) -> list[str]:
-        problems = [find_problem(pictures, row, self._max_pixels) for row in range(len(pictures))]
+        problems = [find_problem(pictures, row, self._max_pixels, self._channels) for row in range(len(pictures))]
         return [f"{place}: {problem}" for place, problem in zip(pictures.places, problems, strict=True) if problem]
 
     @property
     def _spec(self) -> Any:
-        return tf.TensorSpec([self._size, self._size, 3], tf.float32)
+        return tf.TensorSpec([self._size, self._size, self._channels], tf.float32)
 
     def _decode(self, content: Any) -> Any:
-        return decode_image(content, size=self._size, resize=self._resize)
+        return decode_image(content, size=self._size, resize=self._resize, channels=self._channels)
 
     def _augment(self, pixels: Any, draws: Any) -> Any:
-        return pixels if is_identity(self._augmentation) else augment(pixels, draws, self._augmentation)
+        return augment(pixels, draws, self._augmentation) if self._augments else pixels
 
     def _draw(self, epoch: Any, rows: Any) -> Any:
         return tf.map_fn(lambda row: draw(self._seed, epoch, row), rows, fn_output_signature=tf.float32)

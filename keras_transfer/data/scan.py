@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from keras_transfer.data.arrays import MARK, read_array_shape
 from keras_transfer.data.decoders import DECODES_WEBP, decode_pixels
 from keras_transfer.data.headers import read_header
 from keras_transfer.data.memory import recall, remember
@@ -27,7 +28,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with furth
 # What Pillow knows nothing of, by what such files begin with.
 _FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
 # Raised when what is looked for changes: pictures that an earlier scan passed are then looked at again.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,14 @@ class Look:
     animated: bool = False
 
 
-def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, memory: Path) -> Scan:
+def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int, memory: Path) -> Scan:
     """Look at every picture, in parallel; pictures that were whole and have not changed are not looked at again.
 
     Args:
         splits: The pictures.
         broken: ``error`` or ``skip``.
         max_pixels: Larger pictures are broken ones.
+        channels: Pictures that cannot be shown in so many are broken ones.
         memory: The folder that remembers earlier scans; one that cannot be written is done without.
 
     Returns:
@@ -68,7 +70,7 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, memory: Path)
     Raises:
         DataError: There are broken pictures and ``broken`` is ``error``, or none of a split is whole.
     """
-    looks = [_look_at_all(split, max_pixels, memory) for split in splits]
+    looks = [_look_at_all(split, max_pixels, channels, memory) for split in splits]
     problems = [{place: look.problem for place, look in each.items() if look.problem is not None} for each in looks]
     found = [f"{place}: {problem}" for each in problems for place, problem in each.items()]
     kept = [
@@ -91,10 +93,10 @@ def _note_animated(files: Sequence[str]) -> list[str]:
     return [f"Animated, of which the first frame is used: {len(files)}", *list_lines(files).splitlines()]
 
 
-def _look_at_all(split: Split, max_pixels: int, memory: Path) -> dict[str, Look]:
+def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> dict[str, Look]:
     """What each file of a split is like."""
     pictures = pictures_of(split)
-    facts = [pictures.home, _FORMAT, max_pixels, tf.__version__]
+    facts = [pictures.home, _FORMAT, max_pixels, channels, tf.__version__]
     record = memory / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.json"
     known = recall(record)
     places, states = pictures.places, pictures.states
@@ -108,42 +110,46 @@ def _look_at_all(split: Split, max_pixels: int, memory: Path) -> dict[str, Look]
     if unknown:
         # What Pillow warns of is no problem here.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(lambda row: look_at(pictures, row, max_pixels), unknown))
+            found = list(pool.map(lambda row: look_at(pictures, row, max_pixels, channels), unknown))
         looks |= {places[row]: look for row, look in zip(unknown, found, strict=True)}
         whole = {places[row]: [*states[row], int(looks[places[row]].animated)] for row in unknown}
         remember(record, known | {place: kept for place, kept in whole.items() if looks[place].problem is None})
     return looks
 
 
-def look_at(pictures: PictureExamples, row: int, max_pixels: int) -> Look:
+def look_at(pictures: PictureExamples, row: int, max_pixels: int, channels: int) -> Look:
     """Look at one picture, without decoding it where its structure tells that it is whole."""
     try:
         content = pictures.read(row)
     except OSError as error:
         return Look(_reason(error))
-    header = read_header(content)
+    # All is shown in grey or in colour; what other channels there are, decoders tell.
+    header = read_header(content) if channels in (1, 3) else None
     if header is None:
-        return _look_closely(content, max_pixels)
+        return _look_closely(content, max_pixels, channels)
     return Look(_find_excess(header.width, header.height, max_pixels), header.animated)
 
 
-def find_problem(pictures: PictureExamples, row: int, max_pixels: int) -> str | None:
+def find_problem(pictures: PictureExamples, row: int, max_pixels: int, channels: int) -> str | None:
     """Decode one picture, as training will, and return what is wrong with it, or None."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            return _look_closely(pictures.read(row), max_pixels).problem
+            return _look_closely(pictures.read(row), max_pixels, channels).problem
     except OSError as error:
         return _reason(error)
 
 
-def _look_closely(content: bytes, max_pixels: int) -> Look:
+def _look_closely(content: bytes, max_pixels: int, channels: int) -> Look:
     if not content:
         return Look("zero bytes")
     try:
+        if content.startswith(MARK):
+            height, width, found = read_array_shape(content)
+            return Look(_find_excess(width, height, max_pixels) or _find_other_channels(found, channels))
         with Image.open(io.BytesIO(content)) as image:
             excess = _find_excess(*image.size, max_pixels)
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
-            return Look(excess or _find_fault(image, content), animated)
+            return Look(excess or _find_fault(image, content, channels), animated)
     except UnidentifiedImageError:
         foreign = [name for name, marks in _FOREIGN.items() if any(mark in content[:256] for mark in marks)]
         return Look(_unsupported(foreign[0]) if foreign else "no picture")
@@ -159,7 +165,14 @@ def _find_excess(width: int, height: int, max_pixels: int) -> str | None:
     return f"{width:,} x {height:,} pixels, more than data.max_pixels={max_pixels:,}"
 
 
-def _find_fault(image: Image.Image, content: bytes) -> str | None:
+def _find_other_channels(found: int, channels: int) -> str | None:
+    # With alpha, grey and colour are shown on white.
+    if found == channels or (channels in (1, 3) and found <= 4):
+        return None
+    return f"{found} channels; data.channels is {channels}"
+
+
+def _find_fault(image: Image.Image, content: bytes, channels: int) -> str | None:
     if image.format not in FORMATS:
         return _unsupported(str(image.format))
     if image.format == "WEBP" and not DECODES_WEBP:
@@ -172,7 +185,7 @@ def _find_fault(image: Image.Image, content: bytes) -> str | None:
     # These two formats have kinds that TensorFlow takes for others.
     if image.format in ("GIF", "BMP") and not _agrees(pixels, image):
         return f"a kind of {image.format} that TensorFlow takes for another; save it anew as PNG"
-    return None
+    return _find_other_channels(pixels.shape[-1], channels)
 
 
 def _agrees(pixels: NDArray[np.uint8], image: Image.Image) -> bool:

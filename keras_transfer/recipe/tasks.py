@@ -39,21 +39,23 @@ class ImageClassification(Recipe):
 
     def _scan(self, splits: Sequence[Split]) -> Scan:
         data = self.config.data
-        return scan(splits, broken=data.broken, max_pixels=data.max_pixels, memory=cache_folder() / "scans")
+        memory = cache_folder() / "scans"
+        return scan(splits, broken=data.broken, max_pixels=data.max_pixels, channels=data.channels, memory=memory)
 
     def _compare(self, splits: Sequence[Split]) -> Repeated:
         return find_repeated_pictures(splits, memory=cache_folder() / "hashes")
 
     def _load_backbone(self, weights: str) -> PictureBackbone:
-        size = self.config.data.image_size
+        size, channels = self.config.data.image_size, self.config.data.channels
         if isinstance(self.backbone, PictureBackbone):
-            return load_copy(self.backbone, weights, image_size=size)
-        return load_picture_backbone(self.config.backbone, image_size=size, weights=weights)
+            return load_copy(self.backbone, weights, image_size=size, channels=channels)
+        return load_picture_backbone(self.config.backbone, image_size=size, channels=channels, weights=weights)
 
     def _make_reader(self, backbone: PictureBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
         config = self.config
         reader = PictureReader(
             image_size=backbone.image_size,
+            channels=config.data.channels,
             resize=config.data.resize,
             augmentation=config.augmentation,
             seed=config.seed,

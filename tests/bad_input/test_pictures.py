@@ -74,12 +74,14 @@ def test_a_bomb_is_refused_by_name_without_being_decoded(refused, recipe, pictur
 
 def test_a_bomb_says_its_size(tmp_path):
     (tmp_path / "bomb").write_bytes(BOMBS["png"])
-    assert look_at(Pictures(tmp_path, ("bomb",)), 0, 10**8).problem.startswith("100,000 x 100,000 pixels, more than")
+    assert look_at(Pictures(tmp_path, ("bomb",)), 0, 10**8, 3).problem.startswith("100,000 x 100,000 pixels, more than")
 
 
 def test_predict_refuses_a_bomb(tmp_path, no_decoding):
     augmentation = AugmentationConfig()
-    reader = PictureReader(image_size=32, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**8)
+    reader = PictureReader(
+        image_size=32, channels=3, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**8
+    )
     for kind, content in BOMBS.items():
         (tmp_path / f"bomb.{kind}").write_bytes(content)
     with pytest.raises(DataError, match=r"No prediction was made") as caught:
@@ -101,9 +103,9 @@ def test_a_limit_of_ones_own(refused, recipe, pictures):
 
 def test_a_lower_limit_looks_at_known_pictures_again(pictures, tmp_path):
     split = Split("train", Pictures(pictures, ("cat/000.png",)), np.zeros(1, np.int64), np.ones(1, np.float32))
-    scan([split], broken="error", max_pixels=64 * 64, memory=tmp_path / "memory")
+    scan([split], broken="error", channels=3, max_pixels=64 * 64, memory=tmp_path / "memory")
     with pytest.raises(DataError, match="64 x 64 pixels"):
-        scan([split], broken="error", max_pixels=64 * 64 - 1, memory=tmp_path / "memory")
+        scan([split], broken="error", channels=3, max_pixels=64 * 64 - 1, memory=tmp_path / "memory")
 
 
 def test_what_cannot_be_decoded_is_counted_and_named(refused, recipe, pictures):
@@ -138,9 +140,9 @@ def test_animations_are_counted_and_named(command, recipe, pictures, tiny):
 
 def test_webp_and_a_tensorflow_that_does_not_know_it(pictures, monkeypatch):
     Image.new("RGB", (8, 8)).save(pictures / "a.webp")
-    assert find_problem(Pictures(pictures, ("a.webp",)), 0, 100) is None
+    assert find_problem(Pictures(pictures, ("a.webp",)), 0, 100, 3) is None
     monkeypatch.setattr("keras_transfer.data.scan.DECODES_WEBP", False)
-    problem = find_problem(Pictures(pictures, ("a.webp",)), 0, 100)
+    problem = find_problem(Pictures(pictures, ("a.webp",)), 0, 100, 3)
     assert problem == f"TensorFlow {tf.__version__} does not decode WebP; upgrade it, or convert to JPEG or PNG"
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import PictureBackbone
+from keras_transfer.backbones.channels import with_channels
 from keras_transfer.backbones.hub_pictures import find_picture_families, list_picture_presets, load_hub_backbone
 from keras_transfer.config import AugmentationConfig, PictureHeadConfig
 from keras_transfer.data.picture_reader import PictureReader
@@ -271,6 +272,24 @@ def test_a_preset_classifies_and_is_reloaded(name, tmp_path):
     np.testing.assert_allclose(again(pixels()), probabilities, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_adapted_to_other_channels(name, tmp_path):
+    save(name, tmp_path / "preset")
+    backbone = load_hub_backbone(str(tmp_path / "preset"))
+    adapted = with_channels(backbone, 4)
+    assert [stage.name for stage in adapted.stages] == [stage.name for stage in backbone.stages]
+    pairs = list(zip(adapted.network.weights, backbone.network.weights, strict=True))
+    widened = [(keras.ops.convert_to_numpy(mine), theirs) for mine, theirs in pairs if mine.shape != theirs.shape]
+    for mine, theirs in widened:
+        np.testing.assert_array_equal(mine[:, :, :3], theirs)
+        np.testing.assert_allclose(mine[:, :, 3], np.mean(theirs, axis=2), atol=1e-6)
+    assert len(widened) == 1
+    write_keras_file(adapted.network, tmp_path / "adapted.keras")
+    again = read_keras_file(tmp_path / "adapted.keras", BackboneError)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, SIZE, SIZE, 4)).astype("float32")
+    np.testing.assert_allclose(again(x), adapted.network(x), atol=1e-5)
+
+
 EXPORTED = [pytest.param(name, marks=[pytest.mark.slow] if name != "siglip" else []) for name in FAMILIES]
 
 
@@ -281,7 +300,9 @@ def test_a_preset_is_exported(name, tmp_path):
         load_hub_backbone(str(tmp_path / "preset")), ClassificationHead(("a", "b", "c"), PictureHeadConfig())
     )
     augmentation = AugmentationConfig()
-    reader = PictureReader(image_size=SIZE, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**6)
+    reader = PictureReader(
+        image_size=SIZE, channels=3, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**6
+    )
     _write(model.predictor, model.head, reader, tmp_path / "saved")
     served = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve_tensor"](pixels=tf.constant(pixels()))
     np.testing.assert_allclose(served["probabilities"], model.predictor(pixels()), atol=1e-5)

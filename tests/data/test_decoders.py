@@ -253,7 +253,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reader():
     plain = AugmentationConfig(horizontal_flip=False)
-    return PictureReader(image_size=SIDE, resize="crop", augmentation=plain, seed=0, max_pixels=10_000)
+    return PictureReader(image_size=SIDE, channels=3, resize="crop", augmentation=plain, seed=0, max_pixels=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -332,8 +332,8 @@ def test_a_picture_is_turned_before_it_becomes_square(resize):
     for number, turn in ((6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)):
         content = encode(upright.transpose(turn), "PNG", exif=exif(number))
         assert shown(content).shape == (60, 20, 3)
-        expected = decode_image(tf.constant(encode(upright, "PNG")), size=30, resize=resize)
-        turned = decode_image(tf.constant(content), size=30, resize=resize)
+        expected = decode_image(tf.constant(encode(upright, "PNG")), size=30, resize=resize, channels=3)
+        turned = decode_image(tf.constant(content), size=30, resize=resize, channels=3)
         assert turned.numpy() == pytest.approx(expected.numpy(), abs=1e-3)
 
 

@@ -28,11 +28,11 @@ MOST = 10**6
 
 
 def problem_of(file):
-    return find_problem(Pictures(file.parent, (file.name,)), 0, MOST)
+    return find_problem(Pictures(file.parent, (file.name,)), 0, MOST, 3)
 
 
 def scan_one(split, max_pixels=MOST, **options):
-    found = scan([split], max_pixels=max_pixels, **options)
+    found = scan([split], max_pixels=max_pixels, channels=3, **options)
     (kept,) = found.splits
     return kept, found.broken
 
@@ -52,9 +52,9 @@ def opened(monkeypatch):
     """The names of the files that were opened, in no certain order."""
     names = []
 
-    def count(pictures, row, max_pixels):
+    def count(pictures, row, *options):
         names.append(os.path.basename(pictures.names[row]))
-        return look_at(pictures, row, max_pixels)
+        return look_at(pictures, row, *options)
 
     monkeypatch.setattr(module, "look_at", count)
     return names
