@@ -11,7 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_transfer.config import RecipeConfig, write_recipe
+from keras_transfer.config import RecipeConfig, read_recipe, write_recipe
+from keras_transfer.errors import CheckpointError
+from keras_transfer.files import whole
+from keras_transfer.origin import check_recipe
 from keras_transfer.recipe import Recipe, with_absolute_paths
 from keras_transfer.report import print_confusion
 from keras_transfer.run import RECIPE, Run, choose_folder, prepare_folder, write_json
@@ -43,7 +46,8 @@ def cross_validate(
     Args:
         recipe: With ``data.folds``, ``data.repeats`` or both.
         out: The folder for all of them: new or empty. By default ``runs/<task>-<date>-<time>``.
-        resume: Go on where these runs were interrupted in ``out``: what is finished stays as it is.
+        resume: Go on where these runs were interrupted in ``out``: what is finished stays as it is. The recipe has to
+            be the same.
         console: Told what happens; None for silence.
 
     Returns:
@@ -53,20 +57,35 @@ def cross_validate(
         TransferError: What stands against a run; those before it are kept.
     """
     folder = choose_folder(recipe.task, out, resume=resume)
-    if not resume:
-        prepare_folder(folder)
+    _begin(folder, with_absolute_paths(recipe.config), resume=resume)
     runs = []
     for name, config in _plan(recipe.config):
         if console:
             console.rule(name)
         runs.append(recipe.with_config(config).fit(folder / name, resume=resume, console=console))
-    write_recipe(with_absolute_paths(recipe.config), folder / RECIPE)
     summary = {**_summarise([run.reports["test"].to_json() for run in runs]), "runs": [run.folder.name for run in runs]}
     write_json(folder / SUMMARY, summary)
     result = CrossValidation(folder, tuple(runs), summary)
     if console:
         _print(result, console)
     return result
+
+
+def _begin(folder: Path, config: RecipeConfig, *, resume: bool) -> None:
+    """Make the folder and put the recipe into it, which whoever resumes it has to have too."""
+    file = folder / RECIPE
+    if resume and file.is_file():
+        check_recipe([read_recipe(file)], config)
+        return
+    prepare_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole(file) as unfinished:
+            write_recipe(config, unfinished)
+    except OSError as error:
+        raise CheckpointError(
+            f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
+        ) from error
 
 
 def _plan(config: RecipeConfig) -> Iterator[tuple[str, RecipeConfig]]:

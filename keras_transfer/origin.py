@@ -1,7 +1,7 @@
 """What a run was begun with, and whether it is the same that it is to be resumed with."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_transfer.config import RecipeConfig
@@ -39,14 +39,7 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
     Raises:
         ConfigError: It is another recipe; each key that differs is named.
     """
-    now = config.model_dump(mode="json", exclude={"checkpoint"})
-    candidates = [_without_checkpoint(record[name]) for name in ("recipe", "settled")]
-    different = min((find_differences(before, now) for before in candidates), key=len)
-    if different:
-        raise ConfigError(
-            f"This is not the recipe that the run was begun with:\n{list_lines(different)}\n"
-            "Give the same recipe and overrides, or the recipe.yaml in the run folder, or choose another --out."
-        )
+    check_recipe([record["recipe"], record["settled"]], config)
     facts = ("versions", "backend", "cpu_count", "devices")
     before, here = ({name: facts_of[name] for name in facts} for facts_of in (record["environment"], environment))
     changes = find_differences(before, here)
@@ -55,6 +48,25 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
             f"The run goes on, and may no longer be to the bit what it would have been:\n{list_lines(changes)}",
             TransferWarning,
             stacklevel=2,
+        )
+
+
+def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> None:
+    """Compare a recipe to what was begun with it.
+
+    Args:
+        recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ.
+        config: The recipe.
+
+    Raises:
+        ConfigError: It is another recipe; each key that differs is named.
+    """
+    now = config.model_dump(mode="json", exclude={"checkpoint"})
+    different = min((find_differences(_without_checkpoint(before), now) for before in recipes), key=len)
+    if different:
+        raise ConfigError(
+            f"This is not the recipe that the run was begun with:\n{list_lines(different)}\n"
+            "Give the same recipe and overrides, or the recipe.yaml in the run folder, or choose another --out."
         )
 
 

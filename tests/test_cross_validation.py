@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from keras_transfer import ConfigError, DataError, ImageClassification, Run
+from keras_transfer import CheckpointError, ConfigError, DataError, ImageClassification, Run
 from keras_transfer import cross_validation as module
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits
+from keras_transfer.resume import Checkpointer
 
 QUICK = {
     "backbone": {"name": "tiny", "weights": "none"},
@@ -76,6 +77,24 @@ def test_a_run_folder_a_fold_and_a_summary(command, tiny, pictures, tmp_path):
     # Each is a run like any other.
     assert runs[1].evaluate().to_json() == reports[1].to_json()
     assert "Confusion over 2 runs" in result.output
+
+
+def test_runs_that_were_interrupted_are_resumed_with_the_same_recipe(tiny, pictures, killed, tmp_path):
+    def recipe(**options):
+        return ImageClassification(str(pictures), **(QUICK | {"folds": 2} | options))
+
+    killed(lambda: module.cross_validate(recipe(), tmp_path / "out"), Checkpointer, "on_train_batch_end", 2)
+    done = (tmp_path / "out" / "fold-1" / "model.keras").stat().st_mtime_ns
+    assert not (tmp_path / "out" / "fold-2" / "metrics.json").exists()
+    with pytest.raises(ConfigError, match=r"not the recipe[\s\S]*training\.epochs: 1 when it was begun, 2 now"):
+        module.cross_validate(recipe(training={"epochs": 2, "batch_size": 16}), tmp_path / "out", resume=True)
+    resumed = module.cross_validate(recipe(), tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "fold-1" / "model.keras").stat().st_mtime_ns == done
+    assert [run.folder.name for run in resumed.runs] == ["fold-1", "fold-2"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"other is not empty"):
+        module.cross_validate(recipe(), tmp_path / "other", resume=True)
 
 
 @pytest.mark.parametrize(

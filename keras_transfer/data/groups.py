@@ -37,6 +37,11 @@ def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, s
         unevenness = [float(np.square(side[0] - side[1]).sum()) for side in sides]
         drawn[index] = unevenness[1] < unevenness[0]
         filled[int(drawn[index])] += counts[index]
+    if not drawn.any():
+        # Of many strata none may be worth a group, and all of them together one.
+        sizes, due = counts.sum(axis=1), share * counts.sum()
+        nearest = order[np.argmin(np.abs(sizes[order] - due))]
+        drawn[nearest] = sizes[nearest] < 2 * due
     return drawn[group]
 
 

@@ -154,8 +154,8 @@ def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[p
         take: Whether a file is such a one; hidden ones are left out in any case.
 
     Returns:
-        A row a file, in the order of the paths: ``path`` (relative to the root), ``label`` and ``split``. And a line
-        on what lies beside the classes and was left out.
+        A row a file, in the order of the paths: ``path`` (relative to the root), ``label`` and ``split``. And lines on
+        what was left out: what lies beside the classes, and links to folders.
 
     Raises:
         DataError: It has no classes, a class has no files, or a folder cannot be read.
@@ -169,11 +169,19 @@ def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[p
         beside = [entry for folder in parts.values() for entry in _visible(folder) if not entry.is_dir()]
         if "" not in parts:
             beside += [entry for entry in entries if entry not in parts.values()]
-        records = [record for split, folder in parts.items() for record in _class_rows(root, split, folder, kind, take)]
+        found = [_class_rows(root, split, folder, kind, take) for split, folder in parts.items()]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}. Mend or remove it.") from error
-    names = sorted(entry.relative_to(root).as_posix() for entry in beside)
-    notes = (f"Left out, for they lie beside the classes of {root}: {some(names)}",) if names else ()
+    records = [record for rows, _ in found for record in rows]
+    left_out = {
+        f"they lie beside the classes of {root}": beside,
+        "links to folders inside a class are not followed": [link for _, links in found for link in links],
+    }
+    notes = tuple(
+        f"Left out, for {reason}: {some(sorted(entry.relative_to(root).as_posix() for entry in entries))}"
+        for reason, entries in left_out.items()
+        if entries
+    )
     return pd.DataFrame(records, columns=["path", "label", "split"]), notes
 
 
@@ -183,18 +191,20 @@ def _visible(folder: Path) -> list[Path]:
 
 def _class_rows(
     root: Path, split: str, folder: Path, kind: str, take: Callable[[Path], bool]
-) -> list[tuple[str, str, str]]:
-    records = []
+) -> tuple[list[tuple[str, str, str]], list[Path]]:
+    """A row a file, and the links to folders inside the classes, which are not followed."""
+    records, links = [], []
     for class_folder in (entry for entry in _visible(folder) if entry.is_dir()):
         if class_folder.is_symlink() and root.is_relative_to(class_folder.resolve()):
             raise DataError(f"Class folder {class_folder} is a link to a folder that it lies in. Remove the link.")
-        files = [
-            file
-            for file in sorted(class_folder.rglob("*"))
-            # A link that leads nowhere, or in a circle, is named later, with what else cannot be read.
-            if (file.is_file() or (file.is_symlink() and not file.exists()))
-            and not any(part.startswith(".") for part in file.relative_to(class_folder).parts)
+        entries = [
+            entry
+            for entry in sorted(class_folder.rglob("*"))
+            if not any(part.startswith(".") for part in entry.relative_to(class_folder).parts)
         ]
+        # A link that leads nowhere, or in a circle, is named later, with what else cannot be read.
+        files = [entry for entry in entries if entry.is_file() or (entry.is_symlink() and not entry.exists())]
+        links += [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
         taken = [file for file in files if take(file)]
         if not taken:
             others = Counter(file.suffix.lower() or file.name for file in files).most_common()
@@ -210,7 +220,7 @@ def _class_rows(
         raise DataError(
             f"Folder {folder} has {len(unwritten)} files whose names are no UTF-8: {some(unwritten)}. Rename them."
         )
-    return records
+    return records, links
 
 
 def find_package(sample: str, module: str, package: str) -> Path:

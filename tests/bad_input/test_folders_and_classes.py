@@ -45,6 +45,7 @@ def test_links_in_a_circle_are_named(pictures, tiny):
     assert lines[0] == "2 of 34 pictures cannot be read:"
     assert "gone.png: No such file or directory" in lines[1] + lines[2]
     assert "self.png: Too many levels of symbolic links" in lines[1] + lines[2]
+    assert load(pictures).notes[-1] == "Left out, for links to folders inside a class are not followed: dog/up"
     (pictures / "all").symlink_to(".")
     with pytest.raises(DataError, match=r"all is a link to a folder that it lies in\. Remove the link"):
         load(pictures)

@@ -56,6 +56,13 @@ def test_strata_are_kept_where_groups_have_one_class_each():
     assert (drawn[:20].sum(), drawn[20:].sum()) == (5, 20)
 
 
+def test_many_strata_leave_no_share_empty():
+    groups = [f"g{number // 4}" for number in range(28)]
+    strata = [f"bin {number % 9}" for number in range(28)]
+    assert draw_groups(strata, groups, share=0.15, seed=0).sum() == 4
+    assert draw_groups(strata, groups, share=0.05, seed=0).sum() == 0
+
+
 def test_groups_that_cannot_be_divided_are_told(table):
     rows = pd.read_csv(table)
     rows.assign(patient="only").to_csv(table, index=False)
