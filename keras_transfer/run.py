@@ -264,12 +264,11 @@ class Run:
         return rows
 
     def _other_source(self, data: Any) -> Split:
-        if isinstance(data, (str, Path)):
-            if isinstance(self.config, TextPretrainingConfig):
-                return read_unlabelled_split(str(data), str(data), self.config.data)
-            return read_split(str(data), str(data), self.config.data, self.target)
-        name = describe_object(data)
-        return read_split(name, name, self.config.data, self.target, {name: data})
+        name = str(data) if isinstance(data, (str, Path)) else describe_object(data)
+        given = {} if isinstance(data, (str, Path)) else {name: data}
+        if isinstance(self.config, TextPretrainingConfig):
+            return read_unlabelled_split(name, name, self.config.data, given)
+        return read_split(name, name, self.config.data, self.target, given)
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
         """Predict for picture files or texts.

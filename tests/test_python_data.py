@@ -157,7 +157,7 @@ def test_a_frame_without_the_column_of_bytes_is_told():
     ("data", "needs"),
     [
         ((np.zeros((4, 8, 8, 3), np.float32) + 0.5, [0, 1, 0, 1]), ["0.5 to 0.5", "images * 255"]),
-        ((np.zeros((4, 8, 8, 7), np.uint8), [0, 1, 0, 1]), ["shape [8, 8, 7]", "1 to 4 channels"]),
+        ((np.zeros((4, 8, 8, 7, 2), np.uint8), [0, 1, 0, 1]), ["shape [8, 8, 7, 2]", "[height, width, channels]"]),
         ((np.zeros((4, 8), np.uint8), [0, 1, 0, 1]), ["shape [8]"]),
         ((np.zeros((4, 8, 8), np.uint8), [0, 1]), ["4 examples and 2 labels"]),
         ((np.zeros((4, 8, 8), np.uint8), [0, None, 0, 1]), ["'label' is empty in 1 rows: row 2"]),

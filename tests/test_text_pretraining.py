@@ -10,6 +10,7 @@ import pytest
 
 from keras_transfer import Run, TextClassification, TextPretraining
 from keras_transfer.backbones.pooling import TextNetwork
+from keras_transfer.resume import Checkpointer
 
 SMALL = runpy.run_path(str(Path(__file__).parent / "test_text_recipe.py"))
 CATS, DOGS, WORDS = SMALL["CATS"], SMALL["DOGS"], SMALL["WORDS"]
@@ -202,3 +203,23 @@ def test_pairs_and_weights(tmp_path, preset):
     assert set(inputs) == {"token_ids", "segment_ids", "padding_mask", "mask_positions"}
     assert set(np.unique(weights)) == {0.0, 1.0}
     assert answers.shape[1] == 1 and (answers.numpy() >= 0).all()
+
+
+def test_texts_from_python_with_labels_and_without_and_a_kill(tmp_path, preset, killed):
+    texts = [f"cat mouse {'sofa ' * (n % 5)}milk ball {'bone ' * (n % 3)}" for n in range(40)]
+    labelled = [(text, "ab"[n % 2]) for n, text in enumerate(texts)]
+
+    def recipe(data):
+        training = {"epochs": 2, "batch_size": 8}
+        checkpoint = {"every_steps": 1}
+        return TextPretraining(data, backbone=preset, training=training, checkpoint=checkpoint, deterministic=True)
+
+    unbroken = recipe(texts).fit(tmp_path / "unbroken")
+    killed(lambda: recipe(texts).fit(tmp_path / "killed"), Checkpointer, "on_train_batch_end", 5)
+    run = recipe(texts).fit(tmp_path / "killed", resume=True)
+    for mine, theirs in zip(run.model.weights, unbroken.model.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert run.reports == unbroken.reports
+    # Texts with labels are the same texts.
+    assert run.evaluate(data=labelled).loss == run.evaluate(data=texts).loss
+    assert recipe(labelled).prepare().splits.target == run.target

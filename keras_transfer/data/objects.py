@@ -24,7 +24,7 @@ def describe_object(data: Any) -> str:
     """Return what a recipe says in the place of a source that Python holds.
 
     Args:
-        data: A DataFrame, a dataset, a list of (example, label), or a pair of examples and labels.
+        data: A DataFrame, a dataset, a list of (example, label), a pair of examples and labels, or a list of texts.
 
     Returns:
         Such as ``<python: DataFrame of 120 rows>``.
@@ -65,7 +65,7 @@ def name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def _columns(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Examples and labels of a pair of them, or of a list of pairs."""
+    """Examples and labels of a pair of them, or of a list of pairs; texts alone have no labels."""
     if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
         examples, labels = data
         if len(examples) != len(labels):
@@ -75,6 +75,8 @@ def _columns(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         return examples, labels
     if isinstance(data, list) and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in data):
         return [example for example, _ in data], [label for _, label in data]
+    if isinstance(data, list) and all(isinstance(text, str) for text in data):
+        return data, [None] * len(data)
     raise DataError(
         f"Data from Python is a list of (example, label), a pair (examples, labels), a DataFrame or a "
         f"tf.data.Dataset of such pairs. Received: {type(data).__name__}."

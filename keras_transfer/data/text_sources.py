@@ -157,20 +157,23 @@ def _are_texts(file: Path, column: "pd.Series[Any]") -> bool:
     return bool(values) and all(isinstance(value, str) for value in values) and not _are_numbers(file, column)
 
 
-def has_classes(name: str, config: TextDataConfig) -> bool:
+def has_classes(name: str, config: TextDataConfig, given: Any = None) -> bool:
     """Tell whether a source has labels, as a classifier would be given them.
 
     Args:
         name: As in a recipe.
         config: Says which column of a table holds them.
+        given: What the name stands for, where Python holds it.
 
     Returns:
         True for sample sets, datasets of TFDS, folders of at least two folders of texts, and tables with a column of
-        labels.
+        labels that is not empty.
 
     Raises:
         DataError: It is a table that cannot be read.
     """
+    if given is not None:
+        return _has_labels(to_table(given, config.text, config.label_columns), config)
     path = Path(name).expanduser()
     if name in TEXT_SAMPLES or name.startswith(TFDS):
         return True
@@ -180,15 +183,20 @@ def has_classes(name: str, config: TextDataConfig) -> bool:
         return len(firsts) > 1
     if not path.is_file() or path.suffix.lower() not in TABLE_SUFFIXES:
         return False
-    return set(config.label_columns) <= set(load_table(path).columns)
+    return _has_labels(load_table(path), config)
 
 
-def read_unlabelled(name: str, config: TextDataConfig) -> Source:
+def _has_labels(table: pd.DataFrame, config: TextDataConfig) -> bool:
+    return set(config.label_columns) <= set(table.columns) and bool(table[config.label_columns].notna().any(axis=None))
+
+
+def read_unlabelled(name: str, config: TextDataConfig, given: Any = None) -> Source:
     """Read a source of texts without its labels, if it has any.
 
     Args:
         name: A registered sample set, a folder with text files anywhere in it, or a table.
         config: Says which columns of a table hold what.
+        given: What the name stands for, where Python holds it.
 
     Returns:
         The source, whose rows all say the same.
@@ -197,6 +205,9 @@ def read_unlabelled(name: str, config: TextDataConfig) -> Source:
         DataError: There is no such source, or it does not hold texts.
     """
     unlabelled = config.model_copy(update={"target": "none", "label": []})
+    if given is not None:
+        table = to_table(given, config.text, config.label_columns)
+        return check_source(_from_table(name, Path(name), table, unlabelled), config)
     source = find_source(
         name,
         config,

@@ -20,7 +20,7 @@ def load_unlabelled(config: TextDataConfig, *, seed: int, given: Mapping[str, An
     Args:
         config: The recipe's data section. A source for validation or test rows needs no labels either.
         seed: Of the draws.
-        given: What names of sources stand for, where Python holds it: labelled texts.
+        given: What names of sources stand for, where Python holds it.
 
     Returns:
         The splits, which tell nothing.
@@ -28,27 +28,31 @@ def load_unlabelled(config: TextDataConfig, *, seed: int, given: Mapping[str, An
     Raises:
         DataError: A source cannot be read, or has too few rows to be divided so.
     """
-    if config.source in (given or {}) or has_classes(config.source, config):
+    given = given or {}
+    if has_classes(config.source, config, given.get(config.source)):
         source, target = read_labelled(config, given)
     else:
-        source, target = read_unlabelled(config.source, config), NO_TARGET
-    parts = divide(source, target, config, seed=seed, read=lambda name: _read_whole(name, config))
+        source, target = read_unlabelled(config.source, config, given.get(config.source)), NO_TARGET
+    parts = divide(source, target, config, seed=seed, read=lambda name: _read_whole(name, config, given))
     return make_splits(parts, NO_TARGET, config)
 
 
-def read_unlabelled_split(name: str, source: str, config: TextDataConfig) -> Split:
+def read_unlabelled_split(
+    name: str, source: str, config: TextDataConfig, given: Mapping[str, Any] | None = None
+) -> Split:
     """Read a whole source as one split.
 
     Args:
         name: Of the split.
         source: As in a recipe.
         config: Says which columns of a table hold what.
+        given: What names of sources stand for, where Python holds it.
     """
-    own = _read_whole(source, config)
+    own = _read_whole(source, config, given or {})
     return make_split(name, Part(own, own.rows), NO_TARGET, config.model_copy(update={"weight": None}))
 
 
-def _read_whole(name: str, config: TextDataConfig) -> Source:
+def _read_whole(name: str, config: TextDataConfig, given: Mapping[str, Any]) -> Source:
     # Whole, it is not divided by columns; and weights count in training alone.
     plain = {"stratify": ["label"], "weight": None, "split": None, "group": None}
-    return read_unlabelled(name, config.model_copy(update=plain))
+    return read_unlabelled(name, config.model_copy(update=plain), given.get(name))
