@@ -314,7 +314,7 @@ class FeatureCache:
         """A digest of all that the features follow from."""
         backbone = model.backbone
         facts = {
-            "versions": [_FORMAT, keras.__version__, tf.__version__],
+            "versions": [_FORMAT, keras.backend.backend(), keras.__version__, tf.__version__],
             "precision": [keras.config.dtype_policy().name, self._config.dtype],
             "backbone": [backbone.describe(), frozen_stages],
             "outputs": [list(tensor.shape[1:]) for tensor in frozen.outputs],

@@ -133,7 +133,7 @@ def merge_adapters(stages: Iterable[Stage]) -> None:
 def _merge(adapter: Adapter) -> None:
     layer, kind = adapter.layer, _adapted(adapter.layer)
     # Not what the layer itself computes: under mixed precision that is rounded to half precision.
-    product = (layer.lora_alpha / layer.lora_rank) * keras.ops.matmul(*adapter.factors)
+    product = (layer.lora_alpha / layer.lora_rank) * keras.ops.matmul(*map(keras.ops.convert_to_tensor, adapter.factors))
     adapter.weight.assign_add(keras.ops.cast(product, adapter.weight.dtype))
     # Functions that Keras has traced go on reading the factors; as zeros they are right.
     for factor in adapter.factors:

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.config import CheckpointConfig
+from keras_transfer.distribution import sync_variables
 from keras_transfer.errors import CheckpointError
 from keras_transfer.files import whole
 from keras_transfer.interruption import Interruption
@@ -245,6 +246,7 @@ class Checkpointer(keras.callbacks.Callback):
         self._start = checkpoints.position if self._resumes else Position(number)
         self._epoch = self._start.epoch
         self._metrics: Any = None
+        self._logs: Any = None
 
     def begin(self) -> int:
         """Restore the optimizer, or take the first checkpoint.
@@ -289,15 +291,15 @@ class Checkpointer(keras.callbacks.Callback):
     def _skip(self, steps: int) -> None:
         """Let ``fit`` count so many steps without a batch: the dataset begins behind them."""
         trainer, train = self._trainer, self._trainer.train_function
-        left, logs = steps, None
+        left = steps
 
-        def skip(*_: Any) -> Any:
-            nonlocal left, logs
-            logs = trainer.get_metrics_result() if logs is None else logs
+        def skip(*arguments: Any) -> Any:
+            nonlocal left
             left -= 1
             if not left:
                 trainer.train_function = train
-            return logs
+            # On JAX, a step takes (state, batches) and gives (logs, state).
+            return self._logs if len(arguments) == 1 else (self._logs, arguments[0])
 
         trainer.train_function = skip
 
@@ -312,11 +314,13 @@ class Checkpointer(keras.callbacks.Callback):
             # Metrics are made when they are first asked, which otherwise is in the first step.
             self._trainer.compute_metrics(None, _zeros(self._targets), _zeros(self._trainer.output))
             self._metric_variables.set_state(self._checkpoints.state_of("metrics"))
+            self._logs = self._trainer.get_metrics_result()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Take a checkpoint where one is due or the run is to end."""
         skipped = self._resumes and self._epoch == self._start.epoch and batch < self._start.step
         if not skipped and (self._checkpoints.is_due() or self._checkpoints.interruption.asked):
+            sync_variables(self._trainer)
             self._save(self._epoch, batch + 1, self._metric_variables.get_state())
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -326,6 +330,7 @@ class Checkpointer(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Where the run is to end, do not wait for the validation: it is begun again."""
         if self._checkpoints.interruption.asked:
+            sync_variables(self._trainer)
             self._before_leaving()
             self._save(self._epoch, self._steps, self._metrics)
 
@@ -341,4 +346,4 @@ class Checkpointer(keras.callbacks.Callback):
 
 def _zeros(tensor: Any) -> Any:
     """One example of a batch, where a length that may differ is 1."""
-    return keras.ops.zeros([length or 1 for length in tensor.shape], dtype=tensor.dtype)
+    return keras.ops.zeros([length or 1 for length in tensor.shape], keras.backend.standardize_dtype(tensor.dtype))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.data.targets import Targets
+from keras_transfer.distribution import chosen_jit, sync_variables
 from keras_transfer.errors import PolicyError, TrainingError, TransferWarning
 from keras_transfer.heads import LOGITS
 from keras_transfer.lora import find_adapters
@@ -191,6 +192,7 @@ class WeightKeeper(keras.callbacks.Callback):
         """Stop where the loss is no number."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
+            sync_variables(self.model)
             self._whole.set_weights(self._last_good)
             raise TrainingError(
                 f"The loss became {loss} in epoch {self._epoch}, step {batch + 1}. The weights from before that epoch "
@@ -306,7 +308,7 @@ def compile_phase(
         optimizer=optimizer,
         loss=model.head.loss(label_smoothing=config.label_smoothing),
         metrics=model.head.metrics(),
-        jit_compile=False,  # measured on a CPU: XLA's convolutions are ten times slower than oneDNN's
+        jit_compile=chosen_jit(),
     )
     return optimizer
 
