@@ -1,4 +1,4 @@
-"""The only file that knows of devices, of Keras backends and of what the machine is."""
+"""Keras as a run wants it, and what the machine is."""
 
 import contextlib
 import os
@@ -11,14 +11,16 @@ import keras
 import tensorflow as tf
 
 from keras_transfer.config import RecipeConfig
+from keras_transfer.distribution.base import Distribution
 
 
 @contextlib.contextmanager
-def session(config: RecipeConfig) -> Iterator[None]:
-    """Set seeds, determinism and precision for one run, and put the precision back afterwards.
+def session(config: RecipeConfig, distribution: Distribution) -> Iterator[None]:
+    """Set seeds, determinism, precision and devices for one run, and put precision and devices back afterwards.
 
     Args:
         config: The recipe.
+        distribution: Over which the run is spread.
 
     Yields:
         Nothing: model and optimizer are made inside.
@@ -26,7 +28,7 @@ def session(config: RecipeConfig) -> Iterator[None]:
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with precision(config.training.precision):
+    with precision(config.training.precision), distribution.scope():
         yield
 
 
