@@ -387,7 +387,7 @@ def train_phase(
                 epochs=phase.epochs,
                 initial_epoch=first_epoch,
                 steps_per_epoch=steps,
-                validation_data=validation and distribution.feed(validation),
+                validation_data=None if validation is None else distribution.feed(validation),
                 callbacks=callbacks,
                 shuffle=False,  # the batches are in their order already
                 verbose=0,

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_transfer.distribution.base import Distribution
+from keras_transfer.distribution.mended_keras import mended_keras
 from keras_transfer.errors import ConfigError
 
 
@@ -26,7 +27,7 @@ class Mirrored(Distribution):
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
         """Make model and optimizer on every device."""
-        with self._strategy.scope():
+        with self._strategy.scope(), mended_keras(self._strategy, processes=self.processes):
             yield
 
     def feed(self, dataset: Any) -> Any:
