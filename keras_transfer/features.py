@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import CacheConfig
 from keras_transfer.data.reader import PLAIN, Reader, Rows, View, map_ahead, rows_dataset
+from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split
 from keras_transfer.errors import TrainingError
 from keras_transfer.feature_store import Arrays, FeatureStore, cache_folder
@@ -65,6 +66,7 @@ class Features:
         seed: int,
         epochs: range,
         skip: int = 0,
+        share: Share = WHOLE,
     ) -> Any:
         """Make a dataset of training batches, in the order in which examples would come.
 
@@ -75,6 +77,7 @@ class Features:
             seed: Of the order.
             epochs: Numbers of the phase's epochs.
             skip: How many batches are left out at the beginning.
+            share: What is read of each batch.
 
         Returns:
             Batches of (features, targets, weights).
@@ -85,11 +88,14 @@ class Features:
             view = (epoch - epochs.start) % len(self.arrays[0])
             return self._read(view, rows), tf.gather(targets, rows), tf.gather(weights, rows)
 
-        return map_ahead(order, batch)
+        return map_ahead(share.divide(order), batch)
 
-    def evaluation_batches(self, targets: NDArray[np.float32], *, batch_size: int, view: int = 0) -> Any:
+    def evaluation_batches(
+        self, targets: NDArray[np.float32], *, batch_size: int, view: int = 0, share: Share = WHOLE
+    ) -> Any:
         """Make a dataset of (features, targets) of one view, in the reader's order of evaluation."""
-        rows = rows_dataset(self.reader.evaluation_order(self.split, batch_size=batch_size))
+        order = self.reader.evaluation_order(self.split, batch_size=batch_size)
+        rows = rows_dataset(share.divide_evaluation(order))
         return map_ahead(rows, lambda rows: (self._read(view, rows), tf.gather(targets, rows)))
 
     def _read(self, view: Any, rows: Any) -> Any:

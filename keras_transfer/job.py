@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
+from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split, Splits
+from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.features import FeatureCache
@@ -121,6 +123,7 @@ class Job:
         model: Not yet trained.
         phases: What is to be done.
         measured: A baseline that was measured already.
+        distribution: The devices and processes that share the job.
     """
 
     config: RecipeConfig
@@ -130,6 +133,7 @@ class Job:
     model: TransferModel
     phases: tuple[Phase, ...]
     measured: Baseline | None = None
+    distribution: Distribution = ONE_DEVICE
 
     @_names_lost_examples
     def find_learning_rate(self) -> RangeTest:
@@ -333,6 +337,7 @@ class Job:
             earlier=earlier,
             number=number,
             checkpoints=checkpoints,
+            distribution=self.distribution,
         )
 
     def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> tuple[keras.Model, Any, Any]:
@@ -356,9 +361,12 @@ class Job:
             seed=self.config.seed,
             epochs=epochs,
             skip=skip,
+            share=self.distribution.share,
         )
         trainer = self.model.freeze(phase.frozen_stages(self._stages))
-        return trainer, batches, self._evaluation_batches(validation) if len(validation) else None
+        if not len(validation):
+            return trainer, batches, None
+        return trainer, batches, self._evaluation_batches(validation, self.distribution.share)
 
     def _kept_inputs(self, phase: Phase, epochs: range, skip: int) -> tuple[keras.Model, Any, Any] | None:
         """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""
@@ -376,13 +384,16 @@ class Job:
             seed=self.config.seed,
             epochs=epochs,
             skip=skip,
+            share=self.distribution.share,
         )
         validation = None
         if len(splits.validation):
             held_out = self.cache.evaluation(self.model, frozen, splits.validation)
             if held_out is None:
                 return None
-            validation = held_out.evaluation_batches(self._encode(splits.validation), batch_size=training.batch_size)
+            validation = held_out.evaluation_batches(
+                self._encode(splits.validation), batch_size=training.batch_size, share=self.distribution.share
+            )
         return self.model.split(frozen)[1], batches, validation
 
     def _predict(self, split: Split) -> _Floats:
@@ -405,8 +416,9 @@ class Job:
     def _evaluation_order(self, split: Split, batch_size: int) -> NDArray[np.int64]:
         return np.concatenate(self.reader.evaluation_order(split, batch_size=batch_size))
 
-    def _evaluation_batches(self, split: Split) -> Any:
-        return self.reader.evaluation_batches(split, self._encode(split), batch_size=self.config.training.batch_size)
+    def _evaluation_batches(self, split: Split, share: Share = WHOLE) -> Any:
+        size = self.config.training.batch_size
+        return self.reader.evaluation_batches(split, self._encode(split), batch_size=size, share=share)
 
     def _weights(self, split: Split) -> _Floats:
         if self.config.training.class_weights == "none":

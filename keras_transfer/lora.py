@@ -133,11 +133,11 @@ def merge_adapters(stages: Iterable[Stage]) -> None:
 def _merge(adapter: Adapter) -> None:
     layer, kind = adapter.layer, _adapted(adapter.layer)
     # Not what the layer itself computes: under mixed precision that is rounded to half precision.
-    product = (layer.lora_alpha / layer.lora_rank) * keras.ops.matmul(*map(keras.ops.convert_to_tensor, adapter.factors))
+    product = (layer.lora_alpha / layer.lora_rank) * keras.ops.matmul(*adapter.factors)
     adapter.weight.assign_add(keras.ops.cast(product, adapter.weight.dtype))
     # Functions that Keras has traced go on reading the factors; as zeros they are right.
     for factor in adapter.factors:
-        factor.assign(keras.ops.zeros_like(factor))
+        factor.assign(keras.ops.zeros(factor.shape, factor.dtype))
     layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
     delattr(layer, f"lora_{kind}_a")
     delattr(layer, f"lora_{kind}_b")

@@ -269,7 +269,15 @@ class Checkpointer(keras.callbacks.Callback):
                 "backbone that began it, or choose another --out."
             )
         self._optimizer.set_state(self._checkpoints.state_of("optimizer"))
+        if self._start.step:
+            self._build()
         return self._start.epoch
+
+    def _build(self) -> None:
+        """Make what otherwise is made with the first batch: there may be none left in the epoch, nor one after it."""
+        targets, outputs = _zeros(self._targets), _zeros(self._trainer.output)
+        self._trainer.compute_loss(None, targets, outputs)
+        self._trainer.compute_metrics(None, targets, outputs)
 
     def _phase_state(self, metrics: Any) -> dict[str, Any]:
         parts = {name: part.get_state() for name, part in self._parts.items()}
@@ -311,8 +319,6 @@ class Checkpointer(keras.callbacks.Callback):
         for name, part in self._parts.items():
             part.set_state(self._checkpoints.state_of(name))
         if self._start.step:
-            # Metrics are made when they are first asked, which otherwise is in the first step.
-            self._trainer.compute_metrics(None, _zeros(self._targets), _zeros(self._trainer.output))
             self._metric_variables.set_state(self._checkpoints.state_of("metrics"))
             self._logs = self._trainer.get_metrics_result()
 

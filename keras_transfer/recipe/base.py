@@ -32,7 +32,7 @@ from keras_transfer.data.objects import name_objects
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.scan import Scan
 from keras_transfer.data.splits import Split, Splits, load_splits
-from keras_transfer.distribution import describe_environment, session
+from keras_transfer.distribution import ONE_DEVICE, Distribution, describe_environment, distribute, session
 from keras_transfer.errors import (
     CheckpointError,
     ConfigError,
@@ -85,6 +85,8 @@ class Recipe(ABC):
     task: ClassVar[str]
     backbone: Backbone | None = None
     """The backbone where it was given from Python."""
+    distribution: Distribution = ONE_DEVICE
+    """The devices and processes that share a run, while it goes on."""
     known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES}
     """For dotted paths that name a registered thing, the names there are."""
 
@@ -168,7 +170,7 @@ class Recipe(ABC):
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
         record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **record}
-        return self._job(self.config, splits, record, reader, model, phases)
+        return self._job(self.config, splits, record, reader, model, phases, distribution=self.distribution)
 
     def _find_repeated(self, splits: Splits, console: Console | None) -> dict[str, Any] | None:
         """What data.json records of examples that stand in two splits; None where nobody looked."""
@@ -227,7 +229,7 @@ class Recipe(ABC):
         Raises:
             TransferError: The first thing that does.
         """
-        with self._session(console) as recipe:
+        with distribute(self.config, connect=False) as distribution, self._session(distribution, console) as recipe:
             job = recipe.prepare(console)
             if self.config.policy.name == "auto":
                 estimates = estimate(job)
@@ -246,7 +248,7 @@ class Recipe(ABC):
         Raises:
             TransferError: What stands against a run, or no phase has a learning rate.
         """
-        with self._session(console) as recipe:
+        with distribute(self.config, connect=False) as distribution, self._session(distribution, console) as recipe:
             job, _ = settle_policy(recipe.prepare(console), console)
             return job.find_learning_rate()
 
@@ -305,7 +307,7 @@ class Recipe(ABC):
         """Train and judge, from the beginning or from the last checkpoint."""
         start = self._find_start(store, console) if resume else None
         origin = self if start is None else self._as_settled(start)
-        with origin._session(console) as recipe:
+        with distribute(self.config) as distribution, origin._session(distribution, console) as recipe:
             job, watch = recipe.prepare(console), Stopwatch()
             if start is None:
                 job, choice = settle_policy(job, console)
@@ -363,16 +365,17 @@ class Recipe(ABC):
         return {**origin, "choice": choice and choice.to_json()}
 
     @contextlib.contextmanager
-    def _session(self, console: Console | None) -> Iterator["Recipe"]:
-        """The same recipe with its precision settled, and Keras as that wants it."""
-        recipe = self
+    def _session(self, distribution: Distribution, console: Console | None) -> Iterator["Recipe"]:
+        """The same recipe with its precision settled, and Keras as that and the devices want it."""
+        recipe = copy.copy(self)
         if self.config.training.precision == "auto":
             found = run_precision_test(lambda: self._load_backbone("none"), batch_size=self.config.training.batch_size)
             if console:
                 console.print(str(found), highlight=False)
             training = self.config.training.model_copy(update={"precision": found.precision})
             recipe = self.with_config(self.config.model_copy(update={"training": training}))
-        with session(recipe.config):
+        recipe.distribution = distribution
+        with session(recipe.config, distribution):
             yield recipe
 
     def _begin(self, folder: Path, job: Job) -> None:

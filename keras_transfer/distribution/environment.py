@@ -1,4 +1,4 @@
-"""The only file that knows of devices, of Keras backends and of what the machine is."""
+"""Keras as a run wants it, and what the machine is."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_transfer.config import RecipeConfig
+from keras_transfer.distribution.base import Distribution
 from keras_transfer.errors import ConfigError
 
 # What a recipe trains on. TensorFlow is there in any case: it reads the data, and exports.
@@ -52,11 +53,12 @@ def sync_variables(model: keras.Model) -> None:
 
 
 @contextlib.contextmanager
-def session(config: RecipeConfig) -> Iterator[None]:
-    """Set seeds, determinism and precision for one run, and put the precision back afterwards.
+def session(config: RecipeConfig, distribution: Distribution) -> Iterator[None]:
+    """Set seeds, determinism, precision and devices for one run, and put precision and devices back afterwards.
 
     Args:
         config: The recipe.
+        distribution: Over which the run is spread.
 
     Yields:
         Nothing: model and optimizer are made inside.
@@ -65,7 +67,7 @@ def session(config: RecipeConfig) -> Iterator[None]:
     keras.utils.set_random_seed(config.seed)
     if config.deterministic and keras.backend.backend() == "tensorflow":
         tf.config.experimental.enable_op_determinism()
-    with precision(config.training.precision):
+    with precision(config.training.precision), distribution.scope():
         yield
 
 

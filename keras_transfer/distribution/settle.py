@@ -1,0 +1,91 @@
+"""Settles ``distribution.strategy``, refuses what cannot be, and makes the distribution."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from keras_transfer.config import RecipeConfig
+from keras_transfer.distribution.base import ONE_DEVICE, Distribution
+from keras_transfer.distribution.mirrored import Mirrored, choose_devices
+from keras_transfer.errors import ConfigError
+
+# Of each strategy, the backend that has it, and what the other one has in its place.
+_BACKENDS = {
+    "mirrored": ("tensorflow", "data_parallel"),
+    "multi_worker": ("tensorflow", "data_parallel"),
+    "data_parallel": ("jax", "mirrored on one machine, multi_worker on several"),
+    "model_parallel": ("jax", "mirrored, which keeps the whole model on every device"),
+}
+
+
+@contextlib.contextmanager
+def distribute(config: RecipeConfig, *, connect: bool = True) -> Iterator[Distribution]:
+    """Make what a recipe's ``distribution`` section stands for.
+
+    It comes before anything else that TensorFlow or JAX do: both fix their devices when they first use one.
+
+    Args:
+        config: The recipe.
+        connect: Whether to wait for the other processes; without, what is yielded is one device.
+
+    Yields:
+        The distribution.
+
+    Raises:
+        ConfigError: There are no such devices, the backend has no such strategy, or the recipe does not fit them.
+        TrainingError: Another process did not come, or has gone.
+    """
+    strategy = _settle(config)
+    _check_backend(strategy)
+    if strategy == "none":
+        yield ONE_DEVICE
+        return
+    if strategy == "mirrored":
+        devices = choose_devices(config.distribution.devices)
+        check_recipe(config, strategy, len(devices))
+        yield Mirrored(devices)
+        return
+    raise ConfigError(f"distribution.strategy={strategy} is not there yet. Use mirrored, or none.")
+
+
+def _settle(config: RecipeConfig) -> str:
+    strategy, devices = config.distribution.strategy, config.distribution.devices
+    if strategy != "auto":
+        return strategy
+    count = len(tf.config.list_physical_devices("GPU")) if devices is None else devices
+    several = (count if isinstance(count, int) else len(count)) > 1
+    return "mirrored" if several and keras.backend.backend() == "tensorflow" else "none"
+
+
+def _check_backend(strategy: str) -> None:
+    backend = keras.backend.backend()
+    needed, other = _BACKENDS.get(strategy, (backend, ""))
+    if needed != backend:
+        raise ConfigError(
+            f"distribution.strategy={strategy} needs KERAS_BACKEND={needed}. Received: {backend}. "
+            f"Use {other}, or set KERAS_BACKEND={needed}."
+        )
+
+
+def check_recipe(config: RecipeConfig, strategy: str, replicas: int) -> None:
+    """Refuse what Keras does wrong over several devices, and batches that cannot be shared out.
+
+    Raises:
+        ConfigError: All that stands against it.
+    """
+    size, problems = config.training.batch_size, []
+    if size % replicas:
+        below = size - size % replicas
+        nearest = " or ".join(str(n) for n in (below, below + replicas) if n)
+        problems.append(
+            f"training.batch_size must be a multiple of the {replicas} devices. Received: {size}. Use {nearest}."
+        )
+    if config.training.precision == "mixed_float16" and replicas > 1:
+        problems.append(
+            f"training.precision=mixed_float16 scales the loss, and with distribution.strategy={strategy} an infinity "
+            "on one device spoils the weights of all. Use mixed_bfloat16 or float32."
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
