@@ -23,7 +23,7 @@ GROUPS = (
     {"progress", "resume", "origin", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
     {"report", "choice"},
     {"run", "job", "auto", "recipe", "cross_validation"},
-    {"cli"},
+    {"launch", "cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 

@@ -6,6 +6,6 @@
 
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.distribution.environment import describe_environment, precision, session
-from keras_transfer.distribution.settle import distribute
+from keras_transfer.distribution.settle import distribute, is_chief
 
-__all__ = ["ONE_DEVICE", "Distribution", "describe_environment", "distribute", "precision", "session"]
+__all__ = ["ONE_DEVICE", "Distribution", "describe_environment", "distribute", "is_chief", "precision", "session"]

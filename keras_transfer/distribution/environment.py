@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_transfer.config import RecipeConfig
-from keras_transfer.distribution.base import Distribution
+from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def describe_environment(config: RecipeConfig) -> dict[str, Any]:
+def describe_environment(config: RecipeConfig, distribution: Distribution = ONE_DEVICE) -> dict[str, Any]:
     """Return what environment.json records: versions, devices and seed."""
     packages = ("keras-transfer", "keras", "tensorflow", "keras-hub", "numpy")
     return {
@@ -60,6 +60,9 @@ def describe_environment(config: RecipeConfig) -> dict[str, Any]:
         "backend": keras.backend.backend(),
         "cpu_count": os.cpu_count(),
         "devices": [device.name for device in tf.config.list_physical_devices()],
+        "strategy": distribution.strategy,
+        "replicas": distribution.replicas,
+        "processes": distribution.processes,
         "seed": config.seed,
         "deterministic": config.deterministic,
     }
