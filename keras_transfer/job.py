@@ -285,13 +285,16 @@ class Job:
     @cached_property
     def cache(self) -> FeatureCache:
         """What frozen stages put out."""
-        return FeatureCache(self.config.cache, self.reader)
+        return FeatureCache(self.config.cache, self.reader, self.distribution)
 
     def _measure_baseline(self) -> Baseline:
         started = time.perf_counter()
         train = self.splits.train
         features = {"train": self.cache.pooled(self.model, train)[0]}
-        head = self.head.solve(features["train"], train.targets, self._weights(train), self.folds)
+        head = None
+        if self.distribution.is_chief:
+            head = self.head.solve(features["train"], train.targets, self._weights(train), self.folds)
+        head = self.distribution.broadcast(head)
         seconds = time.perf_counter() - started
         predicted = {}
         for split in (self.splits.validation, self.splits.test):
@@ -323,10 +326,11 @@ class Job:
         phase, steps = self.phases[number], steps_per_epoch(len(self.splits.train), self.config.training.batch_size)
         start = checkpoints.position if checkpoints else Position()
         skip = start.epoch * steps + start.step if number == start.phase else 0
+        config = self.config.distribution
         trainer, batches, validation = self.inputs(phase, epochs, skip)
         return train_phase(
             self.model,
-            phase,
+            replace(phase, rate=phase.rate * self.distribution.rate_factor(config.learning_rate_scaling)),
             config=self.config.training,
             trainer=trainer,
             batches=batches,
@@ -401,20 +405,27 @@ class Job:
         features = None
         if frozen and self.config.cache.views:
             features = self.cache.evaluation(self.model, frozen, split, flips=True)
+        share = self.distribution.rows
         if features is None:
-            order = self._evaluation_order(split, self.config.training.batch_size)
-            return predict(self.model.predictor, self._evaluation_batches(split), order)
+            batches = self._evaluation_batches(split, share)
+            return self._join(predict(self.model.predictor, batches), split, self.config.training.batch_size)
         _, rest = self.model.split(frozen)
-        targets, order = self._encode(split), self._evaluation_order(split, _PREDICT_BATCH)
-        batches = [
-            features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view)
-            for view in range(len(features.arrays[0]))
-        ]
-        each = [self.model.head.predictions(predict(rest, view, order)) for view in batches]
+        targets, each = self._encode(split), []
+        for view in range(len(features.arrays[0])):
+            batches = features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view, share=share)
+            raw = self._join(predict(rest, batches), split, _PREDICT_BATCH)
+            each.append(self.model.head.predictions(raw))
         return np.mean(each, axis=0, dtype=np.float32)
 
-    def _evaluation_order(self, split: Split, batch_size: int) -> NDArray[np.int64]:
-        return np.concatenate(self.reader.evaluation_order(split, batch_size=batch_size))
+    def _join(self, predicted: _Floats, split: Split, batch_size: int) -> _Floats:
+        """What every process predicted for its rows, in the order of the rows."""
+        batches = self.reader.evaluation_order(split, batch_size=batch_size)
+        mine = np.concatenate(self.distribution.rows.divide_evaluation(batches))
+        everybody = self.distribution.gather((mine, predicted))
+        rows, outputs = (np.concatenate(parts) for parts in zip(*everybody, strict=True))
+        joined = np.empty_like(outputs)
+        joined[rows] = outputs
+        return joined
 
     def _evaluation_batches(self, split: Split, share: Share = WHOLE) -> Any:
         size = self.config.training.batch_size

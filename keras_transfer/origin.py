@@ -33,33 +33,37 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
     Args:
         record: What its checkpoints say of it.
         config: The recipe, which may be the one that was given or the one that ``auto`` was settled to. How often
-            checkpoints are taken may differ.
+            checkpoints are taken, and over which devices the run is spread, may differ.
         environment: Versions and devices, here and now. Where they are others, there is a warning.
 
     Raises:
         ConfigError: It is another recipe; each key that differs is named.
     """
-    now = config.model_dump(mode="json", exclude={"checkpoint"})
-    candidates = [_without_checkpoint(record[name]) for name in ("recipe", "settled")]
+    now = config.model_dump(mode="json", exclude=set(_MAY_DIFFER))
+    candidates = [_what_counts(record[name]) for name in ("recipe", "settled")]
     different = min((find_differences(before, now) for before in candidates), key=len)
     if different:
         raise ConfigError(
             f"This is not the recipe that the run was begun with:\n{list_lines(different)}\n"
             "Give the same recipe and overrides, or the recipe.yaml in the run folder, or choose another --out."
         )
-    facts = ("versions", "backend", "cpu_count", "devices")
-    before, here = ({name: facts_of[name] for name in facts} for facts_of in (record["environment"], environment))
+    facts = ("versions", "backend", "cpu_count", "devices", "strategy", "replicas", "processes")
+    before, here = ({name: facts_of.get(name) for name in facts} for facts_of in (record["environment"], environment))
     changes = find_differences(before, here)
     if changes:
         warnings.warn(
-            f"The run goes on, and may no longer be to the bit what it would have been:\n{list_lines(changes)}",
+            "The run goes on, and may no longer be to the bit what it would have been; over other devices it is so but "
+            f"for the order in which numbers are summed:\n{list_lines(changes)}",
             TransferWarning,
             stacklevel=2,
         )
 
 
-def _without_checkpoint(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: section for name, section in recipe.items() if name != "checkpoint"}
+_MAY_DIFFER = ("checkpoint", "distribution")
+
+
+def _what_counts(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: section for name, section in recipe.items() if name not in _MAY_DIFFER}
 
 
 def check_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.config import CheckpointConfig
-from keras_transfer.distribution import sync_variables
+from keras_transfer.distribution import ONE_DEVICE, Distribution, builds_with_a_batch, sync_variables
 from keras_transfer.errors import CheckpointError
 from keras_transfer.files import whole
 from keras_transfer.interruption import Interruption
@@ -142,6 +142,7 @@ class Checkpoints:
         record: What tells this run from others; every checkpoint holds it.
         interruption: Asks the run to end.
         start: The state to go on from, or None.
+        distribution: The processes of the run: all come to a checkpoint at one step, and the chief writes it.
     """
 
     def __init__(
@@ -152,8 +153,9 @@ class Checkpoints:
         record: Mapping[str, Any],
         interruption: Interruption,
         start: Mapping[str, Any] | None = None,
+        distribution: Distribution = ONE_DEVICE,
     ) -> None:
-        self._store, self._config, self._start = store, config, start
+        self._store, self._config, self._start, self._distribution = store, config, start, distribution
         self.interruption = interruption
         self.position = Position(**start["position"]) if start else Position()
         """Where this process begins."""
@@ -181,15 +183,22 @@ class Checkpoints:
         return None if self._start is None else self._start[name]
 
     def is_due(self) -> bool:
-        """Tell after each step whether it is time for a checkpoint."""
+        """Tell after each step whether it is time for a checkpoint, or the run is to end after one."""
         self._steps += 1
         by_steps = self._config.every_steps is not None and self._steps >= self._config.every_steps
         waited = time.monotonic() - self._saved_at
-        return by_steps or (self._config.every_seconds is not None and waited >= self._config.every_seconds)
+        by_seconds = self._config.every_seconds is not None and waited >= self._config.every_seconds
+        return self._distribution.any(by_steps or by_seconds or self.interruption.asked)
+
+    def must_end(self) -> bool:
+        """Tell whether some process of the run was told to end, and tell this one so."""
+        if self._distribution.any(self.interruption.asked):
+            self.interruption.asked = True
+        return self.interruption.asked
 
     def begin(self, position: Position, **state: Any) -> None:
         """Take a run's very first checkpoint: from then on it need not be begun again."""
-        if not self._store.names():
+        if not self._distribution.broadcast(self._store.names()):
             self.save(position, **state)
 
     def save(self, position: Position, **state: Any) -> None:
@@ -203,7 +212,8 @@ class Checkpoints:
             CheckpointError: It cannot be written, and there is no earlier one.
         """
         parts = {name: part.get_state() for name, part in self._parts.items()}
-        self._store.write({"position": asdict(position), **self._held, **parts, **state})
+        if self._distribution.is_chief:
+            self._store.write({"position": asdict(position), **self._held, **parts, **state})
         self._saved_at, self._steps = time.monotonic(), 0
 
 
@@ -269,12 +279,12 @@ class Checkpointer(keras.callbacks.Callback):
                 "backbone that began it, or choose another --out."
             )
         self._optimizer.set_state(self._checkpoints.state_of("optimizer"))
-        if self._start.step:
+        if self._start.step and builds_with_a_batch():
             self._build()
         return self._start.epoch
 
     def _build(self) -> None:
-        """Make what otherwise is made with the first batch: there may be none left in the epoch, nor one after it."""
+        """Make what otherwise is made with a batch: there may be none left in the epoch, nor one after it."""
         targets, outputs = _zeros(self._targets), _zeros(self._trainer.output)
         self._trainer.compute_loss(None, targets, outputs)
         self._trainer.compute_metrics(None, targets, outputs)
@@ -285,7 +295,8 @@ class Checkpointer(keras.callbacks.Callback):
 
     def _save(self, epoch: int, step: int = 0, metrics: Any = None) -> None:
         self._checkpoints.save(Position(self._number, epoch, step), **self._phase_state(metrics))
-        self._checkpoints.interruption.leave()
+        if self._checkpoints.must_end():
+            self._checkpoints.interruption.leave()
 
     @property
     def _metric_variables(self) -> Variables:
@@ -319,13 +330,16 @@ class Checkpointer(keras.callbacks.Callback):
         for name, part in self._parts.items():
             part.set_state(self._checkpoints.state_of(name))
         if self._start.step:
-            self._metric_variables.set_state(self._checkpoints.state_of("metrics"))
+            state = self._checkpoints.state_of("metrics")
+            if len(self._trainer.metrics_variables) < len(state):
+                self._build()  # which on one device otherwise is in the first step
+            self._metric_variables.set_state(state)
             self._logs = self._trainer.get_metrics_result()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Take a checkpoint where one is due or the run is to end."""
         skipped = self._resumes and self._epoch == self._start.epoch and batch < self._start.step
-        if not skipped and (self._checkpoints.is_due() or self._checkpoints.interruption.asked):
+        if not skipped and self._checkpoints.is_due():
             sync_variables(self._trainer)
             self._save(self._epoch, batch + 1, self._metric_variables.get_state())
 
@@ -335,7 +349,7 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Where the run is to end, do not wait for the validation: it is begun again."""
-        if self._checkpoints.interruption.asked:
+        if self._checkpoints.must_end():
             sync_variables(self._trainer)
             self._before_leaving()
             self._save(self._epoch, self._steps, self._metrics)

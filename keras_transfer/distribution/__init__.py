@@ -6,6 +6,7 @@
 
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.distribution.environment import (
+    builds_with_a_batch,
     chosen_jit,
     describe_environment,
     precision,
@@ -13,14 +14,16 @@ from keras_transfer.distribution.environment import (
     session,
     sync_variables,
 )
-from keras_transfer.distribution.settle import distribute
+from keras_transfer.distribution.settle import distribute, is_chief
 
 __all__ = [
     "ONE_DEVICE",
     "Distribution",
+    "builds_with_a_batch",
     "chosen_jit",
     "describe_environment",
     "distribute",
+    "is_chief",
     "precision",
     "prepare_backend",
     "session",

@@ -1,6 +1,7 @@
 """Devices and processes that share a run: what the rest of the code sees of them. This one is one device."""
 
 import contextlib
+import math
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,11 @@ class Distribution:
     def is_chief(self) -> bool:
         """Whether this process writes the run folder and talks to the user."""
         return self.process == 0
+
+    @property
+    def rows(self) -> Share:
+        """What this process predicts of every batch."""
+        return Share(self.process, 1, self.processes)
 
     @property
     def share(self) -> Share:
@@ -77,6 +83,10 @@ class Distribution:
     def barrier(self) -> None:
         """Wait until every process is here."""
         self.gather(None)
+
+    def rate_factor(self, rule: str) -> float:
+        """Return the factor on the learning rate by ``distribution.learning_rate_scaling``."""
+        return {"none": 1.0, "linear": float(self.replicas), "sqrt": math.sqrt(self.replicas)}[rule]
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_transfer.config import RecipeConfig
-from keras_transfer.distribution.base import Distribution
+from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError
 
 # What a recipe trains on. TensorFlow is there in any case: it reads the data, and exports.
@@ -52,6 +52,11 @@ def sync_variables(model: keras.Model) -> None:
         model.jax_state_sync()
 
 
+def builds_with_a_batch() -> bool:
+    """Tell whether ``fit`` takes a batch before the first step; on TensorFlow it looks at shapes alone."""
+    return keras.backend.backend() == "jax"
+
+
 @contextlib.contextmanager
 def session(config: RecipeConfig, distribution: Distribution) -> Iterator[None]:
     """Set seeds, determinism, precision and devices for one run, and put precision and devices back afterwards.
@@ -89,7 +94,7 @@ def precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def describe_environment(config: RecipeConfig) -> dict[str, Any]:
+def describe_environment(config: RecipeConfig, distribution: Distribution = ONE_DEVICE) -> dict[str, Any]:
     """Return what environment.json records: versions, devices and seed."""
     packages = ("keras-transfer", "keras", "tensorflow", "keras-hub", "numpy")
     return {
@@ -99,6 +104,9 @@ def describe_environment(config: RecipeConfig) -> dict[str, Any]:
         "backend": keras.backend.backend(),
         "cpu_count": os.cpu_count(),
         "devices": [device.name for device in tf.config.list_physical_devices()],
+        "strategy": distribution.strategy,
+        "replicas": distribution.replicas,
+        "processes": distribution.processes,
         "seed": config.seed,
         "deterministic": config.deterministic,
     }

@@ -142,7 +142,6 @@ class _Mended:
                 number = tf.cast(context.replica_id_in_sync_group, tf.int32) % local
                 return model(_slice(inputs, number, local), training=False)
 
-            @tf.function(reduce_retracing=True)
             def predict(data: Any) -> Any:
                 inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data[0])
                 each = self._strategy.run(predict_slice, args=(inputs,))
@@ -150,7 +149,7 @@ class _Mended:
                 joined = [tf.concat(tensors, axis=0) for tensors in zip(*parts, strict=True)]
                 return keras.tree.pack_sequence_as(model.output, joined)
 
-            model.predict_function = predict
+            model.predict_function = tf.function(predict, reduce_retracing=True, autograph=False)
 
         return make
 

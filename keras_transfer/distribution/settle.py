@@ -9,6 +9,8 @@ import tensorflow as tf
 from keras_transfer.config import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.distribution.mirrored import Mirrored, choose_devices
+from keras_transfer.distribution.multi_worker import MultiWorker
+from keras_transfer.distribution.workers import Workers, find_workers
 from keras_transfer.errors import ConfigError
 
 # Of each strategy, the backend that has it, and what the other one has in its place.
@@ -47,7 +49,42 @@ def distribute(config: RecipeConfig, *, connect: bool = True) -> Iterator[Distri
         check_recipe(config, strategy, len(devices))
         yield Mirrored(devices)
         return
-    raise ConfigError(f"distribution.strategy={strategy} is not there yet. Use mirrored, or none.")
+    if strategy == "multi_worker":
+        workers = find_workers(config.distribution)
+        check_recipe(config, strategy, _count_replicas(config, workers))
+        if not connect:
+            yield ONE_DEVICE
+            return
+        workers.check_port()
+        distribution = MultiWorker(workers, timeout_seconds=config.distribution.timeout_seconds)
+        with distribution.together():
+            yield distribution
+        return
+    raise ConfigError(f"distribution.strategy={strategy} is not there yet. Use mirrored, or multi_worker.")
+
+
+def is_chief(config: RecipeConfig) -> bool:
+    """Tell whether this process is to write the run folder, before it has met the others.
+
+    Raises:
+        ConfigError: Nobody says which of them it is.
+    """
+    return _settle(config) != "multi_worker" or find_workers(config.distribution).index == 0
+
+
+def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
+    """All devices of all processes; each uses all the GPUs that it sees, or else its CPU."""
+    devices = choose_devices(config.distribution.devices)
+    gpus = [device for device in devices if device.startswith("GPU:")]
+    if len(devices) > 1 and not gpus:
+        raise ConfigError(
+            f"distribution.devices: a process of multi_worker uses its CPU as one device. Received: {len(devices)}. "
+            "Leave it out, and start more workers."
+        )
+    if gpus:
+        every = tf.config.list_physical_devices("GPU")
+        tf.config.set_visible_devices([every[int(gpu[4:])] for gpu in gpus], "GPU")
+    return len(workers.addresses) * len(devices)
 
 
 def _settle(config: RecipeConfig) -> str:
@@ -87,5 +124,24 @@ def check_recipe(config: RecipeConfig, strategy: str, replicas: int) -> None:
             f"training.precision=mixed_float16 scales the loss, and with distribution.strategy={strategy} an infinity "
             "on one device spoils the weights of all. Use mixed_bfloat16 or float32."
         )
+    if strategy in ("multi_worker", "data_parallel", "model_parallel"):
+        problems += _find_own_ways(config, strategy)
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _find_own_ways(config: RecipeConfig, strategy: str) -> Iterator[str]:
+    """What each process would settle for itself, by its own clock."""
+    keys = {
+        "policy.name": config.policy.name,
+        "training.learning_rate": config.training.learning_rate,
+        "training.precision": config.training.precision,
+    }
+    for key, value in keys.items():
+        if value == "auto":
+            yield (
+                f"{key}=auto is found by trying, which processes of {strategy} would do each for itself. Run it with "
+                "one process first, and take the value that its recipe.yaml names."
+            )
+    if config.data.is_several_runs:
+        yield f"data.folds and data.repeats stand for several runs, and {strategy} makes one. Name data.fold."
