@@ -92,7 +92,7 @@ class _Mended:
             self._here.factor = 1.0
             statistics = adapting_statistics(model)
             if statistics:
-                values = [tf.convert_to_tensor(variable) for variable in statistics]
+                values = [tf.identity(variable) for variable in statistics]  # whose device is known
                 means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
                 for variable, mean in zip(statistics, means, strict=True):
                     variable.assign(mean)
