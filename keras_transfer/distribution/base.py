@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
+import keras
+
 from keras_transfer.data.shares import Share
 
 
@@ -52,6 +54,13 @@ class Distribution:
     def feed(self, dataset: Any) -> Any:
         """Turn a dataset of this process's slices, one for each of its devices in turn, into what ``fit`` takes."""
         return dataset
+
+    def check_model(self, model: keras.Model) -> None:
+        """Refuse a model that these devices can make nothing of.
+
+        Args:
+            model: Made in the scope.
+        """
 
     # What processes tell one another. All of them make the same calls in the same order.
 

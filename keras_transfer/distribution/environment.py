@@ -96,14 +96,18 @@ def precision(name: str) -> Iterator[None]:
 
 def describe_environment(config: RecipeConfig, distribution: Distribution = ONE_DEVICE) -> dict[str, Any]:
     """Return what environment.json records: versions, devices and seed."""
-    packages = ("keras-transfer", "keras", "tensorflow", "keras-hub", "numpy")
+    packages = ["keras-transfer", "keras", "tensorflow", "keras-hub", "numpy"]
+    devices = [device.name for device in tf.config.list_physical_devices()]
+    if keras.backend.backend() == "jax":
+        packages.append("jax")
+        devices = keras.distribution.list_devices()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {package: version(package) for package in packages},
         "backend": keras.backend.backend(),
         "cpu_count": os.cpu_count(),
-        "devices": [device.name for device in tf.config.list_physical_devices()],
+        "devices": devices,
         "strategy": distribution.strategy,
         "replicas": distribution.replicas,
         "processes": distribution.processes,

@@ -55,13 +55,22 @@ def mended_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterato
     with contextlib.ExitStack() as stack:
         for owner, names in methods.items():
             for name in names:
-                stack.enter_context(_replaced(owner, name, getattr(mended, name.lstrip("_"))))
+                stack.enter_context(replaced(owner, name, getattr(mended, name.lstrip("_"))))
         yield
 
 
 @contextlib.contextmanager
-def _replaced(owner: type, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """A method made of the one that was there before; classes derived from the owner see it too."""
+def replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Put another function in a place for a while.
+
+    Args:
+        owner: A class or a module; classes derived from it see it too.
+        name: Of the place.
+        make: From what was there before to what takes its place.
+
+    Yields:
+        Nothing.
+    """
     own, before = owner.__dict__.get(name), getattr(owner, name)
     setattr(owner, name, make(before))
     try:

@@ -1,10 +1,7 @@
 """Several processes, each with the whole model on its devices: ``tf.distribute.MultiWorkerMirroredStrategy``."""
 
 import contextlib
-import os
 import re
-import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +11,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.mended_keras import mended_keras
-from keras_transfer.distribution.workers import Workers
+from keras_transfer.distribution.workers import Workers, patience
 from keras_transfer.errors import TrainingError
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
@@ -33,7 +30,7 @@ class MultiWorker(Distribution):
     def __init__(self, workers: Workers, *, timeout_seconds: float) -> None:
         self.process, self.processes = workers.index, len(workers.addresses)
         self._workers = workers
-        with _patience(workers, timeout_seconds):
+        with patience(workers, timeout_seconds):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
                 cluster_resolver=tf.distribute.cluster_resolver.SimpleClusterResolver(
                     tf.train.ClusterSpec({"worker": list(workers.addresses)}),
@@ -112,25 +109,3 @@ class MultiWorker(Distribution):
     def any(self, flag: bool) -> bool:
         """Tell whether a flag is set in some process."""
         return bool(self._sum(np.array([flag], np.int32))[0])
-
-
-@contextlib.contextmanager
-def _patience(workers: Workers, seconds: float) -> Iterator[None]:
-    """End the process where the others do not come: TensorFlow waits for them within C++, for an hour."""
-
-    def give_up() -> None:
-        absent = ", ".join(workers.name(index) for index in workers.find_absent()) or "no worker by its own fault"
-        sys.stderr.write(
-            f"Error: {workers.name(workers.index)} waited {seconds:g} s (distribution.timeout_seconds) for the other "
-            f"workers, and did not find: {absent}. Start one process for each address, all at about one time.\n"
-        )
-        sys.stderr.flush()
-        os._exit(TrainingError.exit_code)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

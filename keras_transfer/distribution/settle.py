@@ -1,6 +1,7 @@
 """Settles ``distribution.strategy``, refuses what cannot be, and makes the distribution."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import keras
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
+from keras_transfer.distribution.jax_devices import choose_jax_devices, connected
+from keras_transfer.distribution.keras_parallel import DataParallel, ModelParallel
 from keras_transfer.distribution.mirrored import Mirrored, choose_devices
 from keras_transfer.distribution.multi_worker import MultiWorker
 from keras_transfer.distribution.workers import Workers, find_workers
@@ -60,7 +63,47 @@ def distribute(config: RecipeConfig, *, connect: bool = True) -> Iterator[Distri
         with distribution.together():
             yield distribution
         return
-    raise ConfigError(f"distribution.strategy={strategy} is not there yet. Use mirrored, or multi_worker.")
+    with _distribute_on_jax(config, strategy, connect) as parallel:
+        yield parallel
+
+
+@contextlib.contextmanager
+def _distribute_on_jax(config: RecipeConfig, strategy: str, connect: bool) -> Iterator[Distribution]:
+    workers, section = _find_processes(config), config.distribution
+    if workers is None:
+        devices = choose_jax_devices(section.devices)
+        if strategy == "model_parallel":
+            yield ModelParallel(devices)
+            return
+        check_recipe(config, strategy, len(devices))
+        yield DataParallel(devices)
+        return
+    count = len(workers.addresses)
+    if strategy == "model_parallel":
+        raise ConfigError(
+            f"distribution.strategy=model_parallel cuts weights over the devices of one process. Received: {count} "
+            "workers. Start one process, or use data_parallel."
+        )
+    check_recipe(config, strategy, count, count)
+    if not connect:
+        yield ONE_DEVICE
+        return
+    workers.check_port()
+    with connected(workers, timeout_seconds=section.timeout_seconds):
+        devices = choose_jax_devices(section.devices)
+        check_recipe(config, strategy, len(devices), count)
+        parallel = DataParallel(devices, workers)
+        with parallel.together():
+            yield parallel
+
+
+def _find_processes(config: RecipeConfig) -> Workers | None:
+    """Those that a recipe, TF_CONFIG or SLURM name, where they are several: strategies of Keras do with one."""
+    several = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    if not (config.distribution.workers or "TF_CONFIG" in os.environ or several):
+        return None
+    workers = find_workers(config.distribution)
+    return workers if len(workers.addresses) > 1 else None
 
 
 def is_chief(config: RecipeConfig) -> bool:
@@ -69,7 +112,11 @@ def is_chief(config: RecipeConfig) -> bool:
     Raises:
         ConfigError: Nobody says which of them it is.
     """
-    return _settle(config) != "multi_worker" or find_workers(config.distribution).index == 0
+    strategy = _settle(config)
+    if strategy == "multi_worker":
+        return find_workers(config.distribution).index == 0
+    workers = _find_processes(config) if strategy == "data_parallel" else None
+    return workers is None or workers.index == 0
 
 
 def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
@@ -106,8 +153,14 @@ def _check_backend(strategy: str) -> None:
         )
 
 
-def check_recipe(config: RecipeConfig, strategy: str, replicas: int) -> None:
+def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: int = 1) -> None:
     """Refuse what Keras does wrong over several devices, and batches that cannot be shared out.
+
+    Args:
+        config: The recipe.
+        strategy: Settled.
+        replicas: On how many devices the model lies.
+        processes: How many there are.
 
     Raises:
         ConfigError: All that stands against it.
@@ -124,7 +177,7 @@ def check_recipe(config: RecipeConfig, strategy: str, replicas: int) -> None:
             f"training.precision=mixed_float16 scales the loss, and with distribution.strategy={strategy} an infinity "
             "on one device spoils the weights of all. Use mixed_bfloat16 or float32."
         )
-    if strategy in ("multi_worker", "data_parallel", "model_parallel"):
+    if strategy == "multi_worker" or processes > 1:
         problems += _find_own_ways(config, strategy)
     if problems:
         raise ConfigError("\n".join(problems))

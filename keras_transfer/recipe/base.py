@@ -179,6 +179,7 @@ class Recipe(ABC):
             for note in notes:
                 console.print(note, highlight=False, markup=False, soft_wrap=True)
         model = self._build_model(backbone, splits, reader)
+        self.distribution.check_model(model.trainer)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
             if phase.lora_rank is not None:
