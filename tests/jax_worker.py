@@ -1,5 +1,9 @@
-"""One process of a run of ``pebble``: RECIPE RUN [KEY=VALUE]... Not a test: tests start it."""
+"""A process of runs of ``pebble``, one after the other: RECIPE RUN [KEY=VALUE]... [-- RUN [KEY=VALUE]...]...
 
+Not a test: tests start it. RUN is followed by --resume where it is to be resumed.
+"""
+
+import itertools
 import sys
 
 from conftest import add_pebble
@@ -7,14 +11,18 @@ from conftest import add_pebble
 from keras_transfer import Recipe, TransferError
 
 
-def main(recipe: str, folder: str, *overrides: str) -> None:
+def main(recipe: str, *arguments: str) -> None:
     add_pebble()
-    try:
-        Recipe.from_file(recipe, overrides).fit(folder, resume="--resume" in sys.argv)
-    except TransferError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    for divides, group in itertools.groupby(arguments, "--".__eq__):
+        if not divides:
+            folder, *rest = group
+            overrides = [argument for argument in rest if argument != "--resume"]
+            Recipe.from_file(recipe, overrides).fit(folder, resume="--resume" in rest)
 
 
 if __name__ == "__main__":
-    main(*(argument for argument in sys.argv[1:] if argument != "--resume"))
+    try:
+        main(*sys.argv[1:])
+    except TransferError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

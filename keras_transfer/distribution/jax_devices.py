@@ -1,11 +1,14 @@
 """Devices of JAX, in one process or in several that meet."""
 
+import atexit
 import contextlib
+import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 
 from keras_transfer.distribution.workers import Workers, patience
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, RunInterrupted
 
 
 def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
@@ -75,5 +78,19 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
                 shutdown_timeout_seconds=10,
             )
             jax.devices()  # waits for the devices of all
-        yield
+        try:
+            yield
+        except RunInterrupted:  # as all of them are
+            jax.distributed.shutdown()
+            raise
+        except BaseException as error:
+            # What comes first when Python ends: JAX would wait for the others, and abort.
+            atexit.register(_leave, getattr(error, "exit_code", 1))
+            raise
         jax.distributed.shutdown()
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

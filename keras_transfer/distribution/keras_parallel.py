@@ -148,7 +148,7 @@ class DataParallel(Distribution):
         try:
             yield
             self.barrier()
-        except jax.errors.JaxRuntimeError as error:
+        except (jax.errors.JaxRuntimeError, ValueError) as error:  # it depends on where it is noticed
             lost = self._workers.find_absent() if self._workers else []
             if self._workers is None or not (lost or "Gloo" in str(error)):
                 raise
