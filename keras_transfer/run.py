@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.backbones import pooling  # noqa: F401 - models of texts are made of its class
 from keras_transfer.backbones.text_encoder import TextEncoder
 from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.config import (
