@@ -1,4 +1,4 @@
-"""Recipes on Keras' JAX backend: a short part of the tests, in a process of its own. ``make test-jax`` runs the rest."""
+"""Recipes on Keras' JAX backend: a short part of the tests, in a process of its own (`make test-jax`: the rest)."""
 
 import importlib.util
 import os
