@@ -28,6 +28,23 @@ KNOWN_KERAS = "3.15"
 """The version of Keras whose private methods these are."""
 
 
+def distribute_slices(strategy: Any, dataset: Any, *, local: int) -> Any:
+    """Turn a dataset of slices, one for each of a process's devices in turn, into one of distributed batches.
+
+    Args:
+        strategy: Of ``tf.distribute``.
+        dataset: Of this process.
+        local: How many devices this process has.
+
+    Returns:
+        What ``fit`` and ``evaluate`` take.
+    """
+    distributed = strategy.distribute_datasets_from_function(lambda _: dataset)
+    if distributed.cardinality > 0:  # TensorFlow 2.21 counts slices, and fit counts its steps by that
+        distributed._cardinality = distributed.cardinality // local
+    return distributed
+
+
 @contextlib.contextmanager
 def mended_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterator[None]:
     """Let models and optimizers of Keras do right under a strategy, for a while.

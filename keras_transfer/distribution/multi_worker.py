@@ -1,9 +1,9 @@
 """Several processes, each with the whole model on its devices: ``tf.distribute.MultiWorkerMirroredStrategy``."""
 
 import contextlib
-import os
+import faulthandler
 import re
-import sys
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.mended_keras import mended_keras
+from keras_transfer.distribution.meeting import meet
+from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import TrainingError
 
@@ -33,7 +34,8 @@ class MultiWorker(Distribution):
     def __init__(self, workers: Workers, *, timeout_seconds: float) -> None:
         self.process, self.processes = workers.index, len(workers.addresses)
         self._workers = workers
-        with _patience(workers, timeout_seconds):
+        meet(workers, timeout_seconds=timeout_seconds)
+        with _patience(timeout_seconds):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
                 cluster_resolver=tf.distribute.cluster_resolver.SimpleClusterResolver(
                     tf.train.ClusterSpec({"worker": list(workers.addresses)}),
@@ -42,6 +44,9 @@ class MultiWorker(Distribution):
                     rpc_layer="grpc",
                 )
             )
+        if threading.current_thread() is threading.main_thread():
+            # TensorFlow has put a handler of its own in the place of Python's, and ignores the signal.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         self.replicas = self._strategy.num_replicas_in_sync
         self._add = self._make_sum()
 
@@ -53,7 +58,7 @@ class MultiWorker(Distribution):
 
     def feed(self, dataset: Any) -> Any:
         """Turn slices into a distributed dataset."""
-        return self._strategy.distribute_datasets_from_function(lambda _: dataset)
+        return distribute_slices(self._strategy, dataset, local=self.replicas // self.processes)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -115,22 +120,13 @@ class MultiWorker(Distribution):
 
 
 @contextlib.contextmanager
-def _patience(workers: Workers, seconds: float) -> Iterator[None]:
-    """End the process where the others do not come: TensorFlow waits for them within C++, for an hour."""
+def _patience(seconds: float) -> Iterator[None]:
+    """End the process where TensorFlow waits for so long: it does so within C++, where no other thread of Python runs.
 
-    def give_up() -> None:
-        absent = ", ".join(workers.name(index) for index in workers.find_absent()) or "no worker by its own fault"
-        sys.stderr.write(
-            f"Error: {workers.name(workers.index)} waited {seconds:g} s (distribution.timeout_seconds) for the other "
-            f"workers, and did not find: {absent}. Start one process for each address, all at about one time.\n"
-        )
-        sys.stderr.flush()
-        os._exit(TrainingError.exit_code)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
+    The processes have met before; this is for one that is lost just then.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
     finally:
-        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()

@@ -30,17 +30,21 @@ class Workers:
         """Return what a message calls a process."""
         return f"worker {index} ({self.addresses[index]})"
 
+    @property
+    def port(self) -> int:
+        """What this process listens on."""
+        return int(self.addresses[self.index].rpartition(":")[2])
+
     def check_port(self) -> None:
         """Refuse a port that something else listens on.
 
         Raises:
             ConfigError: It is in use.
         """
-        port = int(self.addresses[self.index].rpartition(":")[2])
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("", port))
+                probe.bind(("", self.port))
             except OSError as error:
                 raise ConfigError(
                     f"The port of {self.name(self.index)} cannot be listened on: {error.strerror}. Another program has "
