@@ -34,7 +34,8 @@ def meet(workers: Workers, *, timeout_seconds: float) -> None:
 
 def _await_all(workers: Workers, limit: float, seconds: float) -> tuple[str, str] | None:
     """The chief's part; what stands against the run, which all that came are told."""
-    here: dict[int, socket.socket] = {}
+    here: set[int] = set()
+    connections = []
     problem = None
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("", workers.port)))
@@ -46,18 +47,18 @@ def _await_all(workers: Workers, limit: float, seconds: float) -> tuple[str, str
                 index = int(connection.makefile().readline())
             except TimeoutError:
                 if time.monotonic() >= limit:
-                    problem = "TrainingError", _describe_absence(workers, set(here), seconds)
+                    problem = "TrainingError", _describe_absence(workers, here, seconds)
                 continue
             except (OSError, ValueError):  # somebody else who tries ports
                 continue
+            connections.append(connection)
             if index in here or not 0 < index < len(workers.addresses):
                 problem = (
                     "ConfigError",
                     (f"Two workers came with the index {index}. Give each one of 0 to {len(workers.addresses) - 1}."),
                 )
-            else:
-                here[index] = connection
-        for connection in here.values():
+            here.add(index)
+        for connection in connections:
             with contextlib.suppress(OSError):
                 connection.sendall(f"{json.dumps(problem)}\n".encode())
     return problem

@@ -116,9 +116,7 @@ def test_a_worker_that_never_comes_is_named():
         second = pool.submit(meet, Workers(addresses, 1), timeout_seconds=20.0)
         with pytest.raises(TrainingError) as caught:
             meet(Workers(addresses, 0), timeout_seconds=2.0)
-        message = (
-            f"Did not come within 2 s (distribution.timeout_seconds): worker 2 ({addresses[2]}). Start one process"
-        )
+        message = f"Did not come within 2 s (distribution.timeout_seconds): worker 2 ({addresses[2]})."
         assert message in str(caught.value)
         assert message in str(second.exception(timeout=30))
     with pytest.raises(TrainingError, match=r"worker 1 \(.*\) did not find worker 0 \(.*\), the chief, within"):
@@ -132,4 +130,4 @@ def test_two_workers_with_one_index_on_two_machines():
         errors = [future.exception(timeout=60) for future in each]
     assert isinstance(errors[0], ConfigError)
     assert "Two workers came with the index 1. Give each one of 0 to 2." in str(errors[0])
-    assert sum("with the index 1" in str(error) for error in errors) >= 2
+    assert sum("with the index 1" in str(error) for error in errors) == 3
