@@ -262,7 +262,8 @@ def launch_workers(
         out = Path("runs") / f"launch-{time.strftime('%Y%m%d-%H%M%S')}"
     addresses = ",".join(find_free_addresses(workers))
     command = [sys.executable, "-m", "keras_transfer.cli", "run", recipe, *overrides, "--out", str(out)]
-    command += ["distribution.strategy=multi_worker", f"distribution.workers=[{addresses}]"]
+    strategy = "data_parallel" if os.environ.get("KERAS_BACKEND") == "jax" else "multi_worker"
+    command += [f"distribution.strategy={strategy}", f"distribution.workers=[{addresses}]"]
     command += ["--resume"] * resume
     context.exit(launch([[*command, f"distribution.worker={number}"] for number in range(workers)]))
 

@@ -187,4 +187,4 @@ def test_a_process_that_never_comes_is_named(recipe, tmp_path):
     options = [*TWO_DEVICES[:1], f"distribution.workers=[{addresses}]", "distribution.timeout_seconds=5"]
     code, said = finish(start(recipe, tmp_path / "run", *options, "distribution.worker=0"))
     assert code == 1, said
-    assert f"did not find: worker 1 ({addresses.split(',')[1]})" in said
+    assert f"Did not come within 5 s (distribution.timeout_seconds): worker 1 ({addresses.split(',')[1]})." in said

@@ -7,7 +7,8 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 
-from keras_transfer.distribution.workers import Workers, patience
+from keras_transfer.distribution.meeting import meet
+from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import ConfigError, RunInterrupted
 
 
@@ -57,10 +58,14 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
 
     Args:
         workers: Where they are; the chief's address is where they meet.
-        timeout_seconds: How long they are waited for; then this process ends.
+        timeout_seconds: How long they are waited for, and how long one that is lost may go unnoticed.
 
     Yields:
         Nothing: JAX sees the devices of all of them inside.
+
+    Raises:
+        TrainingError: Some did not come.
+        ConfigError: Two came with one index.
     """
     import jax
 
@@ -68,16 +73,15 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if workers.index:  # who looks for it finds it: JAX itself listens at the chief alone
             stack.enter_context(socket.create_server(("", int(workers.addresses[workers.index].rpartition(":")[2]))))
-        with patience(workers, timeout_seconds):
-            jax.distributed.initialize(
-                coordinator_address=workers.addresses[0],
-                num_processes=len(workers.addresses),
-                process_id=workers.index,
-                initialization_timeout=int(2 * timeout_seconds) + 1,
-                heartbeat_timeout_seconds=max(int(timeout_seconds), 10),
-                shutdown_timeout_seconds=10,
-            )
-            jax.devices()  # waits for the devices of all
+        meet(workers, timeout_seconds=timeout_seconds)
+        jax.distributed.initialize(
+            coordinator_address=workers.addresses[0],
+            num_processes=len(workers.addresses),
+            process_id=workers.index,
+            initialization_timeout=int(timeout_seconds) + 1,
+            heartbeat_timeout_seconds=max(int(timeout_seconds), 10),
+            shutdown_timeout_seconds=10,
+        )
         try:
             yield
         except RunInterrupted:  # as all of them are

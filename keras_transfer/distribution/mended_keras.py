@@ -4,7 +4,7 @@ Private methods of Keras, as they are in 3.15.1, are used here and nowhere else:
 
 - ``_maybe_symbolic_build`` takes a batch and reduces it over the devices, which fails where slices differ in size, and
   on several machines (https://github.com/keras-team/keras/issues/20585). A batch's shapes and types are all it needs.
-- What a step returns is reduced over machines along an axis that scalars do not have (the same issue).
+- ``reduce_per_replica`` reduces what a step returns over machines along an axis that scalars do not have (the same).
 - The losses of slices are averaged as if all had one size.
 - ``_clip_gradients`` clips the gradients of each device before ``_all_reduce_sum_gradients`` adds them up.
 - BatchNorm's statistics are those that each device has seen, and the first device's are saved.
@@ -12,6 +12,7 @@ Private methods of Keras, as they are in 3.15.1, are used here and nowhere else:
 """
 
 import contextlib
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,23 @@ from keras_transfer.errors import TransferWarning
 
 KNOWN_KERAS = "3.15"
 """The version of Keras whose private methods these are."""
+
+
+def distribute_slices(strategy: Any, dataset: Any, *, local: int) -> Any:
+    """Turn a dataset of slices, one for each of a process's devices in turn, into one of distributed batches.
+
+    Args:
+        strategy: Of ``tf.distribute``.
+        dataset: Of this process.
+        local: How many devices this process has.
+
+    Returns:
+        What ``fit`` and ``evaluate`` take.
+    """
+    distributed = strategy.distribute_datasets_from_function(lambda _: dataset)
+    if distributed.cardinality > 0:  # TensorFlow 2.21 counts slices, and fit counts its steps by that
+        distributed._cardinality = distributed.cardinality // local
+    return distributed
 
 
 @contextlib.contextmanager
@@ -48,9 +66,11 @@ def mended_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterato
             stacklevel=4,
         )
     mended = _Mended(strategy, processes)
-    methods = {
-        keras.Model: ("train_step", "test_step", "make_predict_function", "predict", "_maybe_symbolic_build"),
-        keras.optimizers.Optimizer: ("scale_loss", "_clip_gradients", "_all_reduce_sum_gradients"),
+    trainer = sys.modules[keras.Model.make_train_function.__module__]
+    methods: dict[Any, tuple[str, ...]] = {
+        keras.Model: ("train_step", "make_predict_function", "predict", "_maybe_symbolic_build"),
+        keras.optimizers.Optimizer: ("_clip_gradients", "_all_reduce_sum_gradients"),
+        trainer: ("reduce_per_replica",),
     }
     with contextlib.ExitStack() as stack:
         for owner, names in methods.items():
@@ -71,7 +91,7 @@ def replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None
     Yields:
         Nothing.
     """
-    own, before = owner.__dict__.get(name), getattr(owner, name)
+    own, before = vars(owner).get(name), getattr(owner, name)
     setattr(owner, name, make(before))
     try:
         yield
@@ -94,40 +114,44 @@ class _Mended:
     def train_step(self, original: Any) -> Any:
         def train_step(model: Any, data: Any) -> Any:
             context = tf.distribute.get_replica_context()
-            rows = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float32)
-            everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
-            self._here.factor = rows * self._replicas / everywhere
+            self._here.rows = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float32)
             logs = original(model, data)
-            self._here.factor = 1.0
             statistics = adapting_statistics(model)
             if statistics:
                 values = [tf.identity(variable) for variable in statistics]  # whose device is known
                 means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
                 for variable, mean in zip(statistics, means, strict=True):
                     variable.assign(mean)
-            return self._logs(logs)
+            return logs
 
         return train_step
 
-    def test_step(self, original: Any) -> Any:
-        return lambda model, data: self._logs(original(model, data))
+    def reduce_per_replica(self, original: Any) -> Any:
+        def reduce(values: Any, strategy: Any, reduction: str) -> Any:
+            """The means of a step's figures, all at once: to ask the network for each takes as long as for all."""
+            packed = strategy.run(lambda figures: tf.stack(keras.tree.flatten(figures)), args=(values,))
+            means = tf.unstack(strategy.reduce("MEAN", packed, axis=None))
+            return keras.tree.pack_sequence_as(values, means)
 
-    def _logs(self, logs: Any) -> Any:
-        """Over machines they are averaged along their first axis."""
-        return keras.tree.map_structure(lambda value: value[None], logs) if self._processes > 1 else logs
-
-    def scale_loss(self, original: Any) -> Any:
-        """What Keras divides by the number of devices is the mean over a slice: a slice counts by its rows."""
-        return lambda optimizer, loss: original(optimizer, loss) * getattr(self._here, "factor", 1.0)
+        return reduce
 
     def clip_gradients(self, original: Any) -> Any:
         self._clip = original
         return lambda optimizer, gradients: gradients
 
     def all_reduce_sum_gradients(self, original: Any) -> Any:
+        """Each gradient is that of the mean over a slice, divided by the number of devices: a slice counts by its rows.
+
+        The rows are summed along with the gradients, and these are clipped once they are whole.
+        """
+
         def reduce(optimizer: Any, pairs: Any) -> list[Any]:
-            gradients, variables = zip(*original(optimizer, pairs), strict=True)
-            return list(zip(self._clip(optimizer, list(gradients)), variables, strict=True))
+            given, variables = zip(*pairs, strict=True)
+            rows, context = self._here.rows, tf.distribute.get_replica_context()
+            weighted = [_times(gradient, rows) for gradient in given]
+            *sums, everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, [*weighted, rows])
+            gradients = [_times(gradient, self._replicas / everywhere) for gradient in sums]
+            return list(zip(self._clip(optimizer, gradients), variables, strict=True))
 
         return reduce
 
@@ -179,6 +203,13 @@ def _spec_of_one(spec: Any) -> Any:
     """The shape and type of one device's slice."""
     values = getattr(spec, "_value_specs", None)
     return values[0] if values else spec
+
+
+def _times(gradient: Any, factor: Any) -> Any:
+    """Of an embedding, a gradient comes as rows."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(factor, gradient.dtype)
 
 
 def _slice(inputs: Any, number: Any, of: int) -> Any:

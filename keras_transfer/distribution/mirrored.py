@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.mended_keras import mended_keras
+from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
 from keras_transfer.errors import ConfigError
 
 
@@ -22,7 +22,10 @@ class Mirrored(Distribution):
 
     def __init__(self, devices: Sequence[str]) -> None:
         self.replicas = len(devices)
-        self._strategy = tf.distribute.MirroredStrategy(list(devices))
+        # TensorFlow 2.21 sums over CPUs by collectives, which fail where gradients are rows of an embedding.
+        on_cpu = any(name.startswith("CPU:") for name in devices)
+        sums = tf.distribute.ReductionToOneDevice() if on_cpu else None
+        self._strategy = tf.distribute.MirroredStrategy(list(devices), cross_device_ops=sums)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -32,7 +35,7 @@ class Mirrored(Distribution):
 
     def feed(self, dataset: Any) -> Any:
         """Turn slices into a distributed dataset."""
-        return self._strategy.distribute_datasets_from_function(lambda _: dataset)
+        return distribute_slices(self._strategy, dataset, local=self.replicas)
 
 
 def choose_devices(given: int | Sequence[str] | None) -> list[str]:

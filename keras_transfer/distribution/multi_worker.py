@@ -1,7 +1,10 @@
 """Several processes, each with the whole model on its devices: ``tf.distribute.MultiWorkerMirroredStrategy``."""
 
 import contextlib
+import faulthandler
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +13,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.mended_keras import mended_keras
-from keras_transfer.distribution.workers import Workers, patience
+from keras_transfer.distribution.meeting import meet
+from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
+from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import TrainingError
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
@@ -30,7 +34,8 @@ class MultiWorker(Distribution):
     def __init__(self, workers: Workers, *, timeout_seconds: float) -> None:
         self.process, self.processes = workers.index, len(workers.addresses)
         self._workers = workers
-        with patience(workers, timeout_seconds):
+        meet(workers, timeout_seconds=timeout_seconds)
+        with _patience(timeout_seconds):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
                 cluster_resolver=tf.distribute.cluster_resolver.SimpleClusterResolver(
                     tf.train.ClusterSpec({"worker": list(workers.addresses)}),
@@ -39,6 +44,9 @@ class MultiWorker(Distribution):
                     rpc_layer="grpc",
                 )
             )
+        if threading.current_thread() is threading.main_thread():
+            # TensorFlow has put a handler of its own in the place of Python's, and ignores the signal.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         self.replicas = self._strategy.num_replicas_in_sync
         self._add = self._make_sum()
 
@@ -50,7 +58,7 @@ class MultiWorker(Distribution):
 
     def feed(self, dataset: Any) -> Any:
         """Turn slices into a distributed dataset."""
-        return self._strategy.distribute_datasets_from_function(lambda _: dataset)
+        return distribute_slices(self._strategy, dataset, local=self.replicas // self.processes)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -109,3 +117,16 @@ class MultiWorker(Distribution):
     def any(self, flag: bool) -> bool:
         """Tell whether a flag is set in some process."""
         return bool(self._sum(np.array([flag], np.int32))[0])
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """End the process where TensorFlow waits for so long: it does so within C++, where no other thread of Python runs.
+
+    The processes have met before; this is for one that is lost just then.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

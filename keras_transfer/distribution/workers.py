@@ -1,18 +1,15 @@
 """Where the processes of a run are, and which of them this one is: the recipe, TF_CONFIG or SLURM say so."""
 
-import contextlib
 import json
 import os
 import socket
-import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from keras_transfer.config import DistributionConfig
-from keras_transfer.errors import ConfigError, TrainingError
+from keras_transfer.errors import ConfigError
 
 _EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -33,17 +30,21 @@ class Workers:
         """Return what a message calls a process."""
         return f"worker {index} ({self.addresses[index]})"
 
+    @property
+    def port(self) -> int:
+        """What this process listens on."""
+        return int(self.addresses[self.index].rpartition(":")[2])
+
     def check_port(self) -> None:
         """Refuse a port that something else listens on.
 
         Raises:
             ConfigError: It is in use.
         """
-        port = int(self.addresses[self.index].rpartition(":")[2])
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("", port))
+                probe.bind(("", self.port))
             except OSError as error:
                 raise ConfigError(
                     f"The port of {self.name(self.index)} cannot be listened on: {error.strerror}. Another program has "
@@ -140,33 +141,3 @@ def _checked(addresses: list[str], index: int, where: str) -> Workers:
 def _is_address(address: object) -> bool:
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     return bool(host) and port.isdecimal() and 0 < int(port) < 65536
-
-
-@contextlib.contextmanager
-def patience(workers: Workers, seconds: float) -> Iterator[None]:
-    """End the process where the others do not come: TensorFlow and JAX wait for them within C++.
-
-    Args:
-        workers: Those that do not answer by then are named.
-        seconds: How long.
-
-    Yields:
-        Nothing.
-    """
-
-    def give_up() -> None:
-        absent = ", ".join(workers.name(index) for index in workers.find_absent()) or "no worker by its own fault"
-        sys.stderr.write(
-            f"Error: {workers.name(workers.index)} waited {seconds:g} s (distribution.timeout_seconds) for the other "
-            f"workers, and did not find: {absent}. Start one process for each address, all at about one time.\n"
-        )
-        sys.stderr.flush()
-        os._exit(TrainingError.exit_code)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
