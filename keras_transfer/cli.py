@@ -247,6 +247,36 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool)
         given.fit(out, resume=resume, console=Console())
 
 
+@main.command("launch")
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--workers", type=click.IntRange(min=1), required=True, help="How many processes.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
+@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted in --out.")
+@click.pass_context
+def launch_workers(
+    context: click.Context, recipe: str, overrides: tuple[str, ...], workers: int, out: Path | None, resume: bool
+) -> None:
+    """Run a recipe in several processes on this machine, which share every batch.
+
+    The lines that each writes begin with its number. When one dies, all end, with its exit code; SIGTERM goes to all.
+    """
+    from keras_transfer.catalog import find_recipe
+    from keras_transfer.launch import find_free_addresses, launch
+
+    find_recipe(recipe)
+    if out is None:
+        if resume:
+            raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
+        out = Path("runs") / f"launch-{time.strftime('%Y%m%d-%H%M%S')}"
+    addresses = ",".join(find_free_addresses(workers))
+    command = [sys.executable, "-m", "keras_transfer.cli", "run", recipe, *overrides, "--out", str(out)]
+    strategy = "data_parallel" if os.environ.get("KERAS_BACKEND") == "jax" else "multi_worker"
+    command += [f"distribution.strategy={strategy}", f"distribution.workers=[{addresses}]"]
+    command += ["--resume"] * resume
+    context.exit(launch([[*command, f"distribution.worker={number}"] for number in range(workers)]))
+
+
 @main.command("find-lr")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")

@@ -1,6 +1,7 @@
 """From a fine-tuned model to what is served, with the proof that both say the same."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def export_saved_model(
     reader: Reader,
     folder: Path,
     *,
+    run: Path,
     samples: Path,
     expected: NDArray[np.float32],
 ) -> Parity:
@@ -63,6 +65,7 @@ def export_saved_model(
         head: What they mean.
         reader: From what a client has to inputs.
         folder: Does not exist yet; a version number, as TensorFlow Serving wants.
+        run: The run folder, from which a process on TensorFlow makes the model again where Keras runs on JAX.
         samples: A folder of raw examples for the check, as the reader writes them.
         expected: ``float32[n, outputs]``, what the run's own predict says of them, in the order of their names.
 
@@ -74,7 +77,10 @@ def export_saved_model(
     """
     with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
         artifact = Path(scratch) / "saved_model"
-        _write(model, head, reader, artifact)
+        if keras.backend.backend() == "tensorflow":
+            write_saved_model(model, head, reader, artifact)
+        else:
+            _write_in_tensorflow(run, artifact)
         parity = _prove(artifact, samples, expected, head, _tolerance(model))
         unfinished = folder.with_name(UNFINISHED + folder.name)
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -91,7 +97,16 @@ def export_saved_model(
     return parity
 
 
-def _write(model: keras.Model, head: TargetHead, reader: Reader, artifact: Path) -> None:
+def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, artifact: Path) -> None:
+    """Write a SavedModel, unproven.
+
+    Args:
+        model: From inputs to predictions; Keras runs on TensorFlow.
+        head: What they mean.
+        reader: From what a client has to inputs.
+        artifact: The folder to write.
+    """
+
     def answer(inputs: Any) -> dict[str, Any]:
         return head.answer(model(inputs, training=False))
 
@@ -104,6 +119,19 @@ def _write(model: keras.Model, head: TargetHead, reader: Reader, artifact: Path)
         reader.tensor_endpoint, lambda *tensors: answer(reader.arrange(*tensors)), list(reader.tensor_inputs)
     )
     archive.write_out(str(artifact), verbose=False)
+
+
+def _write_in_tensorflow(run: Path, artifact: Path) -> None:
+    """Decoding and tokenizing are TensorFlow's, and one graph is to hold them and the network."""
+    # The package is found wherever this process found it.
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "keras_transfer.saved_model_writer", str(run), str(artifact)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        last = result.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ExportError(
+            f"The SavedModel cannot be written in a process on TensorFlow: {last[0]}. Nothing was exported."
+        )
 
 
 def _tolerance(model: keras.Model) -> float:

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import CacheConfig
 from keras_transfer.data.reader import PLAIN, Reader, Rows, View, map_ahead, rows_dataset
+from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split
+from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import TrainingError
 from keras_transfer.feature_store import Arrays, FeatureStore, cache_folder
 from keras_transfer.model import TransferModel
@@ -65,6 +67,7 @@ class Features:
         seed: int,
         epochs: range,
         skip: int = 0,
+        share: Share = WHOLE,
     ) -> Any:
         """Make a dataset of training batches, in the order in which examples would come.
 
@@ -75,6 +78,7 @@ class Features:
             seed: Of the order.
             epochs: Numbers of the phase's epochs.
             skip: How many batches are left out at the beginning.
+            share: What is read of each batch.
 
         Returns:
             Batches of (features, targets, weights).
@@ -85,11 +89,14 @@ class Features:
             view = (epoch - epochs.start) % len(self.arrays[0])
             return self._read(view, rows), tf.gather(targets, rows), tf.gather(weights, rows)
 
-        return map_ahead(order, batch)
+        return map_ahead(share.divide(order), batch)
 
-    def evaluation_batches(self, targets: NDArray[np.float32], *, batch_size: int, view: int = 0) -> Any:
+    def evaluation_batches(
+        self, targets: NDArray[np.float32], *, batch_size: int, view: int = 0, share: Share = WHOLE
+    ) -> Any:
         """Make a dataset of (features, targets) of one view, in the reader's order of evaluation."""
-        rows = rows_dataset(self.reader.evaluation_order(self.split, batch_size=batch_size))
+        order = self.reader.evaluation_order(self.split, batch_size=batch_size)
+        rows = rows_dataset(share.divide_evaluation(order))
         return map_ahead(rows, lambda rows: (self._read(view, rows), tf.gather(targets, rows)))
 
     def _read(self, view: Any, rows: Any) -> Any:
@@ -123,10 +130,11 @@ class FeatureCache:
     Args:
         config: How many views, in which precision, under which budget.
         reader: Of the examples.
+        distribution: The processes of the run: the chief computes, and those that share its cache find what it kept.
     """
 
-    def __init__(self, config: CacheConfig, reader: Reader) -> None:
-        self._config, self._reader = config, reader
+    def __init__(self, config: CacheConfig, reader: Reader, distribution: Distribution = ONE_DEVICE) -> None:
+        self._config, self._reader, self._distribution = config, reader, distribution
         self._store = FeatureStore(cache_folder() / "features", max_bytes=config.max_bytes)
 
     def serves(self, frozen_stages: int) -> bool:
@@ -238,18 +246,19 @@ class FeatureCache:
         frozen, _ = model.split(frozen_stages)
         starts = self._starts(split)
         key = self._key(model, frozen, frozen_stages, split, views)
-        arrays = self._store.find(key)
-        if arrays is None:
-            last = model.backbone.stages[frozen_stages - 1].name
-            rows = [int(starts[-1]) if _has_tokens(tensor) else len(split) for tensor in frozen.outputs]
-            arrays = self._store.write(
-                key,
-                f"{model.backbone.name} to {last}, {len(split):,} rows, {len(views)} view{'s' * (len(views) > 1)}",
-                shapes=[(len(views), n, *_width(x)) for n, x in zip(rows, frozen.outputs, strict=True)],
-                dtype=self._config.dtype,
-                batches=self._compute(model, frozen, frozen_stages, split, views),
-            )
-        if arrays is None:
+        with self._distribution.chief_first():
+            arrays = self._store.find(key)
+            if arrays is None:
+                last = model.backbone.stages[frozen_stages - 1].name
+                rows = [int(starts[-1]) if _has_tokens(tensor) else len(split) for tensor in frozen.outputs]
+                arrays = self._store.write(
+                    key,
+                    f"{model.backbone.name} to {last}, {len(split):,} rows, {len(views)} view{'s' * (len(views) > 1)}",
+                    shapes=[(len(views), n, *_width(x)) for n, x in zip(rows, frozen.outputs, strict=True)],
+                    dtype=self._config.dtype,
+                    batches=self._compute(model, frozen, frozen_stages, split, views),
+                )
+        if self._distribution.any(arrays is None) or arrays is None:  # all processes train alike
             return None
         has_tokens = tuple(map(_has_tokens, frozen.outputs))
         return Features(arrays, split, self._places(split), starts, has_tokens, beside, self._reader)
@@ -314,7 +323,7 @@ class FeatureCache:
         """A digest of all that the features follow from."""
         backbone = model.backbone
         facts = {
-            "versions": [_FORMAT, keras.__version__, tf.__version__],
+            "versions": [_FORMAT, keras.backend.backend(), keras.__version__, tf.__version__],
             "precision": [keras.config.dtype_policy().name, self._config.dtype],
             "backbone": [backbone.describe(), frozen_stages],
             "outputs": [list(tensor.shape[1:]) for tensor in frozen.outputs],

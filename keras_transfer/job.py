@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
+from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split, Splits
+from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.features import FeatureCache
@@ -121,6 +123,7 @@ class Job:
         model: Not yet trained.
         phases: What is to be done.
         measured: A baseline that was measured already.
+        distribution: The devices and processes that share the job.
     """
 
     config: RecipeConfig
@@ -130,6 +133,7 @@ class Job:
     model: TransferModel
     phases: tuple[Phase, ...]
     measured: Baseline | None = None
+    distribution: Distribution = ONE_DEVICE
 
     @_names_lost_examples
     def find_learning_rate(self) -> RangeTest:
@@ -281,13 +285,16 @@ class Job:
     @cached_property
     def cache(self) -> FeatureCache:
         """What frozen stages put out."""
-        return FeatureCache(self.config.cache, self.reader)
+        return FeatureCache(self.config.cache, self.reader, self.distribution)
 
     def _measure_baseline(self) -> Baseline:
         started = time.perf_counter()
         train = self.splits.train
         features = {"train": self.cache.pooled(self.model, train)[0]}
-        head = self.head.solve(features["train"], train.targets, self._weights(train), self.folds)
+        head = None
+        if self.distribution.is_chief:
+            head = self.head.solve(features["train"], train.targets, self._weights(train), self.folds)
+        head = self.distribution.broadcast(head)
         seconds = time.perf_counter() - started
         predicted = {}
         for split in (self.splits.validation, self.splits.test):
@@ -319,10 +326,11 @@ class Job:
         phase, steps = self.phases[number], steps_per_epoch(len(self.splits.train), self.config.training.batch_size)
         start = checkpoints.position if checkpoints else Position()
         skip = start.epoch * steps + start.step if number == start.phase else 0
+        config = self.config.distribution
         trainer, batches, validation = self.inputs(phase, epochs, skip)
         return train_phase(
             self.model,
-            phase,
+            replace(phase, rate=phase.rate * self.distribution.rate_factor(config.learning_rate_scaling)),
             config=self.config.training,
             trainer=trainer,
             batches=batches,
@@ -333,6 +341,7 @@ class Job:
             earlier=earlier,
             number=number,
             checkpoints=checkpoints,
+            distribution=self.distribution,
         )
 
     def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> tuple[keras.Model, Any, Any]:
@@ -356,9 +365,12 @@ class Job:
             seed=self.config.seed,
             epochs=epochs,
             skip=skip,
+            share=self.distribution.share,
         )
         trainer = self.model.freeze(phase.frozen_stages(self._stages))
-        return trainer, batches, self._evaluation_batches(validation) if len(validation) else None
+        if not len(validation):
+            return trainer, batches, None
+        return trainer, batches, self._evaluation_batches(validation, self.distribution.share)
 
     def _kept_inputs(self, phase: Phase, epochs: range, skip: int) -> tuple[keras.Model, Any, Any] | None:
         """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""
@@ -376,13 +388,16 @@ class Job:
             seed=self.config.seed,
             epochs=epochs,
             skip=skip,
+            share=self.distribution.share,
         )
         validation = None
         if len(splits.validation):
             held_out = self.cache.evaluation(self.model, frozen, splits.validation)
             if held_out is None:
                 return None
-            validation = held_out.evaluation_batches(self._encode(splits.validation), batch_size=training.batch_size)
+            validation = held_out.evaluation_batches(
+                self._encode(splits.validation), batch_size=training.batch_size, share=self.distribution.share
+            )
         return self.model.split(frozen)[1], batches, validation
 
     def _predict(self, split: Split) -> _Floats:
@@ -390,23 +405,31 @@ class Job:
         features = None
         if frozen and self.config.cache.views:
             features = self.cache.evaluation(self.model, frozen, split, flips=True)
+        share = self.distribution.rows
         if features is None:
-            order = self._evaluation_order(split, self.config.training.batch_size)
-            return predict(self.model.predictor, self._evaluation_batches(split), order)
+            batches = self._evaluation_batches(split, share)
+            return self._join(predict(self.model.predictor, batches), split, self.config.training.batch_size)
         _, rest = self.model.split(frozen)
-        targets, order = self._encode(split), self._evaluation_order(split, _PREDICT_BATCH)
-        batches = [
-            features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view)
-            for view in range(len(features.arrays[0]))
-        ]
-        each = [self.model.head.predictions(predict(rest, view, order)) for view in batches]
+        targets, each = self._encode(split), []
+        for view in range(len(features.arrays[0])):
+            batches = features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view, share=share)
+            raw = self._join(predict(rest, batches), split, _PREDICT_BATCH)
+            each.append(self.model.head.predictions(raw))
         return np.mean(each, axis=0, dtype=np.float32)
 
-    def _evaluation_order(self, split: Split, batch_size: int) -> NDArray[np.int64]:
-        return np.concatenate(self.reader.evaluation_order(split, batch_size=batch_size))
+    def _join(self, predicted: _Floats, split: Split, batch_size: int) -> _Floats:
+        """What every process predicted for its rows, in the order of the rows."""
+        batches = self.reader.evaluation_order(split, batch_size=batch_size)
+        mine = np.concatenate(self.distribution.rows.divide_evaluation(batches))
+        everybody = self.distribution.gather((mine, predicted))
+        rows, outputs = (np.concatenate(parts) for parts in zip(*everybody, strict=True))
+        joined = np.empty_like(outputs)
+        joined[rows] = outputs
+        return joined
 
-    def _evaluation_batches(self, split: Split) -> Any:
-        return self.reader.evaluation_batches(split, self._encode(split), batch_size=self.config.training.batch_size)
+    def _evaluation_batches(self, split: Split, share: Share = WHOLE) -> Any:
+        size = self.config.training.batch_size
+        return self.reader.evaluation_batches(split, self._encode(split), batch_size=size, share=share)
 
     def _weights(self, split: Split) -> _Floats:
         if self.config.training.class_weights == "none":

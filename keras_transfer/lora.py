@@ -137,7 +137,7 @@ def _merge(adapter: Adapter) -> None:
     adapter.weight.assign_add(keras.ops.cast(product, adapter.weight.dtype))
     # Functions that Keras has traced go on reading the factors; as zeros they are right.
     for factor in adapter.factors:
-        factor.assign(keras.ops.zeros_like(factor))
+        factor.assign(keras.ops.zeros(factor.shape, factor.dtype))
     layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
     delattr(layer, f"lora_{kind}_a")
     delattr(layer, f"lora_{kind}_b")

@@ -146,7 +146,8 @@ def sweep(trainer: keras.Model, batches: Any, *, factor: float = 1.0) -> list[fl
         float(_RATES[0]) * factor, decay_steps=_STEPS - 1, decay_rate=float(_RATES[-1] / _RATES[0])
     )
     losses: list[float] = []
-    for inputs, targets, weights in track(batches.repeat().take(_STEPS), "learning rate", _STEPS):
+    batches = batches.repeat().take(_STEPS).as_numpy_iterator()  # arrays, which every backend takes
+    for inputs, targets, weights in track(batches, "learning rate", _STEPS):
         loss = float(trainer.train_on_batch(inputs, targets, weights, return_dict=True)["loss"])
         if not math.isfinite(loss):
             if len(losses) < _BEGINNING:

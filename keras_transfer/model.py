@@ -22,6 +22,10 @@ class _AsInPrediction(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         return self.model(inputs, training=False)
 
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """Said outright: JAX cannot find it out where a length is open."""
+        return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), self.model.output)
+
 
 @dataclass(frozen=True)
 class TransferModel:

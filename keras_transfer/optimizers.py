@@ -230,9 +230,8 @@ class StagedAdamW(keras.optimizers.Optimizer):
 
 
 def _has_kernel(variable: Any) -> bool:
-    """Whether TensorFlow's own Adam can move a variable: one that lies on one device."""
-    plain = keras.backend.backend() == "tensorflow" and not tf.distribute.has_strategy()
-    return plain and hasattr(_resource(variable), "handle")
+    """Whether TensorFlow's own Adam can move a variable; of one that lies on several devices, each one's part."""
+    return keras.backend.backend() == "tensorflow" and hasattr(_resource(variable), "handle")
 
 
 def _resource(variable: Any) -> Any:

@@ -33,36 +33,41 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
     Args:
         record: What its checkpoints say of it.
         config: The recipe, which may be the one that was given or the one that ``auto`` was settled to. How often
-            checkpoints are taken may differ.
+            checkpoints are taken, and over which devices the run is spread, may differ.
         environment: Versions and devices, here and now. Where they are others, there is a warning.
 
     Raises:
         ConfigError: It is another recipe; each key that differs is named.
     """
     check_recipe([record["recipe"], record["settled"]], config)
-    facts = ("versions", "backend", "cpu_count", "devices")
-    before, here = ({name: facts_of[name] for name in facts} for facts_of in (record["environment"], environment))
+    facts = ("versions", "backend", "cpu_count", "devices", "strategy", "replicas", "processes")
+    before, here = ({name: facts_of.get(name) for name in facts} for facts_of in (record["environment"], environment))
     changes = find_differences(before, here)
     if changes:
         warnings.warn(
-            f"The run goes on, and may no longer be to the bit what it would have been:\n{list_lines(changes)}",
+            "The run goes on, and may no longer be to the bit what it would have been; over other devices it is so but "
+            f"for the order in which numbers are summed:\n{list_lines(changes)}",
             TransferWarning,
             stacklevel=2,
         )
+
+
+_MAY_DIFFER = ("checkpoint", "distribution")
 
 
 def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> None:
     """Compare a recipe to what was begun with it.
 
     Args:
-        recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ.
+        recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ, and so
+            may devices.
         config: The recipe.
 
     Raises:
         ConfigError: It is another recipe; each key that differs is named.
     """
-    now = config.model_dump(mode="json", exclude={"checkpoint"})
-    different = min((find_differences(_without_checkpoint(before), now) for before in recipes), key=len)
+    now = config.model_dump(mode="json", exclude=set(_MAY_DIFFER))
+    different = min((find_differences(_what_counts(before), now) for before in recipes), key=len)
     if different:
         raise ConfigError(
             f"This is not the recipe that the run was begun with:\n{list_lines(different)}\n"
@@ -70,8 +75,8 @@ def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> 
         )
 
 
-def _without_checkpoint(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: section for name, section in recipe.items() if name != "checkpoint"}
+def _what_counts(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: section for name, section in recipe.items() if name not in _MAY_DIFFER}
 
 
 def check_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.backbones import Backbone
 from keras_transfer.batch_norm import fuse_batch_norm
-from keras_transfer.distribution import precision
+from keras_transfer.distribution import chosen_jit, precision
 
 # float16 overflows where bfloat16 does not, and is taken only when a recipe asks for it.
 CANDIDATES = ("float32", "mixed_bfloat16")
@@ -62,7 +62,7 @@ def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int
         with precision(name):
             network = load_backbone().network
         fuse_batch_norm(network)
-        network.compile(optimizer=keras.optimizers.SGD(1e-3), loss="mse", jit_compile=False)
+        network.compile(optimizer=keras.optimizers.SGD(1e-3), loss="mse", jit_compile=chosen_jit())
         examples = keras.tree.map_structure(lambda tensor: _example(tensor, size), network.input)
         targets = _example(network.output, size)
         seconds = []

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.config import CheckpointConfig
+from keras_transfer.distribution import ONE_DEVICE, Distribution, builds_with_a_batch, sync_variables
 from keras_transfer.errors import CheckpointError
 from keras_transfer.files import whole
 from keras_transfer.interruption import Interruption
@@ -141,6 +142,7 @@ class Checkpoints:
         record: What tells this run from others; every checkpoint holds it.
         interruption: Asks the run to end.
         start: The state to go on from, or None.
+        distribution: The processes of the run: all come to a checkpoint at one step, and the chief writes it.
     """
 
     def __init__(
@@ -151,8 +153,9 @@ class Checkpoints:
         record: Mapping[str, Any],
         interruption: Interruption,
         start: Mapping[str, Any] | None = None,
+        distribution: Distribution = ONE_DEVICE,
     ) -> None:
-        self._store, self._config, self._start = store, config, start
+        self._store, self._config, self._start, self._distribution = store, config, start, distribution
         self.interruption = interruption
         self.position = Position(**start["position"]) if start else Position()
         """Where this process begins."""
@@ -180,15 +183,22 @@ class Checkpoints:
         return None if self._start is None else self._start[name]
 
     def is_due(self) -> bool:
-        """Tell after each step whether it is time for a checkpoint."""
+        """Tell after each step whether it is time for a checkpoint, or the run is to end after one."""
         self._steps += 1
         by_steps = self._config.every_steps is not None and self._steps >= self._config.every_steps
         waited = time.monotonic() - self._saved_at
-        return by_steps or (self._config.every_seconds is not None and waited >= self._config.every_seconds)
+        by_seconds = self._config.every_seconds is not None and waited >= self._config.every_seconds
+        return self._distribution.any(by_steps or by_seconds or self.interruption.asked)
+
+    def must_end(self) -> bool:
+        """Tell whether some process of the run was told to end, and tell this one so."""
+        if self._distribution.any(self.interruption.asked):
+            self.interruption.asked = True
+        return self.interruption.asked
 
     def begin(self, position: Position, **state: Any) -> None:
         """Take a run's very first checkpoint: from then on it need not be begun again."""
-        if not self._store.names():
+        if not self._distribution.broadcast(self._store.names()):
             self.save(position, **state)
 
     def save(self, position: Position, **state: Any) -> None:
@@ -202,7 +212,8 @@ class Checkpoints:
             CheckpointError: It cannot be written, and there is no earlier one.
         """
         parts = {name: part.get_state() for name, part in self._parts.items()}
-        self._store.write({"position": asdict(position), **self._held, **parts, **state})
+        if self._distribution.is_chief:
+            self._store.write({"position": asdict(position), **self._held, **parts, **state})
         self._saved_at, self._steps = time.monotonic(), 0
 
 
@@ -245,6 +256,7 @@ class Checkpointer(keras.callbacks.Callback):
         self._start = checkpoints.position if self._resumes else Position(number)
         self._epoch = self._start.epoch
         self._metrics: Any = None
+        self._logs: Any = None
 
     def begin(self) -> int:
         """Restore the optimizer, or take the first checkpoint.
@@ -267,7 +279,15 @@ class Checkpointer(keras.callbacks.Callback):
                 "backbone that began it, or choose another --out."
             )
         self._optimizer.set_state(self._checkpoints.state_of("optimizer"))
+        if self._start.step and builds_with_a_batch():
+            self._build()
         return self._start.epoch
+
+    def _build(self) -> None:
+        """Make what otherwise is made with a batch: there may be none left in the epoch, nor one after it."""
+        targets, outputs = _zeros(self._targets), _zeros(self._trainer.output)
+        self._trainer.compute_loss(None, targets, outputs)
+        self._trainer.compute_metrics(None, targets, outputs)
 
     def _phase_state(self, metrics: Any) -> dict[str, Any]:
         parts = {name: part.get_state() for name, part in self._parts.items()}
@@ -275,7 +295,8 @@ class Checkpointer(keras.callbacks.Callback):
 
     def _save(self, epoch: int, step: int = 0, metrics: Any = None) -> None:
         self._checkpoints.save(Position(self._number, epoch, step), **self._phase_state(metrics))
-        self._checkpoints.interruption.leave()
+        if self._checkpoints.must_end():
+            self._checkpoints.interruption.leave()
 
     @property
     def _metric_variables(self) -> Variables:
@@ -289,15 +310,15 @@ class Checkpointer(keras.callbacks.Callback):
     def _skip(self, steps: int) -> None:
         """Let ``fit`` count so many steps without a batch: the dataset begins behind them."""
         trainer, train = self._trainer, self._trainer.train_function
-        left, logs = steps, None
+        left = steps
 
-        def skip(*_: Any) -> Any:
-            nonlocal left, logs
-            logs = trainer.get_metrics_result() if logs is None else logs
+        def skip(*arguments: Any) -> Any:
+            nonlocal left
             left -= 1
             if not left:
                 trainer.train_function = train
-            return logs
+            # On JAX, a step takes (state, batches) and gives (logs, state).
+            return self._logs if len(arguments) == 1 else (self._logs, arguments[0])
 
         trainer.train_function = skip
 
@@ -309,14 +330,17 @@ class Checkpointer(keras.callbacks.Callback):
         for name, part in self._parts.items():
             part.set_state(self._checkpoints.state_of(name))
         if self._start.step:
-            # Metrics are made when they are first asked, which otherwise is in the first step.
-            self._trainer.compute_metrics(None, _zeros(self._targets), _zeros(self._trainer.output))
-            self._metric_variables.set_state(self._checkpoints.state_of("metrics"))
+            state = self._checkpoints.state_of("metrics")
+            if len(self._trainer.metrics_variables) < len(state):
+                self._build()  # which on one device otherwise is in the first step
+            self._metric_variables.set_state(state)
+            self._logs = self._trainer.get_metrics_result()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Take a checkpoint where one is due or the run is to end."""
         skipped = self._resumes and self._epoch == self._start.epoch and batch < self._start.step
-        if not skipped and (self._checkpoints.is_due() or self._checkpoints.interruption.asked):
+        if not skipped and self._checkpoints.is_due():
+            sync_variables(self._trainer)
             self._save(self._epoch, batch + 1, self._metric_variables.get_state())
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -325,7 +349,8 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Where the run is to end, do not wait for the validation: it is begun again."""
-        if self._checkpoints.interruption.asked:
+        if self._checkpoints.must_end():
+            sync_variables(self._trainer)
             self._before_leaving()
             self._save(self._epoch, self._steps, self._metrics)
 
@@ -341,4 +366,4 @@ class Checkpointer(keras.callbacks.Callback):
 
 def _zeros(tensor: Any) -> Any:
     """One example of a batch, where a length that may differ is 1."""
-    return keras.ops.zeros([length or 1 for length in tensor.shape], dtype=tensor.dtype)
+    return keras.ops.zeros([length or 1 for length in tensor.shape], keras.backend.standardize_dtype(tensor.dtype))

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.backbones import pooling  # noqa: F401 - models of texts are made of its class
 from keras_transfer.backbones.text_encoder import TextEncoder
 from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.config import (
@@ -33,6 +35,7 @@ from keras_transfer.data.targets import TARGETS, Target
 from keras_transfer.data.text_reader import TOKENIZER, TextReader
 from keras_transfer.data.texts import check_texts
 from keras_transfer.data.unlabelled import load_unlabelled, read_unlabelled_split
+from keras_transfer.distribution import Distribution, prepare_backend
 from keras_transfer.errors import CheckpointError, ConfigError, DataError
 from keras_transfer.evaluation import Report, predict
 from keras_transfer.export import Parity, export_saved_model
@@ -82,6 +85,28 @@ def prepare_folder(folder: Path) -> None:
     if not existing.is_dir() or not _is_writable(existing):
         raise CheckpointError(
             f"The output folder {folder} cannot be made: {existing} cannot be written. Choose another --out."
+        )
+
+
+def check_shared(folder: Path, distribution: Distribution) -> None:
+    """Check that all processes of a run see the folder that the chief writes: any of them may be the next chief.
+
+    Raises:
+        ConfigError: Some do not; all processes say so.
+    """
+    mark = folder / distribution.broadcast(f".seen-by-all-{uuid.uuid4().hex}")
+    if distribution.is_chief:
+        mark.touch()
+    distribution.barrier()
+    seen = distribution.gather(mark.exists())
+    if distribution.is_chief:
+        mark.unlink()
+    blind = [str(index) for index, sees in enumerate(seen) if not sees]
+    if blind:
+        raise ConfigError(
+            f"Worker {', '.join(blind)} does not see the run folder that worker 0 writes. Received: "
+            f"{folder.absolute()} on worker {distribution.process}. With --out, name one folder to all of them, on a "
+            "file system that they share."
         )
 
 
@@ -162,6 +187,7 @@ class Run:
     @cached_property
     def model(self) -> keras.Model:
         """The fine-tuned model, from what :attr:`reader` gives to predictions; of pre-training, to logits."""
+        prepare_backend()
         file = self.folder / MODEL
         model = read_keras_file(file, CheckpointError)
         if not self._is_pretraining and model.output_shape != (None, len(self.target.names)):
@@ -314,6 +340,7 @@ class Run:
             self.head,
             self.reader,
             target,
+            run=self.folder,
             samples=self.folder / SAMPLES,
             expected=self._predict(samples),
         )

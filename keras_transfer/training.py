@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.data.targets import Targets
+from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit, sync_variables
 from keras_transfer.errors import PolicyError, TrainingError, TransferWarning
 from keras_transfer.heads import LOGITS
 from keras_transfer.lora import find_adapters
@@ -191,6 +192,7 @@ class WeightKeeper(keras.callbacks.Callback):
         """Stop where the loss is no number."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
+            sync_variables(self.model)
             self._whole.set_weights(self._last_good)
             raise TrainingError(
                 f"The loss became {loss} in epoch {self._epoch}, step {batch + 1}. The weights from before that epoch "
@@ -306,7 +308,7 @@ def compile_phase(
         optimizer=optimizer,
         loss=model.head.loss(label_smoothing=config.label_smoothing),
         metrics=model.head.metrics(),
-        jit_compile=False,  # measured on a CPU: XLA's convolutions are ten times slower than oneDNN's
+        jit_compile=chosen_jit(),
     )
     return optimizer
 
@@ -325,6 +327,7 @@ def train_phase(
     earlier: StagedAdamW | None = None,
     number: int = 0,
     checkpoints: Checkpoints | None = None,
+    distribution: Distribution = ONE_DEVICE,
 ) -> StagedAdamW:
     """Run one phase, or what is left of it.
 
@@ -342,6 +345,7 @@ def train_phase(
         earlier: The optimizer of the phase before: weights that go on training keep their slots.
         number: The phase's index in the run.
         checkpoints: The run's, or None.
+        distribution: The devices and processes that share the phase; the datasets are of this process's slices.
 
     Returns:
         The optimizer.
@@ -380,11 +384,11 @@ def train_phase(
     try:
         with checkpoints.interruption.at_a_step() if checkpoints else contextlib.nullcontext():
             trainer.fit(
-                batches,
+                distribution.feed(batches),
                 epochs=phase.epochs,
                 initial_epoch=first_epoch,
                 steps_per_epoch=steps,
-                validation_data=validation,
+                validation_data=None if validation is None else distribution.feed(validation),
                 callbacks=callbacks,
                 shuffle=False,  # the batches are in their order already
                 verbose=0,

@@ -89,6 +89,7 @@ def test_an_artifact_that_differs_is_refused_and_nothing_is_left(finished_run, t
             finished_run.head,
             finished_run.reader,
             tmp_path / "out" / "1",
+            run=finished_run.folder,
             samples=samples,
             expected=wrong,
         )

@@ -22,8 +22,8 @@ GROUPS = (
     {"model"},
     {"progress", "resume", "origin", "features", "training", "precision", "lr_finder", "export", "serving_probe"},
     {"report", "choice"},
-    {"run", "job", "auto", "recipe", "cross_validation"},
-    {"cli"},
+    {"run", "job", "auto", "recipe", "cross_validation", "saved_model_writer"},
+    {"launch", "cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 

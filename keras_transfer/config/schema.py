@@ -271,6 +271,29 @@ class CheckpointConfig(Section):
     )
 
 
+class DistributionConfig(Section):
+    """Over which devices and processes a run is spread."""
+
+    strategy: Literal["auto", "none", "mirrored", "multi_worker", "data_parallel", "model_parallel"] = Field(
+        default="auto", description="auto: mirrored where there are several GPUs, else none"
+    )
+    devices: Count | Annotated[list[StrictStr], Field(min_length=1)] | None = Field(
+        default=None, description="of each process: how many, or their names; all by default; a CPU is split into many"
+    )
+    workers: list[StrictStr] = Field(
+        default=[], description="host:port of each process, the chief first; by default from TF_CONFIG or SLURM"
+    )
+    worker: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        default=None, description="which of them this process is, from 0; in an override: recipes are alike"
+    )
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = Field(
+        default="none", description="factor on training.learning_rate: 1 | number of devices | its square root"
+    )
+    timeout_seconds: Rate = Field(
+        default=120.0, description="how long processes wait for one that does not come, or has gone"
+    )
+
+
 class EarlyStoppingConfig(Section):
     """When to stop before the last epoch."""
 
@@ -360,6 +383,7 @@ class RecipeConfig(Section):
     training: TrainingConfig = TrainingConfig()
     cache: CacheConfig = CacheConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    distribution: DistributionConfig = DistributionConfig()
     export: ExportConfig = ExportConfig()
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.data.reader import PLAIN, Rows, View, map_ahead, rows_dataset
+from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split
 from keras_transfer.data.text_reader import Encoder, TextReader
 from keras_transfer.data.tokens import IDS, POSITIONS, Tokens
@@ -115,7 +116,13 @@ class MaskedTextReader(TextReader):
         return make
 
     def evaluation_batches(
-        self, split: Split, targets: NDArray[np.float32] | None = None, *, batch_size: int, view: View = PLAIN
+        self,
+        split: Split,
+        targets: NDArray[np.float32] | None = None,
+        *,
+        batch_size: int,
+        view: View = PLAIN,
+        share: Share = WHOLE,
     ) -> Any:
         """Make a dataset of (inputs, targets) in the order of :meth:`evaluation_order`; the masks are always the same.
 
@@ -124,8 +131,9 @@ class MaskedTextReader(TextReader):
             targets: Of which there are none: they are what was masked.
             batch_size: Rows a batch.
             view: Of which there is one.
+            share: What is read of each batch.
         """
-        rows = rows_dataset(self.evaluation_order(split, batch_size=batch_size))
+        rows = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size)))
         return map_ahead(rows, lambda rows: self._load(split, rows, None))
 
     def _load(self, split: Split, rows: Any, epoch: Any) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples import Examples
+from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split
 
 Rows = NDArray[np.int64]
@@ -107,6 +108,7 @@ class Reader(ABC):
         seed: int,
         epochs: range,
         skip: int = 0,
+        share: Share = WHOLE,
     ) -> Any:
         """Make one dataset of all the batches of some epochs.
 
@@ -118,6 +120,7 @@ class Reader(ABC):
             seed: Of order and changes.
             epochs: Their numbers.
             skip: How many batches are left out at the beginning.
+            share: What is read of each batch.
 
         Returns:
             Batches of (inputs, targets, weights).
@@ -125,7 +128,8 @@ class Reader(ABC):
         make = self.make_batch(split)
         order = self.order(split, batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
         return map_ahead(
-            order, lambda epoch, rows: make(epoch, rows, tf.gather(targets, rows), tf.gather(weights, rows))
+            share.divide(order),
+            lambda epoch, rows: make(epoch, rows, tf.gather(targets, rows), tf.gather(weights, rows)),
         )
 
     def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
@@ -134,7 +138,13 @@ class Reader(ABC):
         return lambda epoch, rows, targets, weights: (load(rows), targets, weights)
 
     def evaluation_batches(
-        self, split: Split, targets: NDArray[np.float32] | None = None, *, batch_size: int, view: View = PLAIN
+        self,
+        split: Split,
+        targets: NDArray[np.float32] | None = None,
+        *,
+        batch_size: int,
+        view: View = PLAIN,
+        share: Share = WHOLE,
     ) -> Any:
         """Make a dataset of a split's rows in the order of :meth:`evaluation_order`.
 
@@ -143,12 +153,13 @@ class Reader(ABC):
             targets: ``float32[rows, outputs]``, or None for inputs alone.
             batch_size: Rows a batch.
             view: How they are shown.
+            share: What is read of each batch.
 
         Returns:
             Batches of inputs, or of (inputs, targets).
         """
         load = self.load(split, view)
-        batches = rows_dataset(self.evaluation_order(split, batch_size=batch_size))
+        batches = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size)))
         if targets is None:
             return map_ahead(batches, load)
         return map_ahead(batches, lambda rows: (load(rows), tf.gather(targets, rows)))

@@ -105,7 +105,11 @@ class Head(ABC):
             targets: Of the same rows.
         """
         encoded = self.encode(targets)
-        figures = {"loss": float(self.loss(label_smoothing=0.0)(encoded, raw))}
+        # Called as a whole, a loss would be the share of one of several devices.
+        rows = self.loss(label_smoothing=0.0).call(
+            keras.ops.convert_to_tensor(encoded), keras.ops.convert_to_tensor(raw)
+        )
+        figures = {"loss": float(keras.ops.mean(rows))}
         for metric in self.metrics():
             metric.update_state(encoded, raw)
             figures[metric.name] = float(metric.result())

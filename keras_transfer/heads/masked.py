@@ -152,9 +152,9 @@ def evaluate_masked(model: keras.Model, batches: Any, *, split: str, n: int) -> 
     """
     loss, accuracy = MaskedCrossentropyMean(), MaskedAccuracy()
     masked = 0
-    for inputs, answers in batches:
+    for inputs, answers in batches.as_numpy_iterator():  # arrays, which every backend takes
         logits = model.predict_on_batch(inputs)
         loss.update_state(answers, logits)
         accuracy.update_state(answers, logits)
-        masked += int((np.asarray(answers) >= 0).sum())
+        masked += int((answers >= 0).sum())
     return MaskedReport(split=split, n=n, loss=float(loss.result()), masked=masked, accuracy=float(accuracy.result()))

@@ -2,10 +2,11 @@
 
 import contextlib
 import copy
+import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +33,7 @@ from keras_transfer.data.objects import name_objects
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.scan import Scan
 from keras_transfer.data.splits import Split, Splits, load_splits
-from keras_transfer.distribution import describe_environment, session
+from keras_transfer.distribution import ONE_DEVICE, Distribution, describe_environment, distribute, is_chief, session
 from keras_transfer.errors import (
     CheckpointError,
     ConfigError,
@@ -41,7 +42,7 @@ from keras_transfer.errors import (
     TransferWarning,
     list_lines,
 )
-from keras_transfer.files import whole
+from keras_transfer.files import FolderLock, whole
 from keras_transfer.heads import make_head
 from keras_transfer.interruption import Interruption
 from keras_transfer.job import Baseline, Job, Trained, find_scope
@@ -67,6 +68,20 @@ TASKS: Registry[type["Recipe"]] = Registry("task", ConfigError)
 _NAMED_SECTIONS = ("backbone", "policy")
 
 
+@dataclass(frozen=True)
+class _Output:
+    """Where a process of a run writes, and the run's folder: to the chief, and to a run of one process, the same."""
+
+    own: Path
+    folder: Path
+    interruption: Interruption
+    lock: FolderLock
+
+    @property
+    def store(self) -> CheckpointStore:
+        return CheckpointStore(self.folder / folders.CHECKPOINTS)
+
+
 class Recipe(ABC):
     """One transfer-learning job.
 
@@ -85,6 +100,8 @@ class Recipe(ABC):
     task: ClassVar[str]
     backbone: Backbone | None = None
     """The backbone where it was given from Python."""
+    distribution: Distribution = ONE_DEVICE
+    """The devices and processes that share a run, while it goes on."""
     known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES}
     """For dotted paths that name a registered thing, the names there are."""
 
@@ -146,6 +163,8 @@ class Recipe(ABC):
         scanned = self._scan(tuple(loaded))
         loaded = loaded.with_parts(scanned.splits)
         loaded.check()
+        for split in loaded:
+            self.distribution.share.check(split.name, len(split))
         weights = self.config.backbone.weights
         if weights not in ("pretrained", "none") and Path(weights).is_dir():
             check_rows_apart(Path(weights), self.config.data, loaded.test.examples.names, seed=self.config.seed)
@@ -160,6 +179,7 @@ class Recipe(ABC):
             for note in notes:
                 console.print(note, highlight=False, markup=False, soft_wrap=True)
         model = self._build_model(backbone, splits, reader)
+        self.distribution.check_model(model.trainer)
         phases = plan(self.config.policy, find_scope(self.config, model, splits))
         for phase in phases:
             if phase.lora_rank is not None:
@@ -168,7 +188,7 @@ class Recipe(ABC):
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
         record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **record}
-        return self._job(self.config, splits, record, reader, model, phases)
+        return self._job(self.config, splits, record, reader, model, phases, distribution=self.distribution)
 
     def _find_repeated(self, splits: Splits, console: Console | None) -> dict[str, Any] | None:
         """What data.json records of examples that stand in two splits; None where nobody looked."""
@@ -227,7 +247,7 @@ class Recipe(ABC):
         Raises:
             TransferError: The first thing that does.
         """
-        with self._session(console) as recipe:
+        with distribute(self.config, connect=False) as distribution, self._session(distribution, console) as recipe:
             job = recipe.prepare(console)
             if self.config.policy.name == "auto":
                 estimates = estimate(job)
@@ -246,7 +266,7 @@ class Recipe(ABC):
         Raises:
             TransferError: What stands against a run, or no phase has a learning rate.
         """
-        with self._session(console) as recipe:
+        with distribute(self.config, connect=False) as distribution, self._session(distribution, console) as recipe:
             job, _ = settle_policy(recipe.prepare(console), console)
             return job.find_learning_rate()
 
@@ -268,20 +288,20 @@ class Recipe(ABC):
         """
         if self.config.data.is_several_runs:
             raise ConfigError("data.folds and data.repeats stand for several runs. Use cross_validate(recipe, out).")
+        if not is_chief(self.config):
+            return self._assist(out, resume)
         folder = folders.choose_folder(self.task, out, resume=resume)
         found = "none"
         if resume:
             found = folders.find_run(folder)
         else:
             folders.prepare_folder(folder)
-        store = CheckpointStore(folder / folders.CHECKPOINTS)
         if found != "finished":
-            interruption = Interruption(folder, grace_seconds=self.config.checkpoint.grace_seconds)
-            with interruption.listening():
-                self._run(folder, store, interruption, resume, console)
+            with self._output(folder, folder) as output:
+                self._run(output, resume, console)
         elif console:
             console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
-        store.clear()
+        CheckpointStore(folder / folders.CHECKPOINTS).clear()
         run = Run(folder)
         if run.config.export.formats and not (found == "finished" and any((folder / folders.EXPORT).glob("[0-9]*"))):
             target, parity = run.export()
@@ -294,52 +314,74 @@ class Recipe(ABC):
                 )
         return run
 
-    def _run(
-        self,
-        folder: Path,
-        store: CheckpointStore,
-        interruption: Interruption,
-        resume: bool,
-        console: Console | None,
-    ) -> None:
-        """Train and judge, from the beginning or from the last checkpoint."""
-        start = self._find_start(store, console) if resume else None
-        origin = self if start is None else self._as_settled(start)
-        with origin._session(console) as recipe:
-            job, watch = recipe.prepare(console), Stopwatch()
-            if start is None:
-                job, choice = settle_policy(job, console)
-                job = settle_learning_rate(job, console)
-                record = self._record(job, choice)
-            else:
-                record, baseline = start["run"], start["baseline"]
-                check_rows(record["splits"], job.record["splits"])
-                job = replace(job, measured=baseline and Baseline.from_state(baseline))
-            self._begin(folder, job)
-            if start is None:  # an earlier process may have been killed before its first checkpoint
-                (folder / folders.HISTORY).unlink(missing_ok=True)
-            checkpoints = Checkpoints(
-                store, self.config.checkpoint, record=record, interruption=interruption, start=start
-            )
-            checkpoints.add("seconds", watch)
-            trained = self._train(folder, job, checkpoints)
-            self._judge(folder, job, trained, console)
-            if record["choice"]:
-                tell_truth(folder, record["choice"], watch.seconds, console)
+    def _assist(self, out: str | Path | None, resume: bool) -> Run:
+        """Do a process's part of a run whose folder the chief writes."""
+        if out is None:
+            raise ConfigError("The processes of a run share its folder, and none is named. Name it with --out.")
+        folder = Path(out)
+        if not (resume and folder.is_dir() and folders.find_run(folder) == "finished"):
+            # It leaves what the chief keeps where nobody looks.
+            with tempfile.TemporaryDirectory() as own, self._output(Path(own), folder) as output:
+                self._run(output, resume, None)
+        return Run(folder)
 
-    def _find_start(self, store: CheckpointStore, console: Console | None) -> dict[str, Any] | None:
+    @contextlib.contextmanager
+    def _output(self, own: Path, folder: Path) -> Iterator[_Output]:
+        interruption = Interruption(folder, grace_seconds=self.config.checkpoint.grace_seconds)
+        with interruption.listening(), FolderLock(own) as lock:
+            yield _Output(own, folder, interruption, lock)
+
+    def _run(self, output: _Output, resume: bool, console: Console | None) -> None:
+        """Train and judge, from the beginning or from the last checkpoint."""
+        with distribute(self.config) as distribution:
+            start = self._find_start(output.store, distribution, console) if resume else None
+            origin = self if start is None else self._as_settled(start)
+            with origin._session(distribution, console) as recipe:
+                job, watch = recipe.prepare(console), Stopwatch()
+                if start is None:
+                    job, choice = settle_policy(job, console)
+                    job = settle_learning_rate(job, console)
+                    record = self._record(job, choice)
+                else:
+                    record, baseline = start["run"], start["baseline"]
+                    check_rows(record["splits"], job.record["splits"])
+                    job = replace(job, measured=baseline and Baseline.from_state(baseline))
+                self._begin(output, job)
+                if start is None:  # an earlier process may have been killed before its first checkpoint
+                    (output.own / folders.HISTORY).unlink(missing_ok=True)
+                checkpoints = Checkpoints(
+                    output.store,
+                    self.config.checkpoint,
+                    record=record,
+                    interruption=output.interruption,
+                    start=start,
+                    distribution=distribution,
+                )
+                checkpoints.add("seconds", watch)
+                trained = self._train(output.own, job, checkpoints)
+                self._judge(output.own, job, trained, console)
+                if record["choice"]:
+                    tell_truth(output.own, record["choice"], watch.seconds, console)
+                if distribution.is_chief:  # the others look at the folder once this one is done with it
+                    output.store.clear()
+
+    def _find_start(
+        self, store: CheckpointStore, distribution: Distribution, console: Console | None
+    ) -> dict[str, Any] | None:
         """The state of the last checkpoint, where it is one of this recipe."""
-        found = store.read()
+        found = distribution.broadcast(store.read() if distribution.is_chief else None)
         if found is None:
-            warnings.warn(
-                f"There is no checkpoint to resume from in {store.folder}: the run begins at the beginning.",
-                TransferWarning,
-                stacklevel=4,
-            )
+            if distribution.is_chief:
+                warnings.warn(
+                    f"There is no checkpoint to resume from in {store.folder}: the run begins at the beginning.",
+                    TransferWarning,
+                    stacklevel=4,
+                )
             return None
         name, state = found
         record = state["run"]
-        check_origin(record, with_absolute_paths(self.config), describe_environment(self.config))
+        environment = describe_environment(self.config, distribution)
+        check_origin(record, with_absolute_paths(self.config), environment)
         if console:
             position = state["position"]
             console.print(
@@ -358,28 +400,31 @@ class Recipe(ABC):
     def _record(self, job: Job, choice: Choice | None) -> dict[str, Any]:
         """What every checkpoint says of the run."""
         recipe, settled = with_absolute_paths(self.config), with_absolute_paths(job.config)
-        environment = describe_environment(job.config)
+        environment = describe_environment(job.config, job.distribution)
         origin = describe_origin(recipe, settled, environment=environment, splits=job.record["splits"])
         return {**origin, "choice": choice and choice.to_json()}
 
     @contextlib.contextmanager
-    def _session(self, console: Console | None) -> Iterator["Recipe"]:
-        """The same recipe with its precision settled, and Keras as that wants it."""
-        recipe = self
+    def _session(self, distribution: Distribution, console: Console | None) -> Iterator["Recipe"]:
+        """The same recipe with its precision settled, and Keras as that and the devices want it."""
+        recipe = copy.copy(self)
         if self.config.training.precision == "auto":
             found = run_precision_test(lambda: self._load_backbone("none"), batch_size=self.config.training.batch_size)
             if console:
                 console.print(str(found), highlight=False)
             training = self.config.training.model_copy(update={"precision": found.precision})
             recipe = self.with_config(self.config.model_copy(update={"training": training}))
-        with session(recipe.config):
+        recipe.distribution = distribution
+        with session(recipe.config, distribution):
             yield recipe
 
-    def _begin(self, folder: Path, job: Job) -> None:
+    def _begin(self, output: _Output, job: Job) -> None:
+        folder = output.own
         try:
             (folder / folders.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            output.lock.take()
             write_recipe(with_absolute_paths(job.config), folder / folders.RECIPE)
-            folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config))
+            folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config, job.distribution))
             folders.write_json(folder / folders.DATA, job.record)
             folders.write_head(folder, job.model.head)
             folders.keep_samples(folder, job.splits, job.reader)
@@ -388,6 +433,8 @@ class Recipe(ABC):
             raise CheckpointError(
                 f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
+        if job.distribution.processes > 1:
+            folders.check_shared(output.folder, job.distribution)
 
     def _train(self, folder: Path, job: Job, checkpoints: Checkpoints) -> Trained:
         try:

@@ -29,5 +29,7 @@ def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     sections = {
         "data": config.data.model_copy(update=data),
         "backbone": config.backbone.model_copy(update=weights),
+        # Where processes were is of no use to whoever runs it again.
+        "distribution": config.distribution.model_copy(update={"workers": [], "worker": None}),
     }
     return config.model_copy(update=sections)

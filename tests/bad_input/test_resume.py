@@ -135,10 +135,10 @@ def test_another_trainable_set(refused, recipe, folder, monkeypatch):
 
 
 def test_a_newer_keras_is_told_and_more_checkpoints_are_no_other_recipe(folder, command, monkeypatch):
-    import keras_transfer.distribution as distribution
+    from keras_transfer.distribution import environment
 
-    original = distribution.version
-    monkeypatch.setattr(distribution, "version", lambda name: "99.1" if name == "keras" else original(name))
+    original = environment.version
+    monkeypatch.setattr(environment, "version", lambda name: "99.1" if name == "keras" else original(name))
     with pytest.warns(TransferWarning) as caught:
         result = command("run", folder / "recipe.yaml", "checkpoint.every_steps=5", "--out", folder, "--resume")
     assert result.exit_code == 0, result.output

@@ -1,0 +1,81 @@
+"""Which part of each batch a process reads, where several devices or processes work on one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.errors import DataError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some slices of every global batch: the batches of all shares together are those of one process.
+
+    Attributes:
+        first: Number of the first slice.
+        count: How many slices there are, one after the other.
+        of: How many slices a batch is cut into; their sizes differ by one row at most.
+    """
+
+    first: int = 0
+    count: int = 1
+    of: int = 1
+
+    def divide(self, order: Any) -> Any:
+        """Cut batches of training into slices before anything is read for them.
+
+        Args:
+            order: Dataset of pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.
+
+        Returns:
+            The same with the rows of a slice, :attr:`count` for each batch.
+        """
+        if self.of == 1:
+            return order
+
+        def cut(epoch: Any, rows: Any) -> Any:
+            n = tf.shape(rows, out_type=tf.int64)[0]
+            own = tf.data.Dataset.range(self.first, self.first + self.count)
+            return own.map(lambda number: (epoch, rows[number * n // self.of : (number + 1) * n // self.of]))
+
+        slices = order.flat_map(cut)
+        batches = int(order.cardinality())
+        if batches < 0:  # behind steps that were left out, nobody knows how many there are
+            return slices
+        return slices.apply(tf.data.experimental.assert_cardinality(batches * self.count))
+
+    def divide_evaluation(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        """Cut batches of an evaluation, of which the last may be small, into slices that have a row each.
+
+        Args:
+            batches: Row numbers of each.
+
+        Returns:
+            Row numbers of each slice, :attr:`count` for each batch.
+        """
+        if self.of == 1:
+            return list(batches)
+        whole = list(batches)
+        if len(whole) > 1 and len(whole[-1]) < self.of:
+            whole[-2:] = [np.concatenate(whole[-2:])]
+        own = range(self.first, self.first + self.count)
+        return [rows[n * len(rows) // self.of : (n + 1) * len(rows) // self.of] for rows in whole for n in own]
+
+    def check(self, name: str, rows: int) -> None:
+        """Refuse a split that leaves a device without a row.
+
+        Raises:
+            DataError: It has fewer rows than there are devices.
+        """
+        if 0 < rows < self.of:
+            raise DataError(
+                f"The {name} rows are shared out among {self.of} devices, and there are fewer. Received: {rows}. "
+                "Use fewer devices (distribution.devices), or more rows."
+            )
+
+
+WHOLE = Share()

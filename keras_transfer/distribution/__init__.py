@@ -1,0 +1,31 @@
+"""The only package that knows of devices, of strategies and of Keras backends.
+
+``distribute`` settles ``distribution.strategy`` and connects the processes of a run; what it gives is a
+:class:`~keras_transfer.distribution.base.Distribution`, all that the rest of the code sees.
+"""
+
+from keras_transfer.distribution.base import ONE_DEVICE, Distribution
+from keras_transfer.distribution.environment import (
+    builds_with_a_batch,
+    chosen_jit,
+    describe_environment,
+    precision,
+    prepare_backend,
+    session,
+    sync_variables,
+)
+from keras_transfer.distribution.settle import distribute, is_chief
+
+__all__ = [
+    "ONE_DEVICE",
+    "Distribution",
+    "builds_with_a_batch",
+    "chosen_jit",
+    "describe_environment",
+    "distribute",
+    "is_chief",
+    "precision",
+    "prepare_backend",
+    "session",
+    "sync_variables",
+]

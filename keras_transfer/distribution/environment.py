@@ -1,0 +1,116 @@
+"""Keras as a run wants it, and what the machine is."""
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from keras_transfer.config import RecipeConfig
+from keras_transfer.distribution.base import ONE_DEVICE, Distribution
+from keras_transfer.errors import ConfigError
+
+# What a recipe trains on. TensorFlow is there in any case: it reads the data, and exports.
+_BACKENDS = ("tensorflow", "jax")
+
+
+def prepare_backend() -> None:
+    """Refuse a backend of Keras that recipes do not train on, and leave JAX the GPUs to itself.
+
+    Raises:
+        ConfigError: It is another one than TensorFlow or JAX.
+    """
+    if keras.backend.backend() not in _BACKENDS:
+        raise ConfigError(
+            f"Recipes train on Keras' backends {' and '.join(_BACKENDS)}. Received: "
+            f"KERAS_BACKEND={keras.backend.backend()}. Set KERAS_BACKEND=tensorflow, or leave it out."
+        )
+    if keras.backend.backend() == "jax":
+        with contextlib.suppress(RuntimeError):  # TensorFlow is at work already, and has what it has
+            tf.config.set_visible_devices([], "GPU")
+
+
+def chosen_jit() -> Literal["auto"] | bool:
+    """Return what ``compile`` is told of XLA: the whole of JAX is made for it.
+
+    On a CPU, XLA's convolutions were measured to be ten times slower than the oneDNN ones that TensorFlow has without.
+    """
+    return "auto" if keras.backend.backend() == "jax" else False
+
+
+def sync_variables(model: keras.Model) -> None:
+    """Let variables hold what ``fit`` or ``evaluate`` has made of them; on JAX they are empty in an epoch.
+
+    Args:
+        model: The one that is trained, in a callback.
+    """
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
+
+
+def builds_with_a_batch() -> bool:
+    """Tell whether ``fit`` takes a batch before the first step; on TensorFlow it looks at shapes alone."""
+    return keras.backend.backend() == "jax"
+
+
+@contextlib.contextmanager
+def session(config: RecipeConfig, distribution: Distribution) -> Iterator[None]:
+    """Set seeds, determinism, precision and devices for one run, and put precision and devices back afterwards.
+
+    Args:
+        config: The recipe.
+        distribution: Over which the run is spread.
+
+    Yields:
+        Nothing: model and optimizer are made inside.
+    """
+    prepare_backend()
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic and keras.backend.backend() == "tensorflow":
+        tf.config.experimental.enable_op_determinism()
+    with precision(config.training.precision), distribution.scope():
+        yield
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Make layers in one arithmetic, and put back what was set before.
+
+    Args:
+        name: A dtype policy of Keras, such as ``mixed_bfloat16``.
+
+    Yields:
+        Nothing: layers are made inside.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def describe_environment(config: RecipeConfig, distribution: Distribution = ONE_DEVICE) -> dict[str, Any]:
+    """Return what environment.json records: versions, devices and seed."""
+    packages = ["keras-transfer", "keras", "tensorflow", "keras-hub", "numpy"]
+    devices = [device.name for device in tf.config.list_physical_devices()]
+    if keras.backend.backend() == "jax":
+        packages.append("jax")
+        devices = keras.distribution.list_devices()
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {package: version(package) for package in packages},
+        "backend": keras.backend.backend(),
+        "cpu_count": os.cpu_count(),
+        "devices": devices,
+        "strategy": distribution.strategy,
+        "replicas": distribution.replicas,
+        "processes": distribution.processes,
+        "seed": config.seed,
+        "deterministic": config.deterministic,
+    }

@@ -1,0 +1,100 @@
+"""Devices of JAX, in one process or in several that meet."""
+
+import atexit
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+
+from keras_transfer.distribution.meeting import meet
+from keras_transfer.distribution.workers import Workers
+from keras_transfer.errors import ConfigError, RunInterrupted
+
+
+def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
+    """Return Keras' names of the devices of all processes, by process; each takes those that a recipe counts or names.
+
+    Args:
+        given: ``distribution.devices``: names are those within a process. A CPU is split where that is needed.
+
+    Raises:
+        ConfigError: There are not so many, or it is too late to split the CPU.
+    """
+    import jax  # TensorFlow's backend needs none
+
+    names = [] if given is None or isinstance(given, int) else [name.lower() for name in given]
+    numbers = [int(number) if number.isdecimal() else -1 for number in (name.partition(":")[2] for name in names)]
+    count = given if isinstance(given, int) else max(numbers, default=0) + 1
+    if count > 1:
+        with contextlib.suppress(RuntimeError):  # JAX has begun: what there is, there is
+            jax.config.update("jax_num_cpu_devices", count)
+    platform = names[0].partition(":")[0] if names else None
+    try:
+        devices = jax.devices(platform)
+    except RuntimeError:
+        devices = []
+    each = [[d for d in devices if d.process_index == process] for process in range(jax.process_count())]
+    here = [f"{device.platform}:{number}" for number, device in enumerate(each[jax.process_index()])]
+    chosen = names or here[: given if isinstance(given, int) else None]
+    unknown = [name for name in chosen if name not in here]
+    if unknown or len(chosen) < count or len(set(chosen)) < len(chosen):
+        received = given if isinstance(given, int) else ", ".join(names)
+        raise ConfigError(
+            f"distribution.devices: JAX has no such devices. Received: {received}. This process has "
+            f"{', '.join(here) or f'no {platform}'}, each of which can be named once; a CPU can be split only before "
+            "JAX has begun, in a fresh process."
+        )
+    return [
+        f"{of_process[here.index(name)].platform}:{of_process[here.index(name)].id}"
+        for of_process in each
+        for name in chosen
+    ]
+
+
+@contextlib.contextmanager
+def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
+    """Let the processes of a run meet, and stay together for a while.
+
+    Args:
+        workers: Where they are; the chief's address is where they meet.
+        timeout_seconds: How long they are waited for, and how long one that is lost may go unnoticed.
+
+    Yields:
+        Nothing: JAX sees the devices of all of them inside.
+
+    Raises:
+        TrainingError: Some did not come.
+        ConfigError: Two came with one index.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    with contextlib.ExitStack() as stack:
+        if workers.index:  # who looks for it finds it: JAX itself listens at the chief alone
+            stack.enter_context(socket.create_server(("", int(workers.addresses[workers.index].rpartition(":")[2]))))
+        meet(workers, timeout_seconds=timeout_seconds)
+        jax.distributed.initialize(
+            coordinator_address=workers.addresses[0],
+            num_processes=len(workers.addresses),
+            process_id=workers.index,
+            initialization_timeout=int(timeout_seconds) + 1,
+            heartbeat_timeout_seconds=max(int(timeout_seconds), 10),
+            shutdown_timeout_seconds=10,
+        )
+        try:
+            yield
+        except RunInterrupted:  # as all of them are
+            jax.distributed.shutdown()
+            raise
+        except BaseException as error:
+            # What comes first when Python ends: JAX would wait for the others, and abort.
+            atexit.register(_leave, getattr(error, "exit_code", 1))
+            raise
+        jax.distributed.shutdown()
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,207 @@
+"""Several devices under ``keras.distribution``, on JAX: data parallel over processes, model parallel within one.
+
+JAX cuts an array into slices of one size alone. A batch of another number of rows lies whole on every device: each
+computes all of it, to the same result.
+"""
+
+import contextlib
+import math
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.data.shares import WHOLE, Share
+from keras_transfer.distribution.base import Distribution
+from keras_transfer.distribution.mended_keras import replaced
+from keras_transfer.distribution.workers import Workers
+from keras_transfer.errors import ConfigError, TrainingError
+
+# Smaller weights are not worth the traffic.
+_LEAST_SHARDED = 4096
+
+
+class DataParallel(Distribution):
+    """Every device has the whole model and takes a slice of each batch.
+
+    Args:
+        devices: Keras' names of those of all processes, one process after the other.
+        workers: The processes, where there are several.
+    """
+
+    strategy = "data_parallel"
+
+    def __init__(self, devices: Sequence[str], workers: Workers | None = None) -> None:
+        self.replicas = len(devices)
+        self._workers = workers
+        if workers is not None:
+            self.process, self.processes = workers.index, len(workers.addresses)
+        self._keras = self._distribute(devices)
+        self._compiled: Any = weakref.WeakKeyDictionary()
+
+    def _distribute(self, devices: Sequence[str]) -> Any:
+        return keras.distribution.DataParallel(devices=list(devices), auto_shard_dataset=False)
+
+    @property
+    def share(self) -> Share:
+        """What this process reads of every batch; its devices' slices are cut when it is placed on them."""
+        return Share(self.process, 1, self.processes) if self.processes > 1 else WHOLE
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Let Keras place variables and batches on the devices."""
+        import jax
+
+        places = [
+            replaced(jax, "make_array_from_process_local_data", self._place),
+            replaced(keras.Model, "predict_on_batch", self._predict_on_batch),
+        ]
+        if self.processes > 1:
+            places.append(replaced(keras.Model, "predict", self._predict))
+        with contextlib.ExitStack() as stack:
+            for context in (*places, self._keras.scope()):
+                stack.enter_context(context)
+            yield
+
+    # Each takes what was there before, and returns what takes its place.
+
+    def _place(self, original: Any) -> Any:
+        """By which Keras 3.15 makes one array of all processes' rows; JAX 0.10 refuses other than equal slices."""
+        import jax
+
+        def place(layout: Any, rows: NDArray[Any]) -> Any:
+            sizes = [len(rows)]
+            if self.processes > 1:
+                sizes = [int(size) for size in _allgather(np.array(len(rows)))]
+            if sum(sizes) % self.replicas == 0:
+                return original(layout, rows)
+            whole = np.concatenate(self._gather_rows(rows, sizes)) if self.processes > 1 else rows
+            return original(jax.sharding.NamedSharding(layout.mesh, jax.sharding.PartitionSpec()), whole)
+
+        return place
+
+    def _gather_rows(self, rows: NDArray[Any], sizes: Sequence[int]) -> list[NDArray[Any]]:
+        padded = np.zeros((max(sizes), *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        return [part[:size] for part, size in zip(_allgather(padded), sizes, strict=True)]
+
+    def _predict_on_batch(self, original: Any) -> Any:
+        def predict_on_batch(model: keras.Model, inputs: Any) -> Any:
+            if self.processes > 1:
+                return self._predict_here(model, inputs)
+            import jax
+
+            def place(rows: Any) -> Any:
+                rows = np.asarray(rows)
+                return jax.make_array_from_process_local_data(
+                    self._keras.get_data_layout(rows.shape).backend_layout, rows
+                )
+
+            return original(model, keras.tree.map_structure(place, inputs))
+
+        return predict_on_batch
+
+    def _predict_here(self, model: keras.Model, inputs: Any) -> Any:
+        """Run a model whose weights lie on all processes on a device of this one alone."""
+        import jax
+
+        # Compiled anew where other weights train: JAX tells arguments apart by their shapes alone.
+        trains = tuple(weight.trainable for weight in model.weights)
+        known, run = self._compiled.get(model, (None, None))
+        if known != trains:
+            call = model.stateless_call
+            run = jax.jit(lambda *arguments: call(*arguments, training=False)[0])
+            self._compiled[model] = trains, run
+        weights = model.trainable_variables, model.non_trainable_variables
+        local = ([variable.value.addressable_data(0) for variable in variables] for variables in weights)
+        return jax.tree.map(np.asarray, run(*local, inputs))
+
+    def _predict(self, original: Any) -> Any:
+        def predict(model: keras.Model, batches: Any, verbose: Any = 0) -> Any:
+            """Over a dataset of this process's own."""
+            inputs = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in batches.as_numpy_iterator())
+            return np.concatenate([np.asarray(self._predict_here(model, batch)) for batch in inputs])
+
+        return predict
+
+    # What processes tell one another.
+
+    def _exchange(self, content: bytes) -> list[bytes]:
+        sizes = [int(size) for size in _allgather(np.array(len(content)))]
+        return [part.tobytes() for part in self._gather_rows(np.frombuffer(content, np.uint8), sizes)]
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Stay until every process is done; say which one was lost where one was.
+
+        Yields:
+            Nothing: the run goes on inside.
+
+        Raises:
+            TrainingError: A process has gone.
+        """
+        import jax
+
+        try:
+            yield
+            self.barrier()
+        except (jax.errors.JaxRuntimeError, ValueError) as error:  # it depends on where it is noticed
+            lost = self._workers.find_absent() if self._workers else []
+            if self._workers is None or not (lost or "Gloo" in str(error)):
+                raise
+            names = ", ".join(self._workers.name(index) for index in lost) or "another worker"
+            raise TrainingError(
+                f"The run ends, because {names} no longer answers. What it wrote last says why. "
+                "Give the same commands with --resume to go on from the last checkpoint."
+            ) from error
+
+
+class ModelParallel(DataParallel):
+    """Large weights are cut along their last axis over the devices of a process, each of which sees every batch."""
+
+    strategy = "model_parallel"
+
+    def _distribute(self, devices: Sequence[str]) -> Any:
+        self.replicas = 1
+        mesh = keras.distribution.DeviceMesh((1, len(devices)), ["batch", "model"], list(devices))
+        return _ByShape(layout_map=keras.distribution.LayoutMap(mesh), batch_dim_name="batch", auto_shard_dataset=False)
+
+    def check_model(self, model: keras.Model) -> None:
+        """Refuse a model of which every device would have the whole.
+
+        Raises:
+            ConfigError: No weight of it can be cut.
+        """
+        if not any(self._keras.cuts(weight) for weight in model.weights):
+            raise ConfigError(
+                f"distribution.strategy=model_parallel would cut nothing: no Dense, EinsumDense or Embedding weight of "
+                f"this model has {_LEAST_SHARDED:,} numbers and a last axis that is a multiple of the "
+                f"{self._keras.device_mesh.shape[1]} devices. Use data_parallel, or another number of devices."
+            )
+
+
+class _ByShape(keras.distribution.ModelParallel):
+    """Finds layouts by what a weight is: paths of pretrained networks follow no rule that one map could hold."""
+
+    def cuts(self, variable: Any) -> bool:
+        """Tell whether a weight is worth cutting, and can be cut evenly."""
+        name, shape = variable.path.rpartition("/")[2], variable.shape
+        kinds = name == "embeddings" or (name == "kernel" and len(shape) < 4)  # those of convolutions have more axes
+        size = self.device_mesh.shape[1]
+        return kinds and len(shape) > 1 and math.prod(shape) >= _LEAST_SHARDED and shape[-1] % size == 0
+
+    def get_variable_layout(self, variable: Any) -> Any:
+        """Return the layout of a weight; slots of an optimizer have that of their weight."""
+        if getattr(variable, "_layout", None) is None and self.cuts(variable):
+            axes = [None] * (len(variable.shape) - 1) + ["model"]
+            return keras.distribution.TensorLayout(axes, self.device_mesh)
+        return super().get_variable_layout(variable)
+
+
+def _allgather(value: NDArray[Any]) -> NDArray[Any]:
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(value))

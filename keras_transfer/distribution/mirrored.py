@@ -1,0 +1,83 @@
+"""Several devices of one machine, each with the whole model: ``tf.distribute.MirroredStrategy``."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from keras_transfer.distribution.base import Distribution
+from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
+from keras_transfer.errors import ConfigError
+
+
+class Mirrored(Distribution):
+    """Every device takes a slice of each batch, and gradients are summed.
+
+    Args:
+        devices: TensorFlow's names of them, such as ``GPU:0``.
+    """
+
+    strategy = "mirrored"
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self.replicas = len(devices)
+        # TensorFlow 2.21 sums over CPUs by collectives, which fail where gradients are rows of an embedding.
+        on_cpu = any(name.startswith("CPU:") for name in devices)
+        sums = tf.distribute.ReductionToOneDevice() if on_cpu else None
+        self._strategy = tf.distribute.MirroredStrategy(list(devices), cross_device_ops=sums)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Make model and optimizer on every device."""
+        with self._strategy.scope(), mended_keras(self._strategy, processes=self.processes):
+            yield
+
+    def feed(self, dataset: Any) -> Any:
+        """Turn slices into a distributed dataset."""
+        return distribute_slices(self._strategy, dataset, local=self.replicas)
+
+
+def choose_devices(given: int | Sequence[str] | None) -> list[str]:
+    """Return TensorFlow's names of the devices that a recipe counts or names; CPUs are split where that is needed.
+
+    Raises:
+        ConfigError: There are not so many, or it is too late to split the CPU.
+    """
+    gpus = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices("GPU")]
+    if given is None:
+        return gpus or ["CPU:0"]
+    if isinstance(given, int):
+        if gpus and given > len(gpus):
+            raise ConfigError(
+                f"distribution.devices: there are not so many. Received: {given}. This machine has {len(gpus)}: "
+                f"{', '.join(gpus)}. Ask for at most {len(gpus)}."
+            )
+        given = gpus[:given] if gpus else [f"CPU:{number}" for number in range(given)]
+    names = [name.upper() for name in given]
+    cpus = [name for name in names if name.startswith("CPU:") and name[4:].isdecimal()]
+    unknown = [name for name in names if name not in gpus and name not in cpus]
+    if unknown or len(set(names)) < len(names):
+        problem = f"there is no {', '.join(unknown)}" if unknown else "a device is named twice"
+        raise ConfigError(
+            f"distribution.devices: {problem}. Received: {', '.join(names)}. "
+            f"This machine has {', '.join([*gpus, 'CPU:0'])}; a CPU can be split into CPU:0, CPU:1 and so on."
+        )
+    if cpus:
+        _split_cpu(max(int(name[4:]) for name in cpus) + 1)
+    return names
+
+
+def _split_cpu(count: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    there = tf.config.get_logical_device_configuration(cpu) or [tf.config.LogicalDeviceConfiguration()]
+    if len(there) >= count:
+        return
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"distribution.devices: TensorFlow has begun to use the CPU as {len(there)} of the {count} devices that it "
+            "is to be split into, and cannot change that any more. Begin the run in a fresh process, before anything "
+            "else uses TensorFlow."
+        ) from error

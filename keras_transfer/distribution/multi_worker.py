@@ -1,0 +1,132 @@
+"""Several processes, each with the whole model on its devices: ``tf.distribute.MultiWorkerMirroredStrategy``."""
+
+import contextlib
+import faulthandler
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.distribution.base import Distribution
+from keras_transfer.distribution.meeting import meet
+from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
+from keras_transfer.distribution.workers import Workers
+from keras_transfer.errors import TrainingError
+
+_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+
+
+class MultiWorker(Distribution):
+    """Every device of every process takes a slice of each batch, and gradients are summed over the network.
+
+    Args:
+        workers: Where the processes are. They are waited for.
+        timeout_seconds: How long; then this process ends.
+    """
+
+    strategy = "multi_worker"
+
+    def __init__(self, workers: Workers, *, timeout_seconds: float) -> None:
+        self.process, self.processes = workers.index, len(workers.addresses)
+        self._workers = workers
+        meet(workers, timeout_seconds=timeout_seconds)
+        with _patience(timeout_seconds):
+            self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
+                cluster_resolver=tf.distribute.cluster_resolver.SimpleClusterResolver(
+                    tf.train.ClusterSpec({"worker": list(workers.addresses)}),
+                    task_type="worker",
+                    task_id=workers.index,
+                    rpc_layer="grpc",
+                )
+            )
+        if threading.current_thread() is threading.main_thread():
+            # TensorFlow has put a handler of its own in the place of Python's, and ignores the signal.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        self.replicas = self._strategy.num_replicas_in_sync
+        self._add = self._make_sum()
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Make model and optimizer on every device of every process; the chief's first values are everybody's."""
+        with self._strategy.scope(), mended_keras(self._strategy, processes=self.processes):
+            yield
+
+    def feed(self, dataset: Any) -> Any:
+        """Turn slices into a distributed dataset."""
+        return distribute_slices(self._strategy, dataset, local=self.replicas // self.processes)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Stay until every process is done; say which one was lost where one was.
+
+        Yields:
+            Nothing: the run goes on inside.
+
+        Raises:
+            TrainingError: A process has gone.
+        """
+        try:
+            yield
+            self.barrier()
+        except _LOST as error:
+            named = {int(index) for index in re.findall(r"/task:(\d+)", str(error))} - {self.process}
+            lost = sorted(named & set(range(self.processes))) or self._workers.find_absent()
+            names = ", ".join(self._workers.name(index) for index in lost) or "another worker"
+            raise TrainingError(
+                f"The run ends, because {names} no longer answers. What it wrote last says why. "
+                "Give the same commands with --resume to go on from the last checkpoint."
+            ) from error
+
+    # What processes tell one another, as sums of integers to which all but one process add zeros.
+
+    def _make_sum(self) -> Any:
+        strategy, local = self._strategy, self.replicas // self.processes
+
+        def add(values: Any) -> Any:
+            context = tf.distribute.get_replica_context()
+            mine = tf.cast(context.replica_id_in_sync_group, tf.int32) % local == 0
+            own = tf.where(mine, values, tf.zeros_like(values))
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+        def add_everywhere(values: Any) -> Any:
+            return strategy.experimental_local_results(strategy.run(add, args=(values,)))[0]
+
+        signature = [tf.TensorSpec([None], tf.int32)]
+        return tf.function(add_everywhere, input_signature=signature, autograph=False)
+
+    def _sum(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
+        return np.asarray(self._add(tf.constant(values, tf.int32)))
+
+    def _send(self, content: bytes, source: int) -> bytes:
+        """Give every process what one of them has."""
+        mine = self.process == source
+        size = int(self._sum(np.array([len(content) if mine else 0], np.int32))[0])
+        words = np.zeros(-(-size // 4), np.int32)
+        if mine:
+            words.view(np.uint8)[:size] = np.frombuffer(content, np.uint8)
+        return self._sum(words).tobytes()[:size]
+
+    def _exchange(self, content: bytes) -> list[bytes]:
+        return [self._send(content, source) for source in range(self.processes)]
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether a flag is set in some process."""
+        return bool(self._sum(np.array([flag], np.int32))[0])
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """End the process where TensorFlow waits for so long: it does so within C++, where no other thread of Python runs.
+
+    The processes have met before; this is for one that is lost just then.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

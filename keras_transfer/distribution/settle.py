@@ -1,0 +1,200 @@
+"""Settles ``distribution.strategy``, refuses what cannot be, and makes the distribution."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from keras_transfer.config import RecipeConfig
+from keras_transfer.distribution.base import ONE_DEVICE, Distribution
+from keras_transfer.distribution.jax_devices import choose_jax_devices, connected
+from keras_transfer.distribution.keras_parallel import DataParallel, ModelParallel
+from keras_transfer.distribution.mirrored import Mirrored, choose_devices
+from keras_transfer.distribution.multi_worker import MultiWorker
+from keras_transfer.distribution.workers import Workers, find_workers
+from keras_transfer.errors import ConfigError
+
+# Of each strategy, the backend that has it, and what the other one has in its place.
+_BACKENDS = {
+    "mirrored": ("tensorflow", "data_parallel"),
+    "multi_worker": ("tensorflow", "data_parallel"),
+    "data_parallel": ("jax", "mirrored on one machine, multi_worker on several"),
+    "model_parallel": ("jax", "mirrored, which keeps the whole model on every device"),
+}
+
+
+@contextlib.contextmanager
+def distribute(config: RecipeConfig, *, connect: bool = True) -> Iterator[Distribution]:
+    """Make what a recipe's ``distribution`` section stands for.
+
+    It comes before anything else that TensorFlow or JAX do: both fix their devices when they first use one.
+
+    Args:
+        config: The recipe.
+        connect: Whether to wait for the other processes; without, what is yielded is one device.
+
+    Yields:
+        The distribution.
+
+    Raises:
+        ConfigError: There are no such devices, the backend has no such strategy, or the recipe does not fit them.
+        TrainingError: Another process did not come, or has gone.
+    """
+    strategy = _settle(config)
+    _check_backend(strategy)
+    if strategy == "none":
+        yield ONE_DEVICE
+        return
+    if strategy == "mirrored":
+        devices = choose_devices(config.distribution.devices)
+        check_recipe(config, strategy, len(devices))
+        yield Mirrored(devices)
+        return
+    if strategy == "multi_worker":
+        workers = find_workers(config.distribution)
+        check_recipe(config, strategy, _count_replicas(config, workers))
+        if not connect:
+            yield ONE_DEVICE
+            return
+        workers.check_port()
+        distribution = MultiWorker(workers, timeout_seconds=config.distribution.timeout_seconds)
+        with distribution.together():
+            yield distribution
+        return
+    with _distribute_on_jax(config, strategy, connect) as parallel:
+        yield parallel
+
+
+@contextlib.contextmanager
+def _distribute_on_jax(config: RecipeConfig, strategy: str, connect: bool) -> Iterator[Distribution]:
+    workers, section = _find_processes(config), config.distribution
+    if workers is None:
+        devices = choose_jax_devices(section.devices)
+        if strategy == "model_parallel":
+            yield ModelParallel(devices)
+            return
+        check_recipe(config, strategy, len(devices))
+        yield DataParallel(devices)
+        return
+    count = len(workers.addresses)
+    if strategy == "model_parallel":
+        raise ConfigError(
+            f"distribution.strategy=model_parallel cuts weights over the devices of one process. Received: {count} "
+            "workers. Start one process, or use data_parallel."
+        )
+    check_recipe(config, strategy, count, count)
+    if not connect:
+        yield ONE_DEVICE
+        return
+    workers.check_port()
+    with connected(workers, timeout_seconds=section.timeout_seconds):
+        devices = choose_jax_devices(section.devices)
+        check_recipe(config, strategy, len(devices), count)
+        parallel = DataParallel(devices, workers)
+        with parallel.together():
+            yield parallel
+
+
+def _find_processes(config: RecipeConfig) -> Workers | None:
+    """Those that a recipe, TF_CONFIG or SLURM name, where they are several: strategies of Keras do with one."""
+    several = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    if not (config.distribution.workers or "TF_CONFIG" in os.environ or several):
+        return None
+    workers = find_workers(config.distribution)
+    return workers if len(workers.addresses) > 1 else None
+
+
+def is_chief(config: RecipeConfig) -> bool:
+    """Tell whether this process is to write the run folder, before it has met the others.
+
+    Raises:
+        ConfigError: Nobody says which of them it is.
+    """
+    strategy = _settle(config)
+    if strategy == "multi_worker":
+        return find_workers(config.distribution).index == 0
+    workers = _find_processes(config) if strategy == "data_parallel" else None
+    return workers is None or workers.index == 0
+
+
+def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
+    """All devices of all processes; each uses all the GPUs that it sees, or else its CPU."""
+    devices = choose_devices(config.distribution.devices)
+    gpus = [device for device in devices if device.startswith("GPU:")]
+    if len(devices) > 1 and not gpus:
+        raise ConfigError(
+            f"distribution.devices: a process of multi_worker uses its CPU as one device. Received: {len(devices)}. "
+            "Leave it out, and start more workers."
+        )
+    if gpus:
+        every = tf.config.list_physical_devices("GPU")
+        tf.config.set_visible_devices([every[int(gpu[4:])] for gpu in gpus], "GPU")
+    return len(workers.addresses) * len(devices)
+
+
+def _settle(config: RecipeConfig) -> str:
+    strategy, devices = config.distribution.strategy, config.distribution.devices
+    if strategy != "auto":
+        return strategy
+    count = len(tf.config.list_physical_devices("GPU")) if devices is None else devices
+    several = (count if isinstance(count, int) else len(count)) > 1
+    return "mirrored" if several and keras.backend.backend() == "tensorflow" else "none"
+
+
+def _check_backend(strategy: str) -> None:
+    backend = keras.backend.backend()
+    needed, other = _BACKENDS.get(strategy, (backend, ""))
+    if needed != backend:
+        raise ConfigError(
+            f"distribution.strategy={strategy} needs KERAS_BACKEND={needed}. Received: {backend}. "
+            f"Use {other}, or set KERAS_BACKEND={needed}."
+        )
+
+
+def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: int = 1) -> None:
+    """Refuse what Keras does wrong over several devices, and batches that cannot be shared out.
+
+    Args:
+        config: The recipe.
+        strategy: Settled.
+        replicas: On how many devices the model lies.
+        processes: How many there are.
+
+    Raises:
+        ConfigError: All that stands against it.
+    """
+    size, problems = config.training.batch_size, []
+    if size % replicas:
+        below = size - size % replicas
+        nearest = " or ".join(str(n) for n in (below, below + replicas) if n)
+        problems.append(
+            f"training.batch_size must be a multiple of the {replicas} devices. Received: {size}. Use {nearest}."
+        )
+    if config.training.precision == "mixed_float16" and replicas > 1:
+        problems.append(
+            f"training.precision=mixed_float16 scales the loss, and with distribution.strategy={strategy} an infinity "
+            "on one device spoils the weights of all. Use mixed_bfloat16 or float32."
+        )
+    if strategy == "multi_worker" or processes > 1:
+        problems += _find_own_ways(config, strategy)
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _find_own_ways(config: RecipeConfig, strategy: str) -> Iterator[str]:
+    """What each process would settle for itself, by its own clock."""
+    keys = {
+        "policy.name": config.policy.name,
+        "training.learning_rate": config.training.learning_rate,
+        "training.precision": config.training.precision,
+    }
+    for key, value in keys.items():
+        if value == "auto":
+            yield (
+                f"{key}=auto is found by trying, which processes of {strategy} would do each for itself. Run it with "
+                "one process first, and take the value that its recipe.yaml names."
+            )
+    if config.data.is_several_runs:
+        yield f"data.folds and data.repeats stand for several runs, and {strategy} makes one. Name data.fold."

@@ -1,0 +1,143 @@
+"""Where the processes of a run are, and which of them this one is: the recipe, TF_CONFIG or SLURM say so."""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from keras_transfer.config import DistributionConfig
+from keras_transfer.errors import ConfigError
+
+_EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes of a run.
+
+    Attributes:
+        addresses: ``host:port`` of each, the chief first.
+        index: Which of them this one is.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    def name(self, index: int) -> str:
+        """Return what a message calls a process."""
+        return f"worker {index} ({self.addresses[index]})"
+
+    @property
+    def port(self) -> int:
+        """What this process listens on."""
+        return int(self.addresses[self.index].rpartition(":")[2])
+
+    def check_port(self) -> None:
+        """Refuse a port that something else listens on.
+
+        Raises:
+            ConfigError: It is in use.
+        """
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", self.port))
+            except OSError as error:
+                raise ConfigError(
+                    f"The port of {self.name(self.index)} cannot be listened on: {error.strerror}. Another program has "
+                    "it, or another worker was given the same index. Give each worker an index and a port of its own."
+                ) from error
+
+    def find_absent(self) -> list[int]:
+        """Return the processes that nobody answers for."""
+        absent = []
+        for index, address in enumerate(self.addresses):
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), timeout=3.0).close()
+            except OSError:
+                absent.append(index)
+        return [index for index in absent if index != self.index]
+
+
+def find_workers(config: DistributionConfig, environment: Mapping[str, str] = os.environ) -> Workers:
+    """Find the addresses of a run's processes.
+
+    Args:
+        config: Where it names workers, they count; then TF_CONFIG; then SLURM.
+        environment: The process's variables.
+
+    Raises:
+        ConfigError: Nobody names them, or what is said makes no sense.
+    """
+    if config.workers:
+        if config.worker is None:
+            raise ConfigError(
+                "distribution.worker says which of distribution.workers a process is, and is missing. "
+                f"Give each process its own: distribution.worker=0 to distribution.worker={len(config.workers) - 1}."
+            )
+        return _checked(config.workers, config.worker, "distribution.workers")
+    if "TF_CONFIG" in environment:
+        return _read_tf_config(environment["TF_CONFIG"])
+    if "SLURM_PROCID" in environment:
+        return _ask_slurm()
+    raise ConfigError(
+        "distribution.strategy=multi_worker: nobody says where the workers are. Name them in distribution.workers and "
+        "distribution.worker, or in TF_CONFIG, or start them with srun; on this machine: keras-transfer launch."
+    )
+
+
+def _read_tf_config(text: str) -> Workers:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"TF_CONFIG is no JSON: {error}. Received: {text[:200]!r}. Write, say, {_EXAMPLE}."
+        ) from error
+    parts = values if isinstance(values, dict) else {}
+    missing = [name for name in ("cluster", "task") if not isinstance(parts.get(name), dict)]
+    if missing:
+        raise ConfigError(f"TF_CONFIG lacks {' and '.join(missing)}. Received: {text[:200]}. Write, say, {_EXAMPLE}.")
+    kinds: dict[str, list[str]] = {kind: list(parts["cluster"].get(kind, [])) for kind in ("chief", "worker")}
+    kind, index = parts["task"].get("type"), parts["task"].get("index")
+    if kind not in kinds or not isinstance(index, int) or not 0 <= index < len(kinds[kind]):
+        there = ", ".join(f"{len(kinds[name])} of type {name}" for name in kinds if kinds[name]) or "none"
+        raise ConfigError(
+            f"TF_CONFIG: its task is none of its cluster's. Received: type {kind!r}, index {index!r}; the cluster has "
+            f"{there}. Write, say, {_EXAMPLE}."
+        )
+    return _checked([*kinds["chief"], *kinds["worker"]], index + (kind == "worker") * len(kinds["chief"]), "TF_CONFIG")
+
+
+def _ask_slurm() -> Workers:
+    try:
+        (job,) = (cluster := tf.distribute.cluster_resolver.SlurmClusterResolver().cluster_spec()).jobs
+        return _checked(cluster.job_tasks(job), int(os.environ["SLURM_PROCID"]), "SLURM")
+    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"SLURM's variables say nothing of the workers that makes sense: {error}. Start them with srun, or name "
+            "them in distribution.workers and distribution.worker."
+        ) from error
+
+
+def _checked(addresses: list[str], index: int, where: str) -> Workers:
+    wrong = [address for address in addresses if not _is_address(address)]
+    if wrong:
+        raise ConfigError(f"{where}: {wrong[0]!r} is no host:port. Write, say, node1:2222.")
+    twice = sorted({address for address in addresses if addresses.count(address) > 1})
+    if twice:
+        raise ConfigError(f"{where}: two workers have one address. Received: {', '.join(twice)} twice. Use two ports.")
+    if index >= len(addresses):
+        raise ConfigError(
+            f"{where}: there is no worker {index}. Received: {len(addresses)} workers. Count from 0 to "
+            f"{len(addresses) - 1}."
+        )
+    return Workers(tuple(addresses), index)
+
+
+def _is_address(address: object) -> bool:
+    host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    return bool(host) and port.isdecimal() and 0 < int(port) < 65536

@@ -1,0 +1,39 @@
+"""Recipes on Keras' JAX backend: a short part of the tests, in a process of its own (`make test-jax`: the rest)."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QUICK = [
+    # A solved head, all stages, kills within an epoch, at its end and after a phase.
+    "test_resume.py::test_killed_and_resumed_is_never_killed[lp_ft]",
+    "test_job.py::test_lora_trains_its_adapters_and_serves_ordinary_layers",
+    # Tokens of any length, and a SavedModel that says the same.
+    "test_text_recipe.py::test_pairs_of_texts_are_trained_and_served",
+]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
+def test_recipes_train_resume_and_export_on_jax():
+    tests = [str(Path(__file__).parent / name) for name in QUICK]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-8000:]
+    assert f"{len(QUICK)} passed" in result.stdout
+
+
+CHECK = "import keras_transfer.distribution as d; print(d.chosen_jit()); d.prepare_backend()"
+
+
+def test_another_backend_is_refused_with_the_one_to_take():
+    environment = {**os.environ, "KERAS_BACKEND": "numpy", "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1] == (
+        "keras_transfer.errors.ConfigError: Recipes train on Keras' backends tensorflow and jax. Received: "
+        "KERAS_BACKEND=numpy. Set KERAS_BACKEND=tensorflow, or leave it out."
+    )
