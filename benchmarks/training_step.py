@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
+from keras_transfer.callbacks import HistoryWriter, WeightKeeper
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig, TrainingConfig
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import steps_per_epoch
@@ -22,7 +23,7 @@ from keras_transfer.data.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 from keras_transfer.policies import Phase
-from keras_transfer.training import HistoryWriter, WeightKeeper, train_phase
+from keras_transfer.training import Course, Inputs, train_phase
 
 ROWS, BATCH, SIZE = 192, 32, 224
 
@@ -59,13 +60,10 @@ def main(rounds: int, batch_norm: str) -> None:
         train_phase(
             ours,
             phase,
+            Inputs(ours.trainer, stream, None),
+            Course(WeightKeeper("last", ours.trainer), history),
             config=training,
-            trainer=ours.trainer,
-            batches=stream,
             steps=steps,
-            validation=None,
-            keeper=WeightKeeper("last", ours.trainer),
-            history=history,
         )
 
     def train_peer() -> None:

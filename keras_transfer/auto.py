@@ -2,9 +2,7 @@
 
 import time
 from dataclasses import replace
-from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +23,7 @@ from keras_transfer.job import Job
 from keras_transfer.policies import Phase
 from keras_transfer.progress import track
 from keras_transfer.solver import Folds
+from keras_transfer.training import Inputs
 
 _Rows = NDArray[np.int64]
 _TIMED_ROWS = 64
@@ -110,8 +109,8 @@ def _in_order(job: Job, held_out: _Rows) -> _Rows:
     return held_out[np.concatenate(order)]
 
 
-def _fold(job: Job, phase: Phase, rows: _Rows, held_out: _Rows) -> tuple[keras.Model, Any, Any]:
+def _fold(job: Job, phase: Phase, rows: _Rows, held_out: _Rows) -> Inputs:
     train = job.splits.train
     part = replace(job, splits=replace(job.splits, train=train.fold(rows), validation=train.fold(held_out)))
-    trainer, batches, held_out = part.inputs(phase, range(phase.epochs))
-    return trainer, job.distribution.feed(batches), held_out
+    inputs = part.inputs(phase, range(phase.epochs))
+    return replace(inputs, batches=job.distribution.feed(inputs.batches))

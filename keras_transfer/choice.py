@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
@@ -16,7 +15,7 @@ from keras_transfer.evaluation import Figure, Floats, predict
 from keras_transfer.heads import LEAST_PROBABILITY, TargetHead
 from keras_transfer.model import TransferModel
 from keras_transfer.policies import Phase
-from keras_transfer.training import compile_phase, restored
+from keras_transfer.training import Inputs, compile_phase, restored
 
 # A step of training takes as long as so many forward passes; 4.0 were measured on a CPU (benchmarks/batch_norm.py).
 _STEP = 4.0
@@ -181,7 +180,7 @@ def try_on(policy: str, head: TargetHead, predicted: Floats, targets: Targets) -
 def cross_validate(
     model: TransferModel,
     phase: Phase,
-    folds: Iterable[tuple[keras.Model, Any, Any]],
+    folds: Iterable[Inputs],
     *,
     config: TrainingConfig,
     steps: int,
@@ -191,7 +190,8 @@ def cross_validate(
     Args:
         model: Afterwards its weights and random states are bit for bit what they were.
         phase: Says what trains.
-        folds: For each, what is trained, the same one every time, batches of a whole phase, and those held out.
+        folds: For each, what is trained, the same one every time, batches of a whole phase, and for validation those
+            held out.
         config: How it is trained.
         steps: Of the phase.
 
@@ -199,13 +199,14 @@ def cross_validate(
         ``float32[n, outputs]`` predictions for the held-out rows of all folds, one fold after the other.
     """
     predicted, optimizer = [], None
-    for trainer, batches, held_out in folds:
+    for inputs in folds:
+        trainer = inputs.trainer
         # Compiled once: what TensorFlow traces is worth a dozen steps.
         if optimizer is None:
             optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=steps)
         with restored([*model.trainer.variables, *optimizer.variables]):
-            trainer.fit(batches, shuffle=False, verbose=0)
-            predicted.append(model.head.predictions(predict(trainer, held_out)))
+            trainer.fit(inputs.batches, shuffle=False, verbose=0)
+            predicted.append(model.head.predictions(predict(trainer, inputs.validation)))
     return np.concatenate(predicted)
 
 

@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
 from keras_transfer.data.shares import WHOLE, Share
@@ -32,7 +32,7 @@ from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase, Scope, plan
 from keras_transfer.resume import Checkpoints, History, Position, Stopwatch, Variables
 from keras_transfer.solver import MOST_FOLDS, MOST_PRODUCTS, Folds, SolvedHead, draw_folds
-from keras_transfer.training import WeightKeeper, solve_phase, train_phase
+from keras_transfer.training import Course, Inputs, solve_phase, train_phase
 
 _Floats = NDArray[np.float32]
 _PREDICT_BATCH = 256
@@ -159,14 +159,14 @@ class Job:
                 "to find. Set policy.head_solver=sgd, or a policy that trains stages, such as last_stages."
             )
         phase, first_epoch = self.phases[longest], sum(phase.epochs for phase in self.phases[:longest])
-        trainer, batches, _ = self.inputs(phase, range(first_epoch, first_epoch + phase.epochs))
+        inputs = self.inputs(phase, range(first_epoch, first_epoch + phase.epochs))
         baseline = self.baseline if any(phase.solve for phase in self.phases[:longest]) else None
         return run_range_test(
             self.model,
             phase,
             config=self.config.training,
-            trainer=trainer,
-            batches=batches,
+            trainer=inputs.trainer,
+            batches=inputs.batches,
             head=baseline.head if baseline else None,
         )
 
@@ -198,6 +198,7 @@ class Job:
             RunInterrupted: SIGTERM came.
         """
         keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
+        course = Course(keeper, history, checkpoints, self.distribution)
         resumes = checkpoints is not None and checkpoints.resumes
         baseline = self.measured if resumes else self.baseline
         watch, start = Stopwatch(), Position()
@@ -216,11 +217,11 @@ class Job:
             if number < start.phase or start == Position(last, phase.epochs):
                 continue
             if phase.solve and baseline is not None:
-                self._put_on(baseline, phase, keeper, history)
+                self._put_on(baseline, phase, course)
                 if checkpoints is not None and number == last:
                     checkpoints.save(Position(number, phase.epochs))
             else:
-                optimizer = self._train_phase(number, epochs, keeper, history, optimizer, checkpoints)
+                optimizer = self._train_phase(number, epochs, course, optimizer)
         return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
 
     @_names_lost_examples
@@ -306,46 +307,30 @@ class Job:
                 predicted[split.name] = np.mean(each, axis=0)
         return Baseline(head, features, predicted, seconds)
 
-    def _put_on(self, baseline: Baseline, phase: Phase, keeper: WeightKeeper, history: Path) -> None:
+    def _put_on(self, baseline: Baseline, phase: Phase, course: Course) -> None:
         rows = {"": (baseline.features["train"], self.splits.train.targets)}
         if len(self.splits.validation):
             rows["val_"] = (baseline.features["validation"], self.splits.validation.targets)
-        solve_phase(
-            self.model, phase, baseline.head, rows=rows, seconds=baseline.seconds, keeper=keeper, history=history
-        )
+        solve_phase(self.model, phase, baseline.head, rows=rows, seconds=baseline.seconds, course=course)
 
-    def _train_phase(
-        self,
-        number: int,
-        epochs: range,
-        keeper: WeightKeeper,
-        history: Path,
-        earlier: StagedAdamW | None,
-        checkpoints: Checkpoints | None,
-    ) -> StagedAdamW:
+    def _train_phase(self, number: int, epochs: range, course: Course, earlier: StagedAdamW | None) -> StagedAdamW:
         phase, steps = self.phases[number], steps_per_epoch(len(self.splits.train), self.config.training.batch_size)
-        start = checkpoints.position if checkpoints else Position()
+        start = course.checkpoints.position if course.checkpoints else Position()
         skip = start.epoch * steps + start.step if number == start.phase else 0
-        config = self.config.distribution
-        trainer, batches, validation = self.inputs(phase, epochs, skip)
+        scaling = self.config.distribution.learning_rate_scaling
         return train_phase(
             self.model,
-            replace(phase, rate=phase.rate * self.distribution.rate_factor(config.learning_rate_scaling)),
+            replace(phase, rate=phase.rate * self.distribution.rate_factor(scaling)),
+            self.inputs(phase, epochs, skip),
+            course,
             config=self.config.training,
-            trainer=trainer,
-            batches=batches,
             steps=steps,
-            validation=validation,
-            keeper=keeper,
-            history=history,
             earlier=earlier,
             number=number,
-            checkpoints=checkpoints,
-            distribution=self.distribution,
         )
 
-    def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> tuple[keras.Model, Any, Any]:
-        """Return what is trained, its batches, and batches of the validation rows or None.
+    def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> Inputs:
+        """Return what is trained, its batches, and batches of the validation rows.
 
         Args:
             phase: Says which stages are frozen.
@@ -354,7 +339,7 @@ class Job:
         """
         return self._kept_inputs(phase, epochs, skip) or self._whole_inputs(phase, epochs, skip)
 
-    def _whole_inputs(self, phase: Phase, epochs: range, skip: int) -> tuple[keras.Model, Any, Any]:
+    def _whole_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs:
         """The whole trainer, and examples for it."""
         train, validation = self.splits.train, self.splits.validation
         batches = self.reader.training_batches(
@@ -368,11 +353,10 @@ class Job:
             share=self.distribution.share,
         )
         trainer = self.model.freeze(phase.frozen_stages(self._stages))
-        if not len(validation):
-            return trainer, batches, None
-        return trainer, batches, self._evaluation_batches(validation, self.distribution.share)
+        held_out = self._evaluation_batches(validation, self.distribution.share) if len(validation) else None
+        return Inputs(trainer, batches, held_out)
 
-    def _kept_inputs(self, phase: Phase, epochs: range, skip: int) -> tuple[keras.Model, Any, Any] | None:
+    def _kept_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs | None:
         """The part of the trainer behind the frozen stages, and features for it, where those can be kept."""
         frozen = phase.frozen_stages(self._stages)
         training, splits = self.config.training, self.splits
@@ -398,7 +382,7 @@ class Job:
             validation = held_out.evaluation_batches(
                 self._encode(splits.validation), batch_size=training.batch_size, share=self.distribution.share
             )
-        return self.model.split(frozen)[1], batches, validation
+        return Inputs(self.model.split(frozen)[1], batches, validation)
 
     def _predict(self, split: Split) -> _Floats:
         frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)

@@ -1,10 +1,7 @@
 """One phase: set what trains, compile, fit. The only place where ``trainable`` is set."""
 
 import contextlib
-import json
 import math
-import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +11,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.callbacks import HistoryWriter, WeightKeeper, write_line
 from keras_transfer.config import TrainingConfig
 from keras_transfer.data.targets import Targets
-from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit, sync_variables
-from keras_transfer.errors import PolicyError, TrainingError, TransferWarning
+from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit
+from keras_transfer.errors import PolicyError
 from keras_transfer.heads import LOGITS
 from keras_transfer.lora import find_adapters
 from keras_transfer.model import TransferModel
@@ -144,121 +142,6 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
     return summaries
 
 
-class WeightKeeper(keras.callbacks.Callback):
-    """Keeps the best weights over all phases, and the last good ones should the loss stop being a number."""
-
-    def __init__(self, keep: str, model: keras.Model) -> None:
-        super().__init__()
-        self._keep = keep
-        # A phase may train a part of the model, and the next one another part: all weights are kept together.
-        self._whole = model
-        self._optimizer: StagedAdamW | None = None
-        self._best_loss = math.inf
-        self._best: list[Any] | None = None
-        self._last_good: list[Any] = []
-        self._epoch = 0
-
-    def begin_phase(self, optimizer: StagedAdamW) -> None:
-        """Take note of who holds the averages of the weights; where there are some, they are what is kept."""
-        self._optimizer = optimizer if optimizer.use_ema else None
-
-    def _swap_averages(self) -> None:
-        if self._optimizer is not None:
-            self._optimizer.swap_averages()
-
-    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Let validation see the averages."""
-        self._swap_averages()
-
-    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        """Go on with the weights themselves."""
-        self._swap_averages()
-
-    def _kept_weights(self) -> list[Any]:
-        self._swap_averages()
-        weights: list[Any] = self._whole.get_weights()
-        self._swap_averages()
-        return weights
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Remember the weights that the phase begins with."""
-        self._last_good = self._whole.get_weights()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Remember which epoch it is, for the message."""
-        self._epoch = epoch + 1
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Stop where the loss is no number."""
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            sync_variables(self.model)
-            self._whole.set_weights(self._last_good)
-            raise TrainingError(
-                f"The loss became {loss} in epoch {self._epoch}, step {batch + 1}. The weights from before that epoch "
-                "were kept. Lower training.learning_rate, or set training.precision=float32."
-            )
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep the weights where they are the best so far."""
-        loss = (logs or {}).get("val_loss", math.inf)
-        self._last_good = self._kept_weights()
-        if self._keep == "best" and loss < self._best_loss:
-            self._best_loss, self._best = loss, self._last_good
-
-    def get_state(self) -> dict[str, Any]:
-        """Return all that it keeps."""
-        return {"best_loss": self._best_loss, "best": self._best, "last_good": self._last_good}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Keep that."""
-        self._best_loss, self._best, self._last_good = state["best_loss"], state["best"], state["last_good"]
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Put the best weights back: the next phase starts from them. Averages, Keras has put in place already."""
-        self._optimizer = None
-        if self._best is not None:
-            self._whole.set_weights(self._best)
-
-
-class HistoryWriter(keras.callbacks.Callback):
-    """Adds one line of JSON an epoch to a file, as it happens."""
-
-    def __init__(self, file: Path, phase: str) -> None:
-        super().__init__()
-        self._file = file
-        self._phase = phase
-        self._started = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Start the clock."""
-        self._started = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the line."""
-        line = {"phase": self._phase, "epoch": epoch + 1, **(logs or {})}
-        _write_line(self._file, line, time.perf_counter() - self._started)
-
-    def get_state(self) -> float:
-        """Return how many seconds of the epoch have gone by."""
-        return time.perf_counter() - self._started
-
-    def set_state(self, state: float) -> None:
-        """Let so many have gone by already."""
-        self._started = time.perf_counter() - state
-
-
-def _write_line(file: Path, values: Mapping[str, Any], seconds: float) -> None:
-    line = {name: value if isinstance(value, str | int) else round(float(value), 6) for name, value in values.items()}
-    try:
-        with file.open("a", encoding="utf-8") as history:
-            history.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
-    except OSError as error:
-        warnings.warn(
-            f"{file} lacks a line: {error.strerror}. The run goes on. Make room there.", TransferWarning, stacklevel=2
-        )
-
-
 @contextlib.contextmanager
 def restored(variables: Sequence[Any]) -> Iterator[None]:
     """Put back, bit for bit, what variables hold now.
@@ -313,39 +196,61 @@ def compile_phase(
     return optimizer
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a phase trains, and on what.
+
+    Attributes:
+        trainer: The model's ``trainer``, or the part of it that begins where the frozen stages end.
+        batches: A dataset of all batches of the phase, less those that were done before the run was resumed: what the
+            trainer takes, encoded targets, weights. With several processes, of this one's slices.
+        validation: A dataset of (what the trainer takes, encoded targets), or None.
+    """
+
+    trainer: keras.Model
+    batches: Any
+    validation: Any
+
+
+@dataclass(frozen=True)
+class Course:
+    """What goes on from phase to phase.
+
+    Attributes:
+        keeper: Carries the best weights.
+        history: The file that takes a line an epoch.
+        checkpoints: The run's, or None.
+        distribution: The devices and processes that share the run.
+    """
+
+    keeper: WeightKeeper
+    history: Path
+    checkpoints: Checkpoints | None = None
+    distribution: Distribution = ONE_DEVICE
+
+
 def train_phase(
     model: TransferModel,
     phase: Phase,
+    inputs: Inputs,
+    course: Course,
     *,
     config: TrainingConfig,
-    trainer: keras.Model,
-    batches: Any,
     steps: int,
-    validation: Any,
-    keeper: WeightKeeper,
-    history: Path,
     earlier: StagedAdamW | None = None,
     number: int = 0,
-    checkpoints: Checkpoints | None = None,
-    distribution: Distribution = ONE_DEVICE,
 ) -> StagedAdamW:
     """Run one phase, or what is left of it.
 
     Args:
         model: Its weights change.
         phase: What trains, for how long.
+        inputs: On what.
+        course: Of the run.
         config: How.
-        trainer: The model's ``trainer``, or the part of it that begins where the frozen stages end.
-        batches: A dataset of ``phase.epochs * steps`` batches of (what the trainer takes, encoded targets, weights),
-            less those that were done before the run was resumed.
         steps: Batches an epoch.
-        validation: A dataset of (what the trainer takes, encoded targets), or None.
-        keeper: The run's; it carries the best weights from phase to phase.
-        history: The file that takes a line an epoch.
         earlier: The optimizer of the phase before: weights that go on training keep their slots.
         number: The phase's index in the run.
-        checkpoints: The run's, or None.
-        distribution: The devices and processes that share the phase; the datasets are of this process's slices.
 
     Returns:
         The optimizer.
@@ -354,12 +259,13 @@ def train_phase(
         TrainingError: The loss became something that is no number; the model then holds the last good weights.
         RunInterrupted: SIGTERM came, and a checkpoint was taken.
     """
+    trainer, keeper, checkpoints = inputs.trainer, course.keeper, course.checkpoints
     optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=phase.epochs * steps)
     if earlier is not None:
         optimizer.carry_over(earlier)
     keeper.begin_phase(optimizer)
     progress = ProgressLine(phase.name, phase.epochs, steps)
-    states: dict[str, Any] = {"keeper": keeper, "epoch_seconds": HistoryWriter(history, phase.name)}
+    states: dict[str, Any] = {"keeper": keeper, "epoch_seconds": HistoryWriter(course.history, phase.name)}
     if config.early_stopping is not None:
         stop = config.early_stopping
         mode = "min" if stop.metric.endswith("loss") or model.head.figure.is_error else "max"
@@ -373,7 +279,7 @@ def train_phase(
             steps=steps,
             trainer=trainer,
             trained=_places(model.trainer.variables, trainer.trainable_variables),
-            targets=batches.element_spec[1],
+            targets=inputs.batches.element_spec[1],
             parts=states,
             before_leaving=keeper.on_test_end,
         )
@@ -384,11 +290,11 @@ def train_phase(
     try:
         with checkpoints.interruption.at_a_step() if checkpoints else contextlib.nullcontext():
             trainer.fit(
-                distribution.feed(batches),
+                course.distribution.feed(inputs.batches),
                 epochs=phase.epochs,
                 initial_epoch=first_epoch,
                 steps_per_epoch=steps,
-                validation_data=None if validation is None else distribution.feed(validation),
+                validation_data=None if inputs.validation is None else course.distribution.feed(inputs.validation),
                 callbacks=callbacks,
                 shuffle=False,  # the batches are in their order already
                 verbose=0,
@@ -411,8 +317,7 @@ def solve_phase(
     *,
     rows: Mapping[str, tuple[NDArray[np.float32], Targets]],
     seconds: float,
-    keeper: WeightKeeper,
-    history: Path,
+    course: Course,
 ) -> None:
     """Put a solved head on.
 
@@ -422,8 +327,7 @@ def solve_phase(
         head: What was solved.
         rows: Pooled features and targets of the training rows under ``""``, of validation rows under ``"val_"``.
         seconds: What features and solution took.
-        keeper: The run's.
-        history: The file that takes a line an epoch.
+        course: Of the run.
     """
     set_trainable(model.backbone.stages, phase)
     model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
@@ -431,5 +335,5 @@ def solve_phase(
     for prefix, (features, targets) in rows.items():
         figures = model.head.measure(features @ head.kernel + head.bias, targets)
         logs |= {f"{prefix}{name}": value for name, value in figures.items()}
-    keeper.on_epoch_end(0, logs)
-    _write_line(history, {"phase": phase.name, "epoch": 1, **logs, "strength": head.strength}, seconds)
+    course.keeper.on_epoch_end(0, logs)
+    write_line(course.history, {"phase": phase.name, "epoch": 1, **logs, "strength": head.strength}, seconds)

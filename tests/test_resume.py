@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import keras_transfer.job
-import keras_transfer.recipe
+import keras_transfer.recipe.fitting
 from keras_transfer import (
     CheckpointError,
     ImageClassification,
@@ -30,6 +30,7 @@ from keras_transfer import (
     TransferWarning,
     checkpoint,
 )
+from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.choice import Choice
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, write_recipe
@@ -39,7 +40,6 @@ from keras_transfer.interruption import Interruption
 from keras_transfer.job import Job
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.resume import Checkpointer, Checkpoints
-from keras_transfer.training import WeightKeeper
 
 STEPS = 6  # 21 training pictures, four a step
 
@@ -119,13 +119,13 @@ KILLS = {
     "lora, no validation rows": (
         {"name": "lora", "rank": 2},
         {"training": {"keep": "last", "epochs": 2}, "data": {"validation": 0.0}},
-        [(*STEP, STEPS), (keras_transfer.recipe.base, "plot_history", 1)],
+        [(*STEP, STEPS), (keras_transfer.recipe.fitting, "plot_history", 1)],
     ),
     "head on cached views": (
         {"name": "head", "head_solver": "sgd"},
         {"augmentation": {"rotation": 20}, "head": {"hidden": 4}},
         # The first has just taken the checkpoint of the last step of an epoch that was not its last.
-        [(*SAVE, 5), (*STEP, 2 * STEPS), (keras_transfer.recipe.base, "_save", 1)],
+        [(*SAVE, 5), (*STEP, 2 * STEPS), (keras_transfer.recipe.fitting, "_save", 1)],
     ),
 }
 

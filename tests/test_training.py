@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import BACKBONES
+from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.config import PictureHeadConfig, PolicyConfig, TrainingConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.policies import Phase, Scope, plan
 from keras_transfer.stages import Stage
-from keras_transfer.training import WeightKeeper, set_batch_norm_memory, set_trainable, summarize, train_phase
+from keras_transfer.training import Course, Inputs, set_batch_norm_memory, set_trainable, summarize, train_phase
 
 SIZE, BATCH, STEPS = 32, 4, 2
 
@@ -40,13 +41,10 @@ def train(model, phase, tmp_path, *, value=None, keeper=None, validation=None, *
     train_phase(
         model,
         phase,
+        Inputs(model.trainer, batches(phase.epochs, value=value), validation),
+        Course(keeper or WeightKeeper(config.keep, model.trainer), tmp_path / "history.jsonl"),
         config=config,
-        trainer=model.trainer,
-        batches=batches(phase.epochs, value=value),
         steps=STEPS,
-        validation=validation,
-        keeper=keeper or WeightKeeper(config.keep, model.trainer),
-        history=tmp_path / "history.jsonl",
     )
 
 

@@ -2,62 +2,47 @@
 
 import contextlib
 import copy
-import tempfile
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from rich.console import Console
 
-from keras_transfer import run as folders
 from keras_transfer.auto import estimate
 from keras_transfer.backbones import Backbone
 from keras_transfer.backbones.pictures import FROM_PYTHON, is_elsewhere
 from keras_transfer.backbones.run_weights import check_rows_apart
 from keras_transfer.catalog import find_recipe
-from keras_transfer.checkpoint import CheckpointStore
-from keras_transfer.choice import Choice, describe_estimates
+from keras_transfer.choice import describe_estimates
 from keras_transfer.config import (
     SCHEMAS,
     RecipeConfig,
     parse_recipe,
     read_recipe,
-    write_recipe,
 )
 from keras_transfer.data.leaks import Repeated
 from keras_transfer.data.objects import name_objects
 from keras_transfer.data.reader import Reader
 from keras_transfer.data.scan import Scan
 from keras_transfer.data.splits import Split, Splits, load_splits
-from keras_transfer.distribution import ONE_DEVICE, Distribution, describe_environment, distribute, is_chief, session
+from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, session
 from keras_transfer.errors import (
-    CheckpointError,
     ConfigError,
     DataError,
-    TrainingError,
-    TransferWarning,
     list_lines,
 )
-from keras_transfer.files import FolderLock, whole
 from keras_transfer.heads import make_head
-from keras_transfer.interruption import Interruption
-from keras_transfer.job import Baseline, Job, Trained, find_scope
-from keras_transfer.keras_file import write_keras_file
-from keras_transfer.lora import adapter_weights, add_adapters, merge_adapters
+from keras_transfer.job import Job, find_scope
+from keras_transfer.lora import add_adapters
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.model import TransferModel, build_model
-from keras_transfer.origin import check_origin, check_rows, describe_origin
 from keras_transfer.policies import POLICIES, plan
 from keras_transfer.precision import run_precision_test
-from keras_transfer.recipe.paths import with_absolute_paths
-from keras_transfer.recipe.settle import settle_learning_rate, settle_policy, tell_truth
+from keras_transfer.recipe.fitting import fit_recipe
+from keras_transfer.recipe.settle import settle_policy
 from keras_transfer.registry import Registry
-from keras_transfer.report import plot_history, print_plan, print_report
-from keras_transfer.resume import Checkpoints, Stopwatch
+from keras_transfer.report import print_plan
 from keras_transfer.run import Run
 from keras_transfer.training import summarize
 
@@ -66,20 +51,6 @@ TASKS: Registry[type["Recipe"]] = Registry("task", ConfigError)
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
 _NAMED_SECTIONS = ("backbone", "policy")
-
-
-@dataclass(frozen=True)
-class _Output:
-    """Where a process of a run writes, and the run's folder: to the chief, and to a run of one process, the same."""
-
-    own: Path
-    folder: Path
-    interruption: Interruption
-    lock: FolderLock
-
-    @property
-    def store(self) -> CheckpointStore:
-        return CheckpointStore(self.folder / folders.CHECKPOINTS)
 
 
 class Recipe(ABC):
@@ -247,7 +218,7 @@ class Recipe(ABC):
         Raises:
             TransferError: The first thing that does.
         """
-        with distribute(self.config, connect=False) as distribution, self._session(distribution, console) as recipe:
+        with distribute(self.config, connect=False) as distribution, self.session(distribution, console) as recipe:
             job = recipe.prepare(console)
             if self.config.policy.name == "auto":
                 estimates = estimate(job)
@@ -266,7 +237,7 @@ class Recipe(ABC):
         Raises:
             TransferError: What stands against a run, or no phase has a learning rate.
         """
-        with distribute(self.config, connect=False) as distribution, self._session(distribution, console) as recipe:
+        with distribute(self.config, connect=False) as distribution, self.session(distribution, console) as recipe:
             job, _ = settle_policy(recipe.prepare(console), console)
             return job.find_learning_rate()
 
@@ -286,126 +257,10 @@ class Recipe(ABC):
             TrainingError: The loss became something that is no number; the last good weights are in the run folder.
             RunInterrupted: SIGTERM came; the run can be resumed.
         """
-        if self.config.data.is_several_runs:
-            raise ConfigError("data.folds and data.repeats stand for several runs. Use cross_validate(recipe, out).")
-        if not is_chief(self.config):
-            return self._assist(out, resume)
-        folder = folders.choose_folder(self.task, out, resume=resume)
-        found = "none"
-        if resume:
-            found = folders.find_run(folder)
-        else:
-            folders.prepare_folder(folder)
-        if found != "finished":
-            with self._output(folder, folder) as output:
-                self._run(output, resume, console)
-        elif console:
-            console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
-        CheckpointStore(folder / folders.CHECKPOINTS).clear()
-        run = Run(folder)
-        if run.config.export.formats and not (found == "finished" and any((folder / folders.EXPORT).glob("[0-9]*"))):
-            target, parity = run.export()
-            if console:
-                console.print(
-                    f"SavedModel: {target} (a fresh process gave the same answers for {parity.examples} examples, to "
-                    f"within {parity.largest_difference:.1g})",
-                    highlight=False,
-                    soft_wrap=True,
-                )
-        return run
-
-    def _assist(self, out: str | Path | None, resume: bool) -> Run:
-        """Do a process's part of a run whose folder the chief writes."""
-        if out is None:
-            raise ConfigError("The processes of a run share its folder, and none is named. Name it with --out.")
-        folder = Path(out)
-        if not (resume and folder.is_dir() and folders.find_run(folder) == "finished"):
-            # It leaves what the chief keeps where nobody looks.
-            with tempfile.TemporaryDirectory() as own, self._output(Path(own), folder) as output:
-                self._run(output, resume, None)
-        return Run(folder)
+        return fit_recipe(self, out, resume=resume, console=console)
 
     @contextlib.contextmanager
-    def _output(self, own: Path, folder: Path) -> Iterator[_Output]:
-        interruption = Interruption(folder, grace_seconds=self.config.checkpoint.grace_seconds)
-        with interruption.listening(), FolderLock(own) as lock:
-            yield _Output(own, folder, interruption, lock)
-
-    def _run(self, output: _Output, resume: bool, console: Console | None) -> None:
-        """Train and judge, from the beginning or from the last checkpoint."""
-        with distribute(self.config) as distribution:
-            start = self._find_start(output.store, distribution, console) if resume else None
-            origin = self if start is None else self._as_settled(start)
-            with origin._session(distribution, console) as recipe:
-                job, watch = recipe.prepare(console), Stopwatch()
-                if start is None:
-                    job, choice = settle_policy(job, console)
-                    job = settle_learning_rate(job, console)
-                    record = self._record(job, choice)
-                else:
-                    record, baseline = start["run"], start["baseline"]
-                    check_rows(record["splits"], job.record["splits"])
-                    job = replace(job, measured=baseline and Baseline.from_state(baseline))
-                self._begin(output, job)
-                if start is None:  # an earlier process may have been killed before its first checkpoint
-                    (output.own / folders.HISTORY).unlink(missing_ok=True)
-                checkpoints = Checkpoints(
-                    output.store,
-                    self.config.checkpoint,
-                    record=record,
-                    interruption=output.interruption,
-                    start=start,
-                    distribution=distribution,
-                )
-                checkpoints.add("seconds", watch)
-                trained = self._train(output.own, job, checkpoints)
-                self._judge(output.own, job, trained, console)
-                if record["choice"]:
-                    tell_truth(output.own, record["choice"], watch.seconds, console)
-                if distribution.is_chief:  # the others look at the folder once this one is done with it
-                    output.store.clear()
-
-    def _find_start(
-        self, store: CheckpointStore, distribution: Distribution, console: Console | None
-    ) -> dict[str, Any] | None:
-        """The state of the last checkpoint, where it is one of this recipe."""
-        found = distribution.broadcast(store.read() if distribution.is_chief else None)
-        if found is None:
-            if distribution.is_chief:
-                warnings.warn(
-                    f"There is no checkpoint to resume from in {store.folder}: the run begins at the beginning.",
-                    TransferWarning,
-                    stacklevel=4,
-                )
-            return None
-        name, state = found
-        record = state["run"]
-        environment = describe_environment(self.config, distribution)
-        check_origin(record, with_absolute_paths(self.config), environment)
-        if console:
-            position = state["position"]
-            console.print(
-                f"Resumed from {name}: phase {position['phase'] + 1}, {position['epoch']} epochs and "
-                f"{position['step']} steps done",
-                highlight=False,
-            )
-        return state
-
-    def _as_settled(self, state: Mapping[str, Any]) -> "Recipe":
-        """The recipe with what ``auto`` came to when the run was begun."""
-        recipe = copy.copy(self)
-        recipe.config = _parse(state["run"]["settled"], where="The recipe in the checkpoint")
-        return recipe
-
-    def _record(self, job: Job, choice: Choice | None) -> dict[str, Any]:
-        """What every checkpoint says of the run."""
-        recipe, settled = with_absolute_paths(self.config), with_absolute_paths(job.config)
-        environment = describe_environment(job.config, job.distribution)
-        origin = describe_origin(recipe, settled, environment=environment, splits=job.record["splits"])
-        return {**origin, "choice": choice and choice.to_json()}
-
-    @contextlib.contextmanager
-    def _session(self, distribution: Distribution, console: Console | None) -> Iterator["Recipe"]:
+    def session(self, distribution: Distribution, console: Console | None) -> Iterator["Recipe"]:
         """The same recipe with its precision settled, and Keras as that and the devices want it."""
         recipe = copy.copy(self)
         if self.config.training.precision == "auto":
@@ -418,45 +273,6 @@ class Recipe(ABC):
         with session(recipe.config, distribution):
             yield recipe
 
-    def _begin(self, output: _Output, job: Job) -> None:
-        folder = output.own
-        try:
-            (folder / folders.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            output.lock.take()
-            write_recipe(with_absolute_paths(job.config), folder / folders.RECIPE)
-            folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config, job.distribution))
-            folders.write_json(folder / folders.DATA, job.record)
-            folders.write_head(folder, job.model.head)
-            folders.keep_samples(folder, job.splits, job.reader)
-            job.reader.save(folder)
-        except OSError as error:
-            raise CheckpointError(
-                f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
-            ) from error
-        if job.distribution.processes > 1:
-            folders.check_shared(output.folder, job.distribution)
-
-    def _train(self, folder: Path, job: Job, checkpoints: Checkpoints) -> Trained:
-        try:
-            trained = job.train(folder / folders.HISTORY, checkpoints)
-        except TrainingError as error:
-            _save(folder, job)
-            CheckpointStore(folder / folders.CHECKPOINTS).clear()
-            raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
-        _save(folder, job)
-        with whole(folder / folders.PLOT) as picture:
-            plot_history(folder / folders.HISTORY, picture, job.model.head.metric)
-        return trained
-
-    def _judge(self, folder: Path, job: Job, trained: Trained, console: Console | None) -> None:
-        head, reports = job.judge(trained)
-        folders.write_head(folder, head)
-        folders.write_json(folder / folders.METRICS, {report.split: report.to_json() for report in reports})
-        if console:
-            if reports:
-                print_report(reports[-1], console)
-            console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
-
 
 def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) -> None:
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
@@ -466,17 +282,6 @@ def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) ->
         console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
     for line in (*scanned.notes, *splits.notes):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _save(folder: Path, job: Job) -> None:
-    """The model as it will be served, and its adapters, which are no more than a part of its weights, beside it."""
-    stages = job.model.backbone.stages
-    adapters = adapter_weights(stages)
-    if adapters:
-        with whole(folder / folders.ADAPTERS) as file:
-            np.savez(file, allow_pickle=False, **adapters)
-        merge_adapters(stages)
-    write_keras_file(job.model.predictor, folder / folders.MODEL)
 
 
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
