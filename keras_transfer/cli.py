@@ -67,6 +67,13 @@ def _import_tensorflow() -> None:
         try:
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
+        except ModuleNotFoundError as error:
+            if error.name != "jax":
+                raise
+            raise ConfigError(
+                "KERAS_BACKEND=jax wants JAX, which is not installed. Install it with pip install "
+                "'keras-transfer[jax]', or leave KERAS_BACKEND out."
+            ) from error
         except BaseException:
             said.seek(0)
             os.write(stderr, said.read())
