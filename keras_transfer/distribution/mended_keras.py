@@ -175,20 +175,17 @@ class _Mended:
                 number = tf.cast(context.replica_id_in_sync_group, tf.int32) % local
                 return model(_slice(inputs, number, local), training=False)
 
+            def join(value: Any) -> Any:
+                return tf.concat(self._strategy.experimental_local_results(value), axis=0)
+
             def predict(data: Any) -> Any:
                 inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data[0])
                 each = self._strategy.run(predict_slice, args=(inputs,))
-                parts = [keras.tree.flatten(part) for part in self._local_results(each)]
-                joined = [tf.concat(tensors, axis=0) for tensors in zip(*parts, strict=True)]
-                return keras.tree.pack_sequence_as(model.output, joined)
+                return keras.tree.map_structure(join, each)
 
             model.predict_function = tf.function(predict, reduce_retracing=True, autograph=False)
 
         return make
-
-    def _local_results(self, each: Any) -> list[Any]:
-        flat = [self._strategy.experimental_local_results(value) for value in keras.tree.flatten(each)]
-        return [list(values) for values in zip(*flat, strict=True)]
 
     def predict(self, original: Any) -> Any:
         def predict(model: Any, batches: Any, verbose: Any = 0) -> Any:

@@ -73,7 +73,9 @@ class MultiWorker(Distribution):
         try:
             yield
             self.barrier()
-        except _LOST as error:
+        except tf.errors.OpError as error:
+            if not isinstance(error, _LOST) and "Collective ops is aborted" not in str(error):
+                raise
             named = {int(index) for index in re.findall(r"/task:(\d+)", str(error))} - {self.process}
             lost = sorted(named & set(range(self.processes))) or self._workers.find_absent()
             names = ", ".join(self._workers.name(index) for index in lost) or "another worker"

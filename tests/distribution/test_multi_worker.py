@@ -66,7 +66,7 @@ def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "which"), [(signal.SIGKILL, 1), (signal.SIGKILL, 0), (signal.SIGSTOP, 1)])
 def test_a_lost_worker_ends_the_other_and_the_run_is_resumed(recipe_file, tmp_path, number, which):
-    more = ("checkpoint.every_steps=2", "training.epochs=25")
+    more = ("checkpoint.every_steps=2", "training.epochs=12")
     folder = tmp_path / "run"
     process = launch(recipe_file, folder, *more)
     wait_for_lines(folder, 2, process)
@@ -81,7 +81,7 @@ def test_a_lost_worker_ends_the_other_and_the_run_is_resumed(recipe_file, tmp_pa
     out, told = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, told
     assert "Resumed from checkpoint-" in out
-    assert len(history(folder)) == 25
+    assert len(history(folder)) == 12
 
 
 @pytest.mark.slow
