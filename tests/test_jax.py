@@ -11,7 +11,6 @@ import pytest
 QUICK = [
     # A solved head, all stages, kills within an epoch, at its end and after a phase.
     "test_resume.py::test_killed_and_resumed_is_never_killed[lp_ft]",
-    "test_job.py::test_lora_trains_its_adapters_and_serves_ordinary_layers",
     # Tokens of any length, and a SavedModel that says the same.
     "test_text_recipe.py::test_pairs_of_texts_are_trained_and_served",
 ]

@@ -6,6 +6,7 @@ before an adapting BatchNorm is no part of the function: its gradient is nothing
 steps, and the running mean follows it.
 """
 
+import ast
 import importlib.util
 import json
 import os
@@ -137,7 +138,7 @@ def test_model_parallel_cuts_large_weights_and_their_slots_and_refuses_what_it_c
         [sys.executable, "-c", CUT], env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True
     )
     shapes, refusal = said.stdout.splitlines()
-    shapes = eval(shapes)
+    shapes = ast.literal_eval(shapes)
     assert {path: shape for path, shape in shapes.items() if "/" in path and "adam" not in path} == {
         "wide/kernel": (16, 256),
         "wide/bias": (512,),

@@ -72,7 +72,7 @@ def as_in_the_run(run):
     "policy",
     [
         "lp_ft",
-        {"name": "lora", "rank": 2},
+        pytest.param({"name": "lora", "rank": 2}, marks=pytest.mark.slow),
         pytest.param({"name": "last_stages", "stages": 2}, marks=pytest.mark.slow),
         pytest.param("full", marks=pytest.mark.slow),
     ],
