@@ -290,7 +290,7 @@ class DistributionConfig(Section):
         default="none", description="factor on training.learning_rate: 1 | number of devices | its square root"
     )
     timeout_seconds: Rate = Field(
-        default=120.0, description="how long processes wait for one that does not come, or has gone"
+        default=120.0, description="how long a process waits at the start for others that do not come"
     )
 
 
