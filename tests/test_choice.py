@@ -179,6 +179,7 @@ def test_a_budget_too_small_is_found_by_check_and_by_fit_before_anything_is_writ
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.slow
 def test_without_a_cache_or_a_solved_head_it_still_chooses(auto, pictures, tmp_path):
     section = {"source": str(pictures), "image_size": 32}
     training = {"epochs": 1, "batch_size": 8, "keep": "last"}

@@ -73,7 +73,7 @@ def test_serve_tensor_takes_what_the_decoder_gives(exported, finished_run, pictu
     from keras_transfer.data.images import decode_image
 
     file = next(pictures.glob("cat/*"))
-    pixels = decode_image(tf.io.read_file(str(file)), size=64, resize="crop")
+    pixels = decode_image(tf.io.read_file(str(file)), size=64, resize="crop", channels=3)
     answer = tf.saved_model.load(str(exported[0])).signatures["serve_tensor"](pixels=pixels[None])
     expected = list(finished_run.predict([file])[0].probabilities.values())
     np.testing.assert_allclose(answer["probabilities"].numpy()[0], expected, atol=1e-5)

@@ -104,6 +104,7 @@ def environment(run):
 
 
 @pytest.mark.parametrize(("name", "replicas"), [("two", 2), ("model", 1)])
+@pytest.mark.slow
 def test_several_devices_train_what_one_does(runs, name, replicas):
     assert_alike(runs[name], runs["one"])
     seen = environment(runs[name])

@@ -419,7 +419,7 @@ def test_steps_that_are_skipped_are_not_read(pictures, tmp_path):
     source = shutil.copytree(pictures, tmp_path / "pictures")
     rows = load_splits(PictureDataConfig(source=str(source)), seed=0).train
     reader = PictureReader(
-        image_size=16, resize="crop", augmentation=AugmentationConfig(rotation=20), seed=0, max_pixels=10**6
+        image_size=16, channels=3, resize="crop", augmentation=AugmentationConfig(rotation=20), seed=0, max_pixels=10**6
     )
     targets, weights = np.eye(2, dtype=np.float32)[rows.targets], np.ones(len(rows), np.float32)
     options = {"batch_size": 4, "seed": 0, "epochs": range(3, 5)}

@@ -205,6 +205,7 @@ def test_pairs_and_weights(tmp_path, preset):
     assert answers.shape[1] == 1 and (answers.numpy() >= 0).all()
 
 
+@pytest.mark.slow
 def test_texts_from_python_with_labels_and_without_and_a_kill(tmp_path, preset, killed):
     texts = [f"cat mouse {'sofa ' * (n % 5)}milk ball {'bone ' * (n % 3)}" for n in range(40)]
     labelled = [(text, "ab"[n % 2]) for n, text in enumerate(texts)]

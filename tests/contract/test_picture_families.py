@@ -14,7 +14,7 @@ from keras_transfer.backbones.hub_pictures import find_picture_families, list_pi
 from keras_transfer.config import AugmentationConfig, PictureHeadConfig
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.errors import BackboneError
-from keras_transfer.export import _write
+from keras_transfer.export import write_saved_model
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.keras_file import read_keras_file, write_keras_file
 from keras_transfer.model import build_model
@@ -303,7 +303,7 @@ def test_a_preset_is_exported(name, tmp_path):
     reader = PictureReader(
         image_size=SIZE, channels=3, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**6
     )
-    _write(model.predictor, model.head, reader, tmp_path / "saved")
+    write_saved_model(model.predictor, model.head, reader, tmp_path / "saved")
     served = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve_tensor"](pixels=tf.constant(pixels()))
     np.testing.assert_allclose(served["probabilities"], model.predictor(pixels()), atol=1e-5)
 

@@ -302,6 +302,7 @@ def test_what_is_served_sees_what_a_person_sees(reader, read, files, tmp_path):
         ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), PictureHeadConfig()),
         reader,
         tmp_path / "1",
+        run=tmp_path,
         samples=files[0].parent,
         expected=pixels,
     )

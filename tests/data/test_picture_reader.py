@@ -29,7 +29,9 @@ def split(tmp_path):
 
 
 def reader(*, size=SIZE, resize="crop", augmentation=PLAIN, seed=0):
-    return PictureReader(image_size=size, resize=resize, augmentation=augmentation, seed=seed, max_pixels=10**6)
+    return PictureReader(
+        image_size=size, channels=3, resize=resize, augmentation=augmentation, seed=seed, max_pixels=10**6
+    )
 
 
 def train(split, *, batch_size=4, epochs=1, first_epoch=0, seed=0, **options):
@@ -178,7 +180,10 @@ def test_training_evaluation_and_serving_see_the_same_pixels(pictures, resize):
     names = ("cat/000.png", "dog/001.jpg")
     Image.open(pictures / names[0]).convert("LA").resize((50, 30)).save(pictures / names[0])
     split = Split("train", Pictures(pictures, names), np.arange(2), np.ones(2, np.float32))
-    served = [decode_image(tf.io.read_file(file), size=24, resize=resize).numpy() for file in pictures_of(split).files]
+    served = [
+        decode_image(tf.io.read_file(file), size=24, resize=resize, channels=3).numpy()
+        for file in pictures_of(split).files
+    ]
     evaluated = shown(split, PLAIN_VIEW, size=24, resize=resize)
     ((trained, targets, _),) = train(split, size=24, resize=resize)
     order = targets.argmax(axis=1)

@@ -85,7 +85,12 @@ def load(source, prepared, **options):
 
 def pixels_of(split):
     reader = PictureReader(
-        image_size=16, resize="crop", augmentation=AugmentationConfig(horizontal_flip=False), seed=0, max_pixels=10**6
+        image_size=16,
+        channels=3,
+        resize="crop",
+        augmentation=AugmentationConfig(horizontal_flip=False),
+        seed=0,
+        max_pixels=10**6,
     )
     batches = reader.evaluation_batches(split, batch_size=4, view=PLAIN)
     return np.concatenate([batch.numpy() for batch in batches])

@@ -62,6 +62,7 @@ def test_two_devices_train_what_one_trains(recipe_file, gravel, tmp_path, overri
     assert first["loss"] == pytest.approx(second["loss"], abs=10 * TOLERANCE)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_devices_is_served_by_one(recipe_file, tmp_path):
     run = fit(recipe_file, tmp_path / "run", *MIRRORED, "export.formats=[saved_model]", "policy.batch_norm=adapt")
     assert (tmp_path / "run" / "export" / "saved_model" / "1" / "saved_model.pb").exists()
@@ -70,6 +71,7 @@ def test_a_run_of_two_devices_is_served_by_one(recipe_file, tmp_path):
     assert Run(run.folder).evaluate().loss == pytest.approx(run.reports["test"].loss, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_resumed_over_as_many_devices_to_the_bit_and_over_fewer_nearly(recipe_file, tmp_path, killed):
     more = ("checkpoint.every_steps=2", "policy.batch_norm=adapt")
     fit(recipe_file, tmp_path / "whole", *MIRRORED, *more)
