@@ -170,7 +170,7 @@ def test_auto_chooses_by_the_losses_of_the_target(table, tmp_path, kind):
     run = recipe(table, kind, {"name": "auto", "stages": 2}, training={"keep": "last"}).fit(tmp_path / "run")
     choice = json.loads((run.folder / "choice.json").read_text())
     figure = {"multilabel": "mean_average_precision", "number": "mae"}[kind]
-    assert set(choice["trials"]["head"]) == {"loss", figure, "temperature"}
+    assert set(choice["trials"]["head"]) == {"loss", figure}
     assert choice["policy"] == run.config.policy.name in ("head", "last_stages", "lp_ft")
     counted = {"multilabel": "of 36 examples with each of 2 labels;", "number": "36 examples of 1 number;"}[kind]
     assert counted in choice["reason"]

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from keras_transfer.config import HeadConfig, RecipeConfig
 from keras_transfer.data.targets import Targets
-from keras_transfer.heads.base import LEAST_PROBABILITY, LOGITS, Head, Prediction, TargetHead
+from keras_transfer.heads.base import LOGITS, Head, Prediction, TargetHead
 from keras_transfer.heads.classification import ClassificationHead, ClassificationReport, ClassPrediction, ClassReport
 from keras_transfer.heads.masked import MaskedLanguageHead, MaskedReport, evaluate_masked
 from keras_transfer.heads.multilabel import LabelReport, MultilabelHead, MultilabelPrediction, MultilabelReport
@@ -12,7 +12,6 @@ from keras_transfer.heads.number import NumberHead, NumberPrediction, NumberRepo
 
 __all__ = [
     "HEADS",
-    "LEAST_PROBABILITY",
     "LOGITS",
     "ClassPrediction",
     "ClassReport",

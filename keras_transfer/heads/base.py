@@ -17,9 +17,6 @@ from keras_transfer.solver import Folds, SolvedHead
 LOGITS = "head_logits"
 """Name of the head's last layer with weights."""
 
-LEAST_PROBABILITY = 1e-7
-"""Where something has a logit, no less is taken for its probability."""
-
 
 @dataclass(frozen=True)
 class Prediction(ABC):
@@ -219,17 +216,6 @@ class TargetHead(Head):
         """
 
     # Judging.
-
-    def soften(self, predicted: Floats, temperature: float) -> Floats:
-        """Return predictions whose logits are divided by a temperature: above 1, the model is less sure of itself.
-
-        Guo et al. 2017 (https://arxiv.org/abs/1706.04599). Numbers have no logits, and stay as they are.
-
-        Args:
-            predicted: ``[n, outputs]``.
-            temperature: Above 0.
-        """
-        return predicted
 
     @abstractmethod
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from keras_transfer.config import METRICS
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import ACCURACY, Floats, Report
-from keras_transfer.heads.base import LEAST_PROBABILITY, Prediction, TargetHead
+from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.solver import Folds, Multinomial, SolvedHead, solve_head
 
 
@@ -130,12 +130,6 @@ class ClassificationHead(TargetHead):
     ) -> SolvedHead:
         """Solve multinomial logistic regression."""
         return solve_head(features, targets, weights, model=lambda: Multinomial(len(self.names)), folds=folds)
-
-    def soften(self, predicted: Floats, temperature: float) -> Floats:
-        """Return probabilities whose logits are divided by a temperature."""
-        logits = np.log(np.maximum(predicted.astype(np.float64), LEAST_PROBABILITY)) / temperature
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return the cross-entropy of each row, in nats."""

@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_curve, precision_recall_fscore_supp
 from keras_transfer.config import METRICS, HeadConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
-from keras_transfer.heads.base import LEAST_PROBABILITY, Prediction, TargetHead
+from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.solver import Folds, OneVsRest, SolvedHead, solve_head
 
 
@@ -154,11 +154,6 @@ class MultilabelHead(TargetHead):
     ) -> SolvedHead:
         """Solve a logistic regression for each label, with one strength for all."""
         return solve_head(features, targets, weights, model=lambda: OneVsRest(len(self.names)), folds=folds)
-
-    def soften(self, predicted: Floats, temperature: float) -> Floats:
-        """Return probabilities whose logits are divided by a temperature."""
-        sure = np.clip(predicted.astype(np.float64), LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
-        return 1.0 / (1.0 + (1.0 / sure - 1.0) ** (1.0 / temperature))
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return the mean binary cross-entropy of each row, in nats."""
