@@ -18,7 +18,7 @@ from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.mended_keras import replaced
 from keras_transfer.distribution.workers import Workers
-from keras_transfer.errors import ConfigError, TrainingError
+from keras_transfer.errors import ConfigError
 
 # Smaller weights are not worth the traffic.
 _LEAST_SHARDED = 4096
@@ -152,11 +152,7 @@ class DataParallel(Distribution):
             lost = self._workers.find_absent() if self._workers else []
             if self._workers is None or not (lost or "Gloo" in str(error)):
                 raise
-            names = ", ".join(self._workers.name(index) for index in lost) or "another worker"
-            raise TrainingError(
-                f"The run ends, because {names} no longer answers. What it wrote last says why. "
-                "Give the same commands with --resume to go on from the last checkpoint."
-            ) from error
+            raise self._workers.describe_loss(lost) from error
 
 
 class ModelParallel(DataParallel):

@@ -16,7 +16,6 @@ from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.meeting import meet
 from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
 from keras_transfer.distribution.workers import Workers
-from keras_transfer.errors import TrainingError
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 
@@ -78,11 +77,7 @@ class MultiWorker(Distribution):
                 raise
             named = {int(index) for index in re.findall(r"/task:(\d+)", str(error))} - {self.process}
             lost = sorted(named & set(range(self.processes))) or self._workers.find_absent()
-            names = ", ".join(self._workers.name(index) for index in lost) or "another worker"
-            raise TrainingError(
-                f"The run ends, because {names} no longer answers. What it wrote last says why. "
-                "Give the same commands with --resume to go on from the last checkpoint."
-            ) from error
+            raise self._workers.describe_loss(lost) from error
 
     # What processes tell one another, as sums of integers to which all but one process add zeros.
 

@@ -3,13 +3,13 @@
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from keras_transfer.config import DistributionConfig
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, TrainingError
 
 _EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -29,6 +29,18 @@ class Workers:
     def name(self, index: int) -> str:
         """Return what a message calls a process."""
         return f"worker {index} ({self.addresses[index]})"
+
+    def describe_loss(self, lost: Sequence[int]) -> TrainingError:
+        """Return the error that ends a run whose processes have gone.
+
+        Args:
+            lost: Which; none where nobody can tell.
+        """
+        names = ", ".join(map(self.name, lost)) or "another worker"
+        return TrainingError(
+            f"The run ends, because {names} no longer answers. What it wrote last says why. "
+            "Give the same commands with --resume to go on from the last checkpoint."
+        )
 
     @property
     def port(self) -> int:
