@@ -111,6 +111,7 @@ def preset(tmp_path):
     return tmp_path / "preset"
 
 
+@pytest.mark.slow
 def test_a_preset_of_kerashub_trains_and_is_exported(command, pictures, preset, tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("task: image_classification\ndata: {source: x}\n", encoding="utf-8")
