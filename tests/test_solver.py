@@ -1,10 +1,12 @@
 """The optimum of a linear head."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 from sklearn import linear_model
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -33,7 +35,8 @@ def test_it_is_logistic_regression_on_standardized_features(classes):
     head = solve(x, labels, np.ones(len(x), "float32"), classes, seed=0)
     assert (head.kernel.shape, head.bias.shape) == ((12, classes), (classes,))
     peer = make_pipeline(StandardScaler(), LogisticRegression(C=head.strength, max_iter=2000, tol=1e-6)).fit(x, labels)
-    np.testing.assert_allclose(probabilities(head, x), peer.predict_proba(x), atol=2e-3)
+    unscaled = replace(head, kernel=head.kernel / head.scale, bias=head.bias / head.scale)
+    np.testing.assert_allclose(probabilities(unscaled, x), peer.predict_proba(x), atol=2e-3)
 
 
 def test_the_strength_is_the_best_on_held_out_folds():
@@ -44,6 +47,39 @@ def test_the_strength_is_the_best_on_held_out_folds():
     nothing_to_learn = solve(noise, labels, np.ones(len(x), "float32"), 3, seed=0)
     assert nothing_to_learn.strength < head.strength
     assert head.loss < nothing_to_learn.loss == pytest.approx(np.log(3), abs=0.05)
+
+
+def test_few_rows_of_many_features_are_told_apart_better_than_by_the_least_loss_of_a_penalty_alone():
+    def loss(logits, labels):
+        return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
+
+    ours, peers = [], []
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        centres, labels = 0.25 * random.normal(size=(6, 150)), np.arange(3000) % 6
+        x = (centres[labels] + random.normal(size=(3000, 150))).astype("float32")
+        few, rest = slice(0, 150), slice(150, None)
+        head = solve(x[few], labels[few], np.ones(150, "float32"), 6, seed)
+        ours.append(loss(x[rest] @ head.kernel + head.bias, labels[rest]))
+        peer = LogisticRegressionCV(Cs=STRENGTHS, cv=draw_folds(labels[few], seed), scoring="neg_log_loss")
+        peers.append(loss(peer.fit(x[few], labels[few]).decision_function(x[rest]), labels[rest]))
+    assert np.mean(ours) < 0.98 * np.mean(peers), (ours, peers)
+
+
+def test_logits_are_as_sure_as_they_are_right():
+    random = np.random.default_rng(0)
+    labels = np.arange(2400) % 2
+    x = (labels[:, None] * 0.4 + random.normal(size=(2400, 60))).astype("float32")
+    head = solve(x[:120], labels[:120], np.ones(120, "float32"), 2, seed=0)
+    said = probabilities(head, x[120:])
+    assert said.max(axis=1).mean() == pytest.approx((said.argmax(axis=1) == labels[120:]).mean(), abs=0.05)
+
+
+def test_rows_that_are_all_told_apart_give_no_endless_logits():
+    x, labels = rows(2)
+    x[:, 0] = 50.0 * labels
+    head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
+    assert 0.9 < probabilities(head, x).max(axis=1).min() < 1.0 - 1e-6
 
 
 def test_names_of_classes_give_the_folds_that_their_numbers_give():
@@ -109,7 +145,7 @@ def test_labels_are_solved_one_against_the_rest():
     for label in range(3):
         peer = make_pipeline(StandardScaler(), LogisticRegression(C=head.strength, max_iter=2000, tol=1e-6))
         peer.fit(x, marks[:, label], logisticregression__sample_weight=weights)
-        ours = x.astype("float64") @ head.kernel[:, label] + head.bias[label]
+        ours = (x.astype("float64") @ head.kernel[:, label] + head.bias[label]) / head.scale
         np.testing.assert_allclose(expit(ours), peer.predict_proba(x)[:, 1], atol=2e-3)
     held_out = -np.log(np.where(marks > 0.5, head.held_out, 1 - head.held_out)).mean()
     assert held_out == pytest.approx(head.loss, rel=0.2) and head.loss < np.log(2)

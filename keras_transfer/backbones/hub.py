@@ -17,8 +17,9 @@ import keras
 import keras_hub
 
 from keras_transfer.backbones.base import Backbone, load_weights
-from keras_transfer.backbones.pooling import TextNetwork, resolve_pooling
+from keras_transfer.backbones.pooling import TextNetwork
 from keras_transfer.backbones.run_weights import find_run_model
+from keras_transfer.backbones.sentence_pooling import SentencePooling, resolve_pooling
 from keras_transfer.backbones.text_encoder import TextEncoder, shorten
 from keras_transfer.data.text_reader import TOKENIZER
 from keras_transfer.data.tokens import MASK, POSITIONS
@@ -26,7 +27,7 @@ from keras_transfer.errors import BackboneError
 from keras_transfer.registry import Registry, did_you_mean, nearest_names
 from keras_transfer.stages import find_stages
 
-_POOLINGS = ("auto", "own", "mean", "last")
+_POOLINGS = ("auto", "own", "mean", "first", "last")
 # For networks whose positions are no weights, and which set no limit themselves.
 _UNLIMITED = 2**15
 
@@ -60,24 +61,23 @@ class TextBackbone(Backbone):
         family: What KerasHub calls its kind: ``bert``.
         pads_to_longest: Whether padding to the longest text of a batch is enough. Where KerasHub's network has no mask
             to take, its output depends on padding, and every batch is padded to the same length.
-        pooling: What makes one vector of the tokens: ``own``, ``mean`` or ``last``; ``masked`` makes one of each that
-            is masked.
+        pooling: What makes one vector of the tokens; ``masked`` makes one of each that is masked.
     """
 
     encoder: TextEncoder
     maximum_length: int
     family: str
     pads_to_longest: bool
-    pooling: str
+    pooling: SentencePooling
 
     def inputs(self) -> dict[str, keras.KerasTensor]:
         """Make inputs for tokens, ``int32[batch, tokens]`` by name."""
-        names = [*self.encoder.columns, *([POSITIONS] if self.pooling == "masked" else [])]
+        names = [*self.encoder.columns, *([POSITIONS] if self.pooling.kind == "masked" else [])]
         return {name: keras.Input((None,), name=name, dtype="int32") for name in names}
 
     def describe(self) -> list[Any]:
         """Return family, pooling and a digest of the tokenizer."""
-        return [self.name, self.family, self.pooling, self.encoder.fingerprint]
+        return [self.name, self.family, self.pooling.kind, self.pooling.normalizes, self.encoder.fingerprint]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +195,9 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
         weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``, ``.keras``)
             or of a run folder.
         pooling: ``own`` is the family's own (BERT's ``pooled_output``; where there is none the first token, or the last
-            one of decoders), ``mean`` is over all tokens, ``last`` is the last one; ``auto`` is ``last`` for decoders
-            and ``mean`` for others. ``masked`` is for finding masked tokens again, and pools nothing.
+            one of decoders), ``mean`` is over all tokens, ``first`` and ``last`` are those; ``auto`` is what a folder
+            of sentence-transformers names, else ``last`` for decoders and ``mean`` for others. ``masked`` is for
+            finding masked tokens again, and pools nothing.
 
     Returns:
         The backbone.
@@ -230,8 +231,14 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
             f"Text backbone {name} has no mask token, so that it cannot learn to find masked tokens again. Received: a "
             f"network of the family {family.name}. Use one of the families {able}."
         )
-    resolved = resolve_pooling(pooling, is_decoder=family.is_decoder)
-    network = TextNetwork(backbone=body, pooling=resolved, is_decoder=family.is_decoder, name=family.name)
+    resolved = resolve_pooling(pooling, is_decoder=family.is_decoder, folder=Path(source))
+    network = TextNetwork(
+        backbone=body,
+        pooling=resolved.kind,
+        is_decoder=family.is_decoder,
+        normalizes=resolved.normalizes,
+        name=family.name,
+    )
     if weights not in ("pretrained", "none"):
         if Path(weights).is_dir():
             find_run_model(Path(weights), name)
@@ -239,7 +246,7 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
         try:
             load_weights(network, Path(weights), name)
         except BackboneError as error:
-            if resolved != "own":
+            if resolved.kind != "own":
                 raise
             hint = "head.pooling=own has layers that a run with another pooling lacks: set head.pooling=mean."
             raise BackboneError(f"{error} {hint}") from error

@@ -5,30 +5,14 @@ This is the network that stages are found in, and that is saved.
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import keras
 
+from keras_transfer.backbones.sentence_pooling import Pooling
 from keras_transfer.data.tokens import MASK, POSITIONS
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.stages import parts
-
-Pooling = Literal["own", "mean", "last", "masked"]
-
-
-def resolve_pooling(pooling: str, *, is_decoder: bool) -> Pooling:
-    """Say what ``auto`` comes to.
-
-    Args:
-        pooling: ``auto``, ``own``, ``mean``, ``last`` or ``masked``.
-        is_decoder: Whether a token sees only those before it.
-
-    Returns:
-        ``last`` for decoders, whose last token alone has seen the whole text, and ``mean`` for others.
-    """
-    if pooling == "auto":
-        return "last" if is_decoder else "mean"
-    return pooling  # type: ignore[return-value]
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -42,13 +26,22 @@ class TextNetwork(keras.Model):
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
         pooling: ``own`` is the backbone's ``pooled_output``, where it has none the first token, or the last one of
-            decoders; ``mean`` is over tokens that are no padding; ``last`` is the last of those. ``masked`` pools
-            nothing: it takes the tokens at one more input, ``mask_positions``, ``int32[batch, masked]``.
+            decoders; ``mean`` is over tokens that are no padding; ``first`` and ``last`` are those of them. ``masked``
+            pools nothing: it takes the tokens at one more input, ``mask_positions``, ``int32[batch, masked]``.
         is_decoder: Whether a token sees only those before it.
+        normalizes: Whether vectors are scaled to length 1.
         name: Of the model.
     """
 
-    def __init__(self, *, backbone: keras.Model, pooling: Pooling, is_decoder: bool, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        backbone: keras.Model,
+        pooling: Pooling,
+        is_decoder: bool,
+        normalizes: bool = False,
+        name: str | None = None,
+    ) -> None:
         inputs = dict(backbone.input)
         if MASK not in inputs:
             # A network that needs no mask is pooled by one all the same.
@@ -58,11 +51,14 @@ class TextNetwork(keras.Model):
             outputs = _take(backbone.output, inputs[POSITIONS])
         else:
             outputs = _pool(backbone.output, inputs[MASK], pooling, is_decoder=is_decoder)
+        if normalizes:
+            outputs = keras.ops.normalize(outputs, axis=-1, order=2)
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
         # A text, for Keras wraps dictionaries that a model holds.
-        self._settings = json.dumps({"backbone": parts, "pooling": pooling, "is_decoder": is_decoder})
+        settings = {"pooling": pooling, "is_decoder": is_decoder, "normalizes": normalizes}
+        self._settings = json.dumps({"backbone": parts, **settings})
 
     @property
     def token_embedding(self) -> Any:
@@ -131,7 +127,7 @@ def _pool(outputs: Any, mask: keras.KerasTensor, pooling: Pooling, *, is_decoder
     tokens = by_name["sequence_output"]
     if pooling == "own" and "pooled_output" in by_name:
         return _as_float32(by_name["pooled_output"])
-    if pooling == "own" and not is_decoder:
+    if pooling == "first" or (pooling == "own" and not is_decoder):
         return _as_float32(tokens[:, 0])
     weights = keras.ops.cast(mask, "float32")
     if pooling == "mean":

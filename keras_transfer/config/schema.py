@@ -193,9 +193,9 @@ class PictureHeadConfig(HeadConfig):
 class TextHeadConfig(HeadConfig):
     """The new layers on top."""
 
-    pooling: Literal["auto", "own", "mean", "last"] = Field(
+    pooling: Literal["auto", "own", "mean", "first", "last"] = Field(
         default="auto",
-        description="tokens to vector; own: the family's; auto: last for decoders, mean for others",
+        description="tokens to vector; own: the family's; auto: as the network was made, else mean, last for decoders",
     )
 
 

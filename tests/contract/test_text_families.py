@@ -178,7 +178,7 @@ def test_family(name, tmp_path):
     network, stages, family = backbone.network, backbone.stages, find_families()[name]
 
     assert (backbone.family, backbone.weights) == (name, "pretrained")
-    assert backbone.pooling == ("last" if family.is_decoder else "mean")
+    assert backbone.pooling.kind == ("last" if family.is_decoder else "mean")
     assert backbone.maximum_length == (
         POSITIONS if hasattr(body, "max_sequence_length") or name == "smollm3" else 2**15
     )
@@ -201,7 +201,7 @@ def test_family(name, tmp_path):
     assert (inputs["padding_mask"].sum(axis=1) >= 1).all()
     whole = run(network, inputs)
     assert np.isfinite(whole).all() and np.ptp(whole, axis=0).max() > 1e-2
-    np.testing.assert_allclose(whole, pool(body, inputs, backbone.pooling), atol=1e-5)
+    np.testing.assert_allclose(whole, pool(body, inputs, backbone.pooling.kind), atol=1e-5)
 
     alive = {name: keras.ops.convert_to_tensor(x) for name, x in inputs.items()}
     for index in range(len(stages)):
