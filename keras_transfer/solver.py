@@ -23,9 +23,11 @@ _MOST_ITERATIONS = 2000
 # Natural logarithms of the least and greatest factor on logits.
 _POWERS = (-5.0, 5.0)
 _CLEARLY_WORSE = 1.02
-# Of the root mean square over all features. On ELPV and BBC headlines 0.1 left accuracy where it was, and made the norm
-# of the kernel 10 times smaller, or 10^6 times where one feature was all but constant.
-_LEAST_DEVIATION = 0.1
+# Share of the mean variance over features in what each is scaled by. Few rows know variances badly, and what hardly
+# ever changes would get weights without measure: the least change of the network would spoil the head. Against a floor
+# alone, digits of all rows went from 0.936 to 0.944 and of 4 a class from 0.723 to 0.730; solar cells and BBC by at
+# most 0.4 points, mostly up (20 draws of each size). A half does no better.
+_POOLED = 0.25
 
 MOST_FOLDS = 5
 """Of cross-validation."""
@@ -228,9 +230,9 @@ def solve_head(
 
     The strength of the penalty is the one of :data:`STRENGTHS` with the least loss on held-out folds, once logits are
     multiplied with the factor that is best there (:meth:`LinearModel.scale`). A strong penalty finds the better
-    direction and is too unsure; without the factor a weak one would be chosen for its sureness. Standardization and
-    factor are folded into kernel and bias; features that vary much less than the others are scaled as if they varied a
-    tenth as much.
+    direction and is too unsure; without the factor a weak one would be chosen for its sureness. Features are scaled by
+    three quarters of their own variance and a quarter of the mean one. Scaling and factor are folded into kernel and
+    bias.
 
     Args:
         features: ``[rows, features]``.
@@ -243,9 +245,8 @@ def solve_head(
         The head. The same arguments give the same one.
     """
     exact = features.astype(np.float64)
-    mean, deviation = exact.mean(axis=0), exact.std(axis=0)
-    # What hardly ever changes would get weights without measure, and the least change of the network spoil the head.
-    deviation = np.maximum(deviation, _LEAST_DEVIATION * np.sqrt(np.mean(deviation**2)))
+    mean, variance = exact.mean(axis=0), exact.var(axis=0)
+    deviation = np.sqrt((1.0 - _POOLED) * variance + _POOLED * variance.mean())
     deviation[deviation == 0.0] = 1.0
     x = (exact - mean) / deviation
     chosen = _choose_strength(x.astype(np.float32), targets, weights, model, folds)

@@ -69,7 +69,7 @@ def mended_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterato
     trainer = sys.modules[keras.Model.make_train_function.__module__]
     methods: dict[Any, tuple[str, ...]] = {
         keras.Model: ("train_step", "make_predict_function", "predict", "_maybe_symbolic_build"),
-        keras.optimizers.Optimizer: ("_clip_gradients", "_all_reduce_sum_gradients"),
+        keras.optimizers.Optimizer: ("scale_loss", "_clip_gradients", "_all_reduce_sum_gradients"),
         trainer: ("reduce_per_replica",),
     }
     with contextlib.ExitStack() as stack:
@@ -114,17 +114,25 @@ class _Mended:
     def train_step(self, original: Any) -> Any:
         def train_step(model: Any, data: Any) -> Any:
             context = tf.distribute.get_replica_context()
-            self._here.rows = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float32)
+            rows = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float32)
+            everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
+            self._here.share = self._replicas * rows / everywhere
             logs = original(model, data)
             statistics = adapting_statistics(model)
             if statistics:
-                values = [tf.identity(variable) for variable in statistics]  # whose device is known
-                means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
-                for variable, mean in zip(statistics, means, strict=True):
+                # All at once: as many small sums take longer. They are read first, so that their device is known.
+                packed = tf.concat([tf.identity(variable) for variable in statistics], axis=0)
+                means = context.all_reduce(tf.distribute.ReduceOp.MEAN, packed)
+                sizes = [variable.shape[0] for variable in statistics]
+                for variable, mean in zip(statistics, tf.split(means, sizes), strict=True):
                     variable.assign(mean)
             return logs
 
         return train_step
+
+    def scale_loss(self, original: Any) -> Any:
+        """The loss is the mean over a slice, divided by the number of devices: a slice counts by its rows."""
+        return lambda optimizer, loss: original(optimizer, loss) * self._here.share
 
     def reduce_per_replica(self, original: Any) -> Any:
         def reduce(values: Any, strategy: Any, reduction: str) -> Any:
@@ -140,18 +148,12 @@ class _Mended:
         return lambda optimizer, gradients: gradients
 
     def all_reduce_sum_gradients(self, original: Any) -> Any:
-        """Each gradient is that of the mean over a slice, divided by the number of devices: a slice counts by its rows.
-
-        The rows are summed along with the gradients, and these are clipped once they are whole.
-        """
+        """Gradients are clipped once they are whole."""
 
         def reduce(optimizer: Any, pairs: Any) -> list[Any]:
-            given, variables = zip(*pairs, strict=True)
-            rows, context = self._here.rows, tf.distribute.get_replica_context()
-            weighted = [_times(gradient, rows) for gradient in given]
-            *sums, everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, [*weighted, rows])
-            gradients = [_times(gradient, self._replicas / everywhere) for gradient in sums]
-            return list(zip(self._clip(optimizer, gradients), variables, strict=True))
+            gradients, variables = zip(*pairs, strict=True)
+            sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+            return list(zip(self._clip(optimizer, sums), variables, strict=True))
 
         return reduce
 
@@ -200,13 +202,6 @@ def _spec_of_one(spec: Any) -> Any:
     """The shape and type of one device's slice."""
     values = getattr(spec, "_value_specs", None)
     return values[0] if values else spec
-
-
-def _times(gradient: Any, factor: Any) -> Any:
-    """Of an embedding, a gradient comes as rows."""
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
-    return gradient * tf.cast(factor, gradient.dtype)
 
 
 def _slice(inputs: Any, number: Any, of: int) -> Any:
