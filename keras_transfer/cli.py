@@ -294,7 +294,7 @@ def launch_workers(
             raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
         out = Path("runs") / f"launch-{time.strftime('%Y%m%d-%H%M%S')}"
     strategy = "data_parallel" if os.environ.get("KERAS_BACKEND") == "jax" else "multi_worker"
-    arguments = ["run", recipe, *overrides, f"distribution.strategy={strategy}", "--out", str(out)]
+    arguments = ["run", recipe, f"distribution.strategy={strategy}", *overrides, "--out", str(out)]
     arguments += ["--resume"] * resume
     if engine == "ray":
         context.exit(_import_ray_engine()(arguments, workers=workers, **options))
