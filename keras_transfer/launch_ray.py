@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, RunInterrupted
 from keras_transfer.launch import exit_code, heeding_signals, name_workers
 
 _CONNECT_SECONDS = 30.0
@@ -57,6 +57,7 @@ def launch_on_ray(arguments: Sequence[str], *, workers: int, address: str | None
 
     Raises:
         ConfigError: Nobody answers at the address, or there is no room.
+        RunInterrupted: A signal came before there was.
     """
     received: list[int] = []
     with _connected(address, workers), heeding_signals(received.append):
@@ -129,7 +130,9 @@ def _reserved(workers: int, received: Sequence[int]) -> Iterator[list[Any]]:
     group = placement_group([each] * workers, strategy="PACK" if "GPU" in each else "SPREAD")
     try:
         limit = time.monotonic() + _PLACE_SECONDS
-        while not group.wait(timeout_seconds=1) and not received:
+        while not group.wait(timeout_seconds=1):
+            if received:
+                raise RunInterrupted("The launch was stopped while it waited for room on the cluster.")
             if time.monotonic() > limit:
                 there = {name: ray.cluster_resources().get(name, 0.0) for name in each}
                 raise ConfigError(
@@ -154,10 +157,11 @@ def _watch(places: Sequence[Any], received: Sequence[int]) -> int:
     passed_on, limit = 0, math.inf
     while len(codes) < len(places) and time.monotonic() < limit:
         living = {number: place for number, place in enumerate(places) if number not in codes}
+        signals = received[passed_on:]
+        passed_on += len(signals)
         for place in living.values():
-            for number in received[passed_on:]:
+            for number in signals:
                 place.send_signal.remote(number)
-        passed_on = len(received)
         answers = {number: place.read.remote() for number, place in living.items()}
         for number, answer in answers.items():
             code = _print(number, answer)
