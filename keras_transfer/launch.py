@@ -1,6 +1,7 @@
 """Several processes of one recipe on this machine: their ports, their output, their end."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 _GRACE_SECONDS = 10.0
@@ -24,6 +25,11 @@ def find_free_addresses(count: int) -> list[str]:
         return [f"localhost:{probe.getsockname()[1]}" for probe in sockets]
 
 
+def name_workers(addresses: Sequence[str], number: int) -> list[str]:
+    """Return the overrides that tell a worker where all of them are, and which one it is."""
+    return [f"distribution.workers=[{','.join(addresses)}]", f"distribution.worker={number}"]
+
+
 def launch(commands: Sequence[Sequence[str]]) -> int:
     """Run a command a worker, and end all of them when one dies.
 
@@ -37,9 +43,63 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
         0 where none did.
     """
     workers = [_start(number, command) for number, command in enumerate(commands)]
-    with _passing_on(workers):
-        code = _wait(workers)
-    return code
+
+    def pass_on(number: int) -> None:
+        for worker in workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(number)
+
+    with heeding_signals(pass_on):
+        return _wait(workers)
+
+
+@contextlib.contextmanager
+def heeding_signals(receive: Callable[[int], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT do nothing but call a function, for a while; the workers decide what becomes of them.
+
+    Args:
+        receive: Takes the signal's number.
+
+    Yields:
+        Nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, _: receive(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(returncode: int) -> int:
+    """Return a process's exit code as a shell does: 128 more than the signal's number where one ended it."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def settle_in(parent: str, folder: str) -> None:
+    """Begin a process that a cluster's engine has started: let it end with what started it, and choose its folder.
+
+    Args:
+        parent: The id of the process that started it.
+        folder: Where the launch was called; an absolute path, which all nodes see.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it was dead before that
+        sys.exit(128 + signal.SIGKILL)
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        sys.stderr.write(
+            f"Error: the folder where the launch was called is not on {socket.gethostname()}: {error.strerror}. "
+            f"Received: {folder}. Call it in a folder that all nodes of the cluster see.\n"
+        )
+        sys.exit(2)
 
 
 class _Worker:
@@ -57,6 +117,10 @@ class _Worker:
             target.write(f"[{self.number}] {line}")
             target.flush()
 
+    @property
+    def exit_code(self) -> int:
+        return exit_code(self.process.returncode)
+
     def finish_reading(self) -> None:
         for reader in self._readers:
             reader.join(_GRACE_SECONDS)
@@ -68,26 +132,6 @@ def _start(number: int, command: Sequence[str]) -> _Worker:
         list(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
     )
     return _Worker(number, process)
-
-
-@contextlib.contextmanager
-def _passing_on(workers: Sequence[_Worker]) -> Iterator[None]:
-    """Hand signals on; the workers decide what becomes of them."""
-
-    def receive(number: int, _: object) -> None:
-        for worker in workers:
-            if worker.process.poll() is None:
-                worker.process.send_signal(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait(workers: Sequence[_Worker]) -> int:
@@ -108,12 +152,7 @@ def _wait(workers: Sequence[_Worker]) -> int:
         worker.process.wait()
         worker.finish_reading()
     if died is None:
-        return next((_exit_code(worker) for worker in workers if worker.process.returncode), 0)
-    if any(_exit_code(worker) != _exit_code(died) for worker in workers):
-        sys.stderr.write(f"Worker {died.number} ended first, with exit code {_exit_code(died)}.\n")
-    return _exit_code(died)
-
-
-def _exit_code(worker: _Worker) -> int:
-    code = worker.process.returncode
-    return 128 - code if code < 0 else code
+        return next((worker.exit_code for worker in workers if worker.process.returncode), 0)
+    if any(worker.exit_code != died.exit_code for worker in workers):
+        sys.stderr.write(f"Worker {died.number} ended first, with exit code {died.exit_code}.\n")
+    return died.exit_code

@@ -64,9 +64,9 @@ def finish(process):
     return process.returncode, said
 
 
-def two_processes(recipe, folder, *arguments):
+def two_processes(recipe, folder, *arguments, strategy="data_parallel"):
     addresses = ",".join(find_free_addresses(2))
-    options = ["distribution.strategy=data_parallel", f"distribution.workers=[{addresses}]", *arguments]
+    options = [f"distribution.strategy={strategy}", f"distribution.workers=[{addresses}]", *arguments]
     return [start(recipe, folder, *options, f"distribution.worker={index}") for index in range(2)]
 
 
@@ -148,7 +148,7 @@ def test_model_parallel_cuts_large_weights_and_their_slots_and_refuses_what_it_c
     }
     assert [shape for path, shape in shapes.items() if "adam" in path and "wide_kernel" in path] == [(16, 256)] * 2
     assert refusal.startswith("distribution.strategy=model_parallel would cut nothing: ")
-    assert refusal.endswith("Use data_parallel, or another number of devices.")
+    assert refusal.endswith("Received: 2 devices. Use data_parallel, or another number in distribution.devices.")
 
 
 @pytest.mark.slow
@@ -164,9 +164,26 @@ def test_two_processes_train_what_one_device_does(recipe, runs):
 
 
 @pytest.mark.slow
-def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(recipe, runs):
-    folder = recipe.parent / "lost"
-    chief, other = two_processes(recipe, folder, "distribution.timeout_seconds=20")
+def test_two_processes_that_cut_large_weights_train_what_one_device_does(recipe, runs):
+    folder = recipe.parent / "cut"
+    more = ("distribution.devices=2", "export.formats=[saved_model]")
+    for process in two_processes(recipe, folder, *more, strategy="model_parallel"):
+        code, said = finish(process)
+        assert code == 0, said
+    run = Run(folder)
+    assert_alike(run, runs["one"])
+    assert_alike(run, runs["model"])
+    seen = environment(run)
+    assert (seen["processes"], seen["replicas"], len(seen["devices"])) == (2, 2, 4)
+    assert (folder / "export" / "saved_model" / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["data_parallel", "model_parallel"])
+def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(recipe, runs, strategy):
+    folder = recipe.parent / f"lost_{strategy}"
+    more = ("distribution.timeout_seconds=20", f"distribution.devices={1 + (strategy == 'model_parallel')}")
+    chief, other = two_processes(recipe, folder, *more, strategy=strategy)
     while not (folder / "checkpoints" / "checkpoint-000003").is_dir():
         assert chief.poll() is None, chief.communicate()[1]
         time.sleep(0.02)
@@ -177,7 +194,7 @@ def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(r
     assert code == 1, said
     assert time.monotonic() - killed < 60
     assert "no longer answers" in said, said
-    code, said = finish(start(recipe, folder, "--resume", *TWO_DEVICES))
+    code, said = finish(start(recipe, folder, "--resume", f"distribution.strategy={strategy}", *TWO_DEVICES[1:]))
     assert code == 0, said
     assert "replicas: " not in said or "may no longer be to the bit" in said
     assert_alike(Run(folder), runs["one"])

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_transfer.data.shares import Share
+from keras_transfer.errors import TrainingError
 
 
 class Distribution:
@@ -92,6 +93,29 @@ class Distribution:
     def barrier(self) -> None:
         """Wait until every process is here."""
         self.gather(None)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Stay until every process is done; say which one was lost where one was.
+
+        Yields:
+            Nothing: the run goes on inside.
+
+        Raises:
+            TrainingError: A process has gone.
+        """
+        try:
+            yield
+            self.barrier()
+        except Exception as error:
+            loss = self._find_loss(error)
+            if loss is None:
+                raise
+            raise loss from error
+
+    def _find_loss(self, error: Exception) -> TrainingError | None:
+        """What ends the run where an error comes of a process that has gone, and None where it does not."""
+        return None
 
     def rate_factor(self, rule: str) -> float:
         """Return the factor on the learning rate by ``distribution.learning_rate_scaling``."""

@@ -70,6 +70,8 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM for itself, and the run would go on.
+    jax.config.update("jax_enable_preemption_service", False)
     with contextlib.ExitStack() as stack:
         if workers.index:  # who looks for it finds it: JAX itself listens at the chief alone
             stack.enter_context(socket.create_server(("", int(workers.addresses[workers.index].rpartition(":")[2]))))

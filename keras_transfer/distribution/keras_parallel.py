@@ -1,4 +1,4 @@
-"""Several devices under ``keras.distribution``, on JAX: data parallel over processes, model parallel within one.
+"""Several devices under ``keras.distribution``, on JAX: data parallel over processes, model parallel within each.
 
 JAX cuts an array into slices of one size alone. A batch of another number of rows lies whole on every device: each
 computes all of it, to the same result.
@@ -18,8 +18,9 @@ from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.mended_keras import replaced
 from keras_transfer.distribution.workers import Workers
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, TrainingError
 
+_AXES = ["batch", "model"]
 # Smaller weights are not worth the traffic.
 _LEAST_SHARDED = 4096
 
@@ -61,6 +62,7 @@ class DataParallel(Distribution):
         ]
         if self.processes > 1:
             places.append(replaced(keras.Model, "predict", self._predict))
+            places.append(replaced(keras.Variable, "__array__", self._to_array))
         with contextlib.ExitStack() as stack:
             for context in (*places, self._keras.scope()):
                 stack.enter_context(context)
@@ -105,7 +107,7 @@ class DataParallel(Distribution):
         return predict_on_batch
 
     def _predict_here(self, model: keras.Model, inputs: Any) -> Any:
-        """Run a model whose weights lie on all processes on a device of this one alone."""
+        """Run a model whose weights lie on all processes on this one alone."""
         import jax
 
         # Compiled anew where other weights train: JAX tells arguments apart by their shapes alone.
@@ -116,8 +118,18 @@ class DataParallel(Distribution):
             run = jax.jit(lambda *arguments: call(*arguments, training=False)[0])
             self._compiled[model] = trains, run
         weights = model.trainable_variables, model.non_trainable_variables
-        local = ([variable.value.addressable_data(0) for variable in variables] for variables in weights)
+        local = ([self._own(variable) for variable in variables] for variables in weights)
         return jax.tree.map(np.asarray, run(*local, inputs))
+
+    def _own(self, variable: Any) -> Any:
+        """What a weight is on this process alone: an array that JAX computes with here, and that NumPy can read."""
+        return variable.value.addressable_data(0)
+
+    def _to_array(self, original: Any) -> Any:
+        def to_array(variable: Any, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+            return np.array(self._own(variable), dtype, copy=copy)
+
+        return to_array
 
     def _predict(self, original: Any) -> Any:
         def predict(model: keras.Model, batches: Any, verbose: Any = 0) -> Any:
@@ -133,37 +145,39 @@ class DataParallel(Distribution):
         sizes = [int(size) for size in _allgather(np.array(len(content)))]
         return [part.tobytes() for part in self._gather_rows(np.frombuffer(content, np.uint8), sizes)]
 
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Stay until every process is done; say which one was lost where one was.
-
-        Yields:
-            Nothing: the run goes on inside.
-
-        Raises:
-            TrainingError: A process has gone.
-        """
+    def _find_loss(self, error: Exception) -> TrainingError | None:
         import jax
 
-        try:
-            yield
-            self.barrier()
-        except (jax.errors.JaxRuntimeError, ValueError) as error:  # it depends on where it is noticed
-            lost = self._workers.find_absent() if self._workers else []
-            if self._workers is None or not (lost or "Gloo" in str(error)):
-                raise
-            raise self._workers.describe_loss(lost) from error
+        if self._workers is None or not isinstance(error, (jax.errors.JaxRuntimeError, ValueError)):
+            return None  # it depends on where it is noticed
+        lost = self._workers.find_absent()
+        return self._workers.describe_loss(lost) if lost or "Gloo" in str(error) else None
 
 
 class ModelParallel(DataParallel):
-    """Large weights are cut along their last axis over the devices of a process, each of which sees every batch."""
+    """Large weights are cut along their last axis over the devices of a process, each of which sees its whole batch.
+
+    Several processes share batches, as under :class:`DataParallel`.
+    """
 
     strategy = "model_parallel"
 
     def _distribute(self, devices: Sequence[str]) -> Any:
-        self.replicas = 1
-        mesh = keras.distribution.DeviceMesh((1, len(devices)), ["batch", "model"], list(devices))
-        return _ByShape(layout_map=keras.distribution.LayoutMap(mesh), batch_dim_name="batch", auto_shard_dataset=False)
+        self.replicas = self.processes
+        mesh = keras.distribution.DeviceMesh((self.processes, len(devices) // self.processes), _AXES, list(devices))
+        layout_map = keras.distribution.LayoutMap(mesh)
+        return _ByShape(layout_map=layout_map, batch_dim_name=_AXES[0], auto_shard_dataset=False)
+
+    def _own(self, variable: Any) -> Any:
+        """The parts on this process's devices make up the whole."""
+        import jax
+
+        value, layout = variable.value, self._keras.get_variable_layout(variable).backend_layout
+        if value.is_fully_addressable:
+            return value
+        here = jax.sharding.NamedSharding(layout.mesh.local_mesh, layout.spec)
+        parts = [shard.data for shard in value.addressable_shards]
+        return jax.make_array_from_single_device_arrays(value.shape, here, parts)
 
     def check_model(self, model: keras.Model) -> None:
         """Refuse a model of which every device would have the whole.
@@ -175,7 +189,8 @@ class ModelParallel(DataParallel):
             raise ConfigError(
                 f"distribution.strategy=model_parallel would cut nothing: no Dense, EinsumDense or Embedding weight of "
                 f"this model has {_LEAST_SHARDED:,} numbers and a last axis that is a multiple of the "
-                f"{self._keras.device_mesh.shape[1]} devices. Use data_parallel, or another number of devices."
+                f"devices of a process. Received: {self._keras.device_mesh.shape[1]} devices. Use data_parallel, or "
+                "another number in distribution.devices."
             )
 
 
@@ -187,12 +202,13 @@ class _ByShape(keras.distribution.ModelParallel):
         name, shape = variable.path.rpartition("/")[2], variable.shape
         kinds = name == "embeddings" or (name == "kernel" and len(shape) < 4)  # those of convolutions have more axes
         size = self.device_mesh.shape[1]
-        return kinds and len(shape) > 1 and math.prod(shape) >= _LEAST_SHARDED and shape[-1] % size == 0
+        large = len(shape) > 1 and math.prod(shape) >= _LEAST_SHARDED
+        return kinds and large and size > 1 and shape[-1] % size == 0
 
     def get_variable_layout(self, variable: Any) -> Any:
         """Return the layout of a weight; slots of an optimizer have that of their weight."""
         if getattr(variable, "_layout", None) is None and self.cuts(variable):
-            axes = [None] * (len(variable.shape) - 1) + ["model"]
+            axes = [None] * (len(variable.shape) - 1) + _AXES[1:]
             return keras.distribution.TensorLayout(axes, self.device_mesh)
         return super().get_variable_layout(variable)
 

@@ -16,6 +16,7 @@ from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.meeting import meet
 from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
 from keras_transfer.distribution.workers import Workers
+from keras_transfer.errors import TrainingError
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 
@@ -59,25 +60,11 @@ class MultiWorker(Distribution):
         """Turn slices into a distributed dataset."""
         return distribute_slices(self._strategy, dataset, local=self.replicas // self.processes)
 
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Stay until every process is done; say which one was lost where one was.
-
-        Yields:
-            Nothing: the run goes on inside.
-
-        Raises:
-            TrainingError: A process has gone.
-        """
-        try:
-            yield
-            self.barrier()
-        except tf.errors.OpError as error:
-            if not isinstance(error, _LOST) and "Collective ops is aborted" not in str(error):
-                raise
-            named = {int(index) for index in re.findall(r"/task:(\d+)", str(error))} - {self.process}
-            lost = sorted(named & set(range(self.processes))) or self._workers.find_absent()
-            raise self._workers.describe_loss(lost) from error
+    def _find_loss(self, error: Exception) -> TrainingError | None:
+        if not isinstance(error, _LOST) and "Collective ops is aborted" not in str(error):
+            return None
+        named = {int(index) for index in re.findall(r"/task:(\d+)", str(error))} - {self.process}
+        return self._workers.describe_loss(sorted(named & set(range(self.processes))) or self._workers.find_absent())
 
     # What processes tell one another, as sums of integers to which all but one process add zeros.
 

@@ -70,36 +70,28 @@ def distribute(config: RecipeConfig, *, connect: bool = True) -> Iterator[Distri
 @contextlib.contextmanager
 def _distribute_on_jax(config: RecipeConfig, strategy: str, connect: bool) -> Iterator[Distribution]:
     workers, section = _find_processes(config), config.distribution
+    make = ModelParallel if strategy == "model_parallel" else DataParallel
     if workers is None:
-        devices = choose_jax_devices(section.devices)
-        if strategy == "model_parallel":
-            yield ModelParallel(devices)
-            return
-        check_recipe(config, strategy, len(devices))
-        yield DataParallel(devices)
+        alone = make(choose_jax_devices(section.devices))
+        check_recipe(config, strategy, alone.replicas)
+        yield alone
         return
     count = len(workers.addresses)
-    if strategy == "model_parallel":
-        raise ConfigError(
-            f"distribution.strategy=model_parallel cuts weights over the devices of one process. Received: {count} "
-            "workers. Start one process, or use data_parallel."
-        )
     check_recipe(config, strategy, count, count)
     if not connect:
         yield ONE_DEVICE
         return
     workers.check_port()
     with connected(workers, timeout_seconds=section.timeout_seconds):
-        devices = choose_jax_devices(section.devices)
-        check_recipe(config, strategy, len(devices), count)
-        parallel = DataParallel(devices, workers)
+        parallel = make(choose_jax_devices(section.devices), workers)
+        check_recipe(config, strategy, parallel.replicas, count)
         with parallel.together():
             yield parallel
 
 
 def _find_processes(config: RecipeConfig) -> Workers | None:
     """Those that a recipe, TF_CONFIG or SLURM name, where they are several: strategies of Keras do with one."""
-    several = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    several = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     if not (config.distribution.workers or "TF_CONFIG" in os.environ or several):
         return None
     workers = find_workers(config.distribution)
@@ -115,7 +107,7 @@ def is_chief(config: RecipeConfig) -> bool:
     strategy = _settle(config)
     if strategy == "multi_worker":
         return find_workers(config.distribution).index == 0
-    workers = _find_processes(config) if strategy == "data_parallel" else None
+    workers = _find_processes(config) if strategy in ("data_parallel", "model_parallel") else None
     return workers is None or workers.index == 0
 
 

@@ -6,9 +6,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from keras_transfer.config import DistributionConfig
+from keras_transfer.distribution.slurm import find_slurm_addresses
 from keras_transfer.errors import ConfigError, TrainingError
 
 _EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -95,7 +94,7 @@ def find_workers(config: DistributionConfig, environment: Mapping[str, str] = os
     if "TF_CONFIG" in environment:
         return _read_tf_config(environment["TF_CONFIG"])
     if "SLURM_PROCID" in environment:
-        return _ask_slurm()
+        return _read_slurm(environment)
     raise ConfigError(
         "distribution.strategy=multi_worker: nobody says where the workers are. Name them in distribution.workers and "
         "distribution.worker, or in TF_CONFIG, or start them with srun; on this machine: keras-transfer launch."
@@ -124,15 +123,16 @@ def _read_tf_config(text: str) -> Workers:
     return _checked([*kinds["chief"], *kinds["worker"]], index + (kind == "worker") * len(kinds["chief"]), "TF_CONFIG")
 
 
-def _ask_slurm() -> Workers:
+def _read_slurm(environment: Mapping[str, str]) -> Workers:
     try:
-        (job,) = (cluster := tf.distribute.cluster_resolver.SlurmClusterResolver().cluster_spec()).jobs
-        return _checked(cluster.job_tasks(job), int(os.environ["SLURM_PROCID"]), "SLURM")
-    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        addresses, index = find_slurm_addresses(environment), int(environment["SLURM_PROCID"])
+    except (KeyError, ValueError) as error:
+        problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise ConfigError(
-            f"SLURM's variables say nothing of the workers that makes sense: {error}. Start them with srun, or name "
+            f"SLURM's variables say nothing of the workers that makes sense: {problem}. Start them with srun, or name "
             "them in distribution.workers and distribution.worker."
         ) from error
+    return _checked(addresses, index, "SLURM")
 
 
 def _checked(addresses: list[str], index: int, where: str) -> Workers:

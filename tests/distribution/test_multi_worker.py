@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from keras_transfer import Recipe
+from keras_transfer.feature_store import FeatureStore, cache_folder
+from keras_transfer.launch import find_free_addresses, name_workers
+from keras_transfer.launch import launch as launch_all
 
 # As in test_mirrored.py: sums of float32 in another order.
 TOLERANCE = 2e-6
@@ -25,8 +29,9 @@ def weights(folder):
     return keras.models.load_model(folder / "model.keras", compile=False).get_weights()
 
 
-def launch(recipe, out, *more):
-    command = [sys.executable, "-m", "keras_transfer.cli", "launch", str(recipe), "--workers", "2", "--out", str(out)]
+def launch(recipe, out, *more, workers=2):
+    command = [sys.executable, "-m", "keras_transfer.cli", "launch", str(recipe), "--out", str(out)]
+    command += ["--workers", str(workers)]
     return subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -64,6 +69,38 @@ def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
 
 
 @pytest.mark.slow
+def test_three_processes_train_what_one_trains(recipe_file, tmp_path):
+    more = ("training.batch_size=9",)
+    process = launch(recipe_file, tmp_path / "three", *more, workers=3)
+    _, told = process.communicate(timeout=400)
+    assert process.returncode == 0, told
+    Recipe.from_file(recipe_file, more).fit(tmp_path / "one")
+    for one, three in zip(history(tmp_path / "one"), history(tmp_path / "three"), strict=True):
+        assert {**three, "seconds": 0} == pytest.approx({**one, "seconds": 0}, abs=TOLERANCE)
+    one, three = weights(tmp_path / "one"), weights(tmp_path / "three")
+    assert max(np.abs(a - b).max() for a, b in zip(one, three, strict=True)) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "strategy"), [("tensorflow", "multi_worker"), ("jax", "data_parallel")])
+@pytest.mark.parametrize("policy", [["policy.name=head"], ["policy.name=last_stages", "policy.stages=1"]])
+def test_the_chief_computes_features_for_all(recipe_file, tmp_path, capfd, monkeypatch, backend, strategy, policy):
+    if backend == "jax":
+        pytest.importorskip("jax")
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    command = [sys.executable, str(Path(__file__).with_name("counting_worker.py")), "run", str(recipe_file), *policy]
+    command += [f"distribution.strategy={strategy}", "training.epochs=1", "--out", str(tmp_path / "run")]
+    addresses = find_free_addresses(2)
+    assert launch_all([[*command, *name_workers(addresses, number)] for number in range(2)]) == 0
+    computed = [line for line in capfd.readouterr().out.splitlines() if "computes features of" in line]
+    assert len(computed) >= 2
+    assert sorted(set(computed)) == sorted(computed)
+    assert {line[:4] for line in computed} == {"[0] "}
+    entries = FeatureStore(cache_folder() / "features", max_bytes=None).entries()
+    assert len(entries) == len(computed), [entry.description for entry in entries]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "which"), [(signal.SIGKILL, 1), (signal.SIGKILL, 0), (signal.SIGSTOP, 1)])
 def test_a_lost_worker_ends_the_other_and_the_run_is_resumed(recipe_file, tmp_path, number, which):
     more = ("checkpoint.every_steps=2", "training.epochs=12")
@@ -97,8 +134,6 @@ def test_sigterm_ends_all_with_a_checkpoint(recipe_file, tmp_path):
 
 @pytest.mark.slow
 def test_run_folders_that_do_not_see_each_other(recipe_file, tmp_path):
-    from keras_transfer.launch import find_free_addresses
-
     workers = f"distribution.workers=[{','.join(find_free_addresses(2))}]"
     processes = []
     for number in range(2):

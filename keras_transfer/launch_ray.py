@@ -1,0 +1,240 @@
+"""Several processes of one recipe on a Ray cluster, begun again from the last checkpoint when one is lost.
+
+Ray places an actor a worker. Each actor starts the command that the local engine starts, in a process of its own: a
+fresh one for the devices of TensorFlow and JAX, which gets signals, and which ends with its actor.
+"""
+
+import contextlib
+import math
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from keras_transfer.errors import ConfigError, RunInterrupted
+from keras_transfer.launch import exit_code, heeding_signals, name_workers
+
+_CONNECT_SECONDS = 30.0
+_PLACE_SECONDS = 60.0
+_GRACE_SECONDS = 10.0
+_BETWEEN_LOOKS_SECONDS = 0.2
+# Done, to be mended by the user, told to end: beginning again changes nothing.
+_FINAL = (0, 2, 128 + signal.SIGTERM)
+_LOST = 128 + signal.SIGKILL
+# What workers see of the variables here; a node has its own of others.
+_PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
+_CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
+_RUN = (
+    "import sys; from keras_transfer.launch import settle_in; settle_in(*sys.argv[1:3]); "
+    "from keras_transfer.cli import main; main(sys.argv[3:], prog_name='keras-transfer')"
+)
+
+
+def launch_on_ray(arguments: Sequence[str], *, workers: int, address: str | None = None, retries: int = 3) -> int:
+    """Run a command a worker where Ray has room for them, and begin again with ``--resume`` when one dies.
+
+    Lines and signals are those of :func:`keras_transfer.launch.launch`.
+
+    Args:
+        arguments: Of ``keras-transfer``, but for the overrides that name the workers.
+        workers: How many; each takes a CPU, and a GPU where the cluster has any.
+        address: Of the cluster, as ``ray.init`` takes it; without one, a Ray is started on this machine.
+        retries: How many times to begin again; never after exit code 2, nor after a signal to this process.
+
+    Returns:
+        The exit code of the first worker that did not end with 0, of the last attempt; 0 where none did.
+
+    Raises:
+        ConfigError: Nobody answers at the address, or there is no room.
+        RunInterrupted: A signal came before there was.
+    """
+    received: list[int] = []
+    with _connected(address, workers), heeding_signals(received.append):
+        for left in range(retries, -1, -1):
+            code = _attempt(arguments, workers, received)
+            if code in _FINAL or received or not left:
+                break
+            sys.stderr.write(f"The workers begin again from the last checkpoint. Retries left: {left - 1}.\n")
+            arguments = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
+    return code
+
+
+@contextlib.contextmanager
+def _connected(address: str | None, workers: int) -> Iterator[None]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address is None:
+        options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    else:
+        _check_address(address)
+    ray.init(address or "local", **options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Try it in a process that can be ended: Ray itself goes on for minutes, and no signal gets through."""
+    process = subprocess.Popen([sys.executable, "-c", _CONNECT, address], stderr=subprocess.PIPE)
+    try:
+        _, told = process.communicate(timeout=_CONNECT_SECONDS)
+        if process.returncode == 0:
+            return
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, told = process.communicate()
+    lines = told.decode(errors="replace").strip().splitlines() or ["nothing"]
+    raise ConfigError(
+        f"--address: no Ray cluster can be joined there. Received: {address}. Ray said within {_CONNECT_SECONDS:g} s: "
+        f"{lines[-1][:500]} Start one with ray start --head, name it with --address host:port or auto, and let "
+        "RAY_AUTH_MODE and the token be the cluster's."
+    )
+
+
+def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) -> int:
+    """Place the workers, run them until all have ended, and leave none behind."""
+    with _reserved(workers, received) as places:
+        try:
+            addresses = ray.get([place.address.remote() for place in places], timeout=_PLACE_SECONDS)
+            commands = [[os.getcwd(), *arguments, *name_workers(addresses, number)] for number in range(workers)]
+            environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+            ray.get([place.start.remote(command, environment) for place, command in zip(places, commands, strict=True)])
+        except RayError as error:
+            sys.stderr.write(f"Ray could not start a worker: {error}\n")
+            return _LOST
+        try:
+            return _watch(places, received)
+        finally:
+            for ended in [place.end.remote() for place in places]:
+                with contextlib.suppress(RayError):
+                    ray.get(ended, timeout=_GRACE_SECONDS)
+
+
+@contextlib.contextmanager
+def _reserved(workers: int, received: Sequence[int]) -> Iterator[list[Any]]:
+    """Room for all workers at once, and an actor in each place."""
+    each = {"CPU": 1.0, "GPU": 1.0} if ray.cluster_resources().get("GPU") else {"CPU": 1.0}
+    # On CPUs a process takes all of its machine's; GPUs talk fastest within one.
+    group = placement_group([each] * workers, strategy="PACK" if "GPU" in each else "SPREAD")
+    try:
+        limit = time.monotonic() + _PLACE_SECONDS
+        while not group.wait(timeout_seconds=1):
+            if received:
+                raise RunInterrupted("The launch was stopped while it waited for room on the cluster.")
+            if time.monotonic() > limit:
+                there = {name: ray.cluster_resources().get(name, 0.0) for name in each}
+                raise ConfigError(
+                    f"--workers: the cluster had no room for so many within {_PLACE_SECONDS:g} s. Received: {workers}, "
+                    f"each with {_describe(each)}. All its nodes together have {_describe(there)}, of which others may "
+                    "use some. Ask for fewer, or add nodes."
+                )
+        actor = ray.remote(num_cpus=each["CPU"], num_gpus=each.get("GPU", 0))(_Place)
+        strategies = [PlacementGroupSchedulingStrategy(group, number) for number in range(workers)]
+        yield [actor.options(scheduling_strategy=strategy).remote() for strategy in strategies]
+    finally:
+        remove_placement_group(group)
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    return " and ".join(f"{count:g} {name}" for name, count in resources.items())
+
+
+def _watch(places: Sequence[Any], received: Sequence[int]) -> int:
+    """Print what workers write until all have ended, or one has died and the others had time to notice."""
+    codes: dict[int, int] = {}
+    passed_on, limit = 0, math.inf
+    while len(codes) < len(places) and time.monotonic() < limit:
+        living = {number: place for number, place in enumerate(places) if number not in codes}
+        signals = received[passed_on:]
+        passed_on += len(signals)
+        for place in living.values():
+            for number in signals:
+                place.send_signal.remote(number)
+        answers = {number: place.read.remote() for number, place in living.items()}
+        for number, answer in answers.items():
+            code = _print(number, answer)
+            if code is not None:
+                codes[number] = code
+        if any(codes.values()):
+            limit = min(limit, time.monotonic() + _GRACE_SECONDS)
+    died = next((number for number, code in codes.items() if code), None)
+    if died is None:
+        return 0
+    if list(codes.values()) != [codes[died]] * len(places):
+        sys.stderr.write(f"Worker {died} ended first, with exit code {codes[died]}.\n")
+    return codes[died]
+
+
+def _print(number: int, answer: Any) -> int | None:
+    """A worker's lines; its exit code once it has ended."""
+    try:
+        lines, code = ray.get(answer)
+    except RayError as error:
+        lines, code = [("stderr", f"Ray has lost this worker: {str(error).splitlines()[0]}\n")], _LOST
+    for stream, line in lines:
+        target = getattr(sys, stream)
+        target.write(f"[{number}] {line}")
+        target.flush()
+    ended: int | None = code
+    return ended
+
+
+class _Place:
+    """An actor: where Ray has put a worker."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._probe = socket.socket()  # kept until the worker starts, so that no other actor here finds the same port
+        self._probe.bind(("", 0))
+
+    def address(self) -> str:
+        return f"{ray.util.get_node_ip_address()}:{self._probe.getsockname()[1]}"
+
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}  # which Ray sets to 1
+        self._probe.close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _RUN, str(os.getpid()), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**own, **environment, "PYTHONUNBUFFERED": "1"},
+        )
+        streams = (("stdout", self._process.stdout), ("stderr", self._process.stderr))
+        self._readers = [threading.Thread(target=self._collect, args=pair, daemon=True) for pair in streams]
+        for reader in self._readers:
+            reader.start()
+
+    def _collect(self, name: str, source: IO[str]) -> None:
+        for line in source:
+            self._lines.put((name, line))
+
+    def read(self) -> tuple[list[tuple[str, str]], int | None]:
+        """What it has written since; its exit code once that is all."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_BETWEEN_LOOKS_SECONDS)
+            for reader in self._readers:
+                reader.join(_GRACE_SECONDS)
+        ended = self._process.returncode
+        lines = [self._lines.get() for _ in range(self._lines.qsize())]
+        return lines, None if ended is None else exit_code(ended)
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()

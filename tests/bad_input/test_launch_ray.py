@@ -1,0 +1,67 @@
+"""An engine, an address or a number of workers that cannot be."""
+
+import secrets
+import subprocess
+import sys
+
+import pytest
+
+from keras_transfer.launch import find_free_addresses
+
+LAUNCH = ("launch", "image/quickstart", "--workers", "2")
+
+
+def test_an_engine_that_there_is_not(command):
+    result = command(*LAUNCH, "--engine", "rai")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "'rai' is not one of 'local', 'ray'" in result.stderr
+
+
+def test_ray_is_not_installed(refused, monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras_transfer.launch_ray", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refused(*LAUNCH, "--engine", "ray", needs=["needs Ray", "pip install 'keras-transfer[ray]'", "on every node"])
+
+
+def test_options_of_ray_without_it(refused):
+    refused(*LAUNCH, "--address", "auto", "--retries", "1", needs=["--address and --retries: of Ray", "--engine ray"])
+
+
+def test_a_folder_that_a_node_does_not_see():
+    code = "import sys, os; from keras_transfer.launch import settle_in; settle_in(os.getppid(), '/absent')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: the folder where the launch was called is not on ")
+    assert "Received: /absent. Call it in a folder that all nodes of the cluster see." in result.stderr
+
+
+@pytest.mark.slow
+def test_an_address_that_nobody_answers_at(refused, monkeypatch):
+    engine = pytest.importorskip("keras_transfer.launch_ray", reason="needs the extra ray", exc_type=ImportError)
+    monkeypatch.setattr(engine, "_CONNECT_SECONDS", 8.0)
+    (address,) = find_free_addresses(1)
+    needs = ["--address: no Ray cluster can be joined there", f"Received: {address}", "within 8 s", "ray start --head"]
+    refused(*LAUNCH, "--engine", "ray", "--address", address, needs=needs)
+
+
+@pytest.mark.slow
+def test_more_workers_than_the_cluster_has_room_for(monkeypatch):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    token = secrets.token_hex(32)
+    for name, value in {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}.items():
+        monkeypatch.setenv(name, value)
+    port, other = (address.rpartition(":")[2] for address in find_free_addresses(2))
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
+    start += [f"--port={port}", f"--ray-client-server-port={other}", "--include-dashboard=false"]
+    cluster = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # A process of its own: Ray reads its variables once.
+    code = "import keras_transfer.launch_ray as e; e._PLACE_SECONDS = 3.0; from keras_transfer.cli import main; main()"
+    try:
+        command = [sys.executable, "-c", code, *LAUNCH, "--engine", "ray", "--address", f"localhost:{port}"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finally:
+        cluster.terminate()
+        cluster.wait(60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: --workers: the cluster had no room for so many within 3 s. Received: 2, ")
+    assert "each with 1 CPU. All its nodes together have 1 CPU, of which others may use some." in result.stderr

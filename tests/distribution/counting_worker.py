@@ -1,0 +1,18 @@
+"""``keras-transfer``, which says on stdout what features it computes. Not a test: tests start it."""
+
+import os
+
+from keras_transfer import features
+from keras_transfer.cli import main
+
+_compute = features.FeatureCache._compute
+
+
+def _count(self, model, frozen, frozen_stages, split, views):
+    print("computes features of", split.name, flush=True)
+    return _compute(self, model, frozen, frozen_stages, split, views)
+
+
+features.FeatureCache._compute = _count
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+main()
