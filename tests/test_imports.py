@@ -34,7 +34,7 @@ GROUPS = (
     },
     {"report", "choice"},
     {"run", "job", "auto", "recipe", "cross_validation", "saved_model_writer"},
-    {"launch", "launch_ray", "cli"},
+    {"backbone_list", "launch", "launch_ray", "cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 
