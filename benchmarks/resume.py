@@ -34,6 +34,7 @@ from keras_transfer.backbones.base import SIGNED, BackboneRow
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits
+from keras_transfer.distribution import ONE_DEVICE
 from keras_transfer.interruption import Interruption
 from keras_transfer.resume import Checkpointer, Checkpoints
 
@@ -178,7 +179,7 @@ def measure_cost(folder: Path, rounds: int) -> None:
         name = ["every 30 s", "none", "none", "every 30 s"][number % 4]
         out = folder / f"cost-{number}"
         out.mkdir()
-        with recipe._session(None) as settled:
+        with recipe.session(ONE_DEVICE, None) as settled:
             job = settled.prepare()
             checkpoints, writing = None, 0.0
             if name != "none":
