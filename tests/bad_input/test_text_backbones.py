@@ -179,7 +179,7 @@ def test_a_hugging_face_model_that_is_incomplete(tmp_path):
 
 
 def test_an_unknown_pooling(saved):
-    assert "one of auto, own, mean, last. Received: 'max'" in refuse(saved, pooling="max")
+    assert "one of auto, own, mean, first, last. Received: 'max'" in refuse(saved, pooling="max")
 
 
 def test_weights_that_do_not_fit(saved, tmp_path):
