@@ -24,7 +24,7 @@ from keras_transfer.solver import STRENGTHS, Folds, Multinomial, draw_folds, sol
 
 Rows = tuple[np.ndarray, np.ndarray]
 Logits = Callable[[np.ndarray], np.ndarray]
-COMMON = {"policy": "head", "validation": 0.0}
+COMMON = {"policy": "head", "validation": 0.0, "training": {"keep": "last"}}
 
 
 def digits() -> ImageClassification:
