@@ -132,12 +132,13 @@ class OneVsRest(LinearModel):
 
     def __init__(self, labels: int) -> None:
         self._models = [_new_regression() for _ in range(labels)]
+        self._features = 0
         # Logits of labels that all rows of a fold have, or none, as if one more row had it by half.
         self._constants: dict[int, float] = {}
 
     def fit(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float32], strength: float) -> None:
         """Solve all of them."""
-        marks = targets > 0.5
+        marks, self._features = targets > 0.5, x.shape[1]
         constant = np.flatnonzero(marks.all(axis=0) | ~marks.any(axis=0))
         self._constants = {int(index): float(logit((marks[:, index].sum() + 0.5) / (len(x) + 1))) for index in constant}
         for index, model in enumerate(self._models):
@@ -158,13 +159,15 @@ class OneVsRest(LinearModel):
 
     def coefficients(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return kernel and bias."""
-        fitted = next(model for index, model in enumerate(self._models) if index not in self._constants)
-        kernel = np.zeros((fitted.coef_.shape[1], len(self._models)))
-        bias = np.array([self._constants.get(index, 0.0) for index in range(len(self._models))])
-        for index, model in enumerate(self._models):
-            if index not in self._constants:
-                kernel[:, index], bias[index] = model.coef_[0], model.intercept_[0]
-        return kernel, bias
+        nothing = np.zeros(self._features)
+        kernels, biases = zip(
+            *(
+                (nothing, self._constants[index]) if index in self._constants else (model.coef_[0], model.intercept_[0])
+                for index, model in enumerate(self._models)
+            ),
+            strict=True,
+        )
+        return np.stack(kernels, axis=1), np.array(biases)
 
 
 class Ridge(LinearModel):

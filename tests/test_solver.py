@@ -165,6 +165,15 @@ def test_a_label_that_a_fold_lacks_is_solved_all_the_same():
     assert np.isfinite(head.kernel).all() and np.isfinite(head.loss)
 
 
+def test_a_fold_without_any_label_is_solved_all_the_same():
+    x, _ = draw(40)
+    marks = np.zeros((40, 2), "float32")
+    marks[[0, 1], [0, 1]] = 1
+    folds = [(np.arange(20, 40), np.arange(20)), (np.arange(20), np.arange(20, 40))]
+    head = solve_head(x, marks, np.ones(40, "float32"), model=lambda: OneVsRest(2), folds=folds)
+    assert np.isfinite(head.kernel).all() and np.isfinite(head.loss)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_numbers_are_solved_by_ridge_regression(count):
     x, random = draw()
