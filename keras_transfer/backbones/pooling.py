@@ -4,6 +4,7 @@ This is the network that stages are found in, and that is saved.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -29,7 +30,8 @@ class TextNetwork(keras.Model):
             decoders; ``mean`` is over tokens that are no padding; ``first`` and ``last`` are those of them. ``masked``
             pools nothing: it takes the tokens at one more input, ``mask_positions``, ``int32[batch, masked]``.
         is_decoder: Whether a token sees only those before it.
-        normalizes: Whether vectors are scaled to length 1.
+        normalizes: Whether vectors are scaled to one length, by which the mean of their squares is 1. Of length 1, as
+            sentence-transformers has them, their numbers would be so small that a trained head hardly moves.
         name: Of the model.
     """
 
@@ -52,7 +54,7 @@ class TextNetwork(keras.Model):
         else:
             outputs = _pool(backbone.output, inputs[MASK], pooling, is_decoder=is_decoder)
         if normalizes:
-            outputs = keras.ops.normalize(outputs, axis=-1, order=2)
+            outputs = keras.ops.normalize(outputs, axis=-1, order=2) * math.sqrt(outputs.shape[-1])
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}

@@ -24,7 +24,7 @@ class SentencePooling:
 
     Attributes:
         kind: Which tokens count.
-        normalizes: Whether vectors are scaled to length 1.
+        normalizes: Whether vectors are scaled to one length.
     """
 
     kind: Pooling
