@@ -72,6 +72,13 @@ def test_lora_adapts_all_stages_or_the_last():
         plan(PolicyConfig(name="lora", lora_stages=9), scope)
 
 
+def test_what_was_fitted_takes_small_steps_and_few_weights_large_ones():
+    scope = Scope(5, 4, solves_head=True)
+    rates = {"last_stages": 1.0, "full": 1.0, "lp_ft": 0.3, "gradual": 0.3, "lora": 10.0, "bias": 10.0}
+    assert {name: plan(PolicyConfig(name=name), scope)[-1].rate for name in rates} == rates
+    assert {plan(PolicyConfig(name=name, fine_tune_rate=0.5), scope)[-1].rate for name in rates} == {0.5}
+
+
 def test_what_is_frozen_in_front():
     assert Phase("head", (), 1, 1.0, "frozen").frozen_stages(5) == 5
     assert Phase("last", (3, 4), 1, 1.0, "frozen").frozen_stages(5) == 3
