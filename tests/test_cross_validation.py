@@ -79,6 +79,7 @@ def test_a_run_folder_a_fold_and_a_summary(command, tiny, pictures, tmp_path):
     assert "Confusion over 2 runs" in result.output
 
 
+@pytest.mark.slow
 def test_runs_that_were_interrupted_are_resumed_with_the_same_recipe(tiny, pictures, killed, tmp_path):
     def recipe(**options):
         return ImageClassification(str(pictures), **(QUICK | {"folds": 2} | options))

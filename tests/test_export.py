@@ -96,6 +96,7 @@ def test_an_artifact_that_differs_is_refused_and_nothing_is_left(finished_run, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_versions_count_up(finished_run, tmp_path):
     run = Run(shutil.copytree(finished_run.folder, tmp_path / "run"))
     assert [folder.name for folder in (run.folder / "export" / "saved_model").iterdir()] == ["1"]

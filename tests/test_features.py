@@ -59,7 +59,11 @@ def losses(run):
 
 
 @pytest.mark.parametrize(
-    ("augmentation", "views"), [(PLAIN, 1), (MOVED, 3)], ids=["plain pictures", "a view for every epoch"]
+    ("augmentation", "views"),
+    [
+        pytest.param(PLAIN, 1, id="plain pictures", marks=pytest.mark.slow),
+        pytest.param(MOVED, 3, id="a view for every epoch"),
+    ],
 )
 def test_training_on_features_is_training_of_the_whole_network(pictures, tmp_path, augmentation, views, computed):
     whole = run(pictures, tmp_path / "whole", views=0, augmentation=augmentation)
@@ -89,6 +93,7 @@ def test_a_second_run_computes_nothing(pictures, tmp_path, computed):
     assert computed == []
 
 
+@pytest.mark.slow
 def test_views_are_used_again_where_epochs_outnumber_them(pictures, tmp_path):
     two = run(pictures, tmp_path / "two", views=2, augmentation=MOVED)
     three = run(pictures, tmp_path / "three", views=3, augmentation=MOVED)
@@ -259,6 +264,7 @@ def test_mixed_pictures_have_no_features():
     assert not cache(augmentation=AugmentationConfig(mixup=0.2)).serves(2)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_leaves_training_as_it_was(pictures, tmp_path, monkeypatch):
     whole = run(pictures, tmp_path / "whole", views=0)
     (tmp_path / "file").write_text("")

@@ -72,6 +72,7 @@ def test_lora_trains_its_adapters_and_serves_ordinary_layers(pictures, tmp_path)
         assert np.abs(adapters["1.b"]).max() > 0
 
 
+@pytest.mark.slow
 def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(pictures, tmp_path):
     policy = {"name": "gradual", "groups": 2, "group_epochs": 1}
     run = recipe(pictures, policy).fit(tmp_path / "run")

@@ -75,6 +75,7 @@ def test_every_form_gives_the_same_rows_as_the_folder(lossless):
         assert rows_of(splits) == expected, form
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_weights_as_from_the_folder(tiny, lossless, tmp_path):
     expected = make(lossless).fit(tmp_path / "folder")
     for form in ("arrays", "frame"):

@@ -138,6 +138,7 @@ def test_the_saved_model_answers_as_predict_does(table, tmp_path, kind):
         assert tuple(name.decode() for name in names[present]) == prediction.labels
 
 
+@pytest.mark.slow
 def test_several_numbers_and_flips_at_prediction(table, tmp_path):
     run = recipe(
         table,
