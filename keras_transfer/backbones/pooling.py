@@ -4,7 +4,6 @@ This is the network that stages are found in, and that is saved.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -54,7 +53,7 @@ class TextNetwork(keras.Model):
         else:
             outputs = _pool(backbone.output, inputs[MASK], pooling, is_decoder=is_decoder)
         if normalizes:
-            outputs = keras.ops.normalize(outputs, axis=-1, order=2) * math.sqrt(outputs.shape[-1])
+            outputs = keras.ops.rms_normalization(outputs)
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}

@@ -227,8 +227,8 @@ class PolicyConfig(Section):
     head_epochs: Count = Field(default=2, description="lp_ft, gradual: epochs of a head that is not solved")
     fine_tune_rate: Rate | None = Field(
         default=None,
-        description="factor on learning_rate while stages train; by default lp_ft, gradual: 0.3; last_stages, full: 1; "
-        "lora, batch_norm, layer_norm, bias: 10",
+        description="factor on learning_rate while stages train; by default less than 1 after a head phase, more where "
+        "few weights train",
     )
     stage_decay: Annotated[StrictFloat, Field(gt=0.0, le=1.0)] = Field(
         default=1.0, description="factor on learning_rate from the head to the last stage, and on to each one before"
