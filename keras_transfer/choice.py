@@ -21,6 +21,9 @@ _STEP = 4.0
 # Rows an epoch that cross-validation learns from, at most: where there are many, fewer folds tell as much.
 _MOST_ROWS = 2000
 
+# Standard errors by which the head's held-out loss is lower where it is left alone.
+_CLEAR_LEAD = 1.0
+
 # One row that is wrong for sure must not outweigh all others: that of a probability of 1e-7, or four deviations.
 _MOST_LOSS = -np.log(1e-7)
 
@@ -249,11 +252,10 @@ def choose(
         examples: How many there are to learn from, in words.
 
     Returns:
-        The head, where its loss is lower than that of ``last_stages`` by more than two standard errors. Where it is
-        not lower by more than one, and ``last_stages`` has the better figure, training stages pays, and ``lp_ft``
-        trains them all: few rows make a network sure of itself, which costs loss before it costs accuracy. Else
-        ``last_stages``, the sturdiest. Both bounds were chosen on draws of benchmarks/few_labels.py that are not among
-        its own.
+        The head, where its loss is lower than that of ``last_stages`` by more than one standard error. Else training
+        stages pays, and the more of them the better: ``lp_ft`` where there is time for it. Where nothing could be held
+        out or compared, ``last_stages``, the sturdiest. The bound was chosen on draws of benchmarks/few_labels.py that
+        are not among its own.
 
     Raises:
         PolicyError: There is no time for any.
@@ -265,11 +267,9 @@ def choose(
         reason = f"{examples}; too few to hold some out, or no solved head to compare with."
         return Choice("last_stages", reason, (), estimates, budget_seconds)
     head, tuned = trials
-    policy, verdict = "last_stages", "neither is better by more than chance"
-    lead = head.lead(tuned)
-    if lead > 2.0:
+    if head.lead(tuned) > _CLEAR_LEAD:
         policy, verdict = "head", "training stages does not pay"
-    elif lead < 1.0 and tuned.figure.is_better(tuned.value, head.value):
+    else:
         policy, verdict = affordable[-1], "training stages pays"
     shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.figure.say(trial.value)})" for trial in trials)
     reason = f"{examples}; loss on {len(head.losses):,} held out: {shown}, {verdict}."
