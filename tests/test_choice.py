@@ -26,7 +26,7 @@ EXAMPLES = "5 to 7 examples in each of 2 classes"
 HEAD = ClassificationHead(("a", "b"), HeadConfig())
 
 
-# By which the rows of one candidate differ: a mean difference of 0.067 is one standard error.
+# By which the rows of one candidate differ: a difference of the means of 0.067 is one standard error.
 NOISE = {"head": 0.0, "last_stages": 0.3 * np.array([1, -1] * 10)}
 
 
@@ -40,20 +40,20 @@ def trials(**losses):
 @pytest.mark.parametrize(
     ("losses", "budget", "policy"),
     [
-        ({"head": 0.4, "last_stages": 0.5}, None, "head"),
-        ({"head": 0.45, "last_stages": 0.5}, None, "lp_ft"),
+        ({"head": 0.28, "last_stages": 0.5}, None, "head"),
+        ({"head": 0.4, "last_stages": 0.5}, None, "lp_ft"),
         ({"head": 0.7, "last_stages": 0.5}, None, "lp_ft"),
-        ({"head": 0.7, "last_stages": 0.5}, 100.0, "last_stages"),
         ({"head": 0.4, "last_stages": 0.5}, 100.0, "head"),
+        ({"head": 0.45, "last_stages": 0.5}, 100.0, "last_stages"),
         ({}, 20.0, "head"),
         ({}, None, "last_stages"),
     ],
     ids=[
-        "head by more than a standard error",
+        "head by three standard errors",
         "head by less",
         "tuned",
-        "no time for lp_ft",
-        "no time for lp_ft, nor need",
+        "no time for lp_ft, head by one",
+        "no time for lp_ft, head by less",
         "time for head",
         "no trials",
     ],
