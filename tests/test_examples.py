@@ -27,10 +27,12 @@ def test_folder_then_serve(pictures, tmp_path):
     assert [answer.split(": ")[0] for answer in answers] == [str(file) for file in files]
 
 
+@pytest.mark.slow
 def test_table(pictures, tmp_path):
     assert "cat: precision" in run("table.py", pictures, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_python_api(pictures, tmp_path):
     said = run("python_api.py", pictures, tmp_path / "run")
     assert "Did you mean resnet50" in said
@@ -47,6 +49,7 @@ def test_texts(tmp_path):
         assert re.fullmatch(rf"{re.escape(text)}: [15] \([01]\.\d\d\)", line), line
 
 
+@pytest.mark.slow
 def test_pretrain(make_pictures, tmp_path):
     many = make_pictures(tmp_path / "many", {"cat": 12, "dog": 12})
     few = make_pictures(tmp_path / "few", {"hen": 6, "owl": 6, "tit": 6})

@@ -101,6 +101,7 @@ def test_views_are_used_again_where_epochs_outnumber_them(pictures, tmp_path):
     assert losses(two)[2][0] != pytest.approx(losses(three)[2][0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_half_precision_on_disk_is_near(pictures, tmp_path):
     full, half = (run(pictures, tmp_path / dtype, views=1, dtype=dtype) for dtype in ("float32", "float16"))
     assert half.reports["test"].loss == pytest.approx(full.reports["test"].loss, abs=0.02)
@@ -275,6 +276,7 @@ def test_a_cache_that_cannot_be_written_leaves_training_as_it_was(pictures, tmp_
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_mixed_precision_features_train(pictures, tmp_path):
     recipe = ImageClassification(
         {"source": str(pictures), "image_size": 32},

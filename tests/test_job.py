@@ -40,7 +40,7 @@ def moved(job, before):
     [
         ("batch_norm", {"gamma", "beta", "moving_mean", "moving_variance"}),
         ("bias", {"bias", "beta", "moving_mean", "moving_variance"}),
-        ({"name": "bias", "batch_norm": "frozen"}, {"bias"}),
+        pytest.param({"name": "bias", "batch_norm": "frozen"}, {"bias"}, marks=pytest.mark.slow),
     ],
     ids=["batch_norm", "bias", "bias with frozen BatchNorm"],
 )
@@ -163,7 +163,15 @@ def test_lower_stages_learn_more_slowly(pictures, tmp_path):
     assert (ratios > 3).all()
 
 
-@pytest.mark.parametrize("augmentation", [{"mixup": 0.4}, {"cutmix": 1.0, "erase": 0.5}, {"randaugment": 5}], ids=str)
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        {"cutmix": 1.0, "erase": 0.5},
+        pytest.param({"mixup": 0.4}, marks=pytest.mark.slow),
+        pytest.param({"randaugment": 5}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_run_with_mixed_pictures_learns(pictures, tmp_path, augmentation):
     run = recipe(pictures, {"name": "last_stages", "stages": 2}, augmentation=augmentation).fit(tmp_path / "run")
     assert np.isfinite([line["loss"] for line in history(run)]).all()

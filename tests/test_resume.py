@@ -148,6 +148,7 @@ def test_killed_and_resumed_is_never_killed(recipe, tmp_path, killed, name):
     assert_same(recipe(policy, **sections).fit(tmp_path / "resumed", resume=True), unbroken)
 
 
+@pytest.mark.slow
 def test_texts_are_resumed_too(tmp_path, killed):
     random = np.random.default_rng(0)
     words = {"cat": ["purr", "sofa", "milk"], "dog": ["bark", "ball", "bone"]}
@@ -359,6 +360,7 @@ def test_what_auto_was_settled_to_is_not_settled_anew(recipe, tmp_path, killed, 
     assert record["seconds"] > seconds  # of both processes
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_was_found_is_not_looked_for_again(recipe, tmp_path, killed, monkeypatch):
     found = RangeTest("head", (0.001, 0.002), (1.0, 0.5))
     found.__dict__["learning_rate"] = 0.002

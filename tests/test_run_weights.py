@@ -51,6 +51,7 @@ def test_every_stage_begins_with_the_weights_of_the_run_whose_own_rows_it_is_not
         recipe(first.config.data.source, seed=5, weights=first.folder).prepare()
 
 
+@pytest.mark.slow
 def test_adapters_of_the_run_are_merged(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = recipe(pictures, policy={"name": "lora", "rank": 2}).fit("first")

@@ -17,6 +17,7 @@ KINDS = {
     "multilabel": {"target": "multilabel", "label": ["bright", "red"]},
     "number": {"target": "number", "label": "level"},
 }
+ONE_OF_THEM = ["multilabel", pytest.param("number", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def as_in_the_run(run):
     return recorded
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_OF_THEM)
 @pytest.mark.parametrize(
     "policy",
     [
@@ -166,7 +167,7 @@ def test_a_separator_and_a_source_of_its_own_for_the_test(table, tmp_path):
     assert run.evaluate(str(table.parent / "tags.csv")).n == 40
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_OF_THEM)
 def test_auto_chooses_by_the_losses_of_the_target(table, tmp_path, kind):
     run = recipe(table, kind, {"name": "auto", "stages": 2}, training={"keep": "last"}).fit(tmp_path / "run")
     choice = json.loads((run.folder / "choice.json").read_text())
@@ -177,7 +178,7 @@ def test_auto_chooses_by_the_losses_of_the_target(table, tmp_path, kind):
     assert counted in choice["reason"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_OF_THEM)
 def test_early_stopping_knows_which_way_is_better(table, tmp_path, kind, monkeypatch):
     import keras
 
@@ -194,7 +195,7 @@ def test_early_stopping_knows_which_way_is_better(table, tmp_path, kind, monkeyp
     assert modes == [{"multilabel": "max", "number": "min"}[kind]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_OF_THEM)
 def test_the_range_test_finds_a_rate(table, kind):
     policy = {"name": "head", "head_solver": "sgd"}
     found = recipe(table, kind, policy, training={"batch_size": 36}).find_learning_rate()
@@ -202,7 +203,8 @@ def test_the_range_test_finds_a_rate(table, kind):
 
 
 def test_training_on_kept_features_is_training_of_the_whole(table, tmp_path):
-    policy = {"name": "last_stages", "stages": 2}
+    # A bias before a BatchNorm that adapts has no gradient but rounding, of which Adam makes whole steps.
+    policy = {"name": "last_stages", "stages": 2, "batch_norm": "frozen"}
     runs = [
         recipe(table, "number", policy, cache={"views": views}, augmentation={"horizontal_flip": False}).fit(
             tmp_path / str(views)
@@ -238,6 +240,7 @@ def test_the_command_line_says_labels_and_numbers(table, tmp_path, command, caps
         assert values == json.loads((tmp_path / kind / "metrics.json").read_text())["test"] or values["n"] == 13
 
 
+@pytest.mark.slow
 def test_texts_have_labels_and_numbers_too(table, tmp_path, preset):
     random = np.random.default_rng(0)
     rows = []

@@ -138,6 +138,7 @@ def test_adapters_of_the_earlier_run_are_merged(classified, finished, table, pre
     assert any(not np.array_equal(a, b) for name in before for a, b in zip(before[name], trained[name], strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_with_the_familys_own_pooling_is_a_start_for_others(table, preset, tmp_path):
     own = classification(table, preset, head={"pooling": "own"}).fit(tmp_path / "own")
     backbone = {"name": preset, "weights": str(own.folder)}

@@ -148,12 +148,12 @@ def test_another_sequence_length_is_another_entry_of_the_cache(table, preset, tm
 @pytest.mark.parametrize(
     "policy",
     [
-        "full",
         {"name": "lp_ft", "stage_decay": 0.8},
-        {"name": "gradual", "groups": 2, "group_epochs": 1},
         {"name": "lora", "rank": 2},
-        "bias",
-        "layer_norm",
+        pytest.param("full", marks=pytest.mark.slow),
+        pytest.param({"name": "gradual", "groups": 2, "group_epochs": 1}, marks=pytest.mark.slow),
+        pytest.param("bias", marks=pytest.mark.slow),
+        pytest.param("layer_norm", marks=pytest.mark.slow),
     ],
     ids=lambda policy: policy if isinstance(policy, str) else policy["name"],
 )

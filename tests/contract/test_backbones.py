@@ -12,8 +12,12 @@ from keras_transfer.backbones.applications import APPLICATIONS
 from keras_transfer.stages import submodel
 
 GIANT = 25_000_000  # parameters; each kind of network has a smaller one
+# Networks whose kind is tried at a smaller size.
+LARGER = {"densenet169", "densenet201", "vgg19", *(f"efficientnet_{size}" for size in ("b1", "b2", "b3", "b4", "v2_s"))}
+LARGER |= {f"efficientnet_v2_{size}" for size in ("b1", "b2", "b3")}
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if BACKBONES[name].parameters > GIANT else []) for name in BACKBONES
+    pytest.param(name, marks=[pytest.mark.slow] if name in LARGER or BACKBONES[name].parameters > GIANT else [])
+    for name in BACKBONES
 ]
 
 
