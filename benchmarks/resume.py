@@ -2,8 +2,8 @@
 
 `kills`: runs of several policies are killed by SIGKILL at moments drawn from the time that the unbroken run takes, and
 resumed, until so many kills are reached; each run that was killed is compared to its unbroken one.
-`cost`: the same training with a checkpoint every 30 seconds and at each epoch's end, which comes after some 30 seconds
-too (on two cores), and with none; rounds alternate and change their order.
+`cost`: the same training with a checkpoint every 30 seconds and at each epoch's end, and with none; rounds alternate
+and change their order. `--pictures` are to make epochs of some 30 seconds too: 1,400 at 50 a second, 400 at 12.
 `start`: seconds from the start of a process to the end of its first new step, of a fresh run and of a resumed one.
 
 All on photos of solar cells. `cost` and `start` train EfficientNet-Lite0. `kills` trains a small network of its own, so
@@ -168,8 +168,8 @@ def measure_kills(folder: Path, kills: int, seed: int) -> None:
     print(f"{right} of {done} kills ended in a run that is bit-identical to the unbroken one ({len(results)} runs)")
 
 
-def measure_cost(folder: Path, rounds: int) -> None:
-    table = make_table(folder, 1400)
+def measure_cost(folder: Path, rounds: int, pictures: int) -> None:
+    table = make_table(folder, pictures)
     recipe = make_recipe(table, size=160, epochs=2, batch=32, policy="full", cache={"views": 0})
     times = {"every 30 s": [], "none": []}
     processor = {"every 30 s": [], "none": []}  # what others do on the machine changes these less
@@ -264,14 +264,14 @@ def run_child(table: Path, out: Path, *, resume: bool) -> None:
     recipe.fit(out, resume=resume)
 
 
-def main(part: str, kills: int, rounds: int, seed: int) -> None:
+def main(part: str, kills: int, rounds: int, seed: int, pictures: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["KERAS_TRANSFER_CACHE"] = str(folder / "cache")
         if part in ("kills", "all"):
             measure_kills(folder, kills, seed)
         if part in ("cost", "all"):
-            measure_cost(folder, rounds)
+            measure_cost(folder, rounds, pictures)
         if part in ("start", "all"):
             measure_start(folder, rounds)
 
@@ -283,9 +283,10 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pictures", type=int, default=1400)
     parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part == "child":
         run_child(*options.paths, resume=options.resume)
     else:
-        main(options.part, options.kills, options.rounds, options.seed)
+        main(options.part, options.kills, options.rounds, options.seed, options.pictures)
