@@ -1,9 +1,8 @@
 """What spreading a run costs: one device, two logical devices of one process, and two processes, on one CPU.
 
-All train all of EfficientNet-Lite0 on the same photos of solar cells at the network's own size, with the same global
-batches. Devices and processes share the same cores, so that nothing can be gained: what is lost is the overhead, which
-is the larger share the smaller the pictures are. A round runs each once, and rounds change their order; the seconds are
-those of the epochs after the first, in which TensorFlow compiles.
+All train all of EfficientNet-Lite0 on the same photos of solar cells, with the same global batches. Devices and
+processes share the same cores, so that nothing can be gained: what is lost is the overhead. A round runs each once, and
+rounds change their order; the seconds are those of the epochs after the first, in which TensorFlow compiles.
 """
 
 import argparse
@@ -63,8 +62,8 @@ def measure(way: str, recipe: Path, out: Path, pictures: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=480)
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--pictures", type=int, default=640)
+    parser.add_argument("--image-size", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=4)
     given = parser.parse_args()
     rates: dict[str, list[float]] = {way: [] for way in WAYS}

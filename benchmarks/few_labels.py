@@ -98,11 +98,11 @@ def print_table(lines: list[dict], policies: list[str]) -> None:
     )
 
 
-def main(sets: list[str], sizes: list[int], draws: int, policies: list[str], results: Path) -> None:
+def main(sets: list[str], sizes: list[int], draws: int, first_draw: int, policies: list[str], results: Path) -> None:
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     with tempfile.TemporaryDirectory() as temporary:
         recipes = {name: DATA_SETS[name](Path(temporary)) for name in sets}
-        for draw in range(draws):
+        for draw in range(first_draw, first_draw + draws):
             for name in sets:
                 for per_class in sizes:
                     for policy in policies:
@@ -123,6 +123,7 @@ if __name__ == "__main__":
     parser.add_argument("--sets", nargs="+", default=list(DATA_SETS))
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--first-draw", type=int, default=0)
     parser.add_argument("--policies", nargs="+", default=list(POLICIES))
     parser.add_argument("--results", type=Path, default=Path("few_labels_results.jsonl"))
     main(**vars(parser.parse_args()))

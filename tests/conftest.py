@@ -1,5 +1,6 @@
 """What the tests share: small pictures that can be told apart, and one finished run."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ def make_pictures() -> MakePictures:
 def pictures(tmp_path: Path) -> Path:
     """A folder of two classes of 16 pictures each."""
     return _make_pictures(tmp_path / "pictures", {"cat": 16, "dog": 16})
+
+
+@pytest.fixture
+def replace_get_file(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., str]], None]:
+    """``replace_get_file(get_file)``: ``keras.applications`` asks that function for files of weights.
+
+    They look it up in the module that Keras keeps it in, which its public name leads to.
+    """
+    import keras
+
+    module = sys.modules[keras.utils.get_file.__module__]
+    return lambda get_file: monkeypatch.setattr(module, "get_file", get_file)
 
 
 def _build_tiny(size: int | None) -> Any:

@@ -68,7 +68,8 @@ def test_a_choice_gives_its_reason_and_the_time_in_two_lines():
     reason, seconds = str(choice).splitlines()
     assert reason == (
         "Policy: lp_ft. 5 to 7 examples in each of 2 classes; loss on 20 held out: head 0.700 (50.0% right) and "
-        "last_stages 0.400 (60.0% right), training stages pays."
+        "last_stages 0.400 (60.0% right). The head's is lower by -4.5 standard errors, and 3 are asked for to leave it "
+        "alone."
     )
     assert seconds == "Time: about 300 s of 400 s (head 10 s, last_stages 60 s, lp_ft 300 s)."
 

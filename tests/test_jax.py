@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 QUICK = [
-    "test_job.py::test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought",
-    # Kills within an epoch and after the last phase.
-    "test_resume.py::test_killed_and_resumed_is_never_killed[lora, no validation rows]",
+    # A solved head, all stages, kills within an epoch, at its end and after a phase.
+    "test_resume.py::test_killed_and_resumed_is_never_killed[lp_ft]",
 ]
 
 

@@ -27,20 +27,20 @@ def file(request, tmp_path_factory):
     return path
 
 
-def theirs(file, monkeypatch):
+def theirs(file, replace_get_file):
     """What Keras builds for ``weights="imagenet"`` when the download gives our file."""
     keras_file = file
     if file.suffix == ".keras":
         keras_file = file.with_suffix(".weights.h5")
         keras.saving.load_model(file).save_weights(keras_file)
-    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **kwargs: str(keras_file))
+    replace_get_file(lambda *args, **kwargs: str(keras_file))
     return keras.applications.EfficientNetB0(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 @pytest.mark.parametrize("way", ["pretrained", "file"])
-def test_the_missing_factor_is_put_in(file, way, monkeypatch):
-    want = theirs(file, monkeypatch)
+def test_the_missing_factor_is_put_in(file, way, replace_get_file):
+    want = theirs(file, replace_get_file)
     backbone = BACKBONES["efficientnet_b0"].load(
         image_size=32, weights="pretrained" if way == "pretrained" else str(file)
     )

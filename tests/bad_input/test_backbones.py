@@ -40,11 +40,11 @@ def test_a_picture_that_is_too_small(name, minimum):
         BACKBONES[name].load(image_size=16, weights="none")
 
 
-def test_no_network_and_no_file(tmp_path, monkeypatch):
+def test_no_network_and_no_file(tmp_path, monkeypatch, replace_get_file):
     def refuse(*_args, **_kwargs):
         raise Exception("URL fetch failure on https://example.org: None -- Name or service not known")
 
-    monkeypatch.setattr("keras.src.utils.file_utils.get_file", refuse)
+    replace_get_file(refuse)
     monkeypatch.setattr(applications, "_KERAS_HOME", tmp_path)
     with pytest.raises(BackboneError) as caught:
         load("pretrained")
@@ -184,7 +184,7 @@ def test_a_class_of_ones_own_is_refused_even_where_it_is_registered(tmp_path):
         {"module": "builtins", "class_name": "function", "config": "eval", "registered_name": "eval"},
         {"class_name": "__lambda__", "config": {"value": "x"}},
         {"module": "subprocess", "class_name": "Popen", "config": {}},
-        {"module": "keras.src.utils.file_utils", "class_name": "function", "config": "get_file"},
+        {"module": keras.utils.get_file.__module__, "class_name": "function", "config": "get_file"},
     ],
     ids=["class", "function", "lambda", "not registered", "function of Keras"],
 )

@@ -12,9 +12,12 @@ from keras_transfer.backbones.applications import APPLICATIONS
 from keras_transfer.stages import submodel
 
 GIANT = 25_000_000  # parameters; each kind of network has a smaller one
-# Networks whose kind is tried at a smaller size.
-LARGER = {"densenet169", "densenet201", "vgg19", *(f"efficientnet_{size}" for size in ("b1", "b2", "b3", "b4", "v2_s"))}
-LARGER |= {f"efficientnet_v2_{size}" for size in ("b1", "b2", "b3")}
+LARGER = {
+    *("densenet169", "densenet201", "vgg19"),
+    *("efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4"),
+    *("efficientnet_v2_b1", "efficientnet_v2_b2", "efficientnet_v2_b3", "efficientnet_v2_s"),
+}
+"""Further sizes of networks that are tried at a smaller one."""
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in LARGER or BACKBONES[name].parameters > GIANT else [])
     for name in BACKBONES
@@ -27,10 +30,10 @@ def forget_networks():
     keras.backend.clear_session()
 
 
-def _load_as_pretrained(name, size, monkeypatch):
+def _load_as_pretrained(name, size, monkeypatch, replace_get_file):
     """Load with ``weights="pretrained"``, keep the random weights, and return the files that Keras asks for."""
     asked = []
-    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda fname, *a, **k: asked.append(fname) or fname)
+    replace_get_file(lambda fname, *a, **k: asked.append(fname) or fname)
     monkeypatch.setattr(keras.Model, "load_weights", lambda *a, **k: None)
     return BACKBONES[name].load(image_size=size), asked
 
@@ -52,9 +55,9 @@ def test_every_network_of_keras_applications_has_a_row():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_backbone(name, monkeypatch):
+def test_backbone(name, monkeypatch, replace_get_file):
     row = BACKBONES[name]
-    backbone, asked = _load_as_pretrained(name, row.minimum_size, monkeypatch)
+    backbone, asked = _load_as_pretrained(name, row.minimum_size, monkeypatch, replace_get_file)
     network, stages = backbone.network, backbone.stages
 
     assert network.count_params() == row.parameters
@@ -106,8 +109,8 @@ def test_keras_prepares_no_pixels_for_a_network_that_takes_them_raw(name):
 @pytest.mark.parametrize(
     ("name", "size"), [("mobilenet", 128), ("mobilenet", 200), ("mobilenet_v2", 96), ("mobilenet_v2", 224)]
 )
-def test_file_of_a_network_with_weights_for_several_sizes(name, size, monkeypatch):
-    _, asked = _load_as_pretrained(name, size, monkeypatch)
+def test_file_of_a_network_with_weights_for_several_sizes(name, size, monkeypatch, replace_get_file):
+    _, asked = _load_as_pretrained(name, size, monkeypatch, replace_get_file)
     assert asked == [APPLICATIONS[name].file_name(size)]
 
 
