@@ -42,7 +42,10 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
         The exit code of the first one that did not end with 0; 128 more than the signal's number where one ended it.
         0 where none did.
     """
-    workers = [_start(number, command) for number, command in enumerate(commands)]
+    # Each takes its share of the cores, and no more threads than that.
+    threads = max(1, (os.cpu_count() or 1) // len(commands))
+    environment = {"TF_NUM_INTRAOP_THREADS": str(threads), **os.environ, "PYTHONUNBUFFERED": "1"}
+    workers = [_start(number, command, environment) for number, command in enumerate(commands)]
 
     def pass_on(number: int) -> None:
         for worker in workers:
@@ -126,8 +129,7 @@ class _Worker:
             reader.join(_GRACE_SECONDS)
 
 
-def _start(number: int, command: Sequence[str]) -> _Worker:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+def _start(number: int, command: Sequence[str], environment: dict[str, str]) -> _Worker:
     process = subprocess.Popen(
         list(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
     )

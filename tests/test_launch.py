@@ -21,6 +21,17 @@ def test_lines_begin_with_the_number_and_all_end_well(capfd):
     assert sorted(told.splitlines()) == ["[0] told", "[1] told"]
 
 
+def test_each_takes_its_share_of_the_cores_unless_it_is_told(capfd, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    code = "import os; print(os.environ['TF_NUM_INTRAOP_THREADS'])"
+    assert launch([python(code)] * 3) == 0
+    assert sorted(capfd.readouterr().out.splitlines()) == ["[0] 2", "[1] 2", "[2] 2"]
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "5")
+    assert launch([python(code)]) == 0
+    assert capfd.readouterr().out == "[0] 5\n"
+
+
 def test_when_one_dies_all_end_with_its_exit_code(capfd, monkeypatch):
     monkeypatch.setattr("keras_transfer.launch._GRACE_SECONDS", 0.5)
     started = time.monotonic()

@@ -1,12 +1,14 @@
 """Several devices of one machine, each with the whole model: ``tf.distribute.MirroredStrategy``."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from keras_transfer.distribution.base import Distribution
+from keras_transfer.distribution.environment import keep_memory
 from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
 from keras_transfer.errors import ConfigError
 
@@ -73,8 +75,12 @@ def _split_cpu(count: int) -> None:
     there = tf.config.get_logical_device_configuration(cpu) or [tf.config.LogicalDeviceConfiguration()]
     if len(there) >= count:
         return
+    keep_memory()
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        if count >= (os.cpu_count() or 1) and "TF_NUM_INTRAOP_THREADS" not in os.environ:
+            # The devices take all cores by themselves: more threads in each operation only wait for one another.
+            tf.config.threading.set_intra_op_parallelism_threads(1)
     except RuntimeError as error:
         raise ConfigError(
             f"distribution.devices: TensorFlow has begun to use the CPU as {len(there)} of the {count} devices that it "

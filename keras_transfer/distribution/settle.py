@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
+from keras_transfer.distribution.environment import keep_memory
 from keras_transfer.distribution.jax_devices import choose_jax_devices, connected
 from keras_transfer.distribution.keras_parallel import DataParallel, ModelParallel
 from keras_transfer.distribution.mirrored import Mirrored, choose_devices
@@ -123,6 +124,8 @@ def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
     if gpus:
         every = tf.config.list_physical_devices("GPU")
         tf.config.set_visible_devices([every[int(gpu[4:])] for gpu in gpus], "GPU")
+    else:
+        keep_memory()
     return len(workers.addresses) * len(devices)
 
 
