@@ -13,6 +13,14 @@ from PIL import Image
 MakePictures = Callable[..., Path]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Graphs of default tests run a few times each: to optimize them takes longer. Slow tests run them as users do."""
+    if config.option.markexpr == "not slow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees what another one, or the user, left in the cache."""

@@ -20,6 +20,7 @@ def run(name, *arguments, **environment):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_folder_then_serve(pictures, tmp_path):
     assert "accuracy" in run("folder.py", pictures, tmp_path / "run")
     files = sorted(pictures.glob("*/*"))[::7]

@@ -14,6 +14,7 @@ QUICK = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 def test_recipes_train_and_are_resumed_on_jax():
     tests = [str(Path(__file__).parent / name) for name in QUICK]

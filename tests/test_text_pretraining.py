@@ -128,6 +128,7 @@ def test_the_next_recipe_starts_from_exactly_these_weights(finished, table, pres
     assert_same_weights(weights_by_layer(network_of(finished)), weights_by_layer(job.model.backbone.network))
 
 
+@pytest.mark.slow
 def test_adapters_of_the_earlier_run_are_merged(classified, finished, table, preset):
     assert (classified.folder / "adapters.npz").is_file()
     backbone = {"name": preset, "weights": str(classified.folder)}

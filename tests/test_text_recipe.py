@@ -124,6 +124,7 @@ def test_texts_that_stand_in_two_splits_are_reported_before_training(table, pres
     assert job.record["repeated"]["test in train"]["exact"] > 0
 
 
+@pytest.mark.slow
 def test_training_on_features_is_training_of_the_whole_network(table, preset, tmp_path, computed):
     whole = recipe(table, preset, cache={"views": 0}).fit(tmp_path / "whole")
     assert computed == []
@@ -149,7 +150,7 @@ def test_another_sequence_length_is_another_entry_of_the_cache(table, preset, tm
     "policy",
     [
         {"name": "lp_ft", "stage_decay": 0.8},
-        {"name": "lora", "rank": 2},
+        pytest.param({"name": "lora", "rank": 2}, marks=pytest.mark.slow),
         pytest.param("full", marks=pytest.mark.slow),
         pytest.param({"name": "gradual", "groups": 2, "group_epochs": 1}, marks=pytest.mark.slow),
         pytest.param("bias", marks=pytest.mark.slow),
@@ -232,7 +233,7 @@ def test_raw_strings_of_any_length_are_served_without_this_package(finished):
     assert answer["tokens"] == pytest.approx(answer["score"][:1], abs=1e-5)  # [CLS] cat [SEP]
 
 
-@pytest.mark.parametrize("broken", ["skip", "replace"])
+@pytest.mark.parametrize("broken", ["skip", pytest.param("replace", marks=pytest.mark.slow)])
 def test_texts_with_wrong_bytes_are_skipped_or_mended_and_the_run_can_be_evaluated(table, preset, tmp_path, broken):
     content = table.read_bytes().replace(b"cat", b"c\xe4t", 3)
     (tmp_path / "broken.csv").write_bytes(content)

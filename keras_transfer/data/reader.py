@@ -28,10 +28,11 @@ def map_ahead(dataset: Any, function: Callable[..., Any]) -> Any:
 
     The autotuning of tf.data is off. Its thread sleeps twice as long each time, and is not always woken when an
     iteration ends (TensorFlow 2.21): the end then waits until it wakes, for up to as long as the iteration took.
+    AutoGraph is off too, for it takes seconds to look through functions in which it finds nothing to do.
 
     Args:
         dataset: Of row numbers, files or the like.
-        function: From an element of it to a batch.
+        function: From an element of it to a batch, of TensorFlow's own conditions and loops.
 
     Returns:
         The dataset of batches.
@@ -39,6 +40,7 @@ def map_ahead(dataset: Any, function: Callable[..., Any]) -> Any:
     calls = min(os.cpu_count() or 1, _MOST_CALLS)
     options = tf.data.Options()
     options.autotune.enabled = False
+    function = tf.autograph.experimental.do_not_convert(function)
     return dataset.map(function, num_parallel_calls=calls).prefetch(2).with_options(options)
 
 
