@@ -1,5 +1,6 @@
 """From the bytes of a picture file to a tensor. One function serves training, ``predict`` and the exported model."""
 
+import functools
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -25,16 +26,26 @@ def decode_image(content: Any, *, size: int, resize: Resize, channels: int) -> A
     Returns:
         ``float32[size, size, channels]`` in 0..255; three are RGB.
     """
-    pixels = tf.cast(decode_pixels(content), tf.float32)
-    if channels in (1, 3):
-        pixels = _compose_on_white(pixels)
-    if channels == 1:
-        pixels = tf.cond(tf.shape(pixels)[-1] == 3, lambda: tf.image.rgb_to_grayscale(pixels), lambda: pixels)
-    pixels = _RESIZERS[resize](pixels, size)
-    if channels == 3:
-        # Grey stays one channel up to here, which spares two thirds of the work.
-        pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels)
-    return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), [size, size, channels])
+    return _decoder(size, resize, channels)(content)
+
+
+@functools.cache
+def _decoder(size: int, resize: Resize, channels: int) -> Any:
+    """Traced once in a process, and not for every dataset anew."""
+
+    def decode(content: Any) -> Any:
+        pixels = tf.cast(decode_pixels(content), tf.float32)
+        if channels in (1, 3):
+            pixels = _compose_on_white(pixels)
+        if channels == 1:
+            pixels = tf.cond(tf.shape(pixels)[-1] == 3, lambda: tf.image.rgb_to_grayscale(pixels), lambda: pixels)
+        pixels = _RESIZERS[resize](pixels, size)
+        if channels == 3:
+            # Grey stays one channel up to here, which spares two thirds of the work.
+            pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels)
+        return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), [size, size, channels])
+
+    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 def _compose_on_white(pixels: Any) -> Any:
