@@ -115,7 +115,7 @@ def main(
         for draw in range(first_draw, first_draw + draws):
             for name in sets:
                 for per_class in sizes:
-                    for policy in sorted(policies, key="auto".__ne__) if reuse else policies:
+                    for policy in sorted(policies, key=lambda policy: policy != "auto") if reuse else policies:
                         key = {"set": name, "per_class": per_class, "draw": draw, "policy": policy}
                         if any(key.items() <= line.items() for line in lines):
                             continue
