@@ -10,7 +10,9 @@ from keras_transfer.data.decoders import decode_pixels
 Resize = Literal["crop", "pad", "stretch"]
 
 
-def decode_image(content: Any, *, size: int, resize: Resize, channels: int) -> Any:
+def decode_image(
+    content: Any, *, size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None = None
+) -> Any:
     """Decode a picture and make it square.
 
     As one channel or three it is as a person sees it, in grey or in colour, composed on white. Other numbers of
@@ -22,19 +24,20 @@ def decode_image(content: Any, *, size: int, resize: Resize, channels: int) -> A
         resize: ``crop`` cuts the longer side, ``pad`` adds white to the shorter one, ``stretch`` changes the aspect
             ratio.
         channels: To come out.
+        kinds: As :func:`~keras_transfer.data.decoders.decode_pixels` takes them.
 
     Returns:
         ``float32[size, size, channels]`` in 0..255; three are RGB.
     """
-    return _decoder(size, resize, channels)(content)
+    return _decoder(size, resize, channels, kinds)(content)
 
 
 @functools.cache
-def _decoder(size: int, resize: Resize, channels: int) -> Any:
+def _decoder(size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None) -> Any:
     """Traced once in a process, and not for every dataset anew."""
 
     def decode(content: Any) -> Any:
-        pixels = tf.cast(decode_pixels(content), tf.float32)
+        pixels = tf.cast(decode_pixels(content, kinds), tf.float32)
         if channels in (1, 3):
             pixels = _compose_on_white(pixels)
         if channels == 1:

@@ -1,5 +1,6 @@
 """Pictures as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,11 @@ class PictureReader(Reader):
 
     def load(self, split: Split, view: View) -> Callable[[Any], Any]:
         """Return a function from row numbers to pictures as a view shows them."""
-        contents = pictures_of(split).contents()
+        pictures = pictures_of(split)
+        contents, kinds = pictures.contents(), pictures.kinds
 
         def load(rows: Any) -> Any:
-            pixels = self.decode(contents(rows))
+            pixels = self._decode(contents(rows), kinds)
             if view.epoch is not None:
                 pixels = self._augment(pixels, self._draw(tf.constant(view.epoch, tf.int64), rows))
             return tf.reverse(pixels, view.flipped) if view.flipped else pixels
@@ -137,7 +139,7 @@ class PictureReader(Reader):
 
     def decode(self, *raw: Any) -> Any:
         """Turn ``string[batch]``, the bytes of files, into pixels."""
-        return tf.map_fn(self._decode, raw[0], fn_output_signature=self._spec)
+        return self._decode(raw[0], None)
 
     def arrange(self, *tensors: Any) -> Any:
         """Return pixels as they are."""
@@ -147,12 +149,12 @@ class PictureReader(Reader):
         problems = [find_problem(pictures, row, self._max_pixels, self._channels) for row in range(len(pictures))]
         return [f"{place}: {problem}" for place, problem in zip(pictures.places, problems, strict=True) if problem]
 
-    @property
-    def _spec(self) -> Any:
-        return tf.TensorSpec([self._size, self._size, self._channels], tf.float32)
-
-    def _decode(self, content: Any) -> Any:
-        return decode_image(content, size=self._size, resize=self._resize, channels=self._channels)
+    def _decode(self, contents: Any, kinds: frozenset[bytes] | None) -> Any:
+        decode = functools.partial(
+            decode_image, size=self._size, resize=self._resize, channels=self._channels, kinds=kinds
+        )
+        spec = tf.TensorSpec([self._size, self._size, self._channels], tf.float32)
+        return tf.map_fn(decode, contents, fn_output_signature=spec)
 
     def _augment(self, pixels: Any, draws: Any) -> Any:
         return augment(pixels, draws, self._augmentation) if self._augments else pixels

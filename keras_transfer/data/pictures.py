@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,13 @@ class PictureExamples(Examples, Protocol):
     def states(self) -> list[list[int]]:
         """Numbers that change when a picture does; none for one that is gone."""
 
+    @property
+    def kinds(self) -> frozenset[bytes] | None:
+        """What tells the formats that there are; None where nobody has looked."""
+
+    def with_kinds(self, kinds: frozenset[bytes]) -> Self:
+        """Return the same pictures, of which the formats are known."""
+
     def read(self, row: int) -> bytes:
         """Return the bytes of one.
 
@@ -46,10 +53,12 @@ class Pictures:
     Attributes:
         root: The folder that the names are relative to.
         names: The files' paths.
+        kinds: What tells their formats, once they have been looked at.
     """
 
     root: Path
     names: tuple[str, ...]
+    kinds: frozenset[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -88,7 +97,11 @@ class Pictures:
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Pictures":
         """Return some, in this order."""
-        return Pictures(self.root, tuple(self.names[row] for row in rows))
+        return Pictures(self.root, tuple(self.names[row] for row in rows), self.kinds)
+
+    def with_kinds(self, kinds: frozenset[bytes]) -> "Pictures":
+        """Return the same pictures, of which the formats are known."""
+        return replace(self, kinds=kinds)
 
     def read(self, row: int) -> bytes:
         """Return the bytes of one."""
@@ -118,6 +131,7 @@ class EncodedPictures:
         data: ``uint8[bytes]``, memory-mapped.
         bounds: ``int64[n, 2]``, where each begins and ends.
         digests: ``uint8[n, 32]``, the SHA-256 of each.
+        kinds: What tells their formats, once they have been looked at.
     """
 
     home: str
@@ -125,6 +139,7 @@ class EncodedPictures:
     data: NDArray[np.uint8]
     bounds: NDArray[np.int64]
     digests: NDArray[np.uint8]
+    kinds: frozenset[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -153,7 +168,11 @@ class EncodedPictures:
         """Return some, in this order; the bytes are shared."""
         index = np.asarray(rows, np.int64)
         names = tuple(self.names[row] for row in index)
-        return EncodedPictures(self.home, names, self.data, self.bounds[index], self.digests[index])
+        return replace(self, names=names, bounds=self.bounds[index], digests=self.digests[index])
+
+    def with_kinds(self, kinds: frozenset[bytes]) -> "EncodedPictures":
+        """Return the same pictures, of which the formats are known."""
+        return replace(self, kinds=kinds)
 
     def read(self, row: int) -> bytes:
         """Return the bytes of one."""

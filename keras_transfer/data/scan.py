@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from keras_transfer.data.arrays import MARK, read_array_shape
-from keras_transfer.data.decoders import DECODES_WEBP, decode_pixels
+from keras_transfer.data.decoders import DECODES_WEBP, decode_pixels, kind_of
 from keras_transfer.data.headers import read_header
 from keras_transfer.data.memory import recall, remember
 from keras_transfer.data.pictures import PictureExamples
@@ -28,7 +28,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with furth
 # What Pillow knows nothing of, by what such files begin with.
 _FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
 # Raised when what is looked for changes: pictures that an earlier scan passed are then looked at again.
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,17 @@ class Scan:
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of a picture: what is wrong with it, or None, and whether it has more than one frame."""
+    """What is known of a picture.
+
+    Attributes:
+        problem: What is wrong with it, or None.
+        animated: Whether it has more than one frame.
+        kind: What tells its format.
+    """
 
     problem: str | None
     animated: bool = False
+    kind: bytes = b""
 
 
 def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int, memory: Path) -> Scan:
@@ -65,7 +72,7 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
         memory: The folder that remembers earlier scans; one that cannot be written is done without.
 
     Returns:
-        The splits without their broken pictures, and what was found.
+        The splits without their broken pictures, their formats known, and what was found.
 
     Raises:
         DataError: There are broken pictures and ``broken`` is ``error``, or none of a split is whole.
@@ -73,10 +80,7 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
     looks = [_look_at_all(split, max_pixels, channels, memory) for split in splits]
     problems = [{place: look.problem for place, look in each.items() if look.problem is not None} for each in looks]
     found = [f"{place}: {problem}" for each in problems for place, problem in each.items()]
-    kept = [
-        split.select([i for i, file in enumerate(pictures_of(split).places) if file not in broken_ones])
-        for split, broken_ones in zip(splits, problems, strict=True)
-    ]
+    kept = [_keep_whole(split, each) for split, each in zip(splits, looks, strict=True)]
     emptied = [split.name for split, rest in zip(splits, kept, strict=True) if len(split) and not len(rest)]
     if found and (broken == "error" or emptied):
         skip = f"for no {emptied[0]} picture is left" if broken == "skip" else "or leave them out with data.broken=skip"
@@ -85,6 +89,12 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
             f"Mend or remove them, {skip}."
         )
     return Scan(kept, found, _note_animated([place for each in looks for place, look in each.items() if look.animated]))
+
+
+def _keep_whole(split: Split, looks: dict[str, Look]) -> Split:
+    whole = split.select([row for row, place in enumerate(pictures_of(split).places) if looks[place].problem is None])
+    kinds = frozenset(looks[place].kind for place in pictures_of(whole).places)
+    return whole.with_examples(pictures_of(whole).with_kinds(kinds))
 
 
 def _note_animated(files: Sequence[str]) -> list[str]:
@@ -103,8 +113,9 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
     looks: dict[str, Look] = {}
     unknown = []
     for row, (place, state) in enumerate(zip(places, states, strict=True)):
-        if state and known.get(place, [])[:-1] == state:
-            looks[place] = Look(None, bool(known[place][-1]))
+        if state and known.get(place, [])[:-2] == state:
+            *_, animated, kind = known[place]
+            looks[place] = Look(None, animated, bytes.fromhex(kind))
         else:
             unknown.append(row)
     if unknown:
@@ -112,8 +123,9 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
             found = list(pool.map(lambda row: look_at(pictures, row, max_pixels, channels), unknown))
         looks |= {places[row]: look for row, look in zip(unknown, found, strict=True)}
-        whole = {places[row]: [*states[row], int(looks[places[row]].animated)] for row in unknown}
-        remember(record, known | {place: kept for place, kept in whole.items() if looks[place].problem is None})
+        whole = [(row, look) for row, look in zip(unknown, found, strict=True) if look.problem is None]
+        kept = {places[row]: [*states[row], look.animated, look.kind.hex()] for row, look in whole}
+        remember(record, known | kept)
     return looks
 
 
@@ -126,8 +138,10 @@ def look_at(pictures: PictureExamples, row: int, max_pixels: int, channels: int)
     # All is shown in grey or in colour; what other channels there are, decoders tell.
     header = read_header(content) if channels in (1, 3) else None
     if header is None:
-        return _look_closely(content, max_pixels, channels)
-    return Look(_find_excess(header.width, header.height, max_pixels), header.animated)
+        look = _look_closely(content, max_pixels, channels)
+    else:
+        look = Look(_find_excess(header.width, header.height, max_pixels), header.animated)
+    return replace(look, kind=kind_of(content))
 
 
 def find_problem(pictures: PictureExamples, row: int, max_pixels: int, channels: int) -> str | None:

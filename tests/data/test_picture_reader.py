@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer.config import AugmentationConfig
+from keras_transfer.data.arrays import encode_array
+from keras_transfer.data.decoders import kind_of
 from keras_transfer.data.images import decode_image
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.pictures import Pictures
@@ -49,6 +52,12 @@ def train(split, *, batch_size=4, epochs=1, first_epoch=0, seed=0, **options):
 def shown(split, view, *, batch_size=4, **options):
     batches = reader(**options).evaluation_batches(split, batch_size=batch_size, view=view)
     return np.concatenate([pixels.numpy() for pixels in batches])
+
+
+def save(image, kind, **options):
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
 
 
 def members(batch):
@@ -193,3 +202,26 @@ def test_training_evaluation_and_serving_see_the_same_pixels(pictures, resize):
     )
     assert decoded.numpy() == pytest.approx(np.stack(served), abs=1e-3)
     assert trained == pytest.approx(np.stack(served)[order], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "NPY"])
+def test_a_split_whose_formats_are_known_is_read_as_one_whose_are_not(tmp_path, kind):
+    random = np.random.default_rng(0)
+    images = [Image.fromarray(random.integers(0, 255, (20, 24, 3), dtype=np.uint8)) for _ in range(2)]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    if kind == "NPY":
+        contents = [encode_array(np.asarray(image)) for image in images]
+    else:
+        options = {"exif": turned} if kind in ("JPEG", "PNG", "WEBP") else {}
+        contents = [save(image, kind, **options) for image in images]
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content)
+    pictures = Pictures(tmp_path, ("0", "1"))
+    splits = [
+        Split("train", examples, np.arange(2), np.ones(2, np.float32))
+        for examples in (pictures, pictures.with_kinds(frozenset(map(kind_of, contents))))
+    ]
+    unknown, known = (shown(split, PLAIN_VIEW, size=24) for split in splits)
+    assert known.std() > 10
+    assert np.array_equal(known, unknown)

@@ -179,6 +179,19 @@ def test_unchanged_pictures_are_not_opened_again(split, tmp_path, opened):
     assert second.examples.names == first.examples.names == split.examples.names
 
 
+def test_formats_are_told_by_what_files_hold_and_remembered(split, tmp_path, opened):
+    (split.examples.root / "0.png").write_bytes(JPEG)
+    for _ in range(2):
+        kept, _ = scan_one(split, broken="error", memory=tmp_path / "memory")
+        assert kept.examples.kinds == {b"\x89P", b"\xff\xd8"}
+        kept, _ = scan_one(split.select([0, 1]), broken="error", memory=tmp_path / "memory")
+        assert kept.examples.kinds == {b"\xff\xd8"}
+    assert len(opened) == len(split)
+    (split.examples.root / "4.png").write_bytes(b"broken")
+    kept, _ = scan_one(split.select([1, 4]), broken="skip", memory=tmp_path / "memory")
+    assert kept.examples.kinds == {b"\xff\xd8"}
+
+
 def test_a_changed_or_added_picture_is_opened_and_no_other(split, tmp_path, opened):
     scan_one(split.select(range(5)), broken="error", memory=tmp_path / "memory")
     opened.clear()
