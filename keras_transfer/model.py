@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_transfer.backbones import Backbone
-from keras_transfer.batch_norm import fuse_batch_norm
+from keras_transfer.batch_norm import fold_batch_norm, fuse_batch_norm
 from keras_transfer.heads import Head
 from keras_transfer.stages import submodel
 
@@ -96,11 +96,13 @@ class TransferModel:
         inputs = self.backbone.inputs()
         prepared = self.backbone.prepare(inputs)
         if stage == len(stages):
-            return keras.Model(inputs, self.pooling(network(prepared)), name="frozen"), self.top
+            return keras.Model(inputs, self.pooling(fold_batch_norm(network)(prepared)), name="frozen"), self.top
         first = submodel(network, stages, 0, stage)
         last = submodel(network, stages, stage, len(stages))
         raw = self.top(self.pooling(last.output))
-        return keras.Model(inputs, first(prepared), name="frozen"), keras.Model(last.input, raw, name="trained")
+        return keras.Model(inputs, fold_batch_norm(first)(prepared), name="frozen"), keras.Model(
+            last.input, raw, name="trained"
+        )
 
 
 def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ...]] = ((),)) -> TransferModel:

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer.batch_norm import FusedBatchNormalization, fuse_batch_norm, plain_batch_norm
+from keras_transfer.batch_norm import FusedBatchNormalization, fold_batch_norm, fuse_batch_norm, plain_batch_norm
 
 RANDOM = np.random.default_rng(0)
 
@@ -78,3 +78,79 @@ def test_keras_own_class_is_back_for_saving(tmp_path):
     assert {type(layer) for layer in norms(loaded)} == {keras.layers.BatchNormalization}
     x = RANDOM.normal(size=(2, 6, 5, 3)).astype("float32")
     np.testing.assert_allclose(loaded(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def convolved(x, convolution, **options):
+    x = convolution(x)
+    return keras.layers.ReLU()(keras.layers.BatchNormalization(**options)(x))
+
+
+def convolutions():
+    return [
+        keras.layers.Conv2D(6, 3, strides=2, padding="same"),
+        keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False),
+        keras.layers.Conv2D(6, 3, dilation_rate=2, groups=3),
+        keras.layers.DepthwiseConv2D(3, padding="same"),
+    ]
+
+
+def randomize(model):
+    for weight in model.weights:
+        values = RANDOM.uniform(0.5, 1.5, weight.shape)
+        weight.assign(values if "variance" in weight.path else values * RANDOM.choice([-1, 1], weight.shape))
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.layers]
+
+
+def check_folded(model, *, left):
+    """What is predicted stays the same, also when weights change afterwards; so many BatchNorm layers are left."""
+    randomize(model)
+    fuse_batch_norm(model)
+    folded = fold_batch_norm(model)
+    assert kinds(folded).count("FusedBatchNormalization") == left
+    x = RANDOM.normal(2.0, 3.0, (2, 16, 15, 3)).astype("float32")
+    for _ in range(2):
+        for expected, got in zip(
+            keras.tree.flatten(model(x, training=False)), keras.tree.flatten(folded(x)), strict=True
+        ):
+            expected = keras.ops.convert_to_numpy(expected)
+            assert expected.std() > 0.1
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        randomize(model)
+    assert {id(x) for x in folded.variables} == {id(x) for x in model.variables}
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}], ids=str)
+@pytest.mark.parametrize("number", range(4))
+def test_convolutions_take_over_what_is_behind_them(number, options):
+    pixels = keras.Input((16, 15, 3))
+    check_folded(keras.Model(pixels, convolved(pixels, convolutions()[number], **options)), left=0)
+
+
+def test_what_stands_between_or_beside_is_left_as_it_was():
+    pixels = keras.Input((16, 15, 3))
+    shared = keras.layers.Conv2D(3, 3, padding="same")
+    once = convolved(pixels, shared)
+    twice = convolved(once, shared)
+    active = convolved(twice, keras.layers.Conv2D(4, 3, activation="relu"))
+    between = convolved(active, keras.layers.Conv2D(4, 3))
+    between = keras.layers.BatchNormalization()(between)
+    half = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")(between)
+    half = keras.layers.BatchNormalization()(half)
+    # The activation, the ReLU and half precision each keep a layer.
+    check_folded(keras.Model(pixels, [half, twice]), left=3)
+
+
+def test_a_convolution_that_is_read_twice_is_still_there():
+    pixels = keras.Input((16, 15, 3))
+    x = keras.layers.Conv2D(4, 3)(pixels)
+    normalized = keras.layers.BatchNormalization()(x)
+    check_folded(keras.Model(pixels, [keras.layers.Add()([x, normalized]), normalized]), left=0)
+
+
+def test_a_network_without_any_is_itself():
+    pixels = keras.Input((16, 15, 3))
+    model = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
+    assert fold_batch_norm(model) is model
