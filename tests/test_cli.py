@@ -160,6 +160,7 @@ def test_predict_takes_a_folder_for_all_its_files(command, finished_run, picture
     assert [value["input"] for value in values] == [str(file) for file in sorted((pictures / "cat").iterdir())]
 
 
+@pytest.mark.slow
 def test_export_writes_where_it_is_told_and_says_what_was_proved(command, finished_run, tmp_path):
     target = tmp_path / "served" / "1"
     text = done(command("export", finished_run.folder, "--out", target))

@@ -41,6 +41,7 @@ def test_python_api(pictures, tmp_path):
     assert "the same answers for" in said
 
 
+@pytest.mark.slow
 def test_texts(tmp_path):
     rows = ["review,stars", *(f'"{text} {n}",{stars}' for n in range(12) for text, stars in REVIEWS)]
     (tmp_path / "reviews.csv").write_text("\n".join(rows))

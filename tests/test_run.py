@@ -68,6 +68,7 @@ def test_all_unreadable_inputs_are_named(finished_run, tmp_path):
         finished_run.predict([tmp_path / "text.png", tmp_path / "absent.jpg"])
 
 
+@pytest.mark.slow
 def test_a_run_folder_works_where_neither_data_nor_weights_packages_are(finished_run, pictures, tmp_path):
     folder = tmp_path / "elsewhere"
     shutil.copytree(finished_run.folder, folder, ignore=shutil.ignore_patterns("export"))

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -241,7 +242,10 @@ def test_the_command_line_says_labels_and_numbers(table, tmp_path, command, kind
     line = command("predict", out, files[0]).output
     assert line.startswith(f"{files[0]}\t")
     values = json.loads(command("evaluate", out, "--json").output)["test"]
-    assert values == json.loads((out / "metrics.json").read_text())["test"]
+    recorded = json.loads((out / "metrics.json").read_text())["test"]
+    # The run judged features, in whose network convolutions have taken over BatchNorm: the same up to rounding.
+    assert values.keys() == recorded.keys()
+    assert keras.tree.flatten(values) == pytest.approx(keras.tree.flatten(recorded), rel=1e-4)
 
 
 @pytest.mark.slow

@@ -190,6 +190,7 @@ def test_the_next_recipe_starts_from_the_backbone_of_an_earlier_run(finished, ta
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_pairs_of_texts_are_trained_and_served(table, preset, tmp_path):
     run = recipe(table, preset, data={"text_pair": "reply"}, policy="head", export={"formats": ["saved_model"]}).fit(
         tmp_path / "run"

@@ -101,6 +101,7 @@ def recipe(source, channels, **sections):
     )
 
 
+@pytest.mark.slow
 def test_arrays_of_many_channels_are_learned_served_and_started_from(tmp_path):
     pixels, labels = waves(6)
     own_model().save(tmp_path / "mine.keras")

@@ -42,6 +42,7 @@ def test_the_range_becomes_the_contract(low, high):
         assert np.ravel(SIGNED(pixels)) == pytest.approx(np.ravel(backbone.prepare(pixels)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_a_copy_and_the_run_stands_alone(pictures, tmp_path):
     model = own_model()
     before = model.get_weights()

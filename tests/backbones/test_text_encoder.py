@@ -253,6 +253,7 @@ def serving(encoder, model):
     return lambda text: {"output": model(encoder((text,), 9))}
 
 
+@pytest.mark.slow
 def test_export(preprocessors, tmp_path):
     texts = [["a cat sat", "", "secretword", "cats 😀\0 dogs"], ["an unseen word"]]
     expected = {}

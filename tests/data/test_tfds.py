@@ -204,6 +204,7 @@ def test_the_command_that_is_named_would_prepare_what_is_missing(prepared):
     assert f"data_dir='{prepared}'" in code
 
 
+@pytest.mark.slow
 def test_a_run_from_recipe_to_served_model(tiny, prepared, tmp_path):
     recipe = tmp_path / "own.yaml"
     recipe.write_text(
