@@ -281,7 +281,7 @@ class FeatureCache:
         )
         for inputs, rows in track(batches, "features", len(views) * len(order)):
             # A last batch of fewer pictures is filled up: another shape would be compiled anew.
-            shown = inputs if len(rows) == _BATCH else keras.tree.map_structure(_fill_up, inputs)
+            shown = keras.tree.map_structure(lambda x: np.resize(x, (_BATCH, *x.shape[1:])), inputs)
             outputs = keras.tree.flatten(frozen.predict_on_batch(shown))
             arrays = []
             for output, tensor in zip(outputs, frozen.outputs, strict=True):
@@ -337,10 +337,6 @@ class FeatureCache:
         for weight in frozen.weights:
             digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()
-
-
-def _fill_up(batch: NDArray[Any]) -> NDArray[Any]:
-    return np.resize(batch, (_BATCH, *batch.shape[1:]))
 
 
 def _has_tokens(tensor: keras.KerasTensor) -> bool:

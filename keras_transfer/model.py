@@ -97,12 +97,10 @@ class TransferModel:
         prepared = self.backbone.prepare(inputs)
         if stage == len(stages):
             return keras.Model(inputs, self.pooling(fold_batch_norm(network)(prepared)), name="frozen"), self.top
-        first = submodel(network, stages, 0, stage)
+        first = fold_batch_norm(submodel(network, stages, 0, stage))
         last = submodel(network, stages, stage, len(stages))
         raw = self.top(self.pooling(last.output))
-        return keras.Model(inputs, fold_batch_norm(first)(prepared), name="frozen"), keras.Model(
-            last.input, raw, name="trained"
-        )
+        return keras.Model(inputs, first(prepared), name="frozen"), keras.Model(last.input, raw, name="trained")
 
 
 def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ...]] = ((),)) -> TransferModel:

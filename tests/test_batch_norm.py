@@ -150,6 +150,13 @@ def test_a_convolution_that_is_read_twice_is_still_there():
     check_folded(keras.Model(pixels, [keras.layers.Add()([x, normalized]), normalized]), left=0)
 
 
+def test_an_adapter_is_part_of_the_convolution():
+    pixels = keras.Input((16, 15, 3))
+    model = keras.Model(pixels, convolved(pixels, keras.layers.Conv2D(6, 3)))
+    model.layers[1].enable_lora(2)
+    check_folded(model, left=0)
+
+
 def test_a_network_without_any_is_itself():
     pixels = keras.Input((16, 15, 3))
     model = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
