@@ -85,9 +85,13 @@ def articles(arguments: argparse.Namespace, measure: Callable[..., Line]) -> Non
     print_table(measure, names, arguments.seeds)
 
 
+# Options of peer_setfit.py.
+PEERS = {"scikit-learn": ["--probe"], "SetFit": []}
+
+
 def few_labels(arguments: argparse.Namespace, measure: Callable[..., Line]) -> None:
     splits = load("bbc_news", 0)
-    peers = {"scikit-learn": ["--probe"], "SetFit": []}
+    peers = {name: PEERS[name] for name in arguments.peers}
     with tempfile.TemporaryDirectory() as folder:
         test = write_rows(splits.test, splits.target.names, Path(folder, "test.jsonl"))
         for draw in range(arguments.first_draw, arguments.first_draw + arguments.draws):
@@ -200,6 +204,7 @@ if __name__ == "__main__":
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--first-draw", type=int, default=0)
     parser.add_argument("--policies", nargs="+", default=["auto", "head", "lp_ft"])
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS, help="few_labels")
     parser.add_argument("--peer-python", default=sys.executable, help="a Python with torch, transformers and setfit")
     parser.add_argument("--results", type=Path, default=Path("text_results.jsonl"))
     main(parser.parse_args())

@@ -31,7 +31,7 @@ from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase, Scope, plan
 from keras_transfer.resume import Checkpoints, History, Position, Stopwatch, Variables
-from keras_transfer.solver import MOST_FOLDS, MOST_PRODUCTS, Folds, SolvedHead, draw_folds
+from keras_transfer.solver import MOST_FOLDS, MOST_HINTED_ROWS, MOST_PRODUCTS, Folds, SolvedHead, draw_folds
 from keras_transfer.training import Course, Inputs, solve_phase, train_phase
 
 _Floats = NDArray[np.float32]
@@ -134,6 +134,7 @@ class Job:
     phases: tuple[Phase, ...]
     measured: Baseline | None = None
     distribution: Distribution = ONE_DEVICE
+    label_texts: Split | None = None
 
     @_names_lost_examples
     def find_learning_rate(self) -> RangeTest:
@@ -292,9 +293,10 @@ class Job:
         started = time.perf_counter()
         train = self.splits.train
         features = {"train": self.cache.pooled(self.model, train)[0]}
+        labels = self._label_features()
         head = None
         if self.distribution.is_chief:
-            head = self.head.solve(features["train"], train.targets, self._weights(train), self.folds)
+            head = self.head.solve(features["train"], train.targets, self._weights(train), self.folds, labels)
         head = self.distribution.broadcast(head)
         seconds = time.perf_counter() - started
         predicted = {}
@@ -306,6 +308,13 @@ class Job:
                 each = [self.model.head.predictions(view @ head.kernel + head.bias) for view in views]
                 predicted[split.name] = np.mean(each, axis=0)
         return Baseline(head, features, predicted, seconds)
+
+    def _label_features(self) -> _Floats | None:
+        """What the outputs are called, in the network's words, where there are few rows to learn from."""
+        labels = self.label_texts
+        if labels is None or len(self.splits.train) > MOST_HINTED_ROWS * len(labels):
+            return None
+        return self.cache.pooled(self.model, labels)[0]
 
     def _put_on(self, baseline: Baseline, phase: Phase, course: Course) -> None:
         rows = {"": (baseline.features["train"], self.splits.train.targets)}

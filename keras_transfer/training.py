@@ -336,4 +336,5 @@ def solve_phase(
         figures = model.head.measure(features @ head.kernel + head.bias, targets)
         logs |= {f"{prefix}{name}": value for name, value in figures.items()}
     course.keeper.on_epoch_end(0, logs)
-    write_line(course.history, {"phase": phase.name, "epoch": 1, **logs, "strength": head.strength}, seconds)
+    solution = {"strength": head.strength} | ({"label_texts": "used"} if head.uses_hints else {})
+    write_line(course.history, {"phase": phase.name, "epoch": 1, **logs, **solution}, seconds)

@@ -136,6 +136,52 @@ def test_a_class_of_one_row_is_solved_without_cross_validation():
     assert head.strength in STRENGTHS
 
 
+def hint_at(centres, random):
+    """A row for each centre, near it but for what hints have in common."""
+    return (centres + 0.3 * random.normal(size=centres.shape) + 6.0).astype("float32")
+
+
+def test_hints_help_where_rows_are_few_and_are_refused_where_they_mislead():
+    random = np.random.default_rng(0)
+    centres, labels = 0.4 * random.normal(size=(4, 100)), np.arange(2000) % 4
+    x = (centres[labels] + random.normal(size=(2000, 100))).astype("float32")
+    few, weights = slice(0, 24), np.ones(24, "float32")
+    options = {"model": lambda: Multinomial(4), "folds": draw_folds(labels[few], 0)}
+    features = hint_at(centres, random)
+    without = solve_head(x[few], labels[few], weights, **options)
+    hinted = solve_head(x[few], labels[few], weights, **options, hints=(features, np.arange(4)))
+    misled = solve_head(x[few], labels[few], weights, **options, hints=(features, np.array([1, 2, 3, 0])))
+    assert (without.uses_hints, hinted.uses_hints, misled.uses_hints) == (False, True, False)
+    np.testing.assert_array_equal(misled.kernel, without.kernel)
+    right, was = (np.mean(probabilities(head, x[24:]).argmax(axis=1) == labels[24:]) for head in (hinted, without))
+    assert right > was + 0.03
+    assert hinted.loss < without.loss and hinted.held_out.shape == (24, 4)
+
+
+def test_hints_of_labels_help_too():
+    random = np.random.default_rng(0)
+    directions = random.normal(size=(3, 60))
+    marks = (random.uniform(size=(2000, 3)) < 0.5).astype("float32")
+    x = (0.4 * marks @ directions + random.normal(size=(2000, 60))).astype("float32")
+    few, weights = slice(0, 30), np.ones(30, "float32")
+    options = {"model": lambda: OneVsRest(3), "folds": draw_folds(marks[few, 0], 0)}
+    without = solve_head(x[few], marks[few], weights, **options)
+    hints = (hint_at(0.4 * directions, random), np.eye(3, dtype="float32"))
+    hinted = solve_head(x[few], marks[few], weights, **options, hints=hints)
+    right, was = (np.mean((x[30:] @ h.kernel + h.bias > 0) == (marks[30:] > 0.5)) for h in (hinted, without))
+    assert hinted.uses_hints and right > was + 0.01
+
+
+def test_without_cross_validation_there_are_no_hints():
+    x, labels = rows(2, n=10)
+    labels[:] = 0
+    labels[0] = 1
+    weights = np.ones(10, "float32")
+    hints = (x[:2], np.array([0, 1]))
+    head = solve_head(x, labels, weights, model=lambda: Multinomial(2), folds=draw_folds(labels, 0), hints=hints)
+    np.testing.assert_array_equal(head.kernel, solve(x, labels, weights, 2, seed=0).kernel)
+
+
 def draw(n=200, features=8):
     random = np.random.default_rng(5)
     x = random.normal(size=(n, features)) * np.linspace(0.5, 2.0, features) + 3

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from keras_transfer import PolicyError, Run, TextClassification
+from keras_transfer import ConfigError, PolicyError, Run, TextClassification
 from keras_transfer.features import FeatureCache
 
 CATS = "cat mouse sofa milk purr".split()
@@ -139,11 +139,56 @@ def test_training_on_features_is_training_of_the_whole_network(table, preset, tm
     assert computed == []
 
 
+def test_a_solved_head_learns_from_what_classes_are_called(table, preset, tmp_path, monkeypatch):
+    few = {"per_class": 3}
+    job = recipe(table, preset, policy="head", data=few).prepare()
+    assert job.label_texts.examples.texts.segments == (("This sentence is cat",), ("This sentence is dog",))
+    solved = {}
+    for texts in ("names", "none", {"cat": " ".join(CATS), "dog": " ".join(DOGS)}):
+        run = recipe(table, preset, policy="head", data=few, head={"label_texts": texts}).fit(tmp_path / f"{texts}"[:5])
+        line = json.loads((run.folder / "history.jsonl").read_text())
+        solved[str(texts)[:5]] = (line.get("label_texts"), run.model.get_layer("head").get_weights()[0])
+    assert solved["none"][0] is None
+    assert solved["{'cat"][0] == "used"
+    assert np.abs(solved["{'cat"][1] - solved["none"][1]).max() > 1e-3
+
+
+def test_many_texts_want_no_names(table, preset, computed, monkeypatch):
+    monkeypatch.setattr("keras_transfer.job.MOST_HINTED_ROWS", 5)
+    assert recipe(table, preset, policy="head").prepare().baseline.head.uses_hints is False
+    assert "labels" not in computed
+
+
+@pytest.mark.parametrize(
+    "texts, data, needs",
+    [
+        ({"cow": "moo"}, {}, ["head.label_texts", "cow", "cat, dog"]),
+        ({"cat": "  "}, {}, ["head.label_texts", "blank", "cat"]),
+        ({"cat": "purr"}, {"text_pair": "reply"}, ["pairs of texts", "Leave it out"]),
+        ({"cat": "purr"}, {"label": "weight", "target": "number"}, ["numbers", "Leave it out"]),
+    ],
+)
+def test_texts_of_labels_that_cannot_be_are_refused(table, preset, tmp_path, texts, data, needs):
+    rows = pd.read_csv(table)
+    rows["weight"] = np.arange(len(rows)) % 7 + 0.5
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    sections = {"policy": "head", "head": {"label_texts": texts}, "backbone": preset}
+    with pytest.raises(ConfigError) as refusal:
+        TextClassification(
+            str(tmp_path / "t.csv"), **{"text": "review", "label": "animal", "test": 0.25, **data, **sections}
+        ).prepare()
+    assert [need for need in needs if need not in str(refusal.value)] == []
+
+
+def test_pairs_and_numbers_have_no_names_to_learn_from(table, preset):
+    assert recipe(table, preset, data={"text_pair": "reply"}).prepare().label_texts is None
+
+
 def test_another_sequence_length_is_another_entry_of_the_cache(table, preset, tmp_path, computed):
     recipe(table, preset, policy="head", data={"sequence_length": 12}).fit(tmp_path / "short")
     computed.clear()
     recipe(table, preset, policy="head", data={"sequence_length": 8}).fit(tmp_path / "shorter")
-    assert computed == ["train", "validation", "test"]
+    assert computed == ["train", "labels", "validation", "test"]
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,11 @@ class TextHeadConfig(HeadConfig):
         default="auto",
         description="tokens to vector; own: the family's; auto: as the network was made, else mean, last for decoders",
     )
+    label_texts: Literal["names", "none"] | dict[StrictStr, StrictStr] = Field(
+        default="names",
+        description="a head solved on few texts learns from what classes are called too, where that helps on rows held "
+        "out; none; or a text for each class",
+    )
 
 
 class MaskedHeadConfig(Section):

@@ -199,7 +199,7 @@ class ClassTarget(Target):
             more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
             raise DataError(
                 f"The {name} split has {len(targets)} rows and none of {numbers}{more}. "
-                "Add pictures of them, or change data.validation and data.test."
+                "Add examples of them, or change data.validation and data.test."
             )
 
 

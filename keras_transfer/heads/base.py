@@ -201,7 +201,12 @@ class TargetHead(Head):
 
     @abstractmethod
     def solve(
-        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+        self,
+        features: NDArray[np.float32],
+        targets: Targets,
+        weights: NDArray[np.float32],
+        folds: Folds,
+        label_features: NDArray[np.float32] | None = None,
     ) -> SolvedHead:
         """Solve the head on pooled features.
 
@@ -210,6 +215,8 @@ class TargetHead(Head):
             targets: Of the same rows.
             weights: ``[n]``, how much each counts.
             folds: Of the rows, by which the strength of the penalty is chosen.
+            label_features: ``[outputs, channels]``, of what each output is called; None where that says nothing, as of
+                numbers.
 
         Returns:
             The solution; what it says of rows that were held out are predictions.

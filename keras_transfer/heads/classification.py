@@ -126,10 +126,17 @@ class ClassificationHead(TargetHead):
         return np.asarray(weights, np.float32)[targets]
 
     def solve(
-        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+        self,
+        features: NDArray[np.float32],
+        targets: Targets,
+        weights: NDArray[np.float32],
+        folds: Folds,
+        label_features: NDArray[np.float32] | None = None,
     ) -> SolvedHead:
         """Solve multinomial logistic regression."""
-        return solve_head(features, targets, weights, model=lambda: Multinomial(len(self.names)), folds=folds)
+        classes = len(self.names)
+        hints = None if label_features is None else (label_features, np.arange(classes))
+        return solve_head(features, targets, weights, model=lambda: Multinomial(classes), folds=folds, hints=hints)
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return the cross-entropy of each row, in nats."""

@@ -150,10 +150,17 @@ class MultilabelHead(TargetHead):
         return [_F1(average="macro", threshold=0.5, name=self.metric)]
 
     def solve(
-        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+        self,
+        features: NDArray[np.float32],
+        targets: Targets,
+        weights: NDArray[np.float32],
+        folds: Folds,
+        label_features: NDArray[np.float32] | None = None,
     ) -> SolvedHead:
         """Solve a logistic regression for each label, with one strength for all."""
-        return solve_head(features, targets, weights, model=lambda: OneVsRest(len(self.names)), folds=folds)
+        labels = len(self.names)
+        hints = None if label_features is None else (label_features, np.eye(labels, dtype=np.float32))
+        return solve_head(features, targets, weights, model=lambda: OneVsRest(labels), folds=folds, hints=hints)
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return the mean binary cross-entropy of each row, in nats."""

@@ -142,7 +142,12 @@ class NumberHead(TargetHead):
         return np.array(self.scale) if len(self.names) > 1 else np.ones(1)
 
     def solve(
-        self, features: NDArray[np.float32], targets: Targets, weights: NDArray[np.float32], folds: Folds
+        self,
+        features: NDArray[np.float32],
+        targets: Targets,
+        weights: NDArray[np.float32],
+        folds: Folds,
+        label_features: NDArray[np.float32] | None = None,
     ) -> SolvedHead:
         """Solve ridge regression of standardized numbers."""
         solved = solve_head(features, self.encode(targets), weights, model=Ridge, folds=folds)

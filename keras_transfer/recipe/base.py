@@ -159,7 +159,10 @@ class Recipe(ABC):
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
         record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **record}
-        return self._job(self.config, splits, record, reader, model, phases, distribution=self.distribution)
+        labels = self._write_label_texts(reader, splits.target.names)
+        return self._job(
+            self.config, splits, record, reader, model, phases, distribution=self.distribution, label_texts=labels
+        )
 
     def _find_repeated(self, splits: Splits, console: Console | None) -> dict[str, Any] | None:
         """What data.json records of examples that stand in two splits; None where nobody looked."""
@@ -208,6 +211,10 @@ class Recipe(ABC):
     ) -> tuple[Sequence[str], dict[str, Any]]:
         """What is worth knowing of the examples before training: lines for people, and what data.json records."""
         return (), {}
+
+    def _write_label_texts(self, reader: Any, names: Sequence[str]) -> Split | None:
+        """An example of each output that says what it is called, where the network can tell; prepared by the reader."""
+        return None
 
     def check(self, console: Console | None = None) -> None:
         """Find everything that stands against a run, without training or writing a run folder.

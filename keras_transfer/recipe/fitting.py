@@ -223,6 +223,13 @@ def _judge(folder: Path, job: Job, trained: Trained, console: Console | None) ->
     folders.write_head(folder, head)
     folders.write_json(folder / folders.METRICS, {report.split: report.to_json() for report in reports})
     if console:
+        if trained.baseline and trained.baseline.head.uses_hints:
+            console.print(
+                "The solved head learned from what labels are called, too, since it told held-out texts better. "
+                "head.label_texts=none leaves that out.",
+                highlight=False,
+                soft_wrap=True,
+            )
         if reports:
             print_report(reports[-1], console)
         console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from keras_transfer.config import (
     TextDataConfig,
     TextPretrainingConfig,
 )
+from keras_transfer.data.label_texts import write_label_texts
 from keras_transfer.data.leaks import Repeated, find_repeated_pictures
 from keras_transfer.data.masked_reader import MaskedTextReader
 from keras_transfer.data.picture_reader import PictureReader
@@ -23,6 +24,7 @@ from keras_transfer.data.splits import Split, Splits
 from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.texts import check_texts, find_repeated
 from keras_transfer.data.unlabelled import load_unlabelled
+from keras_transfer.errors import ConfigError
 from keras_transfer.feature_store import cache_folder
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.job import PretrainingJob
@@ -103,6 +105,19 @@ class TextClassification(_TextRecipe):
             maximum_length=backbone.maximum_length,
             pads_to_longest=backbone.pads_to_longest,
         )
+
+    def _write_label_texts(self, reader: TextReader, names: Sequence[str]) -> Split | None:
+        texts, target = self.config.head.label_texts, self.config.data.target
+        if texts == "none":
+            return None
+        if target != "number" and len(reader.raw_inputs) == 1:
+            return reader.prepare(write_label_texts(names, texts))
+        if texts != "names":
+            what = "numbers" if target == "number" else "pairs of texts"
+            raise ConfigError(
+                f"head.label_texts is for classes and labels of single texts. These are {what}. Leave it out."
+            )
+        return None
 
 
 class TextPretraining(_TextRecipe):
