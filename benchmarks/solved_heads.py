@@ -2,15 +2,17 @@
 
 The features are what the pretrained networks put out: MiniLM on BBC News, whole articles and headlines,
 EfficientNet-Lite0 on solar cells (160 px) and on scikit-learn's handwritten digits (at 64 px). Each draw takes other
-training rows, so many of each class. The peers: StandardScaler and LogisticRegressionCV, which chooses among the same
-strengths by held-out cross-entropy on the same folds; and LogisticRegression(C=1) on features of length 1, a usual
-probe of embeddings.
+training rows, so many of each class. Of texts there is a second head, which may learn from what classes are called
+(head.label_texts); peers know nothing of names. The peers: StandardScaler and LogisticRegressionCV, which chooses among
+the same strengths by held-out cross-entropy on the same folds; and LogisticRegression(C=1) on features of length 1, a
+usual probe of embeddings.
 """
 
 import argparse
 import statistics
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy.special import log_softmax
@@ -20,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from keras_transfer import ImageClassification, TextClassification
-from keras_transfer.solver import STRENGTHS, Folds, Multinomial, draw_folds, solve_head
+from keras_transfer.solver import STRENGTHS, Folds, Hints, Multinomial, draw_folds, solve_head
 
 Rows = tuple[np.ndarray, np.ndarray]
 Logits = Callable[[np.ndarray], np.ndarray]
@@ -41,16 +43,16 @@ SETS = {
 }
 
 
-def compute_features(name: str) -> tuple[Rows, Rows]:
+def compute_features(name: str) -> tuple[Rows, Rows, Hints | None]:
     job = SETS[name]().prepare()
-    splits = job.splits.train, job.splits.test
-    train, test = ((np.asarray(job.cache.pooled(job.model, split)[0]), split.targets) for split in splits)
-    return train, test
+    splits = [split for split in (job.splits.train, job.splits.test, job.label_texts) if split is not None]
+    train, test, *hints = ((np.asarray(job.cache.pooled(job.model, split)[0]), split.targets) for split in splits)
+    return train, test, (hints[0] if hints else None)
 
 
-def ours(x: np.ndarray, labels: np.ndarray, folds: Folds) -> Logits:
-    classes = len(np.unique(labels))
-    head = solve_head(x, labels, np.ones(len(x), np.float32), model=lambda: Multinomial(classes), folds=folds)
+def ours(x: np.ndarray, labels: np.ndarray, folds: Folds, hints: Hints | None = None) -> Logits:
+    model = partial(Multinomial, len(np.unique(labels)))
+    head = solve_head(x, labels, np.ones(len(x), np.float32), model=model, folds=folds, hints=hints)
     return lambda rows: rows @ head.kernel + head.bias
 
 
@@ -71,28 +73,32 @@ def as_logits(fitted: LogisticRegression) -> Logits:
     return decide
 
 
-WAYS = {"solve_head": ours, "LogisticRegressionCV": cross_validated, "LogisticRegression": probe}
+PEERS = {"LogisticRegressionCV": cross_validated, "LogisticRegression": probe}
 
 
-def measure(train: Rows, test: Rows, per_class: int, draw: int) -> dict[str, tuple[float, float]]:
+def measure(
+    train: Rows, test: Rows, ways: dict[str, Callable[..., Logits]], per_class: int, draw: int
+) -> dict[str, tuple[float, float]]:
     x, labels = train
     random = np.random.default_rng(draw)
     rows = np.concatenate([random.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)])
     folds, said = draw_folds(labels[rows], draw), {}
-    for name, way in WAYS.items():
+    for name, way in ways.items():
         logs = log_softmax(way(x[rows].astype(np.float64), labels[rows], folds)(test[0].astype(np.float64)), axis=1)
         said[name] = (logs.argmax(axis=1) == test[1]).mean(), -logs[np.arange(len(logs)), test[1]].mean()
     return said
 
 
 def main(sets: list[str], sizes: list[int], draws: int, first_draw: int) -> None:
-    print(f"{'':<14}{'a class':>8}" + "".join(f"{name:>34}" for name in WAYS))
     for name in sets:
-        train, test = compute_features(name)
+        train, test, hints = compute_features(name)
+        with_names = {"with names": partial(ours, hints=hints)} if hints else {}
+        ways = {"solve_head": ours, **with_names, **PEERS}
+        print(f"{'':<14}{'a class':>8}" + "".join(f"{way:>34}" for way in ways))
         for per_class in sizes:
-            lines = [measure(train, test, per_class, draw) for draw in range(first_draw, first_draw + draws)]
+            lines = [measure(train, test, ways, per_class, draw) for draw in range(first_draw, first_draw + draws)]
             cells = []
-            for way in WAYS:
+            for way in ways:
                 accuracies, losses = zip(*(line[way] for line in lines), strict=True)
                 spread = statistics.stdev(accuracies) if draws > 1 else 0.0
                 cells.append(f"{np.mean(accuracies):.4f} +- {spread:.4f}, loss {np.mean(losses):.4f}")
