@@ -139,6 +139,7 @@ def test_every_mistake_is_reported_at_once_with_its_path_and_the_nearest_name():
         ({"data": {"source": "x", "test": 1.5}}, "data.test:", ["less than 1", "Or:", "string", "1.5"]),
         ({"data": {"source": "x", "validation": [1]}}, "data.validation:", ["number", "Or:", "string", "[1]"]),
         ({"data": {"source": "x", "stratify": []}}, "data.stratify:", ["at least 1 item", "[]"]),
+        ({"distribution": {"devices": "x"}}, "distribution.devices:", ["integer", "Or:", "list", "'x'"]),
         ({"data": {"source": "x", "image_size": 8}}, "data.image_size:", ["16", "8"]),
         ({"data": {}}, "data.source: missing.", ["Give it a value"]),
         ({"export": {"formats": ["onnx"]}}, "export.formats.0:", ["saved_model", "'onnx'"]),
@@ -155,6 +156,12 @@ def test_a_mistake_names_path_what_was_received_and_what_is_right(sections, star
     assert len(lines) == 1
     assert lines[0].startswith(f"  {start}")
     assert [need for need in needs if need not in lines[0]] == []
+
+
+def test_a_key_of_a_mapping_is_named_without_the_types_that_were_tried():
+    values = {"task": "text_classification", "data": {"source": "x"}, "head": {"label_texts": {"cat": 3}}}
+    with pytest.raises(ConfigError, match=r"head\.label_texts\.cat: input should be a valid string. Received: 3"):
+        parse_recipe(values, known={}, where="Recipe r")
 
 
 def test_combinations_that_cannot_be_are_all_reported():

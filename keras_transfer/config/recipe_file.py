@@ -230,14 +230,14 @@ def _explain(error: ValidationError, schema: type[RecipeConfig]) -> dict[str, st
             keys = _listed(_keys_at(names, schema))
             message = f"a section of keys is due here. Received: {_shown(detail['input'])}. Keys: {keys}."
         else:
-            # A union appends the type that it tried, as in data.test.float.
-            names = names[:-1] if names[-1] in _UNION_TAGS else names
+            # A union puts the type that it tried behind the key, as in data.test.float.
+            names = [*names[:2], *(name for name in names[2:3] if not _UNION_TAG.fullmatch(name)), *names[3:]]
             message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {_shown(detail['input'])}."
         messages.setdefault(".".join(names), []).append(message)
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
 
 
-_UNION_TAGS = ("float", "str", "constrained-float", "literal['auto']", "constrained-int")
+_UNION_TAG = re.compile(r"(constrained-)?(float|int|str)|(literal|dict|list)\[.*\]")
 
 
 def _shown(value: object) -> str:

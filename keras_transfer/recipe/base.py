@@ -145,6 +145,7 @@ class Recipe(ABC):
         backbone = self._load_backbone(self.config.backbone.weights)
         reader, prepared = self._make_reader(backbone, tuple(loaded))
         splits = loaded.with_parts(prepared)
+        labels = self._write_label_texts(reader, splits.target.names)
         notes, record = self._look_at(reader, tuple(loaded), prepared)
         if console:
             for note in notes:
@@ -159,7 +160,6 @@ class Recipe(ABC):
         if console and self.config.policy.name != "auto":
             print_plan(summaries, len(backbone.stages), console)
         record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **record}
-        labels = self._write_label_texts(reader, splits.target.names)
         return self._job(
             self.config, splits, record, reader, model, phases, distribution=self.distribution, label_texts=labels
         )
