@@ -117,7 +117,7 @@ def test_broken_pictures_of_all_splits_are_listed_at_once(rejected, pictures):
 def test_skipping_that_leaves_a_class_without_pictures(rejected, pictures):
     for file in (pictures / "dog").iterdir():
         file.write_bytes(b"")
-    rejected(pictures, "data.broken=skip", needs=["none of 'dog'", "Add pictures"])
+    rejected(pictures, "data.broken=skip", needs=["none of 'dog'", "Add examples"])
 
 
 @pytest.mark.parametrize(
