@@ -183,18 +183,22 @@ class OneVsRest(LinearModel):
 
 
 class Ridge(LinearModel):
-    """Ridge regression; targets are ``float32[rows, numbers]``, standardized."""
+    """Ridge regression; targets are ``float32[rows, numbers]``, standardized.
 
-    def __init__(self) -> None:
-        self._model = linear_model.Ridge(solver="cholesky")
+    Args:
+        tell: Turns standardized numbers into predictions; by default they are.
+    """
+
+    def __init__(self, tell: Callable[[NDArray[np.float64]], NDArray[Any]] = np.asarray) -> None:
+        self._model, self._tell = linear_model.Ridge(solver="cholesky"), tell
 
     def fit(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float32], strength: float) -> None:
         """Solve it."""
         self._model.set_params(alpha=1.0 / strength).fit(x, targets, sample_weight=weights)
 
     def predict(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return them as they are."""
-        return raw
+        """Return what is told of them."""
+        return self._tell(raw)
 
     def scale(self, raw: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32]) -> float:
         """Return 1: numbers are not surer for being larger."""
@@ -344,8 +348,8 @@ def _choose_strength(problem: _Problem, new_model: Callable[[], LinearModel]) ->
     if not folds:
         return _Chosen(STRENGTHS[len(STRENGTHS) // 2])
     models, x = [new_model() for _ in folds], problem.x.astype(np.float32)
-    rows = np.sort(np.concatenate([held_out for _, held_out in folds]))
-    targets, weights = problem.targets[rows], problem.weights[rows]
+    rows = sum(len(held_out) for _, held_out in folds)
+    targets, weights = problem.targets[:rows], problem.weights[:rows]
     best, losses = _Chosen(STRENGTHS[0]), [math.inf]
     for strength in STRENGTHS:
         raw = _hold_out(models, x, problem.targets, problem.weights, strength, folds)

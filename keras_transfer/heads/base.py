@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import HeadConfig, PictureHeadConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import Figure, Floats, Report
-from keras_transfer.solver import Folds, SolvedHead
+from keras_transfer.solver import Folds, LinearModel, SolvedHead, solve_head
 
 LOGITS = "head_logits"
 """Name of the head's last layer with weights."""
@@ -200,6 +200,17 @@ class TargetHead(Head):
     # Training.
 
     @abstractmethod
+    def linear_model(self) -> LinearModel:
+        """Return the linear model whose optimum is that of the loss."""
+
+    def linear_targets(self, targets: Targets) -> Targets:
+        """Return targets as :meth:`linear_model` takes them."""
+        return targets
+
+    def label_targets(self) -> Targets | None:
+        """Return targets of one row for each output, which is told as that alone; None where there are no such rows."""
+        return None
+
     def solve(
         self,
         features: NDArray[np.float32],
@@ -221,6 +232,15 @@ class TargetHead(Head):
         Returns:
             The solution; what it says of rows that were held out are predictions.
         """
+        labels = self.label_targets()
+        return solve_head(
+            features,
+            self.linear_targets(targets),
+            weights,
+            model=self.linear_model,
+            folds=folds,
+            hints=None if label_features is None or labels is None else (label_features, labels),
+        )
 
     # Judging.
 

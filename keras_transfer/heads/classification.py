@@ -16,7 +16,7 @@ from keras_transfer.config import METRICS
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import ACCURACY, Floats, Report
 from keras_transfer.heads.base import Prediction, TargetHead
-from keras_transfer.solver import Folds, Multinomial, SolvedHead, solve_head
+from keras_transfer.solver import LinearModel, Multinomial
 
 
 @dataclass(frozen=True)
@@ -125,18 +125,13 @@ class ClassificationHead(TargetHead):
         weights = compute_class_weight("balanced", classes=np.arange(len(self.names)), y=targets)
         return np.asarray(weights, np.float32)[targets]
 
-    def solve(
-        self,
-        features: NDArray[np.float32],
-        targets: Targets,
-        weights: NDArray[np.float32],
-        folds: Folds,
-        label_features: NDArray[np.float32] | None = None,
-    ) -> SolvedHead:
-        """Solve multinomial logistic regression."""
-        classes = len(self.names)
-        hints = None if label_features is None else (label_features, np.arange(classes))
-        return solve_head(features, targets, weights, model=lambda: Multinomial(classes), folds=folds, hints=hints)
+    def linear_model(self) -> LinearModel:
+        """Return multinomial logistic regression."""
+        return Multinomial(len(self.names))
+
+    def label_targets(self) -> Targets:
+        """Return a row of each class."""
+        return np.arange(len(self.names))
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return the cross-entropy of each row, in nats."""

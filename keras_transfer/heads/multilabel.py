@@ -14,7 +14,7 @@ from keras_transfer.config import METRICS, HeadConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
 from keras_transfer.heads.base import Prediction, TargetHead
-from keras_transfer.solver import Folds, OneVsRest, SolvedHead, solve_head
+from keras_transfer.solver import LinearModel, OneVsRest
 
 
 @dataclass(frozen=True)
@@ -149,18 +149,13 @@ class MultilabelHead(TargetHead):
         """Return the mean of the labels' F1 at thresholds of 0.5."""
         return [_F1(average="macro", threshold=0.5, name=self.metric)]
 
-    def solve(
-        self,
-        features: NDArray[np.float32],
-        targets: Targets,
-        weights: NDArray[np.float32],
-        folds: Folds,
-        label_features: NDArray[np.float32] | None = None,
-    ) -> SolvedHead:
-        """Solve a logistic regression for each label, with one strength for all."""
-        labels = len(self.names)
-        hints = None if label_features is None else (label_features, np.eye(labels, dtype=np.float32))
-        return solve_head(features, targets, weights, model=lambda: OneVsRest(labels), folds=folds, hints=hints)
+    def linear_model(self) -> LinearModel:
+        """Return a logistic regression for each label, with one strength for all."""
+        return OneVsRest(len(self.names))
+
+    def label_targets(self) -> Targets:
+        """Return a row that has each label and no other."""
+        return np.eye(len(self.names), dtype=np.float32)
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return the mean binary cross-entropy of each row, in nats."""

@@ -1,6 +1,6 @@
 """One or more numbers."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import keras
@@ -13,7 +13,7 @@ from keras_transfer.config import METRICS, HeadConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
 from keras_transfer.heads.base import Prediction, TargetHead
-from keras_transfer.solver import Folds, Ridge, SolvedHead, solve_head
+from keras_transfer.solver import LinearModel, Ridge
 
 
 @dataclass(frozen=True)
@@ -141,17 +141,13 @@ class NumberHead(TargetHead):
         """What errors are counted in where numbers are thrown together: their own units mean nothing then."""
         return np.array(self.scale) if len(self.names) > 1 else np.ones(1)
 
-    def solve(
-        self,
-        features: NDArray[np.float32],
-        targets: Targets,
-        weights: NDArray[np.float32],
-        folds: Folds,
-        label_features: NDArray[np.float32] | None = None,
-    ) -> SolvedHead:
-        """Solve ridge regression of standardized numbers."""
-        solved = solve_head(features, self.encode(targets), weights, model=Ridge, folds=folds)
-        return solved if solved.held_out is None else replace(solved, held_out=self.predictions(solved.held_out))
+    def linear_model(self) -> LinearModel:
+        """Return ridge regression of standardized numbers."""
+        return Ridge(self.predictions)
+
+    def linear_targets(self, targets: Targets) -> Targets:
+        """Return them standardized."""
+        return self.encode(targets)
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return the loss of each row, of standardized numbers."""
