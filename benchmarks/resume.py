@@ -42,7 +42,7 @@ RUNS = {
     "full, no cache": {"policy": "full", "cache": {"views": 0}, "augmentation": {"mixup": 0.2}},
     "lp_ft, averages": {"policy": "lp_ft", "training": {"ema": 0.9}},
     "gradual": {"policy": {"name": "gradual", "groups": 2, "group_epochs": 1}},
-    "lora": {"policy": {"name": "lora", "rank": 4, "lora_stages": 2}},
+    "lora": {"policy": {"name": "lora", "rank": 4, "stages": 2}},
     "last_stages": {"policy": {"name": "last_stages", "stages": 2}, "training": {"early_stopping": {"patience": 2}}},
 }
 

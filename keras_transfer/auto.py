@@ -44,7 +44,7 @@ def estimate(job: Job) -> dict[str, float]:
     config, splits, stages = job.config, job.splits, len(job.model.backbone.stages)
     few = splits.train.select(range(min(len(splits.train), _TIMED_ROWS)))
     reading, network, start = job.cache.time(job.model, stages, few)
-    frozen_stages = job.with_policy("last_stages").phases[-1].frozen_stages(stages)
+    frozen_stages, tuned = (job.with_policy(name).phases[-1].frozen_stages(stages) for name in ("last_stages", "lp_ft"))
     _, frozen, _ = job.cache.time(job.model, frozen_stages, few) if frozen_stages else (0.0, 0.0, 0.0)
     work = Work(
         rows=len(splits.train),
@@ -52,6 +52,7 @@ def estimate(job: Job) -> dict[str, float]:
         judged=(len(splits.validation) + len(splits.test)) * len(job.reader.flips),
         epochs=config.training.epochs,
         views=len(job.reader.training_views(range(config.training.epochs), config.cache.views)),
+        tunes_all=tuned == 0,
     )
     speed = Speed(reading, network, min(frozen, network), start)
     estimates = estimate_seconds(work, speed, len(_folds(job)))

@@ -58,7 +58,8 @@ class Work:
         validated: Validation examples, an epoch.
         judged: Pictures of the final report, each flip counted.
         epochs: The recipe's training.epochs.
-        views: How many ``last_stages`` keeps of each training picture.
+        views: How many are kept of each training picture where stages are frozen.
+        tunes_all: Whether ``lp_ft`` trains every stage; else it trains those of ``last_stages``.
     """
 
     rows: int
@@ -66,6 +67,7 @@ class Work:
     judged: int
     epochs: int
     views: int
+    tunes_all: bool
 
 
 def count_folds(rows: int, folds: int) -> int:
@@ -98,10 +100,9 @@ def estimate_seconds(work: Work, speed: Speed, folds: int) -> dict[str, float]:
     tracing, part = _STEP * speed.start * trained / network, steps * trained
     features = work.views * work.rows * (reading + frozen)
     trials = folds * part + tracing if folds else 0.0
-    last_stages = head + features + trials + tracing + part
+    tried, last, judged = head + features + trials, tracing + part, work.judged * (reading + network)
     whole = _STEP * speed.start + steps * network + work.epochs * (work.rows + work.validated) * reading
-    lp_ft = last_stages - tracing - part + whole + work.judged * (reading + network)
-    return {"head": head, "last_stages": last_stages, "lp_ft": lp_ft}
+    return {"head": head, "last_stages": tried + last, "lp_ft": tried + (whole if work.tunes_all else last) + judged}
 
 
 def describe_estimates(estimates: Mapping[str, float]) -> str:

@@ -197,9 +197,8 @@ class FeatureCache:
         features = self.evaluation(model, stages, split, flips=flips) if self._config.views else None
         if features is not None:
             return np.asarray(features.arrays[0], np.float32)[:, features.places]
-        frozen, _ = model.split(stages)
         views = self._plain_views(flips)
-        rows = np.concatenate([batch[0] for batch in self._compute(model, frozen, stages, split, views)])
+        rows = np.concatenate([batch[0] for batch in self._compute(model, stages, split, views)])
         return rows.reshape(len(views), len(split), -1)[:, self._places(split)]
 
     def time(self, model: TransferModel, frozen_stages: int, split: Split) -> tuple[float, float, float]:
@@ -216,7 +215,7 @@ class FeatureCache:
         started = time.perf_counter()
         batches = list(self._inputs(split, PLAIN))
         reading = (time.perf_counter() - started) / len(split)
-        frozen, _ = model.split(frozen_stages)
+        frozen = model.first(frozen_stages)
         first, rounds = 0.0, []
         for number in range(3):
             started = time.perf_counter()
@@ -243,24 +242,23 @@ class FeatureCache:
         beside = model.inputs_beside(frozen_stages)
         if not set(beside) <= set(self._reader.names):
             return None  # an input that augmentation changes would have to be kept too
-        frozen, _ = model.split(frozen_stages)
-        starts = self._starts(split)
-        key = self._key(model, frozen, frozen_stages, split, views)
+        alive, starts = model.alive(frozen_stages), self._starts(split)
+        key = self._key(model, frozen_stages, split, views)
         with self._distribution.chief_first():
             arrays = self._store.find(key)
             if arrays is None:
                 last = model.backbone.stages[frozen_stages - 1].name
-                rows = [int(starts[-1]) if _has_tokens(tensor) else len(split) for tensor in frozen.outputs]
+                rows = [int(starts[-1]) if _has_tokens(tensor) else len(split) for tensor in alive]
                 arrays = self._store.write(
                     key,
                     f"{model.backbone.name} to {last}, {len(split):,} rows, {len(views)} view{'s' * (len(views) > 1)}",
-                    shapes=[(len(views), n, *_width(x)) for n, x in zip(rows, frozen.outputs, strict=True)],
+                    shapes=[(len(views), n, *_width(x)) for n, x in zip(rows, alive, strict=True)],
                     dtype=self._config.dtype,
-                    batches=self._compute(model, frozen, frozen_stages, split, views),
+                    batches=self._compute(model, frozen_stages, split, views),
                 )
         if self._distribution.any(arrays is None) or arrays is None:  # all processes train alike
             return None
-        has_tokens = tuple(map(_has_tokens, frozen.outputs))
+        has_tokens = tuple(map(_has_tokens, alive))
         return Features(arrays, split, self._places(split), starts, has_tokens, beside, self._reader)
 
     def _starts(self, split: Split) -> Rows:
@@ -272,8 +270,9 @@ class FeatureCache:
         return np.append(0, np.cumsum(lengths[order]))
 
     def _compute(
-        self, model: TransferModel, frozen: keras.Model, frozen_stages: int, split: Split, views: Sequence[View]
+        self, model: TransferModel, frozen_stages: int, split: Split, views: Sequence[View]
     ) -> Iterator[Arrays]:
+        frozen = model.first(frozen_stages)
         order = self._reader.evaluation_order(split, batch_size=_BATCH)
         lengths = self._reader.lengths(split)
         batches = (
@@ -308,8 +307,7 @@ class FeatureCache:
     def _explain(self, model: TransferModel, frozen_stages: int, inputs: Any, name: str) -> str:
         """Run the stages one by one to find the first whose output is no number."""
         for count in range(1, frozen_stages + 1):
-            frozen, _ = model.split(count)
-            outputs = keras.tree.flatten(frozen.predict_on_batch(inputs))
+            outputs = keras.tree.flatten(model.first(count).predict_on_batch(inputs))
             if not all(np.isfinite(np.asarray(output, np.float32)).all() for output in outputs):
                 return (
                     f"Features of {name} are no numbers after stage {model.backbone.stages[count - 1].name} of "
@@ -317,16 +315,14 @@ class FeatureCache:
                 )
         return f"Features of {name} are too large for {self._config.dtype}. Set cache.dtype=float32."
 
-    def _key(
-        self, model: TransferModel, frozen: keras.Model, frozen_stages: int, split: Split, views: Sequence[View]
-    ) -> str:
+    def _key(self, model: TransferModel, frozen_stages: int, split: Split, views: Sequence[View]) -> str:
         """A digest of all that the features follow from."""
         backbone = model.backbone
         facts = {
             "versions": [_FORMAT, keras.backend.backend(), keras.__version__, tf.__version__],
             "precision": [keras.config.dtype_policy().name, self._config.dtype],
             "backbone": [backbone.describe(), frozen_stages],
-            "outputs": [list(tensor.shape[1:]) for tensor in frozen.outputs],
+            "outputs": [list(tensor.shape[1:]) for tensor in model.alive(frozen_stages)],
             "head": model.head.describe_pooling() if frozen_stages == len(backbone.stages) else None,
             "reader": self._reader.describe(views),
             "views": [[view.epoch, view.flipped] for view in views],
@@ -334,8 +330,9 @@ class FeatureCache:
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         for stamp in split.examples.stamps:
             digest.update(f"{stamp}\n".encode())
-        for weight in frozen.weights:
-            digest.update(np.ascontiguousarray(weight).tobytes())
+        for stage in backbone.stages[:frozen_stages]:
+            for weight in stage.weights:
+                digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()
 
 

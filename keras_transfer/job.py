@@ -391,7 +391,7 @@ class Job:
             validation = held_out.evaluation_batches(
                 self._encode(splits.validation), batch_size=training.batch_size, share=self.distribution.share
             )
-        return Inputs(self.model.split(frozen)[1], batches, validation)
+        return Inputs(self.model.rest(frozen), batches, validation)
 
     def _predict(self, split: Split) -> _Floats:
         frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)
@@ -402,7 +402,7 @@ class Job:
         if features is None:
             batches = self._evaluation_batches(split, share)
             return self._join(predict(self.model.predictor, batches), split, self.config.training.batch_size)
-        _, rest = self.model.split(frozen)
+        rest = self.model.rest(frozen)
         targets, each = self._encode(split), []
         for view in range(len(features.arrays[0])):
             batches = features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view, share=share)

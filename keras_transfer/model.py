@@ -47,22 +47,52 @@ class TransferModel:
     top: keras.Model
     trainer: keras.Model
     predictor: keras.Model
-    _parts: dict[int, tuple[keras.Model, keras.Model]] = field(default_factory=dict, init=False, repr=False)
+    _first: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
+    _rest: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
     _frozen: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
 
-    def split(self, stage: int) -> tuple[keras.Model, keras.Model]:
-        """Divide the model before a stage; both parts share its layers, and are the same ones at every call.
+    def first(self, stages: int) -> keras.Model:
+        """Return the first stages as a model for prediction alone; it is the same one at every call.
 
         Args:
-            stage: 1 up to the number of stages; the latter divides between pooling and the head's weights.
+            stages: 1 up to the number of stages; the latter puts pooling behind them.
 
         Returns:
-            A model from raw inputs to the tensors alive there, and one from those, followed by what
-            :meth:`inputs_beside` names, to raw outputs.
+            From raw inputs to what :meth:`alive` names. It shares the model's variables.
         """
-        if stage not in self._parts:
-            self._parts[stage] = self._split(stage)
-        return self._parts[stage]
+        if stages not in self._first:
+            network, inputs = self.backbone.network, self.backbone.inputs()
+            part = network if self._is_whole(stages) else submodel(network, self.backbone.stages, 0, stages)
+            outputs = fold_batch_norm(part)(self.backbone.prepare(inputs))
+            outputs = self.pooling(outputs) if self._is_whole(stages) else outputs
+            self._first[stages] = keras.Model(inputs, outputs, name="frozen")
+        return self._first[stages]
+
+    def rest(self, stages: int) -> keras.Model:
+        """Return what follows the first stages; it is the same model at every call.
+
+        Args:
+            stages: 1 up to the number of stages; the latter leaves the head's weights alone.
+
+        Returns:
+            From what :meth:`alive` names, followed by what :meth:`inputs_beside` names, to raw outputs. It shares the
+            model's layers.
+        """
+        if self._is_whole(stages):
+            return self.top
+        if stages not in self._rest:
+            every = self.backbone.stages
+            last = submodel(self.backbone.network, every, stages, len(every))
+            self._rest[stages] = keras.Model(last.input, self.top(self.pooling(last.output)), name="trained")
+        return self._rest[stages]
+
+    def alive(self, stages: int) -> tuple[keras.KerasTensor, ...]:
+        """Return the symbolic tensors that stand between the first stages and the rest.
+
+        Args:
+            stages: 1 up to the number of stages; pooled features then.
+        """
+        return tuple(self.pooling.outputs) if self._is_whole(stages) else self.backbone.stages[stages - 1].outputs
 
     def freeze(self, stage: int) -> keras.Model:
         """Return a trainer whose first stages run as in prediction: dropout in them is off, as BatchNorm's updates are.
@@ -78,11 +108,10 @@ class TransferModel:
         if stage == 0:
             return self.trainer
         if stage not in self._frozen:
-            frozen, rest = self.split(stage)
             inputs = self.backbone.inputs()
-            alive = keras.tree.flatten(_AsInPrediction(frozen)(inputs))
+            alive = keras.tree.flatten(_AsInPrediction(self.first(stage))(inputs))
             taken = [*alive, *(inputs[name] for name in self.inputs_beside(stage))]
-            raw = rest(taken if len(taken) > 1 else taken[0])
+            raw = self.rest(stage)(taken if len(taken) > 1 else taken[0])
             self._frozen[stage] = keras.Model(inputs, raw, name="trainer")
         return self._frozen[stage]
 
@@ -91,16 +120,8 @@ class TransferModel:
         read = {id(x) for later in self.backbone.stages[stage:] for x in later.inputs}
         return tuple(x.name for x in self.backbone.network.inputs if id(x) in read)
 
-    def _split(self, stage: int) -> tuple[keras.Model, keras.Model]:
-        network, stages = self.backbone.network, self.backbone.stages
-        inputs = self.backbone.inputs()
-        prepared = self.backbone.prepare(inputs)
-        if stage == len(stages):
-            return keras.Model(inputs, self.pooling(fold_batch_norm(network)(prepared)), name="frozen"), self.top
-        first = fold_batch_norm(submodel(network, stages, 0, stage))
-        last = submodel(network, stages, stage, len(stages))
-        raw = self.top(self.pooling(last.output))
-        return keras.Model(inputs, first(prepared), name="frozen"), keras.Model(last.input, raw, name="trained")
+    def _is_whole(self, stages: int) -> bool:
+        return stages == len(self.backbone.stages)
 
 
 def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ...]] = ((),)) -> TransferModel:

@@ -73,6 +73,9 @@ POLICIES: Registry[Policy] = Registry("policy", PolicyError)
 # a class 0.882, 0.900 and 0.920.
 _AFTER_HEAD, _FEW_WEIGHTS = 0.3, 10.0
 
+# How many stages ``last_stages`` trains where a recipe does not say; for other policies that is all of them.
+_LAST_STAGES = 3
+
 
 def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Turn a recipe's policy into phases.
@@ -99,7 +102,7 @@ def _head_phase(scope: Scope, epochs: int) -> Phase:
 
 
 def _last_stages(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    stages = _last("policy.stages", config.stages, scope)
+    stages = _trained(config, scope, default=_LAST_STAGES)
     return (_stages_phase("last_stages", stages, scope.epochs, config),)
 
 
@@ -110,19 +113,20 @@ def _full(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
 def _lp_ft(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054)."""
     head = _head_phase(scope, config.head_epochs)
-    return (head, _stages_phase("fine_tune", _all(scope), scope.epochs, config, after_head=True))
+    return (head, _stages_phase("fine_tune", _trained(config, scope), scope.epochs, config, after_head=True))
 
 
 def _gradual(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Gradual unfreezing (Howard and Ruder 2018, arXiv 1801.06146): the head, then group after group of stages."""
-    if config.groups > scope.stages:
+    released = _trained(config, scope)
+    if config.groups > len(released):
         raise PolicyError(
-            f"policy.groups: the backbone has {scope.stages} stages to divide. Received: {config.groups}. "
-            f"Use 1 to {scope.stages}."
+            f"policy.groups: there are {len(released)} stages to divide. Received: {config.groups}. "
+            f"Use 1 to {len(released)}."
         )
     phases = [_head_phase(scope, config.head_epochs)]
     for group in range(1, config.groups + 1):
-        trained = _all(scope)[scope.stages - group * scope.stages // config.groups :]
+        trained = released[len(released) - group * len(released) // config.groups :]
         epochs = scope.epochs if group == config.groups else config.group_epochs
         phases.append(_stages_phase(f"group_{group}", trained, epochs, config, after_head=True))
     return tuple(phases)
@@ -130,17 +134,17 @@ def _gradual(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
 
 def _lora(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Adapters of a low rank (Hu et al. 2021, arXiv 2106.09685)."""
-    stages = _all(scope) if config.lora_stages is None else _last("policy.lora_stages", config.lora_stages, scope)
-    phase = Phase("lora", stages, scope.epochs, config.fine_tune_rate or _FEW_WEIGHTS, "frozen", config.stage_decay)
+    rate = config.fine_tune_rate or _FEW_WEIGHTS
+    phase = Phase("lora", _trained(config, scope), scope.epochs, rate, "frozen", config.stage_decay)
     return (replace(phase, lora_rank=config.rank, lora_layers=config.lora_layers),)
 
 
 def _some_weights(weights: Literal["batch_norm", "layer_norm", "bias"]) -> Policy:
-    """Every stage, but of each one kind of weights; ``bias`` is BitFit (Ben Zaken et al. 2021, arXiv 2106.10199)."""
+    """Of each stage one kind of weights; ``bias`` is BitFit (Ben Zaken et al. 2021, arXiv 2106.10199)."""
 
     def policy(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
         rate = config.fine_tune_rate or _FEW_WEIGHTS
-        phase = Phase(weights, _all(scope), scope.epochs, rate, "adapt", config.stage_decay, weights)
+        phase = Phase(weights, _trained(config, scope), scope.epochs, rate, "adapt", config.stage_decay, weights)
         frozen = weights == "layer_norm" or (weights == "bias" and config.batch_norm == "frozen")
         return (replace(phase, batch_norm="frozen") if frozen else phase,)
 
@@ -161,10 +165,12 @@ def _all(scope: Scope) -> tuple[int, ...]:
     return tuple(range(scope.stages))
 
 
-def _last(key: str, count: int, scope: Scope) -> tuple[int, ...]:
+def _trained(config: PolicyConfig, scope: Scope, *, default: int | None = None) -> tuple[int, ...]:
+    """The last ``policy.stages``; where a recipe does not say how many, the default, or all."""
+    count = config.stages or default or scope.stages
     if count > scope.stages:
         raise PolicyError(
-            f"{key}: the backbone has {scope.stages} stages. Received: {count}. "
+            f"policy.stages: the backbone has {scope.stages} stages. Received: {count}. "
             f"Use 1 to {scope.stages}, or policy.name=full for all of them."
         )
     return _all(scope)[scope.stages - count :]

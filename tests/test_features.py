@@ -31,9 +31,9 @@ def computed(monkeypatch):
     done = []
     original = FeatureCache._compute
 
-    def watched(self, model, frozen, stages, split, views):
+    def watched(self, model, stages, split, views):
         done.append((split.name, len(views)))
-        return original(self, model, frozen, stages, split, views)
+        return original(self, model, stages, split, views)
 
     monkeypatch.setattr(FeatureCache, "_compute", watched)
     return done
@@ -227,7 +227,7 @@ def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
     features = cache().evaluation(model, stage, split)
     assert len(features.arrays) == 2
     pixels = np.stack([np.asarray(Image.open(file)) for file in split.examples.files]).astype("float32")
-    _, rest = model.split(stage)
+    rest = model.rest(stage)
     targets = np.eye(2, dtype="float32")[split.targets]
     logits = rest.predict(features.evaluation_batches(targets, batch_size=2), verbose=0)
     np.testing.assert_allclose(logits, model.trainer.predict(pixels, verbose=0), rtol=1e-4, atol=1e-3)
@@ -237,7 +237,7 @@ def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
 def test_a_model_is_its_two_parts(stage):
     model = small_model()
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
-    frozen, rest = model.split(stage)
+    frozen, rest = model.first(stage), model.rest(stage)
     np.testing.assert_allclose(rest(frozen(pixels)), model.trainer(pixels), rtol=1e-5, atol=1e-4)
 
 

@@ -58,13 +58,13 @@ def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written
 
 
 def test_lora_trains_its_adapters_and_serves_ordinary_layers(pictures, tmp_path):
-    job = recipe(pictures, {"name": "lora", "rank": 2, "lora_stages": 2}).prepare()
+    job = recipe(pictures, {"name": "lora", "rank": 2, "stages": 2}).prepare()
     before = job.model.backbone.network.get_weights()
     job.train(tmp_path / "history.jsonl")
     assert {path.split("/")[-1] for path in moved(job, before)} == {"lora_kernel_a", "lora_kernel_b"}
     assert len(find_adapters(job.model.backbone.stages)) == 2
 
-    run = recipe(pictures, {"name": "lora", "rank": 2, "lora_stages": 2}).fit(tmp_path / "run")
+    run = recipe(pictures, {"name": "lora", "rank": 2, "stages": 2}).fit(tmp_path / "run")
     assert not any("lora" in weight.path for weight in run.model.weights)
     assert run.evaluate().loss == pytest.approx(run.reports["test"].loss, abs=1e-4)
     with np.load(tmp_path / "run" / "adapters.npz") as adapters:

@@ -60,16 +60,22 @@ def test_gradual_releases_groups_of_stages_from_the_head_down():
 def test_more_groups_than_stages_is_an_error_with_the_range():
     with pytest.raises(PolicyError, match=r"policy\.groups.* 5 stages .*Received: 6\. Use 1 to 5"):
         plan(PolicyConfig(name="gradual", groups=6), Scope(5, 4, solves_head=True))
+    with pytest.raises(PolicyError, match=r"policy\.groups.* 2 stages .*Received: 3\. Use 1 to 2"):
+        plan(PolicyConfig(name="gradual", stages=2), Scope(5, 4, solves_head=True))
 
 
-def test_lora_adapts_all_stages_or_the_last():
+@pytest.mark.parametrize("name", ["lp_ft", "gradual", "lora", "batch_norm", "layer_norm", "bias"])
+def test_other_policies_train_all_stages_or_the_last(name):
     scope = Scope(5, 4, solves_head=True)
-    (every,) = plan(PolicyConfig(name="lora", rank=4), scope)
-    assert (every.stages, every.lora_rank) == ((0, 1, 2, 3, 4), 4)
-    (last,) = plan(PolicyConfig(name="lora", lora_stages=2), scope)
-    assert last.stages == (3, 4)
-    with pytest.raises(PolicyError, match=r"policy\.lora_stages.* 5 stages\. Received: 9"):
-        plan(PolicyConfig(name="lora", lora_stages=9), scope)
+    assert plan(PolicyConfig(name=name), scope)[-1].stages == (0, 1, 2, 3, 4)
+    assert plan(PolicyConfig(name=name, stages=3), scope)[-1].stages == (2, 3, 4)
+    with pytest.raises(PolicyError, match=r"policy\.stages.* 5 stages\. Received: 9"):
+        plan(PolicyConfig(name=name, stages=9), scope)
+
+
+def test_groups_divide_the_stages_that_train():
+    phases = plan(PolicyConfig(name="gradual", groups=2, stages=4), Scope(7, 4, solves_head=True))
+    assert [phase.stages for phase in phases] == [(), (5, 6), (3, 4, 5, 6)]
 
 
 def test_what_was_fitted_takes_small_steps_and_few_weights_large_ones():

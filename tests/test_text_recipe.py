@@ -80,9 +80,9 @@ def computed(monkeypatch):
     names = []
     original = FeatureCache._compute
 
-    def compute(self, model, frozen, frozen_stages, split, views):
+    def compute(self, model, frozen_stages, split, views):
         names.append(split.name)
-        return original(self, model, frozen, frozen_stages, split, views)
+        return original(self, model, frozen_stages, split, views)
 
     monkeypatch.setattr(FeatureCache, "_compute", compute)
     return names

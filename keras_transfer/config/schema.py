@@ -222,7 +222,10 @@ class PolicyConfig(Section):
     budget_seconds: Rate | None = Field(
         default=None, description="auto: what training may take on this machine; no limit by default"
     )
-    stages: Count = Field(default=3, description="last_stages: how many, counted from the head")
+    stages: Count | None = Field(
+        default=None,
+        description="how many train, counted from the head; by default 3 for last_stages, else all; full: always all",
+    )
     batch_norm: Literal["auto", "frozen", "adapt"] = Field(
         default="auto", description="BatchNorm in stages that train; auto: frozen after a head phase, else adapt"
     )
@@ -244,7 +247,6 @@ class PolicyConfig(Section):
     lora_layers: Literal["all", "query_value"] = Field(
         default="all", description="lora: which; query_value: those two of every attention"
     )
-    lora_stages: Count | None = Field(default=None, description="lora: how many, counted from the head; all by default")
 
 
 class PretrainingPolicyConfig(PolicyConfig):

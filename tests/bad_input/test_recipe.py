@@ -126,7 +126,7 @@ def test_more_stages_than_there_are(refused, recipe):
 
 
 @pytest.mark.parametrize(
-    ("policy", "key"), [("gradual", "policy.groups"), ("lora", "policy.lora_stages")], ids=["gradual", "lora"]
+    ("policy", "key"), [("gradual", "policy.groups"), ("lora", "policy.stages")], ids=["gradual", "lora"]
 )
 def test_more_groups_or_adapted_stages_than_there_are(refused, recipe, policy, key):
     overrides = [f"policy.name={policy}", f"{key}=99"]

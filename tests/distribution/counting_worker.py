@@ -8,9 +8,9 @@ from keras_transfer.cli import main
 _compute = features.FeatureCache._compute
 
 
-def _count(self, model, frozen, frozen_stages, split, views):
+def _count(self, model, frozen_stages, split, views):
     print("computes features of", split.name, flush=True)
-    return _compute(self, model, frozen, frozen_stages, split, views)
+    return _compute(self, model, frozen_stages, split, views)
 
 
 features.FeatureCache._compute = _count
