@@ -324,7 +324,7 @@ class FeatureCache:
             "backbone": [backbone.describe(), frozen_stages],
             "outputs": [list(tensor.shape[1:]) for tensor in model.alive(frozen_stages)],
             "head": model.head.describe_pooling() if frozen_stages == len(backbone.stages) else None,
-            "reader": self._reader.describe(views),
+            "reader": self._reader.describe(split, views),
             "views": [[view.epoch, view.flipped] for view in views],
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())

@@ -114,6 +114,21 @@ def test_data_json_says_how_long_texts_are_and_how_many_are_cut(finished):
     assert record["splits"]["test"]["rows"][0][0].startswith("row ")
 
 
+def test_a_run_may_learn_from_the_beginning_of_texts_and_predict_by_all_of_them(table, preset, tmp_path, capsys):
+    lengths = {"sequence_length": 8, "predict_length": 40}
+    made = recipe(table, preset, policy="lp_ft", data=lengths, export={"formats": ["saved_model"]})
+    run = made.fit(tmp_path / "run", console=Console(width=500))
+    assert "Tokens: at most 8 in training, 40 otherwise" in capsys.readouterr().out
+    record = json.loads((run.folder / "data.json").read_text())
+    assert (record["sequence_length"], record["predict_length"]) == (8, 40)
+    assert record["cut"]["train"] > 0 and record["cut"]["test"] == 0
+    again = Run(run.folder)
+    assert again.evaluate().loss == pytest.approx(again.reports["test"].loss, abs=1e-5)
+    # What stands behind the eighth token counts.
+    short, long = again.predict(["the cat " * 3, "the cat " * 3 + "dog " * 20])
+    assert abs(short.probabilities["dog"] - long.probabilities["dog"]) > 1e-4
+
+
 def test_texts_that_stand_in_two_splits_are_reported_before_training(table, preset, tmp_path, capsys):
     rows = pd.read_csv(table)
     doubled = tmp_path / "doubled.csv"

@@ -18,6 +18,8 @@ from keras_transfer.config.schema import (
     HeadConfig,
     ImageClassificationConfig,
     RecipeConfig,
+    TextClassificationConfig,
+    TextDataConfig,
     TextPretrainingConfig,
 )
 from keras_transfer.errors import ConfigError
@@ -30,6 +32,8 @@ def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
     yield from _find_contradictions_of_targets(config)
     if isinstance(config, ImageClassificationConfig):
         yield from _find_contradictions_of_pictures(config)
+    if isinstance(config, TextClassificationConfig):
+        yield from _find_contradictions_of_lengths(config.data)
     if isinstance(config, TextPretrainingConfig):
         yield from _find_contradictions_of_pretraining(config)
     if config.policy.head_solver == "solve" and training.label_smoothing:
@@ -129,11 +133,22 @@ def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Itera
         )
 
 
+def _find_contradictions_of_lengths(data: TextDataConfig) -> Iterator[str]:
+    length, predicted = data.sequence_length, data.predict_length
+    if isinstance(length, int) and isinstance(predicted, int) and predicted < length:
+        yield (
+            f"data.predict_length: texts are cut to {length} tokens in training, and no shorter when they are "
+            f"predicted. Received: {predicted}. Use {length} or more, or leave it out."
+        )
+
+
 def _find_contradictions_of_pretraining(config: TextPretrainingConfig) -> Iterator[str]:
     if config.data.target != "class":
         yield f"data.target: pre-training has no labels. Received: {config.data.target}. Leave it out."
     if config.data.per_class is not None:
         yield "data.per_class: pre-training looks at no classes, and learns from all texts. Leave it out."
+    if config.data.predict_length is not None:
+        yield "data.predict_length: pre-training leaves nothing that predicts texts. Leave it out."
     if config.policy.name == "auto":
         yield "policy.name: auto compares classifiers, and pre-training has none. Use full, or another policy."
     if config.policy.head_solver == "solve":

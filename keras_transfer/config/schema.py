@@ -117,6 +117,10 @@ class TextDataConfig(DataConfig):
     sequence_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] = Field(
         default="auto", description="most tokens of a text; auto: 99 % of the training texts are whole"
     )
+    predict_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] | None = Field(
+        default=None,
+        description="most tokens of a text that is validated, tested or served; by default as many as are learned from",
+    )
 
 
 class AugmentationConfig(Section):

@@ -100,7 +100,7 @@ class PictureReader(Reader):
             return (PLAIN,)
         return [View(epoch=epoch) for epoch in epochs[:views]]
 
-    def describe(self, views: Sequence[View]) -> dict[str, Any]:
+    def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
         """Return size, resizing and, where a view is augmented, the random changes."""
         augmented = any(view.epoch is not None for view in views)
         return {

@@ -180,8 +180,8 @@ class Reader(ABC):
         return [View(flipped=axes) for axes in self.flips]
 
     @abstractmethod
-    def describe(self, views: Sequence[View]) -> dict[str, Any]:
-        """Return all that a batch of these views depends on beside the examples, for the key of the cache."""
+    def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
+        """Return all that these views of a split depend on beside its examples, for the key of the cache."""
 
     def lengths(self, split: Split) -> Rows | None:
         """Return how many tokens each example has; None where examples are all of one shape."""

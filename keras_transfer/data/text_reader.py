@@ -13,7 +13,7 @@ from keras_transfer.data.reader import Reader, Rows, View, files_under, join_epo
 from keras_transfer.data.splits import Split
 from keras_transfer.data.texts import Texts
 from keras_transfer.data.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
-from keras_transfer.errors import DataError, list_lines
+from keras_transfer.errors import ConfigError, DataError, list_lines
 
 TOKENIZER = "tokenizer"
 """Folder of the tokenizer in a run folder."""
@@ -50,7 +50,7 @@ class TextReader(Reader):
     Args:
         encoder: The backbone's.
         segments: How many texts an example has: 1, or 2 for pairs.
-        sequence_length: Most tokens of an example.
+        sequence_length: Most tokens of an example; training rows may be cut to fewer.
         pads_to_longest: False for a network whose output depends on padding: every batch then has that length.
         lengths: What batches are padded to, the last one being ``sequence_length``; by default any length.
     """
@@ -81,6 +81,7 @@ class TextReader(Reader):
         splits: Sequence[Split],
         *,
         sequence_length: int | Literal["auto"],
+        predict_length: int | Literal["auto"] | None = None,
         maximum_length: int,
         pads_to_longest: bool,
         **options: Any,
@@ -91,28 +92,42 @@ class TextReader(Reader):
             encoder: The backbone's.
             splits: The training rows come first; their examples are texts.
             sequence_length: Most tokens of an example; auto: 99 % of the training texts are whole.
+            predict_length: The same for all that are not training rows, where that is to be more.
             maximum_length: Most tokens that the network takes.
             pads_to_longest: Whether what the network puts out does not depend on padding.
             **options: What a kind of reader takes beside that.
 
         Returns:
             The reader, and the splits with tokens for examples.
+
+        Raises:
+            ConfigError: The network does not take so many, or fewer are to be predicted by than learned from, or the
+                network would notice that they are more.
         """
         texts = [cast(Texts, split.examples) for split in splits]
         segments = len(texts[0].segments[0])
+        wanted = [sequence_length, sequence_length if predict_length is None else predict_length]
+        most = max(maximum_length if length == "auto" else length for length in wanted)
+        if most > maximum_length:
+            key = "sequence_length" if sequence_length == most else "predict_length"
+            raise ConfigError(
+                f"data.{key}: this backbone takes {maximum_length} tokens at most. Received: {most}. "
+                f"Use {maximum_length} or fewer, or auto."
+            )
         # One token more than may be tells which texts are too long.
-        most = maximum_length if sequence_length == "auto" else min(sequence_length, maximum_length)
         tokenized = [_tokenize(encoder, part, most + 1) for part in texts]
         training = tokenized[0].lengths
-        length = most
-        if sequence_length == "auto":
-            length = max(min(int(np.quantile(training, _WHOLE_SHARE, method="higher")), most), 4)
-        kept = [_cut(encoder, tokens, length) for tokens in tokenized]
+        whole = max(min(int(np.quantile(training, _WHOLE_SHARE, method="higher")), most), 4)
+        length, predicted = (whole if length == "auto" else length for length in wanted)
+        _check_predict_length(predicted, length, pads_to_longest)
+        kept = [_cut(encoder, tokens, predicted if place else length) for place, tokens in enumerate(tokenized)]
         lengths = choose_lengths(kept[0].lengths, length)
+        if predicted > length:
+            lengths += choose_lengths(np.minimum(training, predicted)[training > length], predicted)
         reader = cls(
             encoder,
             segments=segments,
-            sequence_length=length,
+            sequence_length=predicted,
             pads_to_longest=pads_to_longest,
             lengths=lengths,
             **options,
@@ -157,9 +172,9 @@ class TextReader(Reader):
 
         return load
 
-    def describe(self, views: Sequence[View]) -> dict[str, Any]:
+    def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
         """Return the most tokens, and what batches are padded to where that changes anything."""
-        return {"sequence_length": self.sequence_length, "pads_to_longest": self._pads_to_longest}
+        return {"sequence_length": _tokens(split).limit, "pads_to_longest": self._pads_to_longest}
 
     def lengths(self, split: Split) -> Rows:
         """Return how many tokens each example has."""
@@ -180,10 +195,11 @@ class TextReader(Reader):
         self._encoder.save(folder / TOKENIZER)
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
-        """Return the length of sequences, what share of each split was cut to it, and how batches are padded."""
+        """Return the lengths of sequences, what share of each split was cut to them, and how batches are padded."""
         cut = {split.name: float(_tokens(split).is_cut.mean()) for split in splits if len(split)}
         return {
-            "sequence_length": self.sequence_length,
+            "sequence_length": _tokens(splits[0]).limit,
+            "predict_length": self.sequence_length,
             "cut": cut,
             "pads_to_longest": self._pads_to_longest,
             "padded_lengths": list(self._lengths),
@@ -233,15 +249,28 @@ def _tokens(split: Split) -> Tokens:
     return cast(Tokens, split.examples)
 
 
+def _check_predict_length(predicted: int, length: int, pads_to_longest: bool) -> None:
+    if predicted < length:
+        raise ConfigError(
+            f"data.predict_length must be at least the {length} tokens that training texts are cut to. "
+            f"Received: {predicted}. Leave it out, or set data.sequence_length."
+        )
+    if predicted > length and not pads_to_longest:
+        raise ConfigError(
+            "data.predict_length: what this network says of a text depends on how far it is padded, and it is to be "
+            f"padded to {length} tokens in training. Received: {predicted}. Leave it out."
+        )
+
+
 def _tokenize(encoder: Encoder, texts: Texts, length: int) -> Tokens:
     parts = (texts.segments[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
-    return collect_tokens(texts, (encoder.encode(part, length) for part in parts), encoder.padding)
+    return collect_tokens(texts, (encoder.encode(part, length) for part in parts), encoder.padding, limit=length)
 
 
 def _cut(encoder: Encoder, tokens: Tokens, length: int) -> Tokens:
     """The same with at most so many tokens: what is longer is tokenized anew, as its family cuts texts."""
     rows = np.flatnonzero(tokens.lengths > length)
-    return tokens.replace_rows(rows, _tokenize(encoder, tokens.texts.select(rows), length)) if len(rows) else tokens
+    return tokens.replace_rows(rows, _tokenize(encoder, tokens.texts.select(rows), length))
 
 
 def _expand(given: str | Path) -> list[tuple[str, str]]:

@@ -31,6 +31,7 @@ class Tokens:
         starts: ``int64[n]``, where each text begins.
         lengths: ``int64[n]``, how many tokens each has.
         is_cut: ``bool[n]``, whether tokens were cut off.
+        limit: Most tokens that a text may have.
     """
 
     texts: Texts
@@ -39,6 +40,7 @@ class Tokens:
     starts: Rows
     lengths: Rows
     is_cut: NDArray[np.bool_]
+    limit: int
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -93,16 +95,16 @@ class Tokens:
         return batch
 
     def replace_rows(self, rows: Rows, others: "Tokens") -> "Tokens":
-        """Return the same texts, some of them with other tokens, cut off as they are."""
+        """Return the same texts, some of them with other tokens, cut off as they are, and with the others' limit."""
         columns = {name: np.concatenate([column, others.columns[name]]) for name, column in self.columns.items()}
         starts, lengths, is_cut = self.starts.copy(), self.lengths.copy(), self.is_cut.copy()
         starts[rows] = others.starts + len(next(iter(self.columns.values())))
         lengths[rows], is_cut[rows] = others.lengths, True
-        return replace(self, columns=columns, starts=starts, lengths=lengths, is_cut=is_cut)
+        return replace(self, columns=columns, starts=starts, lengths=lengths, is_cut=is_cut, limit=others.limit)
 
 
 def collect_tokens(
-    texts: Texts, batches: Iterable[Mapping[str, NDArray[np.int32]]], padding: Mapping[str, int]
+    texts: Texts, batches: Iterable[Mapping[str, NDArray[np.int32]]], padding: Mapping[str, int], *, limit: int
 ) -> Tokens:
     """Take the padding out of a tokenizer's batches, one after the other.
 
@@ -110,6 +112,7 @@ def collect_tokens(
         texts: What is tokenized.
         batches: ``int[batch, any length]`` by name; without a mask, what is no padding counts.
         padding: What each column but the mask is padded with.
+        limit: Most tokens that a text may have.
     """
     lengths = [np.zeros(0, np.int64)]
     columns = {name: [np.zeros(0, np.int32)] for name in padding if name != MASK}
@@ -122,7 +125,8 @@ def collect_tokens(
             parts.append(np.asarray(batch[name], np.int32)[mask])
     length = np.concatenate(lengths).astype(np.int64)
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Tokens(texts, joined, dict(padding), np.cumsum(length) - length, length, np.zeros(len(length), bool))
+    is_cut = np.zeros(len(length), bool)
+    return Tokens(texts, joined, dict(padding), np.cumsum(length) - length, length, is_cut, limit)
 
 
 def choose_lengths(lengths: Rows, longest: int) -> tuple[int, ...]:

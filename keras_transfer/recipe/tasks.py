@@ -81,7 +81,9 @@ class _TextRecipe(Recipe):
     ) -> tuple[Sequence[str], dict[str, Any]]:
         tokens = reader.report(prepared)
         cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
-        line = f"Tokens: at most {reader.sequence_length}; texts that are cut: {cut}"
+        learned, predicted = tokens["sequence_length"], tokens["predict_length"]
+        most = f"{learned}" if learned == predicted else f"{learned} in training, {predicted} otherwise"
+        line = f"Tokens: at most {most}; texts that are cut: {cut}"
         return (line,), tokens
 
 
@@ -102,6 +104,7 @@ class TextClassification(_TextRecipe):
             backbone.encoder,
             splits,
             sequence_length=self.config.data.sequence_length,
+            predict_length=self.config.data.predict_length,
             maximum_length=backbone.maximum_length,
             pads_to_longest=backbone.pads_to_longest,
         )

@@ -64,6 +64,7 @@ def spoilt(run, tmp_path):
         ("training.label_smoothing=0.1", ["training.label_smoothing", "no labels"]),
         ("training.class_weights=balanced", ["training.class_weights", "no classes"]),
         ("data.per_class=4", ["data.per_class", "looks at no classes"]),
+        ("data.predict_length=40", ["data.predict_length", "Leave it out"]),
         ("export.formats=[saved_model]", ["export.formats", "nothing to serve", "backbone.weights"]),
         ("head.pooling=mean", ["head.pooling: unknown key", "mask_selection_rate"]),
         ("head.mask_selection_rate=1.0", ["head.mask_selection_rate", "less than 1"]),

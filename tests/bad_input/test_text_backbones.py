@@ -7,8 +7,10 @@ from pathlib import Path
 
 import keras
 import keras_hub
+import pandas as pd
 import pytest
 
+from keras_transfer import ConfigError, TextClassification
 from keras_transfer.backbones import hub
 from keras_transfer.backbones.hub import load_text_backbone
 from keras_transfer.errors import BackboneError
@@ -170,6 +172,34 @@ def test_a_hugging_face_model_without_safetensors(tmp_path, file):
     message = refuse(tmp_path)
     assert "has no model.safetensors" in message and "save_pretrained(safe_serialization=True)" in message
     assert (f"{file} is a pickle, which could run any code" in message) == (file != "tf_model.h5")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "needs"),
+    [
+        ({"sequence_length": 999}, ["data.sequence_length", "tokens at most. Received: 999", "or auto"]),
+        ({"predict_length": 999}, ["data.predict_length", "tokens at most. Received: 999", "or auto"]),
+        ({"sequence_length": 3}, ["data.sequence_length", "Received: 3"]),
+        ({"sequence_length": 8, "predict_length": 4}, ["data.predict_length", "cut to 8", "Received: 4"]),
+        ({"predict_length": 4}, ["data.predict_length must be at least", "Received: 4"]),
+    ],
+)
+def test_lengths_that_make_no_sense(saved, tmp_path, lengths, needs):
+    file = tmp_path / "texts.csv"
+    pd.DataFrame({"text": ["the cat the cat the cat"] * 20, "label": ["a", "b"] * 10}).to_csv(file, index=False)
+    with pytest.raises(ConfigError) as refusal:
+        TextClassification(str(file), backbone=str(saved), **lengths).check()
+    assert [need for need in needs if need not in str(refusal.value)] == []
+
+
+def test_a_longer_text_than_a_network_learned_from_that_notices_padding(tmp_path):
+    name = sorted(FAMILIES["PADDING_CHANGES_IT"])[0]
+    for part in FAMILIES["build"](name):
+        part.save_to_preset(str(tmp_path / name))
+    file = tmp_path / "texts.csv"
+    pd.DataFrame({"text": ["the cat the cat the cat"] * 20, "label": ["a", "b"] * 10}).to_csv(file, index=False)
+    with pytest.raises(ConfigError, match=r"data\.predict_length: .*depends on how far it is padded.*Received: 8"):
+        TextClassification(str(file), backbone=str(tmp_path / name), sequence_length=4, predict_length=8).check()
 
 
 def test_a_hugging_face_model_that_is_incomplete(tmp_path):

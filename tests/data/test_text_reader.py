@@ -72,6 +72,29 @@ def test_what_is_too_long_is_cut_as_the_tokenizer_cuts_and_counted():
     assert report["sequence_length"] == 6
 
 
+def test_what_is_predicted_may_be_longer_than_what_is_learned_from():
+    splits = [split_of(TEXTS), split_of(["y " * 20, "y " * 40, "y"], "test")]
+    reader, (train, test) = TextReader.fit(
+        Words(), splits, sequence_length=6, predict_length=24, maximum_length=64, pads_to_longest=True
+    )
+    assert (reader.lengths(train).max(), reader.lengths(test).tolist()) == (6, [22, 24, 3])
+    assert {key: reader.report([train, test])[key] for key in ("sequence_length", "predict_length")} == {
+        "sequence_length": 6,
+        "predict_length": 24,
+    }
+    # No training batch is padded further for it, and none that is predicted further than it must.
+    assert reader.gather(train, np.array([8]), ("token_ids",))[0].shape == (1, 6)
+    assert reader.gather(test, np.array([0, 1]), ("token_ids",))[0].shape == (2, 24)
+    assert reader.decode(tf.constant(["y " * 40]))["token_ids"].shape == (1, 24)
+    assert reader.lengths(reader.prepare(split_of(["y " * 40]))).tolist() == [24]
+    assert reader.describe(train, [PLAIN]) != reader.describe(test, [PLAIN])
+
+
+def test_auto_may_be_how_long_what_is_predicted_is():
+    reader, (train, _) = fit(["x " * 10] * 9, sequence_length=6, predict_length="auto")
+    assert (reader.lengths(train).max(), reader.sequence_length) == (6, 12)
+
+
 def test_each_text_is_tokenized_once_and_once_more_where_it_is_cut():
     encoder = Words()
     reader, (train, _) = fit(encoder=encoder, sequence_length=6)

@@ -20,7 +20,7 @@ def collect(words, width=6):
         mask[row, : len(own)] = 1
     texts = Texts(tuple(map(str, range(len(words)))), tuple((str(own),) for own in words))
     parts = [{"token_ids": ids[part], "padding_mask": mask[part]} for part in (slice(0, 2), slice(2, None))]
-    return collect_tokens(texts, parts, {"token_ids": 0})
+    return collect_tokens(texts, parts, {"token_ids": 0}, limit=5)
 
 
 def test_padding_goes_and_comes_back_as_long_as_is_asked():
@@ -37,6 +37,7 @@ def test_padding_has_the_value_of_its_column():
         Texts(("a",), (("a",),)),
         [{"token_ids": np.array([[4, 1, 1]]), "segment_ids": np.array([[0, 0, 0]])}],
         {"token_ids": 1, "segment_ids": 0},
+        limit=3,
     )
     assert tokens.lengths.tolist() == [1]  # without a mask, what is no padding counts
     assert tokens.pad(np.array([0]), ("token_ids",), 3)[0].tolist() == [[4, 1, 1]]
