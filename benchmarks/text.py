@@ -102,6 +102,7 @@ def few_labels(arguments: argparse.Namespace, measure: Callable[..., Line]) -> N
             table = write_rows(train, splits.target.names, Path(folder, "train.jsonl"))
             for policy in arguments.policies:
                 keys = [f"data.source={table}", f"data.test={test}", f"policy.name={policy}", f"seed={draw}"]
+                keys += ["data.sequence_length=auto", "training.epochs=3"]
                 measure(policy, draw, lambda keys=keys: run_recipe("text/bbc_news", *keys))
             data = write_peer_data(splits, train, Path(folder, "peer.json"))
             for name, options in peers.items():
