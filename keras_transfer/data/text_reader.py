@@ -106,19 +106,14 @@ class TextReader(Reader):
         """
         texts = [cast(Texts, split.examples) for split in splits]
         segments = len(texts[0].segments[0])
-        wanted = [sequence_length, sequence_length if predict_length is None else predict_length]
-        most = max(maximum_length if length == "auto" else length for length in wanted)
-        if most > maximum_length:
-            key = "sequence_length" if sequence_length == most else "predict_length"
-            raise ConfigError(
-                f"data.{key}: this backbone takes {maximum_length} tokens at most. Received: {most}. "
-                f"Use {maximum_length} or fewer, or auto."
-            )
+        wanted = {"sequence_length": sequence_length, "predict_length": predict_length or sequence_length}
+        most = _find_most(wanted, maximum_length)
         # One token more than may be tells which texts are too long.
         tokenized = [_tokenize(encoder, part, most + 1) for part in texts]
         training = tokenized[0].lengths
         whole = max(min(int(np.quantile(training, _WHOLE_SHARE, method="higher")), most), 4)
-        length, predicted = (whole if length == "auto" else length for length in wanted)
+        length = whole if sequence_length == "auto" else sequence_length
+        predicted = max(whole, length) if wanted["predict_length"] == "auto" else int(wanted["predict_length"])
         _check_predict_length(predicted, length, pads_to_longest)
         kept = [_cut(encoder, tokens, predicted if place else length) for place, tokens in enumerate(tokenized)]
         lengths = choose_lengths(kept[0].lengths, length)
@@ -247,6 +242,16 @@ class TextReader(Reader):
 
 def _tokens(split: Split) -> Tokens:
     return cast(Tokens, split.examples)
+
+
+def _find_most(wanted: Mapping[str, int | Literal["auto"]], maximum_length: int) -> int:
+    for key, length in wanted.items():
+        if length != "auto" and length > maximum_length:
+            raise ConfigError(
+                f"data.{key}: this backbone takes {maximum_length} tokens at most. Received: {length}. "
+                f"Use {maximum_length} or fewer, or auto."
+            )
+    return max(maximum_length if length == "auto" else length for length in wanted.values())
 
 
 def _check_predict_length(predicted: int, length: int, pads_to_longest: bool) -> None:

@@ -93,6 +93,8 @@ def test_what_is_predicted_may_be_longer_than_what_is_learned_from():
 def test_auto_may_be_how_long_what_is_predicted_is():
     reader, (train, _) = fit(["x " * 10] * 9, sequence_length=6, predict_length="auto")
     assert (reader.lengths(train).max(), reader.sequence_length) == (6, 12)
+    # Where all texts are short, they are no reason to cut others shorter than in training.
+    assert fit(["x " * 10] * 9, sequence_length=20, predict_length="auto")[0].sequence_length == 20
 
 
 def test_each_text_is_tokenized_once_and_once_more_where_it_is_cut():
