@@ -1,7 +1,8 @@
 """Texts, against what people use today: same weights (all-MiniLM-L6-v2), same rows, each side a process of its own.
 
 articles    the recipe text/bbc_news against Hugging Face's Trainer (peer_trainer.py), whole processes
-few_labels  8 articles a class, ten draws: policies against scikit-learn on embeddings and SetFit (peer_setfit.py)
+few_labels  8 articles a class, ten draws: policies, of all tokens that the network takes, against scikit-learn on
+            embeddings and SetFit (peer_setfit.py), of 256, which is their default for it
 headlines   one epoch of `full` against KerasHub's TextClassifier.fit with its defaults (peer_keras_hub.py)
 tokens      tokens computed for each that carries text, and what tokenizing takes of a run of three epochs
 
@@ -171,7 +172,7 @@ def tokens(arguments: argparse.Namespace, measure: Callable[..., Line]) -> None:
             shapes = {tuple(mask.shape) for mask in masks}
             ratio = f"tokens computed / that carry text {computed / carry:.3f}"
             print(f"{source:<14} {name:<11} {ratio}, shapes {len(shapes)}")
-        print(f"{source:<14} tokenizing all rows {seconds:.2f} s, sequence_length {reader.sequence_length}")
+        print(f"{source:<14} tokenizing all rows {seconds:.2f} s, sequence_length {reader.limit}")
 
 
 def flat(masks: list[Any]) -> list[np.ndarray]:

@@ -44,17 +44,20 @@ def estimate(job: Job) -> dict[str, float]:
     config, splits, stages = job.config, job.splits, len(job.model.backbone.stages)
     few = splits.train.select(range(min(len(splits.train), _TIMED_ROWS)))
     reading, network, start = job.cache.time(job.model, stages, few)
-    frozen_stages, tuned = (job.with_policy(name).phases[-1].frozen_stages(stages) for name in ("last_stages", "lp_ft"))
+    frozen_stages, tuned_stages = (
+        job.with_policy(name).phases[-1].frozen_stages(stages) for name in ("last_stages", "lp_ft")
+    )
     _, frozen, _ = job.cache.time(job.model, frozen_stages, few) if frozen_stages else (0.0, 0.0, 0.0)
+    frozen = min(frozen, network)
     work = Work(
         rows=len(splits.train),
         validated=len(splits.validation),
         judged=(len(splits.validation) + len(splits.test)) * len(job.reader.flips),
         epochs=config.training.epochs,
         views=len(job.reader.training_views(range(config.training.epochs), config.cache.views)),
-        tunes_all=tuned == 0,
     )
-    speed = Speed(reading, network, min(frozen, network), start)
+    # A recipe that says how many stages train says it to both.
+    speed = Speed(reading, network, frozen, tuned=frozen if tuned_stages else 0.0, start=start)
     estimates = estimate_seconds(work, speed, len(_folds(job)))
     find_affordable(estimates, config.policy.budget_seconds)
     return estimates

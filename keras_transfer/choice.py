@@ -40,12 +40,14 @@ class Speed:
         reading: Seconds a picture from its file to pixels.
         network: Seconds a picture through the whole network.
         frozen: Seconds a picture through the stages that ``last_stages`` leaves frozen, a part of that.
+        tuned: The same for ``lp_ft``; 0 where it trains all of them.
         start: Seconds until the network, run for the first time, is ready.
     """
 
     reading: float
     network: float
     frozen: float
+    tuned: float
     start: float
 
 
@@ -59,7 +61,6 @@ class Work:
         judged: Pictures of the final report, each flip counted.
         epochs: The recipe's training.epochs.
         views: How many are kept of each training picture where stages are frozen.
-        tunes_all: Whether ``lp_ft`` trains every stage; else it trains those of ``last_stages``.
     """
 
     rows: int
@@ -67,7 +68,6 @@ class Work:
     judged: int
     epochs: int
     views: int
-    tunes_all: bool
 
 
 def count_folds(rows: int, folds: int) -> int:
@@ -92,17 +92,23 @@ def estimate_seconds(work: Work, speed: Speed, folds: int) -> dict[str, float]:
     Returns:
         Seconds by policy, each more than the one before.
     """
-    reading, network, frozen = speed.reading, speed.network, speed.frozen
-    trained = network - frozen
+    reading, network = speed.reading, speed.network
+
+    def train(frozen: float) -> tuple[float, float]:
+        """Of a phase with such stages: what tracing its graph takes, and what its steps take."""
+        trained = network - frozen
+        steps = work.epochs * (_STEP * work.rows + work.validated)
+        return _STEP * speed.start * trained / network, steps * trained
+
     head = speed.start + (work.rows + work.validated + work.judged) * (reading + network)
-    steps = work.epochs * (_STEP * work.rows + work.validated)
+    features = work.views * work.rows * (reading + speed.frozen)
     # A graph is traced once for all folds, and once more for the phase itself.
-    tracing, part = _STEP * speed.start * trained / network, steps * trained
-    features = work.views * work.rows * (reading + frozen)
-    trials = folds * part + tracing if folds else 0.0
-    tried, last, judged = head + features + trials, tracing + part, work.judged * (reading + network)
-    whole = _STEP * speed.start + steps * network + work.epochs * (work.rows + work.validated) * reading
-    return {"head": head, "last_stages": tried + last, "lp_ft": tried + (whole if work.tunes_all else last) + judged}
+    tracing, part = train(speed.frozen)
+    tried = head + features + (tracing + folds * part if folds else 0.0)
+    # What is not kept is read anew in every epoch.
+    again = 0.0 if speed.tuned else work.epochs * (work.rows + work.validated) * reading
+    lp_ft = sum(train(speed.tuned)) + again + work.judged * (reading + network)
+    return {"head": head, "last_stages": tried + tracing + part, "lp_ft": tried + lp_ft}
 
 
 def describe_estimates(estimates: Mapping[str, float]) -> str:

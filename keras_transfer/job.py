@@ -6,8 +6,8 @@ evaluation then begin behind them.
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_transfer.baseline import Baseline
 from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
@@ -25,13 +26,13 @@ from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.features import FeatureCache
-from keras_transfer.heads import Head, TargetHead, evaluate_masked
+from keras_transfer.heads import Head, TargetHead
 from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel
 from keras_transfer.optimizers import StagedAdamW
 from keras_transfer.policies import Phase, Scope, plan
 from keras_transfer.resume import Checkpoints, History, Position, Stopwatch, Variables
-from keras_transfer.solver import MOST_FOLDS, MOST_HINTED_ROWS, MOST_PRODUCTS, Folds, SolvedHead, draw_folds
+from keras_transfer.solver import MOST_FOLDS, MOST_HINTED_ROWS, MOST_PRODUCTS, Folds, draw_folds
 from keras_transfer.training import Course, Inputs, solve_phase, train_phase
 
 _Floats = NDArray[np.float32]
@@ -51,32 +52,6 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Sc
     can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS
     solves = can if config.policy.head_solver == "auto" else config.policy.head_solver == "solve"
     return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The solved head on the network as it came, before anything was fine-tuned.
-
-    Attributes:
-        head: The solution.
-        features: Pooled features of the training and the validation rows.
-        predicted: ``float32[n, outputs]`` for the rows of each split that the run is judged by.
-        seconds: What features of training rows and solution took.
-    """
-
-    head: SolvedHead
-    features: dict[str, _Floats]
-    predicted: dict[str, _Floats]
-    seconds: float
-
-    def to_state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds: all but the features, which are cached, and done with once it is taken."""
-        return asdict(replace(self, head=replace(self.head, held_out=None), features={}))
-
-    @staticmethod
-    def from_state(state: Mapping[str, Any]) -> "Baseline":
-        """Read that back."""
-        return Baseline(**{**state, "head": SolvedHead(**state["head"])})
 
 
 @dataclass(frozen=True)
@@ -431,29 +406,3 @@ class Job:
 
     def _encode(self, split: Split) -> _Floats:
         return self.model.head.encode(split.targets)
-
-
-class PretrainingJob(Job):
-    """A job without labels: the network learns to find masked tokens again."""
-
-    def judge(self, trained: Trained) -> tuple[Head, Sequence[Report]]:
-        """Mask tokens of validation and test rows, and see which are found.
-
-        Args:
-            trained: What :meth:`train` gave.
-
-        Returns:
-            The head, and a report a split.
-        """
-        batch_size = self.config.training.batch_size
-        reports = [
-            evaluate_masked(
-                self.model.predictor,
-                self.reader.evaluation_batches(split, batch_size=batch_size),
-                split=split.name,
-                n=len(split),
-            )
-            for split in (self.splits.validation, self.splits.test)
-            if len(split)
-        ]
-        return self.model.head, reports

@@ -214,7 +214,7 @@ class Run:
             encoder = TextEncoder.load(self.folder / TOKENIZER)
             options: dict[str, Any] = {
                 "segments": 1 if config.data.text_pair is None else 2,
-                "sequence_length": self._data["predict_length"],
+                "limit": self._data["predict_length"],
                 "pads_to_longest": self._data["pads_to_longest"],
             }
             if isinstance(config, TextPretrainingConfig):

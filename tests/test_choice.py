@@ -81,8 +81,8 @@ def test_a_budget_that_fits_no_epoch_is_refused_with_the_least_that_would_do():
 
 
 def test_estimates_rise_with_the_work_and_count_the_trials():
-    work = Work(rows=100, validated=0, judged=50, epochs=10, views=2, tunes_all=True)
-    speed = Speed(reading=0.01, network=0.1, frozen=0.08, start=1.0)
+    work = Work(rows=100, validated=0, judged=50, epochs=10, views=2)
+    speed = Speed(reading=0.01, network=0.1, frozen=0.08, tuned=0.0, start=1.0)
     without = estimate_seconds(work, speed, 0)
     assert without["head"] == pytest.approx(1.0 + 150 * 0.11)
     # Features of two views, then ten epochs of what is not frozen at four passes a step.
@@ -93,7 +93,7 @@ def test_estimates_rise_with_the_work_and_count_the_trials():
     assert tried["lp_ft"] - without["lp_ft"] == pytest.approx(0.8 + 5 * 80.0)
     assert without["lp_ft"] > without["last_stages"]
     # Of the same stages, on the same features, but for a head that is judged by itself.
-    fewer = estimate_seconds(replace(work, tunes_all=False), speed, 0)
+    fewer = estimate_seconds(work, replace(speed, tuned=0.08), 0)
     assert fewer["lp_ft"] - fewer["last_stages"] == pytest.approx(50 * 0.11)
     assert fewer["last_stages"] == without["last_stages"]
 

@@ -25,6 +25,7 @@ GROUPS = (
         "resume",
         "origin",
         "features",
+        "baseline",
         "training",
         "callbacks",
         "precision",
@@ -33,7 +34,7 @@ GROUPS = (
         "serving_probe",
     },
     {"report", "choice"},
-    {"run", "job", "auto", "recipe", "cross_validation", "saved_model_writer"},
+    {"run", "job", "pretraining_job", "auto", "recipe", "cross_validation", "saved_model_writer"},
     {"backbone_list", "launch", "launch_ray", "cli"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}

@@ -73,6 +73,11 @@ def test_other_policies_train_all_stages_or_the_last(name):
         plan(PolicyConfig(name=name, stages=9), scope)
 
 
+def test_lora_has_adapters_of_the_rank_in_every_stage():
+    (every,) = plan(PolicyConfig(name="lora", rank=4), Scope(5, 4, solves_head=True))
+    assert (every.stages, every.lora_rank) == ((0, 1, 2, 3, 4), 4)
+
+
 def test_groups_divide_the_stages_that_train():
     phases = plan(PolicyConfig(name="gradual", groups=2, stages=4), Scope(7, 4, solves_head=True))
     assert [phase.stages for phase in phases] == [(), (5, 6), (3, 4, 5, 6)]

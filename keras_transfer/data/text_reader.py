@@ -50,9 +50,9 @@ class TextReader(Reader):
     Args:
         encoder: The backbone's.
         segments: How many texts an example has: 1, or 2 for pairs.
-        sequence_length: Most tokens of an example; training rows may be cut to fewer.
+        limit: Most tokens of an example; training rows may be cut to fewer.
         pads_to_longest: False for a network whose output depends on padding: every batch then has that length.
-        lengths: What batches are padded to, the last one being ``sequence_length``; by default any length.
+        lengths: What batches are padded to, the last one being the limit; by default any length.
     """
 
     tensor_endpoint = "serve_tokens"
@@ -62,13 +62,13 @@ class TextReader(Reader):
         encoder: Encoder,
         *,
         segments: int,
-        sequence_length: int,
+        limit: int,
         pads_to_longest: bool,
         lengths: Sequence[int] | None = None,
     ) -> None:
-        self._encoder, self._segments, self.sequence_length = encoder, segments, sequence_length
+        self._encoder, self._segments, self.limit = encoder, segments, limit
         self._pads_to_longest = pads_to_longest
-        self._lengths = tuple(lengths or range(1, sequence_length + 1)) if pads_to_longest else (sequence_length,)
+        self._lengths = tuple(lengths or range(1, limit + 1)) if pads_to_longest else (limit,)
         names = ("text",) if segments == 1 else ("text_a", "text_b")
         self.raw_inputs = tuple(tf.TensorSpec([None], tf.string, name) for name in names)
         self.tensor_inputs = tuple(tf.TensorSpec([None, None], tf.int32, name) for name in encoder.columns)
@@ -122,7 +122,7 @@ class TextReader(Reader):
         reader = cls(
             encoder,
             segments=segments,
-            sequence_length=predicted,
+            limit=predicted,
             pads_to_longest=pads_to_longest,
             lengths=lengths,
             **options,
@@ -131,8 +131,8 @@ class TextReader(Reader):
 
     def prepare(self, split: Split) -> Split:
         """Return a split with tokens for examples."""
-        tokens = _tokenize(self._encoder, cast(Texts, split.examples), self.sequence_length + 1)
-        return split.with_examples(_cut(self._encoder, tokens, self.sequence_length))
+        tokens = _tokenize(self._encoder, cast(Texts, split.examples), self.limit + 1)
+        return split.with_examples(_cut(self._encoder, tokens, self.limit))
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
         """Make a dataset of which rows each step of training takes: texts of like length together."""
@@ -178,7 +178,7 @@ class TextReader(Reader):
     def padded_length(self, lengths: Rows) -> int:
         """Return the least of the chosen lengths that holds them all."""
         longest = int(lengths.max())
-        return next((length for length in self._lengths if length >= longest), self.sequence_length)
+        return next((length for length in self._lengths if length >= longest), self.limit)
 
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[NDArray[Any]]:
         """Return some of the inputs of a batch, by name."""
@@ -194,7 +194,7 @@ class TextReader(Reader):
         cut = {split.name: float(_tokens(split).is_cut.mean()) for split in splits if len(split)}
         return {
             "sequence_length": _tokens(splits[0]).limit,
-            "predict_length": self.sequence_length,
+            "predict_length": self.limit,
             "cut": cut,
             "pads_to_longest": self._pads_to_longest,
             "padded_lengths": list(self._lengths),
@@ -228,8 +228,8 @@ class TextReader(Reader):
         return Texts(tuple(file.name for file in files), tuple(segments))
 
     def decode(self, *raw: Any) -> Any:
-        """Tokenize ``string[batch]``, pad to the longest, or to the sequence length where the network needs that."""
-        inputs = self._encoder(raw, self.sequence_length)
+        """Tokenize ``string[batch]``, pad to the longest, or to the limit where the network needs that."""
+        inputs = self._encoder(raw, self.limit)
         if not self._pads_to_longest:
             return inputs
         longest = tf.reduce_max(tf.reduce_sum(tf.cast(inputs[MASK], tf.int32), axis=1))

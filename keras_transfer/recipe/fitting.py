@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_transfer import run as folders
+from keras_transfer.baseline import Baseline
 from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.choice import Choice
 from keras_transfer.config import RecipeConfig, parse_recipe, write_recipe
@@ -19,7 +20,7 @@ from keras_transfer.distribution import Distribution, describe_environment, dist
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.files import FolderLock, whole
 from keras_transfer.interruption import Interruption
-from keras_transfer.job import Baseline, Job, Trained
+from keras_transfer.job import Job, Trained
 from keras_transfer.keras_file import write_keras_file
 from keras_transfer.lora import adapter_weights, merge_adapters
 from keras_transfer.origin import check_origin, check_rows, describe_origin

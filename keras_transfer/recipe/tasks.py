@@ -27,8 +27,8 @@ from keras_transfer.data.unlabelled import load_unlabelled
 from keras_transfer.errors import ConfigError
 from keras_transfer.feature_store import cache_folder
 from keras_transfer.heads import MaskedLanguageHead
-from keras_transfer.job import PretrainingJob
 from keras_transfer.model import TransferModel, build_model
+from keras_transfer.pretraining_job import PretrainingJob
 from keras_transfer.recipe.base import TASKS, Recipe
 
 

@@ -32,6 +32,13 @@ def preset(saved, tmp_path):
     return Path(shutil.copytree(saved, tmp_path / "bert"))
 
 
+@pytest.fixture
+def table(tmp_path):
+    file = tmp_path / "texts.csv"
+    pd.DataFrame({"text": ["the cat the cat the cat"] * 20, "label": ["a", "b"] * 10}).to_csv(file, index=False)
+    return str(file)
+
+
 def refuse(name, **options):
     with pytest.raises(BackboneError) as caught:
         load_text_backbone(str(name), **options)
@@ -184,22 +191,18 @@ def test_a_hugging_face_model_without_safetensors(tmp_path, file):
         ({"predict_length": 4}, ["data.predict_length must be at least", "Received: 4"]),
     ],
 )
-def test_lengths_that_make_no_sense(saved, tmp_path, lengths, needs):
-    file = tmp_path / "texts.csv"
-    pd.DataFrame({"text": ["the cat the cat the cat"] * 20, "label": ["a", "b"] * 10}).to_csv(file, index=False)
+def test_lengths_that_make_no_sense(saved, table, lengths, needs):
     with pytest.raises(ConfigError) as refusal:
-        TextClassification(str(file), backbone=str(saved), **lengths).check()
+        TextClassification(table, backbone=str(saved), **lengths).check()
     assert [need for need in needs if need not in str(refusal.value)] == []
 
 
-def test_a_longer_text_than_a_network_learned_from_that_notices_padding(tmp_path):
+def test_a_longer_text_than_a_network_learned_from_that_notices_padding(table, tmp_path):
     name = sorted(FAMILIES["PADDING_CHANGES_IT"])[0]
     for part in FAMILIES["build"](name):
         part.save_to_preset(str(tmp_path / name))
-    file = tmp_path / "texts.csv"
-    pd.DataFrame({"text": ["the cat the cat the cat"] * 20, "label": ["a", "b"] * 10}).to_csv(file, index=False)
     with pytest.raises(ConfigError, match=r"data\.predict_length: .*depends on how far it is padded.*Received: 8"):
-        TextClassification(str(file), backbone=str(tmp_path / name), sequence_length=4, predict_length=8).check()
+        TextClassification(table, backbone=str(tmp_path / name), sequence_length=4, predict_length=8).check()
 
 
 def test_a_hugging_face_model_that_is_incomplete(tmp_path):

@@ -58,9 +58,9 @@ def fit(texts=TEXTS, *, encoder=None, sequence_length="auto", maximum_length=64,
 
 def test_auto_takes_the_length_that_holds_99_percent_within_what_the_network_takes():
     many = ["x " * 10] * 995 + ["x " * 100] * 5
-    assert fit(many)[0].sequence_length == 12
-    assert fit(["x " * 100] * 3, maximum_length=64)[0].sequence_length == 64
-    assert fit(many, sequence_length=8)[0].sequence_length == 8
+    assert fit(many)[0].limit == 12
+    assert fit(["x " * 100] * 3, maximum_length=64)[0].limit == 64
+    assert fit(many, sequence_length=8)[0].limit == 8
 
 
 def test_what_is_too_long_is_cut_as_the_tokenizer_cuts_and_counted():
@@ -92,9 +92,9 @@ def test_what_is_predicted_may_be_longer_than_what_is_learned_from():
 
 def test_auto_may_be_how_long_what_is_predicted_is():
     reader, (train, _) = fit(["x " * 10] * 9, sequence_length=6, predict_length="auto")
-    assert (reader.lengths(train).max(), reader.sequence_length) == (6, 12)
+    assert (reader.lengths(train).max(), reader.limit) == (6, 12)
     # Where all texts are short, they are no reason to cut others shorter than in training.
-    assert fit(["x " * 10] * 9, sequence_length=20, predict_length="auto")[0].sequence_length == 20
+    assert fit(["x " * 10] * 9, sequence_length=20, predict_length="auto")[0].limit == 20
 
 
 def test_each_text_is_tokenized_once_and_once_more_where_it_is_cut():
