@@ -230,7 +230,9 @@ class Recipe(ABC):
             if self.config.policy.name == "auto":
                 estimates = estimate(job)
                 if console:
-                    console.print(f"Policy: auto; about {describe_estimates(estimates)}", highlight=False)
+                    console.print(
+                        f"Policy: auto; about {describe_estimates(estimates)}", highlight=False, soft_wrap=True
+                    )
 
     def find_learning_rate(self, console: Console | None = None) -> RangeTest:
         """Try learning rates from far too small to far too large on the phase that trains longest.
@@ -273,7 +275,7 @@ class Recipe(ABC):
         if self.config.training.precision == "auto":
             found = run_precision_test(lambda: self._load_backbone("none"), batch_size=self.config.training.batch_size)
             if console:
-                console.print(str(found), highlight=False)
+                console.print(str(found), highlight=False, soft_wrap=True)
             training = self.config.training.model_copy(update={"precision": found.precision})
             recipe = self.with_config(self.config.model_copy(update={"training": training}))
         recipe.distribution = distribution
@@ -286,7 +288,7 @@ def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) ->
     line = f"Data: {source}: {splits.target.headline()}; rows: {counts}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in scanned.broken:
-        console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     for line in (*scanned.notes, *splits.notes):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
