@@ -1,6 +1,6 @@
-"""Train on one set of pictures, start another from it: python examples/pretrain.py MANY FEW RUNS.
+"""Start a run from an earlier run on other images: python examples/pretrain.py MANY FEW RUNS.
 
-The second run may have other classes, another head and another size of pictures; only the backbone is the same.
+Both runs use the same backbone. Classes, head and image size may differ.
 """
 
 import sys

@@ -1,21 +1,21 @@
-"""All from Python: look, choose a backbone and a policy, train, predict: python examples/python_api.py PICTURES RUN."""
+"""Choose a backbone and a policy, train, predict, export: python examples/python_api.py IMAGES RUN."""
 
 import sys
 
 from keras_transfer import BACKBONES, POLICIES, ImageClassification, Run, TransferError
 
-pictures, out = sys.argv[1:]
+images, out = sys.argv[1:]
 
-usable = [name for name in BACKBONES if BACKBONES[name].available]
-print(f"backbones with weights on this machine: {', '.join(usable)}; policies: {', '.join(POLICIES)}")
+available = [name for name in BACKBONES if BACKBONES[name].available]
+print(f"backbones with weights on this machine: {', '.join(available)}; policies: {', '.join(POLICIES)}")
 
 try:
-    ImageClassification(pictures, backbone="resnet5O", policy={"name": "full", "stagse": 3})
+    ImageClassification(images, backbone="resnet5O", policy={"name": "full", "stagse": 3})
 except TransferError as error:
-    print(f"Mistakes are reported at once, with the nearest names:\n{error}")
+    print(f"All mistakes are reported at once, each with the nearest known name:\n{error}")
 
 recipe = ImageClassification(
-    pictures,
+    images,
     seed=1,
     deterministic=True,
     backbone="efficientnet_lite0",
@@ -26,8 +26,8 @@ recipe = ImageClassification(
 )
 recipe.fit(out)
 
-run = Run(out)  # as another program would, later, on another machine
-first = run.predict([pictures])[0]
+run = Run(out)  # needs the run folder only: neither the data nor the pretrained weights
+first = run.predict([images])[0]
 print(f"{first.input}: {first.label} ({first.score:.2f})")
 folder, parity = run.export()
-print(f"{folder}: the same answers for {parity.examples} examples, to within {parity.largest_difference:.1g}")
+print(f"{folder}: {parity.examples} examples match within {parity.largest_difference:.1g}")

@@ -1,4 +1,4 @@
-"""Classify the texts of a table, then ask the model for more: python examples/texts.py TABLE.csv RUN."""
+"""Classify the texts of a table, then predict for new ones: python examples/texts.py TABLE.csv RUN."""
 
 import sys
 
@@ -10,7 +10,7 @@ recipe = TextClassification(
     table,
     text="review",  # the column of texts; text_pair names a second one
     label="stars",  # the column of classes
-    policy="head",  # logistic regression on frozen embeddings; lp_ft goes on to fine-tune the network
+    policy="head",  # logistic regression on frozen embeddings; the default, lp_ft, also fine-tunes the network
 )
 run = recipe.fit(out)
 print(f"accuracy {run.reports['test'].accuracy:.3f}")
