@@ -31,12 +31,12 @@ import numpy as np
 
 from keras_transfer import BACKBONES, ImageClassification, Run
 from keras_transfer.backbones.base import SIGNED, BackboneRow
-from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
 from keras_transfer.interruption import Interruption
 from keras_transfer.resume import Checkpointer, Checkpoints
+from keras_transfer.storage.checkpoint_store import CheckpointStore
 
 RUNS = {
     "full, no cache": {"policy": "full", "cache": {"views": 0}, "augmentation": {"mixup": 0.2}},

@@ -355,7 +355,7 @@ def cache(clear: bool, as_json: bool) -> None:
     """Show what was kept of frozen stages, least recently used first."""
     from datetime import datetime
 
-    from keras_transfer.feature_store import FeatureStore, cache_folder
+    from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 
     folder = cache_folder() / "features"
     store = FeatureStore(folder, max_bytes=0)

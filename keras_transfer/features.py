@@ -23,9 +23,9 @@ from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split
 from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import TrainingError
-from keras_transfer.feature_store import Arrays, FeatureStore, cache_folder
 from keras_transfer.model import TransferModel
 from keras_transfer.progress import track
+from keras_transfer.storage.cache_store import Arrays, FeatureStore, cache_folder
 
 _FORMAT = 4
 _BATCH = 32

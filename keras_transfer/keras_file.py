@@ -11,7 +11,7 @@ import keras
 
 from keras_transfer.batch_norm import plain_batch_norm
 from keras_transfer.errors import TransferError
-from keras_transfer.files import whole
+from keras_transfer.storage.atomic import whole
 
 _OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
 _PLAIN_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.backbones import pooling  # noqa: F401 - models of texts are made of its class
 from keras_transfer.backbones.text_encoder import TextEncoder
 from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.config import (
@@ -39,9 +38,9 @@ from keras_transfer.distribution import Distribution, prepare_backend
 from keras_transfer.errors import CheckpointError, ConfigError, DataError
 from keras_transfer.evaluation import Report, predict
 from keras_transfer.export import Parity, export_saved_model
-from keras_transfer.files import whole
 from keras_transfer.heads import Head, MaskedReport, Prediction, TargetHead, evaluate_masked, restore_head
 from keras_transfer.keras_file import read_keras_file
+from keras_transfer.storage.atomic import whole
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"

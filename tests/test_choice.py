@@ -8,16 +8,7 @@ import pytest
 
 from keras_transfer import ImageClassification, PolicyError
 from keras_transfer.auto import choose_policy
-from keras_transfer.choice import (
-    Speed,
-    Trial,
-    Work,
-    choose,
-    count_folds,
-    estimate_seconds,
-    find_affordable,
-    try_on,
-)
+from keras_transfer.choice import Speed, Trial, Work, choose, count_folds, estimate_seconds, find_affordable, try_on
 from keras_transfer.config import HeadConfig
 from keras_transfer.evaluation import ACCURACY
 from keras_transfer.heads import ClassificationHead

@@ -28,10 +28,8 @@ from keras_transfer import (
     TextClassification,
     TrainingError,
     TransferWarning,
-    checkpoint,
 )
 from keras_transfer.callbacks import WeightKeeper
-from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.choice import Choice
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, write_recipe
 from keras_transfer.data.picture_reader import PictureReader
@@ -40,6 +38,8 @@ from keras_transfer.interruption import Interruption
 from keras_transfer.job import Job
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.resume import Checkpointer, Checkpoints
+from keras_transfer.storage import checkpoint_store as checkpoint
+from keras_transfer.storage.checkpoint_store import CheckpointStore
 
 STEPS = 6  # 21 training pictures, four a step
 
@@ -313,7 +313,7 @@ def test_a_step_that_lasts_is_left_after_the_grace_and_at_a_second_signal(grace,
 
 SIGKILLED = """
 import os, signal, sys
-import keras_transfer.checkpoint as checkpoint
+import keras_transfer.storage.checkpoint_store as checkpoint
 from conftest import add_pebble
 from keras_transfer import Recipe
 add_pebble()

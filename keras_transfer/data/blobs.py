@@ -12,7 +12,7 @@ import pandas as pd
 
 from keras_transfer.data.pictures import EncodedPictures
 from keras_transfer.errors import DataError
-from keras_transfer.feature_store import FeatureStore, cache_folder
+from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 
 _BYTES, _BOUNDS, _DIGESTS, _ROWS = "bytes.npy", "bounds.npy", "digests.npy", "rows.jsonl"
 

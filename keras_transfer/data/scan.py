@@ -18,10 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from keras_transfer.data.arrays import MARK, read_array_shape
 from keras_transfer.data.decoders import DECODES_WEBP, decode_pixels, kind_of
 from keras_transfer.data.headers import read_header
-from keras_transfer.data.memory import recall, remember
 from keras_transfer.data.pictures import PictureExamples
 from keras_transfer.data.splits import Split, pictures_of
 from keras_transfer.errors import DataError, list_lines
+from keras_transfer.storage.scan_memory import recall, remember
 
 # What TensorFlow decodes inside the exported graph.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further pictures behind it, as phones write

@@ -13,12 +13,10 @@ from rich.console import Console
 
 from keras_transfer import run as folders
 from keras_transfer.baseline import Baseline
-from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.choice import Choice
 from keras_transfer.config import RecipeConfig, parse_recipe, write_recipe
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
-from keras_transfer.files import FolderLock, whole
 from keras_transfer.interruption import Interruption
 from keras_transfer.job import Job, Trained
 from keras_transfer.keras_file import write_keras_file
@@ -29,6 +27,8 @@ from keras_transfer.recipe.settle import settle_learning_rate, settle_policy, te
 from keras_transfer.report import plot_history, print_report
 from keras_transfer.resume import Checkpoints, Stopwatch
 from keras_transfer.run import Run
+from keras_transfer.storage.atomic import FolderLock, whole
+from keras_transfer.storage.checkpoint_store import CheckpointStore
 
 if TYPE_CHECKING:
     from keras_transfer.recipe.base import Recipe

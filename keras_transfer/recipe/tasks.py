@@ -25,11 +25,11 @@ from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.texts import check_texts, find_repeated
 from keras_transfer.data.unlabelled import load_unlabelled
 from keras_transfer.errors import ConfigError
-from keras_transfer.feature_store import cache_folder
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.pretraining_job import PretrainingJob
 from keras_transfer.recipe.base import TASKS, Recipe
+from keras_transfer.storage.cache_store import cache_folder
 
 
 class ImageClassification(Recipe):

@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keras_transfer.backbones.hub import (
-    TEXT_BACKBONES,
-    find_families,
-    list_presets,
-    load_text_backbone,
-)
+from keras_transfer.backbones.hub import TEXT_BACKBONES, find_families, list_presets, load_text_backbone
 from keras_transfer.backbones.sentence_pooling import SentencePooling
 from keras_transfer.config import PolicyConfig
 from keras_transfer.errors import PolicyError

@@ -9,7 +9,7 @@ from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.blobs import Record, keep_pictures
 from keras_transfer.data.splits import load_splits
 from keras_transfer.errors import DataError
-from keras_transfer.feature_store import FeatureStore
+from keras_transfer.storage.cache_store import FeatureStore
 
 
 @pytest.fixture

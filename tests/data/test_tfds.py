@@ -13,7 +13,7 @@ from keras_transfer.data.reader import PLAIN
 from keras_transfer.data.splits import load_splits
 from keras_transfer.data.tfds_source import Dataset
 from keras_transfer.errors import DataError
-from keras_transfer.feature_store import FeatureStore
+from keras_transfer.storage.cache_store import FeatureStore
 
 
 def define_builders(counts):

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import keras_transfer.checkpoint
+import keras_transfer.storage.checkpoint_store
 from keras_transfer import Recipe, Run, TextClassification, TransferWarning
-from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.distribution.mirrored import Mirrored
+from keras_transfer.storage.checkpoint_store import CheckpointStore
 
 MIRRORED = ("distribution.strategy=mirrored", "distribution.devices=2")
 # float32 has 24 bits: sums in another order differ in the last of them, and sixty steps add up to some ten times that.
@@ -136,10 +136,10 @@ def test_the_learning_rate_is_scaled_by_rule():
 
 def test_two_processes_cannot_resume_one_folder(recipe_file, tmp_path, killed):
     from keras_transfer import CheckpointError
-    from keras_transfer.files import FolderLock
+    from keras_transfer.storage.atomic import FolderLock
 
     folder = tmp_path / "run"
-    killed(lambda: fit(recipe_file, folder), keras_transfer.checkpoint.CheckpointStore, "write", 2)
+    killed(lambda: fit(recipe_file, folder), keras_transfer.storage.checkpoint_store.CheckpointStore, "write", 2)
     with FolderLock(folder), pytest.raises(CheckpointError, match=f"Another process is writing the run in {folder}"):
         fit(recipe_file, folder, resume=True)
     fit(recipe_file, folder, resume=True)

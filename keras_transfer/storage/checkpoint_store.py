@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from keras_transfer.errors import CheckpointError, TransferWarning
-from keras_transfer.files import UNFINISHED, sync
+from keras_transfer.storage.atomic import UNFINISHED, sync
 
 _FORMAT = 1
 _KEPT = 2

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pytest
 
-from keras_transfer import feature_store
 from keras_transfer.errors import TransferWarning
-from keras_transfer.feature_store import FeatureStore
+from keras_transfer.storage import cache_store as feature_store
+from keras_transfer.storage.cache_store import FeatureStore
 
 FIRST = np.arange(24, dtype="float32").reshape(2, 3, 4)  # two views of three rows
 SECOND = np.arange(6, dtype="float32").reshape(2, 3)

@@ -8,10 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_transfer import checkpoint
-from keras_transfer.checkpoint import CheckpointStore
 from keras_transfer.errors import CheckpointError, TransferWarning
-from keras_transfer.files import whole
+from keras_transfer.storage import checkpoint_store as checkpoint
+from keras_transfer.storage.atomic import whole
+from keras_transfer.storage.checkpoint_store import CheckpointStore
 
 FILES = ("arrays.safetensors", "state.json", "manifest.json")
 
