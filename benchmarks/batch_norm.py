@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones.efficientnet_lite0 import build_network
-from keras_transfer.batch_norm import fold_batch_norm, fuse_batch_norm
+from keras_transfer.networks.batch_norm import fold_batch_norm, fuse_batch_norm
 
 BATCH, STEPS = 32, 3
 

@@ -19,7 +19,7 @@ from keras_transfer import serving_probe
 from keras_transfer.data.reader import Reader
 from keras_transfer.errors import ExportError
 from keras_transfer.heads import TargetHead
-from keras_transfer.stages import parts
+from keras_transfer.networks.stages import parts
 from keras_transfer.storage.atomic import UNFINISHED, sync_tree
 
 # Sums taken in another order differ in the seventh digit of float32, the fourth of float16 and the third of bfloat16;

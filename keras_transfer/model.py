@@ -7,9 +7,9 @@ from typing import Any
 import keras
 
 from keras_transfer.backbones import Backbone
-from keras_transfer.batch_norm import fold_batch_norm, fuse_batch_norm
 from keras_transfer.heads import Head
-from keras_transfer.stages import submodel
+from keras_transfer.networks.batch_norm import fold_batch_norm, fuse_batch_norm
+from keras_transfer.networks.stages import submodel
 
 
 class _AsInPrediction(keras.layers.Layer):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.backbones import Backbone
-from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.distribution import chosen_jit, precision
+from keras_transfer.networks.batch_norm import fuse_batch_norm
 
 # float16 overflows where bfloat16 does not, and is taken only when a recipe asks for it.
 CANDIDATES = ("float32", "mixed_bfloat16")

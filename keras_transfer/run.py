@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.backbones.text_encoder import TextEncoder
-from keras_transfer.batch_norm import fuse_batch_norm
 from keras_transfer.config import (
     ImageClassificationConfig,
     RecipeConfig,
@@ -39,7 +38,8 @@ from keras_transfer.errors import CheckpointError, ConfigError, DataError
 from keras_transfer.evaluation import Report, predict
 from keras_transfer.export import Parity, export_saved_model
 from keras_transfer.heads import Head, MaskedReport, Prediction, TargetHead, evaluate_masked, restore_head
-from keras_transfer.keras_file import read_keras_file
+from keras_transfer.networks.batch_norm import fuse_batch_norm
+from keras_transfer.networks.keras_file import read_keras_file
 from keras_transfer.storage.atomic import whole
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"

@@ -17,14 +17,14 @@ from keras_transfer.data.targets import Targets
 from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit
 from keras_transfer.errors import PolicyError
 from keras_transfer.heads import LOGITS
-from keras_transfer.lora import find_adapters
 from keras_transfer.model import TransferModel
+from keras_transfer.networks.lora import find_adapters
+from keras_transfer.networks.stages import Stage, parts
 from keras_transfer.optimizers import StagedAdamW, build_optimizer
 from keras_transfer.policies import Phase
 from keras_transfer.progress import ProgressLine
 from keras_transfer.resume import Checkpointer, Checkpoints, EarlyStopping
 from keras_transfer.solver import SolvedHead
-from keras_transfer.stages import Stage, parts
 
 
 def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:

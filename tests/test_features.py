@@ -17,7 +17,7 @@ from keras_transfer.errors import TrainingError
 from keras_transfer.features import FeatureCache
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
-from keras_transfer.stages import find_stages
+from keras_transfer.networks.stages import find_stages
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

@@ -8,7 +8,7 @@ import pytest
 
 from keras_transfer import ImageClassification, PolicyError
 from keras_transfer.callbacks import WeightKeeper
-from keras_transfer.lora import find_adapters
+from keras_transfer.networks.lora import find_adapters
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

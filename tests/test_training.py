@@ -13,8 +13,8 @@ from keras_transfer.config import PictureHeadConfig, PolicyConfig, TrainingConfi
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
+from keras_transfer.networks.stages import Stage
 from keras_transfer.policies import Phase, Scope, plan
-from keras_transfer.stages import Stage
 from keras_transfer.training import Course, Inputs, set_batch_norm_memory, set_trainable, summarize, train_phase
 
 SIZE, BATCH, STEPS = 32, 4, 2

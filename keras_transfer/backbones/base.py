@@ -13,9 +13,9 @@ import keras
 
 from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.errors import BackboneError
-from keras_transfer.keras_file import read_keras_file
+from keras_transfer.networks.keras_file import read_keras_file
+from keras_transfer.networks.stages import Stage, find_stages
 from keras_transfer.registry import Registry
-from keras_transfer.stages import Stage, find_stages
 
 _PerChannel = float | tuple[float, ...]
 

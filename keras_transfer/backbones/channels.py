@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from keras_transfer.backbones.base import PictureBackbone, set_weights
 from keras_transfer.backbones.picture_network import PictureNetwork
 from keras_transfer.errors import BackboneError
-from keras_transfer.stages import find_stages
+from keras_transfer.networks.stages import find_stages
 
 
 def with_channels(backbone: PictureBackbone, channels: int) -> PictureBackbone:

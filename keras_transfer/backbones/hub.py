@@ -24,8 +24,8 @@ from keras_transfer.backbones.text_encoder import TextEncoder, shorten
 from keras_transfer.data.text_reader import TOKENIZER
 from keras_transfer.data.tokens import MASK, POSITIONS
 from keras_transfer.errors import BackboneError
+from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import Registry, did_you_mean, nearest_names
-from keras_transfer.stages import find_stages
 
 _POOLINGS = ("auto", "own", "mean", "first", "last")
 # For networks whose positions are no weights, and which set no limit themselves.

@@ -19,8 +19,8 @@ from keras_transfer.backbones.hub import preset_classes, public_classes
 from keras_transfer.backbones.picture_network import PictureNetwork, picture_input
 from keras_transfer.backbones.text_encoder import shorten
 from keras_transfer.errors import BackboneError
+from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import did_you_mean, nearest_names
-from keras_transfer.stages import find_stages
 
 PREFIX = "hub:"
 # What a preset that takes any size was trained at is in its converter; where that says nothing:

@@ -19,8 +19,8 @@ from keras_transfer.backbones.hub_pictures import PREFIX, load_hub_backbone
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.config import PictureBackboneConfig, PictureDataConfig
 from keras_transfer.errors import BackboneError
-from keras_transfer.keras_file import read_keras_file
-from keras_transfer.stages import find_stages
+from keras_transfer.networks.keras_file import read_keras_file
+from keras_transfer.networks.stages import find_stages
 
 FROM_PYTHON = "python:"
 """Begins the name of a backbone that no recipe file can name."""

@@ -12,7 +12,7 @@ import keras
 from keras_transfer.backbones.sentence_pooling import Pooling
 from keras_transfer.data.tokens import MASK, POSITIONS
 from keras_transfer.heads import MaskedLanguageHead
-from keras_transfer.stages import parts
+from keras_transfer.networks.stages import parts
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

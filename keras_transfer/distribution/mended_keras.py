@@ -22,8 +22,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_transfer.batch_norm import adapting_statistics
 from keras_transfer.errors import TransferWarning
+from keras_transfer.networks.batch_norm import adapting_statistics
 
 KNOWN_KERAS = "3.15"
 """The version of Keras whose private methods these are."""

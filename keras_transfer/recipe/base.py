@@ -25,9 +25,9 @@ from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, se
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.heads import make_head
 from keras_transfer.job import Job, find_scope
-from keras_transfer.lora import add_adapters
 from keras_transfer.lr_finder import RangeTest
 from keras_transfer.model import TransferModel, build_model
+from keras_transfer.networks.lora import add_adapters
 from keras_transfer.policies import POLICIES, plan
 from keras_transfer.precision import run_precision_test
 from keras_transfer.recipe.fitting import fit_recipe

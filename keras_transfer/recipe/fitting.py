@@ -19,8 +19,8 @@ from keras_transfer.distribution import Distribution, describe_environment, dist
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.interruption import Interruption
 from keras_transfer.job import Job, Trained
-from keras_transfer.keras_file import write_keras_file
-from keras_transfer.lora import adapter_weights, merge_adapters
+from keras_transfer.networks.keras_file import write_keras_file
+from keras_transfer.networks.lora import adapter_weights, merge_adapters
 from keras_transfer.origin import check_origin, check_rows, describe_origin
 from keras_transfer.recipe.paths import with_absolute_paths
 from keras_transfer.recipe.settle import settle_learning_rate, settle_policy, tell_truth

@@ -9,7 +9,7 @@ import pytest
 
 from keras_transfer.backbones import BACKBONES, RAW
 from keras_transfer.backbones.applications import APPLICATIONS
-from keras_transfer.stages import submodel
+from keras_transfer.networks.stages import submodel
 
 GIANT = 25_000_000  # parameters; each kind of network has a smaller one
 LARGER = {

@@ -16,9 +16,9 @@ from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.errors import BackboneError
 from keras_transfer.export import write_saved_model
 from keras_transfer.heads import ClassificationHead
-from keras_transfer.keras_file import read_keras_file, write_keras_file
 from keras_transfer.model import build_model
-from keras_transfer.stages import submodel
+from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
+from keras_transfer.networks.stages import submodel
 
 SIZE = 32
 # Each channel has its own: what is done twice, never or in another order shows.

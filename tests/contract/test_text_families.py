@@ -13,8 +13,8 @@ from keras_transfer.backbones.hub import find_families, load_text_backbone
 from keras_transfer.backbones.pooling import MaskedLanguageModel
 from keras_transfer.backbones.text_encoder import TextEncoder
 from keras_transfer.errors import BackboneError
-from keras_transfer.keras_file import read_keras_file, write_keras_file
-from keras_transfer.stages import submodel
+from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
+from keras_transfer.networks.stages import submodel
 
 LAYERS, WIDTH, POSITIONS = 3, 16, 40
 WORD_PIECE, BYTE_PAIR, SENTENCE_PIECE = WordPieceTokenizer, BytePairTokenizer, SentencePieceTokenizer

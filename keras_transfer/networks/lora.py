@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.errors import CheckpointError, PolicyError
-from keras_transfer.stages import Stage, parts
+from keras_transfer.networks.stages import Stage, parts
 
 _KINDS = ("Dense", "EinsumDense", "Embedding", "Conv1D", "Conv2D", "Conv3D")
 _CLASSES = tuple(getattr(keras.layers, kind) for kind in _KINDS)

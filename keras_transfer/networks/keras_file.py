@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from keras_transfer.batch_norm import plain_batch_norm
 from keras_transfer.errors import TransferError
+from keras_transfer.networks.batch_norm import plain_batch_norm
 from keras_transfer.storage.atomic import whole
 
 _OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")

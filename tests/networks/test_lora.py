@@ -7,7 +7,7 @@ import pytest
 
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.errors import CheckpointError, PolicyError
-from keras_transfer.lora import (
+from keras_transfer.networks.lora import (
     adapter_weights,
     add_adapters,
     find_adapters,
@@ -15,7 +15,7 @@ from keras_transfer.lora import (
     merge_adapters,
     without_adapters,
 )
-from keras_transfer.stages import Stage, find_stages, submodel
+from keras_transfer.networks.stages import Stage, find_stages, submodel
 
 
 def all_kinds(dtype=None):

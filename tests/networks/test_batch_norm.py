@@ -2,7 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer.batch_norm import FusedBatchNormalization, fold_batch_norm, fuse_batch_norm, plain_batch_norm
+from keras_transfer.networks.batch_norm import (
+    FusedBatchNormalization,
+    fold_batch_norm,
+    fuse_batch_norm,
+    plain_batch_norm,
+)
 
 RANDOM = np.random.default_rng(0)
 

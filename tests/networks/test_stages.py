@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 from keras_transfer.errors import BackboneError
-from keras_transfer.stages import find_stages, submodel
+from keras_transfer.networks.stages import find_stages, submodel
 
 RANDOM = np.random.default_rng(0)
 
