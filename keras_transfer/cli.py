@@ -213,7 +213,7 @@ def launch_workers(
     Ray begins again then, with --resume.
     """
     from keras_transfer.catalog import find_recipe
-    from keras_transfer.launch import find_free_addresses, launch, name_workers
+    from keras_transfer.launch.local import find_free_addresses, launch, name_workers
 
     find_recipe(recipe)
     options = {name: value for name, value in of_ray.items() if value is not None}
@@ -234,7 +234,7 @@ def launch_workers(
 
 def _import_ray_engine() -> Any:
     try:
-        from keras_transfer.launch_ray import launch_on_ray
+        from keras_transfer.launch.on_ray import launch_on_ray
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

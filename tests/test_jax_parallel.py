@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import Run
-from keras_transfer.launch import find_free_addresses
+from keras_transfer.launch.local import find_free_addresses
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 WORKER = Path(__file__).parent / "jax_worker.py"

@@ -11,7 +11,7 @@ from keras_transfer.config import DistributionConfig
 from keras_transfer.distribution import mirrored
 from keras_transfer.distribution.meeting import meet
 from keras_transfer.distribution.workers import Workers, find_workers
-from keras_transfer.launch import find_free_addresses
+from keras_transfer.launch.local import find_free_addresses
 
 RECIPE = "image/quickstart"
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from keras_transfer.launch import find_free_addresses
+from keras_transfer.launch.local import find_free_addresses
 
 LAUNCH = ("launch", "image/quickstart", "--workers", "2")
 
@@ -18,7 +18,7 @@ def test_an_engine_that_there_is_not(command):
 
 
 def test_ray_is_not_installed(refused, monkeypatch):
-    monkeypatch.delitem(sys.modules, "keras_transfer.launch_ray", raising=False)
+    monkeypatch.delitem(sys.modules, "keras_transfer.launch.on_ray", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     refused(*LAUNCH, "--engine", "ray", needs=["needs Ray", "pip install 'keras-transfer[ray]'", "on every node"])
 
@@ -28,7 +28,7 @@ def test_options_of_ray_without_it(refused):
 
 
 def test_a_folder_that_a_node_does_not_see():
-    code = "import sys, os; from keras_transfer.launch import settle_in; settle_in(os.getppid(), '/absent')"
+    code = "import sys, os; from keras_transfer.launch.local import settle_in; settle_in(os.getppid(), '/absent')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.startswith("Error: the folder where the launch was called is not on ")
@@ -37,7 +37,7 @@ def test_a_folder_that_a_node_does_not_see():
 
 @pytest.mark.slow
 def test_an_address_that_nobody_answers_at(refused, monkeypatch):
-    engine = pytest.importorskip("keras_transfer.launch_ray", reason="needs the extra ray", exc_type=ImportError)
+    engine = pytest.importorskip("keras_transfer.launch.on_ray", reason="needs the extra ray", exc_type=ImportError)
     monkeypatch.setattr(engine, "_CONNECT_SECONDS", 8.0)
     (address,) = find_free_addresses(1)
     needs = ["--address: no Ray cluster can be joined there", f"Received: {address}", "within 8 s", "ray start --head"]
@@ -55,7 +55,9 @@ def test_more_workers_than_the_cluster_has_room_for(monkeypatch):
     start += [f"--port={port}", f"--ray-client-server-port={other}", "--include-dashboard=false"]
     cluster = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # A process of its own: Ray reads its variables once.
-    code = "import keras_transfer.launch_ray as e; e._PLACE_SECONDS = 3.0; from keras_transfer.cli import main; main()"
+    code = (
+        "import keras_transfer.launch.on_ray as e; e._PLACE_SECONDS = 3.0; from keras_transfer.cli import main; main()"
+    )
     try:
         command = [sys.executable, "-c", code, *LAUNCH, "--engine", "ray", "--address", f"localhost:{port}"]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from keras_transfer import Recipe
-from keras_transfer.launch import find_free_addresses, name_workers
-from keras_transfer.launch import launch as launch_all
+from keras_transfer.launch.local import find_free_addresses, name_workers
+from keras_transfer.launch.local import launch as launch_all
 from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 
 # As in test_mirrored.py: sums of float32 in another order.

@@ -23,7 +23,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from keras_transfer.errors import ConfigError, RunInterrupted
-from keras_transfer.launch import exit_code, heeding_signals, name_workers
+from keras_transfer.launch.local import exit_code, heeding_signals, name_workers
 
 _CONNECT_SECONDS = 30.0
 _PLACE_SECONDS = 60.0
@@ -36,7 +36,7 @@ _LOST = 128 + signal.SIGKILL
 _PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
 _CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
 _RUN = (
-    "import sys; from keras_transfer.launch import settle_in; settle_in(*sys.argv[1:3]); "
+    "import sys; from keras_transfer.launch.local import settle_in; settle_in(*sys.argv[1:3]); "
     "from keras_transfer.cli import main; main(sys.argv[3:], prog_name='keras-transfer')"
 )
 

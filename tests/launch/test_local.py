@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from keras_transfer.launch import find_free_addresses, launch
+from keras_transfer.launch.local import find_free_addresses, launch
 
 
 def python(code):
@@ -33,7 +33,7 @@ def test_each_takes_its_share_of_the_cores_unless_it_is_told(capfd, monkeypatch)
 
 
 def test_when_one_dies_all_end_with_its_exit_code(capfd, monkeypatch):
-    monkeypatch.setattr("keras_transfer.launch._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("keras_transfer.launch.local._GRACE_SECONDS", 0.5)
     started = time.monotonic()
     assert launch([python("import time; time.sleep(60)"), python("import sys; sys.exit(2)")]) == 2
     assert time.monotonic() - started < 20
@@ -50,7 +50,7 @@ def test_sigterm_goes_to_all(tmp_path):
     )
     files = [str(tmp_path / name) for name in ("a", "b")]
     code = (
-        "import sys; from keras_transfer.launch import launch;"
+        "import sys; from keras_transfer.launch.local import launch;"
         f"sys.exit(launch([[sys.executable, '-c', {worker!r}, file] for file in {files!r}]))"
     )
     process = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
