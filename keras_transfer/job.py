@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.baseline import Baseline
 from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
@@ -25,7 +24,8 @@ from keras_transfer.data.splits import Split, Splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.evaluation import Report, measure_gain, predict
-from keras_transfer.features import FeatureCache
+from keras_transfer.frozen.baseline import Baseline
+from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads import Head, TargetHead
 from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel

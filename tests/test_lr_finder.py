@@ -10,8 +10,8 @@ import tensorflow as tf
 import yaml
 
 from keras_transfer import ImageClassification
-from keras_transfer.baseline import Baseline
 from keras_transfer.errors import ConfigError, TrainingError
+from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.lr_finder import RangeTest, sweep
 from keras_transfer.solver import SolvedHead
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_transfer import ConfigError, PolicyError, Run, TextClassification
-from keras_transfer.features import FeatureCache
+from keras_transfer.frozen.cache import FeatureCache
 
 CATS = "cat mouse sofa milk purr".split()
 DOGS = "dog bone park ball bark".split()

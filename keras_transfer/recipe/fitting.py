@@ -12,11 +12,11 @@ import numpy as np
 from rich.console import Console
 
 from keras_transfer import run as folders
-from keras_transfer.baseline import Baseline
 from keras_transfer.choice import Choice
 from keras_transfer.config import RecipeConfig, parse_recipe, write_recipe
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
+from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.interruption import Interruption
 from keras_transfer.job import Job, Trained
 from keras_transfer.networks.keras_file import write_keras_file

@@ -2,8 +2,8 @@
 
 import os
 
-from keras_transfer import features
 from keras_transfer.cli import main
+from keras_transfer.frozen import cache as features
 
 _compute = features.FeatureCache._compute
 

@@ -14,7 +14,7 @@ from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.pictures import Pictures
 from keras_transfer.data.splits import Split
 from keras_transfer.errors import TrainingError
-from keras_transfer.features import FeatureCache
+from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 from keras_transfer.networks.stages import find_stages

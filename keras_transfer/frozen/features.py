@@ -1,0 +1,117 @@
+"""FIXDOC."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.data.reader import Reader, Rows, map_ahead, rows_dataset
+from keras_transfer.data.shares import WHOLE, Share
+from keras_transfer.data.splits import Split
+from keras_transfer.storage.cache_store import Arrays
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is alive at the end of the frozen stages, for every row of a split.
+
+    Attributes:
+        arrays: ``[views, rows, ...]``, one for each tensor alive there; ``[views, tokens of all rows, ...]`` for those
+            with a place for each token.
+        split: The rows.
+        places: ``int64[rows]``, where each of them lies in the arrays.
+        starts: ``int64[rows of the arrays + 1]``, where each begins in arrays with a place for each token.
+        has_tokens: Which of the arrays those are.
+        beside: Names of the network's inputs that are read behind the frozen stages.
+        reader: Of the split.
+    """
+
+    arrays: Arrays
+    split: Split
+    places: Rows
+    starts: Rows
+    has_tokens: tuple[bool, ...]
+    beside: tuple[str, ...]
+    reader: Reader
+
+    def select(self, split: Split, rows: Rows) -> "Features":
+        """Return those of some rows, which are a split of their own."""
+        return replace(self, split=split, places=self.places[rows])
+
+    def batches(
+        self,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: range,
+        skip: int = 0,
+        share: Share = WHOLE,
+    ) -> Any:
+        """Make a dataset of training batches, in the order in which examples would come.
+
+        Args:
+            targets: ``float32[rows, outputs]``, as the head encodes them.
+            weights: ``float32[rows]``.
+            batch_size: Rows a step, at most.
+            seed: Of the order.
+            epochs: Numbers of the phase's epochs.
+            skip: How many batches are left out at the beginning.
+            share: What is read of each batch.
+
+        Returns:
+            Batches of (features, targets, weights).
+        """
+        order = self.reader.order(self.split, batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
+
+        def batch(epoch: Any, rows: Any) -> Any:
+            view = (epoch - epochs.start) % len(self.arrays[0])
+            return self._read(view, rows), tf.gather(targets, rows), tf.gather(weights, rows)
+
+        return map_ahead(share.divide(order), batch)
+
+    def evaluation_batches(
+        self, targets: NDArray[np.float32], *, batch_size: int, view: int = 0, share: Share = WHOLE
+    ) -> Any:
+        """Make a dataset of (features, targets) of one view, in the reader's order of evaluation."""
+        order = self.reader.evaluation_order(self.split, batch_size=batch_size)
+        rows = rows_dataset(share.divide_evaluation(order))
+        return map_ahead(rows, lambda rows: (self._read(view, rows), tf.gather(targets, rows)))
+
+    def _read(self, view: Any, rows: Any) -> Any:
+        kinds = [tf.float32] * len(self.arrays) + [tf.int32] * len(self.beside)
+        tensors = tf.numpy_function(self._gather, [view, rows], kinds, stateful=False)
+        for tensor, array, has_tokens in zip(tensors, self.arrays, self.has_tokens, strict=False):
+            tensor.set_shape([None, None, *array.shape[2:]] if has_tokens else [None, *array.shape[2:]])
+        for tensor in tensors[len(self.arrays) :]:
+            tensor.set_shape([None, None])
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+    def _gather(self, view: Any, rows: Rows) -> list[NDArray[Any]]:
+        places = self.places[rows]
+        batch: list[NDArray[Any]] = [
+            self._pad(array[int(view)], places) if has_tokens else array[int(view)][places].astype(np.float32)
+            for array, has_tokens in zip(self.arrays, self.has_tokens, strict=True)
+        ]
+        return batch + (self.reader.gather(self.split, rows, self.beside) if self.beside else [])
+
+    def _pad(self, tokens: NDArray[Any], places: Rows) -> NDArray[np.float32]:
+        starts, stops = self.starts[places], self.starts[places + 1]
+        padded = np.zeros((len(places), self.reader.padded_length(stops - starts), *tokens.shape[1:]), np.float32)
+        for own, start, stop in zip(padded, starts, stops, strict=True):
+            own[: stop - start] = tokens[start:stop]
+        return padded
+
+
+def _has_tokens(tensor: keras.KerasTensor) -> bool:
+    """Whether a tensor has a place for each token, ``[batch, any length, width]``."""
+    return len(tensor.shape) == 3 and tensor.shape[1] is None
+
+
+def _width(tensor: keras.KerasTensor) -> tuple[int, ...]:
+    shape: tuple[int, ...] = tensor.shape[2:] if _has_tokens(tensor) else tensor.shape[1:]
+    return shape
