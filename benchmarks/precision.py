@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.precision import CANDIDATES, run_precision_test
+from keras_transfer.training.precision import CANDIDATES, run_precision_test
 
 
 def run(precision: str, seed: int) -> tuple[float, float]:

@@ -34,9 +34,9 @@ from keras_transfer.backbones.base import SIGNED, BackboneRow
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
-from keras_transfer.interruption import Interruption
-from keras_transfer.resume import Checkpointer, Checkpoints
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.training.checkpointing import Checkpointer, Checkpoints
+from keras_transfer.training.interruption import Interruption
 
 RUNS = {
     "full, no cache": {"policy": "full", "cache": {"views": 0}, "augmentation": {"mixup": 0.2}},

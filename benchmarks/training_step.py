@@ -15,15 +15,15 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.callbacks import HistoryWriter, WeightKeeper
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig, TrainingConfig
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.reader import steps_per_epoch
 from keras_transfer.data.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
-from keras_transfer.policies import Phase
-from keras_transfer.training import Course, Inputs, train_phase
+from keras_transfer.training.callbacks import HistoryWriter, WeightKeeper
+from keras_transfer.training.phase import Course, Inputs, train_phase
+from keras_transfer.training.policies import Phase
 
 ROWS, BATCH, SIZE = 192, 32, 224
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     )
     from keras_transfer.evaluation import Report
     from keras_transfer.heads import Prediction
-    from keras_transfer.policies import POLICIES, Phase
     from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
     from keras_transfer.run import Run
+    from keras_transfer.training.policies import POLICIES, Phase
 
 __version__ = "0.1.0"
 

@@ -20,10 +20,10 @@ from keras_transfer.choice import (
 )
 from keras_transfer.data.reader import steps_per_epoch
 from keras_transfer.job import Job
-from keras_transfer.policies import Phase
 from keras_transfer.progress import track
 from keras_transfer.solver import Folds
-from keras_transfer.training import Inputs
+from keras_transfer.training.phase import Inputs
+from keras_transfer.training.policies import Phase
 
 _Rows = NDArray[np.int64]
 _TIMED_ROWS = 64

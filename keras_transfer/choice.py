@@ -13,8 +13,8 @@ from keras_transfer.errors import PolicyError
 from keras_transfer.evaluation import Figure, Floats, predict
 from keras_transfer.heads import TargetHead
 from keras_transfer.model import TransferModel
-from keras_transfer.policies import Phase
-from keras_transfer.training import Inputs, compile_phase, restored
+from keras_transfer.training.phase import Inputs, compile_phase, restored
+from keras_transfer.training.policies import Phase
 
 # A step of training takes as long as so many forward passes; 4.0 were measured on a CPU (benchmarks/batch_norm.py).
 _STEP = 4.0

@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.reader import Reader, steps_per_epoch
 from keras_transfer.data.shares import WHOLE, Share
@@ -27,13 +26,14 @@ from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads import Head, TargetHead
-from keras_transfer.lr_finder import RangeTest, run_range_test
 from keras_transfer.model import TransferModel
-from keras_transfer.optimizers import StagedAdamW
-from keras_transfer.policies import Phase, Scope, plan
-from keras_transfer.resume import Checkpoints, History, Position, Stopwatch, Variables
 from keras_transfer.solver import MOST_FOLDS, MOST_HINTED_ROWS, MOST_PRODUCTS, Folds, draw_folds
-from keras_transfer.training import Course, Inputs, solve_phase, train_phase
+from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.checkpointing import Checkpoints, History, Position, Stopwatch, Variables
+from keras_transfer.training.lr_finder import RangeTest, run_range_test
+from keras_transfer.training.optimizer import StagedAdamW
+from keras_transfer.training.phase import Course, Inputs, solve_phase, train_phase
+from keras_transfer.training.policies import Phase, Scope, plan
 
 _Floats = NDArray[np.float32]
 _PREDICT_BATCH = 256

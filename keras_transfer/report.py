@@ -11,8 +11,8 @@ from rich.table import Table
 
 from keras_transfer.evaluation import Report
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
-from keras_transfer.lr_finder import RangeTest
-from keras_transfer.training import PhaseSummary
+from keras_transfer.training.lr_finder import RangeTest
+from keras_transfer.training.phase import PhaseSummary
 
 # A table of more classes than this is read by nobody; metrics.json has them all.
 _MOST_CLASSES = 30

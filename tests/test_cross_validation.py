@@ -9,7 +9,7 @@ from keras_transfer import CheckpointError, ConfigError, DataError, ImageClassif
 from keras_transfer import cross_validation as module
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits import load_splits
-from keras_transfer.resume import Checkpointer
+from keras_transfer.training.checkpointing import Checkpointer
 
 QUICK = {
     "backbone": {"name": "tiny", "weights": "none"},

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from keras_transfer import ImageClassification, PolicyError
-from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.networks.lora import find_adapters
+from keras_transfer.training.callbacks import WeightKeeper
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

@@ -29,17 +29,17 @@ from keras_transfer import (
     TrainingError,
     TransferWarning,
 )
-from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.choice import Choice
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, write_recipe
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.splits import load_splits
-from keras_transfer.interruption import Interruption
 from keras_transfer.job import Job
-from keras_transfer.lr_finder import RangeTest
-from keras_transfer.resume import Checkpointer, Checkpoints
 from keras_transfer.storage import checkpoint_store as checkpoint
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.checkpointing import Checkpointer, Checkpoints
+from keras_transfer.training.interruption import Interruption
+from keras_transfer.training.lr_finder import RangeTest
 
 STEPS = 6  # 21 training pictures, four a step
 
@@ -293,7 +293,7 @@ def test_a_handler_that_is_there_already_is_left_alone():
 INTERRUPTED = """
 import os, signal, sys, time
 from pathlib import Path
-from keras_transfer.interruption import Interruption
+from keras_transfer.training.interruption import Interruption
 interruption = Interruption(Path("run"), grace_seconds=float(sys.argv[1]))
 with interruption.listening(), interruption.at_a_step():
     for _ in range(int(sys.argv[2])):

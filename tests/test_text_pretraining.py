@@ -10,7 +10,7 @@ import pytest
 
 from keras_transfer import Run, TextClassification, TextPretraining
 from keras_transfer.backbones.pooling import TextNetwork
-from keras_transfer.resume import Checkpointer
+from keras_transfer.training.checkpointing import Checkpointer
 
 SMALL = runpy.run_path(str(Path(__file__).parent / "test_text_recipe.py"))
 CATS, DOGS, WORDS = SMALL["CATS"], SMALL["DOGS"], SMALL["WORDS"]
@@ -185,7 +185,7 @@ def test_frozen_stages_stay_as_they_are_though_the_head_is_tied_to_them(table, p
 
 def test_tied_embeddings_are_no_new_weights(table, preset):
     """L2-SP pulls them to their start; only the head's own weights decay to zero."""
-    from keras_transfer.training import compile_phase
+    from keras_transfer.training.phase import compile_phase
 
     job = pretraining(table, preset, training={"l2_sp": 0.1, "batch_size": 8}).prepare()
     optimizer = compile_phase(job.model, job.phases[0], config=job.config.training, trainer=job.model.trainer, steps=5)

@@ -25,17 +25,17 @@ from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, se
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.heads import make_head
 from keras_transfer.job import Job, find_scope
-from keras_transfer.lr_finder import RangeTest
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.lora import add_adapters
-from keras_transfer.policies import POLICIES, plan
-from keras_transfer.precision import run_precision_test
 from keras_transfer.recipe.fitting import fit_recipe
 from keras_transfer.recipe.settle import settle_policy
 from keras_transfer.registry import Registry
 from keras_transfer.report import print_plan
 from keras_transfer.run import Run
-from keras_transfer.training import summarize
+from keras_transfer.training.lr_finder import RangeTest
+from keras_transfer.training.phase import summarize
+from keras_transfer.training.policies import POLICIES, plan
+from keras_transfer.training.precision import run_precision_test
 
 TASKS: Registry[type["Recipe"]] = Registry("task", ConfigError)
 """By the recipe's ``task``; ``tasks.py`` fills it."""

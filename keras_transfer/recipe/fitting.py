@@ -17,7 +17,6 @@ from keras_transfer.config import RecipeConfig, parse_recipe, write_recipe
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.frozen.baseline import Baseline
-from keras_transfer.interruption import Interruption
 from keras_transfer.job import Job, Trained
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.lora import adapter_weights, merge_adapters
@@ -25,10 +24,11 @@ from keras_transfer.origin import check_origin, check_rows, describe_origin
 from keras_transfer.recipe.paths import with_absolute_paths
 from keras_transfer.recipe.settle import settle_learning_rate, settle_policy, tell_truth
 from keras_transfer.report import plot_history, print_report
-from keras_transfer.resume import Checkpoints, Stopwatch
 from keras_transfer.run import Run
 from keras_transfer.storage.atomic import FolderLock, whole
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.training.checkpointing import Checkpoints, Stopwatch
+from keras_transfer.training.interruption import Interruption
 
 if TYPE_CHECKING:
     from keras_transfer.recipe.base import Recipe

@@ -11,7 +11,7 @@ from keras_transfer.auto import choose_policy
 from keras_transfer.choice import Choice
 from keras_transfer.job import Job
 from keras_transfer.report import print_plan
-from keras_transfer.training import summarize
+from keras_transfer.training.phase import summarize
 
 
 def settle_policy(job: Job, console: Console | None) -> tuple[Job, Choice | None]:

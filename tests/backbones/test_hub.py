@@ -15,7 +15,7 @@ from keras_transfer.backbones.hub import TEXT_BACKBONES, find_families, list_pre
 from keras_transfer.backbones.sentence_pooling import SentencePooling
 from keras_transfer.config import PolicyConfig
 from keras_transfer.errors import PolicyError
-from keras_transfer.policies import Scope, plan
+from keras_transfer.training.policies import Scope, plan
 
 FAMILIES = runpy.run_path(str(Path(__file__).parents[1] / "contract" / "test_text_families.py"))
 EMBEDDINGS = Path(__file__).parents[1] / "data" / "minilm_embeddings.json"

@@ -8,7 +8,7 @@ import yaml
 
 from keras_transfer import ImageClassification, TransferWarning
 from keras_transfer.config import write_recipe
-from keras_transfer.resume import Checkpointer
+from keras_transfer.training.checkpointing import Checkpointer
 
 
 @pytest.fixture(scope="module")

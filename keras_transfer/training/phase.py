@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.callbacks import HistoryWriter, WeightKeeper, write_line
 from keras_transfer.config import TrainingConfig
 from keras_transfer.data.targets import Targets
 from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit
@@ -20,11 +19,12 @@ from keras_transfer.heads import LOGITS
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.lora import find_adapters
 from keras_transfer.networks.stages import Stage, parts
-from keras_transfer.optimizers import StagedAdamW, build_optimizer
-from keras_transfer.policies import Phase
 from keras_transfer.progress import ProgressLine
-from keras_transfer.resume import Checkpointer, Checkpoints, EarlyStopping
 from keras_transfer.solver import SolvedHead
+from keras_transfer.training.callbacks import HistoryWriter, WeightKeeper, write_line
+from keras_transfer.training.checkpointing import Checkpointer, Checkpoints, EarlyStopping
+from keras_transfer.training.optimizer import StagedAdamW, build_optimizer
+from keras_transfer.training.policies import Phase
 
 
 def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:

@@ -9,7 +9,7 @@ import pytest
 from keras_transfer import ImageClassification
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.pooling import TextNetwork
-from keras_transfer.precision import PrecisionTest, run_precision_test
+from keras_transfer.training.precision import PrecisionTest, run_precision_test
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from keras_transfer.config import PolicyConfig
 from keras_transfer.errors import PolicyError
-from keras_transfer.policies import Phase, Scope, plan
+from keras_transfer.training.policies import Phase, Scope, plan
 
 
 def test_head_trains_no_stage():

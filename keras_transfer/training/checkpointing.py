@@ -12,9 +12,9 @@ import numpy as np
 from keras_transfer.config import CheckpointConfig
 from keras_transfer.distribution import ONE_DEVICE, Distribution, builds_with_a_batch, sync_variables
 from keras_transfer.errors import CheckpointError
-from keras_transfer.interruption import Interruption
 from keras_transfer.storage.atomic import whole
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.training.interruption import Interruption
 
 
 @dataclass(frozen=True)

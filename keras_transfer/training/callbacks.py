@@ -12,7 +12,7 @@ import keras
 
 from keras_transfer.distribution import sync_variables
 from keras_transfer.errors import TrainingError, TransferWarning
-from keras_transfer.optimizers import StagedAdamW
+from keras_transfer.training.optimizer import StagedAdamW
 
 
 class WeightKeeper(keras.callbacks.Callback):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer import optimizers
 from keras_transfer.config import TrainingConfig
-from keras_transfer.optimizers import StagedAdamW, build_optimizer, build_schedule
+from keras_transfer.training import optimizer as optimizers
+from keras_transfer.training.optimizer import StagedAdamW, build_optimizer, build_schedule
 
 
 def rates(config, steps=100, rate=1.0):
@@ -335,7 +335,7 @@ ON_JAX = """
 import keras, numpy as np
 from keras_transfer import optimizers
 from keras_transfer.config import TrainingConfig
-from keras_transfer.optimizers import build_optimizer
+from keras_transfer.training.optimizer import build_optimizer
 model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
 config = TrainingConfig(learning_rate=0.05, l2_sp=0.1, ema=0.5)
 first, second = (build_optimizer(config, rate=1.0, steps=8, variables=model.trainable_variables,

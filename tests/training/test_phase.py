@@ -8,14 +8,14 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.callbacks import WeightKeeper
 from keras_transfer.config import PictureHeadConfig, PolicyConfig, TrainingConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.stages import Stage
-from keras_transfer.policies import Phase, Scope, plan
-from keras_transfer.training import Course, Inputs, set_batch_norm_memory, set_trainable, summarize, train_phase
+from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.phase import Course, Inputs, set_batch_norm_memory, set_trainable, summarize, train_phase
+from keras_transfer.training.policies import Phase, Scope, plan
 
 SIZE, BATCH, STEPS = 32, 4, 2
 

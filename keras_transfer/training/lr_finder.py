@@ -18,10 +18,10 @@ from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import ConfigError, TrainingError
 from keras_transfer.heads import LOGITS
 from keras_transfer.model import TransferModel
-from keras_transfer.policies import Phase
 from keras_transfer.progress import track
 from keras_transfer.solver import SolvedHead
-from keras_transfer.training import compile_phase, restored
+from keras_transfer.training.phase import compile_phase, restored
+from keras_transfer.training.policies import Phase
 
 _STEPS = 100
 _RATES = np.geomspace(1e-7, 10.0, _STEPS)
