@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.config import AugmentationConfig
-from keras_transfer.data.augment import augment, draw, is_identity
-from keras_transfer.data.mixing import mix
+from keras_transfer.data.augmentation.augment import augment, draw, is_identity
+from keras_transfer.data.augmentation.mixing import mix
 
 SIZE, BATCH, CLASSES, STEPS = 224, 32, 10, 8
 LAYERS = {

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.pictures import Pictures
-from keras_transfer.data.scan import scan
+from keras_transfer.data.checks.scan import scan
+from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.splits import Split, load_splits, pictures_of
 
 

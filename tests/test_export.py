@@ -70,7 +70,7 @@ def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(
 
 
 def test_serve_tensor_takes_what_the_decoder_gives(exported, finished_run, pictures):
-    from keras_transfer.data.images import decode_image
+    from keras_transfer.data.formats.images import decode_image
 
     file = next(pictures.glob("cat/*"))
     pixels = decode_image(tf.io.read_file(str(file)), size=64, resize="crop", channels=3)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.data.pictures import EncodedPictures
+from keras_transfer.data.examples.images import EncodedPictures
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 

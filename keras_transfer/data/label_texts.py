@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.splits import Split
-from keras_transfer.data.texts import Texts
 from keras_transfer.errors import ConfigError
 
 # As in SetFit's get_templated_dataset.

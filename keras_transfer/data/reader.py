@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.examples import Examples
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.shares import WHOLE, Share
 from keras_transfer.data.splits import Split
 

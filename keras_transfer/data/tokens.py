@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.reader import Rows, steps_per_epoch
-from keras_transfer.data.texts import Texts
 
 IDS, MASK, POSITIONS = "token_ids", "padding_mask", "mask_positions"
 # Where a backend compiles each shape anew there should be few; with so many, padding is a few per cent all the same.

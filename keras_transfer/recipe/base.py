@@ -16,10 +16,10 @@ from keras_transfer.backbones.run_weights import check_rows_apart
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import describe_estimates
 from keras_transfer.config import SCHEMAS, RecipeConfig, parse_recipe, read_recipe
-from keras_transfer.data.leaks import Repeated
+from keras_transfer.data.checks.leaks import Repeated
+from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.objects import name_objects
 from keras_transfer.data.reader import Reader
-from keras_transfer.data.scan import Scan
 from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, session
 from keras_transfer.errors import ConfigError, DataError, list_lines

@@ -12,10 +12,10 @@ from PIL import Image
 
 from keras_transfer import DataError, ImageClassification
 from keras_transfer.config import AugmentationConfig
-from keras_transfer.data.decoders import decode_pixels
+from keras_transfer.data.checks.scan import find_problem, look_at, scan
+from keras_transfer.data.examples.images import Pictures
+from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.picture_reader import PictureReader
-from keras_transfer.data.pictures import Pictures
-from keras_transfer.data.scan import find_problem, look_at, scan
 from keras_transfer.data.splits import Split
 
 
@@ -61,7 +61,7 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def no_decoding(monkeypatch):
-    monkeypatch.setattr("keras_transfer.data.scan.decode_pixels", lambda content: pytest.fail("it was decoded"))
+    monkeypatch.setattr("keras_transfer.data.checks.scan.decode_pixels", lambda content: pytest.fail("it was decoded"))
 
 
 @pytest.mark.parametrize("kind", BOMBS)
@@ -141,7 +141,7 @@ def test_animations_are_counted_and_named(command, recipe, pictures, tiny):
 def test_webp_and_a_tensorflow_that_does_not_know_it(pictures, monkeypatch):
     Image.new("RGB", (8, 8)).save(pictures / "a.webp")
     assert find_problem(Pictures(pictures, ("a.webp",)), 0, 100, 3) is None
-    monkeypatch.setattr("keras_transfer.data.scan.DECODES_WEBP", False)
+    monkeypatch.setattr("keras_transfer.data.checks.scan.DECODES_WEBP", False)
     problem = find_problem(Pictures(pictures, ("a.webp",)), 0, 100, 3)
     assert problem == f"TensorFlow {tf.__version__} does not decode WebP; upgrade it, or convert to JPEG or PNG"
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.reader import PLAIN
 from keras_transfer.data.splits import Split
 from keras_transfer.data.text_reader import TextReader
-from keras_transfer.data.texts import Texts
 from keras_transfer.errors import DataError
 
 

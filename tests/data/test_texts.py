@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from keras_transfer.data.texts import Texts, check_texts, find_repeated
+from keras_transfer.data.checks.texts import check_texts, find_repeated
+from keras_transfer.data.examples.texts import Texts
 from keras_transfer.errors import DataError
 
 

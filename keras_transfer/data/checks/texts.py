@@ -1,66 +1,18 @@
-r"""Texts: what names them, what tells that one has changed, and the checks that come before training.
+"""FIXDOC."""
 
-Sources decode bytes with ``errors="surrogateescape"``: a surrogate in a text stands for bytes that are no UTF-8. The
-half pairs that JSON can spell (``\ud800``) count the same.
-"""
-
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from keras_transfer.data.leaks import Matches, Repeated, Wording, report_repeated
+from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
+from keras_transfer.data.examples.texts import Segments, Texts, _digest
 from keras_transfer.errors import DataError, list_lines
-
-Segments = tuple[str, ...]
 
 # Neither white space nor of no width: a soft hyphen, joiners, marks of direction, U+FEFF. NUL shows nothing either.
 _VISIBLE = re.compile("[^\\s\\0\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _WRONG_BYTES = re.compile("[\udc80-\udcff]+")
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Texts, or pairs of texts.
-
-    Attributes:
-        names: What people call each: a file's path in its folder, or ``row 17`` of a table.
-        segments: Of each, its text, or the two texts of a pair. Line ends, NUL and the like are as they were.
-    """
-
-    names: tuple[str, ...]
-    segments: tuple[Segments, ...]
-
-    def __len__(self) -> int:
-        return len(self.segments)
-
-    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Texts":
-        """Return some, in this order."""
-        return Texts(tuple(self.names[row] for row in rows), tuple(self.segments[row] for row in rows))
-
-    @property
-    def fingerprints(self) -> list[str]:
-        """Name and content of each."""
-        return [f"{name}\0{stamp}" for name, stamp in zip(self.names, self.stamps, strict=True)]
-
-    @property
-    def stamps(self) -> list[str]:
-        """The SHA-256 of each one's content, whatever its name."""
-        return [_digest(segments).hex() for segments in self.segments]
-
-
-def _digest(segments: Segments) -> bytes:
-    digest = hashlib.sha256()
-    for segment in segments:
-        data = segment.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.digest()
 
 
 class TextSplit(Protocol):

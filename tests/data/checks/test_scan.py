@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_transfer.data import scan as module
-from keras_transfer.data.pictures import Pictures
-from keras_transfer.data.scan import find_problem, look_at, scan
+from keras_transfer.data.checks import scan as module
+from keras_transfer.data.checks.scan import find_problem, look_at, scan
+from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.splits import Split
 from keras_transfer.errors import DataError
 

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from keras_transfer.data.randaugment import choose, recolour
+from keras_transfer.data.augmentation.randaugment import choose, recolour
 
 SIZE = 40
 KEEP, BRIGHTEN, CONTRAST, SATURATE, SHARPEN, POSTERIZE, SOLARIZE, AUTOCONTRAST, EQUALIZE = range(5, 14)

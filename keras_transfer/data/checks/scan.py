@@ -15,10 +15,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from keras_transfer.data.arrays import MARK, read_array_shape
-from keras_transfer.data.decoders import DECODES_WEBP, decode_pixels, kind_of
-from keras_transfer.data.headers import read_header
-from keras_transfer.data.pictures import PictureExamples
+from keras_transfer.data.examples.images import PictureExamples
+from keras_transfer.data.formats.decoders import DECODES_WEBP, decode_pixels, kind_of
+from keras_transfer.data.formats.headers import read_header
+from keras_transfer.data.formats.npy import MARK, read_array_shape
 from keras_transfer.data.splits import Split, pictures_of
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.storage.scan_memory import recall, remember

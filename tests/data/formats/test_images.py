@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_transfer.data.images import decode_image
+from keras_transfer.data.formats.images import decode_image
 
 
 def encode(image, kind="PNG", **options):

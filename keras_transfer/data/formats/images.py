@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from keras_transfer.data.decoders import decode_pixels
+from keras_transfer.data.formats.decoders import decode_pixels
 
 Resize = Literal["crop", "pad", "stretch"]
 
@@ -24,7 +24,7 @@ def decode_image(
         resize: ``crop`` cuts the longer side, ``pad`` adds white to the shorter one, ``stretch`` changes the aspect
             ratio.
         channels: To come out.
-        kinds: As :func:`~keras_transfer.data.decoders.decode_pixels` takes them.
+        kinds: As :func:`~keras_transfer.data.formats.decoders.decode_pixels` takes them.
 
     Returns:
         ``float32[size, size, channels]`` in 0..255; three are RGB.

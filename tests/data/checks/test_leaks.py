@@ -9,9 +9,9 @@ from rich.console import Console
 
 from keras_transfer import DataError, ImageClassification
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data import leaks as module
-from keras_transfer.data.leaks import find_repeated_pictures
-from keras_transfer.data.pictures import Pictures
+from keras_transfer.data.checks import leaks as module
+from keras_transfer.data.checks.leaks import find_repeated_pictures
+from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.sources import read_source
 from keras_transfer.data.splits import Split
 

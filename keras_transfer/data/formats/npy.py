@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from keras_transfer.data.orientation import rarely, read_number
+from keras_transfer.data.formats.orientation import rarely, read_number
 
 MARK = b"\x93NUMPY"
 # Where the header begins, and before it its length.

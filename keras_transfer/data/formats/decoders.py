@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_transfer.data.arrays import MARK, decode_array
-from keras_transfer.data.orientation import (
+from keras_transfer.data.formats.npy import MARK, decode_array
+from keras_transfer.data.formats.orientation import (
     orient,
     orientation_of_jpeg,
     orientation_of_png,

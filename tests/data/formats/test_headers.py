@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_transfer.data.decoders import decode_pixels
-from keras_transfer.data.headers import Header, read_header
+from keras_transfer.data.formats.decoders import decode_pixels
+from keras_transfer.data.formats.headers import Header, read_header
 
 
 def encode(kind, mode="RGB", size=(40, 24), **options):

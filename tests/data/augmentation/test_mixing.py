@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.config import AugmentationConfig
-from keras_transfer.data.augment import draw
-from keras_transfer.data.mixing import mix
+from keras_transfer.data.augmentation.augment import draw
+from keras_transfer.data.augmentation.mixing import mix
 
 SIZE = 30
 ROWS = 24

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.special import betaincinv
 
 from keras_transfer.config import AugmentationConfig
-from keras_transfer.data.augment import paste, span
+from keras_transfer.data.augmentation.augment import paste, span
 
 
 def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: AugmentationConfig) -> tuple[Any, Any, Any]:
@@ -23,7 +23,7 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
         pixels: ``float32[batch, size, size, 3]`` in 0..255.
         targets: ``float32[batch, outputs]``.
         weights: ``float32[batch]``.
-        draws: ``float32[batch, 26]`` of :func:`~keras_transfer.data.augment.draw`.
+        draws: ``float32[batch, 26]`` of :func:`~keras_transfer.data.augmentation.augment.draw`.
         config: The alphas; where both are 0, everything is returned as it came.
 
     Returns:

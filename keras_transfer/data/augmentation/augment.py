@@ -14,8 +14,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_transfer.config import AugmentationConfig
-from keras_transfer.data import randaugment
-from keras_transfer.data.randaugment import blend, clip
+from keras_transfer.data.augmentation import randaugment
+from keras_transfer.data.augmentation.randaugment import blend, clip
 
 # How many random numbers an example draws; the order is fixed, so that one option does not change another's draws:
 # 0-9 place, 10-12 colour, 13-16 RandAugment, 17-21 erasing, 22-25 mixing.
@@ -46,7 +46,7 @@ def is_identity(config: AugmentationConfig) -> bool:
 def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
     """Change the pictures of a batch, each on its own.
 
-    RandAugment is described in :mod:`keras_transfer.data.randaugment`. Random erasing is that of Zhong et al. 2020
+    RandAugment is described in :mod:`keras_transfer.data.augmentation.randaugment`. Random erasing is that of Zhong et al. 2020
     (https://arxiv.org/abs/1708.04896), with the picture's mean colour in the rectangle.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_transfer.data.pictures import PictureExamples
+from keras_transfer.data.examples.images import PictureExamples
 from keras_transfer.errors import DataError
 from keras_transfer.storage.scan_memory import recall, remember
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from keras_transfer.config import AugmentationConfig, PictureHeadConfig
-from keras_transfer.data.decoders import decode_pixels
-from keras_transfer.data.images import decode_image
+from keras_transfer.data.formats.decoders import decode_pixels
+from keras_transfer.data.formats.images import decode_image
 from keras_transfer.data.picture_reader import PictureReader
 from keras_transfer.data.splits import Split
 from keras_transfer.evaluation import predict

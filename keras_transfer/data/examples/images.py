@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.examples import Examples
+from keras_transfer.data.examples.base import Examples
 
 
 class PictureExamples(Examples, Protocol):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.config import AugmentationConfig
-from keras_transfer.data.augment import augment, draw, is_identity
+from keras_transfer.data.augmentation.augment import augment, draw, is_identity
 
 SIZE = 12
 OFF = {name: False if field.annotation is bool else 0 for name, field in AugmentationConfig.model_fields.items()}
