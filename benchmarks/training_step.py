@@ -16,8 +16,8 @@ import numpy as np
 
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig, TrainingConfig
-from keras_transfer.data.picture_reader import PictureReader
-from keras_transfer.data.reader import steps_per_epoch
+from keras_transfer.data.readers.base import steps_per_epoch
+from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model

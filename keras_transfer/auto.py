@@ -18,7 +18,7 @@ from keras_transfer.choice import (
     find_affordable,
     try_on,
 )
-from keras_transfer.data.reader import steps_per_epoch
+from keras_transfer.data.readers.base import steps_per_epoch
 from keras_transfer.job import Job
 from keras_transfer.progress import track
 from keras_transfer.solver import Folds

@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer import serving_probe
-from keras_transfer.data.reader import Reader
+from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ExportError
 from keras_transfer.heads import TargetHead
 from keras_transfer.networks.stages import parts

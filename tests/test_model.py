@@ -6,7 +6,7 @@ import pytest
 
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.config import AugmentationConfig, PictureHeadConfig
-from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 

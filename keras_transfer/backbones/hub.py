@@ -21,8 +21,8 @@ from keras_transfer.backbones.pooling import TextNetwork
 from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.backbones.sentence_pooling import SentencePooling, resolve_pooling
 from keras_transfer.backbones.text_encoder import TextEncoder, shorten
-from keras_transfer.data.text_reader import TOKENIZER
-from keras_transfer.data.tokens import MASK, POSITIONS
+from keras_transfer.data.readers.texts import TOKENIZER
+from keras_transfer.data.readers.tokens import MASK, POSITIONS
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import Registry, did_you_mean, nearest_names

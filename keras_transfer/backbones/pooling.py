@@ -10,7 +10,7 @@ from typing import Any, Self
 import keras
 
 from keras_transfer.backbones.sentence_pooling import Pooling
-from keras_transfer.data.tokens import MASK, POSITIONS
+from keras_transfer.data.readers.tokens import MASK, POSITIONS
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.networks.stages import parts
 

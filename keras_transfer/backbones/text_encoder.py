@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.tokens import MASK
+from keras_transfer.data.readers.tokens import MASK
 from keras_transfer.errors import BackboneError
 
 TOKENS = "token_ids"

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_transfer.data.shares import Share
+from keras_transfer.data.readers.batch_shares import Share
 from keras_transfer.errors import TrainingError
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.data.shares import WHOLE, Share
+from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.mended_keras import replaced
 from keras_transfer.distribution.workers import Workers

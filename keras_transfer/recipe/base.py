@@ -19,7 +19,7 @@ from keras_transfer.config import SCHEMAS, RecipeConfig, parse_recipe, read_reci
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.objects import name_objects
-from keras_transfer.data.reader import Reader
+from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits import Split, Splits, load_splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, session
 from keras_transfer.errors import ConfigError, DataError, list_lines

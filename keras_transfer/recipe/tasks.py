@@ -18,11 +18,11 @@ from keras_transfer.data.checks.leaks import Repeated, find_repeated_pictures
 from keras_transfer.data.checks.scan import Scan, scan
 from keras_transfer.data.checks.texts import check_texts, find_repeated
 from keras_transfer.data.label_texts import write_label_texts
-from keras_transfer.data.masked_reader import MaskedTextReader
-from keras_transfer.data.picture_reader import PictureReader
-from keras_transfer.data.reader import Reader
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.data.readers.masked import MaskedTextReader
+from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits import Split, Splits
-from keras_transfer.data.text_reader import TextReader
 from keras_transfer.data.unlabelled import load_unlabelled
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import MaskedLanguageHead

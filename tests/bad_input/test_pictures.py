@@ -15,7 +15,7 @@ from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.checks.scan import find_problem, look_at, scan
 from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.formats.decoders import decode_pixels
-from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.splits import Split
 
 

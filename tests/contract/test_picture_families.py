@@ -12,7 +12,7 @@ from keras_transfer.backbones import PictureBackbone
 from keras_transfer.backbones.channels import with_channels
 from keras_transfer.backbones.hub_pictures import find_picture_families, list_picture_presets, load_hub_backbone
 from keras_transfer.config import AugmentationConfig, PictureHeadConfig
-from keras_transfer.data.picture_reader import PictureReader
+from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.errors import BackboneError
 from keras_transfer.export import write_saved_model
 from keras_transfer.heads import ClassificationHead

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from keras_transfer import Recipe, Run
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, TextDataConfig
-from keras_transfer.data.picture_reader import PictureReader
-from keras_transfer.data.reader import PLAIN
+from keras_transfer.data.readers.base import PLAIN
+from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.splits import load_splits
 from keras_transfer.data.tfds_source import Dataset
 from keras_transfer.errors import DataError

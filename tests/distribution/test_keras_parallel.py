@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.data.reader import join_epochs
+from keras_transfer.data.readers.base import join_epochs
 from keras_transfer.distribution import keras_parallel
 from keras_transfer.distribution.keras_parallel import DataParallel
 

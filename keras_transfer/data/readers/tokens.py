@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.reader import Rows, steps_per_epoch
+from keras_transfer.data.readers.base import Rows, steps_per_epoch
 
 IDS, MASK, POSITIONS = "token_ids", "padding_mask", "mask_positions"
 # Where a backend compiles each shape anew there should be few; with so many, padding is a few per cent all the same.

@@ -11,9 +11,9 @@ from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.formats.decoders import kind_of
 from keras_transfer.data.formats.images import decode_image
 from keras_transfer.data.formats.npy import encode_array
-from keras_transfer.data.picture_reader import PictureReader
-from keras_transfer.data.reader import PLAIN as PLAIN_VIEW
-from keras_transfer.data.reader import View, map_ahead, steps_per_epoch
+from keras_transfer.data.readers.base import PLAIN as PLAIN_VIEW
+from keras_transfer.data.readers.base import View, map_ahead, steps_per_epoch
+from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.splits import Split, pictures_of
 
 ROWS = 11

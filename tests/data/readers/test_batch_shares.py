@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.data.reader import join_epochs, rows_dataset
-from keras_transfer.data.shares import WHOLE, Share
+from keras_transfer.data.readers.base import join_epochs, rows_dataset
+from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.errors import DataError
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.reader import PLAIN, Rows, View, map_ahead, rows_dataset
-from keras_transfer.data.shares import WHOLE, Share
+from keras_transfer.data.readers.base import PLAIN, Rows, View, map_ahead, rows_dataset
+from keras_transfer.data.readers.batch_shares import WHOLE, Share
+from keras_transfer.data.readers.texts import Encoder, TextReader
+from keras_transfer.data.readers.tokens import IDS, POSITIONS, Tokens
 from keras_transfer.data.splits import Split
-from keras_transfer.data.text_reader import Encoder, TextReader
-from keras_transfer.data.tokens import IDS, POSITIONS, Tokens
 from keras_transfer.errors import DataError
 
 # Of the tokens that are to be found again, so many become the mask, and so many any other token; the rest stays.

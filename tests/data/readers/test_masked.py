@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_transfer.data.masked_reader import MaskedTextReader
-from keras_transfer.data.tokens import IDS, MASK
+from keras_transfer.data.readers.masked import MaskedTextReader
+from keras_transfer.data.readers.tokens import IDS, MASK
 
 READER = runpy.run_path(str(Path(__file__).parent / "test_text_reader.py"))
 START, END, MASKED = 100, 101, 103

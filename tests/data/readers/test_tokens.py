@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_transfer.data import tokens as module
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.tokens import choose_lengths, collect_tokens, draw_batches
+from keras_transfer.data.readers import tokens as module
+from keras_transfer.data.readers.tokens import choose_lengths, collect_tokens, draw_batches
 
 WORDS = [[7, 8, 9], [5], [6, 6, 6, 6], []]
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.shares import WHOLE, Share
+from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits import Split
 
 Rows = NDArray[np.int64]

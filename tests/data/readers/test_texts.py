@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.reader import PLAIN
+from keras_transfer.data.readers.base import PLAIN
+from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits import Split
-from keras_transfer.data.text_reader import TextReader
 from keras_transfer.errors import DataError
 
 
