@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_transfer.data.sources import SAMPLES
+from keras_transfer.data.sources.samples import SAMPLES
 
 # Peak memory of the children so far can only grow: each run is measured by a process of its own.
 MEASURE = (

@@ -25,11 +25,11 @@ from keras_transfer.config import (
 )
 from keras_transfer.data.checks.texts import check_texts
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.objects import describe_object
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.readers.masked import MaskedTextReader
 from keras_transfer.data.readers.texts import TOKENIZER, TextReader
+from keras_transfer.data.sources.python_objects import describe_object
 from keras_transfer.data.splits import Split, Splits, load_splits, read_split
 from keras_transfer.data.targets import TARGETS, Target
 from keras_transfer.data.unlabelled import load_unlabelled, read_unlabelled_split

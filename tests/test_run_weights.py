@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.data.sources import SAMPLES
+from keras_transfer.data.sources.samples import SAMPLES
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

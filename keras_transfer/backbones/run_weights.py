@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_transfer.config import DataConfig, RecipeConfig, parse_recipe, read_recipe
-from keras_transfer.data.sources import SAMPLES
-from keras_transfer.data.text_sources import TEXT_SAMPLES
+from keras_transfer.data.sources.samples import SAMPLES
+from keras_transfer.data.sources.texts import TEXT_SAMPLES
 from keras_transfer.errors import BackboneError, ConfigError, DataError
 
 _RECIPE, _DATA, _MODEL = "recipe.yaml", "data.json", "model.keras"

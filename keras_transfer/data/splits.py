@@ -14,11 +14,11 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import PictureExamples, Pictures
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.groups import draw_per_class
-from keras_transfer.data.source import TFDS, Source
-from keras_transfer.data.sources import read_source
+from keras_transfer.data.sources.base import TFDS, Source
+from keras_transfer.data.sources.images import read_source
+from keras_transfer.data.sources.texts import read_text_source
 from keras_transfer.data.tables import some
 from keras_transfer.data.targets import TARGETS, Target, Targets
-from keras_transfer.data.text_sources import read_text_source
 from keras_transfer.errors import DataError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.hub_pictures import PREFIX
 from keras_transfer.config import RecipeConfig
-from keras_transfer.data.sources import SAMPLES
-from keras_transfer.data.text_sources import TEXT_SAMPLES
+from keras_transfer.data.sources.samples import SAMPLES
+from keras_transfer.data.sources.texts import TEXT_SAMPLES
 
 
 def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:

@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_read(pictures, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr("keras_transfer.data.sources._visible", refuse)
+    monkeypatch.setattr("keras_transfer.data.sources.images.find._visible", refuse)
     with pytest.raises(DataError, match="pictures cannot be read: Permission denied"):
         load(pictures)
 

@@ -12,7 +12,7 @@ from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.checks import leaks as module
 from keras_transfer.data.checks.leaks import find_repeated_pictures
 from keras_transfer.data.examples.images import Pictures
-from keras_transfer.data.sources import read_source
+from keras_transfer.data.sources.images import read_source
 from keras_transfer.data.splits import Split
 
 

@@ -1,67 +1,19 @@
-"""Where examples come from: a folder, a table, a registered sample set, TFDS, Python. Each becomes one table of rows.
+"""FIXDOC."""
 
-What pictures and texts share is here, and pictures; ``text_sources.py`` has texts.
-"""
-
-import importlib.util
-import posixpath
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig, PictureDataConfig
-from keras_transfer.data.encoded_sources import holds_shards, read_shards, to_source
-from keras_transfer.data.objects import holds_pictures, picture_records, to_table
-from keras_transfer.data.source import PYTHON, TFDS, Source, take_columns
-from keras_transfer.data.tables import (
-    SPLIT_NAMES,
-    TABLE_SUFFIXES,
-    check_columns,
-    check_filled,
-    check_weights,
-    check_written,
-    is_utf8,
-    load_table,
-    some,
-)
+from keras_transfer.config import DataConfig
+from keras_transfer.data.sources.base import PYTHON, TFDS, Source
+from keras_transfer.data.sources.samples import Samples
+from keras_transfer.data.tables import SPLIT_NAMES, TABLE_SUFFIXES, check_columns, check_weights, is_utf8, some
 from keras_transfer.data.targets import read_targets
 from keras_transfer.errors import DataError
-from keras_transfer.registry import Registry, did_you_mean
-
-Samples = Registry[Callable[[], Source]]
-SAMPLES: Samples = Registry("sample set", DataError)
-
-
-def read_source(name: str, config: PictureDataConfig, given: Any = None) -> Source:
-    """Read a source of pictures by its name in a recipe.
-
-    Args:
-        name: A registered sample set, a folder, a ``.csv``, ``.jsonl`` or ``.parquet`` file, or ``tfds:NAME``.
-        config: Says which columns of a table hold what.
-        given: What the name stands for, where Python holds it.
-
-    Returns:
-        The source.
-
-    Raises:
-        DataError: There is no such source, or it does not hold labelled pictures.
-    """
-    if given is not None:
-        return check_source(_read_object(name, given, config), config)
-    if config.bytes is not None and holds_shards(name):
-        return check_source(read_shards(name, config), config)
-    return find_source(
-        name,
-        config,
-        samples=SAMPLES,
-        read_folder=lambda root: _read_folder(name, root),
-        read_table=lambda file: _from_table(name, file, file.parent, load_table(file), config),
-        read_tfds=lambda: _read_tfds(name, config),
-    )
+from keras_transfer.registry import did_you_mean
 
 
 def find_source(
@@ -221,87 +173,3 @@ def _class_rows(
             f"Folder {folder} has {len(unwritten)} files whose names are no UTF-8: {some(unwritten)}. Rename them."
         )
     return records, links
-
-
-def find_package(sample: str, module: str, package: str) -> Path:
-    """Return the folder of a package that carries a sample set, without importing it.
-
-    Args:
-        sample: The sample set, for messages.
-        module: What the package is imported as.
-        package: What it is installed as.
-
-    Raises:
-        DataError: It is not installed.
-    """
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"Sample set {sample} needs the package {package}. Run: pip install 'keras-transfer[samples]'")
-    return Path(spec.submodule_search_locations[0])
-
-
-def _read_folder(name: str, root: Path) -> Source:
-    rows, notes = read_classes(root, "pictures", lambda file: True)
-    return Source(name, root, rows, tuple(sorted(set(rows["label"]))), notes=notes)
-
-
-def _read_tfds(name: str, config: PictureDataConfig) -> Source:
-    # TFDS takes half a second to import.
-    from keras_transfer.data.tfds_source import read_tfds_pictures
-
-    return read_tfds_pictures(name, config)
-
-
-def _read_object(name: str, given: Any, config: PictureDataConfig) -> Source:
-    if holds_pictures(given, config):
-        return to_source(name, picture_records(given, config), config, facts=None)
-    return _from_table(name, Path(name), Path.cwd(), to_table(given, config.path, config.label_columns), config)
-
-
-def _from_table(name: str, where: Path, folder: Path, table: pd.DataFrame, config: PictureDataConfig) -> Source:
-    taken, names = take_columns(where, table, config, {"path": config.path}, drop=["path"])
-    check_filled(where, table, config.path)
-    check_written(where, table, config.path)
-    root = folder if config.root is None else Path(config.root).expanduser().resolve()
-    # ./a.png and a.png are one picture.
-    rows = taken.assign(path=[posixpath.normpath(str(path)) for path in table[config.path]])
-    missing = [path for path in rows["path"] if not (root / path).is_file()]
-    if missing:
-        raise DataError(
-            f"{where} names {len(missing)} of {len(rows)} files that are not there: {some(missing)}. "
-            f"Paths are relative to {root}; data.root names another folder."
-        )
-    repeated = rows["path"][rows["path"].duplicated()].tolist()
-    if repeated:
-        raise DataError(
-            f"Data source {name} names {len(repeated)} pictures twice: {some(repeated)}. Keep one row of each."
-        )
-    rows = rows.sort_values("path", kind="stable", ignore_index=True)
-    return Source(name, root, rows, names)
-
-
-def _solar_cells() -> Source:
-    """2,624 photos of solar cells under current (elpv-dataset; Buerhop-Lutz et al. 2018, Deitsch et al. 2019)."""
-    root = find_package("solar_cells", "elpv_dataset", "elpv-dataset") / "data"
-    rows = pd.read_csv(root / "labels.csv", sep=r"\s+", names=["path", "probability", "cell_type"])
-    # Experts gave 0, 1/3, 2/3 or 1: how sure they are that the cell is defective.
-    defective = rows["probability"] >= 0.5
-    rows["label"] = defective.map({True: "defective", False: "functional"})
-    rows["certainty"] = (2 * rows["probability"] - 1).abs()
-    rows["defective"], rows["monocrystalline"] = defective, rows["cell_type"] == "mono"
-    rows["split"] = ""
-    return Source("solar_cells", root, rows, ("functional", "defective"))
-
-
-def _cells_of(cell_type: str) -> Callable[[], Source]:
-    def read() -> Source:
-        whole = _solar_cells()
-        rows = whole.rows[whole.rows["cell_type"] == cell_type].reset_index(drop=True)
-        return replace(whole, name=f"solar_cells_{cell_type}", rows=rows)
-
-    return read
-
-
-SAMPLES.add("solar_cells", _solar_cells)
-for _type in ("mono", "poly"):  # 1,074 monocrystalline and 1,550 polycrystalline cells
-    SAMPLES.add(f"solar_cells_{_type}", _cells_of(_type))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import TextDataConfig
-from keras_transfer.data.text_sources import TEXT_SAMPLES, read_text_source
+from keras_transfer.data.sources.texts import TEXT_SAMPLES, read_text_source
 from keras_transfer.errors import DataError
 
 # What a text may hold, and what becomes of it: nothing.

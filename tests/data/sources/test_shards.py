@@ -6,7 +6,7 @@ import pytest
 from pyarrow import ipc, parquet
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.blobs import Record, keep_pictures
+from keras_transfer.data.sources.encoded_bytes import Record, keep_pictures
 from keras_transfer.data.splits import load_splits
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore
@@ -107,7 +107,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     def fill(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("keras_transfer.data.blobs._write", fill)
+    monkeypatch.setattr("keras_transfer.data.sources.encoded_bytes._write", fill)
     with pytest.raises(DataError, match=r"cannot be kept in .*: No space left on device\. Make room, or .*CACHE"):
         keep_pictures([], source="x", facts=None)
 

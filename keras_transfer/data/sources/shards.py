@@ -13,8 +13,8 @@ import pyarrow as pa
 from pyarrow import ipc, parquet
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.blobs import Record, keep_pictures
-from keras_transfer.data.source import TFDS, Source, take_columns
+from keras_transfer.data.sources.base import TFDS, Source, take_columns
+from keras_transfer.data.sources.encoded_bytes import Record, keep_pictures
 from keras_transfer.data.tables import check_columns, some
 from keras_transfer.errors import DataError
 

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from keras_transfer.config import TextDataConfig
-from keras_transfer.data.objects import to_table
-from keras_transfer.data.source import TFDS, Source, take_columns
-from keras_transfer.data.sources import Samples, check_source, find_package, find_source, read_classes
+from keras_transfer.data.sources.base import TFDS, Source, take_columns
+from keras_transfer.data.sources.find import check_source, find_source, read_classes
+from keras_transfer.data.sources.python_objects import to_table
+from keras_transfer.data.sources.samples import Samples, find_package
 from keras_transfer.data.tables import (
     SPLIT_NAMES,
     TABLE_SUFFIXES,
@@ -97,7 +98,7 @@ def _read_texts_of(files: Sequence[Path], decode: Callable[[bytes], str]) -> lis
 
 def _read_tfds(name: str, config: TextDataConfig) -> Source:
     # TFDS takes half a second to import.
-    from keras_transfer.data.tfds_source import open_dataset
+    from keras_transfer.data.sources.tfds import open_dataset
 
     dataset = open_dataset(name, config)
     columns = dataset.scalars()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.sources import read_source
+from keras_transfer.data.sources.images import read_source
 from keras_transfer.errors import DataError
 
 

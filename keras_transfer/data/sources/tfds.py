@@ -14,9 +14,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from keras_transfer.config import DataConfig, PictureDataConfig
-from keras_transfer.data.blobs import Record
-from keras_transfer.data.encoded_sources import to_source
-from keras_transfer.data.source import Source
+from keras_transfer.data.sources.base import Source
+from keras_transfer.data.sources.encoded_bytes import Record
+from keras_transfer.data.sources.shards import to_source
 from keras_transfer.data.tables import SPLIT_NAMES, check_columns, some
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.blobs import Record
 from keras_transfer.data.formats.npy import encode_array
-from keras_transfer.data.source import PYTHON
+from keras_transfer.data.sources.base import PYTHON
+from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.tables import check_columns, kind_of
 from keras_transfer.errors import DataError
 
