@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 
 RUN = [sys.executable, "-m", "keras_transfer.cli"]
 WAYS = {

@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 
 from keras_transfer import ImageClassification
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits import Split, load_splits, pictures_of
+from keras_transfer.data.splits.splits import Split, load_splits, pictures_of
 
 TRAINING = {"epochs": 10, "batch_size": 16, "keep": "last"}
 SIZES, DRAWS, POLICIES = (5, 10, 25, 50), 5, ("head", "last_stages", "full", "lp_ft", "auto")

@@ -21,7 +21,7 @@ from peer_keras import read
 from keras_transfer import ImageClassification
 from keras_transfer.backbones.efficientnet_lite0 import build_network, load_weights, weights_file
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 
 SIZE, BATCH = 224, 32
 DATA = {"source": "solar_cells", "validation": 0.0, "test": 0.25, "stratify": ["probability", "cell_type"]}

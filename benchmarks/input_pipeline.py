@@ -10,7 +10,7 @@ import numpy as np
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig
 from keras_transfer.data.readers.images import PictureReader
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 

@@ -32,7 +32,7 @@ import numpy as np
 from keras_transfer import BACKBONES, ImageClassification, Run
 from keras_transfer.backbones.base import SIGNED, BackboneRow
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.checkpointing import Checkpointer, Checkpoints

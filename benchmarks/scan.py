@@ -15,7 +15,7 @@ from PIL import Image
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.checks.scan import scan
 from keras_transfer.data.examples.images import Pictures
-from keras_transfer.data.splits import Split, load_splits, pictures_of
+from keras_transfer.data.splits.splits import Split, load_splits, pictures_of
 
 
 def copy_pictures(folder: Path, count: int, kind: str) -> Split:

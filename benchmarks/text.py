@@ -27,7 +27,7 @@ import pandas as pd
 from keras_transfer.backbones.hub import TEXT_BACKBONES, load_text_backbone
 from keras_transfer.config import TextDataConfig
 from keras_transfer.data.readers.texts import TextReader
-from keras_transfer.data.splits import Split, Splits, load_splits
+from keras_transfer.data.splits.splits import Split, Splits, load_splits
 
 HERE = Path(__file__).parent
 Line = dict[str, Any]

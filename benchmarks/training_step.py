@@ -18,7 +18,7 @@ from keras_transfer.backbones import BACKBONES
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig, TrainingConfig
 from keras_transfer.data.readers.base import steps_per_epoch
 from keras_transfer.data.readers.images import PictureReader
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 from keras_transfer.training.callbacks import HistoryWriter, WeightKeeper

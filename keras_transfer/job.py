@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.readers.base import Reader, steps_per_epoch
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
-from keras_transfer.data.splits import Split, Splits
+from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.evaluation import Report, measure_gain, predict

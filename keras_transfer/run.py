@@ -30,9 +30,10 @@ from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.readers.masked import MaskedTextReader
 from keras_transfer.data.readers.texts import TOKENIZER, TextReader
 from keras_transfer.data.sources.python_objects import describe_object
-from keras_transfer.data.splits import Split, Splits, load_splits, read_split
-from keras_transfer.data.targets import TARGETS, Target
-from keras_transfer.data.unlabelled import load_unlabelled, read_unlabelled_split
+from keras_transfer.data.splits.splits import Split, Splits, load_splits, read_split
+from keras_transfer.data.splits.unlabelled import load_unlabelled, read_unlabelled_split
+from keras_transfer.data.targets.base import Target
+from keras_transfer.data.targets.read import TARGETS
 from keras_transfer.distribution import Distribution, prepare_backend
 from keras_transfer.errors import CheckpointError, ConfigError, DataError
 from keras_transfer.evaluation import Report, predict

@@ -32,7 +32,7 @@ from keras_transfer import (
 from keras_transfer.choice import Choice
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, write_recipe
 from keras_transfer.data.readers.images import PictureReader
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.job import Job
 from keras_transfer.storage import checkpoint_store as checkpoint
 from keras_transfer.storage.checkpoint_store import CheckpointStore

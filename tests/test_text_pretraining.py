@@ -162,8 +162,8 @@ def test_a_classifier_of_the_same_source_has_the_same_test_rows(table, preset):
 
 def test_articles_and_headlines_are_divided_alike():
     from keras_transfer.config import TextDataConfig
-    from keras_transfer.data.splits import load_splits
-    from keras_transfer.data.unlabelled import load_unlabelled
+    from keras_transfer.data.splits.splits import load_splits
+    from keras_transfer.data.splits.unlabelled import load_unlabelled
 
     articles = load_unlabelled(TextDataConfig(source="bbc_news"), seed=0)
     headlines = load_splits(TextDataConfig(source="bbc_headlines"), seed=0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import CacheConfig
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import TrainingError
 from keras_transfer.frozen.features import Features, _has_tokens, _width

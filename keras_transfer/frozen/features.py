@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.readers.base import Reader, Rows, map_ahead, rows_dataset
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.storage.cache_store import Arrays
 
 

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from keras_transfer.config import HeadConfig, RecipeConfig
-from keras_transfer.data.targets import Targets
+from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import LOGITS, Head, Prediction, TargetHead
 from keras_transfer.heads.classification import ClassificationHead, ClassificationReport, ClassPrediction, ClassReport
 from keras_transfer.heads.masked import MaskedLanguageHead, MaskedReport, evaluate_masked

@@ -10,7 +10,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.config import HeadConfig, PictureHeadConfig
-from keras_transfer.data.targets import Targets
+from keras_transfer.data.targets.base import Targets
 from keras_transfer.evaluation import Figure, Floats, Report
 from keras_transfer.solver import Folds, LinearModel, SolvedHead, solve_head
 

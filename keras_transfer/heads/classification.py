@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 from sklearn.utils.class_weight import compute_class_weight
 
 from keras_transfer.config import METRICS
-from keras_transfer.data.targets import Targets
+from keras_transfer.data.targets.base import Targets
 from keras_transfer.evaluation import ACCURACY, Floats, Report
 from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.solver import LinearModel, Multinomial

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_transfer.data.targets import Targets
+from keras_transfer.data.targets.base import Targets
 from keras_transfer.evaluation import ACCURACY, Report
 from keras_transfer.heads.base import LOGITS, Head
 

@@ -10,7 +10,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.config import METRICS, HeadConfig
-from keras_transfer.data.targets import Targets
+from keras_transfer.data.targets.base import Targets
 from keras_transfer.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
 from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.solver import LinearModel, Ridge

@@ -20,7 +20,7 @@ from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.sources.python_objects import name_objects
-from keras_transfer.data.splits import Split, Splits, load_splits
+from keras_transfer.data.splits.splits import Split, Splits, load_splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, session
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.heads import make_head

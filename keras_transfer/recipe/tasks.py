@@ -17,13 +17,13 @@ from keras_transfer.config import (
 from keras_transfer.data.checks.leaks import Repeated, find_repeated_pictures
 from keras_transfer.data.checks.scan import Scan, scan
 from keras_transfer.data.checks.texts import check_texts, find_repeated
-from keras_transfer.data.label_texts import write_label_texts
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.readers.masked import MaskedTextReader
 from keras_transfer.data.readers.texts import TextReader
-from keras_transfer.data.splits import Split, Splits
-from keras_transfer.data.unlabelled import load_unlabelled
+from keras_transfer.data.splits.label_texts import write_label_texts
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.data.splits.unlabelled import load_unlabelled
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.model import TransferModel, build_model

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.config import TrainingConfig
-from keras_transfer.data.targets import Targets
+from keras_transfer.data.targets.base import Targets
 from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit
 from keras_transfer.errors import PolicyError
 from keras_transfer.heads import LOGITS

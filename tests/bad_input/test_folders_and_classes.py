@@ -8,7 +8,7 @@ from rich.console import Console
 
 from keras_transfer import DataError, ImageClassification
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 
 
 def load(source, **options):

@@ -16,7 +16,7 @@ from keras_transfer.data.checks.scan import find_problem, look_at, scan
 from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.readers.images import PictureReader
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 
 
 def png_bomb(side=100_000):

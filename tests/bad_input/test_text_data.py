@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from keras_transfer.config import TextDataConfig
 from keras_transfer.data.checks.texts import check_texts
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 
 

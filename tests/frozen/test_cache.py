@@ -12,7 +12,7 @@ from keras_transfer.backbones.base import RAW, SIGNED, PictureBackbone
 from keras_transfer.config import AugmentationConfig, CacheConfig, PictureHeadConfig
 from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.readers.images import PictureReader
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import TrainingError
 from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads import ClassificationHead

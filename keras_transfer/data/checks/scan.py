@@ -19,7 +19,7 @@ from keras_transfer.data.examples.images import PictureExamples
 from keras_transfer.data.formats.decoders import DECODES_WEBP, decode_pixels, kind_of
 from keras_transfer.data.formats.headers import read_header
 from keras_transfer.data.formats.npy import MARK, read_array_shape
-from keras_transfer.data.splits import Split, pictures_of
+from keras_transfer.data.splits.splits import Split, pictures_of
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.storage.scan_memory import recall, remember
 

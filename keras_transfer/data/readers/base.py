@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 
 Rows = NDArray[np.int64]
 # Each call in flight holds a batch.

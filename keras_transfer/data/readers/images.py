@@ -15,7 +15,7 @@ from keras_transfer.data.checks.scan import find_problem
 from keras_transfer.data.examples.images import PictureExamples, Pictures
 from keras_transfer.data.formats.images import Resize, decode_image
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
-from keras_transfer.data.splits import Split, pictures_of
+from keras_transfer.data.splits.splits import Split, pictures_of
 from keras_transfer.errors import DataError, list_lines
 
 

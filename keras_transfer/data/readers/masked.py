@@ -11,7 +11,7 @@ from keras_transfer.data.readers.base import PLAIN, Rows, View, map_ahead, rows_
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.readers.texts import Encoder, TextReader
 from keras_transfer.data.readers.tokens import IDS, POSITIONS, Tokens
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
 
 # Of the tokens that are to be found again, so many become the mask, and so many any other token; the rest stays.

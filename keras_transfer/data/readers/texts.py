@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.readers.base import Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError, DataError, list_lines
 
 TOKENIZER = "tokenizer"

@@ -10,8 +10,15 @@ import pandas as pd
 
 from keras_transfer.config import DataConfig
 from keras_transfer.data.examples.images import EncodedPictures
-from keras_transfer.data.tables import SPLIT_NAMES, check_columns, check_filled, check_written, further_columns, some
-from keras_transfer.data.targets import read_targets
+from keras_transfer.data.tables.tables import (
+    SPLIT_NAMES,
+    check_columns,
+    check_filled,
+    check_written,
+    further_columns,
+    some,
+)
+from keras_transfer.data.targets.read import read_targets
 from keras_transfer.errors import DataError
 
 # What names of sources begin with that stand for no path.

@@ -10,8 +10,8 @@ import pandas as pd
 from keras_transfer.config import DataConfig
 from keras_transfer.data.sources.base import PYTHON, TFDS, Source
 from keras_transfer.data.sources.samples import Samples
-from keras_transfer.data.tables import SPLIT_NAMES, TABLE_SUFFIXES, check_columns, check_weights, is_utf8, some
-from keras_transfer.data.targets import read_targets
+from keras_transfer.data.tables.tables import SPLIT_NAMES, TABLE_SUFFIXES, check_columns, check_weights, is_utf8, some
+from keras_transfer.data.targets.read import read_targets
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 

@@ -15,7 +15,7 @@ from keras_transfer.data.sources.find import check_source, find_source, read_cla
 from keras_transfer.data.sources.python_objects import holds_pictures, picture_records, to_table
 from keras_transfer.data.sources.samples import SAMPLES, _cells_of, _solar_cells
 from keras_transfer.data.sources.shards import holds_shards, read_shards, to_source
-from keras_transfer.data.tables import check_filled, check_written, load_table, some
+from keras_transfer.data.tables.tables import check_filled, check_written, load_table, some
 from keras_transfer.errors import DataError
 
 

@@ -16,7 +16,7 @@ from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.formats.npy import encode_array
 from keras_transfer.data.sources.base import PYTHON
 from keras_transfer.data.sources.encoded_bytes import Record
-from keras_transfer.data.tables import check_columns, kind_of
+from keras_transfer.data.tables.tables import check_columns, kind_of
 from keras_transfer.errors import DataError
 
 

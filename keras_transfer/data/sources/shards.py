@@ -15,7 +15,7 @@ from pyarrow import ipc, parquet
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.sources.base import TFDS, Source, take_columns
 from keras_transfer.data.sources.encoded_bytes import Record, keep_pictures
-from keras_transfer.data.tables import check_columns, some
+from keras_transfer.data.tables.tables import check_columns, some
 from keras_transfer.errors import DataError
 
 SHARD_SUFFIXES = (".parquet", ".arrow")

@@ -14,7 +14,7 @@ from keras_transfer.data.sources.base import TFDS, Source, take_columns
 from keras_transfer.data.sources.find import check_source, find_source, read_classes
 from keras_transfer.data.sources.python_objects import to_table
 from keras_transfer.data.sources.samples import Samples, find_package
-from keras_transfer.data.tables import (
+from keras_transfer.data.tables.tables import (
     SPLIT_NAMES,
     TABLE_SUFFIXES,
     check_columns,
@@ -23,7 +23,7 @@ from keras_transfer.data.tables import (
     some,
     some_values,
 )
-from keras_transfer.data.targets import NO_TARGET
+from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry
 

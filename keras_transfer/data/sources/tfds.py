@@ -17,7 +17,7 @@ from keras_transfer.config import DataConfig, PictureDataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.sources.shards import to_source
-from keras_transfer.data.tables import SPLIT_NAMES, check_columns, some
+from keras_transfer.data.tables.tables import SPLIT_NAMES, check_columns, some
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 

@@ -13,7 +13,7 @@ from keras_transfer.data.checks import leaks as module
 from keras_transfer.data.checks.leaks import find_repeated_pictures
 from keras_transfer.data.examples.images import Pictures
 from keras_transfer.data.sources.images import read_source
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 
 
 def split_of(name, folder, files):

@@ -9,7 +9,7 @@ from PIL import Image
 from keras_transfer.data.checks import scan as module
 from keras_transfer.data.checks.scan import find_problem, look_at, scan
 from keras_transfer.data.examples.images import Pictures
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
 
 

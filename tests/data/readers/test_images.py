@@ -14,7 +14,7 @@ from keras_transfer.data.formats.npy import encode_array
 from keras_transfer.data.readers.base import PLAIN as PLAIN_VIEW
 from keras_transfer.data.readers.base import View, map_ahead, steps_per_epoch
 from keras_transfer.data.readers.images import PictureReader
-from keras_transfer.data.splits import Split, pictures_of
+from keras_transfer.data.splits.splits import Split, pictures_of
 
 ROWS = 11
 SIZE = 16

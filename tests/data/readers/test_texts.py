@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.readers.base import PLAIN
 from keras_transfer.data.readers.texts import TextReader
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 from keras_transfer import DataError, ImageClassification, Run
 from keras_transfer.config import PictureDataConfig, TextDataConfig
 from keras_transfer.data.sources.python_objects import describe_object
-from keras_transfer.data.splits import load_splits
-from keras_transfer.data.targets import ClassTarget
+from keras_transfer.data.splits.splits import load_splits
+from keras_transfer.data.targets.classes import ClassTarget
 
 QUICK = {
     "backbone": {"name": "tiny", "weights": "none"},

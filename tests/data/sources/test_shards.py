@@ -7,7 +7,7 @@ from pyarrow import ipc, parquet
 
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.sources.encoded_bytes import Record, keep_pictures
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore
 

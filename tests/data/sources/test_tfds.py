@@ -11,7 +11,7 @@ from keras_transfer.config import AugmentationConfig, PictureDataConfig, TextDat
 from keras_transfer.data.readers.base import PLAIN
 from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.sources.tfds import Dataset
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import TextDataConfig
-from keras_transfer.data.splits import load_splits
-from keras_transfer.data.unlabelled import load_unlabelled
+from keras_transfer.data.splits.splits import load_splits
+from keras_transfer.data.splits.unlabelled import load_unlabelled
 from keras_transfer.errors import DataError
 
 

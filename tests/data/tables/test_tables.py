@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from keras_transfer.data.tables import load_table
+from keras_transfer.data.tables.tables import load_table
 from keras_transfer.errors import DataError
 
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits import load_splits, read_split
-from keras_transfer.data.targets import ClassTarget
+from keras_transfer.data.splits.splits import load_splits, read_split
+from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.errors import DataError
 
 

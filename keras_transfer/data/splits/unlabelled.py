@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_transfer.config import TextDataConfig
-from keras_transfer.data.division import Part, divide
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.texts import has_classes, read_unlabelled
-from keras_transfer.data.splits import Split, Splits, make_split, make_splits, read_labelled
-from keras_transfer.data.targets import NO_TARGET
+from keras_transfer.data.splits.splits import Split, Splits, make_split, make_splits, read_labelled
+from keras_transfer.data.splits.stratified import Part, divide
+from keras_transfer.data.targets.none import NO_TARGET
 
 
 def load_unlabelled(config: TextDataConfig, *, seed: int, given: Mapping[str, Any] | None = None) -> Splits:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.groups import draw_fold, draw_groups
 from keras_transfer.data.sources.base import Source
-from keras_transfer.data.tables import SPLIT_NAMES, some
-from keras_transfer.data.targets import Target
+from keras_transfer.data.splits.draws import draw_fold, draw_groups
+from keras_transfer.data.tables.tables import SPLIT_NAMES, some
+from keras_transfer.data.targets.base import Target
 from keras_transfer.errors import DataError
 
 

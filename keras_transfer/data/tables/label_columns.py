@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from keras_transfer.data.tables import check_filled, check_written, kind_of, some_values
+from keras_transfer.data.tables.tables import check_filled, check_written, kind_of, some_values
 from keras_transfer.errors import DataError
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.splits import Split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
 
 # As in SetFit's get_templated_dataset.

@@ -8,8 +8,11 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits import load_splits, read_split
-from keras_transfer.data.targets import ClassTarget, MultilabelTarget, NumberTarget, read_targets
+from keras_transfer.data.splits.splits import load_splits, read_split
+from keras_transfer.data.targets.classes import ClassTarget
+from keras_transfer.data.targets.labels import MultilabelTarget
+from keras_transfer.data.targets.numbers import NumberTarget
+from keras_transfer.data.targets.read import read_targets
 
 
 def config(**options):

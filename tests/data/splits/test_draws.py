@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.groups import draw_groups, draw_per_class
-from keras_transfer.data.splits import load_splits
+from keras_transfer.data.splits.draws import draw_groups, draw_per_class
+from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 
 

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
-from keras_transfer.data.division import Part, divide
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import PictureExamples, Pictures
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.groups import draw_per_class
 from keras_transfer.data.sources.base import TFDS, Source
 from keras_transfer.data.sources.images import read_source
 from keras_transfer.data.sources.texts import read_text_source
-from keras_transfer.data.tables import some
-from keras_transfer.data.targets import TARGETS, Target, Targets
+from keras_transfer.data.splits.draws import draw_per_class
+from keras_transfer.data.splits.stratified import Part, divide
+from keras_transfer.data.tables.tables import some
+from keras_transfer.data.targets.base import Target, Targets
+from keras_transfer.data.targets.read import TARGETS
 from keras_transfer.errors import DataError
 
 

@@ -1,6 +1,6 @@
 """What classes are called, as texts."""
 
-from keras_transfer.data.label_texts import write_label_texts
+from keras_transfer.data.splits.label_texts import write_label_texts
 
 
 def test_names_are_put_into_a_sentence_word_by_word():

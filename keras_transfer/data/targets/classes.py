@@ -1,0 +1,88 @@
+"""FIXDOC."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.tables.label_columns import read_labels
+from keras_transfer.data.tables.tables import some
+from keras_transfer.data.targets.base import Target, Targets
+from keras_transfer.data.targets.read import _span
+from keras_transfer.errors import DataError
+
+
+class ClassTarget(Target):
+    """One class out of several."""
+
+    names_key = "class_names"
+    _plural = "classes"
+
+    @classmethod
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+        """Return the class of each row."""
+        labels = read_labels(file, table, config.label_columns[0])
+        return labels, tuple(sorted(set(labels)))
+
+    def encode(self, values: Iterable[Any]) -> Targets:
+        """Return ``int64[n]``."""
+        indices = {name: index for index, name in enumerate(self.names)}
+        return np.array([indices[value] for value in values], np.int64)
+
+    def decode(self, row: Any) -> str:
+        """Return the class."""
+        return self.names[row]
+
+    def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
+        """Return the classes."""
+        return [self.names[index] for index in targets]
+
+    def describe(self, targets: Targets) -> dict[str, Any]:
+        """Return how many rows each class has."""
+        return {"classes": dict(zip(self.names, self._count(targets).tolist(), strict=True))}
+
+    def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:
+        return set(values)  # a source may name classes that have no row
+
+    def _count(self, targets: Targets) -> NDArray[np.int64]:
+        return np.bincount(targets, minlength=len(self.names))
+
+    def headline(self) -> str:
+        """Return how many classes there are."""
+        return f"{len(self.names)} classes"
+
+    def count(self, targets: Targets) -> str:
+        """Return how many examples each class has."""
+        return f"{_span(self._count(targets))} examples in each of {len(self.names)} classes"
+
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
+        """Refuse a single class, and classes of which most have a single row: they are something else."""
+        if len(self.names) < 2:
+            raise DataError(f"Data source {name} has one class: {self.names[0]!r}. A classifier needs at least two.")
+        counts = Counter(values)
+        single = [label for label, count in counts.items() if count == 1]
+        if len(single) >= max(len(values) / 2, 10):
+            raise DataError(
+                f"Data source {name} has {len(counts):,} classes in {len(values):,} rows, and {len(single):,} of them "
+                f"have one row: {some(single, 5)}. Does data.label name the column of classes?"
+            )
+
+    def check_splits(self, splits: Mapping[str, Targets]) -> None:
+        """Refuse splits in which a class has no row to be learned from, watched or judged by."""
+        for name, targets in splits.items():
+            counts = self._count(targets)
+            absent = [index for index, count in enumerate(counts) if count == 0]
+            if not absent or (not len(targets) and name != "train"):
+                continue
+            total = self._count(np.concatenate(list(splits.values())))
+            numbers = ", ".join(f"{self.names[index]!r} ({total[index]} in all)" for index in absent[:5])
+            more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
+            raise DataError(
+                f"The {name} split has {len(targets)} rows and none of {numbers}{more}. "
+                "Add examples of them, or change data.validation and data.test."
+            )

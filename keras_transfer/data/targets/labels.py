@@ -1,0 +1,96 @@
+"""FIXDOC."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.tables.label_columns import read_marks, split_labels
+from keras_transfer.data.tables.tables import some
+from keras_transfer.data.targets.base import Target, Targets
+from keras_transfer.data.targets.read import _span
+from keras_transfer.errors import DataError
+
+
+class MultilabelTarget(Target):
+    """Any number of labels, none included.
+
+    What a row says is a tuple of the names of its labels; the array has 1 for each of them and 0 for the others.
+    """
+
+    names_key = "label_names"
+    _plural = "labels"
+
+    @classmethod
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+        """Return the labels of each row: of several columns of 0 and 1, or of one column with a separator."""
+        if config.separator is not None:
+            rows = split_labels(file, table, config.label_columns[0], config.separator)
+            return rows, tuple(sorted({label for labels in rows for label in labels}))
+        names = config.label_columns
+        marks = np.array([read_marks(file, table, column) for column in names], bool).T
+        return [tuple(name for name, mark in zip(names, row, strict=True) if mark) for row in marks], tuple(names)
+
+    def encode(self, values: Iterable[Any]) -> Targets:
+        """Return ``float32[n, labels]`` of 0 and 1."""
+        indices = {name: index for index, name in enumerate(self.names)}
+        rows = list(values)
+        targets = np.zeros((len(rows), len(self.names)), np.float32)
+        for row, labels in zip(targets, rows, strict=True):
+            row[[indices[label] for label in labels]] = 1.0
+        return targets
+
+    def decode(self, row: Any) -> list[str]:
+        """Return the labels."""
+        return [name for name, mark in zip(self.names, row, strict=True) if mark]
+
+    def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
+        """Return combinations of labels; those of fewest rows are thrown together."""
+        rows = [" + ".join(self.decode(row)) or "no label" for row in targets]
+        # Of combinations with as many rows, the one that comes first in the alphabet is kept.
+        ranked = sorted(Counter(rows).items(), key=lambda item: (-item[1], item[0]))
+        kept = {stratum for stratum, count in ranked[: max(most - 1, 1)] if count >= least}
+        if sum(row not in kept for row in rows) < least:
+            rest = ranked[0][0]  # too few to be a stratum of their own
+        else:
+            rest = "other combinations"
+        return [row if row in kept else rest for row in rows]
+
+    def describe(self, targets: Targets) -> dict[str, Any]:
+        """Return how many rows have each label."""
+        return {"labels": dict(zip(self.names, targets.sum(axis=0).astype(int).tolist(), strict=True))}
+
+    def headline(self) -> str:
+        """Return how many labels there are."""
+        return f"{len(self.names)} labels"
+
+    def count(self, targets: Targets) -> str:
+        """Return how many examples each label has."""
+        return f"{_span(targets.sum(axis=0).astype(int))} of {len(targets):,} examples with each of {self.headline()}"
+
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
+        """Refuse a column in which no row has a label."""
+        if not self.names:
+            raise DataError(f"Data source {name} has no labels: data.label is empty in every row. Label some rows.")
+
+    def check_splits(self, splits: Mapping[str, Targets]) -> None:
+        """Refuse training rows in which a label never, or always, occurs, and other rows without any label."""
+        for name, targets in splits.items():
+            if len(targets) and not targets.any():
+                raise DataError(
+                    f"The {name} split has {len(targets)} rows, and no row has a label. "
+                    "Add rows, or change data.validation and data.test."
+                )
+        train = splits["train"]
+        counts = train.sum(axis=0).astype(int)
+        for number, word in ((0, "without"), (len(train), "all with")):
+            found = [name for name, count in zip(self.names, counts, strict=True) if count == number]
+            if found:
+                raise DataError(
+                    f"The train split has {len(train)} rows, {word} {some(map(repr, found), 5)}: nothing can be "
+                    f"learned of that. Add rows {'with' if number == 0 else 'without'} it, or leave the label out."
+                )

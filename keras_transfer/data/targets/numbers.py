@@ -1,0 +1,85 @@
+"""FIXDOC."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.tables.label_columns import read_numbers
+from keras_transfer.data.targets.base import Target, Targets
+from keras_transfer.errors import DataError
+
+_MOST_BINS = 10
+
+
+class NumberTarget(Target):
+    """One or more numbers.
+
+    What a row says is a tuple of them.
+    """
+
+    names_key = "number_names"
+    _plural = "numbers"
+
+    @classmethod
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+        """Return the numbers of each row."""
+        columns = [read_numbers(file, table, column) for column in config.label_columns]
+        return list(zip(*columns, strict=True)), tuple(config.label_columns)
+
+    def encode(self, values: Iterable[Any]) -> Targets:
+        """Return ``float32[n, numbers]``."""
+        return np.array(list(values), np.float32).reshape(-1, len(self.names))
+
+    def decode(self, row: Any) -> list[float]:
+        """Return the numbers as the shortest decimals that stand for them."""
+        return [float(str(value)) for value in row]
+
+    def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
+        """Return bins of as many rows each, at most ten; several numbers are binned by the mean of their ranks."""
+        ranks = rankdata(rankdata(targets, axis=0).mean(axis=1), method="min") - 1
+        bins = max(min(_MOST_BINS, most, len(targets) // least), 1)
+        codes = (ranks * bins // len(targets)).astype(int)
+        # Where many rows have one number, the bin after theirs may be left with few.
+        joined = np.zeros(bins, int)
+        filled, bin_ = 0, 0
+        counts = np.bincount(codes, minlength=bins)
+        for code, count in enumerate(counts):
+            if filled >= least and counts[code:].sum() >= least:
+                bin_, filled = bin_ + 1, 0
+            joined[code] = bin_
+            filled += count
+        return [f"bin {joined[code] + 1}" for code in codes]
+
+    def describe(self, targets: Targets) -> dict[str, Any]:
+        """Return mean, least and largest of each number."""
+        figures = {}
+        for name, column in zip(self.names, targets.astype(np.float64).T, strict=True):
+            if len(column):
+                figures[name] = {"mean": column.mean(), "least": column.min(), "largest": column.max()}
+        return {"numbers": figures}
+
+    def headline(self) -> str:
+        """Return how many numbers there are."""
+        return f"{len(self.names)} number{'s' * (len(self.names) > 1)}"
+
+    def count(self, targets: Targets) -> str:
+        """Return how many examples there are."""
+        return f"{len(targets):,} examples of {self.headline()}"
+
+    def check_source(self, name: str, values: Sequence[Any]) -> None:
+        """Any number will do."""
+
+    def check_splits(self, splits: Mapping[str, Targets]) -> None:
+        """Refuse a number that is the same in all training rows."""
+        train = splits["train"]
+        for name, column in zip(self.names, train.T, strict=True):
+            if column.min() == column.max():
+                raise DataError(
+                    f"The train split has {len(train)} rows, and column {name!r} is {column[0]:g} in all of them: "
+                    "nothing can be learned of that. Add rows with other numbers, or leave the column out."
+                )
