@@ -12,7 +12,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_transfer.backbones.efficientnet_lite0 import build_network
+from keras_transfer.backbones.images.efficientnet_lite0 import build_network
 from keras_transfer.networks.batch_norm import fold_batch_norm, fuse_batch_norm
 
 BATCH, STEPS = 32, 3

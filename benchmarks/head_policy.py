@@ -19,7 +19,7 @@ import numpy as np
 from peer_keras import read
 
 from keras_transfer import ImageClassification
-from keras_transfer.backbones.efficientnet_lite0 import build_network, load_weights, weights_file
+from keras_transfer.backbones.images.efficientnet_lite0 import build_network, load_weights, weights_file
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits.splits import load_splits
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from keras_transfer.backbones.efficientnet_lite0 import build_network, load_weights, weights_file
+from keras_transfer.backbones.images.efficientnet_lite0 import build_network, load_weights, weights_file
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits.splits import Split, load_splits
 

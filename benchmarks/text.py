@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.backbones.hub import TEXT_BACKBONES, load_text_backbone
+from keras_transfer.backbones.texts.hub import TEXT_BACKBONES, load_text_backbone
 from keras_transfer.config import TextDataConfig
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits.splits import Split, Splits, load_splits

@@ -105,7 +105,7 @@ def list_recipes(as_json: bool) -> None:
 def backbones(as_json: bool) -> None:
     """List the pretrained networks and say which can be used now."""
     _import_tensorflow()
-    from keras_transfer.backbone_list import list_backbones, print_backbones
+    from keras_transfer.backbones.listing import list_backbones, print_backbones
 
     rows = list_backbones()
     if as_json:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.backbones.text_encoder import TextEncoder
+from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.config import (
     ImageClassificationConfig,
     RecipeConfig,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from keras_transfer import Run, TextClassification, TextPretraining
-from keras_transfer.backbones.pooling import TextNetwork
+from keras_transfer.backbones.texts.network import TextNetwork
 from keras_transfer.training.checkpointing import Checkpointer
 
 SMALL = runpy.run_path(str(Path(__file__).parent / "test_text_recipe.py"))

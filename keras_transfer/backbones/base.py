@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 
-from keras_transfer.backbones.run_weights import find_run_model
+from keras_transfer.backbones.weights import load_weights
 from keras_transfer.errors import BackboneError
-from keras_transfer.networks.keras_file import read_keras_file
 from keras_transfer.networks.stages import Stage, find_stages
 from keras_transfer.registry import Registry
 
@@ -288,114 +286,3 @@ def backbones_without_download() -> dict[str, str]:
     """Return the backbones whose pretrained weights install as a package, installed or not, and that package."""
     packages = {name: BACKBONES[name].package for name in BACKBONES}
     return {name: package for name, package in packages.items() if package is not None}
-
-
-# Files of weights that a user names. Nothing in them is run.
-
-
-def load_weights(
-    network: keras.Model, path: Path, name: str, *, load_pth: Callable[[keras.Model, Path], None] | None = None
-) -> None:
-    """Load weights that a user names.
-
-    Args:
-        network: Its weights change.
-        path: A file (``.weights.h5``, ``.h5``, ``.keras``) or a run folder.
-        name: What a recipe calls the network.
-        load_pth: Reads a ``.pth`` file, where the backbone has one.
-
-    Raises:
-        BackboneError: There is no such file, it is damaged, it does not fit, or the run trained another backbone.
-    """
-    file = find_run_model(path, name) if path.is_dir() else path
-    if not file.is_file():
-        raise BackboneError(
-            f"There is no weights file {file}. Received: weights={path}. "
-            "Use `pretrained`, `none`, or the path of a file or of a run folder that is there."
-        )
-    if file.suffix == ".keras":
-        _copy_fitting_weights(_find_backbone(read_keras_file(file, BackboneError), network), network, file, name)
-    elif file.suffix == ".h5":
-        _load_h5(network, file, name)
-    elif file.suffix == ".pth" and load_pth is not None:
-        load_pth(network, file)
-    else:
-        kinds = [".weights.h5", ".h5", ".keras", *([".pth"] if load_pth is not None else [])]
-        raise BackboneError(
-            f"Weights for {name} cannot be read from a {file.suffix or 'nameless'} file. Received: {file}. "
-            f"Use one of {', '.join(kinds)}, or a run folder."
-        )
-
-
-def _load_h5(network: keras.Model, file: Path, name: str) -> None:
-    try:
-        with warnings.catch_warnings():
-            # Keras warns of each weight that does not fit before it raises.
-            warnings.simplefilter("ignore")
-            network.load_weights(str(file))
-    except Exception as error:  # h5py and Keras raise nearly every kind for a file that is damaged or does not fit
-        reason = " ".join(str(error).split("List of objects")[0].split())
-        raise BackboneError(
-            f"Weights file {file} does not fit {name} without its top. Keras says: {reason} {_next_step(name)}"
-        ) from error
-
-
-def _next_step(name: str) -> str:
-    return f"Use weights of {name} saved without a top, or name the backbone that they were saved from."
-
-
-def _find_backbone(model: keras.Model, network: keras.Model) -> keras.Model:
-    """Return what may be the network: the model itself, or the one in it below a head."""
-    if len(model.weights) == len(network.weights):
-        return model
-    inside = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    # A bare network may hold small models itself, as ConvNeXt does: of use is one with most of the weights.
-    return next((layer for layer in inside if len(layer.weights) > len(model.weights) / 2), model)
-
-
-def _copy_fitting_weights(source: keras.Model, target: keras.Model, file: Path, name: str) -> None:
-    values = _wanted_weights(source, target)
-    if len(values) != len(target.weights):
-        raise BackboneError(
-            f"Weights file {file} does not fit {name}, which has {len(target.weights)} weights. "
-            f"Received: {len(values)}. {_next_step(name)}"
-        )
-    for weight, value in zip(target.weights, values, strict=True):
-        if tuple(weight.shape) != tuple(value.shape):
-            raise BackboneError(
-                f"Weights file {file} does not fit {name}: {weight.path} has shape {tuple(weight.shape)}. "
-                f"Received: {value.path} of shape {tuple(value.shape)}. {_next_step(name)}"
-            )
-    set_weights(target, values)
-
-
-def _wanted_weights(source: keras.Model, target: keras.Model) -> list[keras.Variable]:
-    """All weights; where there are more, those of layers that the target has: a pooling may have layers of its own."""
-    if len(source.weights) <= len(target.weights):
-        return list(source.weights)
-    names = {layer.name for layer in target.layers}
-    return [weight for layer in source.layers if layer.name in names for weight in layer.weights]
-
-
-def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy all weights from a network to another of the same shapes.
-
-    Args:
-        source: Where they are.
-        target: Where they go.
-    """
-    set_weights(target, source.weights)
-
-
-def set_weights(target: keras.Model, values: Sequence[Any]) -> None:
-    """Put numbers into a network.
-
-    Args:
-        target: Its weights change.
-        values: A variable or an array for each, of its shape.
-    """
-    target.set_weights([keras.ops.convert_to_numpy(value) for value in values])
-    for layer in target.layers:
-        # It works with constants that it made of its weights, and makes them anew only when Keras loads a file.
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from keras_transfer.auto import estimate
 from keras_transfer.backbones import Backbone
-from keras_transfer.backbones.pictures import FROM_PYTHON, is_elsewhere
+from keras_transfer.backbones.images.load import FROM_PYTHON, is_elsewhere
 from keras_transfer.backbones.run_weights import check_rows_apart
 from keras_transfer.catalog import find_recipe
 from keras_transfer.choice import describe_estimates

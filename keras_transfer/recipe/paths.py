@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.backbones.hub_pictures import PREFIX
+from keras_transfer.backbones.images.hub import PREFIX
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.texts import TEXT_SAMPLES

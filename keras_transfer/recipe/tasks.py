@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from keras_transfer.backbones import BACKBONES, PictureBackbone
-from keras_transfer.backbones.hub import TextBackbone, load_text_backbone
-from keras_transfer.backbones.pictures import load_copy, load_picture_backbone
-from keras_transfer.backbones.pooling import MaskedLanguageModel, TextNetwork
+from keras_transfer.backbones.images.load import load_copy, load_picture_backbone
+from keras_transfer.backbones.texts.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.texts.network import MaskedLanguageModel, TextNetwork
 from keras_transfer.config import (
     ImageClassificationConfig,
     TextClassificationConfig,

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer.backbones import BACKBONES, applications, efficientnet_lite0
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.images import applications, efficientnet_lite0
 from keras_transfer.errors import BackboneError
 
 SIZE = 32

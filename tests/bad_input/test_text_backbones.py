@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from keras_transfer import ConfigError, TextClassification
-from keras_transfer.backbones import hub
-from keras_transfer.backbones.hub import load_text_backbone
+from keras_transfer.backbones.texts import hub
+from keras_transfer.backbones.texts.hub import load_text_backbone
 from keras_transfer.errors import BackboneError
 
 FAMILIES = runpy.run_path(str(Path(__file__).parents[1] / "contract" / "test_text_families.py"))

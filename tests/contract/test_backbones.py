@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_transfer.backbones import BACKBONES, RAW
-from keras_transfer.backbones.applications import APPLICATIONS
+from keras_transfer.backbones.images.applications import APPLICATIONS
 from keras_transfer.networks.stages import submodel
 
 GIANT = 25_000_000  # parameters; each kind of network has a smaller one
@@ -115,7 +115,7 @@ def test_file_of_a_network_with_weights_for_several_sizes(name, size, monkeypatc
 
 
 def test_available_says_whether_the_file_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_transfer.backbones.applications._KERAS_HOME", Path(tmp_path))
+    monkeypatch.setattr("keras_transfer.backbones.images.applications._KERAS_HOME", Path(tmp_path))
     assert not BACKBONES["resnet50"].available
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / APPLICATIONS["resnet50"].file_name(224)).touch()

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import PictureBackbone
-from keras_transfer.backbones.channels import with_channels
-from keras_transfer.backbones.hub_pictures import find_picture_families, list_picture_presets, load_hub_backbone
+from keras_transfer.backbones.images.channels import with_channels
+from keras_transfer.backbones.images.hub import find_picture_families, list_picture_presets, load_hub_backbone
 from keras_transfer.config import AugmentationConfig, PictureHeadConfig
 from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.errors import BackboneError

@@ -9,9 +9,9 @@ import pytest
 import sentencepiece
 from keras_hub.tokenizers import BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer
 
-from keras_transfer.backbones.hub import find_families, load_text_backbone
-from keras_transfer.backbones.pooling import MaskedLanguageModel
-from keras_transfer.backbones.text_encoder import TextEncoder
+from keras_transfer.backbones.texts.encoder import TextEncoder
+from keras_transfer.backbones.texts.hub import find_families, load_text_backbone
+from keras_transfer.backbones.texts.network import MaskedLanguageModel
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 from keras_transfer.networks.stages import submodel

@@ -8,7 +8,7 @@ import pytest
 
 from keras_transfer import ImageClassification
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.backbones.pooling import TextNetwork
+from keras_transfer.backbones.texts.network import TextNetwork
 from keras_transfer.training.precision import PrecisionTest, run_precision_test
 
 

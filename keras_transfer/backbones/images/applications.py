@@ -24,8 +24,8 @@ from keras_transfer.backbones.base import (
     BackboneRow,
     InputContract,
     backbones_without_download,
-    copy_weights,
 )
+from keras_transfer.backbones.weights import copy_weights
 from keras_transfer.errors import BackboneError
 
 # Where Keras puts what it downloads. Keras reads the variable once, when it is imported.

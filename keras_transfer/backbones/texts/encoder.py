@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_transfer.backbones.keras_hub_catalog import shorten
 from keras_transfer.data.readers.tokens import MASK
 from keras_transfer.errors import BackboneError
 
@@ -284,12 +285,6 @@ class _Tokenized:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
-
-
-def shorten(error: Exception) -> str:
-    """Say in one line what another library says in many."""
-    reason = " ".join(str(error).split())[:500] or type(error).__name__
-    return reason if reason.endswith((".", "!", "?")) else f"{reason}."
 
 
 def _strings(rows: Sequence[tuple[str, ...]]) -> tuple[Any, ...]:

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import keras
 
-from keras_transfer.backbones.base import (
-    BACKBONES,
-    Backbone,
-    PictureBackbone,
-    copy_weights,
-    find_image_size,
-    load_weights,
-)
-from keras_transfer.backbones.channels import with_channels
-from keras_transfer.backbones.hub_pictures import PREFIX, load_hub_backbone
+from keras_transfer.backbones.base import BACKBONES, Backbone, PictureBackbone, find_image_size
+from keras_transfer.backbones.images.channels import with_channels
+from keras_transfer.backbones.images.hub import PREFIX, load_hub_backbone
 from keras_transfer.backbones.run_weights import read_run_recipe
+from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config import PictureBackboneConfig, PictureDataConfig
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.backbones.base import PictureBackbone, set_weights
-from keras_transfer.backbones.picture_network import PictureNetwork
+from keras_transfer.backbones.base import PictureBackbone
+from keras_transfer.backbones.images.hub_network import PictureNetwork
+from keras_transfer.backbones.weights import set_weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import keras
 
-from keras_transfer.backbones.sentence_pooling import Pooling
+from keras_transfer.backbones.texts.sentence_pooling import Pooling
 from keras_transfer.data.readers.tokens import MASK, POSITIONS
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.networks.stages import parts

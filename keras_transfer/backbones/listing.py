@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.backbones.hub import TEXT_BACKBONES, list_presets
-from keras_transfer.backbones.hub_pictures import PREFIX, list_picture_presets
+from keras_transfer.backbones.images.hub import PREFIX, list_picture_presets
+from keras_transfer.backbones.texts.hub import TEXT_BACKBONES, list_presets
 
 _PRESETS = {
     "image_classification": (

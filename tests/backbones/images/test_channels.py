@@ -8,7 +8,7 @@ import pytest
 from keras_transfer import Backbone, BackboneError, DataError, ImageClassification, Run
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.base import CAFFE, TORCH, InputContract
-from keras_transfer.backbones.channels import with_channels
+from keras_transfer.backbones.images.channels import with_channels
 
 SIZE = 32
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keras_transfer.backbones.hub import TEXT_BACKBONES, find_families, list_presets, load_text_backbone
-from keras_transfer.backbones.sentence_pooling import SentencePooling
+from keras_transfer.backbones.texts.hub import TEXT_BACKBONES, find_families, list_presets, load_text_backbone
+from keras_transfer.backbones.texts.sentence_pooling import SentencePooling
 from keras_transfer.config import PolicyConfig
 from keras_transfer.errors import PolicyError
 from keras_transfer.training.policies import Scope, plan

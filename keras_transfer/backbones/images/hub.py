@@ -14,10 +14,10 @@ from typing import Any
 import keras
 import keras_hub
 
-from keras_transfer.backbones.base import InputContract, PictureBackbone, digest_graph, load_weights
-from keras_transfer.backbones.hub import preset_classes, public_classes
-from keras_transfer.backbones.picture_network import PictureNetwork, picture_input
-from keras_transfer.backbones.text_encoder import shorten
+from keras_transfer.backbones.base import InputContract, PictureBackbone, digest_graph
+from keras_transfer.backbones.images.hub_network import PictureNetwork, picture_input
+from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
+from keras_transfer.backbones.weights import load_weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import did_you_mean, nearest_names

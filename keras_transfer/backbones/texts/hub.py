@@ -6,7 +6,6 @@ network; folders are KerasHub's presets or Hugging Face's models with safetensor
 
 import functools
 import importlib.util
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from typing import Any
 import keras
 import keras_hub
 
-from keras_transfer.backbones.base import Backbone, load_weights
-from keras_transfer.backbones.pooling import TextNetwork
+from keras_transfer.backbones.base import Backbone
+from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
 from keras_transfer.backbones.run_weights import find_run_model
-from keras_transfer.backbones.sentence_pooling import SentencePooling, resolve_pooling
-from keras_transfer.backbones.text_encoder import TextEncoder, shorten
+from keras_transfer.backbones.texts.encoder import TextEncoder
+from keras_transfer.backbones.texts.network import TextNetwork
+from keras_transfer.backbones.texts.sentence_pooling import SentencePooling, resolve_pooling
+from keras_transfer.backbones.weights import load_weights
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.readers.tokens import MASK, POSITIONS
 from keras_transfer.errors import BackboneError
@@ -158,11 +159,6 @@ def find_families() -> dict[str, Family]:
     return dict(sorted(found.items()))
 
 
-def public_classes(*bases: Any) -> dict[str, Any]:
-    """Return the classes of ``keras_hub.models`` that come of some, by name."""
-    return {name: x for name, x in vars(keras_hub.models).items() if inspect.isclass(x) and issubclass(x, bases)}
-
-
 def _takes_texts_alone(preprocessor: Any) -> bool:
     tokenizers = keras_hub.tokenizers
     in_tensorflow = tokenizers.WordPieceTokenizer, tokenizers.BytePairTokenizer, tokenizers.SentencePieceTokenizer
@@ -176,14 +172,6 @@ def list_presets() -> dict[str, str]:
     """Return the names of KerasHub's presets that can classify texts, and the family of each; nothing is downloaded."""
     families = {family.backbone: family.name for family in find_families().values()}
     return {preset: families[cls] for preset, cls in sorted(preset_classes().items()) if cls in families}
-
-
-@functools.cache
-def preset_classes() -> dict[str, type[Any]]:
-    """Return the backbone class of every preset; of a class and its subclass that both list one, the subclass."""
-    classes = set(public_classes(keras_hub.models.Backbone).values())
-    ordered = sorted(classes, key=lambda cls: (len(cls.__mro__), cls.__name__))
-    return {preset: cls for cls in ordered for preset in cls.presets}
 
 
 def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str = "auto") -> TextBackbone:

@@ -7,8 +7,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from keras_transfer.backbones import BACKBONES, SIGNED
-from keras_transfer.backbones.efficientnet_lite0 import build_network, load_weights, weights_file
-from keras_transfer.backbones.torch_tensors import read_tensors
+from keras_transfer.backbones.images.efficientnet_lite0 import build_network, load_weights, weights_file
+from keras_transfer.backbones.images.torch_tensors import read_tensors
 
 
 def test_it_knows_two_photographs():
