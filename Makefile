@@ -20,9 +20,8 @@ test-slow: $(SLOW)
 	$(BIN)/python -m pytest -m slow
 
 # The main tests once more, on Keras' other backend.
-JAX_TESTS = tests/test_training.py tests/test_job.py tests/test_resume.py tests/test_lora.py tests/test_features.py \
-  tests/test_recipe.py tests/test_targets.py tests/test_text_recipe.py tests/test_text_pretraining.py \
-  tests/test_lr_finder.py tests/test_run.py tests/test_export.py tests/test_cross_validation.py
+JAX_TESTS = tests/training/test_phase.py tests/training/test_lr_finder.py tests/job/test_job.py tests/networks/test_lora.py \
+  tests/frozen/test_cache.py tests/run/test_run.py tests/export/test_saved_model.py tests/recipe
 
 test-jax: $(DEVELOP)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile $(JAX_TESTS)

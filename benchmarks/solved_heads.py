@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from keras_transfer import ImageClassification, TextClassification
-from keras_transfer.solver import STRENGTHS, Folds, Hints, Multinomial, draw_folds, solve_head
+from keras_transfer.heads.solver import STRENGTHS, Folds, Hints, Multinomial, draw_folds, solve_head
 
 Rows = tuple[np.ndarray, np.ndarray]
 Logits = Callable[[np.ndarray], np.ndarray]
@@ -31,8 +31,8 @@ COMMON = {"policy": "head", "validation": 0.0, "training": {"keep": "last"}}
 
 def digits() -> ImageClassification:
     images, labels = load_digits(return_X_y=True)
-    pictures = (images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
-    return ImageClassification({"source": (pictures, labels), "image_size": 64, "leaks": "off"}, **COMMON)
+    pixels = (images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    return ImageClassification({"source": (pixels, labels), "image_size": 64, "leaks": "off"}, **COMMON)
 
 
 SETS = {

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_transfer.backbones import BACKBONES, Backbone
     from keras_transfer.config import RecipeConfig
-    from keras_transfer.cross_validation import CrossValidation, cross_validate
     from keras_transfer.errors import (
         BackboneError,
         CheckpointError,
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
         TransferError,
         TransferWarning,
     )
-    from keras_transfer.evaluation import Report
     from keras_transfer.heads import Prediction
+    from keras_transfer.heads.evaluation import Report
     from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
-    from keras_transfer.run import Run
+    from keras_transfer.recipe.cross_validation import CrossValidation, cross_validate
+    from keras_transfer.run.run import Run
     from keras_transfer.training.policies import POLICIES, Phase
 
 __version__ = "0.1.0"
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "backbones": ("BACKBONES", "Backbone"),
     "config": ("RecipeConfig",),
-    "cross_validation": ("CrossValidation", "cross_validate"),
+    "recipe.cross_validation": ("CrossValidation", "cross_validate"),
     "errors": (
         "BackboneError",
         "CheckpointError",
@@ -46,11 +46,11 @@ _HOMES = {
         "TransferError",
         "TransferWarning",
     ),
-    "evaluation": ("Report",),
+    "heads.evaluation": ("Report",),
     "heads": ("Prediction",),
-    "policies": ("POLICIES", "Phase"),
+    "training.policies": ("POLICIES", "Phase"),
     "recipe": ("ImageClassification", "Recipe", "TextClassification", "TextPretraining"),
-    "run": ("Run",),
+    "run.run": ("Run",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

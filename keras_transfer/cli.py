@@ -86,7 +86,7 @@ def _import_tensorflow() -> None:
 @_AS_JSON
 def list_recipes(as_json: bool) -> None:
     """List the bundled recipes."""
-    from keras_transfer.catalog import bundled_recipes
+    from keras_transfer.config.catalog import bundled_recipes
 
     recipes = bundled_recipes().values()
     if as_json:
@@ -137,7 +137,7 @@ def copy(recipe: str, file: Path) -> None:
 
 
 def _recipe_text(recipe: str) -> str:
-    from keras_transfer.catalog import find_recipe
+    from keras_transfer.config.catalog import find_recipe
 
     file = find_recipe(recipe)
     try:
@@ -174,8 +174,8 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool)
     _import_tensorflow()
     from rich.console import Console
 
-    from keras_transfer.cross_validation import cross_validate
     from keras_transfer.recipe import Recipe
+    from keras_transfer.recipe.cross_validation import cross_validate
 
     given = Recipe.from_file(recipe, overrides)
     if given.config.data.is_several_runs:
@@ -212,7 +212,7 @@ def launch_workers(
     The lines that each writes begin with its number. When one dies, all end, with its exit code; SIGTERM goes to all.
     Ray begins again then, with --resume.
     """
-    from keras_transfer.catalog import find_recipe
+    from keras_transfer.config.catalog import find_recipe
     from keras_transfer.launch.local import find_free_addresses, launch, name_workers
 
     find_recipe(recipe)
@@ -297,7 +297,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 
     from keras_transfer.errors import DataError
     from keras_transfer.report import print_report
-    from keras_transfer.run import Run
+    from keras_transfer.run.run import Run
 
     finished = Run(folder)
     try:
@@ -321,7 +321,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     """Predict for picture files, or texts and files that hold one; a folder stands for all files in it."""
     _import_tensorflow()
-    from keras_transfer.run import Run
+    from keras_transfer.run.run import Run
 
     predictions = Run(folder).predict(inputs)
     if as_json:
@@ -339,7 +339,7 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 def export(folder: Path, out: Path | None) -> None:
     """Write a SavedModel and prove that it says what `predict` says."""
     _import_tensorflow()
-    from keras_transfer.run import Run
+    from keras_transfer.run.run import Run
 
     target, parity = Run(folder).export(out)
     click.echo(

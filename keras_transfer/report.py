@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_transfer.evaluation import Report
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
+from keras_transfer.heads.evaluation import Report
 from keras_transfer.training.lr_finder import RangeTest
 from keras_transfer.training.phase import PhaseSummary
 

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from keras_transfer import BACKBONES, __version__
-from keras_transfer.catalog import bundled_recipes
+from keras_transfer.config.catalog import bundled_recipes
 from keras_transfer.errors import TransferWarning
 
 QUICK = [

@@ -10,7 +10,7 @@ import pytest
 
 QUICK = [
     # A solved head, all stages, kills within an epoch, at its end and after a phase.
-    "test_resume.py::test_killed_and_resumed_is_never_killed[lp_ft]",
+    "recipe/test_resume.py::test_killed_and_resumed_is_never_killed[lp_ft]",
 ]
 
 

@@ -13,7 +13,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[1]
 LIST = [
     "-c",
-    "import json, keras_transfer.catalog as c; "
+    "import json, keras_transfer.config.catalog as c; "
     "print(json.dumps({'folder': str(c.recipes_folder()), 'names': list(c.bundled_recipes())}))",
 ]
 PIP = ["-m", "pip", "--disable-pip-version-check", "--quiet"]

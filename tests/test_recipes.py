@@ -3,7 +3,7 @@
 import pytest
 
 from keras_transfer import Recipe
-from keras_transfer.catalog import bundled_recipes
+from keras_transfer.config.catalog import bundled_recipes
 
 RECIPES = bundled_recipes()
 

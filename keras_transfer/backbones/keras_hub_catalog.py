@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""The classes and presets of KerasHub."""
 
 import functools
 import inspect

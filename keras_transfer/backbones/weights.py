@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""Load weights from files and run folders that a user names, without running anything in them."""
 
 import warnings
 from collections.abc import Callable, Sequence

@@ -4,164 +4,20 @@ import copy
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from keras_transfer.config.contradictions import find_contradictions
 from keras_transfer.config.schema import (
-    METRICS,
     SCHEMAS,
-    DataConfig,
-    HeadConfig,
-    ImageClassificationConfig,
     RecipeConfig,
-    TextClassificationConfig,
-    TextDataConfig,
-    TextPretrainingConfig,
 )
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import did_you_mean
-
-
-def _find_contradictions(config: RecipeConfig) -> Iterator[str]:
-    """Settings that are right one by one, and wrong together."""
-    training = config.training
-    yield from _find_contradictions_of_targets(config)
-    if isinstance(config, ImageClassificationConfig):
-        yield from _find_contradictions_of_pictures(config)
-    if isinstance(config, TextClassificationConfig):
-        yield from _find_contradictions_of_lengths(config.data)
-    if isinstance(config, TextPretrainingConfig):
-        yield from _find_contradictions_of_pretraining(config)
-    if config.policy.head_solver == "solve" and training.label_smoothing:
-        yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
-    if isinstance(config.head, HeadConfig):
-        yield from _find_contradictions_of_heads(config, config.head)
-    if config.policy.budget_seconds is not None and config.policy.name != "auto":
-        yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
-    if config.policy.name == "auto" and training.learning_rate == "auto":
-        yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
-    yield from _find_contradictions_of_folds(config.data)
-    if config.data.validation != 0.0:
-        return
-    if training.keep == "best":
-        yield "training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last."
-    if training.early_stopping and training.early_stopping.metric.startswith("val_"):
-        yield (
-            f"training.early_stopping.metric: {training.early_stopping.metric} is measured on validation rows, and "
-            f"data.validation is 0. Watch loss or {METRICS[config.data.target]}, or set data.validation."
-        )
-
-
-def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
-    data, training = config.data, config.training
-    yield from _find_contradictions_of_labels(data)
-    metric = METRICS[data.target]
-    watched = training.early_stopping.metric if training.early_stopping else "loss"
-    if watched.removeprefix("val_") not in ("loss", metric):
-        yield (
-            f"training.early_stopping.metric: {watched} is not measured with data.target={data.target}. "
-            f"Watch val_loss, val_{metric}, loss or {metric}."
-        )
-    if data.target != "class" and training.class_weights != "none":
-        yield (
-            f"training.class_weights: {training.class_weights} needs classes, and data.target is {data.target}. "
-            "Use none; data.weight names a column of weights."
-        )
-    if data.target == "number" and training.label_smoothing:
-        yield "training.label_smoothing: numbers have no labels to smooth. Use 0; head.loss=huber bears outliers."
-
-
-def _find_contradictions_of_heads(config: RecipeConfig, head: HeadConfig) -> Iterator[str]:
-    if config.policy.head_solver == "solve" and head.hidden is not None:
-        yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
-    if config.policy.head_solver == "solve" and head.loss == "huber":
-        yield "policy.head_solver: solve minimises squared errors, and head.loss is huber. Use sgd, or squared_error."
-    if config.data.target != "number" and head.loss != "squared_error":
-        yield f"head.loss: {head.loss} is for numbers, and data.target is {config.data.target}. Leave it out."
-
-
-def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
-    columns = data.label_columns
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
-    if repeated:
-        yield f"data.label: {', '.join(repeated)} is named twice. Name each column once."
-    if data.target == "class" and len(columns) > 1:
-        yield (
-            f"data.label: data.target=class takes one column. Received: {', '.join(columns)}. "
-            "Name one, or set data.target to multilabel or number."
-        )
-    if data.target != "class" and data.per_class is not None:
-        yield f"data.per_class: it draws rows of each class, and data.target is {data.target}. Leave it out."
-    if data.target != "multilabel" and data.separator is not None:
-        yield f"data.separator: only data.target=multilabel divides labels. Received: data.target={data.target}."
-    if data.target == "multilabel" and data.separator is not None and len(columns) > 1:
-        yield "data.separator: it divides the labels of one column, and data.label names several. Drop one of the two."
-    if data.target == "multilabel" and data.separator is None and isinstance(data.label, str):
-        yield (
-            f"data.label: data.target=multilabel takes a list of columns of 0 and 1, or data.separator. Received: "
-            f"{data.label!r}. Write data.label=[a, b], or say by data.separator what divides the labels of one column."
-        )
-
-
-def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:
-    if data.folds is not None and isinstance(data.test, str):
-        yield "data.folds: every fold is the test rows once, and data.test names a source. Leave one of them out."
-    if data.repeats > 1 and data.folds is None and data.test == 0.0:
-        yield "data.repeats: runs are compared by their test rows, and data.test is 0. Give it a share."
-    if data.fold is not None and data.fold > (data.folds or 0):
-        yield f"data.fold: there is no fold {data.fold} of data.folds={data.folds}. Count from 1 to data.folds."
-
-
-def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Iterator[str]:
-    augmentation = config.augmentation
-    if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
-        yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
-    if config.data.channels != 3:
-        for name in ("saturation", "randaugment"):
-            if getattr(augmentation, name):
-                yield f"augmentation.{name}: it changes colours, and data.channels is {config.data.channels}. Use 0."
-    if config.training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
-        yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
-    if config.data.target == "number" and augmentation.cutmix:
-        yield (
-            "augmentation.cutmix: a share of a picture's area is no share of a number, and data.target is number. "
-            "Turn it off; mixup blends numbers as it blends pictures."
-        )
-
-
-def _find_contradictions_of_lengths(data: TextDataConfig) -> Iterator[str]:
-    length, predicted = data.sequence_length, data.predict_length
-    if isinstance(length, int) and isinstance(predicted, int) and predicted < length:
-        yield (
-            f"data.predict_length: texts are cut to {length} tokens in training, and no shorter when they are "
-            f"predicted. Received: {predicted}. Use {length} or more, or leave it out."
-        )
-
-
-def _find_contradictions_of_pretraining(config: TextPretrainingConfig) -> Iterator[str]:
-    if config.data.target != "class":
-        yield f"data.target: pre-training has no labels. Received: {config.data.target}. Leave it out."
-    if config.data.per_class is not None:
-        yield "data.per_class: pre-training looks at no classes, and learns from all texts. Leave it out."
-    if config.data.predict_length is not None:
-        yield "data.predict_length: pre-training leaves nothing that predicts texts. Leave it out."
-    if config.policy.name == "auto":
-        yield "policy.name: auto compares classifiers, and pre-training has none. Use full, or another policy."
-    if config.policy.head_solver == "solve":
-        yield "policy.head_solver: solve takes a classifier, and pre-training has none. Use sgd, or leave it out."
-    if config.training.label_smoothing:
-        yield "training.label_smoothing: pre-training has no labels to smooth. Use 0."
-    if config.training.class_weights != "none":
-        yield "training.class_weights: pre-training has no classes. Use none."
-    if config.export.formats:
-        yield (
-            "export.formats: pre-training leaves nothing to serve. Use [], and name the run folder as backbone.weights "
-            "of the recipe that is to be served."
-        )
 
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
@@ -195,7 +51,7 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     except ValidationError as error:
         problems += [line for path, line in _explain(error, schema).items() if path not in unknown]
         config = _salvage(values, error, schema)
-    problems += _find_contradictions(config) if config else []
+    problems += find_contradictions(config) if config else []
     if problems or config is None:
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise ConfigError(f"{where} has {count}:\n" + "\n".join(f"  {line}" for line in problems))

@@ -5,6 +5,7 @@
 """
 
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
+from keras_transfer.distribution.choose import distribute, is_chief
 from keras_transfer.distribution.environment import (
     builds_with_a_batch,
     chosen_jit,
@@ -14,7 +15,6 @@ from keras_transfer.distribution.environment import (
     session,
     sync_variables,
 )
-from keras_transfer.distribution.settle import distribute, is_chief
 
 __all__ = [
     "ONE_DEVICE",

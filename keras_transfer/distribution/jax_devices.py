@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 
-from keras_transfer.distribution.meeting import meet
+from keras_transfer.distribution.rendezvous import meet
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import ConfigError, RunInterrupted
 

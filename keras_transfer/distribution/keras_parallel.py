@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.mended_keras import replaced
+from keras_transfer.distribution.keras_patches import replaced
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import ConfigError, TrainingError
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.environment import keep_memory
-from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
+from keras_transfer.distribution.keras_patches import distribute_slices, mended_keras
 from keras_transfer.errors import ConfigError
 
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.meeting import meet
-from keras_transfer.distribution.mended_keras import distribute_slices, mended_keras
+from keras_transfer.distribution.keras_patches import distribute_slices, mended_keras
+from keras_transfer.distribution.rendezvous import meet
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import TrainingError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.solver import SolvedHead
+from keras_transfer.heads.solver import SolvedHead
 
 _Floats = NDArray[np.float32]
 

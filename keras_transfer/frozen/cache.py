@@ -17,13 +17,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.config import CacheConfig
+from keras_transfer.console import track
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import TrainingError
-from keras_transfer.frozen.features import Features, _has_tokens, _width
+from keras_transfer.frozen.features import Features, feature_width, has_tokens
 from keras_transfer.model import TransferModel
-from keras_transfer.progress import track
 from keras_transfer.storage.cache_store import Arrays, FeatureStore, cache_folder
 
 _FORMAT = 4
@@ -154,18 +154,18 @@ class FeatureCache:
             arrays = self._store.find(key)
             if arrays is None:
                 last = model.backbone.stages[frozen_stages - 1].name
-                rows = [int(starts[-1]) if _has_tokens(tensor) else len(split) for tensor in alive]
+                rows = [int(starts[-1]) if has_tokens(tensor) else len(split) for tensor in alive]
                 arrays = self._store.write(
                     key,
                     f"{model.backbone.name} to {last}, {len(split):,} rows, {len(views)} view{'s' * (len(views) > 1)}",
-                    shapes=[(len(views), n, *_width(x)) for n, x in zip(rows, alive, strict=True)],
+                    shapes=[(len(views), n, *feature_width(x)) for n, x in zip(rows, alive, strict=True)],
                     dtype=self._config.dtype,
                     batches=self._compute(model, frozen_stages, split, views),
                 )
         if self._distribution.any(arrays is None) or arrays is None:  # all processes train alike
             return None
-        has_tokens = tuple(map(_has_tokens, alive))
-        return Features(arrays, split, self._places(split), starts, has_tokens, beside, self._reader)
+        tokens = tuple(map(has_tokens, alive))
+        return Features(arrays, split, self._places(split), starts, tokens, beside, self._reader)
 
     def _starts(self, split: Split) -> Rows:
         """Where the tokens of each row begin, in the order of the arrays."""
@@ -191,7 +191,7 @@ class FeatureCache:
             arrays = []
             for output, tensor in zip(outputs, frozen.outputs, strict=True):
                 array = np.asarray(output, np.float32)[: len(rows)]
-                if lengths is not None and _has_tokens(tensor):
+                if lengths is not None and has_tokens(tensor):
                     owners = np.repeat(rows, lengths[rows])
                     array = array[np.arange(array.shape[1]) < lengths[rows, None]]
                 else:

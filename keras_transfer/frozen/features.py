@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""The output of the frozen stages for the rows of a split, as a dataset to train or evaluate on."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,11 +107,11 @@ class Features:
         return padded
 
 
-def _has_tokens(tensor: keras.KerasTensor) -> bool:
+def has_tokens(tensor: keras.KerasTensor) -> bool:
     """Whether a tensor has a place for each token, ``[batch, any length, width]``."""
     return len(tensor.shape) == 3 and tensor.shape[1] is None
 
 
-def _width(tensor: keras.KerasTensor) -> tuple[int, ...]:
-    shape: tuple[int, ...] = tensor.shape[2:] if _has_tokens(tensor) else tensor.shape[1:]
+def feature_width(tensor: keras.KerasTensor) -> tuple[int, ...]:
+    shape: tuple[int, ...] = tensor.shape[2:] if has_tokens(tensor) else tensor.shape[1:]
     return shape

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import HeadConfig, PictureHeadConfig
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.evaluation import Figure, Floats, Report
-from keras_transfer.solver import Folds, LinearModel, SolvedHead, solve_head
+from keras_transfer.heads.evaluation import Figure, Floats, Report
+from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head
 
 LOGITS = "head_logits"
 """Name of the head's last layer with weights."""

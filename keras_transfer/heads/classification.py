@@ -14,9 +14,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from keras_transfer.config import METRICS
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.evaluation import ACCURACY, Floats, Report
 from keras_transfer.heads.base import Prediction, TargetHead
-from keras_transfer.solver import LinearModel, Multinomial
+from keras_transfer.heads.evaluation import ACCURACY, Floats, Report
+from keras_transfer.heads.solver import LinearModel, Multinomial
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.evaluation import ACCURACY, Report
 from keras_transfer.heads.base import LOGITS, Head
+from keras_transfer.heads.evaluation import ACCURACY, Report
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from sklearn.metrics import precision_recall_curve, precision_recall_fscore_supp
 
 from keras_transfer.config import METRICS, HeadConfig
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
 from keras_transfer.heads.base import Prediction, TargetHead
-from keras_transfer.solver import LinearModel, OneVsRest
+from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
+from keras_transfer.heads.solver import LinearModel, OneVsRest
 
 
 @dataclass(frozen=True)

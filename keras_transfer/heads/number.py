@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import METRICS, HeadConfig
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
 from keras_transfer.heads.base import Prediction, TargetHead
-from keras_transfer.solver import LinearModel, Ridge
+from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
+from keras_transfer.heads.solver import LinearModel, Ridge
 
 
 @dataclass(frozen=True)

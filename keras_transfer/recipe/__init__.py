@@ -1,7 +1,7 @@
 """Recipes: one base class, and a thin leaf for each task."""
 
+from keras_transfer.recipe.absolute_paths import with_absolute_paths
 from keras_transfer.recipe.base import TASKS, Recipe
-from keras_transfer.recipe.paths import with_absolute_paths
 from keras_transfer.recipe.tasks import ImageClassification, TextClassification, TextPretraining
 
 __all__ = [

@@ -9,13 +9,10 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from keras_transfer.auto import estimate
 from keras_transfer.backbones import Backbone
 from keras_transfer.backbones.images.load import FROM_PYTHON, is_elsewhere
-from keras_transfer.backbones.run_weights import check_rows_apart
-from keras_transfer.catalog import find_recipe
-from keras_transfer.choice import describe_estimates
 from keras_transfer.config import SCHEMAS, RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config.catalog import find_recipe
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.readers.base import Reader
@@ -24,14 +21,17 @@ from keras_transfer.data.splits.splits import Split, Splits, load_splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, session
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.heads import make_head
-from keras_transfer.job import Job, find_scope
+from keras_transfer.job.auto_policy import estimate
+from keras_transfer.job.job import Job, find_scope
+from keras_transfer.job.time_estimates import describe_estimates
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.lora import add_adapters
 from keras_transfer.recipe.fitting import fit_recipe
-from keras_transfer.recipe.settle import settle_policy
+from keras_transfer.recipe.resolve_auto import settle_policy
+from keras_transfer.recipe.seen_rows import check_rows_apart
 from keras_transfer.registry import Registry
 from keras_transfer.report import print_plan
-from keras_transfer.run import Run
+from keras_transfer.run.run import Run
 from keras_transfer.training.lr_finder import RangeTest
 from keras_transfer.training.phase import summarize
 from keras_transfer.training.policies import POLICIES, plan

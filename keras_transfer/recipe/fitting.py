@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from keras_transfer import run as folders
-from keras_transfer.choice import Choice
 from keras_transfer.config import RecipeConfig, parse_recipe, write_recipe
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.frozen.baseline import Baseline
-from keras_transfer.job import Job, Trained
+from keras_transfer.job.job import Job, Trained
+from keras_transfer.job.policy_choice import Choice
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.lora import adapter_weights, merge_adapters
-from keras_transfer.origin import check_origin, check_rows, describe_origin
-from keras_transfer.recipe.paths import with_absolute_paths
-from keras_transfer.recipe.settle import settle_learning_rate, settle_policy, tell_truth
+from keras_transfer.recipe.absolute_paths import with_absolute_paths
+from keras_transfer.recipe.resolve_auto import settle_learning_rate, settle_policy, tell_truth
+from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
 from keras_transfer.report import plot_history, print_report
-from keras_transfer.run import Run
+from keras_transfer.run import folder as folders
+from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import FolderLock, whole
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.checkpointing import Checkpoints, Stopwatch

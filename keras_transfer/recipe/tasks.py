@@ -26,8 +26,8 @@ from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.data.splits.unlabelled import load_unlabelled
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import MaskedLanguageHead
+from keras_transfer.job.pretraining import PretrainingJob
 from keras_transfer.model import TransferModel, build_model
-from keras_transfer.pretraining_job import PretrainingJob
 from keras_transfer.recipe.base import TASKS, Recipe
 from keras_transfer.storage.cache_store import cache_folder
 

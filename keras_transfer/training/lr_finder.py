@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from keras_transfer.config import TrainingConfig
+from keras_transfer.console import track
 from keras_transfer.errors import ConfigError, TrainingError
 from keras_transfer.heads import LOGITS
+from keras_transfer.heads.solver import SolvedHead
 from keras_transfer.model import TransferModel
-from keras_transfer.progress import track
-from keras_transfer.solver import SolvedHead
 from keras_transfer.training.phase import compile_phase, restored
 from keras_transfer.training.policies import Phase
 

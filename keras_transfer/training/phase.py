@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.config import TrainingConfig
+from keras_transfer.console import ProgressLine
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit
 from keras_transfer.errors import PolicyError
 from keras_transfer.heads import LOGITS
+from keras_transfer.heads.solver import SolvedHead
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.lora import find_adapters
 from keras_transfer.networks.stages import Stage, parts
-from keras_transfer.progress import ProgressLine
-from keras_transfer.solver import SolvedHead
 from keras_transfer.training.callbacks import HistoryWriter, WeightKeeper, write_line
 from keras_transfer.training.checkpointing import Checkpointer, Checkpoints, EarlyStopping
 from keras_transfer.training.optimizer import StagedAdamW, build_optimizer

@@ -9,7 +9,7 @@ import pytest
 from keras_transfer import ConfigError, TrainingError
 from keras_transfer.config import DistributionConfig
 from keras_transfer.distribution import mirrored
-from keras_transfer.distribution.meeting import meet
+from keras_transfer.distribution.rendezvous import meet
 from keras_transfer.distribution.workers import Workers, find_workers
 from keras_transfer.launch.local import find_free_addresses
 

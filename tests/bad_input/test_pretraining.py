@@ -14,7 +14,7 @@ from keras_transfer.errors import BackboneError
 
 TESTS = Path(__file__).parents[1]
 FAMILIES = runpy.run_path(str(TESTS / "contract" / "test_text_families.py"))
-SMALL = runpy.run_path(str(TESTS / "test_text_recipe.py"))
+SMALL = runpy.run_path(str(TESTS / "recipe" / "test_text_recipe.py"))
 preset = SMALL["preset"]
 
 

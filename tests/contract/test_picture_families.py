@@ -14,7 +14,7 @@ from keras_transfer.backbones.images.hub import find_picture_families, list_pict
 from keras_transfer.config import AugmentationConfig, PictureHeadConfig
 from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.errors import BackboneError
-from keras_transfer.export import write_saved_model
+from keras_transfer.export.saved_model import write_saved_model
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file

@@ -9,7 +9,7 @@ import pytest
 
 from keras_transfer import ConfigError
 from keras_transfer.config import DistributionConfig
-from keras_transfer.distribution.settle import is_chief
+from keras_transfer.distribution.choose import is_chief
 from keras_transfer.distribution.workers import Workers, find_workers
 
 STEP = {

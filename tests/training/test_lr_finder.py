@@ -12,7 +12,7 @@ import yaml
 from keras_transfer import ImageClassification
 from keras_transfer.errors import ConfigError, TrainingError
 from keras_transfer.frozen.baseline import Baseline
-from keras_transfer.solver import SolvedHead
+from keras_transfer.heads.solver import SolvedHead
 from keras_transfer.training.lr_finder import RangeTest, sweep
 
 pytestmark = pytest.mark.usefixtures("tiny")

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 
-@keras.saving.register_keras_serializable(package="keras_transfer")
+# Registered under the name that models saved by version 0.1 have.
+@keras.saving.register_keras_serializable(package="keras_transfer", name="PicTureNetwork")
 class PictureNetwork(keras.Model):
     """A KerasHub backbone from pixels to a feature map, tokens or a vector: a functional model of its own layers.
 

@@ -46,7 +46,7 @@ def is_identity(config: AugmentationConfig) -> bool:
 def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
     """Change the pictures of a batch, each on its own.
 
-    RandAugment is described in :mod:`keras_transfer.data.augmentation.randaugment`. Random erasing is that of Zhong et al. 2020
+    RandAugment is in ``randaugment.py``. Random erasing is that of Zhong et al. 2020
     (https://arxiv.org/abs/1708.04896), with the picture's mean colour in the rectangle.
 
     Args:

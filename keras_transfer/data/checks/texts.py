@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""Find texts that cannot be used: empty ones, wrong bytes, and texts that are in two splits."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
-from keras_transfer.data.examples.texts import Segments, Texts, _digest
+from keras_transfer.data.examples.texts import Segments, Texts, digest
 from keras_transfer.errors import DataError, list_lines
 
 # Neither white space nor of no width: a soft hyphen, joiners, marks of direction, U+FEFF. NUL shows nothing either.
@@ -159,7 +159,7 @@ def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
         What was found; a text is counted once for every two splits.
     """
     keys = [
-        ([_digest(s) for s in split.examples.segments], [_digest(_normalise(s)) for s in split.examples.segments])
+        ([digest(s) for s in split.examples.segments], [digest(_normalise(s)) for s in split.examples.segments])
         for split in splits
     ]
 

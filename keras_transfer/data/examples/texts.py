@@ -41,10 +41,10 @@ class Texts:
     @property
     def stamps(self) -> list[str]:
         """The SHA-256 of each one's content, whatever its name."""
-        return [_digest(segments).hex() for segments in self.segments]
+        return [digest(segments).hex() for segments in self.segments]
 
 
-def _digest(segments: Segments) -> bytes:
+def digest(segments: Segments) -> bytes:
     digest = hashlib.sha256()
     for segment in segments:
         data = segment.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""Find out what the name of a source refers to, and read folders of classes."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.sources.base import Source, take_columns
 from keras_transfer.data.sources.find import check_source, find_source, read_classes
 from keras_transfer.data.sources.python_objects import holds_pictures, picture_records, to_table
-from keras_transfer.data.sources.samples import SAMPLES, _cells_of, _solar_cells
+from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.shards import holds_shards, read_shards, to_source
 from keras_transfer.data.tables.tables import check_filled, check_written, load_table, some
 from keras_transfer.errors import DataError
@@ -85,8 +85,3 @@ def _from_table(name: str, where: Path, folder: Path, table: pd.DataFrame, confi
         )
     rows = rows.sort_values("path", kind="stable", ignore_index=True)
     return Source(name, root, rows, names)
-
-
-SAMPLES.add("solar_cells", _solar_cells)
-for _type in ("mono", "poly"):  # 1,074 monocrystalline and 1,550 polycrystalline cells
-    SAMPLES.add(f"solar_cells_{_type}", _cells_of(_type))

@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""Sample sets: real data that comes in a package."""
 
 import importlib.util
 from collections.abc import Callable
@@ -52,3 +52,8 @@ def _cells_of(cell_type: str) -> Callable[[], Source]:
         return replace(whole, name=f"solar_cells_{cell_type}", rows=rows)
 
     return read
+
+
+SAMPLES.add("solar_cells", _solar_cells)
+for _type in ("mono", "poly"):  # 1,074 monocrystalline and 1,550 polycrystalline cells
+    SAMPLES.add(f"solar_cells_{_type}", _cells_of(_type))

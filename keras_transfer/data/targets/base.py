@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""What is predicted for an example: the interface that classes, labels and numbers share."""
 
 import json
 from abc import ABC, abstractmethod
@@ -119,3 +119,9 @@ class Target(ABC):
         """Return a row of the array as text."""
         said = self.decode(row)
         return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+
+
+def describe_range(counts: NDArray[Any]) -> str:
+    """Return the smallest and the largest of some counts, as in ``3 to 12``."""
+    few, many = int(counts.min()), int(counts.max())
+    return f"{few:,}{f' to {many:,}' if many > few else ''}"

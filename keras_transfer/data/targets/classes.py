@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""One class out of several."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import DataConfig
 from keras_transfer.data.tables.label_columns import read_labels
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Target, Targets
-from keras_transfer.data.targets.read import _span
+from keras_transfer.data.targets.base import Target, Targets, describe_range
 from keras_transfer.errors import DataError
 
 
@@ -58,7 +57,7 @@ class ClassTarget(Target):
 
     def count(self, targets: Targets) -> str:
         """Return how many examples each class has."""
-        return f"{_span(self._count(targets))} examples in each of {len(self.names)} classes"
+        return f"{describe_range(self._count(targets))} examples in each of {len(self.names)} classes"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
         """Refuse a single class, and classes of which most have a single row: they are something else."""

@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""Any of several labels."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,7 @@ import pandas as pd
 from keras_transfer.config import DataConfig
 from keras_transfer.data.tables.label_columns import read_marks, split_labels
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Target, Targets
-from keras_transfer.data.targets.read import _span
+from keras_transfer.data.targets.base import Target, Targets, describe_range
 from keras_transfer.errors import DataError
 
 
@@ -70,7 +69,8 @@ class MultilabelTarget(Target):
 
     def count(self, targets: Targets) -> str:
         """Return how many examples each label has."""
-        return f"{_span(targets.sum(axis=0).astype(int))} of {len(targets):,} examples with each of {self.headline()}"
+        present = describe_range(targets.sum(axis=0).astype(int))
+        return f"{present} of {len(targets):,} examples with each of {self.headline()}"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
         """Refuse a column in which no row has a label."""

@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""No target: texts for pre-training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

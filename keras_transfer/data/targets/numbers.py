@@ -1,4 +1,4 @@
-"""FIXDOC."""
+"""One or several numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

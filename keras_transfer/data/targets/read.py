@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from numpy.typing import NDArray
 
 from keras_transfer.config import DataConfig
 from keras_transfer.data.targets.base import Target
@@ -38,8 +37,3 @@ def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[l
         DataError: A column is missing, or holds something else.
     """
     return TARGETS[config.target].read(file, table, config)
-
-
-def _span(counts: NDArray[Any]) -> str:
-    few, many = int(counts.min()), int(counts.max())
-    return f"{few:,}{f' to {many:,}' if many > few else ''}"

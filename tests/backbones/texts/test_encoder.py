@@ -17,7 +17,7 @@ from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.errors import BackboneError
 
 # Tiny tokenizers of every family.
-FAMILIES = runpy.run_path(str(Path(__file__).parents[1] / "contract" / "test_text_families.py"))
+FAMILIES = runpy.run_path(str(Path(__file__).parents[2] / "contract" / "test_text_families.py"))
 NAMES = ("bert", "roberta", "xlm_roberta", "gpt2", "qwen", "gemma")
 TEXTS = ["a cat sat on the mat", "", "dogs, dogs", "the cat " * 40]
 # Tracing byte pairs takes seconds each time.

@@ -17,8 +17,8 @@ from keras_transfer.config import PolicyConfig
 from keras_transfer.errors import PolicyError
 from keras_transfer.training.policies import Scope, plan
 
-FAMILIES = runpy.run_path(str(Path(__file__).parents[1] / "contract" / "test_text_families.py"))
-EMBEDDINGS = Path(__file__).parents[1] / "data" / "minilm_embeddings.json"
+FAMILIES = runpy.run_path(str(Path(__file__).parents[2] / "contract" / "test_text_families.py"))
+EMBEDDINGS = Path(__file__).parents[2] / "data" / "minilm_embeddings.json"
 TEXTS = [("a cat sat on the mat",), ("",), ("the dog, the cat",)]
 
 needs_minilm = pytest.mark.skipif(not TEXT_BACKBONES["minilm"].available, reason="its package is not installed")

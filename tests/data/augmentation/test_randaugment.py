@@ -9,7 +9,7 @@ SIZE = 40
 KEEP, BRIGHTEN, CONTRAST, SATURATE, SHARPEN, POSTERIZE, SOLARIZE, AUTOCONTRAST, EQUALIZE = range(5, 14)
 
 
-def picture(low=30, high=200):
+def make_pixels(low=30, high=200):
     """Smooth colours with some noise."""
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1)
     waves = np.stack([x, y, 0.5 + 0.5 * np.sin(9 * x * y)], axis=-1)
@@ -37,7 +37,7 @@ def by_pillow(change, pixels):
     ],
 )
 def test_enhancements_are_those_of_pillow(operation, peer, tolerance, strength):
-    pixels = picture()
+    pixels = make_pixels()
     expected = by_pillow(lambda image: peer(image).enhance(1.0 + 0.9 * strength), pixels)
     difference = np.abs(ours(pixels, operation, strength) - expected)
     assert difference[1:-1, 1:-1].max() <= tolerance  # Pillow leaves the edge unsharpened
@@ -45,7 +45,7 @@ def test_enhancements_are_those_of_pillow(operation, peer, tolerance, strength):
 
 
 def test_contrast_about_the_mean_is_that_of_pillow_where_there_is_no_colour():
-    pixels = np.repeat(picture()[..., :1], 3, axis=-1)
+    pixels = np.repeat(make_pixels()[..., :1], 3, axis=-1)
     expected = by_pillow(lambda image: ImageEnhance.Contrast(image).enhance(1.9), pixels)
     assert ours(pixels, CONTRAST, 1.0) == pytest.approx(expected, abs=1.5)
 
@@ -53,26 +53,26 @@ def test_contrast_about_the_mean_is_that_of_pillow_where_there_is_no_colour():
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize(("strength", "bits"), [(0.25, 7), (0.5, 6), (1.0, 4)])
 def test_posterize_keeps_the_upper_bits(strength, bits, sign):
-    expected = by_pillow(lambda image: ImageOps.posterize(image, bits), picture())
-    assert np.array_equal(ours(picture(), POSTERIZE, sign * strength), expected)
+    expected = by_pillow(lambda image: ImageOps.posterize(image, bits), make_pixels())
+    assert np.array_equal(ours(make_pixels(), POSTERIZE, sign * strength), expected)
 
 
 @pytest.mark.parametrize("strength", [0.3, -0.5, 1.0])
 def test_solarize_inverts_the_bright_part(strength):
     threshold = 256 * (1 - abs(strength))
-    expected = by_pillow(lambda image: ImageOps.solarize(image, threshold), picture())
-    assert np.array_equal(ours(picture(), SOLARIZE, strength), expected)
+    expected = by_pillow(lambda image: ImageOps.solarize(image, threshold), make_pixels())
+    assert np.array_equal(ours(make_pixels(), SOLARIZE, strength), expected)
 
 
 def test_autocontrast_stretches_each_channel_to_the_full_range():
-    result = ours(picture(), AUTOCONTRAST, 0.5)
-    assert result == pytest.approx(by_pillow(ImageOps.autocontrast, picture()), abs=1.0)
+    result = ours(make_pixels(), AUTOCONTRAST, 0.5)
+    assert result == pytest.approx(by_pillow(ImageOps.autocontrast, make_pixels()), abs=1.0)
     assert result.min(axis=(0, 1)).tolist() == [0.0] * 3
     assert result.max(axis=(0, 1)).tolist() == [255.0] * 3
 
 
 def test_equalize_spreads_the_levels_evenly():
-    pixels = (picture() / 255.0) ** 3 * 255.0  # mostly dark
+    pixels = (make_pixels() / 255.0) ** 3 * 255.0  # mostly dark
     result = ours(np.round(pixels), EQUALIZE, 0.5)
     for channel in range(3):
         shares, _ = np.histogram(result[..., channel], bins=4, range=(0, 255))
@@ -89,7 +89,7 @@ def test_a_flat_picture_stays_as_it_is(operation):
 
 @pytest.mark.parametrize("operation", range(14))
 def test_every_operation_stays_in_range_and_moves_nothing(operation):
-    pixels = picture(0, 255)
+    pixels = make_pixels(0, 255)
     for strength in (-1.0, 1.0):
         result = ours(pixels, operation, strength)
         assert 0.0 <= result.min() <= result.max() <= 255.0
@@ -98,8 +98,8 @@ def test_every_operation_stays_in_range_and_moves_nothing(operation):
 
 
 def test_the_second_operation_works_on_what_the_first_made():
-    once = ours(picture(), SOLARIZE, 0.5)
-    assert np.array_equal(ours(picture(), SOLARIZE, 0.5, POSTERIZE, 1.0), ours(once, POSTERIZE, 1.0))
+    once = ours(make_pixels(), SOLARIZE, 0.5)
+    assert np.array_equal(ours(make_pixels(), SOLARIZE, 0.5, POSTERIZE, 1.0), ours(once, POSTERIZE, 1.0))
 
 
 def test_operations_are_drawn_evenly_and_as_strong_as_the_magnitude_says():

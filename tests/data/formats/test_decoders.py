@@ -16,9 +16,9 @@ from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.formats.images import decode_image
 from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.splits.splits import Split
-from keras_transfer.evaluation import predict
-from keras_transfer.export import export_saved_model
+from keras_transfer.export.saved_model import export_saved_model
 from keras_transfer.heads import ClassificationHead
+from keras_transfer.heads.evaluation import predict
 
 SIDE = 24
 

@@ -166,11 +166,11 @@ def test_mixing_mixes_each_row_of_a_batch_with_the_one_before_it(noise):
 
 
 def test_examples_are_not_mixed_where_features_are_kept(noise):
-    def pictures(augmentation):
+    def first_batch(augmentation):
         return shown(noise, View(epoch=1), augmentation=augmentation)
 
     for base in (PLAIN, ROUGH.model_copy(update={"mixup": 0.0, "cutmix": 0.0})):
-        assert np.array_equal(pictures(base), pictures(base.model_copy(update={"mixup": 0.4, "cutmix": 1.0})))
+        assert np.array_equal(first_batch(base), first_batch(base.model_copy(update={"mixup": 0.4, "cutmix": 1.0})))
 
 
 def test_evaluation_keeps_the_order_and_changes_nothing(split):
@@ -217,10 +217,10 @@ def test_a_split_whose_formats_are_known_is_read_as_one_whose_are_not(tmp_path, 
         contents = [save(image, kind, **options) for image in images]
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content)
-    pictures = Pictures(tmp_path, ("0", "1"))
+    files = Pictures(tmp_path, ("0", "1"))
     splits = [
         Split("train", examples, np.arange(2), np.ones(2, np.float32))
-        for examples in (pictures, pictures.with_kinds(frozenset(map(kind_of, contents))))
+        for examples in (files, files.with_kinds(frozenset(map(kind_of, contents))))
     ]
     unknown, known = (shown(split, PLAIN_VIEW, size=24) for split in splits)
     assert known.std() > 10

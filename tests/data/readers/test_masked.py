@@ -9,7 +9,7 @@ import pytest
 from keras_transfer.data.readers.masked import MaskedTextReader
 from keras_transfer.data.readers.tokens import IDS, MASK
 
-READER = runpy.run_path(str(Path(__file__).parent / "test_text_reader.py"))
+READER = runpy.run_path(str(Path(__file__).parent / "test_texts.py"))
 START, END, MASKED = 100, 101, 103
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import keras_transfer.job
+import keras_transfer.job.job
 import keras_transfer.recipe.fitting
 from keras_transfer import (
     CheckpointError,
@@ -29,11 +29,11 @@ from keras_transfer import (
     TrainingError,
     TransferWarning,
 )
-from keras_transfer.choice import Choice
 from keras_transfer.config import AugmentationConfig, PictureDataConfig, write_recipe
 from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.splits.splits import load_splits
-from keras_transfer.job import Job
+from keras_transfer.job.job import Job
+from keras_transfer.job.policy_choice import Choice
 from keras_transfer.storage import checkpoint_store as checkpoint
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.callbacks import WeightKeeper
@@ -114,7 +114,7 @@ KILLS = {
     "gradual, averages, early stopping": (
         {"name": "gradual", "groups": 2, "group_epochs": 2},
         {"training": {"ema": 0.9, "early_stopping": {"patience": 1}, "learning_rate": 0.05}},
-        [(*STEP, 7), (keras_transfer.job, "train_phase", 2)],
+        [(*STEP, 7), (keras_transfer.job.job, "train_phase", 2)],
     ),
     "lora, no validation rows": (
         {"name": "lora", "rank": 2},
@@ -333,7 +333,7 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint(recipe, tmp_path)
     made = recipe(QUICK)
     write_recipe(made.config, tmp_path / "own.yaml")
     command = [sys.executable, "-c", SIGKILLED, str(tmp_path / "own.yaml"), str(tmp_path / "run")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == -signal.SIGKILL, result.stderr
     left = sorted(entry.name for entry in (tmp_path / "run" / "checkpoints").iterdir())
@@ -344,14 +344,16 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint(recipe, tmp_path)
 
 def test_what_auto_was_settled_to_is_not_settled_anew(recipe, tmp_path, killed, monkeypatch):
     choice = Choice("head", "It is quick.", (), {"head": 1.0}, None)
-    monkeypatch.setattr(keras_transfer.recipe.settle, "choose_policy", lambda job: (job.with_policy("head"), choice))
+    monkeypatch.setattr(
+        keras_transfer.recipe.resolve_auto, "choose_policy", lambda job: (job.with_policy("head"), choice)
+    )
     made = recipe({"name": "auto", "head_solver": "sgd"})
     killed(lambda: made.fit(tmp_path / "run"), *STEP, 8)
 
     def again(_):
         pytest.fail("the policy was chosen anew")
 
-    monkeypatch.setattr(keras_transfer.recipe.settle, "choose_policy", again)
+    monkeypatch.setattr(keras_transfer.recipe.resolve_auto, "choose_policy", again)
     run = made.fit(tmp_path / "run", resume=True)
     assert run.config.policy.name == "head"
     record = json.loads((run.folder / "choice.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer import TransferWarning
-from keras_transfer.distribution import mended_keras as module
+from keras_transfer.distribution import keras_patches as module
 from keras_transfer.distribution.mirrored import Mirrored
 
 

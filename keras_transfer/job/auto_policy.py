@@ -6,22 +6,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.choice import (
-    Choice,
-    Speed,
-    Trial,
-    Work,
-    choose,
-    count_folds,
-    cross_validate,
-    estimate_seconds,
-    find_affordable,
-    try_on,
-)
+from keras_transfer.console import track
 from keras_transfer.data.readers.base import steps_per_epoch
-from keras_transfer.job import Job
-from keras_transfer.progress import track
-from keras_transfer.solver import Folds
+from keras_transfer.heads.solver import Folds
+from keras_transfer.job.job import Job
+from keras_transfer.job.policy_choice import Choice, Trial, choose, cross_validate, try_on
+from keras_transfer.job.time_estimates import Speed, Work, count_folds, estimate_seconds, find_affordable
 from keras_transfer.training.phase import Inputs
 from keras_transfer.training.policies import Phase
 

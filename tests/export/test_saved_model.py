@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer import ExportError, Run
-from keras_transfer import export as export_module
+from keras_transfer.export import saved_model as export_module
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_transfer import run as folders
-from keras_transfer.auto import choose_policy
-from keras_transfer.choice import Choice
-from keras_transfer.job import Job
+from keras_transfer.job.auto_policy import choose_policy
+from keras_transfer.job.job import Job
+from keras_transfer.job.policy_choice import Choice
 from keras_transfer.report import print_plan
+from keras_transfer.run import folder as folders
 from keras_transfer.training.phase import summarize
 
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from keras_transfer import CheckpointError, ConfigError, DataError, ImageClassification, Run
-from keras_transfer import cross_validation as module
 from keras_transfer.config import PictureDataConfig
 from keras_transfer.data.splits.splits import load_splits
+from keras_transfer.recipe import cross_validation as module
 from keras_transfer.training.checkpointing import Checkpointer
 
 QUICK = {

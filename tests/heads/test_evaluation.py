@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import average_precision_score, r2_score
 
 from keras_transfer.config import HeadConfig
-from keras_transfer.evaluation import MEAN_ABSOLUTE_ERROR, Gain, bootstrap, measure_gain
 from keras_transfer.heads import (
     ClassificationHead,
     ClassificationReport,
@@ -16,6 +15,7 @@ from keras_transfer.heads import (
     NumberHead,
     RegressionReport,
 )
+from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Gain, bootstrap, measure_gain
 from keras_transfer.heads.multilabel import average_precision
 
 NAMES = ("a", "b")

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from keras_transfer.evaluation import Report
 from keras_transfer.heads import Head, evaluate_masked
-from keras_transfer.job import Job, Trained
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.job.job import Job, Trained
 
 
 class PretrainingJob(Job):

@@ -1,13 +1,9 @@
 """The run folder, and the object that reads it back."""
 
-import json
-import shutil
-import time
-import uuid
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,117 +26,32 @@ from keras_transfer.data.readers.images import PictureReader
 from keras_transfer.data.readers.masked import MaskedTextReader
 from keras_transfer.data.readers.texts import TOKENIZER, TextReader
 from keras_transfer.data.sources.python_objects import describe_object
-from keras_transfer.data.splits.splits import Split, Splits, load_splits, read_split
+from keras_transfer.data.splits.splits import Split, load_splits, read_split
 from keras_transfer.data.splits.unlabelled import load_unlabelled, read_unlabelled_split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.data.targets.read import TARGETS
-from keras_transfer.distribution import Distribution, prepare_backend
-from keras_transfer.errors import CheckpointError, ConfigError, DataError
-from keras_transfer.evaluation import Report, predict
-from keras_transfer.export import Parity, export_saved_model
-from keras_transfer.heads import Head, MaskedReport, Prediction, TargetHead, evaluate_masked, restore_head
+from keras_transfer.distribution import prepare_backend
+from keras_transfer.errors import CheckpointError, DataError
+from keras_transfer.export.saved_model import Parity, export_saved_model
+from keras_transfer.heads import MaskedReport, Prediction, TargetHead, evaluate_masked, restore_head
+from keras_transfer.heads.evaluation import Report, predict
 from keras_transfer.networks.batch_norm import fuse_batch_norm
 from keras_transfer.networks.keras_file import read_keras_file
-from keras_transfer.storage.atomic import whole
+from keras_transfer.run.folder import (
+    CHECKPOINTS,
+    DATA,
+    EXPORT,
+    HEAD,
+    METRICS,
+    MODEL,
+    RECIPE,
+    SAMPLES,
+    _damaged,
+    _read_json,
+    prepare_folder,
+)
 
-RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
-HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
-HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export/saved_model"
-ADAPTERS, CHOICE = "adapters.npz", "choice.json"
-CHECKPOINTS = "checkpoints"
-"""There from the beginning of a run to its end: a folder that has it holds a run that is not finished."""
-
-_SAMPLE_COUNT = 16
 _PREDICT_BATCH = 32
-
-
-def choose_folder(task: str, out: str | Path | None, *, resume: bool) -> Path:
-    """Return the folder for a run: the one that is named, or by default ``runs/<task>-<date>-<time>``.
-
-    Raises:
-        ConfigError: None is named that could be resumed.
-    """
-    if out is not None:
-        return Path(out)
-    if resume:
-        raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
-    return Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def prepare_folder(folder: Path) -> None:
-    """Check that a run may be written to a folder, without writing anything.
-
-    Raises:
-        CheckpointError: It is a file, is not empty, or cannot be written.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"The output folder {folder} is a file. Choose another --out.")
-    if (folder / CHECKPOINTS).is_dir():
-        raise CheckpointError(
-            f"The output folder {folder} holds an unfinished run. Add --resume, or choose another --out."
-        )
-    if folder.is_dir() and any(folder.iterdir()):
-        raise CheckpointError(f"The output folder {folder} is not empty. Choose another --out, or empty it.")
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not _is_writable(existing):
-        raise CheckpointError(
-            f"The output folder {folder} cannot be made: {existing} cannot be written. Choose another --out."
-        )
-
-
-def check_shared(folder: Path, distribution: Distribution) -> None:
-    """Check that all processes of a run see the folder that the chief writes: any of them may be the next chief.
-
-    Raises:
-        ConfigError: Some do not; all processes say so.
-    """
-    mark = folder / distribution.broadcast(f".seen-by-all-{uuid.uuid4().hex}")
-    if distribution.is_chief:
-        mark.touch()
-    distribution.barrier()
-    seen = distribution.gather(mark.exists())
-    if distribution.is_chief:
-        mark.unlink()
-    blind = [str(index) for index, sees in enumerate(seen) if not sees]
-    if blind:
-        raise ConfigError(
-            f"Worker {', '.join(blind)} does not see the run folder that worker 0 writes. Received: "
-            f"{folder.absolute()} on worker {distribution.process}. With --out, name one folder to all of them, on a "
-            "file system that they share."
-        )
-
-
-def find_run(folder: Path) -> Literal["none", "unfinished", "finished"]:
-    """Tell what there is to resume in a folder.
-
-    Raises:
-        CheckpointError: It holds something else, or cannot be written.
-    """
-    if (folder / CHECKPOINTS).is_dir():
-        return "unfinished"
-    if not folder.is_dir() or not any(folder.iterdir()):
-        prepare_folder(folder)
-        return "none"
-    missing = [name for name in (RECIPE, MODEL, METRICS) if not (folder / name).is_file()]
-    if not missing:
-        return "finished"
-    if missing == [METRICS]:
-        raise CheckpointError(
-            f"The run in {folder} ended because its loss became no number, and would do so again: there is nothing to "
-            "resume. Change the recipe, and choose another --out."
-        )
-    raise CheckpointError(f"{folder} holds no run that could be resumed. Name a run folder, or a new one.")
-
-
-def _is_writable(folder: Path) -> bool:
-    """Try it: access rights alone do not tell of read-only file systems."""
-    probe = folder / ".keras-transfer-probe"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return False
-    return True
 
 
 class Run:
@@ -350,52 +261,3 @@ class Run:
         folder = self.folder / EXPORT
         versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)
-
-
-def _read_json(file: Path, *keys: str) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(file, getattr(error, "strerror", None) or str(error)) from error
-    if not isinstance(values, dict):
-        raise _damaged(file, "it holds no object")
-    missing = [key for key in keys if key not in values]
-    if missing:
-        raise _damaged(file, f"it lacks {', '.join(missing)}")
-    return values
-
-
-def _damaged(file: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{file} is damaged: {reason}. Make the run again, or use another copy of it.")
-
-
-def write_json(file: Path, values: dict[str, Any]) -> None:
-    """Write one of the run folder's JSON files."""
-    with whole(file) as unfinished:
-        unfinished.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_head(folder: Path, head: Head) -> None:
-    """Keep what a head needs beside the model: thresholds of labels, mean and scale of numbers; of classes, nothing.
-
-    Args:
-        folder: The run folder.
-        head: The head.
-    """
-    if head.facts:
-        write_json(folder / HEAD, head.facts)
-
-
-def keep_samples(folder: Path, splits: Splits, reader: Reader) -> None:
-    """Copy a few raw examples into a run folder, so that an export can be proved wherever the folder goes.
-
-    Args:
-        folder: The run folder.
-        splits: The test rows are taken, or whatever there is.
-        reader: Of the splits.
-    """
-    rows = next(split for split in (splits.test, splits.validation, splits.train) if len(split))
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_COUNT, len(rows))).astype(int))
-    shutil.rmtree(folder / SAMPLES, ignore_errors=True)
-    (folder / SAMPLES).mkdir()
-    reader.write_samples(rows, chosen, folder / SAMPLES)

@@ -22,12 +22,12 @@ from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError, DataError, list_lines
-from keras_transfer.evaluation import Report, measure_gain, predict
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads import Head, TargetHead
+from keras_transfer.heads.evaluation import Report, measure_gain, predict
+from keras_transfer.heads.solver import MOST_FOLDS, MOST_HINTED_ROWS, MOST_PRODUCTS, Folds, draw_folds
 from keras_transfer.model import TransferModel
-from keras_transfer.solver import MOST_FOLDS, MOST_HINTED_ROWS, MOST_PRODUCTS, Folds, draw_folds
 from keras_transfer.training.callbacks import WeightKeeper
 from keras_transfer.training.checkpointing import Checkpoints, History, Position, Stopwatch, Variables
 from keras_transfer.training.lr_finder import RangeTest, run_range_test

@@ -8,7 +8,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn import linear_model
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
-from keras_transfer.solver import STRENGTHS, Multinomial, OneVsRest, Ridge, draw_folds, solve_head
+from keras_transfer.heads.solver import STRENGTHS, Multinomial, OneVsRest, Ridge, draw_folds, solve_head
 
 
 def rows(classes, n=240, features=12):

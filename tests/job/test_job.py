@@ -81,16 +81,16 @@ def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(pictures, tm
 
 
 def test_weights_that_go_on_training_keep_their_slots(pictures, tmp_path, monkeypatch):
-    import keras_transfer.job
+    import keras_transfer.job.job
 
     optimizers = []
-    original = keras_transfer.job.train_phase
+    original = keras_transfer.job.job.train_phase
 
     def watched(*arguments, **options):
         optimizers.append(original(*arguments, **options))
         return optimizers[-1]
 
-    monkeypatch.setattr(keras_transfer.job, "train_phase", watched)
+    monkeypatch.setattr(keras_transfer.job.job, "train_phase", watched)
     job = recipe(pictures, {"name": "gradual", "groups": 2, "group_epochs": 1}).prepare()
     job.train(tmp_path / "history.jsonl")
     first, second = optimizers

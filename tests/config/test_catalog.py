@@ -1,7 +1,7 @@
 import pytest
 
-from keras_transfer import catalog
-from keras_transfer.catalog import bundled_recipes, find_recipe, recipes_folder
+from keras_transfer.config import catalog
+from keras_transfer.config.catalog import bundled_recipes, find_recipe, recipes_folder
 from keras_transfer.errors import ConfigError
 
 

@@ -169,7 +169,7 @@ def test_a_solved_head_learns_from_what_classes_are_called(table, preset, tmp_pa
 
 
 def test_many_texts_want_no_names(table, preset, computed, monkeypatch):
-    monkeypatch.setattr("keras_transfer.job.MOST_HINTED_ROWS", 5)
+    monkeypatch.setattr("keras_transfer.job.job.MOST_HINTED_ROWS", 5)
     assert recipe(table, preset, policy="head").prepare().baseline.head.uses_hints is False
     assert "labels" not in computed
 

@@ -13,10 +13,11 @@ from rich.table import Table
 
 from keras_transfer.config import RecipeConfig, read_recipe, write_recipe
 from keras_transfer.errors import CheckpointError
-from keras_transfer.origin import check_recipe
 from keras_transfer.recipe import Recipe, with_absolute_paths
+from keras_transfer.recipe.resume_checks import check_recipe
 from keras_transfer.report import print_confusion
-from keras_transfer.run import RECIPE, Run, choose_folder, prepare_folder, write_json
+from keras_transfer.run.folder import RECIPE, choose_folder, prepare_folder, write_json
+from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import whole
 
 SUMMARY = "summary.json"

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from keras_transfer import ImageClassification, PolicyError
-from keras_transfer.auto import choose_policy
-from keras_transfer.choice import Speed, Trial, Work, choose, count_folds, estimate_seconds, find_affordable, try_on
 from keras_transfer.config import HeadConfig
-from keras_transfer.evaluation import ACCURACY
 from keras_transfer.heads import ClassificationHead
+from keras_transfer.heads.evaluation import ACCURACY
+from keras_transfer.job.auto_policy import choose_policy
+from keras_transfer.job.policy_choice import Trial, choose, try_on
+from keras_transfer.job.time_estimates import Speed, Work, count_folds, estimate_seconds, find_affordable
 
 ESTIMATES = {"head": 10.0, "last_stages": 60.0, "lp_ft": 300.0}
 EXAMPLES = "5 to 7 examples in each of 2 classes"

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer import serving_probe
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ExportError
+from keras_transfer.export import serving_probe
 from keras_transfer.heads import TargetHead
 from keras_transfer.networks.stages import parts
 from keras_transfer.storage.atomic import UNFINISHED, sync_tree
@@ -125,7 +125,7 @@ def _write_in_tensorflow(run: Path, artifact: Path) -> None:
     """Decoding and tokenizing are TensorFlow's, and one graph is to hold them and the network."""
     # The package is found wherever this process found it.
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "keras_transfer.saved_model_writer", str(run), str(artifact)]
+    command = [sys.executable, "-m", "keras_transfer.run.saved_model_writer", str(run), str(artifact)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         last = result.stderr.strip().splitlines()[-1:] or ["no message"]
