@@ -1,6 +1,6 @@
-"""Pictures a second: random changes and mixing of examples, against the layers of Keras that do the same.
+"""Images a second: random changes and mixing of examples, against the layers of Keras that do the same.
 
-Both change the same batches of 32 pictures of 224 pixels in a tf.data pipeline, which makes nothing else; rounds
+Both change the same batches of 32 images of 224 pixels in a tf.data pipeline, which makes nothing else; rounds
 alternate. "resumes" tells whether the third batch comes out the same where a pipeline begins with it.
 """
 

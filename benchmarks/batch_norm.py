@@ -1,4 +1,4 @@
-"""BatchNorm by the fused kernel, and folded into convolutions, against Keras' own: pictures a second.
+"""BatchNorm by the fused kernel, and folded into convolutions, against Keras' own: images a second.
 
 Of efficientnet_lite0, all layers training; a folded network only predicts. All in this process, in turn; medians over
 rounds.

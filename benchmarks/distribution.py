@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 
 RUN = [sys.executable, "-m", "keras_transfer.cli"]
@@ -29,9 +29,9 @@ WAYS = {
 RATIOS = (("mirrored, 2 devices", "one device", 0.9), ("multi_worker, 2 processes", "mirrored, 2 devices", 0.8))
 
 
-def write_recipe(folder: Path, pictures: int, size: int, epochs: int) -> Path:
-    split = load_splits(PictureDataConfig(source="solar_cells"), seed=0).train
-    chosen = np.random.default_rng(0).permutation(len(split))[:pictures]
+def write_recipe(folder: Path, images: int, size: int, epochs: int) -> Path:
+    split = load_splits(ImageDataConfig(source="solar_cells"), seed=0).train
+    chosen = np.random.default_rng(0).permutation(len(split))[:images]
     with (folder / "cells.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label"])
@@ -49,33 +49,33 @@ export: {{formats: []}}
     return recipe
 
 
-def measure(way: str, recipe: Path, out: Path, pictures: int) -> float:
-    """Pictures a second."""
+def measure(way: str, recipe: Path, out: Path, images: int) -> float:
+    """Images a second."""
     command = [str(recipe) if part == "RECIPE" else part for part in WAYS[way]]
     result = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"{way}: {result.stderr[-2000:]}")
     lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    return pictures / statistics.median(line["seconds"] for line in lines[1:])
+    return images / statistics.median(line["seconds"] for line in lines[1:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=640)
+    parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--image-size", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=4)
     given = parser.parse_args()
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipe = write_recipe(folder, given.pictures, given.image_size, given.epochs)
+        recipe = write_recipe(folder, given.images, given.image_size, given.epochs)
         for number in range(given.rounds):
             for place, way in enumerate(random.Random(number).sample(list(WAYS), len(WAYS))):
-                rate = measure(way, recipe, folder / f"run-{number}-{place}", round(0.9 * given.pictures))
+                rate = measure(way, recipe, folder / f"run-{number}-{place}", round(0.9 * given.images))
                 rates[way].append(rate)
-                print(f"round {number + 1}: {way} {rate:.1f} pictures a second", flush=True)
-    print(f"\n{'':<28}{'pictures a second (median)':>28}")
+                print(f"round {number + 1}: {way} {rate:.1f} images a second", flush=True)
+    print(f"\n{'':<28}{'images a second (median)':>28}")
     for way, values in rates.items():
         print(f"{way:<28}{statistics.median(values):>28.1f}")
     for way, peer, goal in RATIOS:

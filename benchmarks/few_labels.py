@@ -1,4 +1,4 @@
-"""Policies on few labels: 5, 10, 25 and 50 pictures a class, of two data sets, drawn five times each.
+"""Policies on few labels: 5, 10, 25 and 50 images a class, of two data sets, drawn five times each.
 
 Solar cells (160 px, with flips) and the handwritten digits that come with scikit-learn (8 x 8 pixels, shown at 64 px,
 without flips). The test rows stay the same; the training rows are drawn anew. Every policy has the same epochs and
@@ -21,8 +21,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from keras_transfer import ImageClassification
-from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.splits.splits import Split, load_splits, pictures_of
+from keras_transfer.config import ImageDataConfig
+from keras_transfer.data.splits.splits import Split, images_of, load_splits
 
 TRAINING = {"epochs": 10, "batch_size": 16, "keep": "last"}
 SIZES, DRAWS, POLICIES = (5, 10, 25, 50), 5, ("head", "last_stages", "full", "lp_ft", "auto")
@@ -50,7 +50,7 @@ DATA_SETS = {"solar_cells": solar_cells, "digits": digits}
 def write_table(split: Split, classes: tuple[str, ...], rows: np.ndarray, file: Path) -> str:
     chosen = split.select(rows)
     labels = [classes[label] for label in chosen.targets]
-    pd.DataFrame({"path": [str(Path(name).resolve()) for name in pictures_of(chosen).files], "label": labels}).to_csv(
+    pd.DataFrame({"path": [str(Path(name).resolve()) for name in images_of(chosen).files], "label": labels}).to_csv(
         file
     )
     return str(file)
@@ -58,7 +58,7 @@ def write_table(split: Split, classes: tuple[str, ...], rows: np.ndarray, file: 
 
 def measure(recipe: dict, policy: str, per_class: int, draw: int, folder: Path) -> dict:
     """Train on a draw; the accuracy on all test rows, and the seconds of fit without start-up."""
-    splits = load_splits(PictureDataConfig(**{**recipe["data"], "validation": 0.0, "test": 0.25}), seed=0)
+    splits = load_splits(ImageDataConfig(**{**recipe["data"], "validation": 0.0, "test": 0.25}), seed=0)
     random = np.random.default_rng(draw)
     rows = [
         random.permutation(np.flatnonzero(splits.train.targets == label))[:per_class]

@@ -1,7 +1,7 @@
 """The head policy on ELPV against bare prediction, which no training can beat, and against the Keras guide's way.
 
 The guide (keras.io/guides/transfer_learning) trains a new layer on a frozen backbone inside `fit`; here for 12 epochs,
-on pictures decoded beforehand. All run in this process, on an empty cache, with import and building of networks left
+on images decoded beforehand. All run in this process, on an empty cache, with import and building of networks left
 out; the second run of the recipe is a process of its own, start-up included, on the cache that the first one left.
 """
 
@@ -20,7 +20,7 @@ from peer_keras import read
 
 from keras_transfer import ImageClassification
 from keras_transfer.backbones.images.efficientnet_lite0 import build_network, load_weights, weights_file
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 
 SIZE, BATCH = 224, 32
@@ -57,7 +57,7 @@ def backbone() -> tuple[keras.Model, keras.Model]:
 
 
 def main(seed: int, rounds: int, epochs: int) -> None:
-    splits = load_splits(PictureDataConfig(**DATA), seed=seed)
+    splits = load_splits(ImageDataConfig(**DATA), seed=seed)
     (x_train, y_train), (x_test, y_test) = read(splits.train), read(splits.test)
     x = np.concatenate([x_train, x_test])
     firsts, agains, predicts = [], [], []
@@ -83,7 +83,7 @@ def main(seed: int, rounds: int, epochs: int) -> None:
     print(f"{'':<46}{'seconds':>9}{'accuracy':>10}")
     print(f"{'head policy, first run':<46}{first:>9.1f}{accuracy:>10.4f}")
     print(f"{'head policy, second run, as a whole process':<46}{again:>9.1f}")
-    print(f"{f'bare predict over the {len(x):,} pictures, fastest':<46}{predict:>9.1f}")
+    print(f"{f'bare predict over the {len(x):,} images, fastest':<46}{predict:>9.1f}")
     print(f"{f'the Keras guide, {epochs} epochs of fit':<46}{guide_seconds:>9.1f}{guide_accuracy:>10.4f}")
     print(f"first run / bare predict: {first / predict:.2f}; the guide / first run: {guide_seconds / first:.1f}")
 

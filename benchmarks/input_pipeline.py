@@ -1,4 +1,4 @@
-"""Pictures a second: the input pipeline alone, with every augmentation on, against the training step that it feeds."""
+"""Images a second: the input pipeline alone, with every augmentation on, against the training step that it feeds."""
 
 import argparse
 import statistics
@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.config import AugmentationConfig, ImageDataConfig, ImageHeadConfig
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
@@ -33,10 +33,8 @@ EVERYTHING = AugmentationConfig(
 
 
 def main(rounds: int) -> None:
-    rows = load_splits(PictureDataConfig(source="solar_cells"), seed=0).train
-    reader = PictureReader(
-        image_size=SIZE, channels=3, resize="crop", augmentation=EVERYTHING, seed=0, max_pixels=10**8
-    )
+    rows = load_splits(ImageDataConfig(source="solar_cells"), seed=0).train
+    reader = ImageReader(image_size=SIZE, channels=3, resize="crop", augmentation=EVERYTHING, seed=0, max_pixels=10**8)
 
     def pipeline_rate(epoch: int) -> float:
         batches = reader.training_batches(
@@ -56,7 +54,7 @@ def main(rounds: int) -> None:
 
     model = build_model(
         BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
-        ClassificationHead(("a", "b"), PictureHeadConfig()),
+        ClassificationHead(("a", "b"), ImageHeadConfig()),
     )
     for layer in model.backbone.network.layers:  # the fastest step there is: frozen BatchNorm
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -74,8 +72,8 @@ def main(rounds: int) -> None:
 
     pairs = [(pipeline_rate(epoch), step_rate()) for epoch in range(rounds)]
     pipeline, step = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"input pipeline alone   {pipeline:7.0f} pictures/s  (median of {rounds})")
-    print(f"training step alone    {step:7.0f} pictures/s")
+    print(f"input pipeline alone   {pipeline:7.0f} images/s  (median of {rounds})")
+    print(f"training step alone    {step:7.0f} images/s")
     print(f"ratio {pipeline / step:.1f}")
 
 

@@ -34,7 +34,7 @@ def main(rounds: int, overrides: list[str]) -> None:
             table.to_csv(file, index=False)
             peaks[name] = [peak_mib(file, overrides) for _ in range(rounds)]
             print(
-                f"{name:<10} {len(table):>5} pictures  peak {min(peaks[name]):.0f} to {max(peaks[name]):.0f} MiB",
+                f"{name:<10} {len(table):>5} images  peak {min(peaks[name]):.0f} to {max(peaks[name]):.0f} MiB",
                 flush=True,
             )
     print(f"difference {max(peaks['all']) - min(peaks['an eighth']):.0f} MiB")

@@ -1,7 +1,7 @@
 """The peer of solar_cells.py: what a practitioner writes with Keras alone. Trains every layer; prints one line of JSON.
 
 All layers, BatchNorm adapting, flips and shifts, AdamW at 1e-3 with warm-up and cosine, batches of 32, 12 epochs at
-224 pixels, pictures decoded beforehand. The pretrained network and the split are those of the recipe.
+224 pixels, images decoded beforehand. The pretrained network and the split are those of the recipe.
 """
 
 import argparse
@@ -14,21 +14,21 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from keras_transfer.backbones.images.efficientnet_lite0 import build_network, load_weights, weights_file
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import Split, load_splits
 
 SIZE, BATCH = 224, 32
 
 
 def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    pictures = [
+    images = [
         Image.open(file).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR) for file in split.examples.files
     ]
-    return np.stack([np.asarray(picture) for picture in pictures]), split.targets
+    return np.stack([np.asarray(image) for image in images]), split.targets
 
 
 def main(seed: int, epochs: int) -> None:
-    config = PictureDataConfig(source="solar_cells", validation=0.0, test=0.25, stratify=["probability", "cell_type"])
+    config = ImageDataConfig(source="solar_cells", validation=0.0, test=0.25, stratify=["probability", "cell_type"])
     splits = load_splits(config, seed=seed)
     keras.utils.set_random_seed(seed)
     x_train, y_train = read(splits.train)

@@ -1,6 +1,6 @@
 """bfloat16 against float32: how fast networks train on this machine, and how accurate image/quickstart becomes.
 
-The first table is what `training.precision: auto` goes by: pictures a second with random weights and every layer
+The first table is what `training.precision: auto` goes by: images a second with random weights and every layer
 training. The second one trains the recipe in each arithmetic, a process each.
 """
 
@@ -28,7 +28,7 @@ def run(precision: str, seed: int) -> tuple[float, float]:
 
 
 def main(backbones: list[str], size: int, seeds: list[int]) -> None:
-    print(f"{f'pictures a second at {size} px':<32}" + "".join(f"{name:>16}" for name in CANDIDATES) + f"{'auto':>16}")
+    print(f"{f'images a second at {size} px':<32}" + "".join(f"{name:>16}" for name in CANDIDATES) + f"{'auto':>16}")
     for name in backbones:
         found = run_precision_test(partial(BACKBONES[name].load, image_size=size, weights="none"), batch_size=32)
         rates = "".join(f"{found.rates[precision]:>16.1f}" for precision in CANDIDATES)

@@ -3,7 +3,7 @@
 `kills`: runs of several policies are killed by SIGKILL at moments drawn from the time that the unbroken run takes, and
 resumed, until so many kills are reached; each run that was killed is compared to its unbroken one.
 `cost`: the same training with a checkpoint every 30 seconds and at each epoch's end, and with none; rounds alternate
-and change their order. `--pictures` are to make epochs of some 30 seconds too: 1,400 at 50 a second, 400 at 12.
+and change their order. `--images` are to make epochs of some 30 seconds too: 1,400 at 50 a second, 400 at 12.
 `start`: seconds from the start of a process to the end of its first new step, of a fresh run and of a resumed one.
 
 All on photos of solar cells. `cost` and `start` train EfficientNet-Lite0. `kills` trains a small network of its own, so
@@ -31,7 +31,7 @@ import numpy as np
 
 from keras_transfer import BACKBONES, ImageClassification, Run
 from keras_transfer.backbones.base import SIGNED, BackboneRow
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
 from keras_transfer.storage.checkpoint_store import CheckpointStore
@@ -48,7 +48,7 @@ RUNS = {
 
 
 def make_table(folder: Path, rows: int) -> Path:
-    split = load_splits(PictureDataConfig(source="solar_cells"), seed=0).train
+    split = load_splits(ImageDataConfig(source="solar_cells"), seed=0).train
     chosen = np.random.default_rng(0).permutation(len(split))[:rows]
     with (folder / "cells.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -168,8 +168,8 @@ def measure_kills(folder: Path, kills: int, seed: int) -> None:
     print(f"{right} of {done} kills ended in a run that is bit-identical to the unbroken one ({len(results)} runs)")
 
 
-def measure_cost(folder: Path, rounds: int, pictures: int) -> None:
-    table = make_table(folder, pictures)
+def measure_cost(folder: Path, rounds: int, images: int) -> None:
+    table = make_table(folder, images)
     recipe = make_recipe(table, size=160, epochs=2, batch=32, policy="full", cache={"views": 0})
     times = {"every 30 s": [], "none": []}
     processor = {"every 30 s": [], "none": []}  # what others do on the machine changes these less
@@ -264,14 +264,14 @@ def run_child(table: Path, out: Path, *, resume: bool) -> None:
     recipe.fit(out, resume=resume)
 
 
-def main(part: str, kills: int, rounds: int, seed: int, pictures: int) -> None:
+def main(part: str, kills: int, rounds: int, seed: int, images: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["KERAS_TRANSFER_CACHE"] = str(folder / "cache")
         if part in ("kills", "all"):
             measure_kills(folder, kills, seed)
         if part in ("cost", "all"):
-            measure_cost(folder, rounds, pictures)
+            measure_cost(folder, rounds, images)
         if part in ("start", "all"):
             measure_start(folder, rounds)
 
@@ -283,10 +283,10 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pictures", type=int, default=1400)
+    parser.add_argument("--images", type=int, default=1400)
     parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part == "child":
         run_child(*options.paths, resume=options.resume)
     else:
-        main(options.part, options.kills, options.rounds, options.seed, options.pictures)
+        main(options.part, options.kills, options.rounds, options.seed, options.images)

@@ -1,4 +1,4 @@
-"""Pictures scanned a second, against Pillow alone opening and verifying them in as many threads; a second scan."""
+"""Images scanned a second, against Pillow alone opening and verifying them in as many threads; a second scan."""
 
 import argparse
 import os
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.checks.scan import scan
-from keras_transfer.data.examples.images import Pictures
-from keras_transfer.data.splits.splits import Split, load_splits, pictures_of
+from keras_transfer.data.examples.images import Images
+from keras_transfer.data.splits.splits import Split, images_of, load_splits
 
 
-def copy_pictures(folder: Path, count: int, kind: str) -> Split:
+def copy_images(folder: Path, count: int, kind: str) -> Split:
     """Copies of the solar cells, each a file of its own: as they are (PNG), or in colour as JPEG."""
-    splits = load_splits(PictureDataConfig(source="solar_cells"), seed=0)
-    originals = [file for split in splits for file in pictures_of(split).files]
+    splits = load_splits(ImageDataConfig(source="solar_cells"), seed=0)
+    originals = [file for split in splits for file in images_of(split).files]
     if kind == "jpg":
         (folder / "originals").mkdir()
         files = [folder / "originals" / f"{number}.jpg" for number in range(len(originals))]
@@ -31,7 +31,7 @@ def copy_pictures(folder: Path, count: int, kind: str) -> Split:
     names = tuple(f"{number:05}.{kind}" for number in range(count))
     for number, name in enumerate(names):
         (folder / name).write_bytes(Path(originals[number % len(originals)]).read_bytes())
-    return Split("train", Pictures(folder, names), np.zeros(count, np.int64), np.ones(count, np.float32))
+    return Split("train", Images(folder, names), np.zeros(count, np.int64), np.ones(count, np.float32))
 
 
 def verify(file: str) -> None:
@@ -48,8 +48,8 @@ def seconds(work: Callable[[], object]) -> float:
 def main(count: int, rounds: int) -> None:
     for kind in ("png", "jpg"):
         with tempfile.TemporaryDirectory() as folder:
-            split = copy_pictures(Path(folder), count, kind)
-            files = pictures_of(split).files
+            split = copy_images(Path(folder), count, kind)
+            files = images_of(split).files
 
             def pillow(files: list[str] = files) -> None:
                 with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -64,8 +64,8 @@ def main(count: int, rounds: int) -> None:
             second = [seconds(lambda m=m: own(m)) for m in memories]
         ratio = statistics.median(b / a for a, b in zip(first, peer, strict=True))
         print(f"{count:,} {kind} files, medians of {rounds}, {os.cpu_count()} threads each")
-        print(f"  Pillow opens and verifies  {count / statistics.median(peer):8,.0f} pictures/s")
-        print(f"  a first scan               {count / statistics.median(first):8,.0f} pictures/s, {ratio:.2f} of that")
+        print(f"  Pillow opens and verifies  {count / statistics.median(peer):8,.0f} images/s")
+        print(f"  a first scan               {count / statistics.median(first):8,.0f} images/s, {ratio:.2f} of that")
         print(f"  a second scan              {statistics.median(second):8.2f} s")
 
 

@@ -1,6 +1,6 @@
 """What the toolkit adds to a training step: the `full` policy against bare model.fit of the same network.
 
-Both train every layer at 224 pixels on the same 192 pictures. The peer gets them decoded, in memory; the toolkit
+Both train every layer at 224 pixels on the same 192 images. The peer gets them decoded, in memory; the toolkit
 streams them from files, with its callbacks and schedule. Rounds alternate; the ratio is of the medians.
 """
 
@@ -15,9 +15,9 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import AugmentationConfig, PictureDataConfig, PictureHeadConfig, TrainingConfig
+from keras_transfer.config import AugmentationConfig, ImageDataConfig, ImageHeadConfig, TrainingConfig
 from keras_transfer.data.readers.base import steps_per_epoch
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
@@ -29,9 +29,9 @@ ROWS, BATCH, SIZE = 192, 32, 224
 
 
 def main(rounds: int, batch_norm: str) -> None:
-    splits = load_splits(PictureDataConfig(source="solar_cells", test=0.25), seed=0)
+    splits = load_splits(ImageDataConfig(source="solar_cells", test=0.25), seed=0)
     rows = splits.train.select(range(ROWS))
-    reader = PictureReader(
+    reader = ImageReader(
         image_size=SIZE, channels=3, resize="crop", augmentation=AugmentationConfig(), seed=0, max_pixels=10**8
     )
     labels = np.eye(2, dtype=np.float32)[rows.targets]
@@ -41,7 +41,7 @@ def main(rounds: int, batch_norm: str) -> None:
 
     ours = build_model(
         BACKBONES["efficientnet_lite0"].load(image_size=SIZE),
-        ClassificationHead(("a", "b"), PictureHeadConfig()),
+        ClassificationHead(("a", "b"), ImageHeadConfig()),
     )
     # Loading gives a network with Keras' own BatchNorm layers; build_model makes faster ones of them.
     plain = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)

@@ -248,9 +248,7 @@ def _import_ray_engine() -> Any:
 @main.command("find-lr")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE.png", help="A new picture. By default under runs/."
-)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="A new image. By default under runs/.")
 @_AS_JSON
 def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Suggest a learning rate, and draw the loss over it.
@@ -258,10 +256,10 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
     The phase that trains longest is trained for at most 100 steps while the rate rises; nothing of it is kept.
     `training.learning_rate=auto` lets `run` do the same.
     """
-    picture = out or Path("runs") / f"find-lr-{time.strftime('%Y%m%d-%H%M%S')}.png"
-    if picture.suffix != ".png" or picture.exists():
-        problem = "exists" if picture.exists() else "is no .png file"
-        raise ConfigError(f"--out: {picture} {problem}. Name a new file that ends in .png.")
+    image = out or Path("runs") / f"find-lr-{time.strftime('%Y%m%d-%H%M%S')}.png"
+    if image.suffix != ".png" or image.exists():
+        problem = "exists" if image.exists() else "is no .png file"
+        raise ConfigError(f"--out: {image} {problem}. Name a new file that ends in .png.")
     _import_tensorflow()
     from rich.console import Console
 
@@ -274,12 +272,12 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
     else:
         click.echo(test)
     try:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        plot_range_test(test, picture)
+        image.parent.mkdir(parents=True, exist_ok=True)
+        plot_range_test(test, image)
     except OSError as error:
-        raise ConfigError(f"--out: {picture} cannot be written: {error.strerror}. Name another file.") from error
+        raise ConfigError(f"--out: {image} cannot be written: {error.strerror}. Name another file.") from error
     if not as_json:
-        click.echo(f"Curve: {picture}")
+        click.echo(f"Curve: {image}")
 
 
 @main.command()
@@ -319,7 +317,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @_AS_JSON
 def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Predict for picture files, or texts and files that hold one; a folder stands for all files in it."""
+    """Predict for image files, or texts and files that hold one; a folder stands for all files in it."""
     _import_tensorflow()
     from keras_transfer.run.run import Run
 

@@ -2,7 +2,7 @@
 
 TransferError
 ├── ConfigError       a recipe, an override or an argument
-├── DataError         a source, a split, a picture
+├── DataError         a source, a split, an image
 ├── BackboneError     a pretrained network or its weights
 ├── PolicyError       which stages train
 ├── TrainingError     a loss that is no number
@@ -34,7 +34,7 @@ class ConfigError(TransferError):
 
 
 class DataError(TransferError):
-    """A source, a split or a picture that cannot be used."""
+    """A source, a split or an image that cannot be used."""
 
 
 class BackboneError(TransferError):

@@ -36,7 +36,7 @@ class TransferModel:
         head: With its loss and metrics.
         pooling: The network's feature map to pooled features.
         top: Pooled features to raw outputs (see :class:`~keras_transfer.heads.Head`): the head's weights.
-        trainer: What the reader of its task gives, for pictures ``float32[batch, size, size, 3]`` in 0..255, to raw
+        trainer: What the reader of its task gives, for images ``float32[batch, size, size, 3]`` in 0..255, to raw
             ``float32[batch, outputs]``.
         predictor: The same layers, to predictions. This is what is saved.
     """

@@ -1,4 +1,4 @@
-"""Reports for people: tables on the screen, the history as a picture."""
+"""Reports for people: tables on the screen, the history as an image."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -169,12 +169,12 @@ def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title
     console.print(table)
 
 
-def plot_history(history: Path, picture: Path, metric: str) -> None:
+def plot_history(history: Path, image: Path, metric: str) -> None:
     """Draw the loss and a metric over the epochs of all phases.
 
     Args:
         history: The run's history.jsonl.
-        picture: The PNG to write.
+        image: The PNG to write.
         metric: What is drawn beside the loss.
     """
     # Imported here: pyplot would choose a window system, and `--help` needs neither.
@@ -193,15 +193,15 @@ def plot_history(history: Path, picture: Path, metric: str) -> None:
         axes.set(xlabel="epoch", ylabel=drawn)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
-    figure.savefig(picture, dpi=120)
+    figure.savefig(image, dpi=120)
 
 
-def plot_range_test(test: RangeTest, picture: Path) -> None:
+def plot_range_test(test: RangeTest, image: Path) -> None:
     """Draw the loss over the learning rate, and what is suggested.
 
     Args:
         test: The curve.
-        picture: The PNG to write.
+        image: The PNG to write.
 
     Raises:
         ConfigError: Nothing is suggested.
@@ -216,4 +216,4 @@ def plot_range_test(test: RangeTest, picture: Path) -> None:
     axes.set(xlabel="training.learning_rate", ylabel="loss", xscale="log", title=f"phase {test.phase}")
     axes.set_ylim(0.0, 2.0 * test.smoothed[0])  # the explosion at the end would flatten what comes before it
     axes.legend(frameon=False)
-    figure.savefig(picture, dpi=120)
+    figure.savefig(image, dpi=120)

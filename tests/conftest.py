@@ -1,4 +1,4 @@
-"""What the tests share: small pictures that can be told apart, and one finished run."""
+"""What the tests share: small images that can be told apart, and one finished run."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-MakePictures = Callable[..., Path]
+MakeImages = Callable[..., Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _draw(kind: int, number: int, size: int) -> Image.Image:
-    """Stripes: a class has its own direction and colour, a picture its own phase, width and noise."""
+    """Stripes: a class has its own direction and colour, an image its own phase, width and noise."""
     random = np.random.default_rng([kind, number])
     angle = np.pi * kind / 5
     y, x = np.mgrid[:size, :size]
@@ -40,7 +40,7 @@ def _draw(kind: int, number: int, size: int) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _make_pictures(folder: Path, counts: Mapping[str, int], size: int = 64) -> Path:
+def _make_images(folder: Path, counts: Mapping[str, int], size: int = 64) -> Path:
     for kind, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
@@ -50,15 +50,15 @@ def _make_pictures(folder: Path, counts: Mapping[str, int], size: int = 64) -> P
 
 
 @pytest.fixture(scope="session")
-def make_pictures() -> MakePictures:
-    """``make_pictures(folder, {"cat": 12, "dog": 12}, size=64)``: a sub-folder a class, PNG and JPEG in turn."""
-    return _make_pictures
+def make_images() -> MakeImages:
+    """``make_images(folder, {"cat": 12, "dog": 12}, size=64)``: a sub-folder a class, PNG and JPEG in turn."""
+    return _make_images
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of two classes of 16 pictures each."""
-    return _make_pictures(tmp_path / "pictures", {"cat": 16, "dog": 16})
+def images(tmp_path: Path) -> Path:
+    """A folder of two classes of 16 images each."""
+    return _make_images(tmp_path / "images", {"cat": 16, "dog": 16})
 
 
 @pytest.fixture
@@ -110,15 +110,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A run on two classes of 16 pictures at 64 px. Tests read it; what they change, they copy first."""
+    """A run on two classes of 16 images at 64 px. Tests read it; what they change, they copy first."""
     from keras_transfer import ImageClassification
 
     root = tmp_path_factory.mktemp("finished_run")
-    pictures = _make_pictures(root / "pictures", {"cat": 16, "dog": 16})
+    images = _make_images(root / "images", {"cat": 16, "dog": 16})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
         recipe = ImageClassification(
-            {"source": str(pictures), "image_size": 64},
+            {"source": str(images), "image_size": 64},
             backbone="efficientnet_lite0",
             policy={"name": "last_stages", "stages": 1},
             training={"epochs": 1, "batch_size": 8},

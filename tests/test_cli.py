@@ -18,9 +18,9 @@ QUICK = [
 
 
 @pytest.fixture
-def recipe(pictures, tmp_path):
+def recipe(images, tmp_path):
     file = tmp_path / "own.yaml"
-    file.write_text(f"# My own\ntask: image_classification\ndata:\n  source: {pictures}\n", encoding="utf-8")
+    file.write_text(f"# My own\ntask: image_classification\ndata:\n  source: {images}\n", encoding="utf-8")
     return file
 
 
@@ -72,10 +72,10 @@ def test_check_says_what_would_run_and_writes_no_run_folder(command, recipe, tmp
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_check_tells_which_pictures_are_left_out(command, recipe, pictures):
-    (pictures / "cat" / "000.png").write_bytes(b"")
+def test_check_tells_which_images_are_left_out(command, recipe, images):
+    (images / "cat" / "000.png").write_bytes(b"")
     text = done(command("check", recipe, *QUICK, "data.broken=skip"))
-    assert f"Broken: {pictures / 'cat' / '000.png'}: zero bytes" in text
+    assert f"Broken: {images / 'cat' / '000.png'}: zero bytes" in text
 
 
 def test_backbones_lists_every_backbone(command):
@@ -126,8 +126,8 @@ def test_evaluate_prints_a_table_or_json(command, finished_run):
     assert f"accuracy  {recorded['validation']['accuracy']:.4f}" in text
 
 
-def test_evaluate_takes_other_pictures(command, finished_run, make_pictures, tmp_path):
-    other = make_pictures(tmp_path / "other", {"cat": 2, "dog": 3})
+def test_evaluate_takes_other_images(command, finished_run, make_images, tmp_path):
+    other = make_images(tmp_path / "other", {"cat": 2, "dog": 3})
     values = json.loads(done(command("evaluate", finished_run.folder, "--data", other, "--json")))
     assert values[str(other)]["n"] == 5
 
@@ -143,8 +143,8 @@ def test_evaluate_falls_back_on_the_record_where_the_data_is_gone(command, finis
     assert json.loads(result.stdout) == {"test": recorded["test"]}
 
 
-def test_predict_prints_one_object_an_input_in_their_order(command, finished_run, pictures):
-    files = [pictures / "dog" / "001.jpg", pictures / "cat" / "000.png"]
+def test_predict_prints_one_object_an_input_in_their_order(command, finished_run, images):
+    files = [images / "dog" / "001.jpg", images / "cat" / "000.png"]
     values = json.loads(done(command("predict", finished_run.folder, *files, "--json")))
     assert [value["input"] for value in values] == [str(file) for file in files]
     for value in values:
@@ -155,9 +155,9 @@ def test_predict_prints_one_object_an_input_in_their_order(command, finished_run
     assert lines == [f"{value['input']}\t{value['label']}\t{value['score']:.4f}" for value in values]
 
 
-def test_predict_takes_a_folder_for_all_its_files(command, finished_run, pictures):
-    values = json.loads(done(command("predict", finished_run.folder, pictures / "cat", "--json")))
-    assert [value["input"] for value in values] == [str(file) for file in sorted((pictures / "cat").iterdir())]
+def test_predict_takes_a_folder_for_all_its_files(command, finished_run, images):
+    values = json.loads(done(command("predict", finished_run.folder, images / "cat", "--json")))
+    assert [value["input"] for value in values] == [str(file) for file in sorted((images / "cat").iterdir())]
 
 
 @pytest.mark.slow

@@ -21,21 +21,21 @@ def run(name, *arguments, **environment):
 
 
 @pytest.mark.slow
-def test_folder_then_serve(pictures, tmp_path):
-    assert "accuracy" in run("folder.py", pictures, tmp_path / "run")
-    files = sorted(pictures.glob("*/*"))[::7]
+def test_folder_then_serve(images, tmp_path):
+    assert "accuracy" in run("folder.py", images, tmp_path / "run")
+    files = sorted(images.glob("*/*"))[::7]
     answers = run("serve.py", tmp_path / "run" / "export" / "saved_model" / "1", *files).splitlines()
     assert [answer.split(": ")[0] for answer in answers] == [str(file) for file in files]
 
 
 @pytest.mark.slow
-def test_table(pictures, tmp_path):
-    assert "cat: precision" in run("table.py", pictures, tmp_path / "run")
+def test_table(images, tmp_path):
+    assert "cat: precision" in run("table.py", images, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_python_api(pictures, tmp_path):
-    said = run("python_api.py", pictures, tmp_path / "run")
+def test_python_api(images, tmp_path):
+    said = run("python_api.py", images, tmp_path / "run")
     assert "Did you mean resnet50" in said
     assert "policy.stagse" in said
     assert "examples match within" in said
@@ -52,9 +52,9 @@ def test_texts(tmp_path):
 
 
 @pytest.mark.slow
-def test_pretrain(make_pictures, tmp_path):
-    many = make_pictures(tmp_path / "many", {"cat": 12, "dog": 12})
-    few = make_pictures(tmp_path / "few", {"hen": 6, "owl": 6, "tit": 6})
+def test_pretrain(make_images, tmp_path):
+    many = make_images(tmp_path / "many", {"cat": 12, "dog": 12})
+    few = make_images(tmp_path / "few", {"hen": 6, "owl": 6, "tit": 6})
     said = run("pretrain.py", many, few, tmp_path / "runs").splitlines()
     for line, start in zip(said[-2:], ["pretrained", tmp_path / "runs" / "first"], strict=True):
         assert re.fullmatch(rf"from {re.escape(str(start))}: accuracy [01]\.\d+", line), line

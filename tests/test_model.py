@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import AugmentationConfig, PictureHeadConfig
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.config import AugmentationConfig, ImageHeadConfig
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 
@@ -16,7 +16,7 @@ PIXELS = np.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 3)).astype("fl
 
 def build(**augmentation):
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
-    reader = PictureReader(
+    reader = ImageReader(
         image_size=SIZE,
         channels=3,
         resize="crop",
@@ -24,7 +24,7 @@ def build(**augmentation):
         seed=0,
         max_pixels=10**6,
     )
-    return build_model(backbone, ClassificationHead(("a", "b", "c"), PictureHeadConfig()), flips=reader.flips)
+    return build_model(backbone, ClassificationHead(("a", "b", "c"), ImageHeadConfig()), flips=reader.flips)
 
 
 def softmax(logits):

@@ -8,8 +8,8 @@ from keras_transfer.backbones.base import (
     TORCH,
     Backbone,
     BackboneRow,
+    ImageBackbone,
     InputContract,
-    PictureBackbone,
 )
 
 __all__ = [
@@ -20,6 +20,6 @@ __all__ = [
     "TORCH",
     "Backbone",
     "BackboneRow",
+    "ImageBackbone",
     "InputContract",
-    "PictureBackbone",
 ]

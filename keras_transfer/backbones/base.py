@@ -100,18 +100,18 @@ class Backbone(ABC):
     @staticmethod
     def from_keras(
         model: keras.Model, *, input_range: tuple[float, float], image_size: int | None = None, name: str | None = None
-    ) -> "PictureBackbone":
-        """Make a backbone for pictures of any Keras model without its top: ``ImageClassification(data, backbone=...)``.
+    ) -> "ImageBackbone":
+        """Make a backbone for images of any Keras model without its top: ``ImageClassification(data, backbone=...)``.
 
         A recipe trains a copy; the model stays as it is.
 
         Args:
-            model: Functional or sequential, from pictures ``[batch, height, width, channels]`` to a feature map
+            model: Functional or sequential, from images ``[batch, height, width, channels]`` to a feature map
                 ``[batch, height, width, features]``, tokens ``[batch, tokens, features]`` or a vector
                 ``[batch, features]``.
             input_range: What the model takes for black and for white: ``(0, 255)`` where it holds its own
                 preprocessing, ``(0, 1)`` or ``(-1, 1)``.
-            image_size: Height and width of the pictures in pixels, for a model that takes any.
+            image_size: Height and width of the images in pixels, for a model that takes any.
             name: What messages call it; the model's own name by default.
 
         Returns:
@@ -127,7 +127,7 @@ class Backbone(ABC):
                 f"input_range of {name} is what it takes for black, then for white. Received: {input_range}. "
                 "Use, say, (0, 255), (0, 1) or (-1, 1)."
             )
-        return PictureBackbone(
+        return ImageBackbone(
             name=name,
             network=model,
             stages=find_stages(model),
@@ -140,14 +140,14 @@ class Backbone(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureBackbone(Backbone):
-    """A network that takes pictures, ``[batch, height, width, channels]``, and gives a feature map.
+class ImageBackbone(Backbone):
+    """A network that takes images, ``[batch, height, width, channels]``, and gives a feature map.
 
     Attributes:
         contract: What to do to raw pixels first.
         image_size: Height and width that the network was built for, in pixels.
         graph: A digest of what the network is made of, where its name does not say it.
-        channels: Of the pictures.
+        channels: Of the images.
     """
 
     contract: InputContract
@@ -174,34 +174,34 @@ def digest_graph(network: keras.Model) -> str:
 
 
 def find_image_size(name: str, model: keras.Model, image_size: int | None) -> int:
-    """Check what a model takes and gives, and settle the size of its pictures.
+    """Check what a model takes and gives, and settle the size of its images.
 
     Args:
         name: What messages call it.
-        model: Is to be a backbone for pictures.
+        model: Is to be a backbone for images.
         image_size: What is asked for, in pixels; None for the model's own.
 
     Returns:
         Height and width in pixels.
 
     Raises:
-        BackboneError: It takes or gives something else, or no pictures of that size.
+        BackboneError: It takes or gives something else, or no images of that size.
     """
     shapes = [tuple(x.shape) for x in model.inputs], [tuple(x.shape) for x in model.outputs]
     (taken, *more), (given, *others) = shapes
     if more or others or len(taken) != 4 or taken[-1] is None or len(given) not in (2, 3, 4):
         raise BackboneError(
-            f"{name} cannot be a backbone for pictures: one takes [batch, height, width, channels] and gives a feature "
+            f"{name} cannot be a backbone for images: one takes [batch, height, width, channels] and gives a feature "
             f"map or a vector. Received: a model from {shapes[0]} to {shapes[1]}. Take the part without its top."
         )
     if taken[1] != taken[2] or (taken[1] is not None and image_size not in (None, taken[1])):
         raise BackboneError(
-            f"{name} takes pictures of {taken[1]}x{taken[2]} pixels. Received: image_size={image_size}. "
-            "Pictures are square, and of the size that a model was built for."
+            f"{name} takes images of {taken[1]}x{taken[2]} pixels. Received: image_size={image_size}. "
+            "Images are square, and of the size that a model was built for."
         )
     size = taken[1] or image_size
     if size is None:
-        raise BackboneError(f"{name} takes pictures of any size. Set data.image_size, in pixels.")
+        raise BackboneError(f"{name} takes images of any size. Set data.image_size, in pixels.")
     return int(size)
 
 
@@ -244,11 +244,11 @@ class BackboneRow:
         """Whether the pretrained weights are on this machine now."""
         return self.weights_file() is not None
 
-    def load(self, *, image_size: int | None = None, weights: str = "pretrained") -> PictureBackbone:
+    def load(self, *, image_size: int | None = None, weights: str = "pretrained") -> ImageBackbone:
         """Build the backbone.
 
         Args:
-            image_size: Height and width of the pictures in pixels; None for the size that it was trained at.
+            image_size: Height and width of the images in pixels; None for the size that it was trained at.
             weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``,
                 ``.keras``, for some backbones ``.pth``) or of a run folder.
 
@@ -261,7 +261,7 @@ class BackboneRow:
         size = self.image_size if image_size is None else image_size
         if size < self.minimum_size:
             raise BackboneError(
-                f"Backbone {self.name} takes pictures of {self.minimum_size}x{self.minimum_size} pixels or more. "
+                f"Backbone {self.name} takes images of {self.minimum_size}x{self.minimum_size} pixels or more. "
                 f"Received: image_size={size}. Use {self.minimum_size} or more; it was trained at {self.image_size}."
             )
         network = self.build_pretrained(size) if weights == "pretrained" else self.build(size)
@@ -269,7 +269,7 @@ class BackboneRow:
             load_weights(network, Path(weights), self.name, load_pth=self.load_pth)
             if self.after_loading is not None:
                 self.after_loading(network)
-        return PictureBackbone(
+        return ImageBackbone(
             name=self.name,
             network=network,
             stages=find_stages(network),

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.backbones.images.hub import PREFIX, list_picture_presets
+from keras_transfer.backbones.images.hub import PREFIX, list_image_presets
 from keras_transfer.backbones.texts.hub import TEXT_BACKBONES, list_presets
 
 _PRESETS = {
     "image_classification": (
-        "For pictures also {count} presets of KerasHub, which downloads them (hub:PRESET; --json names them), and "
+        "For images also {count} presets of KerasHub, which downloads them (hub:PRESET; --json names them), and "
         "folders of presets, of these families: {families}; and .keras files of your own."
     ),
     "text_classification": (
@@ -25,7 +25,7 @@ _PRESETS = {
 
 def list_backbones() -> list[dict[str, Any]]:
     """Return a row for each: first those with weights of their own, then KerasHub's presets, which have a family."""
-    pictures, texts = {"task": "image_classification"}, {"task": "text_classification"}
+    images, texts = {"task": "image_classification"}, {"task": "text_classification"}
     downloaded = {"weights": "KerasHub downloads them"}
     # What can be used now comes first.
     ranked = sorted((BACKBONES[name] for name in BACKBONES), key=lambda row: not row.available)
@@ -33,7 +33,7 @@ def list_backbones() -> list[dict[str, Any]]:
         *(
             {
                 "name": row.name,
-                **pictures,
+                **images,
                 "parameters": row.parameters,
                 "image_size": row.image_size,
                 "stages": row.stages,
@@ -54,8 +54,8 @@ def list_backbones() -> list[dict[str, Any]]:
         ),
         *({"name": name, **texts, "family": family, **downloaded} for name, family in list_presets().items()),
         *(
-            {"name": f"{PREFIX}{name}", **pictures, "family": family, **downloaded}
-            for name, family in list_picture_presets().items()
+            {"name": f"{PREFIX}{name}", **images, "family": family, **downloaded}
+            for name, family in list_image_presets().items()
         ),
     ]
 

@@ -19,7 +19,7 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     training = config.training
     yield from _find_contradictions_of_targets(config)
     if isinstance(config, ImageClassificationConfig):
-        yield from _find_contradictions_of_pictures(config)
+        yield from _find_contradictions_of_images(config)
     if isinstance(config, TextClassificationConfig):
         yield from _find_contradictions_of_lengths(config.data)
     if isinstance(config, TextPretrainingConfig):
@@ -104,7 +104,7 @@ def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:
         yield f"data.fold: there is no fold {data.fold} of data.folds={data.folds}. Count from 1 to data.folds."
 
 
-def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Iterator[str]:
+def _find_contradictions_of_images(config: ImageClassificationConfig) -> Iterator[str]:
     augmentation = config.augmentation
     if augmentation.predict_flips and not (augmentation.horizontal_flip or augmentation.vertical_flip):
         yield "augmentation.predict_flips: no flip is on. Turn one on, or predict_flips off."
@@ -113,11 +113,11 @@ def _find_contradictions_of_pictures(config: ImageClassificationConfig) -> Itera
             if getattr(augmentation, name):
                 yield f"augmentation.{name}: it changes colours, and data.channels is {config.data.channels}. Use 0."
     if config.training.batch_size == 1 and (augmentation.mixup or augmentation.cutmix):
-        yield "training.batch_size: mixup and cutmix need a second picture in a batch. Use 2 or more, or turn both off."
+        yield "training.batch_size: mixup and cutmix need a second image in a batch. Use 2 or more, or turn both off."
     if config.data.target == "number" and augmentation.cutmix:
         yield (
-            "augmentation.cutmix: a share of a picture's area is no share of a number, and data.target is number. "
-            "Turn it off; mixup blends numbers as it blends pictures."
+            "augmentation.cutmix: a share of an image's area is no share of a number, and data.target is number. "
+            "Turn it off; mixup blends numbers as it blends images."
         )
 
 

@@ -81,16 +81,16 @@ class DataConfig(Section):
         return self.repeats > 1 or (self.folds is not None and self.fold is None)
 
 
-class PictureDataConfig(DataConfig):
-    """Pictures: where they come from, how they are divided and read."""
+class ImageDataConfig(DataConfig):
+    """Images: where they come from, how they are divided and read."""
 
-    path: StrictStr = Field(default="path", description="table column: where the picture lies")
+    path: StrictStr = Field(default="path", description="table column: where the image lies")
     root: StrictStr | None = Field(
         default=None, description="the folder that paths in tables are relative to; by default the table's own"
     )
     bytes: StrictStr | None = Field(
         default=None,
-        description="column of Parquet or Arrow: the picture file's content; source: a file, a folder or a/*.parquet",
+        description="column of Parquet or Arrow: the image file's content; source: a file, a folder or a/*.parquet",
     )
     broken: Literal["error", "skip"] = Field(default="error", description="what files that cannot be read lead to")
     image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
@@ -101,9 +101,9 @@ class PictureDataConfig(DataConfig):
     )
     # Four channels of the largest are as many numbers as TensorFlow decodes.
     max_pixels: Annotated[StrictInt, Field(ge=1, lt=2**27)] = Field(
-        default=100_000_000, description="larger pictures are refused by what their header says, and not decoded"
+        default=100_000_000, description="larger images are refused by what their header says, and not decoded"
     )
-    resize: Literal["crop", "pad", "stretch"] = Field(default="crop", description="how a picture becomes square")
+    resize: Literal["crop", "pad", "stretch"] = Field(default="crop", description="how an image becomes square")
 
 
 class TextDataConfig(DataConfig):
@@ -124,7 +124,7 @@ class TextDataConfig(DataConfig):
 
 
 class AugmentationConfig(Section):
-    """Random changes to training pictures; 0 or false is none."""
+    """Random changes to training images; 0 or false is none."""
 
     horizontal_flip: StrictBool = Field(default=True, description="mirror left and right")
     vertical_flip: StrictBool = Field(default=False, description="mirror top and bottom")
@@ -139,13 +139,11 @@ class AugmentationConfig(Section):
     contrast: Amount = Field(default=0.0, description="stretch or squeeze the values by up to this share")
     saturation: Amount = Field(default=0.0, description="stretch or squeeze the colours by up to this share")
     randaugment: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
-        default=0, description="two of 14 operations a picture, at this magnitude out of 10"
+        default=0, description="two of 14 operations an image, at this magnitude out of 10"
     )
     erase: Amount = Field(default=0.0, description="chance that a rectangle of 2 to 33 % of the area is blotted out")
-    mixup: Alpha = Field(default=0.0, description="blend with another picture, by a share from Beta(mixup, mixup)")
-    cutmix: Alpha = Field(
-        default=0.0, description="paste a box of another picture, of an area from Beta(cutmix, cutmix)"
-    )
+    mixup: Alpha = Field(default=0.0, description="blend with another image, by a share from Beta(mixup, mixup)")
+    cutmix: Alpha = Field(default=0.0, description="paste a box of another image, of an area from Beta(cutmix, cutmix)")
     predict_flips: StrictBool = Field(
         default=False, description="average predictions over the flips that are on; 2 or 4 times the work"
     )
@@ -158,7 +156,7 @@ class BackboneConfig(Section):
     weights: StrictStr = Field(default="pretrained", description="pretrained | none | a file or a run folder")
 
 
-class PictureBackboneConfig(BackboneConfig):
+class ImageBackboneConfig(BackboneConfig):
     """The pretrained network."""
 
     name: StrictStr = Field(
@@ -188,7 +186,7 @@ class HeadConfig(Section):
     )
 
 
-class PictureHeadConfig(HeadConfig):
+class ImageHeadConfig(HeadConfig):
     """The new layers on top."""
 
     pooling: Literal["average", "max", "both"] = Field(default="average", description="feature map to vector")
@@ -265,7 +263,7 @@ class CacheConfig(Section):
     """What the frozen stages put out, kept on disk."""
 
     views: Annotated[StrictInt, Field(ge=0)] = Field(
-        default=2, description="augmented views of each example; 1: the plain picture; 0: no cache"
+        default=2, description="augmented views of each example; 1: the plain image; 0: no cache"
     )
     dtype: Literal["float32", "float16"] = Field(default="float32", description="on disk; float16 halves it")
     max_bytes: Count = Field(default=10_000_000_000, description="of all entries; the least recently used go first")
@@ -403,13 +401,13 @@ class RecipeConfig(Section):
 
 
 class ImageClassificationConfig(RecipeConfig):
-    """Pictures in; one class out of several, labels or numbers out."""
+    """Images in; one class out of several, labels or numbers out."""
 
     task: Literal["image_classification"]
-    data: PictureDataConfig
-    backbone: PictureBackboneConfig = PictureBackboneConfig()
+    data: ImageDataConfig
+    backbone: ImageBackboneConfig = ImageBackboneConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
-    head: PictureHeadConfig = PictureHeadConfig()
+    head: ImageHeadConfig = ImageHeadConfig()
 
 
 class TextClassificationConfig(RecipeConfig):

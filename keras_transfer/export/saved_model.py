@@ -47,7 +47,7 @@ def export_saved_model(
 ) -> Parity:
     """Write a SavedModel that takes what a client has, then check it in a fresh process.
 
-    Signatures: ``serving_default`` takes encoded pictures (``image_bytes: string[batch]``) or texts (``text``, or
+    Signatures: ``serving_default`` takes encoded images (``image_bytes: string[batch]``) or texts (``text``, or
     ``text_a`` and ``text_b``); ``serve_tensor`` takes pixels, ``serve_tokens`` tokens by name. What all give
     is up to the head:
 

@@ -2,7 +2,7 @@
 
 Usage: python serving_probe.py SAVED_MODEL EXAMPLES ANSWERS
 
-EXAMPLES is a folder, taken in the order of its files' names: encoded pictures, or JSON files with the texts of an
+EXAMPLES is a folder, taken in the order of its files' names: encoded images, or JSON files with the texts of an
 example by the name of the input. ANSWERS is the JSON file to write.
 """
 

@@ -1,7 +1,7 @@
 """What the frozen stages put out, computed once and kept: a phase then trains only the rest of the network.
 
 Training on kept features is training of the whole network with the same stages frozen: frozen BatchNorm runs on its
-stored statistics, and rows come in the same order. Augmented pictures are kept as *views*: view v of an example is what
+stored statistics, and rows come in the same order. Augmented images are kept as *views*: view v of an example is what
 epoch v of the phase would have shown, and a phase of more epochs begins again at the first.
 """
 
@@ -185,7 +185,7 @@ class FeatureCache:
             (inputs, rows) for view in views for inputs, rows in zip(self._inputs(split, view), order, strict=True)
         )
         for inputs, rows in track(batches, "features", len(views) * len(order)):
-            # A last batch of fewer pictures is filled up: another shape would be compiled anew.
+            # A last batch of fewer images is filled up: another shape would be compiled anew.
             shown = keras.tree.map_structure(lambda x: np.resize(x, (_BATCH, *x.shape[1:])), inputs)
             outputs = keras.tree.flatten(frozen.predict_on_batch(shown))
             arrays = []

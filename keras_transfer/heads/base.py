@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_transfer.config import HeadConfig, PictureHeadConfig
+from keras_transfer.config import HeadConfig, ImageHeadConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.evaluation import Figure, Floats, Report
 from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head
@@ -172,7 +172,7 @@ class TargetHead(Head):
             ``float32[batch, channels]``, or twice as many channels with ``both``.
         """
         rank = len(features.shape)
-        if not isinstance(self.config, PictureHeadConfig) or rank == 2:
+        if not isinstance(self.config, ImageHeadConfig) or rank == 2:
             return layers.Identity(name="head_pooled", dtype="float32")(features)
         # Sums over many positions lose digits in half precision.
         axes = "1D" if rank == 3 else "2D"
@@ -187,7 +187,7 @@ class TargetHead(Head):
 
     def describe_pooling(self) -> str | None:
         """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
-        return self.config.pooling if isinstance(self.config, PictureHeadConfig) else None
+        return self.config.pooling if isinstance(self.config, ImageHeadConfig) else None
 
     def read_out(self, pooled: Any) -> Any:
         """Turn pooled features, ``[batch, channels]``, into raw ``float32[batch, outputs]`` under any precision."""

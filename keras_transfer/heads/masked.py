@@ -43,7 +43,7 @@ class MaskedLanguageHead(Head):
 
     def read_out(self, pooled: Any) -> Any:
         """Turn ``[batch, masked, width]`` into logits, ``float32[batch, masked, vocabulary]``."""
-        import keras_hub  # takes seconds, and pictures need none of it
+        import keras_hub  # takes seconds, and images need none of it
 
         # The network has taken the masked tokens out: the head is to take them all.
         every = keras.ops.cumsum(keras.ops.ones_like(pooled[..., 0], dtype="int32"), axis=1) - 1

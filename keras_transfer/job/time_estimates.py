@@ -16,9 +16,9 @@ class Speed:
     """How long this machine takes.
 
     Attributes:
-        reading: Seconds a picture from its file to pixels.
-        network: Seconds a picture through the whole network.
-        frozen: Seconds a picture through the stages that ``last_stages`` leaves frozen, a part of that.
+        reading: Seconds an image from its file to pixels.
+        network: Seconds an image through the whole network.
+        frozen: Seconds an image through the stages that ``last_stages`` leaves frozen, a part of that.
         tuned: The same for ``lp_ft``; 0 where it trains all of them.
         start: Seconds until the network, run for the first time, is ready.
     """
@@ -37,9 +37,9 @@ class Work:
     Attributes:
         rows: Training examples, an epoch.
         validated: Validation examples, an epoch.
-        judged: Pictures of the final report, each flip counted.
+        judged: Images of the final report, each flip counted.
         epochs: The recipe's training.epochs.
-        views: How many are kept of each training picture where stages are frozen.
+        views: How many are kept of each training image where stages are frozen.
     """
 
     rows: int

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -30,9 +30,6 @@ from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.checkpointing import Checkpoints, Stopwatch
 from keras_transfer.training.interruption import Interruption
 
-if TYPE_CHECKING:
-    from keras_transfer.recipe.base import Recipe
-
 
 @dataclass(frozen=True)
 class _Output:
@@ -48,7 +45,7 @@ class _Output:
         return CheckpointStore(self.folder / folders.CHECKPOINTS)
 
 
-def fit_recipe(recipe: "Recipe", out: str | Path | None, *, resume: bool, console: Console | None) -> Run:
+def fit_recipe(recipe: Any, out: str | Path | None, *, resume: bool, console: Console | None) -> Run:
     """Train, evaluate and export.
 
     Args:
@@ -92,7 +89,7 @@ def fit_recipe(recipe: "Recipe", out: str | Path | None, *, resume: bool, consol
     return run
 
 
-def _assist(recipe: "Recipe", out: str | Path | None, resume: bool) -> Run:
+def _assist(recipe: Any, out: str | Path | None, resume: bool) -> Run:
     """Do a process's part of a run whose folder the chief writes."""
     if out is None:
         raise ConfigError("The processes of a run share its folder, and none is named. Name it with --out.")
@@ -105,13 +102,13 @@ def _assist(recipe: "Recipe", out: str | Path | None, resume: bool) -> Run:
 
 
 @contextlib.contextmanager
-def _output(recipe: "Recipe", own: Path, folder: Path) -> Iterator[_Output]:
+def _output(recipe: Any, own: Path, folder: Path) -> Iterator[_Output]:
     interruption = Interruption(folder, grace_seconds=recipe.config.checkpoint.grace_seconds)
     with interruption.listening(), FolderLock(own) as lock:
         yield _Output(own, folder, interruption, lock)
 
 
-def _run(recipe: "Recipe", output: _Output, resume: bool, console: Console | None) -> None:
+def _run(recipe: Any, output: _Output, resume: bool, console: Console | None) -> None:
     """Train and judge, from the beginning or from the last checkpoint."""
     with distribute(recipe.config) as distribution:
         start = _find_start(recipe, output.store, distribution, console) if resume else None
@@ -147,7 +144,7 @@ def _run(recipe: "Recipe", output: _Output, resume: bool, console: Console | Non
 
 
 def _find_start(
-    recipe: "Recipe", store: CheckpointStore, distribution: Distribution, console: Console | None
+    recipe: Any, store: CheckpointStore, distribution: Distribution, console: Console | None
 ) -> dict[str, Any] | None:
     """The state of the last checkpoint, where it is one of this recipe."""
     found = distribution.broadcast(store.read() if distribution.is_chief else None)
@@ -173,7 +170,7 @@ def _find_start(
     return state
 
 
-def _as_settled(recipe: "Recipe", state: Mapping[str, Any]) -> "Recipe":
+def _as_settled(recipe: Any, state: Mapping[str, Any]) -> Any:
     """The recipe with what ``auto`` came to when the run was begun."""
     settled = parse_recipe(state["run"]["settled"], known={}, where="The recipe in the checkpoint")
     return recipe.with_config(settled)
@@ -214,8 +211,8 @@ def _train(folder: Path, job: Job, checkpoints: Checkpoints) -> Trained:
         CheckpointStore(folder / folders.CHECKPOINTS).clear()
         raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
     _save(folder, job)
-    with whole(folder / folders.PLOT) as picture:
-        plot_history(folder / folders.HISTORY, picture, job.model.head.metric)
+    with whole(folder / folders.PLOT) as image:
+        plot_history(folder / folders.HISTORY, image, job.model.head.metric)
     return trained
 
 

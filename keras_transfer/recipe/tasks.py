@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
-from keras_transfer.backbones import BACKBONES, PictureBackbone
-from keras_transfer.backbones.images.load import load_copy, load_picture_backbone
+from keras_transfer.backbones import BACKBONES, ImageBackbone
+from keras_transfer.backbones.images.load import load_copy, load_image_backbone
 from keras_transfer.backbones.texts.hub import TextBackbone, load_text_backbone
 from keras_transfer.backbones.texts.network import MaskedLanguageModel, TextNetwork
 from keras_transfer.config import (
@@ -14,11 +14,11 @@ from keras_transfer.config import (
     TextDataConfig,
     TextPretrainingConfig,
 )
-from keras_transfer.data.checks.leaks import Repeated, find_repeated_pictures
+from keras_transfer.data.checks.leaks import Repeated, find_repeated_images
 from keras_transfer.data.checks.scan import Scan, scan
 from keras_transfer.data.checks.texts import check_texts, find_repeated
 from keras_transfer.data.readers.base import Reader
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.readers.masked import MaskedTextReader
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits.label_texts import write_label_texts
@@ -33,7 +33,7 @@ from keras_transfer.storage.cache_store import cache_folder
 
 
 class ImageClassification(Recipe):
-    """Pictures in; a class, labels or numbers out: ``ImageClassification("pictures/").fit()``."""
+    """Images in; a class, labels or numbers out: ``ImageClassification("images/").fit()``."""
 
     task = "image_classification"
     known: ClassVar = {**Recipe.known, "backbone.name": BACKBONES}
@@ -45,17 +45,17 @@ class ImageClassification(Recipe):
         return scan(splits, broken=data.broken, max_pixels=data.max_pixels, channels=data.channels, memory=memory)
 
     def _compare(self, splits: Sequence[Split]) -> Repeated:
-        return find_repeated_pictures(splits, memory=cache_folder() / "hashes")
+        return find_repeated_images(splits, memory=cache_folder() / "hashes")
 
-    def _load_backbone(self, weights: str) -> PictureBackbone:
+    def _load_backbone(self, weights: str) -> ImageBackbone:
         size, channels = self.config.data.image_size, self.config.data.channels
-        if isinstance(self.backbone, PictureBackbone):
+        if isinstance(self.backbone, ImageBackbone):
             return load_copy(self.backbone, weights, image_size=size, channels=channels)
-        return load_picture_backbone(self.config.backbone, image_size=size, channels=channels, weights=weights)
+        return load_image_backbone(self.config.backbone, image_size=size, channels=channels, weights=weights)
 
-    def _make_reader(self, backbone: PictureBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+    def _make_reader(self, backbone: ImageBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
         config = self.config
-        reader = PictureReader(
+        reader = ImageReader(
             image_size=backbone.image_size,
             channels=config.data.channels,
             resize=config.data.resize,

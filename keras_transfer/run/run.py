@@ -22,7 +22,7 @@ from keras_transfer.config import (
 from keras_transfer.data.checks.texts import check_texts
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.readers.masked import MaskedTextReader
 from keras_transfer.data.readers.texts import TOKENIZER, TextReader
 from keras_transfer.data.sources.python_objects import describe_object
@@ -132,7 +132,7 @@ class Run:
                 return MaskedTextReader(encoder, rate=config.head.mask_selection_rate, seed=config.seed, **options)
             return TextReader(encoder, **options)
         if isinstance(config, ImageClassificationConfig):
-            return PictureReader(
+            return ImageReader(
                 image_size=self.model.input_shape[1],
                 channels=config.data.channels,
                 resize=config.data.resize,
@@ -208,7 +208,7 @@ class Run:
         return read_split(name, name, self.config.data, self.target, given)
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
-        """Predict for picture files or texts.
+        """Predict for image files or texts.
 
         Args:
             inputs: Files; a folder stands for every file in it. Of a run on texts: texts, or files that hold one each.

@@ -1,6 +1,6 @@
 """Files that can be made again, under a budget: an entry is there whole, or not at all.
 
-Features are kept here as arrays to be memory-mapped, and the pictures of sources that are no picture files. An entry
+Features are kept here as arrays to be memory-mapped, and the images of sources that are no image files. An entry
 is a folder that is written under another name and renamed when it is whole. Two processes that write the same
 one at once do not meet: who comes second throws his own away.
 """

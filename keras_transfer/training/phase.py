@@ -84,7 +84,7 @@ def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[keras.V
 def set_batch_norm_memory(stages: Sequence[Stage], steps: int) -> None:
     """Let the statistics of adapting BatchNorm layers span the last tenth of a phase.
 
-    Keras' momentum of 0.99 remembers some hundred steps. On a few hundred pictures that is several epochs, and the
+    Keras' momentum of 0.99 remembers some hundred steps. On a few hundred images that is several epochs, and the
     stored statistics lag behind the weights; in a long phase a shorter memory would only add noise.
 
     Args:

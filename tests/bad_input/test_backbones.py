@@ -36,7 +36,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 @pytest.mark.parametrize(("name", "minimum"), [("efficientnet_lite0", 32), ("xception", 71), ("inception_v3", 75)])
-def test_a_picture_that_is_too_small(name, minimum):
+def test_an_image_that_is_too_small(name, minimum):
     with pytest.raises(BackboneError, match=rf"{minimum}x{minimum} pixels or more\. Received: image_size=16"):
         BACKBONES[name].load(image_size=16, weights="none")
 

@@ -23,8 +23,8 @@ def rejected(refused, tmp_path):
 
 
 @pytest.fixture
-def table(pictures):
-    """``table(rows)``: a CSV beside the pictures; by default a good one."""
+def table(images):
+    """``table(rows)``: a CSV beside the images; by default a good one."""
     good = [
         {"path": f"{name}/{number:03}.{'jpg' if number % 2 else 'png'}", "label": name, "w": 1.0}
         for name in ("cat", "dog")
@@ -32,8 +32,8 @@ def table(pictures):
     ]
 
     def write(change=lambda rows: rows, name="t.csv"):
-        pd.DataFrame(change([dict(row) for row in good])).to_csv(pictures / name, index=False)
-        return pictures / name
+        pd.DataFrame(change([dict(row) for row in good])).to_csv(images / name, index=False)
+        return images / name
 
     return write
 
@@ -60,30 +60,30 @@ def test_a_folder_without_classes(rejected, tmp_path, files):
     rejected(folder, needs=[folder, "has no classes", "sub-folder named after the class"])
 
 
-def test_one_class(rejected, make_pictures, tmp_path):
-    folder = make_pictures(tmp_path / "p", {"cat": 8}, size=8)
+def test_one_class(rejected, make_images, tmp_path):
+    folder = make_images(tmp_path / "p", {"cat": 8}, size=8)
     rejected(folder, needs=[folder, "one class: 'cat'", "at least two"])
 
 
-def test_an_empty_class(rejected, pictures):
-    (pictures / "owl").mkdir()
-    rejected(pictures, needs=[pictures / "owl", "is empty", "Put pictures into it, or remove it"])
+def test_an_empty_class(rejected, images):
+    (images / "owl").mkdir()
+    rejected(images, needs=[images / "owl", "is empty", "Put images into it, or remove it"])
 
 
-def test_a_class_with_one_picture(rejected, pictures, make_pictures):
-    make_pictures(pictures, {"owl": 1})
-    rejected(pictures, needs=[pictures, "too few rows", "owl: 1", "Add rows"])
+def test_a_class_with_one_image(rejected, images, make_images):
+    make_images(images, {"owl": 1})
+    rejected(images, needs=[images, "too few rows", "owl: 1", "Add rows"])
 
 
-def test_a_train_folder_without_classes(rejected, make_pictures, tmp_path):
+def test_a_train_folder_without_classes(rejected, make_images, tmp_path):
     (tmp_path / "p" / "train").mkdir(parents=True)
-    make_pictures(tmp_path / "p" / "test", {"cat": 2, "dog": 2}, size=8)
+    make_images(tmp_path / "p" / "test", {"cat": 2, "dog": 2}, size=8)
     rejected(tmp_path / "p", needs=[tmp_path / "p" / "train", "has no classes"])
 
 
-def test_a_class_that_only_the_test_folder_has(rejected, make_pictures, tmp_path):
-    make_pictures(tmp_path / "p" / "train", {"cat": 4, "dog": 4}, size=8)
-    make_pictures(tmp_path / "p" / "test", {"cat": 2, "dog": 2, "owl": 2}, size=8)
+def test_a_class_that_only_the_test_folder_has(rejected, make_images, tmp_path):
+    make_images(tmp_path / "p" / "train", {"cat": 4, "dog": 4}, size=8)
+    make_images(tmp_path / "p" / "test", {"cat": 2, "dog": 2, "owl": 2}, size=8)
     rejected(tmp_path / "p", "data.validation=0.25", needs=["train", "'owl' (2 in all)"])
 
 
@@ -91,33 +91,33 @@ def test_a_class_that_only_the_test_folder_has(rejected, make_pictures, tmp_path
     ("content", "reason"),
     [
         (b"", "zero bytes"),
-        (b"no picture", "no picture"),
+        (b"no image", "no image"),
         ("truncated", "truncated"),
         ("tiff", "TIFF is not supported; convert it to JPEG or PNG"),
     ],
 )
-def test_a_broken_picture(rejected, pictures, content, reason):
-    file = pictures / "cat" / "001.jpg"
+def test_a_broken_image(rejected, images, content, reason):
+    file = images / "cat" / "001.jpg"
     if content == "truncated":
         content = file.read_bytes()[:-100]
     if content == "tiff":
-        Image.new("RGB", (8, 8)).save(pictures / "x.tiff")
-        content = (pictures / "x.tiff").read_bytes()
+        Image.new("RGB", (8, 8)).save(images / "x.tiff")
+        content = (images / "x.tiff").read_bytes()
     file.write_bytes(content)
-    rejected(pictures, needs=[f"{file}: ", reason, "data.broken=skip"])
+    rejected(images, needs=[f"{file}: ", reason, "data.broken=skip"])
 
 
-def test_broken_pictures_of_all_splits_are_listed_at_once(rejected, pictures):
-    files = sorted(pictures.glob("*/*"))
+def test_broken_images_of_all_splits_are_listed_at_once(rejected, images):
+    files = sorted(images.glob("*/*"))
     for file in files[::2]:
         file.write_bytes(b"")
-    rejected(pictures, needs=[f"{file}: zero bytes" for file in files[::2]], most_lines=20)
+    rejected(images, needs=[f"{file}: zero bytes" for file in files[::2]], most_lines=20)
 
 
-def test_skipping_that_leaves_a_class_without_pictures(rejected, pictures):
-    for file in (pictures / "dog").iterdir():
+def test_skipping_that_leaves_a_class_without_images(rejected, images):
+    for file in (images / "dog").iterdir():
         file.write_bytes(b"")
-    rejected(pictures, "data.broken=skip", needs=["none of 'dog'", "Add examples"])
+    rejected(images, "data.broken=skip", needs=["none of 'dog'", "Add examples"])
 
 
 @pytest.mark.parametrize(
@@ -172,21 +172,21 @@ def test_a_table_that_cannot_be_read(rejected, tmp_path, name, content, needs):
     rejected(tmp_path / name, needs=needs)
 
 
-def test_a_stratify_column_that_a_folder_does_not_have(rejected, pictures):
-    rejected(pictures, "data.stratify=[site]", needs=["data.stratify", "no column 'site'", "Columns: label"])
+def test_a_stratify_column_that_a_folder_does_not_have(rejected, images):
+    rejected(images, "data.stratify=[site]", needs=["data.stratify", "no column 'site'", "Columns: label"])
 
 
 @pytest.mark.parametrize("key", ["data.test", "data.validation"])
-def test_a_source_of_its_own_that_is_not_there(rejected, pictures, key):
-    rejected(pictures, f"{key}=held_out.csv", needs=["held_out.csv", "neither a folder"])
+def test_a_source_of_its_own_that_is_not_there(rejected, images, key):
+    rejected(images, f"{key}=held_out.csv", needs=["held_out.csv", "neither a folder"])
 
 
-def test_a_source_of_its_own_with_other_classes(rejected, pictures, tmp_path):
-    other = shutil.copytree(pictures, tmp_path / "other")
+def test_a_source_of_its_own_with_other_classes(rejected, images, tmp_path):
+    other = shutil.copytree(images, tmp_path / "other")
     (other / "dog").rename(other / "wolf")
-    rejected(pictures, f"data.test={other}", needs=[other, "wolf", "Classes: cat, dog"])
+    rejected(images, f"data.test={other}", needs=[other, "wolf", "Classes: cat, dog"])
 
 
-def test_too_few_rows_tell_their_numbers(rejected, make_pictures, tmp_path):
-    folder = make_pictures(tmp_path / "p", {name: 2 for name in "abcdef"}, size=8)
+def test_too_few_rows_tell_their_numbers(rejected, make_images, tmp_path):
+    folder = make_images(tmp_path / "p", {name: 2 for name in "abcdef"}, size=8)
     rejected(folder, needs=["data.test=0.2 takes 3 of 12 rows from 6 strata", "a: 2", "data.test"])

@@ -1,4 +1,4 @@
-"""What people's folders and tables hold beside good pictures in good classes."""
+"""What people's folders and tables hold beside good images in good classes."""
 
 import json
 
@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 
 
 def load(source, **options):
-    return load_splits(PictureDataConfig(source=str(source), **options), seed=0)
+    return load_splits(ImageDataConfig(source=str(source), **options), seed=0)
 
 
 def make(data, **options):
@@ -23,44 +23,44 @@ def make(data, **options):
     )
 
 
-def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_not(pictures, make_pictures, tmp_path):
-    (pictures / "notes.txt").write_text("x")
-    (pictures / ".DS_Store").write_text("x")
-    (note,) = load(pictures).notes
-    assert note == f"Left out, for they lie beside the classes of {pictures}: notes.txt"
+def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_not(images, make_images, tmp_path):
+    (images / "notes.txt").write_text("x")
+    (images / ".DS_Store").write_text("x")
+    (note,) = load(images).notes
+    assert note == f"Left out, for they lie beside the classes of {images}: notes.txt"
     root = tmp_path / "divided"
     for name in ("train", "test", "raw"):
-        make_pictures(root / name, {"cat": 6, "dog": 6}, size=8)
+        make_images(root / name, {"cat": 6, "dog": 6}, size=8)
     (root / "test" / "readme.md").write_text("x")
     assert load(root).notes[0].endswith(f"beside the classes of {root}: raw, test/readme.md")
 
 
-def test_links_in_a_circle_are_named(pictures, tiny):
-    (pictures / "cat" / "self.png").symlink_to("self.png")
-    (pictures / "cat" / "gone.png").symlink_to("nowhere.png")
-    (pictures / "dog" / "up").symlink_to("..")
+def test_links_in_a_circle_are_named(images, tiny):
+    (images / "cat" / "self.png").symlink_to("self.png")
+    (images / "cat" / "gone.png").symlink_to("nowhere.png")
+    (images / "dog" / "up").symlink_to("..")
     with pytest.raises(DataError) as refusal:
-        make(pictures).check()
+        make(images).check()
     lines = str(refusal.value).splitlines()
-    assert lines[0] == "2 of 34 pictures cannot be read:"
+    assert lines[0] == "2 of 34 images cannot be read:"
     assert "gone.png: No such file or directory" in lines[1] + lines[2]
     assert "self.png: Too many levels of symbolic links" in lines[1] + lines[2]
-    assert load(pictures).notes[-1] == "Left out, for links to folders inside a class are not followed: dog/up"
-    (pictures / "all").symlink_to(".")
+    assert load(images).notes[-1] == "Left out, for links to folders inside a class are not followed: dog/up"
+    (images / "all").symlink_to(".")
     with pytest.raises(DataError, match=r"all is a link to a folder that it lies in\. Remove the link"):
-        load(pictures)
+        load(images)
 
 
-def test_a_folder_that_cannot_be_read(pictures, monkeypatch):
+def test_a_folder_that_cannot_be_read(images, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
     monkeypatch.setattr("keras_transfer.data.sources.images.find._visible", refuse)
-    with pytest.raises(DataError, match="pictures cannot be read: Permission denied"):
-        load(pictures)
+    with pytest.raises(DataError, match="images cannot be read: Permission denied"):
+        load(images)
 
 
-def test_a_picture_that_cannot_be_read(pictures, tiny, monkeypatch):
+def test_an_image_that_cannot_be_read(images, tiny, monkeypatch):
     from pathlib import Path
 
     read = Path.read_bytes
@@ -71,15 +71,15 @@ def test_a_picture_that_cannot_be_read(pictures, tiny, monkeypatch):
         return read(file)
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(DataError, match=r"(?s)2 of 32 pictures cannot be read:\n.*cat/003\.jpg: Permission denied"):
-        make(pictures).check()
+    with pytest.raises(DataError, match=r"(?s)2 of 32 images cannot be read:\n.*cat/003\.jpg: Permission denied"):
+        make(images).check()
 
 
 NAMES = ["red car", "red/car", "🐱", "кошка", "[bold]猫[/bold]", "Ant", "ant"]
 
 
-def test_classes_may_be_called_anything(pictures, tiny, tmp_path):
-    files = sorted(pictures.glob("*/*"))
+def test_classes_may_be_called_anything(images, tiny, tmp_path):
+    files = sorted(images.glob("*/*"))
     table = tmp_path / "t.csv"
     labels = [NAMES[n % len(NAMES)] for n in range(len(files))]
     pd.DataFrame({"path": files, "label": labels}).to_csv(table, index=False)
@@ -96,18 +96,18 @@ def test_classes_may_be_called_anything(pictures, tiny, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["validation", "test"])
-def test_a_source_of_its_own_may_lack_classes_and_has_no_others(pictures, make_pictures, tmp_path, key):
-    other = make_pictures(tmp_path / "other", {"dog": 3, "cat": 2}, size=8)
-    part = getattr(load(pictures, **{key: str(other)}), key)
+def test_a_source_of_its_own_may_lack_classes_and_has_no_others(images, make_images, tmp_path, key):
+    other = make_images(tmp_path / "other", {"dog": 3, "cat": 2}, size=8)
+    part = getattr(load(images, **{key: str(other)}), key)
     assert part.targets.tolist() == [0, 0, 1, 1, 1]
-    make_pictures(other, {"dog": 1, "cat": 1, "owl": 1}, size=8)
+    make_images(other, {"dog": 1, "cat": 1, "owl": 1}, size=8)
     with pytest.raises(DataError, match=r"classes that the training data lacks: owl\. Classes: cat, dog"):
-        load(pictures, **{key: str(other)})
+        load(images, **{key: str(other)})
 
 
-def test_a_column_that_names_each_row_is_no_column_of_classes(pictures):
-    files = sorted(pictures.glob("*/*"))
-    table = pictures.parent / "t.csv"
+def test_a_column_that_names_each_row_is_no_column_of_classes(images):
+    files = sorted(images.glob("*/*"))
+    table = images.parent / "t.csv"
     pd.DataFrame({"path": files, "label": range(len(files))}).to_csv(table, index=False)
     with pytest.raises(DataError, match=r"32 classes in 32 rows, and 32 of them have one row: .*data\.label"):
         load(table)
@@ -116,11 +116,11 @@ def test_a_column_that_names_each_row_is_no_column_of_classes(pictures):
 @pytest.mark.parametrize(
     ("weights", "fits"), [([-1.0], False), ([0.0], False), ([float("nan")], False), ([0, 2], True)]
 )
-def test_weights(pictures, weights, fits):
-    files = sorted(pictures.glob("*/*"))
+def test_weights(images, weights, fits):
+    files = sorted(images.glob("*/*"))
     frame = pd.DataFrame({"path": map(str, files), "label": [file.parent.name for file in files]})
     frame["w"] = [weights[n % len(weights)] for n in range(len(files))]
-    config = PictureDataConfig(source="x", weight="w")
+    config = ImageDataConfig(source="x", weight="w")
     if weights == [0, 2]:
         assert set(load_splits(config, seed=0, given={"x": frame}).train.weights) == {0.0, 2.0}
     else:
@@ -128,9 +128,9 @@ def test_weights(pictures, weights, fits):
             load_splits(config, seed=0, given={"x": frame})
 
 
-def test_the_nearest_name_of_a_key_is_told(refused, pictures, tmp_path):
+def test_the_nearest_name_of_a_key_is_told(refused, images, tmp_path):
     recipe = tmp_path / "own.yaml"
-    recipe.write_text(f"task: image_classification\ndata: {{source: {pictures}}}\n", encoding="utf-8")
+    recipe.write_text(f"task: image_classification\ndata: {{source: {images}}}\n", encoding="utf-8")
     overrides = ["data.groups=patient", "data.leaks=wran", "data.per_class=0", "data.datadir=x"]
     refused(
         "run",

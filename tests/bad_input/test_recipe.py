@@ -6,9 +6,9 @@ TEXT = "task: image_classification\ndata:\n  source: {source}\n  image_size: 32\
 
 
 @pytest.fixture
-def recipe(pictures, tmp_path):
+def recipe(images, tmp_path):
     file = tmp_path / "own.yaml"
-    file.write_text(TEXT.format(source=pictures), encoding="utf-8")
+    file.write_text(TEXT.format(source=images), encoding="utf-8")
     return file
 
 
@@ -102,8 +102,8 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(refused, verb):
     refused(verb, "image/quickstrat", needs=["'image/quickstrat'", "Did you mean image/quickstart"])
 
 
-def test_a_folder_is_no_recipe(refused, pictures):
-    refused("check", pictures, needs=[pictures, "no such file"])
+def test_a_folder_is_no_recipe(refused, images):
+    refused("check", images, needs=[images, "no such file"])
 
 
 def test_a_budget_belongs_to_auto_and_auto_takes_one_rate(refused, recipe):
@@ -154,5 +154,5 @@ def test_weights_that_cannot_be_had(refused, recipe, tmp_path, name, content, ne
     refused("run", recipe, f"backbone.weights={file}", "--out", "run", needs=needs)
 
 
-def test_a_picture_size_that_the_backbone_does_not_take(refused, recipe):
+def test_an_image_size_that_the_backbone_does_not_take(refused, recipe):
     refused("run", recipe, "data.image_size=16", "--out", "run", needs=["image_size=16", "32"])

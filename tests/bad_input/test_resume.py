@@ -12,12 +12,12 @@ from keras_transfer.training.checkpointing import Checkpointer
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, make_pictures, pebble, killed):
-    """A recipe file, its pictures, and the folder of its run, which was killed after seven steps."""
+def place(tmp_path_factory, make_images, pebble, killed):
+    """A recipe file, its images, and the folder of its run, which was killed after seven steps."""
     root = tmp_path_factory.mktemp("interrupted")
-    pictures = make_pictures(root / "pictures", {"cat": 16, "dog": 16}, size=20)
+    images = make_images(root / "images", {"cat": 16, "dog": 16}, size=20)
     recipe = ImageClassification(
-        {"source": str(pictures), "image_size": 16},
+        {"source": str(images), "image_size": 16},
         backbone="pebble",
         policy={"name": "head", "head_solver": "sgd"},
         training={"epochs": 3, "batch_size": 4},
@@ -53,9 +53,9 @@ def test_resume_without_a_folder(refused, recipe):
     refused("run", recipe, "--resume", needs=["--resume", "name its folder with --out"])
 
 
-@pytest.mark.parametrize("kind", ["thesis", "file", "pictures"])
+@pytest.mark.parametrize("kind", ["thesis", "file", "images"])
 def test_what_is_no_run(refused, recipe, place, tmp_path, kind):
-    out = {"thesis": tmp_path / "thesis", "file": tmp_path / "file", "pictures": place / "pictures"}[kind]
+    out = {"thesis": tmp_path / "thesis", "file": tmp_path / "file", "images": place / "images"}[kind]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.txt").write_text("do not touch")
     (tmp_path / "file").write_text("do not touch")
@@ -100,15 +100,15 @@ def test_another_recipe_is_told_by_its_keys(refused, recipe, folder):
     ids=["fewer", "changed"],
 )
 def test_other_data_is_told_by_its_split(refused, place, folder, tmp_path, change, needs):
-    kept = shutil.copytree(place / "pictures", tmp_path / "kept")
+    kept = shutil.copytree(place / "images", tmp_path / "kept")
     rows = [tmp_path / "run" / "data.json"]
     names = [name for name, _ in yaml.safe_load(rows[0].read_text())["splits"]["train"]["rows"]]
     try:
-        change([place / "pictures" / names[0]])
+        change([place / "images" / names[0]])
         refused("run", place / "own.yaml", "--out", folder, "--resume", needs=["The data is not what", *needs])
     finally:
-        shutil.rmtree(place / "pictures")
-        shutil.copytree(kept, place / "pictures")
+        shutil.rmtree(place / "images")
+        shutil.copytree(kept, place / "images")
 
 
 def test_no_checkpoint_that_is_whole(refused, recipe, folder):

@@ -7,12 +7,12 @@ import zipfile
 import keras
 import pytest
 
-COMMANDS = [["predict", "{run}", "{picture}"], ["evaluate", "{run}"], ["export", "{run}", "--out", "new"]]
+COMMANDS = [["predict", "{run}", "{image}"], ["evaluate", "{run}"], ["export", "{run}", "--out", "new"]]
 
 
 @pytest.fixture
-def picture(pictures):
-    return pictures / "cat" / "000.png"
+def image(images):
+    return images / "cat" / "000.png"
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def folder(finished_run, tmp_path):
 
 
 @pytest.fixture
-def fill(picture):
-    return lambda words, run: [word.format(run=run, picture=picture) for word in words]
+def fill(image):
+    return lambda words, run: [word.format(run=run, image=image) for word in words]
 
 
 def save(folder, *layers, classes=2):
@@ -63,11 +63,11 @@ def change_config(folder, change):
         ("absent", ["There is no run folder", "keras-transfer run"]),
         ("file", ["There is no run folder"]),
         ("empty", ["no finished run", "recipe.yaml", "model.keras"]),
-        ("pictures", ["no finished run", "recipe.yaml"]),
+        ("images", ["no finished run", "recipe.yaml"]),
     ],
 )
-def test_what_is_no_run_folder(refused, fill, pictures, tmp_path, words, kind, needs):
-    run = {"absent": tmp_path / "absent", "file": tmp_path / "file", "empty": tmp_path / "empty", "pictures": pictures}
+def test_what_is_no_run_folder(refused, fill, images, tmp_path, words, kind, needs):
+    run = {"absent": tmp_path / "absent", "file": tmp_path / "file", "empty": tmp_path / "empty", "images": images}
     run["file"].write_text("x")
     run["empty"].mkdir()
     refused(*fill(words, run[kind]), needs=[run[kind], *needs])
@@ -173,19 +173,19 @@ def test_the_model_of_another_run_is_refused(refused, fill, folder):
     refused(*fill(COMMANDS[0], folder), needs=["the run has 2 classes, and the model gives (None, 3)"])
 
 
-def test_an_export_without_the_pictures_that_prove_it(refused, folder):
+def test_an_export_without_the_images_that_prove_it(refused, folder):
     shutil.rmtree(folder / "samples")
     refused("export", folder, needs=[folder / "samples", "damaged"])
     assert not (folder / "export").exists()
 
 
-def test_inputs_that_are_no_pictures_are_all_named(refused, finished_run, picture, tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
+def test_inputs_that_are_no_images_are_all_named(refused, finished_run, image, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.jpg").write_bytes(b"")
-    inputs = [picture, tmp_path / "text.png", tmp_path / "absent.png", tmp_path / "empty.jpg"]
+    inputs = [image, tmp_path / "text.png", tmp_path / "absent.png", tmp_path / "empty.jpg"]
     message = refused("predict", finished_run.folder, *inputs, needs=["No prediction was made"])
     assert message.splitlines()[1:] == [
-        f"  {tmp_path / 'text.png'}: no picture",
+        f"  {tmp_path / 'text.png'}: no image",
         f"  {tmp_path / 'absent.png'}: No such file or directory",
         f"  {tmp_path / 'empty.jpg'}: zero bytes",
     ]
@@ -196,24 +196,24 @@ def test_an_empty_folder_as_input(refused, finished_run, tmp_path):
     refused("predict", finished_run.folder, tmp_path / "nothing", needs=["No prediction was made"])
 
 
-def test_pictures_to_evaluate_that_are_not_there(refused, finished_run):
+def test_images_to_evaluate_that_are_not_there(refused, finished_run):
     refused("evaluate", finished_run.folder, "--data", "absent", needs=["'absent'", "neither a folder"])
 
 
 def test_rows_that_are_no_longer_those_of_the_run(refused, folder, finished_run, tmp_path):
-    pictures = shutil.copytree(finished_run.config.data.source, tmp_path / "moved")
+    images = shutil.copytree(finished_run.config.data.source, tmp_path / "moved")
     recipe = (folder / "recipe.yaml").read_text()
-    (folder / "recipe.yaml").write_text(recipe.replace(finished_run.config.data.source, str(pictures)))
+    (folder / "recipe.yaml").write_text(recipe.replace(finished_run.config.data.source, str(images)))
     (folder / "metrics.json").write_text("{}")
-    for file in pictures.glob("*/*"):
+    for file in images.glob("*/*"):
         file.write_bytes(file.read_bytes() + b" ")
     refused("evaluate", folder, needs=["test rows", "no longer those of the run", "--data"])
 
 
 @pytest.fixture
-def recipe(pictures, tmp_path):
+def recipe(images, tmp_path):
     file = tmp_path / "own.yaml"
-    file.write_text(f"task: image_classification\ndata: {{source: '{pictures}'}}\n", encoding="utf-8")
+    file.write_text(f"task: image_classification\ndata: {{source: '{images}'}}\n", encoding="utf-8")
     return file
 
 

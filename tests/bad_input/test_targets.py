@@ -21,7 +21,7 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def table(tmp_path):
-    """``table(a=[...], name="t.csv")``: 16 pictures with two labels, tags and a number, some of them changed."""
+    """``table(a=[...], name="t.csv")``: 16 images with two labels, tags and a number, some of them changed."""
     for number in range(16):
         Image.new("RGB", (32, 32), (16 * number, 0, 0)).save(tmp_path / f"{number:02}.png")
 
@@ -136,8 +136,8 @@ def test_tags_and_numbers_of_other_kinds(rejected, table):
 
 
 @pytest.mark.parametrize("overrides", [MULTILABEL, NUMBER], ids=["multilabel", "number"])
-def test_a_folder_has_classes_alone(rejected, pictures, overrides):
-    rejected(pictures, *overrides, needs=[pictures, "is a folder", overrides[0].split("=")[1], ".csv", "data.label"])
+def test_a_folder_has_classes_alone(rejected, images, overrides):
+    rejected(images, *overrides, needs=[images, "is a folder", overrides[0].split("=")[1], ".csv", "data.label"])
 
 
 def test_a_sample_set_without_such_columns(rejected):
@@ -169,8 +169,8 @@ def number_run(tmp_path_factory):
         return ImageClassification(data, policy="head", export={"formats": []}).fit(root / "run")
 
 
-def test_evaluating_on_a_source_that_lacks_the_columns(refused, number_run, pictures, table):
-    refused("evaluate", number_run.folder, "--data", pictures, needs=[pictures, "is a folder", "data.target is number"])
+def test_evaluating_on_a_source_that_lacks_the_columns(refused, number_run, images, table):
+    refused("evaluate", number_run.folder, "--data", images, needs=[images, "is a folder", "data.target is number"])
     file = table().with_name("other.csv")
     pd.read_csv(table()).drop(columns="x").to_csv(file, index=False)
     refused("evaluate", number_run.folder, "--data", file, needs=[file, "no column 'x'"])

@@ -29,9 +29,9 @@ def gravel(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stripes(tmp_path_factory, make_pictures) -> Path:
-    """67 pictures, of which batches of 8 and devices leave remainders."""
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", {"cat": 37, "dog": 30}, size=16)
+def stripes(tmp_path_factory, make_images) -> Path:
+    """67 images, of which batches of 8 and devices leave remainders."""
+    return make_images(tmp_path_factory.mktemp("data") / "images", {"cat": 37, "dog": 30}, size=16)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ WORKER = Path(__file__).parent / "jax_worker.py"
 # 18 training rows are batches of 4 and of 3, which two devices do not share evenly; so are 5 rows of validation.
 RECIPE = """
 task: image_classification
-data: {{source: {pictures}, image_size: 16, test: 0.2, validation: 0.2}}
+data: {{source: {images}, image_size: 16, test: 0.2, validation: 0.2}}
 backbone: {{name: pebble}}
 augmentation: {{horizontal_flip: false}}
 policy: {{name: last_stages, stages: 2, batch_norm: adapt}}
@@ -41,10 +41,10 @@ TWO_DEVICES = ["distribution.strategy=data_parallel", "distribution.devices=2"]
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory, make_pictures):
+def recipe(tmp_path_factory, make_images):
     folder = tmp_path_factory.mktemp("jax")
-    make_pictures(folder / "pictures", {"cat": 15, "dog": 14}, size=16)
-    (folder / "recipe.yaml").write_text(RECIPE.format(pictures=folder / "pictures"))
+    make_images(folder / "images", {"cat": 15, "dog": 14}, size=16)
+    (folder / "recipe.yaml").write_text(RECIPE.format(images=folder / "images"))
     return folder / "recipe.yaml"
 
 

@@ -44,13 +44,11 @@ def test_a_fresh_process_gave_the_answers_of_predict(exported, finished_run):
     assert 0 <= parity.largest_difference <= 1e-4
 
 
-def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(
-    exported, finished_run, pictures, tmp_path
-):
-    files = [str(file) for file in sorted(pictures.glob("*/*"))[::5]]
+def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(exported, finished_run, images, tmp_path):
+    files = [str(file) for file in sorted(images.glob("*/*"))[::5]]
     for mode, name in (("L", "grey.png"), ("L", "grey.jpg"), ("LA", "grey_alpha.png"), ("RGBA", "alpha.png")):
-        with Image.open(files[0]) as picture:
-            picture.convert(mode).resize((90, 50)).save(tmp_path / name)
+        with Image.open(files[0]) as image:
+            image.convert(mode).resize((90, 50)).save(tmp_path / name)
         files.append(str(tmp_path / name))
     code = (
         "import json, sys, tensorflow as tf\n"
@@ -69,10 +67,10 @@ def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(
     np.testing.assert_allclose(answer["p"], ours, atol=1e-5)
 
 
-def test_serve_tensor_takes_what_the_decoder_gives(exported, finished_run, pictures):
+def test_serve_tensor_takes_what_the_decoder_gives(exported, finished_run, images):
     from keras_transfer.data.formats.images import decode_image
 
-    file = next(pictures.glob("cat/*"))
+    file = next(images.glob("cat/*"))
     pixels = decode_image(tf.io.read_file(str(file)), size=64, resize="crop", channels=3)
     answer = tf.saved_model.load(str(exported[0])).signatures["serve_tensor"](pixels=pixels[None])
     expected = list(finished_run.predict([file])[0].probabilities.values())

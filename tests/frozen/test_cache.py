@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from keras_transfer import ImageClassification
-from keras_transfer.backbones.base import RAW, SIGNED, PictureBackbone
-from keras_transfer.config import AugmentationConfig, CacheConfig, PictureHeadConfig
-from keras_transfer.data.examples.images import Pictures
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.backbones.base import RAW, SIGNED, ImageBackbone
+from keras_transfer.config import AugmentationConfig, CacheConfig, ImageHeadConfig
+from keras_transfer.data.examples.images import Images
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import TrainingError
 from keras_transfer.frozen.cache import FeatureCache
@@ -39,9 +39,9 @@ def computed(monkeypatch):
     return done
 
 
-def run(pictures, out, *, views, augmentation=PLAIN, policy=None, **cache):
+def run(images, out, *, views, augmentation=PLAIN, policy=None, **cache):
     recipe = ImageClassification(
-        {"source": str(pictures), "image_size": 32},
+        {"source": str(images), "image_size": 32},
         backbone="tiny",
         policy=policy or {"name": "last_stages", "stages": 3},
         augmentation=augmentation,
@@ -61,49 +61,49 @@ def losses(run):
 @pytest.mark.parametrize(
     ("augmentation", "views"),
     [
-        pytest.param(PLAIN, 1, id="plain pictures", marks=pytest.mark.slow),
+        pytest.param(PLAIN, 1, id="plain images", marks=pytest.mark.slow),
         pytest.param(MOVED, 3, id="a view for every epoch"),
     ],
 )
-def test_training_on_features_is_training_of_the_whole_network(pictures, tmp_path, augmentation, views, computed):
-    whole = run(pictures, tmp_path / "whole", views=0, augmentation=augmentation)
+def test_training_on_features_is_training_of_the_whole_network(images, tmp_path, augmentation, views, computed):
+    whole = run(images, tmp_path / "whole", views=0, augmentation=augmentation)
     assert computed == []
-    kept = run(pictures, tmp_path / "kept", views=views, augmentation=augmentation)
+    kept = run(images, tmp_path / "kept", views=views, augmentation=augmentation)
     assert computed
     for a, b in zip(whole.model.get_weights(), kept.model.get_weights(), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(losses(kept), losses(whole), atol=1e-4)
     assert kept.reports["test"].loss == pytest.approx(whole.reports["test"].loss, abs=1e-4)
-    # What the run recorded by way of features is what the saved model says of the pictures.
+    # What the run recorded by way of features is what the saved model says of the images.
     assert kept.evaluate().loss == pytest.approx(kept.reports["test"].loss, abs=1e-4)
 
 
-def test_a_second_run_computes_nothing(pictures, tmp_path, computed):
-    first = run(pictures, tmp_path / "first", views=2, augmentation=MOVED)
+def test_a_second_run_computes_nothing(images, tmp_path, computed):
+    first = run(images, tmp_path / "first", views=2, augmentation=MOVED)
     assert computed == [("train", 2), ("validation", 1), ("validation", 2), ("test", 2)]
     computed.clear()
-    second = run(pictures, tmp_path / "second", views=2, augmentation=MOVED)
+    second = run(images, tmp_path / "second", views=2, augmentation=MOVED)
     assert computed == []
     for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     # A sweep over the head alone shares features as well.
-    run(pictures, tmp_path / "head", views=2, augmentation=PLAIN, policy="head")
+    run(images, tmp_path / "head", views=2, augmentation=PLAIN, policy="head")
     computed.clear()
-    run(pictures, tmp_path / "sgd", views=2, augmentation=PLAIN, policy={"name": "head", "head_solver": "sgd"})
+    run(images, tmp_path / "sgd", views=2, augmentation=PLAIN, policy={"name": "head", "head_solver": "sgd"})
     assert computed == []
 
 
 @pytest.mark.slow
-def test_views_are_used_again_where_epochs_outnumber_them(pictures, tmp_path):
-    two = run(pictures, tmp_path / "two", views=2, augmentation=MOVED)
-    three = run(pictures, tmp_path / "three", views=3, augmentation=MOVED)
+def test_views_are_used_again_where_epochs_outnumber_them(images, tmp_path):
+    two = run(images, tmp_path / "two", views=2, augmentation=MOVED)
+    three = run(images, tmp_path / "three", views=3, augmentation=MOVED)
     np.testing.assert_allclose(losses(two)[:2], losses(three)[:2], rtol=1e-4)
     assert losses(two)[2][0] != pytest.approx(losses(three)[2][0], abs=1e-6)
 
 
 @pytest.mark.slow
-def test_half_precision_on_disk_is_near(pictures, tmp_path):
-    full, half = (run(pictures, tmp_path / dtype, views=1, dtype=dtype) for dtype in ("float32", "float16"))
+def test_half_precision_on_disk_is_near(images, tmp_path):
+    full, half = (run(images, tmp_path / dtype, views=1, dtype=dtype) for dtype in ("float32", "float16"))
     assert half.reports["test"].loss == pytest.approx(full.reports["test"].loss, abs=0.02)
 
 
@@ -124,10 +124,10 @@ def network(*, two_alive=False):
 
 def small_model(*, contract=RAW, two_alive=False):
     net = network(two_alive=two_alive)
-    backbone = PictureBackbone(
+    backbone = ImageBackbone(
         name="small", network=net, contract=contract, stages=find_stages(net), image_size=8, weights="none"
     )
-    return build_model(backbone, ClassificationHead(("a", "b"), PictureHeadConfig()))
+    return build_model(backbone, ClassificationHead(("a", "b"), ImageHeadConfig()))
 
 
 @pytest.fixture
@@ -136,11 +136,11 @@ def split(tmp_path):
     for name in "abcde":
         Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / f"{name}.png")
     paths = tuple(f"{name}.png" for name in "abcde")
-    return Split("train", Pictures(tmp_path, paths), np.zeros(5, np.int64), np.ones(5, np.float32))
+    return Split("train", Images(tmp_path, paths), np.zeros(5, np.int64), np.ones(5, np.float32))
 
 
 def cache(*, seed=0, resize="crop", augmentation=None, **config):
-    reader = PictureReader(
+    reader = ImageReader(
         image_size=8,
         channels=3,
         resize=resize,
@@ -155,7 +155,7 @@ def change_a_weight(model, split):
     model.backbone.stages[0].layers[-1].bias.assign([0.1, 0, 0, 0])
 
 
-def change_a_picture(model, split):
+def change_an_image(model, split):
     Image.new("RGB", (8, 8), "red").save(split.examples.root / "c.png")
 
 
@@ -163,7 +163,7 @@ def change_the_order(model, split):
     return split.select([1, 0, 2, 3, 4])
 
 
-@pytest.mark.parametrize("change", [change_a_weight, change_a_picture, change_the_order])
+@pytest.mark.parametrize("change", [change_a_weight, change_an_image, change_the_order])
 def test_a_change_of_weights_or_data_misses(split, computed, change):
     model = small_model()
     for _ in range(2):
@@ -198,16 +198,16 @@ def test_another_contract_or_another_stage_misses(split, computed):
     assert len(computed) == 3
 
 
-def test_a_network_that_reads_its_pictures_again_behind_the_frozen_stages_is_not_cached(split, computed):
-    inputs = x = keras.Input((8, 8, 3), name="pictures")
+def test_a_network_that_reads_its_images_again_behind_the_frozen_stages_is_not_cached(split, computed):
+    inputs = x = keras.Input((8, 8, 3), name="images")
     for number in range(4):
         x = keras.layers.Conv2D(4, 1, name=f"layer{number}")(x)
     again = keras.Model(inputs, keras.layers.Conv2D(4, 1, name="last")(keras.layers.Concatenate()([x, inputs])))
-    backbone = PictureBackbone(
+    backbone = ImageBackbone(
         name="again", network=again, contract=RAW, stages=find_stages(again), image_size=8, weights="none"
     )
-    model = build_model(backbone, ClassificationHead(("a", "b"), PictureHeadConfig()))
-    assert model.inputs_beside(2) == ("pictures",)
+    model = build_model(backbone, ClassificationHead(("a", "b"), ImageHeadConfig()))
+    assert model.inputs_beside(2) == ("images",)
     assert cache().evaluation(model, 2, split) is None
     assert computed == []
     assert cache().pooled(model, split).shape == (1, 5, 4)
@@ -241,7 +241,7 @@ def test_a_model_is_its_two_parts(stage):
     np.testing.assert_allclose(rest(frozen(pixels)), model.trainer(pixels), rtol=1e-5, atol=1e-4)
 
 
-def test_features_that_are_no_numbers_name_stage_and_picture(split):
+def test_features_that_are_no_numbers_name_stage_and_image(split):
     model = small_model()
     kernel = model.backbone.stages[1].layers[0].kernel
     kernel.assign(np.full(kernel.shape, np.nan))
@@ -258,7 +258,7 @@ def test_features_too_large_for_half_precision_say_so(split):
         cache(dtype="float16").evaluation(model, 1, split)
 
 
-def test_mixed_pictures_have_no_features():
+def test_mixed_images_have_no_features():
     assert cache().serves(2)
     assert not cache().serves(0)
     assert not cache(views=0).serves(2)
@@ -266,20 +266,20 @@ def test_mixed_pictures_have_no_features():
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_written_leaves_training_as_it_was(pictures, tmp_path, monkeypatch):
-    whole = run(pictures, tmp_path / "whole", views=0)
+def test_a_cache_that_cannot_be_written_leaves_training_as_it_was(images, tmp_path, monkeypatch):
+    whole = run(images, tmp_path / "whole", views=0)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="without the cache"):
-        other = run(pictures, tmp_path / "other", views=1)
+        other = run(images, tmp_path / "other", views=1)
     for a, b in zip(whole.model.get_weights(), other.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
-def test_mixed_precision_features_train(pictures, tmp_path):
+def test_mixed_precision_features_train(images, tmp_path):
     recipe = ImageClassification(
-        {"source": str(pictures), "image_size": 32},
+        {"source": str(images), "image_size": 32},
         backbone="tiny",
         policy={"name": "last_stages", "stages": 2},
         training={"epochs": 1, "batch_size": 8, "precision": "mixed_bfloat16"},

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.config import HeadConfig, PictureHeadConfig
+from keras_transfer.config import HeadConfig, ImageHeadConfig
 from keras_transfer.heads import HEADS, ClassificationHead, MultilabelHead, NumberHead
 
 FEATURES = np.arange(2 * 2 * 2 * 3, dtype="float32").reshape(2, 2, 2, 3)
@@ -13,7 +13,7 @@ FEATURES = np.arange(2 * 2 * 2 * 3, dtype="float32").reshape(2, 2, 2, 3)
 
 def build(**config):
     inputs = keras.Input((2, 2, 3))
-    head = ClassificationHead(("a", "b", "c", "d"), PictureHeadConfig(**config))
+    head = ClassificationHead(("a", "b", "c", "d"), ImageHeadConfig(**config))
     return keras.Model(inputs, head.read_out(head.pool(inputs)))
 
 
@@ -43,14 +43,14 @@ def test_logits_and_probabilities_are_float32_under_mixed_precision():
         assert model.get_layer("head_hidden").compute_dtype == "bfloat16"
         assert model.output.dtype == "float32"
         assert (
-            ClassificationHead(("a", "b", "c", "d"), PictureHeadConfig()).final_layer()(model.output).dtype == "float32"
+            ClassificationHead(("a", "b", "c", "d"), ImageHeadConfig()).final_layer()(model.output).dtype == "float32"
         )
     finally:
         keras.config.set_dtype_policy(before)
 
 
 def test_the_loss_smooths_labels():
-    head = ClassificationHead(("a", "b"), PictureHeadConfig())
+    head = ClassificationHead(("a", "b"), ImageHeadConfig())
     loss = head.loss(label_smoothing=0.2)
     logits, target = np.array([[2.0, 0.0]], "float32"), np.array([[1.0, 0.0]], "float32")
     log_p = logits - np.log(np.exp(logits).sum())

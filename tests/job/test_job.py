@@ -13,10 +13,10 @@ from keras_transfer.training.callbacks import WeightKeeper
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
-def recipe(pictures, policy, **sections):
+def recipe(images, policy, **sections):
     training = {"epochs": 2, "batch_size": 8, "keep": "last", **sections.pop("training", {})}
     return ImageClassification(
-        {"source": str(pictures), "image_size": 32},
+        {"source": str(images), "image_size": 32},
         backbone="tiny",
         policy=policy,
         training=training,
@@ -44,27 +44,27 @@ def moved(job, before):
     ],
     ids=["batch_norm", "bias", "bias with frozen BatchNorm"],
 )
-def test_a_policy_trains_its_kind_of_weights_and_no_other(pictures, tmp_path, policy, kinds):
-    job = recipe(pictures, policy).prepare()
+def test_a_policy_trains_its_kind_of_weights_and_no_other(images, tmp_path, policy, kinds):
+    job = recipe(images, policy).prepare()
     before = job.model.backbone.network.get_weights()
     job.train(tmp_path / "history.jsonl")
     assert {path.split("/")[-1] for path in moved(job, before)} == kinds
 
 
-def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written(pictures, tmp_path):
+def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written(images, tmp_path):
     with pytest.raises(PolicyError, match=r"policy\.name=layer_norm would train nothing: tiny has no such weights"):
-        recipe(pictures, "layer_norm").fit(tmp_path / "run")
+        recipe(images, "layer_norm").fit(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_lora_trains_its_adapters_and_serves_ordinary_layers(pictures, tmp_path):
-    job = recipe(pictures, {"name": "lora", "rank": 2, "stages": 2}).prepare()
+def test_lora_trains_its_adapters_and_serves_ordinary_layers(images, tmp_path):
+    job = recipe(images, {"name": "lora", "rank": 2, "stages": 2}).prepare()
     before = job.model.backbone.network.get_weights()
     job.train(tmp_path / "history.jsonl")
     assert {path.split("/")[-1] for path in moved(job, before)} == {"lora_kernel_a", "lora_kernel_b"}
     assert len(find_adapters(job.model.backbone.stages)) == 2
 
-    run = recipe(pictures, {"name": "lora", "rank": 2, "stages": 2}).fit(tmp_path / "run")
+    run = recipe(images, {"name": "lora", "rank": 2, "stages": 2}).fit(tmp_path / "run")
     assert not any("lora" in weight.path for weight in run.model.weights)
     assert run.evaluate().loss == pytest.approx(run.reports["test"].loss, abs=1e-4)
     with np.load(tmp_path / "run" / "adapters.npz") as adapters:
@@ -73,14 +73,14 @@ def test_lora_trains_its_adapters_and_serves_ordinary_layers(pictures, tmp_path)
 
 
 @pytest.mark.slow
-def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(pictures, tmp_path):
+def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(images, tmp_path):
     policy = {"name": "gradual", "groups": 2, "group_epochs": 1}
-    run = recipe(pictures, policy).fit(tmp_path / "run")
+    run = recipe(images, policy).fit(tmp_path / "run")
     phases = [(line["phase"], line["epoch"]) for line in history(run)]
     assert phases == [("head", 1), ("group_1", 1), ("group_2", 1), ("group_2", 2)]
 
 
-def test_weights_that_go_on_training_keep_their_slots(pictures, tmp_path, monkeypatch):
+def test_weights_that_go_on_training_keep_their_slots(images, tmp_path, monkeypatch):
     import keras_transfer.job.job
 
     optimizers = []
@@ -91,7 +91,7 @@ def test_weights_that_go_on_training_keep_their_slots(pictures, tmp_path, monkey
         return optimizers[-1]
 
     monkeypatch.setattr(keras_transfer.job.job, "train_phase", watched)
-    job = recipe(pictures, {"name": "gradual", "groups": 2, "group_epochs": 1}).prepare()
+    job = recipe(images, {"name": "gradual", "groups": 2, "group_epochs": 1}).prepare()
     job.train(tmp_path / "history.jsonl")
     first, second = optimizers
     assert int(first.iterations) == 3
@@ -101,8 +101,8 @@ def test_weights_that_go_on_training_keep_their_slots(pictures, tmp_path, monkey
     assert (before == 3).sum() == len(first._trainable_variables)
 
 
-def test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought(pictures, tmp_path):
-    run = recipe(pictures, "lp_ft").fit(tmp_path / "run")
+def test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought(images, tmp_path):
+    run = recipe(images, "lp_ft").fit(tmp_path / "run")
     first = history(run)[0]
     assert (first["phase"], first["epoch"]) == ("head", 1)
     assert first["strength"] > 0
@@ -114,23 +114,23 @@ def test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought(pict
     assert 0 < report.gain.head_seconds < report.gain.seconds
 
 
-def test_the_head_policy_is_the_solved_head(pictures, tmp_path):
-    run = recipe(pictures, "head").fit(tmp_path / "run")
+def test_the_head_policy_is_the_solved_head(images, tmp_path):
+    run = recipe(images, "head").fit(tmp_path / "run")
     assert [line["phase"] for line in history(run)] == ["head"]
     assert run.reports["test"].gain is None
-    trained = recipe(pictures, {"name": "head", "head_solver": "sgd"}).fit(tmp_path / "sgd")
+    trained = recipe(images, {"name": "head", "head_solver": "sgd"}).fit(tmp_path / "sgd")
     assert len(history(trained)) == 2
     # Solved is the optimum that two epochs only approach.
     assert history(run)[0]["loss"] < history(trained)[-1]["loss"]
 
 
 @pytest.mark.parametrize("sections", [{"head": {"hidden": 4}}, {"training": {"label_smoothing": 0.1}}], ids=str)
-def test_a_head_that_cannot_be_solved_is_trained(pictures, tmp_path, sections):
-    run = recipe(pictures, "head", **sections).fit(tmp_path / "run")
+def test_a_head_that_cannot_be_solved_is_trained(images, tmp_path, sections):
+    run = recipe(images, "head", **sections).fit(tmp_path / "run")
     assert len(history(run)) == 2
 
 
-def test_what_is_kept_and_judged_is_the_average_of_the_weights(pictures, tmp_path, monkeypatch):
+def test_what_is_kept_and_judged_is_the_average_of_the_weights(images, tmp_path, monkeypatch):
     seen = []
     original = WeightKeeper.on_epoch_end
 
@@ -139,7 +139,7 @@ def test_what_is_kept_and_judged_is_the_average_of_the_weights(pictures, tmp_pat
         original(self, epoch, logs)
 
     monkeypatch.setattr(WeightKeeper, "on_epoch_end", watched)
-    run = recipe(pictures, "full", training={"ema": 0.9}).fit(tmp_path / "run")
+    run = recipe(images, "full", training={"ema": 0.9}).fit(tmp_path / "run")
     kernel = run.model.get_layer("head").get_layer("head_logits").kernel
     raw = next(weight for weight in seen[-1] if weight.shape == kernel.shape)
     assert not np.allclose(kernel, raw, atol=1e-7)
@@ -147,9 +147,9 @@ def test_what_is_kept_and_judged_is_the_average_of_the_weights(pictures, tmp_pat
     assert run.evaluate(split="validation").loss == pytest.approx(history(run)[-1]["val_loss"], abs=1e-4)
 
 
-def test_lower_stages_learn_more_slowly(pictures, tmp_path):
+def test_lower_stages_learn_more_slowly(images, tmp_path):
     job = recipe(
-        pictures, {"name": "full", "batch_norm": "frozen", "stage_decay": 0.1}, training={"weight_decay": 0.0}
+        images, {"name": "full", "batch_norm": "frozen", "stage_decay": 0.1}, training={"weight_decay": 0.0}
     ).prepare()
     before = [[np.array(weight) for weight in stage.weights] for stage in job.model.backbone.stages]
     job.train(tmp_path / "history.jsonl")
@@ -172,6 +172,6 @@ def test_lower_stages_learn_more_slowly(pictures, tmp_path):
     ],
     ids=str,
 )
-def test_a_run_with_mixed_pictures_learns(pictures, tmp_path, augmentation):
-    run = recipe(pictures, {"name": "last_stages", "stages": 2}, augmentation=augmentation).fit(tmp_path / "run")
+def test_a_run_with_mixed_images_learns(images, tmp_path, augmentation):
+    run = recipe(images, {"name": "last_stages", "stages": 2}, augmentation=augmentation).fit(tmp_path / "run")
     assert np.isfinite([line["loss"] for line in history(run)]).all()

@@ -104,10 +104,10 @@ def test_predictions_that_are_no_numbers_lose():
 
 
 @pytest.fixture
-def auto(pictures):
+def auto(images):
     def recipe(**policy):
         return ImageClassification(
-            {"source": str(pictures), "image_size": 32},
+            {"source": str(images), "image_size": 32},
             backbone="tiny",
             policy={"name": "auto", "stages": 2, **policy},
             training={"epochs": 2, "batch_size": 8, "keep": "last"},
@@ -148,8 +148,8 @@ def test_a_budget_too_small_is_found_by_check_and_by_fit_before_anything_is_writ
 
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.slow
-def test_without_a_cache_or_a_solved_head_it_still_chooses(auto, pictures, tmp_path):
-    section = {"source": str(pictures), "image_size": 32}
+def test_without_a_cache_or_a_solved_head_it_still_chooses(auto, images, tmp_path):
+    section = {"source": str(images), "image_size": 32}
     training = {"epochs": 1, "batch_size": 8, "keep": "last"}
     common = {"backbone": "tiny", "policy": "auto", "training": training, "export": {"formats": []}}
     _, choice = choose_policy(ImageClassification(section, cache={"views": 0}, **common).prepare())

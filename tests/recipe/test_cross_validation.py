@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from keras_transfer import CheckpointError, ConfigError, DataError, ImageClassification, Run
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.recipe import cross_validation as module
 from keras_transfer.training.checkpointing import Checkpointer
@@ -22,13 +22,13 @@ QUICK = {
 
 def folds_of(source, folds, seed=0, **options):
     return [
-        load_splits(PictureDataConfig(source=str(source), folds=folds, fold=fold, **options), seed=seed)
+        load_splits(ImageDataConfig(source=str(source), folds=folds, fold=fold, **options), seed=seed)
         for fold in range(1, folds + 1)
     ]
 
 
-def test_every_row_is_a_test_row_once_and_shares_are_kept(pictures):
-    folds = folds_of(pictures, 4, validation=0.25)
+def test_every_row_is_a_test_row_once_and_shares_are_kept(images):
+    folds = folds_of(images, 4, validation=0.25)
     names = [name for splits in folds for name in splits.test.examples.names]
     assert len(names) == len(set(names)) == 32
     for splits in folds:
@@ -36,15 +36,15 @@ def test_every_row_is_a_test_row_once_and_shares_are_kept(pictures):
         assert np.bincount(splits.validation.targets).tolist() == [3, 3]
         rest = [*splits.train.examples.names, *splits.validation.examples.names, *splits.test.examples.names]
         assert len(set(rest)) == 32
-    again = folds_of(pictures, 4, validation=0.25)
+    again = folds_of(images, 4, validation=0.25)
     assert [s.test.examples.names for s in again] == [s.test.examples.names for s in folds]
-    assert folds_of(pictures, 4, seed=1)[0].test.examples.names != folds[0].test.examples.names
+    assert folds_of(images, 4, seed=1)[0].test.examples.names != folds[0].test.examples.names
 
 
-def test_groups_stay_together_in_a_fold(pictures):
-    files = sorted(pictures.glob("*/*"))
+def test_groups_stay_together_in_a_fold(images):
+    files = sorted(images.glob("*/*"))
     groups = {str(file): f"g{number % 8}" for number, file in enumerate(files)}
-    table = pictures.parent / "t.csv"
+    table = images.parent / "t.csv"
     frame = pd.DataFrame({"path": files, "label": [file.parent.name for file in files], "who": groups.values()})
     frame.to_csv(table, index=False)
     folds = folds_of(table, 4, group="who", validation=0.25)
@@ -56,10 +56,10 @@ def test_groups_stay_together_in_a_fold(pictures):
         folds_of(table, 9, group="who")
 
 
-def test_a_run_folder_a_fold_and_a_summary(command, tiny, pictures, tmp_path):
+def test_a_run_folder_a_fold_and_a_summary(command, tiny, images, tmp_path):
     recipe = tmp_path / "own.yaml"
     sections = {key: value for key, value in QUICK.items() if key != "image_size"} | {"policy": {"name": "full"}}
-    data = {"source": str(pictures), "image_size": 32, "folds": 2, "validation": 0.25}
+    data = {"source": str(images), "image_size": 32, "folds": 2, "validation": 0.25}
     recipe.write_text(yaml.safe_dump({"task": "image_classification", "data": data, **sections}), encoding="utf-8")
     result = command("run", recipe, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -80,9 +80,9 @@ def test_a_run_folder_a_fold_and_a_summary(command, tiny, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_that_were_interrupted_are_resumed_with_the_same_recipe(tiny, pictures, killed, tmp_path):
+def test_runs_that_were_interrupted_are_resumed_with_the_same_recipe(tiny, images, killed, tmp_path):
     def recipe(**options):
-        return ImageClassification(str(pictures), **(QUICK | {"folds": 2} | options))
+        return ImageClassification(str(images), **(QUICK | {"folds": 2} | options))
 
     killed(lambda: module.cross_validate(recipe(), tmp_path / "out"), Checkpointer, "on_train_batch_end", 2)
     done = (tmp_path / "out" / "fold-1" / "model.keras").stat().st_mtime_ns
@@ -133,16 +133,16 @@ def test_settings_that_make_no_sense_together(tiny, data, needs):
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
 
 
-def test_fit_is_one_run(tiny, pictures):
+def test_fit_is_one_run(tiny, images):
     with pytest.raises(ConfigError, match=r"several runs\. Use cross_validate"):
-        ImageClassification(str(pictures), folds=3, **QUICK).fit()
+        ImageClassification(str(images), folds=3, **QUICK).fit()
 
 
-def test_more_folds_than_the_smallest_class(pictures, make_pictures):
+def test_more_folds_than_the_smallest_class(images, make_images):
     with pytest.raises(DataError, match=r"data\.folds=17 is more than the smallest class .* has rows: 'cat' has 16"):
-        folds_of(pictures, 17)
-    root = pictures.parent / "divided"
-    make_pictures(root / "train", {"cat": 4, "dog": 4}, size=8)
-    make_pictures(root / "test", {"cat": 4, "dog": 4}, size=8)
+        folds_of(images, 17)
+    root = images.parent / "divided"
+    make_images(root / "train", {"cat": 4, "dog": 4}, size=8)
+    make_images(root / "test", {"cat": 4, "dog": 4}, size=8)
     with pytest.raises(DataError, match=r"sets test rows apart"):
         folds_of(root, 2)

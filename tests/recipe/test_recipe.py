@@ -15,8 +15,8 @@ QUICK = {
 }
 
 
-def quick(pictures, **sections):
-    return ImageClassification({"source": str(pictures), "image_size": 32}, **{**QUICK, **sections})
+def quick(images, **sections):
+    return ImageClassification({"source": str(images), "image_size": 32}, **{**QUICK, **sections})
 
 
 def test_short_forms_stand_for_the_name_of_a_section():
@@ -36,10 +36,10 @@ def test_a_recipe_file_and_the_same_from_python_are_one(tmp_path):
     assert recipe.config == same.config
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(pictures, tmp_path):
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(images, tmp_path):
     sections = {"deterministic": True, "augmentation": {"rotation": 20, "crop": 0.2, "brightness": 0.1}}
     runs = {
-        name: quick(pictures, seed=seed, **sections).fit(tmp_path / name)
+        name: quick(images, seed=seed, **sections).fit(tmp_path / name)
         for name, seed in (("first", 1), ("again", 1), ("other", 2))
     }
     first, again, other = (runs[name].model.get_weights() for name in ("first", "again", "other"))
@@ -50,28 +50,26 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(pictures, tmp
     assert losses[0] == losses[1]
 
 
-def test_a_run_starts_from_another_runs_backbone(finished_run, pictures, tmp_path):
-    recipe = quick(
-        pictures, backbone={"name": "efficientnet_lite0", "weights": str(finished_run.folder)}, policy="head"
-    )
+def test_a_run_starts_from_another_runs_backbone(finished_run, images, tmp_path):
+    recipe = quick(images, backbone={"name": "efficientnet_lite0", "weights": str(finished_run.folder)}, policy="head")
     run = recipe.fit(tmp_path / "second")
     first, second = (r.model.get_layer("efficientnet_lite0").get_weights() for r in (finished_run, run))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_broken_pictures_are_left_out_when_asked_and_recorded(pictures, tmp_path):
-    (pictures / "cat" / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"broken\.png: no picture"):
-        quick(pictures).prepare()
-    recipe = ImageClassification({"source": str(pictures), "image_size": 32, "broken": "skip"}, **QUICK)
+def test_broken_images_are_left_out_when_asked_and_recorded(images, tmp_path):
+    (images / "cat" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"broken\.png: no image"):
+        quick(images).prepare()
+    recipe = ImageClassification({"source": str(images), "image_size": 32, "broken": "skip"}, **QUICK)
     run = recipe.fit(tmp_path / "run")
     data = json.loads((run.folder / "data.json").read_text())
-    assert [line.split(": ")[1] for line in data["skipped"]] == ["no picture"]
+    assert [line.split(": ")[1] for line in data["skipped"]] == ["no image"]
     assert run.evaluate().n == data["splits"]["test"]["count"]
 
 
-def test_without_validation_rows_the_last_weights_are_kept(pictures, tmp_path):
-    data = {"source": str(pictures), "image_size": 32, "validation": 0.0}
+def test_without_validation_rows_the_last_weights_are_kept(images, tmp_path):
+    data = {"source": str(images), "image_size": 32, "validation": 0.0}
     run = ImageClassification(data, **{**QUICK, "training": {"epochs": 1, "batch_size": 8, "keep": "last"}}).fit(
         tmp_path / "run"
     )
@@ -79,28 +77,28 @@ def test_without_validation_rows_the_last_weights_are_kept(pictures, tmp_path):
     assert "val_loss" not in (run.folder / "history.jsonl").read_text()
 
 
-def test_mixed_precision_leaves_float32_probabilities_and_the_policy_of_the_process(pictures, tmp_path):
+def test_mixed_precision_leaves_float32_probabilities_and_the_policy_of_the_process(images, tmp_path):
     import keras
 
     training = {"epochs": 1, "batch_size": 8, "precision": "mixed_bfloat16"}
-    run = quick(pictures, policy="head", training=training).fit(tmp_path / "run")
+    run = quick(images, policy="head", training=training).fit(tmp_path / "run")
     assert keras.config.dtype_policy().name == "float32"
     assert run.model.get_layer("efficientnet_lite0").get_layer("top_conv").compute_dtype == "bfloat16"
     assert run.model.output.dtype == "float32"
 
 
-def test_a_loss_that_is_no_number_leaves_a_run_with_the_last_good_weights(pictures, tmp_path):
+def test_a_loss_that_is_no_number_leaves_a_run_with_the_last_good_weights(images, tmp_path):
     from keras_transfer.errors import TrainingError
 
     training = {"epochs": 1, "batch_size": 8, "learning_rate": 1e38, "warmup": 0.0, "clip_norm": None}
     with pytest.raises(TrainingError, match=r"step \d+.*model\.keras"):
-        quick(pictures, policy="full", training=training).fit(tmp_path / "run")
+        quick(images, policy="full", training=training).fit(tmp_path / "run")
     assert all(np.isfinite(weight).all() for weight in Run(tmp_path / "run").model.get_weights())
 
 
-def test_the_recipe_in_a_run_folder_holds_from_any_working_folder(pictures, tmp_path, monkeypatch):
-    monkeypatch.chdir(pictures.parent)
-    run = quick(pictures.name, policy="head").fit("run")
+def test_the_recipe_in_a_run_folder_holds_from_any_working_folder(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(images.parent)
+    run = quick(images.name, policy="head").fit("run")
     folder = run.folder.resolve()
     monkeypatch.chdir(tmp_path.parent)
     assert Run(folder).evaluate().confusion == Run(folder).reports["test"].confusion

@@ -29,8 +29,8 @@ from keras_transfer import (
     TrainingError,
     TransferWarning,
 )
-from keras_transfer.config import AugmentationConfig, PictureDataConfig, write_recipe
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.config import AugmentationConfig, ImageDataConfig, write_recipe
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.job.job import Job
 from keras_transfer.job.policy_choice import Choice
@@ -41,7 +41,7 @@ from keras_transfer.training.checkpointing import Checkpointer, Checkpoints
 from keras_transfer.training.interruption import Interruption
 from keras_transfer.training.lr_finder import RangeTest
 
-STEPS = 6  # 21 training pictures, four a step
+STEPS = 6  # 21 training images, four a step
 
 STEP = (Checkpointer, "on_train_batch_end")
 """Before the checkpoint that the step may be due for; steps that are passed over count too."""
@@ -49,17 +49,17 @@ SAVE = (Checkpoints, "save")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory, make_pictures):
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", {"cat": 16, "dog": 16}, size=20)
+def images(tmp_path_factory, make_images):
+    return make_images(tmp_path_factory.mktemp("data") / "images", {"cat": 16, "dog": 16}, size=20)
 
 
 @pytest.fixture
-def recipe(pictures, pebble):
+def recipe(images, pebble):
     def make(policy, **sections):
         training = {"epochs": 3, "batch_size": 4, **sections.pop("training", {})}
         checkpoint = {"every_steps": 2, **sections.pop("checkpoint", {})}
         return ImageClassification(
-            {"source": str(pictures), "image_size": 16, **sections.pop("data", {})},
+            {"source": str(images), "image_size": 16, **sections.pop("data", {})},
             backbone="pebble",
             policy=policy,
             training=training,
@@ -101,7 +101,7 @@ def assert_same(resumed, unbroken):
 
 KILLS = {
     # Each process ends at a call of something: in the middle of an epoch, at its end, in a checkpoint, after a phase.
-    "full, mixed pictures, no cache": (
+    "full, mixed images, no cache": (
         "full",
         {"cache": {"views": 0}, "augmentation": {"mixup": 0.4}},
         [(*STEP, 4), (*STEP, STEPS + 5)],
@@ -130,7 +130,7 @@ KILLS = {
 }
 
 
-SLOW = ("full, mixed pictures, no cache", "gradual, averages, early stopping")
+SLOW = ("full, mixed images, no cache", "gradual, averages, early stopping")
 
 
 @pytest.mark.parametrize(
@@ -419,10 +419,10 @@ def test_a_loss_that_is_no_number_leaves_nothing_to_resume(recipe, tmp_path):
         made.fit(tmp_path / "run", resume=True)
 
 
-def test_steps_that_are_skipped_are_not_read(pictures, tmp_path):
-    source = shutil.copytree(pictures, tmp_path / "pictures")
-    rows = load_splits(PictureDataConfig(source=str(source)), seed=0).train
-    reader = PictureReader(
+def test_steps_that_are_skipped_are_not_read(images, tmp_path):
+    source = shutil.copytree(images, tmp_path / "images")
+    rows = load_splits(ImageDataConfig(source=str(source)), seed=0).train
+    reader = ImageReader(
         image_size=16, channels=3, resize="crop", augmentation=AugmentationConfig(rotation=20), seed=0, max_pixels=10**6
     )
     targets, weights = np.eye(2, dtype=np.float32)[rows.targets], np.ones(len(rows), np.float32)
@@ -437,7 +437,7 @@ def test_steps_that_are_skipped_are_not_read(pictures, tmp_path):
         for a, b in zip(every[skip:], left, strict=True):
             np.testing.assert_array_equal(a[0], b[0])
             np.testing.assert_array_equal(a[1], b[1])
-    # The pictures of skipped steps need not even be there.
+    # The images of skipped steps need not even be there.
     for _, skipped in order[steps : steps + 5]:
         for row in skipped:
             Path(rows.examples.files[row]).unlink()

@@ -1,4 +1,4 @@
-"""A recipe that starts from the network that an earlier run trained, on pictures."""
+"""A recipe that starts from the network that an earlier run trained, on images."""
 
 import keras
 import numpy as np
@@ -10,9 +10,9 @@ from keras_transfer.data.sources.samples import SAMPLES
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
-def recipe(pictures, *, data=None, weights="none", policy="full", seed=0):
+def recipe(images, *, data=None, weights="none", policy="full", seed=0):
     return ImageClassification(
-        {"source": str(pictures), "image_size": 32, "test": 0.25, "validation": 0.25, **(data or {})},
+        {"source": str(images), "image_size": 32, "test": 0.25, "validation": 0.25, **(data or {})},
         backbone={"name": "tiny", "weights": str(weights)},
         policy=policy,
         seed=seed,
@@ -22,8 +22,8 @@ def recipe(pictures, *, data=None, weights="none", policy="full", seed=0):
 
 
 @pytest.fixture
-def first(pictures, tmp_path):
-    return recipe(pictures).fit(tmp_path / "first")
+def first(images, tmp_path):
+    return recipe(images).fit(tmp_path / "first")
 
 
 def stage_weights(job):
@@ -35,9 +35,9 @@ def network_of(run):
 
 
 def test_every_stage_begins_with_the_weights_of_the_run_whose_own_rows_it_is_not_judged_by(
-    first, make_pictures, tmp_path
+    first, make_images, tmp_path
 ):
-    others = make_pictures(tmp_path / "others", {"hen": 8, "owl": 8, "tit": 8})
+    others = make_images(tmp_path / "others", {"hen": 8, "owl": 8, "tit": 8})
     job = recipe(others, data={"image_size": 48}, weights=first.folder).prepare()
     assert job.model.predictor.input_shape == (None, 48, 48, 3)
     assert job.model.predictor.output_shape == (None, 3)
@@ -52,11 +52,11 @@ def test_every_stage_begins_with_the_weights_of_the_run_whose_own_rows_it_is_not
 
 
 @pytest.mark.slow
-def test_adapters_of_the_run_are_merged(pictures, tmp_path, monkeypatch):
+def test_adapters_of_the_run_are_merged(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first = recipe(pictures, policy={"name": "lora", "rank": 2}).fit("first")
+    first = recipe(images, policy={"name": "lora", "rank": 2}).fit("first")
     trained = network_of(first).get_weights()
-    second = recipe(pictures, weights="first", policy="head").fit("second")
+    second = recipe(images, weights="first", policy="head").fit("second")
     assert second.config.backbone.weights == str(tmp_path / "first")
     for a, b in zip(network_of(second).get_weights(), trained, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -23,7 +23,7 @@ ONE_OF_THEM = ["multilabel", pytest.param("number", marks=pytest.mark.slow)]
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """64 pictures of one colour with noise: labels say whether it is bright, and red; a number how bright it is."""
+    """64 images of one colour with noise: labels say whether it is bright, and red; a number how bright it is."""
     folder = tmp_path_factory.mktemp("targets")
     random = np.random.default_rng(0)
     rows = []

@@ -37,39 +37,39 @@ def test_evaluate_gives_what_the_run_recorded(finished_run):
     assert report.loss == pytest.approx(recorded.loss, rel=1e-4)
 
 
-def test_evaluate_on_other_pictures(finished_run, make_pictures, tmp_path):
+def test_evaluate_on_other_images(finished_run, make_images, tmp_path):
     other = tmp_path / "other"
-    make_pictures(other, {"cat": 3, "dog": 2})
+    make_images(other, {"cat": 3, "dog": 2})
     report = finished_run.evaluate(str(other))
     assert report.n == 5
     assert [figures.support for figures in report.classes] == [3, 2]
 
 
-def test_evaluate_refuses_classes_that_the_model_does_not_know(finished_run, make_pictures, tmp_path):
-    make_pictures(tmp_path / "other", {"cat": 2, "newt": 2})
+def test_evaluate_refuses_classes_that_the_model_does_not_know(finished_run, make_images, tmp_path):
+    make_images(tmp_path / "other", {"cat": 2, "newt": 2})
     with pytest.raises(DataError, match=r"classes that the training data lacks: newt\. Classes: cat, dog"):
         finished_run.evaluate(str(tmp_path / "other"))
 
 
-def test_predictions_come_in_the_order_of_the_inputs_and_a_folder_is_all_its_files(finished_run, pictures):
-    dog, cat = next((pictures / "dog").iterdir()), next((pictures / "cat").iterdir())
+def test_predictions_come_in_the_order_of_the_inputs_and_a_folder_is_all_its_files(finished_run, images):
+    dog, cat = next((images / "dog").iterdir()), next((images / "cat").iterdir())
     predictions = finished_run.predict([dog, cat])
     assert [prediction.input for prediction in predictions] == [str(dog), str(cat)]
     for prediction in predictions:
         assert prediction.score == max(prediction.probabilities.values())
         assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
-    inputs = [prediction.input for prediction in finished_run.predict([pictures / "cat"])]
-    assert inputs == [str(file) for file in sorted((pictures / "cat").iterdir())]
+    inputs = [prediction.input for prediction in finished_run.predict([images / "cat"])]
+    assert inputs == [str(file) for file in sorted((images / "cat").iterdir())]
 
 
 def test_all_unreadable_inputs_are_named(finished_run, tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"(?s)text\.png: no picture.*absent\.jpg: No such file"):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(DataError, match=r"(?s)text\.png: no image.*absent\.jpg: No such file"):
         finished_run.predict([tmp_path / "text.png", tmp_path / "absent.jpg"])
 
 
 @pytest.mark.slow
-def test_a_run_folder_works_where_neither_data_nor_weights_packages_are(finished_run, pictures, tmp_path):
+def test_a_run_folder_works_where_neither_data_nor_weights_packages_are(finished_run, images, tmp_path):
     folder = tmp_path / "elsewhere"
     shutil.copytree(finished_run.folder, folder, ignore=shutil.ignore_patterns("export"))
     recipe = (folder / "recipe.yaml").read_text().replace(finished_run.config.data.source, "/nowhere/at/all")
@@ -88,11 +88,11 @@ def test_a_run_folder_works_where_neither_data_nor_weights_packages_are(finished
         "print(run.evaluate(sys.argv[3]).n)\n"
         "print(run.export()[0].is_dir())\n"
     )
-    picture = next((pictures / "cat").iterdir())
-    command = [sys.executable, "-c", code, str(folder), str(picture), str(pictures)]
+    image = next((images / "cat").iterdir())
+    command = [sys.executable, "-c", code, str(folder), str(image), str(images)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    expected = finished_run.predict([picture])[0].label
-    assert result.stdout.split() == [expected, str(len(list(pictures.glob("*/*")))), "True"]
+    expected = finished_run.predict([image])[0].label
+    assert result.stdout.split() == [expected, str(len(list(images.glob("*/*")))), "True"]
     # The command line then shows what the run recorded.
     command = [sys.executable, "-m", "keras_transfer.cli", "evaluate", str(folder), "--json"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -36,10 +36,10 @@ def disk(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory, make_pictures, pebble):
-    pictures = make_pictures(tmp_path_factory.mktemp("data") / "pictures", {"cat": 12, "dog": 12}, size=20)
+def recipe(tmp_path_factory, make_images, pebble):
+    images = make_images(tmp_path_factory.mktemp("data") / "images", {"cat": 12, "dog": 12}, size=20)
     return ImageClassification(
-        {"source": str(pictures), "image_size": 16},
+        {"source": str(images), "image_size": 16},
         backbone="pebble",
         policy="full",
         training={"epochs": 2, "batch_size": 4},

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("tiny")
 RATES = np.geomspace(1e-7, 10.0, 100)
 
 
-def recipe(pictures, policy, **training):
+def recipe(images, policy, **training):
     return ImageClassification(
-        {"source": str(pictures), "image_size": 32},
+        {"source": str(images), "image_size": 32},
         backbone="tiny",
         policy=policy,
         training={"epochs": 2, "batch_size": 8, "learning_rate": "auto", **training},
@@ -80,8 +80,8 @@ def test_a_loss_that_is_no_number_at_once():
 
 
 @pytest.mark.parametrize("policy", ["full", {"name": "lora", "rank": 2}], ids=str)
-def test_everything_is_put_back(pictures, policy):
-    job = recipe(pictures, policy).prepare()
+def test_everything_is_put_back(images, policy):
+    job = recipe(images, policy).prepare()
     before = [np.array(variable) for variable in job.model.trainer.variables]
     assert any("seed" in variable.path for variable in job.model.trainer.variables)
     test = job.find_learning_rate()
@@ -90,10 +90,10 @@ def test_everything_is_put_back(pictures, policy):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_a_test_of_fine_tuning_begins_with_the_solved_head(pictures):
+def test_a_test_of_fine_tuning_begins_with_the_solved_head(images):
     # A head that takes everything for the first class is wrong by 100 about half of the rows.
     head = SolvedHead(np.zeros((8, 2), np.float32), np.array([50, -50], np.float32), strength=1.0, loss=None)
-    job = recipe(pictures, "lp_ft").prepare()
+    job = recipe(images, "lp_ft").prepare()
     before = [np.array(variable) for variable in job.model.trainer.variables]
     test = replace(job, measured=Baseline(head, {}, {}, 0.0)).find_learning_rate()
     assert test.phase == "fine_tune"
@@ -102,8 +102,8 @@ def test_a_test_of_fine_tuning_begins_with_the_solved_head(pictures):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_auto_is_a_number_in_the_run_folder_and_that_runs_the_same(pictures, tmp_path):
-    auto = recipe(pictures, {"name": "last_stages", "stages": 2})
+def test_auto_is_a_number_in_the_run_folder_and_that_runs_the_same(images, tmp_path):
+    auto = recipe(images, {"name": "last_stages", "stages": 2})
     auto.fit(tmp_path / "run")
     values = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
     assert values["training"]["learning_rate"] == auto.find_learning_rate().learning_rate
@@ -114,13 +114,13 @@ def test_auto_is_a_number_in_the_run_folder_and_that_runs_the_same(pictures, tmp
     assert [json.loads(line)["loss"] for line in first] == [json.loads(line)["loss"] for line in again]
 
 
-def test_auto_stands_where_every_phase_is_solved(pictures, tmp_path):
-    run = recipe(pictures, "head").fit(tmp_path / "run")
+def test_auto_stands_where_every_phase_is_solved(images, tmp_path):
+    run = recipe(images, "head").fit(tmp_path / "run")
     assert run.config.training.learning_rate == "auto"
 
 
-def test_training_is_told_when_auto_was_never_settled(pictures, tmp_path):
-    job = recipe(pictures, "full").prepare()
+def test_training_is_told_when_auto_was_never_settled(images, tmp_path):
+    job = recipe(images, "full").prepare()
     with pytest.raises(ConfigError, match="must be a number"):
         job.train(tmp_path / "history.jsonl")
 
@@ -129,9 +129,9 @@ OVERRIDES = ["backbone.name=tiny", "data.image_size=32", "policy.name=head", "tr
 
 
 @pytest.fixture
-def file(pictures, tmp_path):
+def file(images, tmp_path):
     file = tmp_path / "own.yaml"
-    file.write_text(f"task: image_classification\ndata:\n  source: {pictures}\n", encoding="utf-8")
+    file.write_text(f"task: image_classification\ndata:\n  source: {images}\n", encoding="utf-8")
     return file
 
 
@@ -147,8 +147,8 @@ def test_the_command_prints_the_rate_and_draws_the_curve(command, file, tmp_path
     values = json.loads(command("find-lr", file, *overrides, "--json").stdout)
     assert line.startswith(f"training.learning_rate={values['learning_rate']:g}:")
     assert len(values["rates"]) == len(values["losses"]) == len(values["smoothed"])
-    (picture,) = (tmp_path / "work" / "runs").iterdir()
-    assert picture.name.startswith("find-lr-") and picture.suffix == ".png"
+    (image,) = (tmp_path / "work" / "runs").iterdir()
+    assert image.name.startswith("find-lr-") and image.suffix == ".png"
 
 
 def test_the_command_has_nothing_to_find_for_a_solved_head(refused, file):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import PictureHeadConfig, PolicyConfig, TrainingConfig
+from keras_transfer.config import ImageHeadConfig, PolicyConfig, TrainingConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
@@ -24,7 +24,7 @@ SIZE, BATCH, STEPS = 32, 4, 2
 def model() -> TransferModel:
     keras.utils.set_random_seed(0)
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
-    return build_model(backbone, ClassificationHead(("a", "b"), PictureHeadConfig()))
+    return build_model(backbone, ClassificationHead(("a", "b"), ImageHeadConfig()))
 
 
 def batches(epochs, *, value=None):

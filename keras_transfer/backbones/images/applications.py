@@ -59,7 +59,7 @@ class Application:
             return make(include_top=False, weights=weights, input_shape=(size, size, 3))
 
     def file_name(self, size: int) -> str:
-        """Name the file of weights that Keras wants for pictures of a size in pixels."""
+        """Name the file of weights that Keras wants for images of a size in pixels."""
         return self.file.format(size=size if size in self.sizes else 224)
 
 

@@ -1,7 +1,7 @@
-"""Networks for pictures of other than three channels: the first convolution is adapted from its pretrained weights.
+"""Networks for images of other than three channels: the first convolution is adapted from its pretrained weights.
 
 A channel beyond red, green and blue begins as the mean of those three. Where there are fewer than three, each begins as
-the mean, times 3 / channels: a grey picture gives what it gives repeated as red, green and blue.
+the mean, times 3 / channels: a grey image gives what it gives repeated as red, green and blue.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.backbones.base import PictureBackbone
-from keras_transfer.backbones.images.hub_network import PictureNetwork
+from keras_transfer.backbones.base import ImageBackbone
+from keras_transfer.backbones.images.hub_network import ImageNetwork
 from keras_transfer.backbones.weights import set_weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 
 
-def with_channels(backbone: PictureBackbone, channels: int) -> PictureBackbone:
-    """Adapt a backbone to pictures of another number of channels.
+def with_channels(backbone: ImageBackbone, channels: int) -> ImageBackbone:
+    """Adapt a backbone to images of another number of channels.
 
     Args:
         backbone: Takes three; it is left as it is.
@@ -36,7 +36,7 @@ def with_channels(backbone: PictureBackbone, channels: int) -> PictureBackbone:
         return backbone
     if backbone.channels != 3:
         raise BackboneError(
-            f"Backbone {backbone.name} takes pictures of {backbone.channels} channels. Received: data.channels="
+            f"Backbone {backbone.name} takes images of {backbone.channels} channels. Received: data.channels="
             f"{channels}. Set data.channels={backbone.channels}: only networks for three channels are adapted."
         )
     try:
@@ -47,7 +47,7 @@ def with_channels(backbone: PictureBackbone, channels: int) -> PictureBackbone:
         ]
     except (ValueError, TypeError) as error:
         raise BackboneError(
-            f"Backbone {backbone.name} cannot be built for pictures of {channels} channels: {error}. Use another "
+            f"Backbone {backbone.name} cannot be built for images of {channels} channels: {error}. Use another "
             "backbone, such as efficientnet_lite0, or data.channels=3."
         ) from error
     set_weights(network, values)
@@ -60,8 +60,8 @@ def with_channels(backbone: PictureBackbone, channels: int) -> PictureBackbone:
 
 
 def _rebuild(network: keras.Model, channels: int) -> keras.Model:
-    """The same network for pictures of so many channels, with random weights."""
-    if isinstance(network, PictureNetwork):
+    """The same network for images of so many channels, with random weights."""
+    if isinstance(network, ImageNetwork):
         return network.with_channels(channels)
     inputs = keras.Input((*network.input_shape[1:3], channels), name=network.inputs[0].name)
     return keras.models.clone_model(

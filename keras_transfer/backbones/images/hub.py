@@ -1,4 +1,4 @@
-"""Picture backbones of KerasHub: what it can classify pictures with, from a preset or a folder.
+"""Image backbones of KerasHub: what it can classify images with, from a preset or a folder.
 
 Families are found in ``keras_hub.models`` itself. Nothing in a folder is run. Read in KerasHub 0.32.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import keras_hub
 
-from keras_transfer.backbones.base import InputContract, PictureBackbone, digest_graph
-from keras_transfer.backbones.images.hub_network import PictureNetwork, picture_input
+from keras_transfer.backbones.base import ImageBackbone, InputContract, digest_graph
+from keras_transfer.backbones.images.hub_network import ImageNetwork, image_input
 from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
 from keras_transfer.backbones.weights import load_weights
 from keras_transfer.errors import BackboneError
@@ -28,14 +28,14 @@ _USUAL_SIZE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFamily:
-    """A kind of network for pictures, as KerasHub knows it.
+class ImageFamily:
+    """A kind of network for images, as KerasHub knows it.
 
     Attributes:
         name: Its module's in KerasHub: ``vit``, ``resnet``.
         backbone: The network's class.
-        has_class_token: Whether the first token stands for the whole picture.
-        is_tower: Whether the network for pictures is one half of a network for pictures and texts.
+        has_class_token: Whether the first token stands for the whole image.
+        is_tower: Whether the network for images is one half of a network for images and texts.
     """
 
     name: str
@@ -45,17 +45,17 @@ class PictureFamily:
 
     @property
     def size_argument(self) -> str | None:
-        """What its class calls height, width and channels of pictures."""
+        """What its class calls height, width and channels of images."""
         parameters = inspect.signature(self.backbone).parameters
         return next((name for name in ("image_shape", "input_shape") if name in parameters), None)
 
 
 @functools.cache
-def find_picture_families() -> dict[str, PictureFamily]:
-    """Find the families that can classify pictures.
+def find_image_families() -> dict[str, ImageFamily]:
+    """Find the families that can classify images.
 
     They are those with a task ``ImageClassifier``, and of those without any task the ones that put out features of a
-    picture: encoders such as DINOv2, and networks such as SigLIP that have a tower for pictures and one for texts.
+    image: encoders such as DINOv2, and networks such as SigLIP that have a tower for images and one for texts.
 
     Returns:
         The families by name.
@@ -74,7 +74,7 @@ def find_picture_families() -> dict[str, PictureFamily]:
             continue
         pooling = inspect.signature(classifier).parameters.get("pooling") if classifier else None
         name = backbone.__module__.split(".")[-2]
-        found[name] = PictureFamily(
+        found[name] = ImageFamily(
             name=name,
             backbone=backbone,
             has_class_token=classifier is None or (pooling is not None and pooling.default == "token"),
@@ -83,42 +83,42 @@ def find_picture_families() -> dict[str, PictureFamily]:
     return dict(sorted(found.items()))
 
 
-def list_picture_presets() -> dict[str, str]:
-    """Return the names of KerasHub's presets that can classify pictures, and the family of each."""
-    families = {family.backbone: family.name for family in find_picture_families().values()}
+def list_image_presets() -> dict[str, str]:
+    """Return the names of KerasHub's presets that can classify images, and the family of each."""
+    families = {family.backbone: family.name for family in find_image_families().values()}
     return {preset: families[cls] for preset, cls in sorted(preset_classes().items()) if cls in families}
 
 
-def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str = "pretrained") -> PictureBackbone:
-    """Load a network for pictures.
+def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str = "pretrained") -> ImageBackbone:
+    """Load a network for images.
 
     Args:
-        name: ``hub:`` and a preset of KerasHub (see :func:`list_picture_presets`), which is downloaded; or a folder
+        name: ``hub:`` and a preset of KerasHub (see :func:`list_image_presets`), which is downloaded; or a folder
             that holds one, with or without the prefix.
-        image_size: Height and width of the pictures in pixels; None for those of the preset.
+        image_size: Height and width of the images in pixels; None for those of the preset.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
     Returns:
         The backbone.
 
     Raises:
-        BackboneError: There is none of that name, it cannot be had, it cannot classify pictures, it does not take
-            pictures of that size, or weights do not fit.
+        BackboneError: There is none of that name, it cannot be had, it cannot classify images, it does not take
+            images of that size, or weights do not fit.
     """
     source = _find_source(name)
     loads = weights == "pretrained"
     converter = _load(name, lambda: keras_hub.layers.ImageConverter.from_preset(source))
-    family = next((f for f in find_picture_families().values() if f.backbone is type(converter).backbone_cls), None)
+    family = next((f for f in find_image_families().values() if f.backbone is type(converter).backbone_cls), None)
     if family is None:
-        raise BackboneError(_not_for_pictures(name, str(getattr(type(converter).backbone_cls, "__name__", None))))
+        raise BackboneError(_not_for_images(name, str(getattr(type(converter).backbone_cls, "__name__", None))))
     part = _load(name, lambda: _load_part(family, source, load_weights=loads))
     size = _image_size(part, converter) if image_size is None else image_size
     if _shape(part) != (size, size):
         part = _resize(name, family, source, part, size, loads=loads)
-    network = PictureNetwork(backbone=part, has_class_token=family.has_class_token, name=family.name)
+    network = ImageNetwork(backbone=part, has_class_token=family.has_class_token, name=family.name)
     if weights not in ("pretrained", "none"):
         load_weights(network, Path(weights), name)
-    return PictureBackbone(
+    return ImageBackbone(
         name=name,
         network=network,
         stages=find_stages(network),
@@ -130,12 +130,12 @@ def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str 
 
 
 def _shape(network: keras.Model) -> tuple[int | None, int | None]:
-    height, width = picture_input(network).shape[1:3]
+    height, width = image_input(network).shape[1:3]
     return height, width
 
 
-def _load_part(family: PictureFamily, source: str, **options: Any) -> keras.Model:
-    """The network, or that half of it that takes pictures."""
+def _load_part(family: ImageFamily, source: str, **options: Any) -> keras.Model:
+    """The network, or that half of it that takes images."""
     network = keras_hub.models.Backbone.from_preset(source, **options)
     return network.vision_encoder if family.is_tower else network
 
@@ -147,18 +147,18 @@ def _image_size(network: keras.Model, converter: Any) -> int:
 
 
 def _resize(
-    name: str, family: PictureFamily, source: str, network: keras.Model, size: int, *, loads: bool
+    name: str, family: ImageFamily, source: str, network: keras.Model, size: int, *, loads: bool
 ) -> keras.Model:
-    """Load a network anew for pictures of another size."""
+    """Load a network anew for images of another size."""
     own, reason = _shape(network)[0], ""
     if family.size_argument is not None:
-        shape = (size, size, picture_input(network).shape[-1])
+        shape = (size, size, image_input(network).shape[-1])
         try:
             return _load_part(family, source, load_weights=loads, **{family.size_argument: shape})
         except Exception as error:  # KerasHub raises nearly every kind for weights that do not fit
             reason = f" KerasHub says: {shorten(error)}"
     raise BackboneError(
-        f"Backbone {name} does not take pictures of {size}x{size} pixels.{reason} Received: image_size={size}. "
+        f"Backbone {name} does not take images of {size}x{size} pixels.{reason} Received: image_size={size}. "
         f"Leave data.image_size out{f', or set it to {own}' if own else ''}."
     )
 
@@ -199,19 +199,19 @@ def _find_source(name: str) -> str:
     if folder.is_dir():
         _check_folder(name, folder)
         return str(folder.absolute())
-    preset, known = name.removeprefix(PREFIX), list_picture_presets()
+    preset, known = name.removeprefix(PREFIX), list_image_presets()
     if preset in known:
         return preset
     if preset in preset_classes():
-        raise BackboneError(_not_for_pictures(name, preset_classes()[preset].__name__))
+        raise BackboneError(_not_for_images(name, preset_classes()[preset].__name__))
     near = did_you_mean(preset, known) if nearest_names(preset, known) else "`keras-transfer backbones` lists them."
     raise BackboneError(f"There is no preset of KerasHub or folder named {preset!r}. Received: {name}. {near}")
 
 
-def _not_for_pictures(name: str, class_name: str) -> str:
+def _not_for_images(name: str, class_name: str) -> str:
     return (
-        f"Backbone {name} cannot classify pictures: it is a {class_name} of KerasHub. Use one of the families "
-        f"{', '.join(find_picture_families())}."
+        f"Backbone {name} cannot classify images: it is a {class_name} of KerasHub. Use one of the families "
+        f"{', '.join(find_image_families())}."
     )
 
 
@@ -226,8 +226,8 @@ def _check_folder(name: str, folder: Path) -> None:
             f"Folder {folder} is no preset of KerasHub: it has no config.json of one.{hint} "
             f"Received: backbone.name={name}. Use a folder that save_to_preset() wrote."
         ) from None
-    if backbone not in {family.backbone for family in find_picture_families().values()}:
-        raise BackboneError(_not_for_pictures(name, getattr(backbone, "__name__", str(config["registered_name"]))))
+    if backbone not in {family.backbone for family in find_image_families().values()}:
+        raise BackboneError(_not_for_images(name, getattr(backbone, "__name__", str(config["registered_name"]))))
     if not (folder / "image_converter.json").is_file():
         raise BackboneError(
             f"The KerasHub preset {folder} does not say what its network wants of pixels (image_converter.json). "

@@ -1,4 +1,4 @@
-"""From a KerasHub backbone to features of a picture: the network that stages are found in, and that is saved."""
+"""From a KerasHub backbone to features of an image: the network that stages are found in, and that is saved."""
 
 import functools
 import json
@@ -10,8 +10,8 @@ import numpy as np
 
 
 # Registered under the name that models saved by version 0.1 have.
-@keras.saving.register_keras_serializable(package="keras_transfer", name="PicTureNetwork")
-class PictureNetwork(keras.Model):
+@keras.saving.register_keras_serializable(package="keras_transfer", name="PictureNetwork")
+class ImageNetwork(keras.Model):
     """A KerasHub backbone from pixels to a feature map, tokens or a vector: a functional model of its own layers.
 
     Encoders are opened, so that each of their blocks can be a stage of its own. It is saved as what the backbone is
@@ -19,7 +19,7 @@ class PictureNetwork(keras.Model):
 
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
-        has_class_token: Whether the first token stands for the whole picture.
+        has_class_token: Whether the first token stands for the whole image.
         name: Of the model.
     """
 
@@ -30,7 +30,7 @@ class PictureNetwork(keras.Model):
             outputs = outputs[backbone.stage_names[-1]]
         if len(outputs.shape) == 3 and has_class_token:
             outputs = outputs[:, 0]
-        network = _open_encoders(keras.Model(picture_input(backbone), outputs))
+        network = _open_encoders(keras.Model(image_input(backbone), outputs))
         super().__init__(network.input, network.output, name=name)
         for layer in self.layers:
             if hasattr(layer, "interpolated_position_embeddings"):
@@ -44,8 +44,8 @@ class PictureNetwork(keras.Model):
         """Return what the model is made of."""
         return {**json.loads(self._settings), "name": self.name}
 
-    def with_channels(self, channels: int) -> "PictureNetwork":
-        """Build the model for pictures of another number of channels, with random weights."""
+    def with_channels(self, channels: int) -> "ImageNetwork":
+        """Build the model for images of another number of channels, with random weights."""
         config = self.get_config()
         inner = config["backbone"]["config"]
         key = next(name for name in ("image_shape", "input_shape") if name in inner)
@@ -59,7 +59,7 @@ class PictureNetwork(keras.Model):
         return cls(**{**config, "backbone": backbone})
 
 
-def picture_input(backbone: keras.Model) -> keras.KerasTensor:
+def image_input(backbone: keras.Model) -> keras.KerasTensor:
     """Return a KerasHub backbone's one input, to which some families give a name."""
     (tensor,) = keras.tree.flatten(backbone.input)
     return tensor
@@ -68,7 +68,7 @@ def picture_input(backbone: keras.Model) -> keras.KerasTensor:
 def _save_as_it_is(layer: Any) -> None:
     """Let DINOv2's positions be saved like other weights.
 
-    As KerasHub (0.32) has it, they are stretched to the size of pictures that the preset was trained at, if the sum of
+    As KerasHub (0.32) has it, they are stretched to the size of images that the preset was trained at, if the sum of
     their changes is above 0, and squeezed again when they are loaded: what was trained would not come back.
     """
     for name in ("save_own_variables", "load_own_variables"):
@@ -97,7 +97,7 @@ def _call(layer: Any, *arguments: Any, **options: Any) -> Any:
     blank_arguments, blank_options = keras.tree.map_structure(_blank, (arguments, options))
     blank = layer(*blank_arguments, **blank_options)
     if not makes_tokens:
-        # What is the same for every picture, as rotary positions, is no reason to hand pixels on from stage to stage.
+        # What is the same for every image, as rotary positions, is no reason to hand pixels on from stage to stage.
         return blank
     if blank.shape[1:] == shapes[0][1:]:
         return outputs

@@ -1,4 +1,4 @@
-"""What a recipe names as its backbone for pictures: a row, a preset of KerasHub, or a Keras model of the user's own."""
+"""What a recipe names as its backbone for images: a row, a preset of KerasHub, or a Keras model of the user's own."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import keras
 
-from keras_transfer.backbones.base import BACKBONES, Backbone, PictureBackbone, find_image_size
+from keras_transfer.backbones.base import BACKBONES, Backbone, ImageBackbone, find_image_size
 from keras_transfer.backbones.images.channels import with_channels
 from keras_transfer.backbones.images.hub import PREFIX, load_hub_backbone
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.backbones.weights import copy_weights, load_weights
-from keras_transfer.config import PictureBackboneConfig, PictureDataConfig
+from keras_transfer.config import ImageBackboneConfig, ImageDataConfig
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file
 from keras_transfer.networks.stages import find_stages
@@ -29,28 +29,28 @@ def is_elsewhere(name: object) -> bool:
     return name.startswith((PREFIX, FROM_PYTHON)) or name.endswith(_SUFFIX) or Path(name).expanduser().is_dir()
 
 
-def load_picture_backbone(
-    config: PictureBackboneConfig, *, image_size: int | None = None, channels: int = 3, weights: str = "pretrained"
-) -> PictureBackbone:
+def load_image_backbone(
+    config: ImageBackboneConfig, *, image_size: int | None = None, channels: int = 3, weights: str = "pretrained"
+) -> ImageBackbone:
     """Load what a recipe names.
 
     Args:
         config: ``name`` is one in ``BACKBONES``, ``hub:`` and a preset of KerasHub, the folder of one, or a ``.keras``
             file; for the latter ``input_range`` says what the model takes for black and for white.
-        image_size: Height and width of the pictures in pixels; None for the backbone's own.
-        channels: Of the pictures; the first convolution is adapted to other than three.
+        image_size: Height and width of the images in pixels; None for the backbone's own.
+        channels: Of the images; the first convolution is adapted to other than three.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
     Returns:
         The backbone.
 
     Raises:
-        BackboneError: It cannot be had, or does not take such pictures or weights.
+        BackboneError: It cannot be had, or does not take such images or weights.
     """
     return _adapt(lambda own: _load(config, image_size, own), weights, channels)
 
 
-def _adapt(load: Callable[[str], PictureBackbone], weights: str, channels: int) -> PictureBackbone:
+def _adapt(load: Callable[[str], ImageBackbone], weights: str, channels: int) -> ImageBackbone:
     """Load a backbone, and adapt it before or after the weights come."""
     if not _is_run_of(weights, channels):
         return with_channels(load(weights), channels)
@@ -60,14 +60,14 @@ def _adapt(load: Callable[[str], PictureBackbone], weights: str, channels: int) 
 
 
 def _is_run_of(weights: str, channels: int) -> bool:
-    """Whether weights are those of a run on pictures of so many channels, and not three."""
+    """Whether weights are those of a run on images of so many channels, and not three."""
     if channels == 3 or weights in ("pretrained", "none") or not Path(weights).is_dir():
         return False
     data = read_run_recipe(Path(weights)).data
-    return isinstance(data, PictureDataConfig) and data.channels == channels
+    return isinstance(data, ImageDataConfig) and data.channels == channels
 
 
-def _load(config: PictureBackboneConfig, image_size: int | None, weights: str) -> PictureBackbone:
+def _load(config: ImageBackboneConfig, image_size: int | None, weights: str) -> ImageBackbone:
     name = config.name
     if name.startswith(FROM_PYTHON):
         raise BackboneError(
@@ -88,26 +88,26 @@ def _load(config: PictureBackboneConfig, image_size: int | None, weights: str) -
 
 
 def load_copy(
-    backbone: PictureBackbone, weights: str, *, image_size: int | None = None, channels: int = 3
-) -> PictureBackbone:
+    backbone: ImageBackbone, weights: str, *, image_size: int | None = None, channels: int = 3
+) -> ImageBackbone:
     """Copy a backbone, so that training changes no model of the user's.
 
     Args:
         backbone: Is left as it is.
         weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
-        image_size: Height and width of the pictures in pixels; None for the backbone's own.
-        channels: Of the pictures; the first convolution is adapted to other than three.
+        image_size: Height and width of the images in pixels; None for the backbone's own.
+        channels: Of the images; the first convolution is adapted to other than three.
 
     Returns:
         The copy.
 
     Raises:
-        BackboneError: The model does not take such pictures, or the weights do not fit.
+        BackboneError: The model does not take such images, or the weights do not fit.
     """
     return _adapt(lambda own: _copy(backbone, own, image_size), weights, channels)
 
 
-def _copy(backbone: PictureBackbone, weights: str, image_size: int | None = None) -> PictureBackbone:
+def _copy(backbone: ImageBackbone, weights: str, image_size: int | None = None) -> ImageBackbone:
     network = keras.models.clone_model(backbone.network)
     if weights == "pretrained":
         copy_weights(backbone.network, network)
@@ -124,7 +124,7 @@ def _copy(backbone: PictureBackbone, weights: str, image_size: int | None = None
 
 def _load_file(
     file: Path, *, input_range: tuple[float, float] | None, image_size: int | None, weights: str
-) -> PictureBackbone:
+) -> ImageBackbone:
     """A model from a file that holds nothing but classes of Keras; nothing in it is run."""
     if not file.is_file():
         raise BackboneError(f"There is no model file {file}. Received: backbone.name={file}. Name one that is there.")

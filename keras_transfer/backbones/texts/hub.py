@@ -133,7 +133,7 @@ def find_families() -> dict[str, Family]:
 
     They are those with a task ``{Family}TextClassifier``, or ``{Family}CausalLM`` for decoders, whose preprocessor
     takes texts alone and whose tokenizer runs in TensorFlow. That leaves out aliases, ESM's ``ESMProteinClassifier``,
-    encoder-decoders, and what takes pictures or sound beside texts.
+    encoder-decoders, and what takes images or sound beside texts.
 
     Returns:
         The families by name.

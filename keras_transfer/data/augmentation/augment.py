@@ -1,10 +1,10 @@
-"""Random changes to training pictures, each a function of (seed, epoch, example) alone.
+"""Random changes to training images, each a function of (seed, epoch, example) alone.
 
-All changes of place (flips, turns, crop, zoom, shift, and RandAugment's) are one projective map, so that a picture is
-interpolated once. Pictures are changed one at a time, so that not even the last bit depends on the rest of the batch.
+All changes of place (flips, turns, crop, zoom, shift, and RandAugment's) are one projective map, so that an image is
+interpolated once. Images are changed one at a time, so that not even the last bit depends on the rest of the batch.
 
 The layers of ``keras.layers`` (RandAugment, RandomErasing, MixUp, CutMix) draw from a seed generator that moves on with
-every call: a picture's change depends on how many batches came before it, and a run that is resumed takes another
+every call: an image's change depends on how many batches came before it, and a run that is resumed takes another
 course. ``benchmarks/augmentation.py`` shows that, and measures both.
 """
 
@@ -39,15 +39,15 @@ def draw(seed: int, epoch: Any, example: Any) -> Any:
 
 
 def is_identity(config: AugmentationConfig) -> bool:
-    """Tell whether a recipe changes nothing within its training pictures; mixing comes after that."""
+    """Tell whether a recipe changes nothing within its training images; mixing comes after that."""
     return not any(config.model_dump(exclude={"predict_flips", "mixup", "cutmix"}).values())
 
 
 def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
-    """Change the pictures of a batch, each on its own.
+    """Change the images of a batch, each on its own.
 
     RandAugment is in ``randaugment.py``. Random erasing is that of Zhong et al. 2020
-    (https://arxiv.org/abs/1708.04896), with the picture's mean colour in the rectangle.
+    (https://arxiv.org/abs/1708.04896), with the image's mean colour in the rectangle.
 
     Args:
         pixels: ``float32[batch, size, size, 3]`` in 0..255.
@@ -55,28 +55,28 @@ def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
         config: How much of what.
 
     Returns:
-        Pictures of the same shape and range. What moves in from outside is the mirrored picture.
+        Images of the same shape and range. What moves in from outside is the mirrored image.
     """
     spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
     return tf.map_fn(lambda one: _change(one[0], one[1], config), (pixels, draws), fn_output_signature=spec)
 
 
-def _change(picture: Any, draws: Any, config: AugmentationConfig) -> Any:
+def _change(image: Any, draws: Any, config: AugmentationConfig) -> Any:
     signed = 2.0 * draws - 1.0
     operations, strengths = randaugment.choose(draws[13:17], config.randaugment)
     if any(getattr(config, name) for name in _PLACE):
-        picture = _move(picture, draws, signed, randaugment.moves(operations, strengths), config)
+        image = _move(image, draws, signed, randaugment.moves(operations, strengths), config)
     if config.brightness or config.contrast or config.saturation:
-        picture = _colour(picture, signed, config)
+        image = _colour(image, signed, config)
     if config.randaugment:
-        picture = randaugment.recolour(picture, operations, strengths)
+        image = randaugment.recolour(image, operations, strengths)
     if config.erase:
-        picture = _erase(picture, draws[17:22], config.erase)
-    return picture
+        image = _erase(image, draws[17:22], config.erase)
+    return image
 
 
-def _move(picture: Any, draws: Any, signed: Any, moves: list[Any], config: AugmentationConfig) -> Any:
-    size = tf.cast(tf.shape(picture)[0], tf.float32)
+def _move(image: Any, draws: Any, signed: Any, moves: list[Any], config: AugmentationConfig) -> Any:
+    size = tf.cast(tf.shape(image)[0], tf.float32)
     turn, shear_x, shear_y, slide_x, slide_y = moves
     quarter = tf.floor(draws[0] * 4.0) if config.quarter_turns else 0.0
     angle = quarter * (math.pi / 2) + signed[1] * (config.rotation * math.pi / 180) + turn
@@ -86,7 +86,7 @@ def _move(picture: Any, draws: Any, signed: Any, moves: list[Any], config: Augme
         cos, sin = tf.round(cos), tf.round(sin)
     mirror_x = _mirror(draws[2], on=config.horizontal_flip)
     mirror_y = _mirror(draws[3], on=config.vertical_flip)
-    # The map runs from the new picture to the old: a scale below 1 shows a part of it, enlarged.
+    # The map runs from the new image to the old: a scale below 1 shows a part of it, enlarged.
     cut = config.crop * draws[4]
     scale = (1.0 - cut) * (1.0 + config.zoom) ** signed[5]
     room = 0.5 * cut
@@ -99,9 +99,9 @@ def _move(picture: Any, draws: Any, signed: Any, moves: list[Any], config: Augme
     offset_x = middle - (a + b) * middle + shift_x
     offset_y = middle - (c + d) * middle + shift_y
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=picture[None],
+        images=image[None],
         transforms=tf.stack([a, b, offset_x, c, d, offset_y, 0.0, 0.0])[None],
-        output_shape=tf.shape(picture)[:2],
+        output_shape=tf.shape(image)[:2],
         interpolation="BILINEAR",
         fill_mode="REFLECT",
         fill_value=0.0,
@@ -112,25 +112,25 @@ def _mirror(number: Any, *, on: bool) -> Any:
     return tf.where(number < 0.5, -1.0, 1.0) if on else 1.0
 
 
-def _colour(picture: Any, signed: Any, config: AugmentationConfig) -> Any:
+def _colour(image: Any, signed: Any, config: AugmentationConfig) -> Any:
     if config.saturation:
-        picture = blend(tf.image.rgb_to_grayscale(picture), picture, config.saturation * signed[12])
+        image = blend(tf.image.rgb_to_grayscale(image), image, config.saturation * signed[12])
     if config.contrast:
-        picture = blend(tf.reduce_mean(picture), picture, config.contrast * signed[10])
-    return clip(picture + 255.0 * (config.brightness * signed[11]))
+        image = blend(tf.reduce_mean(image), image, config.contrast * signed[10])
+    return clip(image + 255.0 * (config.brightness * signed[11]))
 
 
-def _erase(picture: Any, draws: Any, chance: float) -> Any:
+def _erase(image: Any, draws: Any, chance: float) -> Any:
     area = 0.02 + 0.31 * draws[1]
     # The ratio of the sides runs from 0.3 to 1 / 0.3, and less far where the longer side would not fit.
     steepest = tf.minimum(-math.log(0.3), -tf.math.log(area))
     ratio = tf.exp(steepest * (2.0 * draws[2] - 1.0))
     height, width = tf.sqrt(area * ratio), tf.sqrt(area / ratio)
-    size = tf.shape(picture)[0]
+    size = tf.shape(image)[0]
     rows = span(size, draws[3] * (1.0 - height), height)
     columns = span(size, draws[4] * (1.0 - width), width)
-    colour = tf.reduce_mean(picture, axis=[0, 1])
-    return paste(tf.tile(colour, [size]), picture, rows & (draws[0] < chance), columns)
+    colour = tf.reduce_mean(image, axis=[0, 1])
+    return paste(tf.tile(colour, [size]), image, rows & (draws[0] < chance), columns)
 
 
 def span(size: Any, start: Any, length: Any) -> Any:
@@ -150,7 +150,7 @@ def span(size: Any, start: Any, length: Any) -> Any:
 
 
 def paste(new: Any, old: Any, rows: Any, columns: Any) -> Any:
-    """Overwrite a rectangle of a picture.
+    """Overwrite a rectangle of an image.
 
     Args:
         new: ``float32[size, size, 3]``, what to take inside; or ``float32[size * 3]``, one row of it for all.

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: a picture with a share of another one of its batch, and a label that says so."""
+"""Mixup and CutMix: an image with a share of another one of its batch, and a label that says so."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from keras_transfer.data.augmentation.augment import paste, span
 def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: AugmentationConfig) -> tuple[Any, Any, Any]:
     """Mix each example of a batch with the one before it, the first with the last.
 
-    Mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends two pictures by a share from Beta(alpha, alpha).
+    Mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends two images by a share from Beta(alpha, alpha).
     CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899) pastes a square of that share of the area; where the
     border cuts it, what is left of it counts. With both on, each example takes one or the other, at equal chance.
 
@@ -27,8 +27,8 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
         config: The alphas; where both are 0, everything is returned as it came.
 
     Returns:
-        Pictures, targets and weights of the same shapes. Cross-entropy is linear in its target: a weight times the loss
-        is, for each row, the sum of its own weighted loss and its partner's, by their shares of the picture.
+        Images, targets and weights of the same shapes. Cross-entropy is linear in its target: a weight times the loss
+        is, for each row, the sum of its own weighted loss and its partner's, by their shares of the image.
     """
     if not (config.mixup or config.cutmix):
         return pixels, targets, weights
@@ -39,7 +39,7 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
     rows = span(size, draws[:, 24] - side / 2.0, side)
     columns = span(size, draws[:, 25] - side / 2.0, side)
 
-    def mix_pictures(index: Any) -> Any:
+    def mix_images(index: Any) -> Any:
         own, other = pixels[index], pixels[index - 1]
         return tf.cond(
             pastes[index],
@@ -48,7 +48,7 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
         )
 
     spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
-    mixed = tf.map_fn(mix_pictures, tf.range(tf.shape(pixels)[0]), fn_output_signature=spec)
+    mixed = tf.map_fn(mix_images, tf.range(tf.shape(pixels)[0]), fn_output_signature=spec)
     share = tf.where(pastes, _mean(rows) * _mean(columns), blended)
     own, other = (1.0 - share) * weights, share * tf.roll(weights, 1, axis=0)
     # One weight and one target a row stand for two weighted labels; the target is their weighted mean.

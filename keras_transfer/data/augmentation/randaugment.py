@@ -1,6 +1,6 @@
 """The operations of RandAugment (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719), at the ranges of AutoAugment.
 
-A picture takes two of the paper's fourteen, which may be the same one twice: the identity, five that move pixels, and
+An image takes two of the paper's fourteen, which may be the same one twice: the identity, five that move pixels, and
 eight that recolour it where it is. Those that move pixels come first, whatever their turn.
 """
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 def choose(draws: Any, magnitude: int) -> tuple[Any, Any]:
-    """Choose a picture's two operations.
+    """Choose an image's two operations.
 
     Args:
         draws: ``float32[4]`` from 0 to below 1.
@@ -26,7 +26,7 @@ def choose(draws: Any, magnitude: int) -> tuple[Any, Any]:
 
 
 def moves(operations: Any, strengths: Any) -> list[Any]:
-    """Tell how the operations move a picture.
+    """Tell how the operations move an image.
 
     Args:
         operations: ``int32[2]`` of :func:`choose`.
@@ -39,84 +39,84 @@ def moves(operations: Any, strengths: Any) -> list[Any]:
     return tf.unstack(totals[:_MOVES] * [np.pi / 6, 0.3, 0.3, 0.45, 0.45])
 
 
-def recolour(picture: Any, operations: Any, strengths: Any) -> Any:
+def recolour(image: Any, operations: Any, strengths: Any) -> Any:
     """Apply the operations that leave pixels where they are, one after the other.
 
     Args:
-        picture: ``float32[size, size, 3]`` in 0..255.
+        image: ``float32[size, size, 3]`` in 0..255.
         operations: ``int32[2]`` of :func:`choose`.
         strengths: ``float32[2]`` of :func:`choose`.
 
     Returns:
-        A picture of the same shape and range.
+        An image of the same shape and range.
     """
     for operation, strength in zip(tf.unstack(operations), tf.unstack(strengths), strict=True):
-        branches = [partial(change, picture, strength) for change in _RECOLOURS]
-        picture = tf.switch_case(tf.maximum(operation - _MOVES, 0), branches)
-    return picture
+        branches = [partial(change, image, strength) for change in _RECOLOURS]
+        image = tf.switch_case(tf.maximum(operation - _MOVES, 0), branches)
+    return image
 
 
-def blend(dull: Any, picture: Any, strength: Any) -> Any:
-    """Move a picture away from a duller version of itself, or, where the strength is below 0, towards it.
+def blend(dull: Any, image: Any, strength: Any) -> Any:
+    """Move an image away from a duller version of itself, or, where the strength is below 0, towards it.
 
     Args:
         dull: What it is compared with, such as its mean or itself in grey.
-        picture: ``float32[size, size, 3]``.
-        strength: -1 gives the duller one, 0 the picture.
+        image: ``float32[size, size, 3]``.
+        strength: -1 gives the duller one, 0 the image.
 
     Returns:
-        A picture that may go beyond 0..255.
+        An image that may go beyond 0..255.
     """
-    return dull + (picture - dull) * (1.0 + strength)
+    return dull + (image - dull) * (1.0 + strength)
 
 
-def clip(picture: Any) -> Any:
-    """Bring a picture back to 0..255."""
-    return tf.clip_by_value(picture, 0.0, 255.0)
+def clip(image: Any) -> Any:
+    """Bring an image back to 0..255."""
+    return tf.clip_by_value(image, 0.0, 255.0)
 
 
-def _keep(picture: Any, strength: Any) -> Any:
-    return picture
+def _keep(image: Any, strength: Any) -> Any:
+    return image
 
 
-def _brighten(picture: Any, strength: Any) -> Any:
-    return clip(blend(0.0, picture, 0.9 * strength))
+def _brighten(image: Any, strength: Any) -> Any:
+    return clip(blend(0.0, image, 0.9 * strength))
 
 
-def _contrast(picture: Any, strength: Any) -> Any:
-    return clip(blend(tf.reduce_mean(picture), picture, 0.9 * strength))
+def _contrast(image: Any, strength: Any) -> Any:
+    return clip(blend(tf.reduce_mean(image), image, 0.9 * strength))
 
 
-def _saturate(picture: Any, strength: Any) -> Any:
-    return clip(blend(tf.image.rgb_to_grayscale(picture), picture, 0.9 * strength))
+def _saturate(image: Any, strength: Any) -> Any:
+    return clip(blend(tf.image.rgb_to_grayscale(image), image, 0.9 * strength))
 
 
-def _sharpen(picture: Any, strength: Any) -> Any:
+def _sharpen(image: Any, strength: Any) -> Any:
     kernel = np.ones((3, 3, 3, 1), np.float32)
     kernel[1, 1] = 5.0  # Pillow's SMOOTH
-    padded = tf.pad(picture, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    padded = tf.pad(image, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     smooth = tf.nn.depthwise_conv2d(padded[None], kernel / 13.0, [1, 1, 1, 1], "VALID")[0]
-    return clip(blend(smooth, picture, 0.9 * strength))
+    return clip(blend(smooth, image, 0.9 * strength))
 
 
-def _posterize(picture: Any, strength: Any) -> Any:
+def _posterize(image: Any, strength: Any) -> Any:
     step = 2.0 ** (4.0 * tf.abs(strength))  # from 8 bits down to 4
-    return tf.floor(tf.round(picture) / step) * step
+    return tf.floor(tf.round(image) / step) * step
 
 
-def _solarize(picture: Any, strength: Any) -> Any:
-    return tf.where(picture < 256.0 * (1.0 - tf.abs(strength)), picture, 255.0 - picture)
+def _solarize(image: Any, strength: Any) -> Any:
+    return tf.where(image < 256.0 * (1.0 - tf.abs(strength)), image, 255.0 - image)
 
 
-def _autocontrast(picture: Any, strength: Any) -> Any:
-    return _stretch(picture, picture, axis=[0, 1])
+def _autocontrast(image: Any, strength: Any) -> Any:
+    return _stretch(image, image, axis=[0, 1])
 
 
-def _equalize(picture: Any, strength: Any) -> Any:
-    levels = tf.cast(tf.round(tf.transpose(tf.reshape(picture, [-1, 3]))), tf.int32)
+def _equalize(image: Any, strength: Any) -> Any:
+    levels = tf.cast(tf.round(tf.transpose(tf.reshape(image, [-1, 3]))), tf.int32)
     up_to = tf.cumsum(tf.math.bincount(levels, minlength=256, maxlength=256, axis=-1), axis=-1)
     ranks = tf.cast(tf.gather(up_to, levels, batch_dims=1), tf.float32)
-    return tf.reshape(tf.transpose(_stretch(ranks, tf.cast(levels, tf.float32), axis=[1])), tf.shape(picture))
+    return tf.reshape(tf.transpose(_stretch(ranks, tf.cast(levels, tf.float32), axis=[1])), tf.shape(image))
 
 
 def _stretch(values: Any, fallback: Any, *, axis: list[int]) -> Any:

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_transfer.data.examples.images import PictureExamples
+from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.errors import DataError
 from keras_transfer.storage.scan_memory import recall, remember
 
 Matches = Mapping[int, int]
 
 _MOST_PAIRS = 1000
-# A perceptual hash is the grey of 8 x 8 fields. Two pictures look the same where the root mean square of what they
-# differ by is at most 1 of 255. Of 1,312 solar cells, which are as much alike as pictures can be, no two are that near
+# A perceptual hash is the grey of 8 x 8 fields. Two images look the same where the root mean square of what they
+# differ by is at most 1 of 255. Of 1,312 solar cells, which are as much alike as images can be, no two are that near
 # (1.18), and copies as JPEG of quality 40 (0.50) or of half the size (0.95) all are. Signs of gradients told them apart
 # less well: copies differed in up to 41 of 256 bits, and other cells in 3.
 _SIDE = 8
@@ -109,13 +109,13 @@ def _summarise(second: str, first: str, same: int, near: int, pair: list[str], w
     )
 
 
-def find_repeated_pictures(splits: Sequence[NamedSplit], *, memory: Path) -> Repeated:
-    """Find pictures that stand in two splits: the same bytes, or what looks the same.
+def find_repeated_images(splits: Sequence[NamedSplit], *, memory: Path) -> Repeated:
+    """Find images that stand in two splits: the same bytes, or what looks the same.
 
-    Each picture is decoded once; one that has not changed is not opened again.
+    Each image is decoded once; one that has not changed is not opened again.
 
     Args:
-        splits: Their examples are pictures that can be decoded.
+        splits: Their examples are images that can be decoded.
         memory: The folder that remembers hashes; one that cannot be written is done without.
 
     Returns:
@@ -129,31 +129,31 @@ def find_repeated_pictures(splits: Sequence[NamedSplit], *, memory: Path) -> Rep
         near = _find_near([look for _, look in hashes[first]], [look for _, look in hashes[second]])
         return same, {row: own for row, own in near.items() if row not in same}
 
-    return report_repeated(splits, match, Wording("picture", "alike", "look the same", "to the eye"))
+    return report_repeated(splits, match, Wording("image", "alike", "look the same", "to the eye"))
 
 
 Hash = tuple[str, str]  # SHA-256 of the content, and the grey of its fields, "" where Pillow cannot tell
 
 
-def _hash_all(pictures: PictureExamples, memory: Path) -> list[Hash]:
-    record = memory / f"{hashlib.sha256(pictures.home.encode()).hexdigest()[:24]}.json"
+def _hash_all(images: ImageExamples, memory: Path) -> list[Hash]:
+    record = memory / f"{hashlib.sha256(images.home.encode()).hexdigest()[:24]}.json"
     known = recall(record)
-    places, states = pictures.places, pictures.states
+    places, states = images.places, images.states
     stamped = enumerate(zip(places, states, strict=True))
     unknown = [row for row, (place, state) in stamped if place not in known or known[place][:-2] != state]
     if unknown:
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(lambda row: _hash(pictures, row), unknown, chunksize=16)
+            found = pool.map(lambda row: _hash(images, row), unknown, chunksize=16)
             known |= {places[row]: [*states[row], *hashes] for row, hashes in zip(unknown, found, strict=True)}
         remember(record, known)
     return [(known[place][-2], known[place][-1]) for place in places]
 
 
-def _hash(pictures: PictureExamples, row: int) -> Hash:
+def _hash(images: ImageExamples, row: int) -> Hash:
     try:
-        content = pictures.read(row)
+        content = images.read(row)
     except OSError as error:
-        raise DataError(f"{pictures.places[row]} cannot be read any more: {error.strerror}. Run again.") from error
+        raise DataError(f"{images.places[row]} cannot be read any more: {error.strerror}. Run again.") from error
     digest = hashlib.sha256(content).hexdigest()
     try:
         with Image.open(io.BytesIO(content)) as image:

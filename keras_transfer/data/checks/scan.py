@@ -1,4 +1,4 @@
-"""Look at every picture before training, so that a broken one is named in seconds and not in the third hour."""
+"""Look at every image before training, so that a broken one is named in seconds and not in the third hour."""
 
 import hashlib
 import io
@@ -15,19 +15,19 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from keras_transfer.data.examples.images import PictureExamples
+from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.formats.decoders import DECODES_WEBP, decode_pixels, kind_of
 from keras_transfer.data.formats.headers import read_header
 from keras_transfer.data.formats.npy import MARK, read_array_shape
-from keras_transfer.data.splits.splits import Split, pictures_of
+from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.storage.scan_memory import recall, remember
 
 # What TensorFlow decodes inside the exported graph.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further pictures behind it, as phones write
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further images behind it, as phones write
 # What Pillow knows nothing of, by what such files begin with.
 _FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
-# Raised when what is looked for changes: pictures that an earlier scan passed are then looked at again.
+# Raised when what is looked for changes: images that an earlier scan passed are then looked at again.
 _FORMAT = 4
 
 
@@ -36,7 +36,7 @@ class Scan:
     """What a scan found.
 
     Attributes:
-        splits: Without broken pictures.
+        splits: Without broken images.
         broken: A line for each of those.
         notes: What else is worth knowing.
     """
@@ -48,7 +48,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of a picture.
+    """What is known of an image.
 
     Attributes:
         problem: What is wrong with it, or None.
@@ -62,20 +62,20 @@ class Look:
 
 
 def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int, memory: Path) -> Scan:
-    """Look at every picture, in parallel; pictures that were whole and have not changed are not looked at again.
+    """Look at every image, in parallel; images that were whole and have not changed are not looked at again.
 
     Args:
-        splits: The pictures.
+        splits: The images.
         broken: ``error`` or ``skip``.
-        max_pixels: Larger pictures are broken ones.
-        channels: Pictures that cannot be shown in so many are broken ones.
+        max_pixels: Larger images are broken ones.
+        channels: Images that cannot be shown in so many are broken ones.
         memory: The folder that remembers earlier scans; one that cannot be written is done without.
 
     Returns:
-        The splits without their broken pictures, their formats known, and what was found.
+        The splits without their broken images, their formats known, and what was found.
 
     Raises:
-        DataError: There are broken pictures and ``broken`` is ``error``, or none of a split is whole.
+        DataError: There are broken images and ``broken`` is ``error``, or none of a split is whole.
     """
     looks = [_look_at_all(split, max_pixels, channels, memory) for split in splits]
     problems = [{place: look.problem for place, look in each.items() if look.problem is not None} for each in looks]
@@ -83,18 +83,18 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
     kept = [_keep_whole(split, each) for split, each in zip(splits, looks, strict=True)]
     emptied = [split.name for split, rest in zip(splits, kept, strict=True) if len(split) and not len(rest)]
     if found and (broken == "error" or emptied):
-        skip = f"for no {emptied[0]} picture is left" if broken == "skip" else "or leave them out with data.broken=skip"
+        skip = f"for no {emptied[0]} image is left" if broken == "skip" else "or leave them out with data.broken=skip"
         raise DataError(
-            f"{len(found)} of {sum(map(len, splits))} pictures cannot be read:\n{list_lines(found)}\n"
+            f"{len(found)} of {sum(map(len, splits))} images cannot be read:\n{list_lines(found)}\n"
             f"Mend or remove them, {skip}."
         )
     return Scan(kept, found, _note_animated([place for each in looks for place, look in each.items() if look.animated]))
 
 
 def _keep_whole(split: Split, looks: dict[str, Look]) -> Split:
-    whole = split.select([row for row, place in enumerate(pictures_of(split).places) if looks[place].problem is None])
-    kinds = frozenset(looks[place].kind for place in pictures_of(whole).places)
-    return whole.with_examples(pictures_of(whole).with_kinds(kinds))
+    whole = split.select([row for row, place in enumerate(images_of(split).places) if looks[place].problem is None])
+    kinds = frozenset(looks[place].kind for place in images_of(whole).places)
+    return whole.with_examples(images_of(whole).with_kinds(kinds))
 
 
 def _note_animated(files: Sequence[str]) -> list[str]:
@@ -105,11 +105,11 @@ def _note_animated(files: Sequence[str]) -> list[str]:
 
 def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> dict[str, Look]:
     """What each file of a split is like."""
-    pictures = pictures_of(split)
-    facts = [pictures.home, _FORMAT, max_pixels, channels, tf.__version__]
+    images = images_of(split)
+    facts = [images.home, _FORMAT, max_pixels, channels, tf.__version__]
     record = memory / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.json"
     known = recall(record)
-    places, states = pictures.places, pictures.states
+    places, states = images.places, images.states
     looks: dict[str, Look] = {}
     unknown = []
     for row, (place, state) in enumerate(zip(places, states, strict=True)):
@@ -121,7 +121,7 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
     if unknown:
         # What Pillow warns of is no problem here.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(lambda row: look_at(pictures, row, max_pixels, channels), unknown))
+            found = list(pool.map(lambda row: look_at(images, row, max_pixels, channels), unknown))
         looks |= {places[row]: look for row, look in zip(unknown, found, strict=True)}
         whole = [(row, look) for row, look in zip(unknown, found, strict=True) if look.problem is None]
         kept = {places[row]: [*states[row], look.animated, look.kind.hex()] for row, look in whole}
@@ -129,10 +129,10 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
     return looks
 
 
-def look_at(pictures: PictureExamples, row: int, max_pixels: int, channels: int) -> Look:
-    """Look at one picture, without decoding it where its structure tells that it is whole."""
+def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> Look:
+    """Look at one image, without decoding it where its structure tells that it is whole."""
     try:
-        content = pictures.read(row)
+        content = images.read(row)
     except OSError as error:
         return Look(_reason(error))
     # All is shown in grey or in colour; what other channels there are, decoders tell.
@@ -144,11 +144,11 @@ def look_at(pictures: PictureExamples, row: int, max_pixels: int, channels: int)
     return replace(look, kind=kind_of(content))
 
 
-def find_problem(pictures: PictureExamples, row: int, max_pixels: int, channels: int) -> str | None:
-    """Decode one picture, as training will, and return what is wrong with it, or None."""
+def find_problem(images: ImageExamples, row: int, max_pixels: int, channels: int) -> str | None:
+    """Decode one image, as training will, and return what is wrong with it, or None."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            return _look_closely(pictures.read(row), max_pixels, channels).problem
+            return _look_closely(images.read(row), max_pixels, channels).problem
     except OSError as error:
         return _reason(error)
 
@@ -166,7 +166,7 @@ def _look_closely(content: bytes, max_pixels: int, channels: int) -> Look:
             return Look(excess or _find_fault(image, content, channels), animated)
     except UnidentifiedImageError:
         foreign = [name for name, marks in _FOREIGN.items() if any(mark in content[:256] for mark in marks)]
-        return Look(_unsupported(foreign[0]) if foreign else "no picture")
+        return Look(_unsupported(foreign[0]) if foreign else "no image")
     except Image.DecompressionBombError:
         return Look(f"more pixels than data.max_pixels={max_pixels:,}")
     except (OSError, ValueError, SyntaxError) as error:

@@ -24,7 +24,7 @@ class TextSplit(Protocol):
 
     @property
     def examples(self) -> Any:
-        """:class:`Texts`; splits of pictures have others."""
+        """:class:`Texts`; splits of images have others."""
 
     def select(self, indices: Sequence[int], /) -> Self:
         """Return the split with these of its rows."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Examples(Protocol):
-    """What a task's network learns from: pictures, or texts."""
+    """What a task's network learns from: images, or texts."""
 
     @property
     def names(self) -> tuple[str, ...]:

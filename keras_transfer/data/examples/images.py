@@ -1,4 +1,4 @@
-"""Pictures before they are decoded: files, or rows of one array of bytes. Whoever wants the bytes asks here."""
+"""Images before they are decoded: files, or rows of one array of bytes. Whoever wants the bytes asks here."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from keras_transfer.data.examples.base import Examples
 
 
-class PictureExamples(Examples, Protocol):
-    """Pictures, wherever their bytes are."""
+class ImageExamples(Examples, Protocol):
+    """Images, wherever their bytes are."""
 
     @property
     def home(self) -> str:
@@ -26,14 +26,14 @@ class PictureExamples(Examples, Protocol):
 
     @property
     def states(self) -> list[list[int]]:
-        """Numbers that change when a picture does; none for one that is gone."""
+        """Numbers that change when an image does; none for one that is gone."""
 
     @property
     def kinds(self) -> frozenset[bytes] | None:
         """What tells the formats that there are; None where nobody has looked."""
 
     def with_kinds(self, kinds: frozenset[bytes]) -> Self:
-        """Return the same pictures, of which the formats are known."""
+        """Return the same images, of which the formats are known."""
 
     def read(self, row: int) -> bytes:
         """Return the bytes of one.
@@ -47,8 +47,8 @@ class PictureExamples(Examples, Protocol):
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Picture files.
+class Images:
+    """Image files.
 
     Attributes:
         root: The folder that the names are relative to.
@@ -95,12 +95,12 @@ class Pictures:
         """Size and time of the last change of each."""
         return [_state(file) for file in self.files]
 
-    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Pictures":
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Images":
         """Return some, in this order."""
-        return Pictures(self.root, tuple(self.names[row] for row in rows), self.kinds)
+        return Images(self.root, tuple(self.names[row] for row in rows), self.kinds)
 
-    def with_kinds(self, kinds: frozenset[bytes]) -> "Pictures":
-        """Return the same pictures, of which the formats are known."""
+    def with_kinds(self, kinds: frozenset[bytes]) -> "Images":
+        """Return the same images, of which the formats are known."""
         return replace(self, kinds=kinds)
 
     def read(self, row: int) -> bytes:
@@ -122,8 +122,8 @@ def _state(file: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class EncodedPictures:
-    """Pictures whose encoded bytes lie one after the other in one array.
+class EncodedImages:
+    """Images whose encoded bytes lie one after the other in one array.
 
     Attributes:
         home: Where that is.
@@ -164,14 +164,14 @@ class EncodedPictures:
         """Where each lies in the array, which never changes."""
         return [[int(begin), int(end)] for begin, end in self.bounds]
 
-    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "EncodedPictures":
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "EncodedImages":
         """Return some, in this order; the bytes are shared."""
         index = np.asarray(rows, np.int64)
         names = tuple(self.names[row] for row in index)
         return replace(self, names=names, bounds=self.bounds[index], digests=self.digests[index])
 
-    def with_kinds(self, kinds: frozenset[bytes]) -> "EncodedPictures":
-        """Return the same pictures, of which the formats are known."""
+    def with_kinds(self, kinds: frozenset[bytes]) -> "EncodedImages":
+        """Return the same images, of which the formats are known."""
         return replace(self, kinds=kinds)
 
     def read(self, row: int) -> bytes:

@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to its pixels as a person sees them, in a TensorFlow graph, format by format.
+"""From the bytes of an image file to its pixels as a person sees them, in a TensorFlow graph, format by format.
 
 TensorFlow's decoders do the work; what they leave out is done here: EXIF orientation, transparent colours of GIF and
 PNG, palettes of BMP.
@@ -33,12 +33,12 @@ _SHARED_FLAGS, _SHARED_PALETTE = 10, 13
 
 
 def kind_of(content: bytes) -> bytes:
-    """Return what tells a picture's format."""
+    """Return what tells an image's format."""
     return content[:2]
 
 
 def decode_pixels(content: Any, kinds: frozenset[bytes] | None = None) -> Any:
-    """Decode JPEG, PNG, BMP, WebP, the first frame of a GIF, or NumPy's own file of a picture.
+    """Decode JPEG, PNG, BMP, WebP, the first frame of a GIF, or NumPy's own file of an image.
 
     Args:
         content: ``string[]``, the bytes of a file.
@@ -102,7 +102,7 @@ def _mark_cmyk(content: Any) -> Any:
 
 
 def _decode_png(content: Any) -> Any:
-    # A transparent colour of a picture without a palette becomes alpha where four channels are asked for, and only
+    # A transparent colour of an image without a palette becomes alpha where four channels are asked for, and only
     # then.
     header = tf.strings.split([content], b"IDAT", maxsplit=1).flat_values[0]
     has_key = tf.strings.regex_full_match(header, r"\C*tRNS\C*")

@@ -18,7 +18,7 @@ _PNG_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 @dataclass(frozen=True)
 class Header:
-    """What a whole picture says of itself.
+    """What a whole image says of itself.
 
     Attributes:
         width: In pixels, as they lie in the file.

@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to a tensor. One function serves training, ``predict`` and the exported model."""
+"""From the bytes of an image file to a tensor. One function serves training, ``predict`` and the exported model."""
 
 import functools
 from typing import Any, Literal
@@ -13,7 +13,7 @@ Resize = Literal["crop", "pad", "stretch"]
 def decode_image(
     content: Any, *, size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None = None
 ) -> Any:
-    """Decode a picture and make it square.
+    """Decode an image and make it square.
 
     As one channel or three it is as a person sees it, in grey or in colour, composed on white. Other numbers of
     channels are taken as they are.
@@ -62,7 +62,7 @@ def _compose_on_white(pixels: Any) -> Any:
 
 
 def _scale(pixels: Any, height: Any, width: Any) -> Any:
-    # Antialiasing costs nothing at a scale of 1 and keeps fine lines when a picture shrinks.
+    # Antialiasing costs nothing at a scale of 1 and keeps fine lines when an image shrinks.
     return tf.image.resize(pixels, [height, width], antialias=True)
 
 

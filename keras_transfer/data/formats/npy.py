@@ -1,4 +1,4 @@
-"""Pictures of any number of channels, in NumPy's own files: format version 1.0, ``uint8[height, width, channels]``."""
+"""Images of any number of channels, in NumPy's own files: format version 1.0, ``uint8[height, width, channels]``."""
 
 import io
 from typing import Any
@@ -13,11 +13,11 @@ from keras_transfer.data.formats.orientation import rarely, read_number
 MARK = b"\x93NUMPY"
 # Where the header begins, and before it its length.
 _LENGTH, _HEADER = 8, 10
-_DUE = "a .npy picture is uint8[height, width, channels], written by numpy.save"
+_DUE = "a .npy image is uint8[height, width, channels], written by numpy.save"
 
 
 def encode_array(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a picture as the bytes of a file.
+    """Return an image as the bytes of a file.
 
     Args:
         pixels: ``uint8[height, width, channels]``.

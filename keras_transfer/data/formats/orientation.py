@@ -1,4 +1,4 @@
-"""How a picture is to be turned, read from the EXIF in its bytes inside a TensorFlow graph: the decoder ignores it.
+"""How an image is to be turned, read from the EXIF in its bytes inside a TensorFlow graph: the decoder ignores it.
 
 EXIF 2.32, section 4.6.4: tag 0x0112 of the first directory; 1 is upright. Damaged EXIF is upright too.
 """
@@ -24,7 +24,7 @@ def rarely(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def orient(pixels: Any, orientation: Any) -> Any:
-    """Turn a picture upright.
+    """Turn an image upright.
 
     Args:
         pixels: ``[height, width, channels]``, as they lie in the file.
@@ -97,7 +97,7 @@ def _divide(content: Any, mark: bytes) -> Any:
 def _is_app1(before: Any) -> Any:
     """Whether a JPEG's segments, one after another, lead to an APP1 at the end of its bytes so far.
 
-    Without that, the EXIF may be that of a thumbnail, or of a second picture behind the first.
+    Without that, the EXIF may be that of a thumbnail, or of a second image behind the first.
     """
     data = tf.io.decode_raw(before, tf.uint8)
     end = tf.size(data, tf.int64) - 4

@@ -1,4 +1,4 @@
-"""Pictures as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
+"""Images as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,25 +12,25 @@ from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augmentation.augment import augment, draw, is_identity
 from keras_transfer.data.augmentation.mixing import mix
 from keras_transfer.data.checks.scan import find_problem
-from keras_transfer.data.examples.images import PictureExamples, Pictures
+from keras_transfer.data.examples.images import ImageExamples, Images
 from keras_transfer.data.formats.images import Resize, decode_image
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
-from keras_transfer.data.splits.splits import Split, pictures_of
+from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import DataError, list_lines
 
 
-class PictureReader(Reader):
-    """Reads picture files, changes them at random for training, and makes batches of them.
+class ImageReader(Reader):
+    """Reads image files, changes them at random for training, and makes batches of them.
 
     Inputs are ``float32[batch, size, size, channels]`` in 0..255.
 
     Args:
         image_size: Height and width in pixels.
-        channels: Of the pictures.
-        resize: How a picture becomes square.
+        channels: Of the images.
+        resize: How an image becomes square.
         augmentation: The random changes.
         seed: Of the changes.
-        max_pixels: Larger pictures are refused.
+        max_pixels: Larger images are refused.
     """
 
     tensor_endpoint = "serve_tensor"
@@ -71,9 +71,9 @@ class PictureReader(Reader):
         return [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
 
     def load(self, split: Split, view: View) -> Callable[[Any], Any]:
-        """Return a function from row numbers to pictures as a view shows them."""
-        pictures = pictures_of(split)
-        contents, kinds = pictures.contents(), pictures.kinds
+        """Return a function from row numbers to images as a view shows them."""
+        images = images_of(split)
+        contents, kinds = images.contents(), images.kinds
 
         def load(rows: Any) -> Any:
             pixels = self._decode(contents(rows), kinds)
@@ -84,7 +84,7 @@ class PictureReader(Reader):
         return load
 
     def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
-        """Return a function that augments pictures and mixes them."""
+        """Return a function that augments images and mixes them."""
         load = self.load(split, PLAIN)
 
         def make(epoch: Any, rows: Any, targets: Any, weights: Any) -> Any:
@@ -94,7 +94,7 @@ class PictureReader(Reader):
         return make
 
     def training_views(self, epochs: range, most: int) -> Sequence[View]:
-        """Return the first epochs of a phase, or the plain picture where nothing is augmented."""
+        """Return the first epochs of a phase, or the plain image where nothing is augmented."""
         views = min(most, len(epochs))
         if most == 1 or not self._augments:
             return (PLAIN,)
@@ -111,31 +111,31 @@ class PictureReader(Reader):
             "seed": self._seed if augmented else None,
         }
 
-    def read(self, inputs: Sequence[str | Path]) -> Pictures:
-        """Find picture files: a folder stands for every file in it."""
+    def read(self, inputs: Sequence[str | Path]) -> Images:
+        """Find image files: a folder stands for every file in it."""
         files = [file for name in inputs for file in _expand(Path(name))]
-        pictures = Pictures(Path(), tuple(map(str, files)))
-        problems = self._find_problems(pictures)
+        images = Images(Path(), tuple(map(str, files)))
+        problems = self._find_problems(images)
         if problems or not files:
             lines = list_lines(problems or ["none"])
             raise DataError(f"No prediction was made, for these inputs cannot be read:\n{lines}")
-        return pictures
+        return images
 
     def find_lost(self, split: Split) -> list[str]:
         """Look at every file anew."""
-        return self._find_problems(pictures_of(split))
+        return self._find_problems(images_of(split))
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
         """Write their bytes; the name of a file keeps its suffix."""
-        pictures = pictures_of(split)
+        images = images_of(split)
         for number, row in enumerate(rows):
-            suffix = Path(pictures.names[row]).suffix.lower()
+            suffix = Path(images.names[row]).suffix.lower()
             name = f"{number:02}{suffix if suffix[1:].isalnum() else ''}"
-            (folder / name).write_bytes(pictures.read(row))
+            (folder / name).write_bytes(images.read(row))
 
-    def read_samples(self, folder: Path) -> Pictures:
+    def read_samples(self, folder: Path) -> Images:
         """Find those copies."""
-        return Pictures(folder, tuple(file.name for file in sorted(folder.glob("*"))))
+        return Images(folder, tuple(file.name for file in sorted(folder.glob("*"))))
 
     def decode(self, *raw: Any) -> Any:
         """Turn ``string[batch]``, the bytes of files, into pixels."""
@@ -145,9 +145,9 @@ class PictureReader(Reader):
         """Return pixels as they are."""
         return tensors[0]
 
-    def _find_problems(self, pictures: PictureExamples) -> list[str]:
-        problems = [find_problem(pictures, row, self._max_pixels, self._channels) for row in range(len(pictures))]
-        return [f"{place}: {problem}" for place, problem in zip(pictures.places, problems, strict=True) if problem]
+    def _find_problems(self, images: ImageExamples) -> list[str]:
+        problems = [find_problem(images, row, self._max_pixels, self._channels) for row in range(len(images))]
+        return [f"{place}: {problem}" for place, problem in zip(images.places, problems, strict=True) if problem]
 
     def _decode(self, contents: Any, kinds: frozenset[bytes] | None) -> Any:
         decode = functools.partial(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.examples.images import EncodedPictures
+from keras_transfer.data.examples.images import EncodedImages
 from keras_transfer.data.tables.tables import (
     SPLIT_NAMES,
     check_columns,
@@ -32,12 +32,12 @@ class Source:
     Attributes:
         name: What the recipe calls it.
         root: The folder that the rows' names are relative to; a table whose rows are the examples.
-        rows: A row an example, in an order that is the same on every machine, numbered from 0: ``path`` of a picture
+        rows: A row an example, in an order that is the same on every machine, numbered from 0: ``path`` of an image
             file (relative to the root), or for texts ``name`` (the same, or the row of a table), ``text`` and for pairs
             ``text_pair``; ``label`` (what it is told as: a class, a tuple of labels, or a tuple of numbers), ``split``
             (train, validation or test where the source says so, else empty) and whatever further columns there are.
         class_names: The classes, labels or columns of numbers in the order of the model's outputs.
-        encoded: The pictures of all rows, where they are no files.
+        encoded: The images of all rows, where they are no files.
         notes: What is worth knowing of how it was read: lines for people.
     """
 
@@ -45,7 +45,7 @@ class Source:
     root: Path
     rows: pd.DataFrame
     class_names: tuple[str, ...]
-    encoded: EncodedPictures | None = None
+    encoded: EncodedImages | None = None
     notes: tuple[str, ...] = ()
 
 

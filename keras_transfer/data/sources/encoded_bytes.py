@@ -1,4 +1,4 @@
-"""Pictures that are no files: one pass writes their encoded bytes to an array in the cache, which is then mapped."""
+"""Images that are no files: one pass writes their encoded bytes to an array in the cache, which is then mapped."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.data.examples.images import EncodedPictures
+from keras_transfer.data.examples.images import EncodedImages
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 
@@ -19,11 +19,11 @@ _BYTES, _BOUNDS, _DIGESTS, _ROWS = "bytes.npy", "bounds.npy", "digests.npy", "ro
 
 @dataclass(frozen=True)
 class Record:
-    """A picture on its way to the array.
+    """An image on its way to the array.
 
     Attributes:
         name: What people call it.
-        content: The bytes of a picture file.
+        content: The bytes of an image file.
         columns: What else is known of it, by name.
     """
 
@@ -32,39 +32,37 @@ class Record:
     columns: dict[str, Any]
 
 
-def keep_pictures(
-    records: Iterable[Record], *, source: str, facts: object | None
-) -> tuple[EncodedPictures, pd.DataFrame]:
-    """Write pictures to the cache, or find them there.
+def keep_images(records: Iterable[Record], *, source: str, facts: object | None) -> tuple[EncodedImages, pd.DataFrame]:
+    """Write images to the cache, or find them there.
 
     Args:
-        records: Gone through once, and not at all where the facts are known; one picture is held at a time.
+        records: Gone through once, and not at all where the facts are known; one image is held at a time.
         source: What they are of, for people.
         facts: What their content follows from, as JSON takes it; None where only the content itself tells.
 
     Returns:
-        The pictures, and a row each of their columns.
+        The images, and a row each of their columns.
 
     Raises:
         DataError: They cannot be written.
     """
     store = FeatureStore(cache_folder() / "features", max_bytes=None)
-    key = None if facts is None else hashlib.sha256(json.dumps(["pictures", facts]).encode()).hexdigest()
+    key = None if facts is None else hashlib.sha256(json.dumps(["images", facts]).encode()).hexdigest()
     files = None if key is None else store.find_files(key)
     if files is None:
         try:
             with store.begin() as folder:
                 count, content = _write(folder, records)
                 key = key or content
-                store.publish(folder, key, f"{count:,} pictures of {source}", [_BYTES, _BOUNDS, _DIGESTS, _ROWS])
+                store.publish(folder, key, f"{count:,} images of {source}", [_BYTES, _BOUNDS, _DIGESTS, _ROWS])
         except OSError as error:
             raise DataError(
-                f"The pictures of {source} cannot be kept in {cache_folder()}: {error.strerror or error}. "
+                f"The images of {source} cannot be kept in {cache_folder()}: {error.strerror or error}. "
                 "Make room, or name another folder with KERAS_TRANSFER_CACHE."
             ) from error
         files = store.find_files(key)
     if files is None:
-        raise DataError(f"The pictures of {source} were removed from {cache_folder()} by another process. Try again.")
+        raise DataError(f"The images of {source} were removed from {cache_folder()} by another process. Try again.")
     return _load(files)
 
 
@@ -99,11 +97,11 @@ def _to_json(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
-def _load(files: list[Path]) -> tuple[EncodedPictures, pd.DataFrame]:
+def _load(files: list[Path]) -> tuple[EncodedImages, pd.DataFrame]:
     data, bounds, digests = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files[:3])
     with files[3].open("rb") as lines:
         rows = [json.loads(line) for line in lines]
-    pictures = EncodedPictures(
+    images = EncodedImages(
         str(files[0].parent), tuple(name for name, _ in rows), data, np.asarray(bounds), np.asarray(digests)
     )
-    return pictures, pd.DataFrame([columns for _, columns in rows], dtype=object)
+    return images, pd.DataFrame([columns for _, columns in rows], dtype=object)

@@ -102,7 +102,7 @@ def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[p
 
     Args:
         root: The folder.
-        kind: What the files are, for messages: ``pictures``.
+        kind: What the files are, for messages: ``images``.
         take: Whether a file is such a one; hidden ones are left out in any case.
 
     Returns:

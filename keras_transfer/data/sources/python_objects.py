@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.formats.npy import encode_array
 from keras_transfer.data.sources.base import PYTHON
 from keras_transfer.data.sources.encoded_bytes import Record
@@ -132,7 +132,7 @@ def _pairs(dataset: Any, what: str) -> Iterator[tuple[Any, Any]]:
         known = (
             example.shape.rank in (single, single + 1)
             and label.shape.rank in (batched, batched + 1)  # a value, or several
-            and (example.dtype == tf.string or what == "picture")
+            and (example.dtype == tf.string or what == "image")
         )
         if known:
             return (dataset.unbatch() if batched else dataset).as_numpy_iterator()
@@ -141,28 +141,28 @@ def _pairs(dataset: Any, what: str) -> Iterator[tuple[Any, Any]]:
     )
 
 
-def holds_pictures(data: Any, config: PictureDataConfig) -> bool:
-    """Tell whether Python holds the pictures themselves, and not their paths."""
+def holds_images(data: Any, config: ImageDataConfig) -> bool:
+    """Tell whether Python holds the images themselves, and not their paths."""
     if isinstance(data, pd.DataFrame):
         return config.bytes is not None
     return isinstance(data, tf.data.Dataset) or isinstance(_columns(data)[0], np.ndarray)
 
 
-def picture_records(data: Any, config: PictureDataConfig) -> Iterator[Record]:
-    """Go through pictures that Python holds.
+def image_records(data: Any, config: ImageDataConfig) -> Iterator[Record]:
+    """Go through images that Python holds.
 
     Those that are arrays become PNG, which loses nothing, or where they have more than four channels NumPy's own.
 
     Args:
-        data: ``(uint8[n, height, width, channels], labels)``; a dataset of such pictures or of the bytes of picture
+        data: ``(uint8[n, height, width, channels], labels)``; a dataset of such images or of the bytes of image
             files; a DataFrame with a column of such bytes.
         config: Names the columns.
 
     Yields:
-        The pictures in their order.
+        The images in their order.
 
     Raises:
-        DataError: Something is no picture.
+        DataError: Something is no image.
     """
     pairs: Iterable[tuple[Any, dict[str, Any]]]
     if isinstance(data, pd.DataFrame):
@@ -173,20 +173,20 @@ def picture_records(data: Any, config: PictureDataConfig) -> Iterator[Record]:
         contents = table[str(config.bytes)].tolist()
         pairs = ((content, dict(zip(columns, row, strict=True))) for content, row in zip(contents, rows, strict=True))
     else:
-        examples = _pairs(data, "picture") if isinstance(data, tf.data.Dataset) else zip(*_columns(data), strict=True)
+        examples = _pairs(data, "image") if isinstance(data, tf.data.Dataset) else zip(*_columns(data), strict=True)
         pairs = ((example, _name_labels(config.label_columns, label)) for example, label in examples)
     for number, (content, row) in enumerate(pairs, start=1):
         yield Record(f"row {number}", _encode(content, f"row {number}"), {key: _plain(row[key]) for key in row})
 
 
 def _encode(content: Any, name: str) -> bytes:
-    if isinstance(content, dict):  # as Hugging Face's datasets have pictures
+    if isinstance(content, dict):  # as Hugging Face's datasets have images
         content = content.get("bytes")
     if isinstance(content, bytes):
         return content
     if not isinstance(content, np.ndarray):
         raise DataError(
-            f"{name} holds {kind_of(content)}, and the bytes of a picture file or an array of pixels is due."
+            f"{name} holds {kind_of(content)}, and the bytes of an image file or an array of pixels is due."
         )
     pixels = _to_bytes(content, name)
     if pixels.ndim == 3 and pixels.shape[-1] > 4:
@@ -201,7 +201,7 @@ def _encode(content: Any, name: str) -> bytes:
 def _to_bytes(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if pixels.ndim not in (2, 3) or not pixels.size:
         raise DataError(
-            f"{name} is an array of shape {list(pixels.shape)}. Pictures are [height, width] or [height, width, "
+            f"{name} is an array of shape {list(pixels.shape)}. Images are [height, width] or [height, width, "
             "channels]."
         )
     if pixels.dtype == np.uint8:

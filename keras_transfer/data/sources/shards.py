@@ -1,4 +1,4 @@
-"""Sources that hold pictures as bytes: columns of Parquet and Arrow, and what else comes as records."""
+"""Sources that hold images as bytes: columns of Parquet and Arrow, and what else comes as records."""
 
 import contextlib
 import glob
@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.sources.base import TFDS, Source, take_columns
-from keras_transfer.data.sources.encoded_bytes import Record, keep_pictures
+from keras_transfer.data.sources.encoded_bytes import Record, keep_images
 from keras_transfer.data.tables.tables import check_columns, some
 from keras_transfer.errors import DataError
 
@@ -26,16 +26,16 @@ _BUFFER = 1 << 20
 def to_source(
     name: str,
     records: Iterable[Record],
-    config: PictureDataConfig,
+    config: ImageDataConfig,
     *,
     facts: object | None,
     class_names: tuple[str, ...] | None = None,
 ) -> Source:
-    """Keep pictures in the cache, and check what else is known of them.
+    """Keep images in the cache, and check what else is known of them.
 
     Args:
         name: What the recipe calls the source.
-        records: Its pictures.
+        records: Its images.
         config: Names the columns.
         facts: What the content follows from; None where only the content itself tells.
         class_names: In their order; by default those that occur, sorted.
@@ -46,13 +46,13 @@ def to_source(
     Raises:
         DataError: A column is not there, or holds something else than is due.
     """
-    pictures, table = keep_pictures(records, source=name, facts=facts)
+    images, table = keep_images(records, source=name, facts=facts)
     rows, names = take_columns(Path(name), table, config, {})
-    return Source(name, Path(), rows, class_names or names, pictures)
+    return Source(name, Path(), rows, class_names or names, images)
 
 
 def holds_shards(name: str) -> bool:
-    """Tell whether a name stands for Parquet or Arrow files, and not for a folder of pictures or a dataset."""
+    """Tell whether a name stands for Parquet or Arrow files, and not for a folder of images or a dataset."""
     path = Path(name).expanduser()
     if path.is_dir():
         return any(file.suffix.lower() in SHARD_SUFFIXES for file in path.rglob("*"))
@@ -81,12 +81,12 @@ def find_shards(name: str) -> list[Path]:
     return sorted(file.resolve() for file in files)
 
 
-def read_shards(name: str, config: PictureDataConfig) -> Source:
-    """Read pictures from a column of Parquet or Arrow files.
+def read_shards(name: str, config: ImageDataConfig) -> Source:
+    """Read images from a column of Parquet or Arrow files.
 
     Args:
         name: A file, a folder, or a pattern with ``*``.
-        config: ``bytes`` names the column: the content of picture files, or Hugging Face's pairs of ``bytes`` and
+        config: ``bytes`` names the column: the content of image files, or Hugging Face's pairs of ``bytes`` and
             ``path``.
 
     Returns:
@@ -102,7 +102,7 @@ def read_shards(name: str, config: PictureDataConfig) -> Source:
         if not _holds_bytes(schema.field(config.bytes).type):
             kinds = some([field.name for field in schema if _holds_bytes(field.type)]) or "none"
             raise DataError(
-                f"{file}: column {config.bytes!r} holds {schema.field(config.bytes).type}, and the content of picture "
+                f"{file}: column {config.bytes!r} holds {schema.field(config.bytes).type}, and the content of image "
                 f"files is due. Columns that hold bytes: {kinds}. Name one with data.bytes."
             )
     label = config.label_columns[0]

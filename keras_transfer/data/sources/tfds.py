@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from keras_transfer.config import DataConfig, PictureDataConfig
+from keras_transfer.config import DataConfig, ImageDataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.sources.shards import to_source
@@ -63,7 +63,7 @@ class Dataset:
         return sorted(name for name in self.names_of(*kinds) if self.features[name].shape == ())
 
     def images(self) -> list[str]:
-        """Return the names of the features that are pictures."""
+        """Return the names of the features that are images."""
         return self.names_of(tfds.features.Image)
 
     def facts(self) -> list[object]:
@@ -77,7 +77,7 @@ class Dataset:
         """Go through the rows in the order of the files.
 
         Args:
-            columns: The features to take. Pictures come as the bytes of their files, classes by name, texts as texts;
+            columns: The features to take. Images come as the bytes of their files, classes by name, texts as texts;
                 a byte that is no UTF-8 is a surrogate.
 
         Yields:
@@ -158,7 +158,7 @@ def _find(name: str, builder_name: str, folder: str | None) -> Any:
 def _open_image_folder(folder: str | None) -> Any:
     if folder is None or not os.path.isdir(folder):
         raise DataError(
-            f"tfds:{_IMAGE_FOLDER} reads split/class/picture from a folder. Received: data.data_dir={folder}. "
+            f"tfds:{_IMAGE_FOLDER} reads split/class/image from a folder. Received: data.data_dir={folder}. "
             "Name that folder."
         )
     return tfds.folder_dataset.ImageFolder(folder)
@@ -176,12 +176,12 @@ def _splits(builder: Any) -> str:
     return some([f"{name} ({info.num_examples:,} rows)" for name, info in builder.info.splits.items()])
 
 
-def read_tfds_pictures(name: str, config: PictureDataConfig) -> Source:
-    """Read a dataset of TFDS that has pictures.
+def read_tfds_images(name: str, config: ImageDataConfig) -> Source:
+    """Read a dataset of TFDS that has images.
 
     Args:
         name: ``tfds:NAME`` and so on.
-        config: ``bytes`` names the feature that is the picture where there are several.
+        config: ``bytes`` names the feature that is the image where there are several.
 
     Returns:
         The source; its classes are those of the feature ``label``, in its order.
@@ -206,7 +206,7 @@ def _find_image(dataset: Dataset, wanted: str | None) -> str:
         wanted = images[0]
     if wanted not in images:
         raise DataError(
-            f"{dataset.name} has {len(images)} features that are pictures: {some(images) or 'none'}. "
+            f"{dataset.name} has {len(images)} features that are images: {some(images) or 'none'}. "
             f"Received: data.bytes={wanted}. Name one of them with data.bytes, or another dataset."
         )
     return str(wanted)

@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.config import DataConfig, PictureDataConfig, TextDataConfig
+from keras_transfer.config import DataConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.examples.images import PictureExamples, Pictures
+from keras_transfer.data.examples.images import ImageExamples, Images
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.sources.base import TFDS, Source
 from keras_transfer.data.sources.images import read_source
@@ -29,7 +29,7 @@ class Split:
 
     Attributes:
         name: ``train``, ``validation`` or ``test``.
-        examples: Pictures or texts.
+        examples: Images or texts.
         targets: What the rows are to be told as: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
         weights: ``float32[n]``, how much each example counts in training.
         whole: The split that this one is a fold of, whose features are its own; None where it is no fold.
@@ -60,16 +60,16 @@ class Split:
         return replace(self, examples=examples)
 
     def fingerprint(self, target: Target) -> str:
-        """Return a SHA-256 over examples and what they are told as: it tells of changes without reading pictures."""
+        """Return a SHA-256 over examples and what they are told as: it tells of changes without reading images."""
         digest = hashlib.sha256()
         for example, row in zip(self.examples.fingerprints, self.targets, strict=True):
             digest.update(f"{example}\0{target.fingerprint(row)}\n".encode())
         return digest.hexdigest()
 
 
-def pictures_of(split: Split) -> PictureExamples:
-    """Return a split's examples, which are pictures."""
-    return cast(PictureExamples, split.examples)
+def images_of(split: Split) -> ImageExamples:
+    """Return a split's examples, which are images."""
+    return cast(ImageExamples, split.examples)
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _read(name: str, config: DataConfig, given: Mapping[str, Any] | None) -> Sou
     given = given or {}
     if isinstance(config, TextDataConfig):
         return read_text_source(name, config, given.get(name))
-    return read_source(name, cast(PictureDataConfig, config), given.get(name))
+    return read_source(name, cast(ImageDataConfig, config), given.get(name))
 
 
 def _read_whole(name: str, config: DataConfig, target: Target, given: Mapping[str, Any] | None) -> Source:
@@ -270,6 +270,6 @@ def _to_examples(part: Part, config: DataConfig) -> Examples:
     if source.encoded is not None:
         return source.encoded.select(rows.index.to_numpy())
     if not isinstance(config, TextDataConfig):
-        return Pictures(source.root, tuple(rows["path"]))
+        return Images(source.root, tuple(rows["path"]))
     columns = ["text"] if config.text_pair is None else ["text", "text_pair"]
     return Texts(tuple(rows["name"]), tuple(rows[columns].itertuples(index=False, name=None)))

@@ -1,4 +1,4 @@
-"""Tables of examples: read as they stand, and checked for what both pictures and texts need of them."""
+"""Tables of examples: read as they stand, and checked for what both images and texts need of them."""
 
 import csv
 import json

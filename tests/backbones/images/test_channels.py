@@ -1,4 +1,4 @@
-"""Networks for pictures of other than three channels."""
+"""Networks for images of other than three channels."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def grey(channels):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_grey_pictures_give_what_they_give_repeated_as_colours(channels):
+def test_grey_images_give_what_they_give_repeated_as_colours(channels):
     for backbone in (BACKBONES["efficientnet_lite0"].load(image_size=SIZE), own_backbone()):
         adapted = with_channels(backbone, channels)
         assert (adapted.channels, len(adapted.stages)) == (channels, len(backbone.stages))
@@ -138,7 +138,7 @@ def test_alpha_is_a_channel_of_four_and_white_paper_of_one():
 def test_a_model_for_other_channels_is_not_adapted():
     backbone = own_backbone(channels=5)
     assert with_channels(backbone, 5) is backbone
-    with pytest.raises(BackboneError, match=r"takes pictures of 5 channels\. Received: data\.channels=3"):
+    with pytest.raises(BackboneError, match=r"takes images of 5 channels\. Received: data\.channels=3"):
         recipe(waves(3), 3, backbone=backbone).prepare()
 
 
@@ -147,13 +147,13 @@ def test_a_network_that_divides_its_channels_cannot_be_adapted():
     inputs = keras.Input((SIZE, SIZE, 3))
     split = keras.layers.Conv2D(6, 3, groups=3)(inputs)
     backbone = Backbone.from_keras(keras.Model(inputs, split, name="grouped"), input_range=(0, 1))
-    with pytest.raises(BackboneError, match=r"grouped cannot be built for pictures of 4 channels.*data\.channels=3"):
+    with pytest.raises(BackboneError, match=r"grouped cannot be built for images of 4 channels.*data\.channels=3"):
         with_channels(backbone, 4)
 
 
-def test_pictures_of_other_channels_are_named(tmp_path):
+def test_images_of_other_channels_are_named(tmp_path):
     pixels, labels = waves(6)
-    with pytest.raises(DataError, match=r"24 of 24 pictures cannot be read[\s\S]*6 channels; data\.channels is 5"):
+    with pytest.raises(DataError, match=r"24 of 24 images cannot be read[\s\S]*6 channels; data\.channels is 5"):
         recipe((pixels, labels), 5).prepare()
     with pytest.raises(DataError, match=r"6 channels; data\.channels is 3"):
         recipe((pixels, labels), 3).prepare()
@@ -171,11 +171,11 @@ def test_pictures_of_other_channels_are_named(tmp_path):
         (lambda content: content[:9], "EOF"),
     ],
 )
-def test_files_that_hold_no_picture_are_named(tmp_path, spoil, needs):
+def test_files_that_hold_no_image_are_named(tmp_path, spoil, needs):
     pixels, labels = waves(6, count=16)
     rows = []
-    for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
-        np.save(tmp_path / f"{number}.npy", picture)
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        np.save(tmp_path / f"{number}.npy", image)
         rows.append({"path": f"{number}.npy", "label": label})
     (tmp_path / "3.npy").write_bytes(spoil((tmp_path / "3.npy").read_bytes()))
     pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)

@@ -16,11 +16,11 @@ def test_it_knows_two_photographs():
     load_weights(network, weights_file())
     pixels = keras.Input((224, 224, 3))
     model = keras.Model(pixels, keras.layers.Softmax()(network(SIGNED(pixels))))
-    pictures = [
+    images = [
         Image.fromarray(load_sample_image(name)).resize((224, 224), Image.Resampling.BICUBIC)
         for name in ("flower.jpg", "china.jpg")
     ]
-    probabilities = keras.ops.convert_to_numpy(model(np.stack(pictures).astype("float32")))
+    probabilities = keras.ops.convert_to_numpy(model(np.stack(images).astype("float32")))
     assert probabilities.argmax(axis=1).tolist() == [985, 442]  # daisy, bell cote
     assert probabilities.max(axis=1).tolist() == pytest.approx([0.1556, 0.2330], abs=1e-3)
 

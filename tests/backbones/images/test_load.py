@@ -22,9 +22,9 @@ def own_model(size=SIZE, **options):
     return keras.Model(inputs, x, name="mine", **options)
 
 
-def recipe(pictures, backbone, **sections):
+def recipe(images, backbone, **sections):
     return ImageClassification(
-        {"source": str(pictures), "image_size": SIZE},
+        {"source": str(images), "image_size": SIZE},
         backbone=backbone,
         policy={"name": "last_stages", "stages": 2},
         training={"epochs": 1, "batch_size": 8},
@@ -43,40 +43,40 @@ def test_the_range_becomes_the_contract(low, high):
 
 
 @pytest.mark.slow
-def test_a_recipe_trains_a_copy_and_the_run_stands_alone(pictures, tmp_path):
+def test_a_recipe_trains_a_copy_and_the_run_stands_alone(images, tmp_path):
     model = own_model()
     before = model.get_weights()
     given = Backbone.from_keras(model, input_range=(0, 1))
-    run = recipe(pictures, given).fit(tmp_path / "run")
+    run = recipe(images, given).fit(tmp_path / "run")
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
     # Three of five stages are frozen: they are the user's own.
     kept = {weight.path.split("/")[-2] + weight.name: weight.numpy() for weight in run.model.weights}
     own = {weight.path.split("/")[-2] + weight.name: weight.numpy() for weight in model.weights}
     same = {name for name in own if np.array_equal(own[name], kept[name])}
     assert {"block1_convkernel", "block3_convkernel"} <= same and "block5_convkernel" not in same
-    assert len(Run(tmp_path / "run").predict(sorted(pictures.glob("*/*"))[:3])) == 3
+    assert len(Run(tmp_path / "run").predict(sorted(images.glob("*/*"))[:3])) == 3
     assert (tmp_path / "run/export/saved_model/1/saved_model.pb").is_file()
     with pytest.raises(BackboneError, match="mine was given from Python"):
         ImageClassification.from_file(tmp_path / "run" / "recipe.yaml").prepare()
 
 
-def test_a_file_gives_what_the_model_gives(pictures, tmp_path):
+def test_a_file_gives_what_the_model_gives(images, tmp_path):
     own_model().save(tmp_path / "mine.keras")
     name = {"name": str(tmp_path / "mine.keras"), "input_range": [-1, 1]}
-    job = recipe(pictures, name).prepare()
+    job = recipe(images, name).prepare()
     assert job.model.backbone.contract == Backbone.from_keras(own_model(), input_range=(-1, 1)).contract
     for mine, theirs in zip(job.model.backbone.network.weights, own_model().weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    random = recipe(pictures, {**name, "weights": "none"}).prepare().model.backbone.network
+    random = recipe(images, {**name, "weights": "none"}).prepare().model.backbone.network
     assert not np.array_equal(random.weights[0], own_model().weights[0])
 
 
-def test_a_model_for_any_size_takes_that_of_the_recipe(pictures, tmp_path):
+def test_a_model_for_any_size_takes_that_of_the_recipe(images, tmp_path):
     own_model(None).save(tmp_path / "mine.keras")
     name = {"name": str(tmp_path / "mine.keras"), "input_range": [0, 255]}
-    assert recipe(pictures, name).prepare().model.backbone.image_size == SIZE
-    with pytest.raises(BackboneError, match=r"takes pictures of any size\. Set data\.image_size"):
-        ImageClassification(str(pictures), backbone=name).prepare()
+    assert recipe(images, name).prepare().model.backbone.image_size == SIZE
+    with pytest.raises(BackboneError, match=r"takes images of any size\. Set data\.image_size"):
+        ImageClassification(str(images), backbone=name).prepare()
 
 
 def test_the_cache_tells_models_of_one_name_apart():
@@ -89,11 +89,11 @@ def test_the_cache_tells_models_of_one_name_apart():
 
 
 @pytest.mark.parametrize("pooling", ["average", "max", "both"])
-def test_tokens_are_pooled(pictures, pooling):
+def test_tokens_are_pooled(images, pooling):
     inputs = keras.Input((SIZE, SIZE, 3))
     tokens = keras.layers.Reshape((-1, 6))(keras.layers.Conv2D(6, 8, 8)(inputs))
     backbone = Backbone.from_keras(keras.Model(inputs, tokens), input_range=(0, 1))
-    model = ImageClassification(str(pictures), backbone=backbone, head={"pooling": pooling}).prepare().model
+    model = ImageClassification(str(images), backbone=backbone, head={"pooling": pooling}).prepare().model
     x = np.random.default_rng(0).uniform(0, 1, (2, 16, 6)).astype("float32")
     expected = {"average": [x.mean(1)], "max": [x.max(1)], "both": [x.mean(1), x.max(1)]}[pooling]
     np.testing.assert_allclose(model.pooling(x), np.concatenate(expected, axis=1), atol=1e-5)
@@ -113,10 +113,10 @@ def preset(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_preset_of_kerashub_trains_and_is_exported(command, pictures, preset, tmp_path):
+def test_a_preset_of_kerashub_trains_and_is_exported(command, images, preset, tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("task: image_classification\ndata: {source: x}\n", encoding="utf-8")
-    overrides = [f"data.source={pictures}", f"backbone.name=hub:{preset}", "training.batch_size=8"]
+    overrides = [f"data.source={images}", f"backbone.name=hub:{preset}", "training.batch_size=8"]
     overrides += ["policy.name=last_stages", "policy.stages=2", "training.epochs=1"]
     result = command("run", recipe, *overrides, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
@@ -126,7 +126,7 @@ def test_a_preset_of_kerashub_trains_and_is_exported(command, pictures, preset, 
     assert Run(tmp_path / "run").config.backbone.name == str(preset)
 
 
-def test_backbones_lists_presets_for_pictures(command):
+def test_backbones_lists_presets_for_images(command):
     rows = __import__("json").loads(command("backbones", "--json").stdout)
     row = next(row for row in rows if row["name"] == "hub:vit_base_patch16_224_imagenet")
     assert (row["task"], row["family"]) == ("image_classification", "vit")
@@ -140,7 +140,7 @@ def test_a_model_of_another_kind():
             keras.Model(two, keras.layers.Add()(two)),
             keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]),
         ],
-        "Pictures are square": [keras.Sequential([keras.Input((SIZE, 48, 3)), keras.layers.Conv2D(2, 3)])],
+        "Images are square": [keras.Sequential([keras.Input((SIZE, 48, 3)), keras.layers.Conv2D(2, 3)])],
     }
     for message, given in models.items():
         for model in given:
@@ -170,14 +170,14 @@ def test_a_model_without_a_graph():
         ({"name": "efficientnet_lite0", "input_range": [0, 1]}, ["efficientnet_lite0 knows its own", "Leave it out"]),
         ({"name": "LAMBDA", "input_range": [0, 1]}, ["a Lambda layer", "could run any code"]),
         ({"name": "hub:vit_base_patch16_224_imagenot"}, ["Did you mean", "vit_base_patch16_224_imagenet"]),
-        ({"name": "hub:bert_tiny_en_uncased"}, ["cannot classify pictures", "BertBackbone", "vit"]),
+        ({"name": "hub:bert_tiny_en_uncased"}, ["cannot classify images", "BertBackbone", "vit"]),
         ({"name": "hub:nonsense"}, ["no preset of KerasHub or folder named 'nonsense'", "keras-transfer backbones"]),
         ({"name": "EMPTY"}, ["is no preset of KerasHub", "save_to_preset()"]),
         ({"name": "BARE"}, ["image_converter.json", "preprocessor's save_to_preset()"]),
         ({"name": "WEIGHTLESS"}, ["cannot be loaded", "Take a whole copy of the folder"]),
     ],
 )
-def test_a_backbone_that_cannot_be_had(pictures, tmp_path, preset, backbone, needs):
+def test_a_backbone_that_cannot_be_had(images, tmp_path, preset, backbone, needs):
     own_model().save(tmp_path / "mine.keras")
     keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "lambda.keras")
     (tmp_path / "empty").mkdir()
@@ -191,5 +191,5 @@ def test_a_backbone_that_cannot_be_had(pictures, tmp_path, preset, backbone, nee
     name = backbone["name"]
     section = {**backbone, "name": str(tmp_path / places[name]) if name in places else name}
     with pytest.raises(BackboneError) as caught:
-        recipe(pictures, section).prepare()
+        recipe(images, section).prepare()
     assert [need for need in needs if need not in str(caught.value)] == []

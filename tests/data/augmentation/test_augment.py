@@ -7,7 +7,7 @@ from keras_transfer.data.augmentation.augment import augment, draw, is_identity
 
 SIZE = 12
 OFF = {name: False if field.annotation is bool else 0 for name, field in AugmentationConfig.model_fields.items()}
-# What is done within a picture in training, in amounts that nearly all of them show.
+# What is done within an image in training, in amounts that nearly all of them show.
 OPTIONS = sorted(set(OFF) - {"predict_flips", "mixup", "cutmix"})
 AMOUNTS = {"rotation": 20.0, "randaugment": 8, "erase": 1.0}
 EVERYTHING = {name: True if OFF[name] is False else AMOUNTS.get(name, 0.3) for name in OPTIONS}
@@ -57,7 +57,7 @@ def test_draws_are_the_same_on_every_machine():
     assert values[[12, 16, 21, 25]] == pytest.approx([0.2394248, 0.1966463, 0.3948432, 0.5591458])
 
 
-def test_mixing_leaves_the_picture_itself_alone():
+def test_mixing_leaves_the_image_itself_alone():
     assert is_identity(config(mixup=0.2, cutmix=1.0))
 
 
@@ -69,7 +69,7 @@ def test_nothing_asked_changes_nothing():
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_each_option_changes_pictures_and_keeps_shape_and_range(name):
+def test_each_option_changes_images_and_keeps_shape_and_range(name):
     kind = AugmentationConfig.model_fields[name].annotation
     options = {name: EVERYTHING[name]}
     pixels = batch(16)
@@ -104,7 +104,7 @@ def test_quarter_turns_are_exact_and_each_happens(size):
 
 
 def blob(size=33):
-    """A bright spot in the middle of a dark picture."""
+    """A bright spot in the middle of a dark image."""
     y, x = np.mgrid[:size, :size] - size // 2
     spot = 200.0 * np.exp(-(x**2 + y**2) / 8.0)
     return np.repeat(np.repeat(spot[None, ..., None], 3, axis=-1), 32, axis=0).astype(np.float32)
@@ -191,13 +191,13 @@ def test_one_option_does_not_change_what_another_draws():
     assert both == pytest.approx(brightness, abs=0.01)
 
 
-def test_pictures_of_a_batch_are_changed_each_in_its_own_way():
+def test_images_of_a_batch_are_changed_each_in_its_own_way():
     pixels = np.repeat(batch(1), 8, axis=0)
     result = changed(pixels, EVERYTHING)
-    assert len({picture.tobytes() for picture in result}) == 8
+    assert len({image.tobytes() for image in result}) == 8
 
 
-def test_a_picture_is_changed_the_same_to_the_last_bit_whatever_its_batch():
+def test_an_image_is_changed_the_same_to_the_last_bit_whatever_its_batch():
     pixels, numbers = batch(16), draws(16)
     together = augment(tf.constant(pixels), numbers, config(**EVERYTHING)).numpy()
     for rows in ([5], [9, 5, 2], list(reversed(range(16)))):
@@ -214,7 +214,7 @@ def with_draws(**columns):
 
 
 def operated(pixels, operations, signs, magnitude=10):
-    """What RandAugment makes of a picture with these operations."""
+    """What RandAugment makes of an image with these operations."""
     numbers = with_draws(
         c13=(operations[0] + 0.5) / 14,
         c14=(operations[1] + 0.5) / 14,
@@ -259,7 +259,7 @@ def test_randaugment_shows_more_at_a_greater_magnitude():
 
 
 def erased_parts(pixels, chance):
-    """For each picture, which pixels were overwritten; all with its mean colour."""
+    """For each image, which pixels were overwritten; all with its mean colour."""
     result = changed(pixels, {"erase": chance})
     parts = (result != pixels).any(axis=-1)
     for new, old, part in zip(result, pixels, parts, strict=True):

@@ -12,7 +12,7 @@ ROWS = 24
 
 
 def examples(rows=ROWS, weights=None):
-    """Pictures whose pixels tell where they come from, each with a class of its own."""
+    """Images whose pixels tell where they come from, each with a class of its own."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (rows, SIZE, SIZE, 3)).astype(np.float32)
     weights = np.ones(rows, np.float32) if weights is None else np.asarray(weights, np.float32)
@@ -39,7 +39,7 @@ def test_nothing_asked_returns_the_batch_as_it_came():
     assert all(new is old for new, old in zip(mix(*batch, None, AugmentationConfig()), batch, strict=True))
 
 
-def test_mixup_blends_pictures_by_the_share_that_their_labels_tell():
+def test_mixup_blends_images_by_the_share_that_their_labels_tell():
     batch = examples()
     pixels, targets, weights = mixed(batch, mixup=0.4)
     share = shares(targets)[:, None, None, None]
@@ -87,7 +87,7 @@ def test_with_both_on_each_row_takes_one_or_the_other_as_it_would_be_alone():
 
 
 @pytest.mark.parametrize("options", [{"mixup": 0.5}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 0.7}])
-def test_the_weighted_loss_of_a_row_is_that_of_its_two_pictures_by_their_shares(options):
+def test_the_weighted_loss_of_a_row_is_that_of_its_two_images_by_their_shares(options):
     random = np.random.default_rng(1)
     weights = random.uniform(0.1, 9.0, ROWS) * (random.uniform(size=ROWS) < 0.7)
     batch = examples(weights=weights)

@@ -31,7 +31,7 @@ def by_pillow(change, pixels):
     ("operation", "peer", "tolerance"),
     [
         (BRIGHTEN, ImageEnhance.Brightness, 1.0),
-        (CONTRAST, ImageEnhance.Contrast, 12.0),  # Pillow's middle is the mean of the picture in grey
+        (CONTRAST, ImageEnhance.Contrast, 12.0),  # Pillow's middle is the mean of the image in grey
         (SATURATE, ImageEnhance.Color, 2.0),
         (SHARPEN, ImageEnhance.Sharpness, 2.0),
     ],
@@ -82,7 +82,7 @@ def test_equalize_spreads_the_levels_evenly():
 
 
 @pytest.mark.parametrize("operation", [AUTOCONTRAST, EQUALIZE])
-def test_a_flat_picture_stays_as_it_is(operation):
+def test_a_flat_image_stays_as_it_is(operation):
     flat = np.full((SIZE, SIZE, 3), 90, np.uint8)
     assert np.array_equal(ours(flat, operation, 1.0), flat)
 

@@ -8,37 +8,37 @@ from PIL import Image, ImageOps
 from rich.console import Console
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.checks import leaks as module
-from keras_transfer.data.checks.leaks import find_repeated_pictures
-from keras_transfer.data.examples.images import Pictures
+from keras_transfer.data.checks.leaks import find_repeated_images
+from keras_transfer.data.examples.images import Images
 from keras_transfer.data.sources.images import read_source
 from keras_transfer.data.splits.splits import Split
 
 
 def split_of(name, folder, files):
     n = len(files)
-    return Split(name, Pictures(folder, tuple(files)), np.zeros(n, np.int64), np.ones(n, np.float32))
+    return Split(name, Images(folder, tuple(files)), np.zeros(n, np.int64), np.ones(n, np.float32))
 
 
 @pytest.fixture
-def splits(pictures):
-    """Of 32 pictures, 20 to learn from and 12 to be judged by, of which four are copies of others."""
-    files = [file.relative_to(pictures).as_posix() for file in sorted(pictures.glob("*/*"))]
+def splits(images):
+    """Of 32 images, 20 to learn from and 12 to be judged by, of which four are copies of others."""
+    files = [file.relative_to(images).as_posix() for file in sorted(images.glob("*/*"))]
     train, test = files[:20], files[20:]
-    original = Image.open(pictures / train[2])
-    shutil.copy(pictures / train[0], pictures / test[0])
-    shutil.copy(pictures / train[1], pictures / test[5])
-    original.save(pictures / test[3], "JPEG", quality=60)
-    original.resize((32, 32), Image.Resampling.LANCZOS).save(pictures / test[4], "PNG")
+    original = Image.open(images / train[2])
+    shutil.copy(images / train[0], images / test[0])
+    shutil.copy(images / train[1], images / test[5])
+    original.save(images / test[3], "JPEG", quality=60)
+    original.resize((32, 32), Image.Resampling.LANCZOS).save(images / test[4], "PNG")
     # These are not the same.
-    ImageOps.mirror(original).save(pictures / test[6], "PNG")
-    return split_of("train", pictures, train), split_of("test", pictures, test)
+    ImageOps.mirror(original).save(images / test[6], "PNG")
+    return split_of("train", images, train), split_of("test", images, test)
 
 
 def test_copies_are_found_with_their_pairs(splits, tmp_path):
     train, test = splits
-    found = find_repeated_pictures(splits, memory=tmp_path / "memory")
+    found = find_repeated_images(splits, memory=tmp_path / "memory")
     names = test.examples.names
     first, second, third = train.examples.names[:3]
     assert found.record == {
@@ -49,44 +49,44 @@ def test_copies_are_found_with_their_pairs(splits, tmp_path):
         }
     }
     assert found.lines == (
-        f"2 pictures of test are also in train (2 more look the same), "
+        f"2 images of test are also in train (2 more look the same), "
         f"for example {names[0]} of test and {first} of train",
     )
 
 
-def test_pictures_that_have_not_changed_are_not_hashed_again(splits, tmp_path, monkeypatch):
-    first = find_repeated_pictures(splits, memory=tmp_path / "memory")
-    monkeypatch.setattr(module, "_hash", lambda *_: pytest.fail("a picture was opened"))
-    assert find_repeated_pictures(splits, memory=tmp_path / "memory") == first
+def test_images_that_have_not_changed_are_not_hashed_again(splits, tmp_path, monkeypatch):
+    first = find_repeated_images(splits, memory=tmp_path / "memory")
+    monkeypatch.setattr(module, "_hash", lambda *_: pytest.fail("an image was opened"))
+    assert find_repeated_images(splits, memory=tmp_path / "memory") == first
 
 
 def test_solar_cells_are_not_taken_for_one_another_and_copies_are(tmp_path):
-    """They are as much alike as pictures can be; every tenth is looked at."""
-    source = read_source("solar_cells", PictureDataConfig(source="solar_cells"))
+    """They are as much alike as images can be; every tenth is looked at."""
+    source = read_source("solar_cells", ImageDataConfig(source="solar_cells"))
     files = source.rows["path"][::10].tolist()
     for number, file in enumerate(files[:40]):
         cell = Image.open(source.root / file).convert("RGB")
-        # A large picture is not decoded in full.
+        # A large image is not decoded in full.
         (cell if number % 2 else cell.resize((1200, 1200))).save(tmp_path / f"{number}.jpg", quality=50)
-    looks = hashes(Pictures(source.root, tuple(files)))
+    looks = hashes(Images(source.root, tuple(files)))
     assert module._find_near(looks[1::2], looks[::2]) == {}
-    copies = hashes(Pictures(tmp_path, tuple(f"{number}.jpg" for number in range(40))))
+    copies = hashes(Images(tmp_path, tuple(f"{number}.jpg" for number in range(40))))
     assert module._find_near(looks, copies) == {row: row for row in range(40)}
 
 
-def hashes(pictures):
-    return [module._hash(pictures, row)[1] for row in range(len(pictures))]
+def hashes(images):
+    return [module._hash(images, row)[1] for row in range(len(images))]
 
 
 def test_what_pillow_cannot_open_is_the_same_as_nothing(tmp_path):
     for name in "ab":
-        (tmp_path / name).write_bytes(b"no picture " + name.encode())
+        (tmp_path / name).write_bytes(b"no image " + name.encode())
     parts = split_of("train", tmp_path, ["a"]), split_of("test", tmp_path, ["b"])
-    assert find_repeated_pictures(parts, memory=tmp_path / "memory").record == {}
+    assert find_repeated_images(parts, memory=tmp_path / "memory").record == {}
 
 
-def test_leaks_are_told_recorded_refused_or_not_looked_for(tiny, make_pictures, tmp_path):
-    root = make_pictures(tmp_path / "p", {"cat": 8, "dog": 8}, size=32)
+def test_leaks_are_told_recorded_refused_or_not_looked_for(tiny, make_images, tmp_path):
+    root = make_images(tmp_path / "p", {"cat": 8, "dog": 8}, size=32)
     for name in ("cat", "dog"):
         shutil.copy(root / name / "000.png", root / name / "copy.png")
     table = tmp_path / "t.csv"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_transfer.data.checks import scan as module
 from keras_transfer.data.checks.scan import find_problem, look_at, scan
-from keras_transfer.data.examples.images import Pictures
+from keras_transfer.data.examples.images import Images
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
 
@@ -28,7 +28,7 @@ MOST = 10**6
 
 
 def problem_of(file):
-    return find_problem(Pictures(file.parent, (file.name,)), 0, MOST, 3)
+    return find_problem(Images(file.parent, (file.name,)), 0, MOST, 3)
 
 
 def scan_one(split, max_pixels=MOST, **options):
@@ -44,7 +44,7 @@ def split(tmp_path):
     names = [f"{number}.{'jpg' if number % 2 else 'png'}" for number in range(6)]
     for number, name in enumerate(names):
         (folder / name).write_bytes(JPEG if number % 2 else PNG)
-    return Split("train", Pictures(folder, tuple(names)), np.arange(6), np.arange(6, dtype=np.float32))
+    return Split("train", Images(folder, tuple(names)), np.arange(6), np.arange(6, dtype=np.float32))
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def opened(monkeypatch):
     """The names of the files that were opened, in no certain order."""
     names = []
 
-    def count(pictures, row, *options):
-        names.append(os.path.basename(pictures.names[row]))
-        return look_at(pictures, row, *options)
+    def count(images, row, *options):
+        names.append(os.path.basename(images.names[row]))
+        return look_at(images, row, *options)
 
     monkeypatch.setattr(module, "look_at", count)
     return names
@@ -63,7 +63,7 @@ def opened(monkeypatch):
 def break_three(split):
     (split.examples.root / "1.jpg").write_bytes(JPEG[:-60])
     (split.examples.root / "2.png").write_bytes(b"")
-    (split.examples.root / "4.png").write_text("no picture at all")
+    (split.examples.root / "4.png").write_text("no image at all")
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def break_three(split):
         encode("MPO", save_all=True, append_images=[Image.new("RGB", (20, 24))]),
     ],
 )
-def test_whole_pictures_pass(tmp_path, content):
-    file = tmp_path / "picture"
+def test_whole_images_pass(tmp_path, content):
+    file = tmp_path / "image"
     file.write_bytes(content)
     assert problem_of(file) is None
 
@@ -89,8 +89,8 @@ def test_whole_pictures_pass(tmp_path, content):
     ("content", "problem"),
     [
         (b"", "zero bytes"),
-        (b"no picture at all", "no picture"),
-        (b"%PDF-1.7 and so on", "no picture"),
+        (b"no image at all", "no image"),
+        (b"%PDF-1.7 and so on", "no image"),
         (JPEG[:-60], "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),
         (encode("TIFF"), "TIFF is not supported; convert it to JPEG or PNG"),
@@ -104,7 +104,7 @@ def test_whole_pictures_pass(tmp_path, content):
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, content, problem):
-    file = tmp_path / "picture.png"
+    file = tmp_path / "image.png"
     file.write_bytes(content)
     assert problem in problem_of(file)
 
@@ -117,7 +117,7 @@ def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path)
     import tensorflow as tf
 
     random = np.random.default_rng(0)
-    file = tmp_path / "picture"
+    file = tmp_path / "image"
     passed = 0
     for _ in range(300):
         content = bytearray((JPEG, PNG)[int(random.integers(2))])
@@ -129,16 +129,16 @@ def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path)
     assert 0 < passed < 300
 
 
-def test_all_broken_pictures_are_listed_at_once_with_their_reasons(split, tmp_path):
+def test_all_broken_images_are_listed_at_once_with_their_reasons(split, tmp_path):
     break_three(split)
     with pytest.raises(DataError) as caught:
         scan_one(split, broken="error", memory=tmp_path / "memory")
     first, *lines, last = str(caught.value).splitlines()
-    assert first == "3 of 6 pictures cannot be read:"
+    assert first == "3 of 6 images cannot be read:"
     assert [line.split(":")[0].strip() for line in lines] == [
         str(split.examples.root / n) for n in ("1.jpg", "2.png", "4.png")
     ]
-    assert ["truncated" in lines[0], "zero bytes" in lines[1], "no picture" in lines[2]] == [True] * 3
+    assert ["truncated" in lines[0], "zero bytes" in lines[1], "no image" in lines[2]] == [True] * 3
     assert "data.broken=skip" in last
 
 
@@ -154,7 +154,7 @@ def test_skip_leaves_out_the_broken_and_keeps_the_rest_together(split, tmp_path)
 def test_skip_with_none_left_is_an_error_that_does_not_advise_to_skip(split, tmp_path):
     for name in split.examples.names:
         (split.examples.root / name).write_bytes(b"")
-    with pytest.raises(DataError, match="6 of 6 pictures") as caught:
+    with pytest.raises(DataError, match="6 of 6 images") as caught:
         scan_one(split, broken="skip", memory=tmp_path / "memory")
     assert "data.broken=skip" not in str(caught.value)
 
@@ -163,14 +163,14 @@ def test_a_long_list_is_cut_short_and_counted(tmp_path):
     names = tuple(f"{number:02}.png" for number in range(25))
     for name in names:
         (tmp_path / name).write_bytes(b"")
-    split = Split("test", Pictures(tmp_path, names), np.zeros(25, np.int64), np.ones(25, np.float32))
+    split = Split("test", Images(tmp_path, names), np.zeros(25, np.int64), np.ones(25, np.float32))
     with pytest.raises(DataError) as caught:
         scan_one(split, broken="error", memory=tmp_path / "memory")
     lines = str(caught.value).splitlines()
-    assert (lines[0], lines[21], len(lines)) == ("25 of 25 pictures cannot be read:", "  and 5 more", 23)
+    assert (lines[0], lines[21], len(lines)) == ("25 of 25 images cannot be read:", "  and 5 more", 23)
 
 
-def test_unchanged_pictures_are_not_opened_again(split, tmp_path, opened):
+def test_unchanged_images_are_not_opened_again(split, tmp_path, opened):
     first, _ = scan_one(split, broken="error", memory=tmp_path / "memory")
     assert sorted(opened) == sorted(split.examples.names)
     opened.clear()
@@ -192,7 +192,7 @@ def test_formats_are_told_by_what_files_hold_and_remembered(split, tmp_path, ope
     assert kept.examples.kinds == {b"\xff\xd8"}
 
 
-def test_a_changed_or_added_picture_is_opened_and_no_other(split, tmp_path, opened):
+def test_a_changed_or_added_image_is_opened_and_no_other(split, tmp_path, opened):
     scan_one(split.select(range(5)), broken="error", memory=tmp_path / "memory")
     opened.clear()
     (split.examples.root / "0.png").write_bytes(encode("PNG", "L"))
@@ -203,7 +203,7 @@ def test_a_changed_or_added_picture_is_opened_and_no_other(split, tmp_path, open
     assert sorted(opened) == ["0.png", "3.jpg", "5.jpg"]
 
 
-def test_a_broken_picture_is_opened_every_time_and_fine_once_mended(split, tmp_path, opened):
+def test_a_broken_image_is_opened_every_time_and_fine_once_mended(split, tmp_path, opened):
     break_three(split)
     for _ in range(2):
         opened.clear()

@@ -1,4 +1,4 @@
-"""Every kind of picture, against what Pillow shows of it: in training, in what ``predict`` reads, and as served."""
+"""Every kind of image, against what Pillow shows of it: in training, in what ``predict`` reads, and as served."""
 
 import functools
 import io
@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_transfer.config import AugmentationConfig, PictureHeadConfig
+from keras_transfer.config import AugmentationConfig, ImageHeadConfig
 from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.formats.images import decode_image
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.export.saved_model import export_saved_model
 from keras_transfer.heads import ClassificationHead
@@ -217,7 +217,7 @@ def table():
         ),
         "jpeg exif long": with_segments(plain, segment(0xE1, b"Exif\0\0" + exif(6, ">", "I"))),
         "jpeg exif of a thumbnail alone": with_segments(plain, thumbnail),
-        "jpeg exif of a second picture": plain + with_segments(plain, segment(0xE1, b"Exif\0\0" + exif(6))),
+        "jpeg exif of a second image": plain + with_segments(plain, segment(0xE1, b"Exif\0\0" + exif(6))),
         "jpeg exif out of range": with_segments(plain, segment(0xE1, b"Exif\0\0" + exif(9))),
         "jpeg exif cut off": with_segments(plain, segment(0xE1, b"Exif\0\0" + exif(6)[:12])),
         "jpeg exif of another kind": with_segments(plain, segment(0xE1, b"Exif\0\0" + b"XX" + exif(6)[2:])),
@@ -229,7 +229,7 @@ def table():
 
 
 def shown(content):
-    """What Pillow shows of a picture, upright and on white: ``float[height, width, 3]``."""
+    """What Pillow shows of an image, upright and on white: ``float[height, width, 3]``."""
     with Image.open(io.BytesIO(content)) as opened:
         opened.load()
         image = ImageOps.exif_transpose(opened)
@@ -253,7 +253,7 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reader():
     plain = AugmentationConfig(horizontal_flip=False)
-    return PictureReader(image_size=SIDE, channels=3, resize="crop", augmentation=plain, seed=0, max_pixels=10_000)
+    return ImageReader(image_size=SIDE, channels=3, resize="crop", augmentation=plain, seed=0, max_pixels=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,7 @@ def test_what_is_served_sees_what_a_person_sees(reader, read, files, tmp_path):
     # In a fresh process; it raises where the two differ.
     parity = export_saved_model(
         model,
-        ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), PictureHeadConfig()),
+        ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), ImageHeadConfig()),
         reader,
         tmp_path / "1",
         run=tmp_path,
@@ -328,7 +328,7 @@ def test_a_transparent_colour_of_16_bits_is_transparent(colour, channels):
 
 
 @pytest.mark.parametrize("resize", ["crop", "pad"])
-def test_a_picture_is_turned_before_it_becomes_square(resize):
+def test_an_image_is_turned_before_it_becomes_square(resize):
     upright = smooth("RGB", 20, 60)
     for number, turn in ((6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)):
         content = encode(upright.transpose(turn), "PNG", exif=exif(number))
@@ -341,7 +341,7 @@ def test_a_picture_is_turned_before_it_becomes_square(resize):
 @pytest.mark.parametrize(
     "name", ["jpeg exif 6 little", "png exif 6", "webp exif 6", "gif transparent, a part", "bmp palette"]
 )
-def test_damage_is_an_error_or_a_picture_and_nothing_worse(name):
+def test_damage_is_an_error_or_an_image_and_nothing_worse(name):
     content = table()[name]
     decode = tf.function(decode_pixels, input_signature=[tf.TensorSpec([], tf.string)])
     random = np.random.default_rng(0)

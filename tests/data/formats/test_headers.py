@@ -42,7 +42,7 @@ def test_an_animation_is_known():
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_file_that_was_cut_off_has_none(name):
     content = WHOLE[name]
-    end = content.index(b"\xff\xd9", 200) if name == "mpo" else len(content) - 2  # its second picture is not used
+    end = content.index(b"\xff\xd9", 200) if name == "mpo" else len(content) - 2  # its second image is not used
     for length in np.linspace(0, end, 40).astype(int):
         assert read_header(content[:length]) is None, length
 

@@ -19,7 +19,7 @@ def decode(content, size=16, resize="crop"):
 
 
 def on_white(image):
-    """What Pillow shows of a picture on white paper: ``float[height, width, 3]``."""
+    """What Pillow shows of an image on white paper: ``float[height, width, 3]``."""
     layer = image.convert("RGBA")
     paper = Image.new("RGBA", layer.size, "white")
     paper.alpha_composite(layer)
@@ -36,7 +36,7 @@ def smooth(mode, size=16):
 @pytest.mark.parametrize(
     ("kind", "mode"), [*(("PNG", m) for m in ("L", "RGB", "LA", "RGBA", "P", "1")), ("GIF", "L"), ("GIF", "P")]
 )
-def test_lossless_pictures_are_what_pillow_shows_on_white(kind, mode):
+def test_lossless_images_are_what_pillow_shows_on_white(kind, mode):
     content = encode(smooth(mode), kind)
     image = Image.open(io.BytesIO(content))
     # At its own size nothing is resized; alpha is rounded by Pillow alone.
@@ -136,6 +136,6 @@ def test_a_graph_decodes_as_eager_code_does():
         assert graph(tf.constant(content)).numpy() == pytest.approx(decode(content, resize="pad"), abs=1e-3)
 
 
-def test_no_picture_is_an_error():
+def test_no_image_is_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(b"no picture")
+        decode(b"no image")

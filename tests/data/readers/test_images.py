@@ -7,14 +7,14 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer.config import AugmentationConfig
-from keras_transfer.data.examples.images import Pictures
+from keras_transfer.data.examples.images import Images
 from keras_transfer.data.formats.decoders import kind_of
 from keras_transfer.data.formats.images import decode_image
 from keras_transfer.data.formats.npy import encode_array
 from keras_transfer.data.readers.base import PLAIN as PLAIN_VIEW
 from keras_transfer.data.readers.base import View, map_ahead, steps_per_epoch
-from keras_transfer.data.readers.images import PictureReader
-from keras_transfer.data.splits.splits import Split, pictures_of
+from keras_transfer.data.readers.images import ImageReader
+from keras_transfer.data.splits.splits import Split, images_of
 
 ROWS = 11
 SIZE = 16
@@ -23,16 +23,16 @@ PLAIN = AugmentationConfig(horizontal_flip=False)
 
 @pytest.fixture
 def split(tmp_path):
-    """Eleven pictures, each of one grey that tells which it is."""
+    """Eleven images, each of one grey that tells which it is."""
     names = tuple(f"{number:02}.png" for number in range(ROWS))
     for number, name in enumerate(names):
         Image.new("RGB", (SIZE, SIZE), (number * 20,) * 3).save(tmp_path / name)
     weights = np.linspace(0.5, 1.5, ROWS).astype(np.float32)
-    return Split("train", Pictures(tmp_path, names), np.arange(ROWS) % 3, weights)
+    return Split("train", Images(tmp_path, names), np.arange(ROWS) % 3, weights)
 
 
 def reader(*, size=SIZE, resize="crop", augmentation=PLAIN, seed=0):
-    return PictureReader(
+    return ImageReader(
         image_size=size, channels=3, resize=resize, augmentation=augmentation, seed=seed, max_pixels=10**6
     )
 
@@ -94,7 +94,7 @@ def test_keras_is_told_how_many_batches_there_are(split):
     assert [tuple(spec.shape) for spec in batches.element_spec] == [(None, SIZE, SIZE, 3), (None, 3), (None,)]
 
 
-def test_targets_and_weights_belong_to_their_pictures(split):
+def test_targets_and_weights_belong_to_their_images(split):
     for batch in train(split):
         rows = members(batch)
         assert np.array_equal(batch[1], np.eye(3, dtype=np.float32)[split.targets[rows]])
@@ -129,14 +129,14 @@ def test_a_later_epoch_can_be_had_without_the_earlier_ones(split):
 
 @pytest.fixture
 def noise(split):
-    """The same rows with a picture of noise each, told apart by their weights."""
-    for number, file in enumerate(pictures_of(split).files):
+    """The same rows with an image of noise each, told apart by their weights."""
+    for number, file in enumerate(images_of(split).files):
         pixels = np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
         Image.fromarray(pixels).save(file)
     return split
 
 
-def test_a_picture_is_augmented_the_same_to_the_last_bit_whatever_its_batch(noise):
+def test_an_image_is_augmented_the_same_to_the_last_bit_whatever_its_batch(noise):
     alone = ROUGH.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
     def by_row(batches):
@@ -185,21 +185,19 @@ def test_evaluation_keeps_the_order_and_changes_nothing(split):
 
 
 @pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
-def test_training_evaluation_and_serving_see_the_same_pixels(pictures, resize):
+def test_training_evaluation_and_serving_see_the_same_pixels(images, resize):
     names = ("cat/000.png", "dog/001.jpg")
-    Image.open(pictures / names[0]).convert("LA").resize((50, 30)).save(pictures / names[0])
-    split = Split("train", Pictures(pictures, names), np.arange(2), np.ones(2, np.float32))
+    Image.open(images / names[0]).convert("LA").resize((50, 30)).save(images / names[0])
+    split = Split("train", Images(images, names), np.arange(2), np.ones(2, np.float32))
     served = [
         decode_image(tf.io.read_file(file), size=24, resize=resize, channels=3).numpy()
-        for file in pictures_of(split).files
+        for file in images_of(split).files
     ]
     evaluated = shown(split, PLAIN_VIEW, size=24, resize=resize)
     ((trained, targets, _),) = train(split, size=24, resize=resize)
     order = targets.argmax(axis=1)
     assert evaluated == pytest.approx(np.stack(served), abs=1e-3)
-    decoded = reader(size=24, resize=resize).decode(
-        tf.constant([Path(f).read_bytes() for f in pictures_of(split).files])
-    )
+    decoded = reader(size=24, resize=resize).decode(tf.constant([Path(f).read_bytes() for f in images_of(split).files]))
     assert decoded.numpy() == pytest.approx(np.stack(served), abs=1e-3)
     assert trained == pytest.approx(np.stack(served)[order], abs=1e-3)
 
@@ -217,7 +215,7 @@ def test_a_split_whose_formats_are_known_is_read_as_one_whose_are_not(tmp_path, 
         contents = [save(image, kind, **options) for image in images]
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content)
-    files = Pictures(tmp_path, ("0", "1"))
+    files = Images(tmp_path, ("0", "1"))
     splits = [
         Split("train", examples, np.arange(2), np.ones(2, np.float32))
         for examples in (files, files.with_kinds(frozenset(map(kind_of, contents))))

@@ -5,13 +5,13 @@ import shutil
 import pandas as pd
 import pytest
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.sources.images import read_source
 from keras_transfer.errors import DataError
 
 
 def read(source, **options):
-    return read_source(str(source), PictureDataConfig(source=str(source), **options))
+    return read_source(str(source), ImageDataConfig(source=str(source), **options))
 
 
 def write_table(file, rows):
@@ -25,8 +25,8 @@ def write_table(file, rows):
     return file
 
 
-def test_folder_gives_a_row_a_picture_in_a_fixed_order(make_pictures, tmp_path):
-    root = make_pictures(tmp_path / "p", {"dog": 2, "cat": 3})
+def test_folder_gives_a_row_an_image_in_a_fixed_order(make_images, tmp_path):
+    root = make_images(tmp_path / "p", {"dog": 2, "cat": 3})
     source = read(root)
     assert source.class_names == ("cat", "dog")
     assert source.root == root
@@ -41,9 +41,9 @@ def test_folder_gives_a_row_a_picture_in_a_fixed_order(make_pictures, tmp_path):
     assert set(source.rows["split"]) == {""}
 
 
-def test_folder_takes_pictures_from_deeper_folders_and_leaves_hidden_ones(make_pictures, tmp_path):
-    root = make_pictures(tmp_path / "p", {"cat": 1, "dog": 1})
-    make_pictures(root / "cat", {"session 1": 1})
+def test_folder_takes_images_from_deeper_folders_and_leaves_hidden_ones(make_images, tmp_path):
+    root = make_images(tmp_path / "p", {"cat": 1, "dog": 1})
+    make_images(root / "cat", {"session 1": 1})
     for hidden in (root / ".git", root / "__MACOSX", root / "cat" / ".thumbnails"):
         hidden.mkdir()
         (hidden / "000.png").write_bytes(b"x")
@@ -52,10 +52,10 @@ def test_folder_takes_pictures_from_deeper_folders_and_leaves_hidden_ones(make_p
     assert read(root).rows["path"].tolist() == ["cat/000.png", "cat/session 1/000.png", "dog/000.png"]
 
 
-def test_folder_with_train_validation_and_test_keeps_them_apart(make_pictures, tmp_path):
+def test_folder_with_train_validation_and_test_keeps_them_apart(make_images, tmp_path):
     root = tmp_path / "p"
     for number, name in enumerate(("train", "validation", "test"), start=1):
-        make_pictures(root / name, {"cat": number, "dog": number})
+        make_images(root / name, {"cat": number, "dog": number})
     source = read(root)
     assert source.class_names == ("cat", "dog")
     assert source.rows["split"].value_counts().to_dict() == {"train": 2, "validation": 4, "test": 6}
@@ -65,16 +65,16 @@ def test_folder_with_train_validation_and_test_keeps_them_apart(make_pictures, t
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".CSV"])
-def test_table_with_columns_of_its_own_names_and_further_columns(pictures, suffix):
+def test_table_with_columns_of_its_own_names_and_further_columns(images, suffix):
     rows = [
         {"file": f"{animal}/{number:03}.{'jpg' if number % 2 else 'png'}", "animal": animal, "site": f"s{number % 3}"}
         for animal in ("dog", "cat")
         for number in range(4)
     ]
-    file = write_table(pictures / f"table{suffix.lower()}", rows)
+    file = write_table(images / f"table{suffix.lower()}", rows)
     file = file.rename(file.with_suffix(suffix))
     source = read(file, path="file", label="animal", stratify=["label", "site"])
-    assert source.root == pictures
+    assert source.root == images
     assert source.class_names == ("cat", "dog")
     assert source.rows["path"].tolist() == sorted(row["file"] for row in rows)
     by_path = {row["file"]: row for row in rows}
@@ -82,18 +82,18 @@ def test_table_with_columns_of_its_own_names_and_further_columns(pictures, suffi
         assert (label, site) == (by_path[path]["animal"], by_path[path]["site"])
 
 
-def test_table_takes_absolute_paths(pictures, tmp_path):
+def test_table_takes_absolute_paths(images, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    rows = [{"path": str(pictures / name / "000.png"), "label": name} for name in ("cat", "dog")]
+    rows = [{"path": str(images / name / "000.png"), "label": name} for name in ("cat", "dog")]
     source = read(write_table(elsewhere / "t.csv", rows))
     assert [(source.root / path).is_file() for path in source.rows["path"]] == [True, True]
 
 
-def test_labels_of_a_csv_are_taken_as_they_stand(pictures):
+def test_labels_of_a_csv_are_taken_as_they_stand(images):
     names = ["007", "NA", "None", "1.0", "True"]
     lines = [f"cat/00{number}.{'jpg' if number % 2 else 'png'},{name}" for number, name in enumerate(names)]
-    file = pictures / "t.csv"
+    file = images / "t.csv"
     file.write_text("path,label\n" + "\n".join(lines), encoding="utf-8")
     source = read(file)
     assert source.rows["label"].tolist() == names
@@ -102,26 +102,26 @@ def test_labels_of_a_csv_are_taken_as_they_stand(pictures):
 
 @pytest.mark.parametrize("labels", [[0, 1], [0.0, 1.0]])
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_whole_numbers_as_labels_become_class_names(pictures, suffix, labels):
+def test_whole_numbers_as_labels_become_class_names(images, suffix, labels):
     rows = [{"path": "cat/000.png", "label": labels[0]}, {"path": "dog/000.png", "label": labels[1]}]
     expected = ("0.0", "1.0") if suffix == ".csv" and isinstance(labels[0], float) else ("0", "1")
-    assert read(write_table(pictures / f"t{suffix}", rows)).class_names == expected
+    assert read(write_table(images / f"t{suffix}", rows)).class_names == expected
 
 
-def test_a_column_named_like_ours_does_not_stand_in_for_the_one_that_was_named(pictures):
+def test_a_column_named_like_ours_does_not_stand_in_for_the_one_that_was_named(images):
     rows = [
         {"file": f"{name}/000.png", "path": "nonsense", "class": name, "label": "wrong", "split": "train"}
         for name in ("cat", "dog")
     ]
-    source = read(write_table(pictures / "t.csv", rows), path="file", label="class")
+    source = read(write_table(images / "t.csv", rows), path="file", label="class")
     assert source.rows[["path", "label", "split"]].values.tolist() == [
         ["cat/000.png", "cat", ""],
         ["dog/000.png", "dog", ""],
     ]
 
 
-def test_jsonl_takes_blank_lines_and_line_separators_inside_strings(pictures):
-    file = pictures / "t.jsonl"
+def test_jsonl_takes_blank_lines_and_line_separators_inside_strings(images):
+    file = images / "t.jsonl"
     lines = ['{"path": "cat/000.png", "label": "a\u2028b"}', "", '{"path": "dog/000.png", "label": "dog"}', ""]
     file.write_text("\n".join(lines), encoding="utf-8")
     assert read(file).class_names == ("a\u2028b", "dog")
@@ -145,26 +145,26 @@ def test_solar_cells_has_the_published_numbers():
     assert all((source.root / path).is_file() for path in source.rows["path"])
 
 
-def test_a_weight_column_is_checked(pictures):
+def test_a_weight_column_is_checked(images):
     rows = [{"path": "cat/000.png", "label": "cat", "w": 0.5}, {"path": "dog/000.png", "label": "dog", "w": -1}]
     with pytest.raises(DataError, match="must hold numbers of at least 0"):
-        read(write_table(pictures / "t.csv", rows), weight="w")
+        read(write_table(images / "t.csv", rows), weight="w")
     rows[1]["w"] = 2
-    assert read(write_table(pictures / "t.csv", rows), weight="w").rows["w"].tolist() == [0.5, 2.0]
+    assert read(write_table(images / "t.csv", rows), weight="w").rows["w"].tolist() == [0.5, 2.0]
 
 
-def test_a_csv_with_an_index_column_and_short_rows_as_spreadsheets_write_them(pictures):
-    file = pictures / "t.csv"
+def test_a_csv_with_an_index_column_and_short_rows_as_spreadsheets_write_them(images):
+    file = images / "t.csv"
     file.write_bytes(b"\xef\xbb\xbf,path,label,site\r\n0,cat/000.png,cat,a\r\n\r\n1,dog/000.png,dog\r\n")
     rows = read(file).rows
     assert rows[["path", "label"]].values.tolist() == [["cat/000.png", "cat"], ["dog/000.png", "dog"]]
     assert rows["site"].tolist() == ["a", None]
 
 
-def test_a_parquet_with_an_index_and_categories(pictures):
+def test_a_parquet_with_an_index_and_categories(images):
     table = pd.DataFrame({"label": pd.Categorical(["dog", "cat"]), "path": ["dog/000.png", "cat/000.png"]})
-    table.set_index("path").to_parquet(pictures / "t.parquet")
-    source = read(pictures / "t.parquet")
+    table.set_index("path").to_parquet(images / "t.parquet")
+    source = read(images / "t.parquet")
     assert source.rows[["path", "label"]].values.tolist() == [["cat/000.png", "cat"], ["dog/000.png", "dog"]]
 
 
@@ -178,20 +178,20 @@ def test_a_parquet_with_an_index_and_categories(pictures):
         (["a", None], ["'label' is empty in 1 rows: row 2"]),
     ],
 )
-def test_labels_that_are_no_classes(pictures, labels, needs):
+def test_labels_that_are_no_classes(images, labels, needs):
     rows = [{"path": f"{n}/000.png", "label": label} for n, label in zip(("cat", "dog"), labels, strict=True)]
     with pytest.raises(DataError) as refusal:
-        read(write_table(pictures / "t.jsonl", rows))
+        read(write_table(images / "t.jsonl", rows))
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
 
 
-def test_true_and_false_as_labels_become_class_names(pictures):
+def test_true_and_false_as_labels_become_class_names(images):
     rows = [{"path": "cat/000.png", "label": True}, {"path": "dog/000.png", "label": False}]
-    assert read(write_table(pictures / "t.parquet", rows)).class_names == ("False", "True")
+    assert read(write_table(images / "t.parquet", rows)).class_names == ("False", "True")
 
 
-def test_names_that_are_no_utf8_are_refused_before_they_reach_a_run_folder(pictures):
-    file = pictures / "t.csv"
+def test_names_that_are_no_utf8_are_refused_before_they_reach_a_run_folder(images):
+    file = images / "t.csv"
     file.write_bytes(b"path,label,site\ncat/000.png,caf\xe9,a\ndog/000.png,dog,\xe9\n")
     with pytest.raises(
         DataError, match=r"t\.csv: column 'label' is no UTF-8 in 1 rows: row 1\. Save the file as UTF-8"
@@ -201,23 +201,23 @@ def test_names_that_are_no_utf8_are_refused_before_they_reach_a_run_folder(pictu
     assert len(read(file).rows) == 2
     with pytest.raises(DataError, match="column 'site' is no UTF-8 in 1 rows: row 2"):
         read(file, stratify=["label", "site"])
-    os.rename(os.fsencode(pictures / "cat" / "000.png"), os.fsencode(pictures / "cat") + b"/caf\xe9.png")
+    os.rename(os.fsencode(images / "cat" / "000.png"), os.fsencode(images / "cat") + b"/caf\xe9.png")
     with pytest.raises(DataError, match=r"1 files whose names are no UTF-8: cat/caf\\udce9\.png\. Rename them"):
-        read(pictures)
+        read(images)
 
 
-def test_home_is_expanded(pictures, monkeypatch):
-    monkeypatch.setenv("HOME", str(pictures.parent))
-    assert len(read("~/pictures").rows) == 32
+def test_home_is_expanded(images, monkeypatch):
+    monkeypatch.setenv("HOME", str(images.parent))
+    assert len(read("~/images").rows) == 32
 
 
-def test_a_picture_that_a_table_names_twice_is_refused(pictures):
+def test_an_image_that_a_table_names_twice_is_refused(images):
     rows = [{"path": "cat/000.png", "label": "cat"}, {"path": "cat/000.png", "label": "dog"}]
-    with pytest.raises(DataError, match=r"names 1 pictures twice: cat/000\.png"):
-        read(write_table(pictures / "t.csv", rows))
+    with pytest.raises(DataError, match=r"names 1 images twice: cat/000\.png"):
+        read(write_table(images / "t.csv", rows))
 
 
-def test_a_folder_that_moves_gives_the_same_rows(pictures, tmp_path):
-    before = read(pictures).rows
-    moved = shutil.move(pictures, tmp_path / "moved")
+def test_a_folder_that_moves_gives_the_same_rows(images, tmp_path):
+    before = read(images).rows
+    moved = shutil.move(images, tmp_path / "moved")
     assert read(moved).rows.equals(before)

@@ -1,4 +1,4 @@
-"""Data from Python gives the weights that the same pictures give from a folder, and a run says where it came from."""
+"""Data from Python gives the weights that the same images give from a folder, and a run says where it came from."""
 
 import io
 
@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from keras_transfer import DataError, ImageClassification, Run
-from keras_transfer.config import PictureDataConfig, TextDataConfig
+from keras_transfer.config import ImageDataConfig, TextDataConfig
 from keras_transfer.data.sources.python_objects import describe_object
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.data.targets.classes import ClassTarget
@@ -25,9 +25,9 @@ QUICK = {
 
 
 @pytest.fixture
-def lossless(make_pictures, tmp_path):
+def lossless(make_images, tmp_path):
     """A folder of two classes of ten PNG files each."""
-    folder = make_pictures(tmp_path / "p", {"cat": 10, "dog": 10}, size=32)
+    folder = make_images(tmp_path / "p", {"cat": 10, "dog": 10}, size=32)
     for file in folder.glob("*/*.jpg"):
         Image.open(file).save(file.with_suffix(".png"))
         file.unlink()
@@ -35,7 +35,7 @@ def lossless(make_pictures, tmp_path):
 
 
 def forms(folder):
-    """The same pictures in every form that Python has."""
+    """The same images in every form that Python has."""
     files = sorted(folder.glob("*/*.png"))
     names = [file.parent.name for file in files]
     images = np.stack([np.asarray(Image.open(file)) for file in files])
@@ -67,9 +67,9 @@ def test_every_form_gives_the_same_rows_as_the_folder(lossless):
             for row, label in enumerate(split.targets)
         ]
 
-    expected = rows_of(load_splits(PictureDataConfig(source=str(lossless)), seed=3))
+    expected = rows_of(load_splits(ImageDataConfig(source=str(lossless)), seed=3))
     for form, data in forms(lossless).items():
-        config = PictureDataConfig(source="<python: x>", bytes="png" if form == "frame of bytes" else None)
+        config = ImageDataConfig(source="<python: x>", bytes="png" if form == "frame of bytes" else None)
         splits = load_splits(config, seed=3, given={"<python: x>": data})
         assert splits.target.names == ("cat", "dog")
         assert rows_of(splits) == expected, form
@@ -104,7 +104,7 @@ def test_fingerprints_tell_of_a_single_changed_pixel(lossless):
     images, labels = forms(lossless)["arrays"]
     changed = images.copy()
     changed[4, 0, 0, 0] ^= 1
-    config = PictureDataConfig(source="<python: x>", validation=0, test=0)
+    config = ImageDataConfig(source="<python: x>", validation=0, test=0)
     first, same, other = (
         load_splits(config, seed=0, given={"<python: x>": (pixels, labels)}).train.fingerprint(
             ClassTarget(("cat", "dog"))
@@ -118,7 +118,7 @@ def test_grey_and_transparent_arrays_keep_their_values():
     random = np.random.default_rng(0)
     for shape in ((4, 9, 7), (4, 9, 7, 1), (4, 9, 7, 4)):
         images = random.integers(0, 256, shape, np.uint8)
-        config = PictureDataConfig(source="<python: x>", validation=0, test=0)
+        config = ImageDataConfig(source="<python: x>", validation=0, test=0)
         train = load_splits(config, seed=0, given={"<python: x>": (images, [0, 1, 0, 1])}).train
         for row in range(4):
             decoded = tf.io.decode_image(train.examples.read(row)).numpy()
@@ -149,7 +149,7 @@ def test_texts_in_every_form_are_those_of_a_table(tmp_path, data):
 
 def test_a_frame_without_the_column_of_bytes_is_told():
     frame = pd.DataFrame({"image": [b"x"], "label": ["b"]})
-    config = PictureDataConfig(source="x", bytes="imag")
+    config = ImageDataConfig(source="x", bytes="imag")
     with pytest.raises(DataError, match=r"DataFrame of 1 rows> has no column 'imag'\. Did you mean image\?"):
         load_splits(config, seed=0, given={"x": frame})
 
@@ -163,12 +163,12 @@ def test_a_frame_without_the_column_of_bytes_is_told():
         ((np.zeros((4, 8, 8), np.uint8), [0, 1]), ["4 examples and 2 labels"]),
         ((np.zeros((4, 8, 8), np.uint8), [0, None, 0, 1]), ["'label' is empty in 1 rows: row 2"]),
         ([("gone.png", 0), ("gone2.png", 1)], ["2 of 2 files that are not there", "gone.png"]),
-        (tf.data.Dataset.from_tensor_slices(np.zeros((4, 8, 8, 3))), ["(picture, label) is due", "TensorSpec"]),
+        (tf.data.Dataset.from_tensor_slices(np.zeros((4, 8, 8, 3))), ["(image, label) is due", "TensorSpec"]),
         ({1, 2}, ["Received: set"]),
         (pd.DataFrame({"file": ["a"], "label": ["b"]}), ["no column 'path'", "Columns: file, label"]),
     ],
 )
 def test_what_is_no_data_is_told(data, needs):
     with pytest.raises(DataError) as refusal:
-        load_splits(PictureDataConfig(source="x"), seed=0, given={"x": data, describe_object(data): data})
+        load_splits(ImageDataConfig(source="x"), seed=0, given={"x": data, describe_object(data): data})
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value

@@ -5,17 +5,17 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from keras_transfer.config import PictureDataConfig
-from keras_transfer.data.sources.encoded_bytes import Record, keep_pictures
+from keras_transfer.config import ImageDataConfig
+from keras_transfer.data.sources.encoded_bytes import Record, keep_images
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore
 
 
 @pytest.fixture
-def rows(pictures):
-    """Sixteen rows with the bytes of picture files, as Hugging Face's datasets have them, and further columns."""
-    files = sorted(pictures.glob("*/*"))[::2]
+def rows(images):
+    """Sixteen rows with the bytes of image files, as Hugging Face's datasets have them, and further columns."""
+    files = sorted(images.glob("*/*"))[::2]
     return [
         {
             "image": {"bytes": file.read_bytes(), "path": file.name},
@@ -29,7 +29,7 @@ def rows(pictures):
 
 
 def load(source, **options):
-    return load_splits(PictureDataConfig(source=str(source), **options), seed=0)
+    return load_splits(ImageDataConfig(source=str(source), **options), seed=0)
 
 
 def write(file, rows, metadata=None):
@@ -44,7 +44,7 @@ def write(file, rows, metadata=None):
 
 @pytest.mark.parametrize("column", ["image", "raw"])
 @pytest.mark.parametrize("name", ["a.parquet", "file.arrow", "stream.arrow"])
-def test_pictures_and_columns_are_those_of_the_rows(tmp_path, rows, name, column):
+def test_images_and_columns_are_those_of_the_rows(tmp_path, rows, name, column):
     file = write(tmp_path / name, rows)
     splits = load(file, bytes=column, split="part", validation=0, weight="w")
     assert splits.target.names == ("0", "1")
@@ -84,7 +84,7 @@ def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(tmp_path, rows
     assert load(file, bytes="raw").describe() != before
 
 
-def test_one_picture_is_held_at_a_time(tmp_path):
+def test_one_image_is_held_at_a_time(tmp_path):
     """What a million of them would take of memory, a hundred must not."""
     import tracemalloc
 
@@ -93,14 +93,14 @@ def test_one_picture_is_held_at_a_time(tmp_path):
             yield Record(f"row {number}", bytes([number]) * 1_000_000, {"label": str(number % 2)})
 
     tracemalloc.start()
-    pictures, table = keep_pictures(records(), source="test", facts=None)
+    images, table = keep_images(records(), source="test", facts=None)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 40_000_000  # checksums are made of 16 MB at a time
-    assert [len(pictures), len(table)] == [100, 100]
-    assert pictures.select([7, 99]).read(1) == bytes([99]) * 1_000_000
+    assert [len(images), len(table)] == [100, 100]
+    assert images.select([7, 99]).read(1) == bytes([99]) * 1_000_000
     rows = np.array([3, 1], np.int64)
-    assert [content[:1] for content in pictures.contents()(rows).numpy()] == [b"\x03", b"\x01"]
+    assert [content[:1] for content in images.contents()(rows).numpy()] == [b"\x03", b"\x01"]
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr("keras_transfer.data.sources.encoded_bytes._write", fill)
     with pytest.raises(DataError, match=r"cannot be kept in .*: No space left on device\. Make room, or .*CACHE"):
-        keep_pictures([], source="x", facts=None)
+        keep_images([], source="x", facts=None)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from keras_transfer import Recipe, Run
-from keras_transfer.config import AugmentationConfig, PictureDataConfig, TextDataConfig
+from keras_transfer.config import AugmentationConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.data.readers.base import PLAIN
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.sources.tfds import Dataset
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
@@ -19,7 +19,7 @@ from keras_transfer.storage.cache_store import FeatureStore
 def define_builders(counts):
     """Two builders, in a function: TFDS registers every class that is defined."""
 
-    class OwnPictures(tfds.core.GeneratorBasedBuilder):
+    class OwnImages(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
@@ -59,12 +59,12 @@ def define_builders(counts):
             for number in range(12):
                 yield number, {"sentence": f"séance {number}", "reply": f"reply {number}", "kind": number % 2}
 
-    return OwnPictures, OwnTexts
+    return OwnImages, OwnTexts
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A folder with own_pictures and own_texts. Their code is taken away again: the files are all that is left."""
+    """A folder with own_images and own_texts. Their code is taken away again: the files are all that is left."""
     folder = tmp_path_factory.mktemp("tfds")
     kinds = define_builders({"train": 20, "validation": 4, "test": 6, "extra": 2})
     with pytest.MonkeyPatch.context() as patch:
@@ -80,11 +80,11 @@ def prepared(tmp_path_factory):
 
 
 def load(source, prepared, **options):
-    return load_splits(PictureDataConfig(source=source, data_dir=str(prepared), **options), seed=0)
+    return load_splits(ImageDataConfig(source=source, data_dir=str(prepared), **options), seed=0)
 
 
 def pixels_of(split):
-    reader = PictureReader(
+    reader = ImageReader(
         image_size=16,
         channels=3,
         resize="crop",
@@ -96,13 +96,13 @@ def pixels_of(split):
     return np.concatenate([batch.numpy() for batch in batches])
 
 
-def test_splits_classes_and_pictures_are_those_of_the_dataset(prepared):
-    splits = load("tfds:own_pictures", prepared)
+def test_splits_classes_and_images_are_those_of_the_dataset(prepared):
+    splits = load("tfds:own_images", prepared)
     assert splits.target.names == ("zebra", "ant")
     assert [len(split) for split in splits] == [20, 4, 6]
     for split, expected in zip(splits, ("train", "validation", "test"), strict=True):
-        assert all(name.startswith(f"own_pictures-{expected}.") for name in split.examples.names)
-        # Each picture's grey is ten times its number, and the class follows from that.
+        assert all(name.startswith(f"own_images-{expected}.") for name in split.examples.names)
+        # Each image's grey is ten times its number, and the class follows from that.
         numbers = pixels_of(split)[:, 8, 8, 0] / 10
         assert sorted(numbers) == list(range(len(split)))
         assert split.targets.tolist() == (numbers % 2).tolist()
@@ -111,14 +111,14 @@ def test_splits_classes_and_pictures_are_those_of_the_dataset(prepared):
 @pytest.mark.parametrize(
     ("source", "options", "counts"),
     [
-        ("tfds:own_pictures[train[:50%]]", {"validation": 0.2, "test": 0.2}, [6, 2, 2]),
-        ("tfds:own_pictures[train+test]", {"validation": 0, "test": 0.5}, [13, 0, 13]),
+        ("tfds:own_images[train[:50%]]", {"validation": 0.2, "test": 0.2}, [6, 2, 2]),
+        ("tfds:own_images[train+test]", {"validation": 0, "test": 0.5}, [13, 0, 13]),
         (
-            "tfds:own_pictures:1.0.0[train[:80%]]",
-            {"validation": "tfds:own_pictures[train[80%:]]", "test": 0},
+            "tfds:own_images:1.0.0[train[:80%]]",
+            {"validation": "tfds:own_images[train[80%:]]", "test": 0},
             [16, 4, 0],
         ),
-        ("tfds:own_pictures[test]", {"validation": 0, "test": "tfds:own_pictures[extra]"}, [6, 0, 2]),
+        ("tfds:own_images[test]", {"validation": 0, "test": "tfds:own_images[extra]"}, [6, 0, 2]),
     ],
 )
 def test_slices_are_written_as_tfds_writes_them(prepared, source, options, counts):
@@ -126,25 +126,25 @@ def test_slices_are_written_as_tfds_writes_them(prepared, source, options, count
 
 
 def test_further_features_are_columns(prepared):
-    splits = load("tfds:own_pictures[train]", prepared, group="site", test=0.5, validation=0)
+    splits = load("tfds:own_images[train]", prepared, group="site", test=0.5, validation=0)
     assert len(splits.train) == len(splits.test) == 10
     with pytest.raises(DataError, match=r"no column 'mask'.*Columns: label, site"):
-        load("tfds:own_pictures", prepared, group="mask")
+        load("tfds:own_images", prepared, group="mask")
 
 
 def test_a_second_time_nothing_is_read_from_the_dataset(prepared, monkeypatch, cache):
-    first = load("tfds:own_pictures", prepared)
+    first = load("tfds:own_images", prepared)
     (entry,) = FeatureStore(cache / "features", max_bytes=None).entries()
-    assert entry.description == "30 pictures of tfds:own_pictures"
+    assert entry.description == "30 images of tfds:own_images"
     monkeypatch.setattr(Dataset, "rows", lambda *_: pytest.fail("the dataset was read"))
-    second = load("tfds:own_pictures", prepared)
+    second = load("tfds:own_images", prepared)
     assert second.describe() == first.describe()
     assert second.train.examples.read(3) == first.train.examples.read(3)
 
 
-def test_a_folder_of_pictures_as_tfds_lays_it_out(make_pictures, tmp_path):
+def test_a_folder_of_images_as_tfds_lays_it_out(make_images, tmp_path):
     for name, counts in (("train", (6, 4)), ("holdout", (2, 2))):
-        make_pictures(tmp_path / "p" / name, dict(zip(("cat", "dog"), counts, strict=True)), size=16)
+        make_images(tmp_path / "p" / name, dict(zip(("cat", "dog"), counts, strict=True)), size=16)
     splits = load("tfds:image_folder[train]", tmp_path / "p", test="tfds:image_folder[holdout]", validation=0)
     assert splits.target.names == ("cat", "dog")
     assert [np.bincount(split.targets).tolist() for split in (splits.train, splits.test)] == [[6, 4], [2, 2]]
@@ -179,18 +179,18 @@ def test_texts(prepared, pair):
         ("tfds:glue/sst2", {}, ["tfds.builder('glue/sst2', data_dir="]),
         ("tfds:minst", {}, ["TFDS knows no such dataset", "Did you mean mnist"]),
         ("tfds:glue/sst3", {}, ["sst3"]),
-        ("tfds:own_pictures[trian]", {}, ["no split 'trian'", "train (20 rows)"]),
-        ("tfds:own_pictures[extra]", {"test": "tfds:own_pictures"}, ["Name the one that is meant", "[test]"]),
-        ("tfds:own pictures", {}, ["Write tfds:NAME"]),
-        ("tfds:own_pictures", {"label": "kind"}, ["no column 'kind'", "label, site"]),
-        ("tfds:own_pictures", {"bytes": "photo"}, ["1 features that are pictures: image", "data.bytes=photo"]),
-        ("tfds:own_texts/pairs", {"label": "kind"}, ["0 features that are pictures: none"]),
-        ("tfds:image_folder", {"data_dir": "/nowhere"}, ["split/class/picture", "/nowhere"]),
+        ("tfds:own_images[trian]", {}, ["no split 'trian'", "train (20 rows)"]),
+        ("tfds:own_images[extra]", {"test": "tfds:own_images"}, ["Name the one that is meant", "[test]"]),
+        ("tfds:own images", {}, ["Write tfds:NAME"]),
+        ("tfds:own_images", {"label": "kind"}, ["no column 'kind'", "label, site"]),
+        ("tfds:own_images", {"bytes": "photo"}, ["1 features that are images: image", "data.bytes=photo"]),
+        ("tfds:own_texts/pairs", {"label": "kind"}, ["0 features that are images: none"]),
+        ("tfds:image_folder", {"data_dir": "/nowhere"}, ["split/class/image", "/nowhere"]),
     ],
 )
 def test_what_cannot_be_had_is_told(prepared, source, options, needs):
     with pytest.raises(DataError) as refusal:
-        load_splits(PictureDataConfig(source=source, **{"data_dir": str(prepared), "validation": 0, **options}), seed=0)
+        load_splits(ImageDataConfig(source=source, **{"data_dir": str(prepared), "validation": 0, **options}), seed=0)
     message = str(refusal.value)
     assert [need for need in needs if need not in message] == [], message
     assert len(message.splitlines()) == 1
@@ -211,10 +211,10 @@ def test_a_run_from_recipe_to_served_model(tiny, prepared, tmp_path):
         f"""
 task: image_classification
 data:
-  source: tfds:own_pictures[train]
+  source: tfds:own_images[train]
   data_dir: {prepared}
-  validation: tfds:own_pictures[validation]
-  test: tfds:own_pictures[test]
+  validation: tfds:own_images[validation]
+  test: tfds:own_images[test]
   image_size: 16
 backbone: {{name: tiny, weights: none}}
 policy: {{name: full}}
@@ -224,6 +224,6 @@ training: {{epochs: 1, batch_size: 8}}
     )
     console = Console(record=True, width=500)
     run = Recipe.from_file(recipe).fit(tmp_path / "run", console=console)
-    assert "Data: tfds:own_pictures[train]: 2 classes; rows: 20 train, 4 validation, 6 test" in console.export_text()
+    assert "Data: tfds:own_images[train]: 2 classes; rows: 20 train, 4 validation, 6 test" in console.export_text()
     assert Run(run.folder).evaluate().to_json() == run.reports["test"].to_json()
     assert (run.folder / "export" / "saved_model" / "1").is_dir()

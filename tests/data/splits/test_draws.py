@@ -5,19 +5,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.draws import draw_groups, draw_per_class
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 
 
 def load(source, seed=0, **options):
-    return load_splits(PictureDataConfig(source=str(source), **options), seed=seed)
+    return load_splits(ImageDataConfig(source=str(source), **options), seed=seed)
 
 
 @pytest.fixture
 def table(tmp_path):
-    """240 rows of three classes from 40 patients, who have 1 to 11 pictures each."""
+    """240 rows of three classes from 40 patients, who have 1 to 11 images each."""
     random = np.random.default_rng(0)
     patients = np.repeat(np.arange(40), random.integers(1, 12, 40))[:240]
     rows = []

@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.errors import DataError
 
 
 def load(source, seed=0, **options):
-    return load_splits(PictureDataConfig(source=str(source), **options), seed=seed)
+    return load_splits(ImageDataConfig(source=str(source), **options), seed=seed)
 
 
 def shares(splits):
@@ -81,19 +81,19 @@ def test_splits_are_the_same_on_every_machine(table):
     assert digest(splits) == "fea69d63f1f37e05"
 
 
-def test_explicit_folders_are_taken_as_they_are(make_pictures, tmp_path):
+def test_explicit_folders_are_taken_as_they_are(make_images, tmp_path):
     root = tmp_path / "p"
     for name, counts in (("train", (10, 6)), ("validation", (3, 2)), ("test", (1, 4))):
-        make_pictures(root / name, dict(zip(("cat", "dog"), counts, strict=True)), size=8)
+        make_images(root / name, dict(zip(("cat", "dog"), counts, strict=True)), size=8)
     splits = load(root, test=0.5, validation=0.5)
     assert shares(splits) == {"train": [10, 6], "validation": [3, 2], "test": [1, 4]}
     assert all(path.startswith(f"{split.name}/") for split in splits for path in split.examples.names)
 
 
-def test_what_the_folders_do_not_set_apart_is_drawn_from_the_training_part(make_pictures, tmp_path):
+def test_what_the_folders_do_not_set_apart_is_drawn_from_the_training_part(make_images, tmp_path):
     root = tmp_path / "p"
-    make_pictures(root / "train", {"cat": 10, "dog": 10}, size=8)
-    make_pictures(root / "test", {"cat": 2, "dog": 2}, size=8)
+    make_images(root / "train", {"cat": 10, "dog": 10}, size=8)
+    make_images(root / "test", {"cat": 2, "dog": 2}, size=8)
     assert shares(load(root, validation=0.2)) == {"train": [8, 8], "validation": [2, 2], "test": [2, 2]}
 
 
@@ -102,8 +102,8 @@ def test_a_share_of_zero_leaves_a_split_empty(table):
     assert [len(split) for split in splits] == [120, 0, 0]
 
 
-def test_a_source_of_its_own_for_the_test(table, make_pictures, tmp_path):
-    other = make_pictures(tmp_path / "other", {"b": 3, "a": 1}, size=8)
+def test_a_source_of_its_own_for_the_test(table, make_images, tmp_path):
+    other = make_images(tmp_path / "other", {"b": 3, "a": 1}, size=8)
     splits = load(table, test=str(other), validation=0.25)
     assert shares(splits)["train"] == [67, 23]
     assert splits.test.targets.tolist() == [0, 1, 1, 1]
@@ -120,8 +120,8 @@ def test_a_source_of_its_own_needs_no_columns_that_only_training_reads(table, tm
     assert splits.test.weights.tolist() == [1.0] * 20
 
 
-def test_a_source_of_its_own_with_other_classes_is_refused(table, make_pictures, tmp_path):
-    other = make_pictures(tmp_path / "other", {"a": 2, "zebra": 2}, size=8)
+def test_a_source_of_its_own_with_other_classes_is_refused(table, make_images, tmp_path):
+    other = make_images(tmp_path / "other", {"a": 2, "zebra": 2}, size=8)
     with pytest.raises(DataError, match=r"classes that the training data lacks: zebra\. Classes: a, b"):
         load(table, test=str(other))
 
@@ -151,10 +151,10 @@ def test_too_few_rows_for_a_stratified_split_are_told_with_the_numbers(tmp_path,
     assert [part for part in [*parts, "too few rows", "Add rows"] if part not in str(caught.value)] == []
 
 
-def test_a_class_without_a_row_to_learn_from_is_refused(make_pictures, tmp_path):
+def test_a_class_without_a_row_to_learn_from_is_refused(make_images, tmp_path):
     root = tmp_path / "p"
-    make_pictures(root / "train", {"cat": 4, "dog": 4}, size=8)
-    make_pictures(root / "test", {"cat": 2, "dog": 2, "owl": 2}, size=8)
+    make_images(root / "train", {"cat": 4, "dog": 4}, size=8)
+    make_images(root / "test", {"cat": 2, "dog": 2, "owl": 2}, size=8)
     with pytest.raises(DataError, match=r"The train split .* none of 'owl' \(2 in all\)"):
         load(root, validation=0)
 
@@ -172,7 +172,7 @@ def test_data_json_names_classes_counts_members_and_fingerprints(table):
     assert len({part["fingerprint"] for part in described["splits"].values()}) == 3
 
 
-def test_a_fingerprint_tells_of_a_changed_picture_and_a_changed_label(table):
+def test_a_fingerprint_tells_of_a_changed_image_and_a_changed_label(table):
     split = load(table).train
     before = split.fingerprint(ClassTarget(("a", "b")))
     assert split.fingerprint(ClassTarget(("a", "b"))) == before
@@ -190,7 +190,7 @@ def test_select_keeps_rows_together(table):
     assert len(split.select([])) == 0
 
 
-def test_read_split_takes_a_whole_source_in_the_order_of_the_classes_given(pictures):
-    split = read_split("held out", str(pictures), PictureDataConfig(source="unused"), ClassTarget(("dog", "cat")))
+def test_read_split_takes_a_whole_source_in_the_order_of_the_classes_given(images):
+    split = read_split("held out", str(images), ImageDataConfig(source="unused"), ClassTarget(("dog", "cat")))
     assert split.name == "held out"
     assert split.targets.tolist() == [1] * 16 + [0] * 16

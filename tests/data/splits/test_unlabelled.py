@@ -28,7 +28,7 @@ def write(folder, texts):
 
 def test_a_folder_of_files(tmp_path):
     files = {f"{n:02}.txt": f"text {n}" for n in range(20)}
-    others = {".git/HEAD": "ref", ".hidden.txt": "no", "picture.png": "no", "deep/er/a.txt": "yes"}
+    others = {".git/HEAD": "ref", ".hidden.txt": "no", "image.png": "no", "deep/er/a.txt": "yes"}
     splits = load(write(tmp_path, files | others))
     assert sum(map(len, splits)) == 21
     assert [len(split) for split in splits] == [13, 3, 5]

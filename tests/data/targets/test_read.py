@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config import PictureDataConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.data.targets.labels import MultilabelTarget
@@ -16,7 +16,7 @@ from keras_transfer.data.targets.read import read_targets
 
 
 def config(**options):
-    return PictureDataConfig(source="x", **options)
+    return ImageDataConfig(source="x", **options)
 
 
 def read(rows, **options):
@@ -107,7 +107,7 @@ def table(tmp_path):
 
 
 def load(table, **options):
-    return load_splits(PictureDataConfig(source=str(table), test=0.25, validation=0.2, **options), seed=0)
+    return load_splits(ImageDataConfig(source=str(table), test=0.25, validation=0.2, **options), seed=0)
 
 
 def test_every_split_keeps_the_shares_of_the_labels(table):
@@ -151,7 +151,7 @@ def test_a_fingerprint_tells_of_a_changed_number(table):
 def test_another_source_may_lack_labels_and_may_name_them_in_another_order(table, tmp_path):
     (tmp_path / "p" / "one.png").write_bytes(b"x")
     (tmp_path / "other.csv").write_text("path,tags\np/one.png,seldom\n")
-    settings = PictureDataConfig(source="x", target="multilabel", label="tags", separator=";")
+    settings = ImageDataConfig(source="x", target="multilabel", label="tags", separator=";")
     split = read_split("held out", str(tmp_path / "other.csv"), settings, MultilabelTarget(("often", "seldom")))
     assert split.targets.tolist() == [[0, 1]]
 

@@ -1,4 +1,4 @@
-"""Pictures that cannot be used, or not wholly: each is named before training."""
+"""Images that cannot be used, or not wholly: each is named before training."""
 
 import io
 import struct
@@ -13,9 +13,9 @@ from PIL import Image
 from keras_transfer import DataError, ImageClassification
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.checks.scan import find_problem, look_at, scan
-from keras_transfer.data.examples.images import Pictures
+from keras_transfer.data.examples.images import Images
 from keras_transfer.data.formats.decoders import decode_pixels
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
 
 
@@ -65,23 +65,21 @@ def no_decoding(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-def test_a_bomb_is_refused_by_name_without_being_decoded(refused, recipe, pictures, kind, no_decoding):
-    file = pictures / "cat" / f"bomb.{kind}"
+def test_a_bomb_is_refused_by_name_without_being_decoded(refused, recipe, images, kind, no_decoding):
+    file = images / "cat" / f"bomb.{kind}"
     file.write_bytes(BOMBS[kind])
     assert file.stat().st_size < 10_000
-    refused("run", recipe, f"data.source={pictures}", needs=[file, "data.max_pixels=100,000,000", "data.broken=skip"])
+    refused("run", recipe, f"data.source={images}", needs=[file, "data.max_pixels=100,000,000", "data.broken=skip"])
 
 
 def test_a_bomb_says_its_size(tmp_path):
     (tmp_path / "bomb").write_bytes(BOMBS["png"])
-    assert look_at(Pictures(tmp_path, ("bomb",)), 0, 10**8, 3).problem.startswith("100,000 x 100,000 pixels, more than")
+    assert look_at(Images(tmp_path, ("bomb",)), 0, 10**8, 3).problem.startswith("100,000 x 100,000 pixels, more than")
 
 
 def test_predict_refuses_a_bomb(tmp_path, no_decoding):
     augmentation = AugmentationConfig()
-    reader = PictureReader(
-        image_size=32, channels=3, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**8
-    )
+    reader = ImageReader(image_size=32, channels=3, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**8)
     for kind, content in BOMBS.items():
         (tmp_path / f"bomb.{kind}").write_bytes(content)
     with pytest.raises(DataError, match=r"No prediction was made") as caught:
@@ -95,59 +93,59 @@ def test_what_is_served_answers_a_bomb_with_an_error(kind):
         decode_pixels(tf.constant(BOMBS[kind]))
 
 
-def test_a_limit_of_ones_own(refused, recipe, pictures):
-    Image.new("RGB", (80, 70)).save(pictures / "dog" / "large.png")
+def test_a_limit_of_ones_own(refused, recipe, images):
+    Image.new("RGB", (80, 70)).save(images / "dog" / "large.png")
     needs = ["1 of 33", "large.png: 80 x 70 pixels, more than data.max_pixels=5,000"]
-    refused("run", recipe, f"data.source={pictures}", "data.max_pixels=5000", needs=needs)
+    refused("run", recipe, f"data.source={images}", "data.max_pixels=5000", needs=needs)
 
 
-def test_a_lower_limit_looks_at_known_pictures_again(pictures, tmp_path):
-    split = Split("train", Pictures(pictures, ("cat/000.png",)), np.zeros(1, np.int64), np.ones(1, np.float32))
+def test_a_lower_limit_looks_at_known_images_again(images, tmp_path):
+    split = Split("train", Images(images, ("cat/000.png",)), np.zeros(1, np.int64), np.ones(1, np.float32))
     scan([split], broken="error", channels=3, max_pixels=64 * 64, memory=tmp_path / "memory")
     with pytest.raises(DataError, match="64 x 64 pixels"):
         scan([split], broken="error", channels=3, max_pixels=64 * 64 - 1, memory=tmp_path / "memory")
 
 
-def test_what_cannot_be_decoded_is_counted_and_named(refused, recipe, pictures):
+def test_what_cannot_be_decoded_is_counted_and_named(refused, recipe, images):
     foreign = {
         "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
         "drawing.svg": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
-        "notes.txt": b"not a picture",
+        "notes.txt": b"not an image",
     }
     for name, content in foreign.items():
-        (pictures / "cat" / name).write_bytes(content)
-    Image.new("RGB", (8, 8)).save(pictures / "dog" / "scan.tif")
+        (images / "cat" / name).write_bytes(content)
+    Image.new("RGB", (8, 8)).save(images / "dog" / "scan.tif")
     needs = [
         "4 of 36",
         "phone.heic: HEIC is not",
         "drawing.svg: SVG is not",
-        "notes.txt: no picture",
+        "notes.txt: no image",
         "scan.tif: TIFF is",
     ]
-    refused("run", recipe, f"data.source={pictures}", needs=needs, most_lines=6)
+    refused("run", recipe, f"data.source={images}", needs=needs, most_lines=6)
 
 
-def test_animations_are_counted_and_named(command, recipe, pictures, tiny):
+def test_animations_are_counted_and_named(command, recipe, images, tiny):
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "blue")]
     for kind in ("gif", "webp", "png"):
-        frames[0].save(pictures / "cat" / f"moving.{kind}", save_all=True, append_images=frames[1:])
+        frames[0].save(images / "cat" / f"moving.{kind}", save_all=True, append_images=frames[1:])
     for _ in range(2):  # the second time from memory
-        result = command("check", recipe, f"data.source={pictures}", "backbone.name=tiny")
+        result = command("check", recipe, f"data.source={images}", "backbone.name=tiny")
         assert result.exit_code == 0, result.output
         assert "Animated, of which the first frame is used: 3\n" in result.stdout
         assert [f"cat/moving.{kind}\n" in result.stdout for kind in ("gif", "webp", "png")] == [True] * 3
 
 
-def test_webp_and_a_tensorflow_that_does_not_know_it(pictures, monkeypatch):
-    Image.new("RGB", (8, 8)).save(pictures / "a.webp")
-    assert find_problem(Pictures(pictures, ("a.webp",)), 0, 100, 3) is None
+def test_webp_and_a_tensorflow_that_does_not_know_it(images, monkeypatch):
+    Image.new("RGB", (8, 8)).save(images / "a.webp")
+    assert find_problem(Images(images, ("a.webp",)), 0, 100, 3) is None
     monkeypatch.setattr("keras_transfer.data.checks.scan.DECODES_WEBP", False)
-    problem = find_problem(Pictures(pictures, ("a.webp",)), 0, 100, 3)
+    problem = find_problem(Images(images, ("a.webp",)), 0, 100, 3)
     assert problem == f"TensorFlow {tf.__version__} does not decode WebP; upgrade it, or convert to JPEG or PNG"
 
 
-def test_a_picture_that_vanishes_before_its_epoch(pictures, tmp_path, tiny):
-    recipe = ImageClassification({"source": str(pictures)}, backbone="tiny", policy="full", training={"epochs": 1})
+def test_an_image_that_vanishes_before_its_epoch(images, tmp_path, tiny):
+    recipe = ImageClassification({"source": str(images)}, backbone="tiny", policy="full", training={"epochs": 1})
     job = recipe.prepare()
     gone, broken = (Path(job.splits.train.examples.files[row]) for row in (3, 5))
     gone.unlink()
@@ -155,4 +153,4 @@ def test_a_picture_that_vanishes_before_its_epoch(pictures, tmp_path, tiny):
     with pytest.raises(DataError, match="2 examples cannot be read any more") as caught:
         job.train(tmp_path / "history.jsonl")
     assert f"{gone}: No such file or directory" in str(caught.value)
-    assert f"{broken}: no picture" in str(caught.value)
+    assert f"{broken}: no image" in str(caught.value)

@@ -1,4 +1,4 @@
-"""What every family of picture backbones in KerasHub has to keep. Each is built small, saved as a preset and loaded."""
+"""What every family of image backbones in KerasHub has to keep. Each is built small, saved as a preset and loaded."""
 
 import inspect
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.backbones import PictureBackbone
+from keras_transfer.backbones import ImageBackbone
 from keras_transfer.backbones.images.channels import with_channels
-from keras_transfer.backbones.images.hub import find_picture_families, list_picture_presets, load_hub_backbone
-from keras_transfer.config import AugmentationConfig, PictureHeadConfig
-from keras_transfer.data.readers.images import PictureReader
+from keras_transfer.backbones.images.hub import find_image_families, list_image_presets, load_hub_backbone
+from keras_transfer.config import AugmentationConfig, ImageHeadConfig
+from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.errors import BackboneError
 from keras_transfer.export.saved_model import write_saved_model
 from keras_transfer.heads import ClassificationHead
@@ -177,7 +177,7 @@ def make(cls, arguments, size=SIZE):
 
 def build(name, size=SIZE, **more):
     """KerasHub's own network, with random weights."""
-    family = find_picture_families()[name]
+    family = find_image_families()[name]
     keras.utils.set_random_seed(0)
     arguments = {**FAMILIES[name][1], **more}
     if family.is_tower:
@@ -203,7 +203,7 @@ def save(name, folder, *, size=SIZE, image_size=None, **more):
     converter = next(x for x in classes if getattr(x, "backbone_cls", None) is family.backbone)
     converter = converter(image_size=image_size or (size, size), scale=SCALE, offset=OFFSET)
     converter.save_to_preset(str(folder))
-    # DINOv2 makes positions for the size of its pictures of its weights, when it loads them.
+    # DINOv2 makes positions for the size of its images of its weights, when it loads them.
     return family, keras_hub.models.Backbone.from_preset(str(folder)), converter
 
 
@@ -218,11 +218,11 @@ def pixels(size=SIZE):
 
 
 def test_every_family_is_here():
-    assert set(find_picture_families()) == set(FAMILIES)
+    assert set(find_image_families()) == set(FAMILIES)
 
 
 def test_presets_are_found():
-    presets = list_picture_presets()
+    presets = list_image_presets()
     found = {
         presets[name] for name in ("vit_base_patch16_224_imagenet", "resnet_50_imagenet", "siglip_base_patch16_224")
     }
@@ -263,7 +263,7 @@ def test_a_preset_classifies_and_is_reloaded(name, tmp_path):
         x = submodel(backbone.network, backbone.stages, index, index + 1)(x)
     np.testing.assert_allclose(x, features, rtol=1e-4, atol=1e-4)
 
-    model = build_model(backbone, ClassificationHead(("a", "b", "c"), PictureHeadConfig(pooling="both")))
+    model = build_model(backbone, ClassificationHead(("a", "b", "c"), ImageHeadConfig(pooling="both")))
     probabilities = model.predictor(pixels()).numpy()
     assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
     assert np.abs(np.diff(features, axis=0)).max() > 1e-3
@@ -297,10 +297,10 @@ EXPORTED = [pytest.param(name, marks=[pytest.mark.slow] if name != "siglip" else
 def test_a_preset_is_exported(name, tmp_path):
     save(name, tmp_path / "preset")
     model = build_model(
-        load_hub_backbone(str(tmp_path / "preset")), ClassificationHead(("a", "b", "c"), PictureHeadConfig())
+        load_hub_backbone(str(tmp_path / "preset")), ClassificationHead(("a", "b", "c"), ImageHeadConfig())
     )
     augmentation = AugmentationConfig()
-    reader = PictureReader(
+    reader = ImageReader(
         image_size=SIZE, channels=3, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**6
     )
     write_saved_model(model.predictor, model.head, reader, tmp_path / "saved")
@@ -313,7 +313,7 @@ def test_another_size_where_the_family_takes_it(name, tmp_path):
     save(name, tmp_path / "preset")
     backbone = load_hub_backbone(str(tmp_path / "preset"), image_size=48)
     small = load_hub_backbone(str(tmp_path / "preset"))
-    assert backbone.image_size == 48 and isinstance(backbone, PictureBackbone)
+    assert backbone.image_size == 48 and isinstance(backbone, ImageBackbone)
     assert backbone.network(backbone.prepare(pixels(48))).shape[-1] == small.network.output_shape[-1]
     pairs = list(zip(backbone.network.weights, small.network.weights, strict=True))
     others = [mine.name for mine, theirs in pairs if mine.shape != theirs.shape]
@@ -326,7 +326,7 @@ def test_another_size_where_the_family_takes_it(name, tmp_path):
 @pytest.mark.parametrize("name", ["vit", "siglip"])
 def test_another_size_where_positions_have_weights(name, tmp_path):
     save(name, tmp_path / "preset")
-    with pytest.raises(BackboneError, match=r"does not take pictures of 48x48 pixels.*or set it to 32\."):
+    with pytest.raises(BackboneError, match=r"does not take images of 48x48 pixels.*or set it to 32\."):
         load_hub_backbone(str(tmp_path / "preset"), image_size=48)
 
 
