@@ -11,6 +11,7 @@ from keras_transfer.backbones.base import (
     ImageBackbone,
     InputContract,
 )
+from keras_transfer.backbones.images import applications, efficientnet_lite0  # noqa: F401 - each adds its rows
 
 __all__ = [
     "BACKBONES",

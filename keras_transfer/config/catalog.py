@@ -27,7 +27,7 @@ class BundledRecipe:
 
 def recipes_folder() -> Path:
     """Return the folder of bundled recipes: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "bundled_recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
 

@@ -113,5 +113,6 @@ def has_tokens(tensor: keras.KerasTensor) -> bool:
 
 
 def feature_width(tensor: keras.KerasTensor) -> tuple[int, ...]:
+    """Return the shape of a tensor for one example or, if it has a place for each token, for one token."""
     shape: tuple[int, ...] = tensor.shape[2:] if has_tokens(tensor) else tensor.shape[1:]
     return shape

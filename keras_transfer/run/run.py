@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.backbones.texts import network  # noqa: F401 - models of texts are made of its class
 from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.config import (
     ImageClassificationConfig,

@@ -45,8 +45,9 @@ class Texts:
 
 
 def digest(segments: Segments) -> bytes:
-    digest = hashlib.sha256()
+    """Return a SHA-256 of a text or a pair of texts."""
+    sha256 = hashlib.sha256()
     for segment in segments:
         data = segment.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.digest()
+        sha256.update(len(data).to_bytes(8, "little") + data)
+    return sha256.digest()
