@@ -1,8 +1,10 @@
-"""A table of named things that answers a wrong name with the nearest right ones."""
+"""Named things of one kind, built in or from plugins. A wrong name is answered with the nearest known ones."""
 
 import difflib
-from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar, cast
 
 from keras_transfer.errors import TransferError
 
@@ -16,23 +18,45 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the nearest known names, or all of them where none is near."""
+    """Return a sentence that names the nearest known names or, if none is near, all of them."""
     known = sorted(known)
     near = nearest_names(name, known)
     return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
 
 
 class Registry(Generic[T]):
-    """Named values of one kind, in the order in which they were added.
+    """Named values of one kind: those that are added, then those that installed packages offer as entry points.
+
+    An entry point is loaded when its name is first asked for, so that listing names imports nothing. A name that was
+    added is never looked up among the entry points.
 
     Args:
         kind: What the values are, for messages: ``backbone``.
         error: Raised for a name that is not there.
+        group: The entry-point group that plugins use, such as ``keras_transfer.backbones``; None for no plugins.
+        take: From what an entry point loads to the value; by default that itself.
+
+    Example:
+        >>> from keras_transfer.errors import ConfigError
+        >>> colours = Registry("colour", ConfigError)
+        >>> colours.add("green", "#00ff00")
+        '#00ff00'
+        >>> "green" in colours, list(colours)
+        (True, ['green'])
     """
 
-    def __init__(self, kind: str, error: type[TransferError]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        error: type[TransferError],
+        *,
+        group: str | None = None,
+        take: Callable[[Any], T] | None = None,
+    ) -> None:
         self._kind = kind
         self._error = error
+        self._group = group
+        self._take = take
         self._values: dict[str, T] = {}
 
     def add(self, name: str, value: T) -> T:
@@ -40,7 +64,7 @@ class Registry(Generic[T]):
 
         Args:
             name: A name that is not taken.
-            value: What it stands for.
+            value: The value.
 
         Returns:
             The value.
@@ -53,16 +77,44 @@ class Registry(Generic[T]):
         self._values[name] = value
         return value
 
+    @cached_property
+    def _plugins(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        for entry in entry_points(group=self._group) if self._group else ():
+            found.setdefault(entry.name, []).append(entry)
+        return found
+
+    def _load(self, name: str) -> T:
+        """Load a plugin's entry and keep it."""
+        entries = self._plugins[name]
+        offered = sorted(
+            {f"{entry.value} ({entry.dist.name if entry.dist else 'unknown package'})" for entry in entries}
+        )
+        if len(offered) > 1:
+            raise self._error(
+                f"The {self._kind} {name!r} is offered by several packages: {', '.join(offered)}. Uninstall all but one."
+            )
+        try:
+            loaded = entries[0].load()
+        except Exception as error:  # a plugin's module may raise anything when it is imported
+            raise self._error(
+                f"The {self._kind} {name!r} cannot be loaded from {offered[0]}: {type(error).__name__}: {error}. "
+                "Fix or uninstall that package."
+            ) from error
+        return self.add(name, self._take(loaded) if self._take else cast(T, loaded))
+
     def __getitem__(self, name: str) -> T:
-        if name not in self._values:
-            raise self._error(f"There is no {self._kind} named {name!r}. {did_you_mean(name, self._values)}")
-        return self._values[name]
+        if name in self._values:
+            return self._values[name]
+        if name in self._plugins:
+            return self._load(name)
+        raise self._error(f"There is no {self._kind} named {name!r}. {did_you_mean(name, self)}")
 
     def __contains__(self, name: object) -> bool:
-        return name in self._values
+        return name in self._values or name in self._plugins
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(dict.fromkeys((*self._values, *self._plugins)))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(list(iter(self)))

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from keras_transfer.errors import BackboneError, PolicyError
@@ -50,3 +52,61 @@ def test_nearest_names_are_the_best_first_and_three_at_most():
 
 def test_did_you_mean_lists_all_where_none_is_near():
     assert did_you_mean("zzz", ["b", "a"]) == "Known: a, b."
+
+
+@pytest.fixture
+def offer(tmp_path, monkeypatch):
+    """``offer("a-package", "red", "module:NAME")``: a package that offers an entry point, on the import path."""
+
+    def call(package, name, value):
+        folder = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[keras_transfer.colours]\n{name} = {value}\n")
+
+    (tmp_path / "paint_box.py").write_text("RED = {'code': 4}\n")
+    (tmp_path / "spilt_box.py").write_text("raise RuntimeError('no paint')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return call
+
+
+def plugged(**options):
+    registry = Registry("colour", PolicyError, group="keras_transfer.colours", **options)
+    registry.add("green", 2)
+    return registry
+
+
+def test_an_entry_point_is_loaded_when_its_name_is_asked_for_and_not_before(offer):
+    offer("paint-box", "red", "paint_box:RED")
+    registry = plugged(take=lambda loaded: loaded["code"])
+    sys.modules.pop("paint_box", None)
+    assert list(registry) == ["green", "red"]
+    assert len(registry) == 2
+    assert "red" in registry
+    assert "paint_box" not in sys.modules
+    assert registry["red"] == 4
+    assert list(registry) == ["green", "red"]
+
+
+def test_an_unknown_name_is_answered_with_plugins_too(offer):
+    offer("paint-box", "red", "paint_box:RED")
+    with pytest.raises(PolicyError, match=r"^There is no colour named 'blue'\. Known: green, red\.$"):
+        plugged()["blue"]
+
+
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_package(offer):
+    offer("spilt-box", "red", "spilt_box:RED")
+    with pytest.raises(PolicyError, match=r"cannot be loaded from spilt_box:RED \(spilt-box\): RuntimeError: no paint"):
+        plugged()["red"]
+
+
+def test_two_plugins_of_one_name_are_both_named(offer):
+    offer("paint-box", "red", "paint_box:RED")
+    offer("other-box", "red", "other_box:RED")
+    with pytest.raises(PolicyError, match=r"other_box:RED \(other-box\), paint_box:RED \(paint-box\)"):
+        plugged()["red"]
+
+
+def test_what_is_built_in_comes_before_a_plugin_of_the_same_name(offer):
+    offer("paint-box", "green", "paint_box:RED")
+    assert plugged()["green"] == 2

@@ -279,7 +279,7 @@ class BackboneRow:
         )
 
 
-BACKBONES: Registry[BackboneRow] = Registry("backbone", BackboneError)
+BACKBONES: Registry[BackboneRow] = Registry("backbone", BackboneError, group="keras_transfer.backbones")
 
 
 def backbones_without_download() -> dict[str, str]:

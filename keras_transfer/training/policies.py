@@ -65,7 +65,7 @@ class Scope:
 Policy = Callable[[PolicyConfig, Scope], tuple[Phase, ...]]
 """From the recipe's policy section and what there is to divide, to phases."""
 
-POLICIES: Registry[Policy] = Registry("policy", PolicyError)
+POLICIES: Registry[Policy] = Registry("policy", PolicyError, group="keras_transfer.policies")
 
 # Factors on the learning rate where a recipe gives none. What was fitted to the network as it is bears small steps; a
 # few weights want larger ones: headlines, seeds 100 and 101, reached with `lora` 0.870 and 0.876 at a factor of 1,
