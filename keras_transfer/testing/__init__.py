@@ -1,0 +1,5 @@
+"""Contract checks for what plugins add: each kind has one, which the project's own entries pass too."""
+
+from keras_transfer.testing.trackers import check_tracker
+
+__all__ = ["check_tracker"]

@@ -1,0 +1,152 @@
+"""The seam between a run and what records it: a tracker receives each phase, epoch and report, and how the run ended.
+
+A tracker subclasses :class:`Tracker` and overrides the methods that it needs. It is registered under a name in
+:data:`TRACKERS`, or by a package in the entry-point group ``keras_transfer.trackers``.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from keras_transfer.config.schema import Section
+from keras_transfer.errors import ConfigError
+from keras_transfer.registry import Registry
+from keras_transfer.trackers.records import EpochEnded, PhaseStarted, ReportMade, RunEnded, RunStarted, StepEnded
+
+
+class NoSettings(Section):
+    """A tracker without settings."""
+
+
+class Tracker:
+    """Records runs. Every method does nothing unless a subclass overrides it.
+
+    A tracker may be used for several runs, one after another: ``run_started`` begins each, and ``run_ended`` or
+    ``run_failed`` ends it. Only the chief process of a run calls its trackers. A method that raises an exception does
+    not end the run: there is a warning, and that tracker is not called any more.
+
+    Args:
+        settings: As :attr:`Settings` declares them.
+
+    Raises:
+        ConfigError: A setting is unknown or has a wrong type, or a package is not installed.
+
+    Example:
+        >>> class Best(Tracker):
+        ...     def run_started(self, run):
+        ...         self.best = float("inf")
+        ...
+        ...     def epoch_ended(self, epoch):
+        ...         self.best = min(self.best, epoch.metrics["loss"])
+    """
+
+    Settings: ClassVar[type[Section]] = NoSettings
+    """The settings that a recipe may give beside the tracker's name."""
+
+    settings: Any
+    """The settings given, an instance of :attr:`Settings`."""
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            self.settings = self.Settings(**settings)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            known = ", ".join(self.Settings.model_fields) or "none"
+            raise ConfigError(f"{type(self).__name__}: {problems}. Settings: {known}.") from error
+
+    def run_started(self, run: RunStarted) -> None:
+        """Begin to record a run; after ``set_state`` if it is resumed."""
+
+    def phase_started(self, phase: PhaseStarted) -> None:
+        """Record that a phase starts."""
+
+    def step_ended(self, step: StepEnded) -> None:
+        """Record a training step. This is called often: leave it out unless you need it."""
+
+    def epoch_ended(self, epoch: EpochEnded) -> None:
+        """Record an epoch.
+
+        A run that was killed and resumed repeats the epochs after its last checkpoint, with the same ``run_epoch``.
+        """
+
+    def report_made(self, report: ReportMade) -> None:
+        """Record how the trained model does on a split."""
+
+    def run_ended(self, result: RunEnded) -> None:
+        """Finish the record of a run that has been trained and evaluated."""
+
+    def run_failed(self, error: BaseException) -> None:
+        """Finish the record of a run that ended with an exception, which may be a signal to stop."""
+
+    def get_state(self) -> Any:
+        """Return what a resumed run needs to continue the record, such as the identifier of the run.
+
+        Returns:
+            Nested mappings and sequences of numbers, strings and None. Checkpoints hold it.
+        """
+        return None
+
+    def set_state(self, state: Any) -> None:
+        """Continue the record of a run that is resumed; ``run_started`` follows.
+
+        Args:
+            state: What ``get_state`` returned at the last checkpoint.
+        """
+
+
+TRACKERS: Registry[type[Tracker]] = Registry("tracker", ConfigError)
+"""The classes of trackers, by the name that a recipe gives them."""
+
+
+def make_trackers(recipe: Sequence[Mapping[str, Any]], given: Sequence[Tracker | str] = ()) -> list[Tracker]:
+    """Make the trackers of a run.
+
+    Args:
+        recipe: The recipe's ``trackers``: of each, the name and the settings.
+        given: Trackers from Python, objects or names.
+
+    Returns:
+        Those of the recipe, then those given.
+
+    Raises:
+        ConfigError: There is no such tracker, a setting is wrong, or a package is not installed.
+    """
+    made = []
+    for settings in recipe:
+        options = dict(settings)
+        made.append(TRACKERS[options.pop("name")](**options))
+    for tracker in given:
+        if isinstance(tracker, str):
+            made.append(TRACKERS[tracker]())
+        elif isinstance(tracker, Tracker):
+            made.append(tracker)
+        else:
+            raise ConfigError(
+                f"trackers: expected Tracker objects or names. Received: {tracker!r}. "
+                f"Names: {', '.join(TRACKERS)}. A Keras callback goes into callbacks=[...]."
+            )
+    return made
+
+
+def import_package(module: str, *, tracker: str) -> Any:
+    """Import the package that a tracker writes with.
+
+    Args:
+        module: Its name in Python.
+        tracker: The tracker's name, which is that of the extra too.
+
+    Returns:
+        The module.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The tracker {tracker} needs the package {error.name}, which is not installed. Install it with "
+            f"pip install 'keras-transfer[{tracker}]', or remove {tracker} from the recipe's trackers."
+        ) from error

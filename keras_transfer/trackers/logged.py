@@ -1,0 +1,71 @@
+"""What all trackers log alike: parameters, metrics and files, under the same names."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from keras_transfer.trackers.records import EpochEnded, ReportMade, RunStarted
+
+ARTIFACTS = ("recipe.yaml", "metrics.json", "history.png")
+"""The files of a run folder that a tracker keeps a copy of."""
+
+
+def list_parameters(run: RunStarted) -> dict[str, str | int | float | bool]:
+    """Return what a tracker logs as a run's parameters, flat.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The recipe's settings by dotted path, ``git_commit`` if there is one, and ``fingerprint.<split>`` for each
+        split. Lists, None and mappings whose keys are not names, such as texts by class, are JSON.
+    """
+    parameters = _flatten(run.recipe)
+    if run.git_commit is not None:
+        parameters["git_commit"] = run.git_commit
+    return {**parameters, **{f"fingerprint.{split}": value for split, value in run.fingerprints.items()}}
+
+
+def _flatten(values: Mapping[str, Any], path: str = "") -> dict[str, str | int | float | bool]:
+    flat: dict[str, str | int | float | bool] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value and all(name.isidentifier() for name in value):
+            flat |= _flatten(value, f"{path}{key}.")
+        else:
+            simple = isinstance(value, str | int | float)
+            flat[f"{path}{key}"] = value if simple else json.dumps(value, ensure_ascii=False)
+    return flat
+
+
+def list_epoch_metrics(epoch: EpochEnded) -> dict[str, float]:
+    """Return what a tracker logs of an epoch, at the step ``run_epoch``.
+
+    Args:
+        epoch: The epoch.
+
+    Returns:
+        The metrics by name, ``seconds``, ``phase`` (its number); and, if the run has several phases, the metrics once
+        more under the phase: ``phase_2_full/loss``.
+    """
+    metrics = dict(epoch.metrics)
+    metrics |= {name: value for name, value in epoch.details.items() if isinstance(value, int | float)}
+    phase = epoch.phase
+    title = f"phase_{phase.number}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', phase.name)}"
+    of_phase = {f"{title}/{name}": value for name, value in metrics.items()}
+    run = {**metrics, "seconds": epoch.seconds, "phase": float(phase.number)}
+    return {**run, **of_phase} if phase.count > 1 else run
+
+
+def list_report_metrics(report: ReportMade) -> dict[str, float]:
+    """Return what a tracker logs of a report: all of its numbers, by ``<split>/<path>``, without those in lists.
+
+    Args:
+        report: The report.
+    """
+    flat = _flatten(report.metrics)
+    return {
+        f"{report.split}/{path}": float(value)
+        for path, value in flat.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

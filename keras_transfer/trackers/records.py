@@ -1,0 +1,117 @@
+"""What a tracker receives: plain data on a run, its phases, epochs and reports."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run that is about to train: its data and its model are ready, its folder exists.
+
+    Attributes:
+        folder: The run folder.
+        recipe: As recipe.yaml holds it, every default filled in.
+        environment: As environment.json holds it: versions, devices.
+        git_commit: Of the repository in the working directory, with ``-dirty`` behind it if tracked files have
+            changed; None outside of a repository.
+        fingerprints: A hash of the rows of each split, by the split's name.
+        metric: The name of the metric that is measured every epoch beside the loss.
+        resumed: Whether an interrupted run continues.
+    """
+
+    folder: Path
+    recipe: Mapping[str, Any]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    git_commit: str | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    metric: str = "loss"
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """A phase that is about to train. A resumed run starts the phase in which it was interrupted once more.
+
+    Attributes:
+        name: Name of the phase.
+        number: Counted from 1.
+        count: Number of phases in the run.
+        epochs: Number of epochs of the phase. Early stopping may end it sooner.
+        steps: Number of steps per epoch; 0 for a solved head.
+    """
+
+    name: str
+    number: int
+    count: int
+    epochs: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class StepEnded:
+    """A training step.
+
+    Attributes:
+        phase: The phase.
+        epoch: The epoch within the phase, counted from 1.
+        step: The step within the epoch, counted from 1.
+        metrics: Means over the epoch so far, by name.
+    """
+
+    phase: PhaseStarted
+    epoch: int
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch with its validation.
+
+    Attributes:
+        phase: The phase.
+        epoch: The epoch within the phase, counted from 1.
+        run_epoch: The epoch within the run, counted from 1 over all phases.
+        metrics: By name; those of the validation rows begin with ``val_``.
+        seconds: Duration of the epoch with its validation.
+        details: What is known beside the metrics, by name: of a solved head, the ``strength`` of its penalty.
+    """
+
+    phase: PhaseStarted
+    epoch: int
+    run_epoch: int
+    metrics: Mapping[str, float]
+    seconds: float
+    details: Mapping[str, str | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportMade:
+    """An evaluation of the trained model.
+
+    Attributes:
+        split: Name of the split: ``validation`` or ``test``.
+        metrics: As metrics.json holds them for this split.
+    """
+
+    split: str
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run that has been trained and evaluated.
+
+    Attributes:
+        folder: The run folder.
+        files: The files that the run wrote there.
+    """
+
+    folder: Path
+    files: Sequence[Path]
+
+    def find(self, *names: str) -> list[Path]:
+        """Return the files of these names that the run wrote, in the order of the names."""
+        return [file for name in names for file in self.files if file == self.folder / name]
