@@ -51,7 +51,7 @@ $(DEVELOP): $(BIN)/python pyproject.toml
 	$(MINILM)
 	touch $@
 
-# Ray, which only slow tests want.
+# Ray and Trackio, which only slow tests need.
 $(SLOW): $(DEVELOP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray,trackio]'
 	touch $@

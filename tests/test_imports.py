@@ -17,7 +17,7 @@ GROUPS = (
     {"errors", "console"},
     {"registry", "storage"},
     {"config", "networks"},
-    {"data"},
+    {"data", "trackers"},
     {"heads", "distribution"},
     {"backbones"},
     {"model"},
@@ -26,7 +26,7 @@ GROUPS = (
     {"job", "report", "run"},
     {"recipe"},
     {"launch"},
-    {"cli"},
+    {"cli", "testing"},
 )
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 

@@ -96,7 +96,18 @@ class Tracker:
         """
 
 
-TRACKERS: Registry[type[Tracker]] = Registry("tracker", ConfigError)
+def _check_class(loaded: Any) -> type[Tracker]:
+    if not (isinstance(loaded, type) and issubclass(loaded, Tracker)):
+        raise ConfigError(
+            f"The entry point of a tracker must be a subclass of keras_transfer.Tracker. Received: {loaded!r}. "
+            "Fix or uninstall the package that has it."
+        )
+    return loaded
+
+
+TRACKERS: Registry[type[Tracker]] = Registry(
+    "tracker", ConfigError, group="keras_transfer.trackers", take=_check_class
+)
 """The classes of trackers, by the name that a recipe gives them."""
 
 
