@@ -334,16 +334,16 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="A new folder; by default the next version in the run.")
-def export(folder: Path, out: Path | None) -> None:
-    """Write a SavedModel and prove that it says what `predict` says."""
+@click.option("--format", "format_name", default="saved_model", show_default=True, help="The name of a format.")
+def export(folder: Path, out: Path | None, format_name: str) -> None:
+    """Write the model for serving, and check in a fresh process that it predicts what `predict` predicts."""
     _import_tensorflow()
+    from keras_transfer.export import EXPORTERS
     from keras_transfer.run.run import Run
 
-    target, parity = Run(folder).export(out)
-    click.echo(
-        f"SavedModel: {target} (a fresh process gave the same answers for {parity.examples} examples, to within "
-        f"{parity.largest_difference:.1g})"
-    )
+    exporter = EXPORTERS[format_name]()
+    target, parity = Run(folder).export(out, format=exporter)
+    click.echo(f"{exporter.title}: {target} ({parity})")
 
 
 @main.command()

@@ -92,7 +92,8 @@ class Registry(Generic[T]):
         )
         if len(offered) > 1:
             raise self._error(
-                f"The {self._kind} {name!r} is offered by several packages: {', '.join(offered)}. Uninstall all but one."
+                f"The {self._kind} {name!r} is offered by several packages: {', '.join(offered)}. "
+                "Uninstall all but one."
             )
         try:
             loaded = entries[0].load()

@@ -41,9 +41,9 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
         raise ConfigError(f"{where} has a mistake:\n  task: {problem}. {did_you_mean(str(task), SCHEMAS)}")
     unknown = {}
     for path, names in {"task": SCHEMAS, **known}.items():
-        value = _value_at(values, path)
-        if isinstance(value, str) and value not in (names := list(names)):
-            unknown[path] = f"{path}: there is no {value!r}. {did_you_mean(value, names)}"
+        for place, value in _names_at(values, path):
+            if value not in (names := list(names)):
+                unknown[place] = f"{place}: there is no {value!r}. {did_you_mean(value, names)}"
     problems = list(unknown.values())
     config: RecipeConfig | None
     try:
@@ -87,6 +87,14 @@ def _value_at(values: object, path: str) -> object:
     return values
 
 
+def _names_at(values: object, path: str) -> list[tuple[str, str]]:
+    """The name that stands at a path, or the names in a list: each alone or with settings, ``{name: NAME}``."""
+    value = _value_at(values, path)
+    items = {f"{path}.{n}": item for n, item in enumerate(value)} if isinstance(value, list) else {path: value}
+    named = {place: item.get("name") if isinstance(item, Mapping) else item for place, item in items.items()}
+    return [(place, name) for place, name in named.items() if isinstance(name, str)]
+
+
 def _explain(error: ValidationError, schema: type[RecipeConfig]) -> dict[str, str]:
     """A line a key: a union of types gives one error a type, which are told together."""
     messages: dict[str, list[str]] = {}
@@ -125,6 +133,8 @@ def _listed(names: Iterable[str]) -> str:
 def _keys_at(path: Sequence[str], schema: type[RecipeConfig]) -> list[str]:
     section: type[BaseModel] = schema
     for key in path:
+        if key.isdecimal():  # an item of a list, whose type the list's annotation names
+            continue
         annotation = section.model_fields[key].annotation
         candidates = [annotation, *get_args(annotation)]
         section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)

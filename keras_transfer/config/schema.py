@@ -1,16 +1,22 @@
 """What a recipe may say: its sections, key by key. The only place where a default stands."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
+    model_serializer,
+    model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
@@ -367,16 +373,46 @@ class PretrainingTrainingConfig(TextTrainingConfig):
     )
 
 
+class NamedSettings(Section):
+    """A part that a registry holds: ``NAME``, or ``{name: NAME, ...}`` with settings that the part itself declares."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: StrictStr
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings beside the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _give_name(self, serialize: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
+        return serialize(self) if self.settings else self.name
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A name alone is valid, too."""
+        return {"anyOf": [{"type": "string"}, handler(core)]}
+
+
 class ExportConfig(Section):
     """What a run leaves for serving."""
 
-    formats: list[Literal["saved_model"]] = Field(default=["saved_model"], description="[] exports nothing")
+    formats: list[NamedSettings] = Field(
+        default=[NamedSettings(name="saved_model")],
+        description="saved_model, or an installed plugin's; by name, or {name: NAME, ...} with settings; [] for none",
+    )
 
 
 class PretrainingExportConfig(ExportConfig):
     """What a run leaves for serving: nothing; the next recipe names its folder as backbone.weights."""
 
-    formats: list[Literal["saved_model"]] = Field(default=[], description="there is nothing to serve")
+    formats: list[NamedSettings] = Field(default=[], description="there is nothing to serve")
 
 
 class RecipeConfig(Section):

@@ -20,6 +20,7 @@ from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import Split, Splits, load_splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution, distribute, session
 from keras_transfer.errors import ConfigError, DataError, list_lines
+from keras_transfer.export import EXPORTERS, make_exporters
 from keras_transfer.heads import make_head
 from keras_transfer.job.auto_policy import estimate
 from keras_transfer.job.job import Job, find_scope
@@ -64,7 +65,7 @@ class Recipe(ABC):
     """The backbone where it was given from Python."""
     distribution: Distribution = ONE_DEVICE
     """The devices and processes that share a run, while it goes on."""
-    known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES}
+    known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES, "export.formats": EXPORTERS}
     """For dotted paths that name a registered thing, the names there are."""
 
     def __init__(self, data: Any, **sections: Any) -> None:
@@ -290,4 +291,6 @@ def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
     backbone = values.get("backbone")
     if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
         known = {path: names for path, names in known.items() if path != "backbone.name"}
-    return parse_recipe(values, known=known, where=where)
+    config = parse_recipe(values, known=known, where=where)
+    make_exporters(config.export.formats)  # a format checks its own settings
+    return config

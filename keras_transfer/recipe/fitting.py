@@ -14,6 +14,7 @@ from rich.console import Console
 from keras_transfer.config import RecipeConfig, parse_recipe, write_recipe
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
+from keras_transfer.export import make_exporters
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.job.job import Job, Trained
 from keras_transfer.job.policy_choice import Choice
@@ -77,15 +78,12 @@ def fit_recipe(recipe: Any, out: str | Path | None, *, resume: bool, console: Co
         console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
     CheckpointStore(folder / folders.CHECKPOINTS).clear()
     run = Run(folder)
-    if run.config.export.formats and not (found == "finished" and any((folder / folders.EXPORT).glob("[0-9]*"))):
-        target, parity = run.export()
+    for exporter in make_exporters(run.config.export.formats):
+        if found == "finished" and any((folder / folders.EXPORT / exporter.name).glob("[0-9]*")):
+            continue
+        target, parity = run.export(format=exporter)
         if console:
-            console.print(
-                f"SavedModel: {target} (a fresh process gave the same answers for {parity.examples} examples, to "
-                f"within {parity.largest_difference:.1g})",
-                highlight=False,
-                soft_wrap=True,
-            )
+            console.print(f"{exporter.title}: {target} ({parity})", highlight=False, soft_wrap=True)
     return run
 
 

@@ -18,7 +18,7 @@ from keras_transfer.storage.atomic import whole
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
-HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export/saved_model"
+HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export"
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 CHECKPOINTS = "checkpoints"
 """There from the beginning of a run to its end: a folder that has it holds a run that is not finished."""

@@ -33,7 +33,7 @@ from keras_transfer.data.targets.base import Target
 from keras_transfer.data.targets.read import TARGETS
 from keras_transfer.distribution import prepare_backend
 from keras_transfer.errors import CheckpointError, DataError
-from keras_transfer.export.saved_model import Parity, export_saved_model
+from keras_transfer.export import EXPORTERS, Exporter, Parity, Served, export_run
 from keras_transfer.heads import MaskedReport, Prediction, TargetHead, evaluate_masked, restore_head
 from keras_transfer.heads.evaluation import Report, predict
 from keras_transfer.networks.batch_norm import fuse_batch_norm
@@ -226,39 +226,37 @@ class Run:
         predicted = self._predict(examples)
         return [self.head.say(name, row) for name, row in zip(examples.names, predicted, strict=True)]
 
-    def export(self, folder: str | Path | None = None) -> tuple[Path, Parity]:
-        """Write a SavedModel and prove, in a fresh process, that it says what :meth:`predict` says.
+    def export(
+        self, folder: str | Path | None = None, *, format: str | Exporter = "saved_model"
+    ) -> tuple[Path, Parity]:
+        """Write the model for serving, and check in a fresh process that it predicts what :meth:`predict` predicts.
 
         Args:
-            folder: Must not exist; by default the next version under the run's ``export/saved_model``.
+            folder: Must not exist; by default the next version under the run's ``export/<format>``.
+            format: The name of a format, or an exporter with settings of its own.
 
         Returns:
-            The SavedModel's folder, and the proof.
+            The folder, and the result of the check.
 
         Raises:
-            ExportError: It could not be written, or differs.
+            ConfigError: There is no such format.
+            ExportError: It cannot be written, or its predictions differ.
             CheckpointError: The folder exists or cannot be made, or the run is one of pre-training.
         """
         self._refuse_to_serve()
-        target = Path(folder) if folder is not None else self._next_version()
+        exporter = format if isinstance(format, Exporter) else EXPORTERS[format]()
+        target = Path(folder) if folder is not None else self._next_version(exporter.name)
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")
         prepare_folder(target)
         samples = self.reader.read_samples(self.folder / SAMPLES)
         if not len(samples):
             raise _damaged(self.folder / SAMPLES, "the examples that prove an export are not there")
-        parity = export_saved_model(
-            self.model,
-            self.head,
-            self.reader,
-            target,
-            run=self.folder,
-            samples=self.folder / SAMPLES,
-            expected=self._predict(samples),
-        )
-        return target, parity
+        served = Served(self.model, self.head, self.reader, self.folder)
+        expected = self._predict(samples)
+        return target, export_run(exporter, served, target, samples=self.folder / SAMPLES, expected=expected)
 
-    def _next_version(self) -> Path:
-        folder = self.folder / EXPORT
+    def _next_version(self, format_name: str) -> Path:
+        folder = self.folder / EXPORT / format_name
         versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)

@@ -105,9 +105,7 @@ def _check_class(loaded: Any) -> type[Tracker]:
     return loaded
 
 
-TRACKERS: Registry[type[Tracker]] = Registry(
-    "tracker", ConfigError, group="keras_transfer.trackers", take=_check_class
-)
+TRACKERS: Registry[type[Tracker]] = Registry("tracker", ConfigError, group="keras_transfer.trackers", take=_check_class)
 """The classes of trackers, by the name that a recipe gives them."""
 
 

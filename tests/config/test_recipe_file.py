@@ -10,6 +10,7 @@ KNOWN = {
     "task": ["image_classification"],
     "backbone.name": ["efficientnet_lite0", "ResNet50"],
     "policy.name": ["head", "last_stages", "full", "lp_ft"],
+    "export.formats": ["saved_model"],
 }
 
 
@@ -42,7 +43,7 @@ def test_defaults_of_a_recipe_that_names_only_its_data():
     assert (config.data.broken, config.data.resize, config.data.image_size) == ("error", "crop", None)
     assert (config.backbone.name, config.backbone.weights) == ("efficientnet_lite0", "pretrained")
     assert (config.training.precision, config.training.early_stopping) == ("float32", None)
-    assert config.export.formats == ["saved_model"]
+    assert config.model_dump(mode="json")["export"] == {"formats": ["saved_model"]}
 
 
 def test_a_recipe_cannot_be_changed_once_made():
@@ -142,7 +143,10 @@ def test_every_mistake_is_reported_at_once_with_its_path_and_the_nearest_name():
         ({"distribution": {"devices": "x"}}, "distribution.devices:", ["integer", "Or:", "list", "'x'"]),
         ({"data": {"source": "x", "image_size": 8}}, "data.image_size:", ["16", "8"]),
         ({"data": {}}, "data.source: missing.", ["Give it a value"]),
-        ({"export": {"formats": ["onnx"]}}, "export.formats.0:", ["saved_model", "'onnx'"]),
+        ({"export": {"formats": ["onnx"]}}, "export.formats.0: there is no", ["saved_model", "'onnx'"]),
+        ({"export": {"formats": [{"name": "onnx"}]}}, "export.formats.0: there is no", ["saved_model", "'onnx'"]),
+        ({"export": {"formats": [{"opset": 17}]}}, "export.formats.0.name: missing", ["Give it a value"]),
+        ({"export": {"formats": [17]}}, "export.formats.0:", ["Received: 17"]),
         ({"task": "image_clasification"}, "task: there is no", ["Did you mean image_classification?"]),
         ({"data": {"source": "x", "validation": 0}}, "training.keep: best needs", ["training.keep=last"]),
     ],

@@ -1,18 +1,16 @@
-"""The SavedModel: signatures, answers, and the proof that it says what the run says."""
+"""The SavedModel: signatures, and outputs that a server without this package returns."""
 
 import json
 import shutil
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_transfer import ExportError, Run
-from keras_transfer.export import saved_model as export_module
+from keras_transfer import Run
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +32,7 @@ def test_signatures_are_the_contract(exported):
         "label": (tf.string, [None]),
         "score": (tf.float32, [None]),
     }
+    assert served.signatures["classes"]()["names"].numpy().tolist() == [b"cat", b"dog"]
     pixels = served.signatures["serve_tensor"].structured_input_signature[1]["pixels"]
     assert (pixels.dtype, pixels.shape.as_list()) == (tf.float32, [None, 64, 64, 3])
 
@@ -77,33 +76,8 @@ def test_serve_tensor_takes_what_the_decoder_gives(exported, finished_run, image
     np.testing.assert_allclose(answer["probabilities"].numpy()[0], expected, atol=1e-5)
 
 
-def test_an_artifact_that_differs_is_refused_and_nothing_is_left(finished_run, tmp_path):
-    samples = finished_run.folder / "samples"
-    count = len(list(samples.iterdir()))
-    wrong = np.tile(np.array([[0.0, 1.0]], np.float32), (count, 1))
-    with pytest.raises(ExportError, match=r"differs from the model: probabilities by up to .* Nothing was exported"):
-        export_module.export_saved_model(
-            finished_run.model,
-            finished_run.head,
-            finished_run.reader,
-            tmp_path / "out" / "1",
-            run=finished_run.folder,
-            samples=samples,
-            expected=wrong,
-        )
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_versions_count_up(finished_run, tmp_path):
     run = Run(shutil.copytree(finished_run.folder, tmp_path / "run"))
     assert [folder.name for folder in (run.folder / "export" / "saved_model").iterdir()] == ["1"]
     assert run.export()[0].name == "2"
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("mixed_float16", 5e-3), ("mixed_bfloat16", 2e-2)])
-def test_the_proof_allows_what_the_arithmetic_needs(dtype, tolerance):
-    inputs = keras.Input((4,))
-    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, dtype=dtype)])
-    model = keras.Model(inputs, keras.layers.Softmax(dtype="float32")(inner(inputs)))
-    assert export_module._tolerance(model) == tolerance

@@ -1,0 +1,160 @@
+"""What all formats share: the proof in a fresh process, and a folder that is there whole or not at all."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_transfer import ConfigError, ExportError
+from keras_transfer.config.schema import NamedSettings, Section
+from keras_transfer.export import EXPORTERS, Exporter, Served, export_run, make_exporters
+from keras_transfer.export.base import tolerance_of
+
+PROBE = """
+import json, pathlib, numpy as np
+
+def load(artifact, inputs):
+    facts = json.loads((pathlib.Path(artifact) / "facts.json").read_text())
+    weights = np.load(pathlib.Path(artifact) / "weights.npz")
+
+    def run(batch):
+        pixels = np.asarray(batch[inputs[0]])
+        assert pixels.shape[1:] == (64, 64, 3)
+        logits = pixels.reshape(len(pixels), -1).mean(axis=1)[:, None] * weights["kernel"]
+        return {"probabilities": np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)}
+
+    return run, facts["names"]
+"""
+
+
+class Settings(Section):
+    scale: float = 1.0
+
+
+class Mean(Exporter):
+    """A model that looks at the mean of the pixels, so that what it predicts can be computed here."""
+
+    name, title, endpoint, backend = "mean", "mean model", "tensors", None
+    Settings = Settings
+
+    def write(self, served, artifact):
+        (artifact / "facts.json").write_text(json.dumps({"names": self.names(served)}))
+        np.savez(artifact / "weights.npz", kernel=np.array([[0.0, self.settings.scale]]))
+
+    def names(self, served):
+        return list(served.head.names)
+
+
+@pytest.fixture
+def probe(tmp_path, monkeypatch):
+    file = tmp_path / "mean_probe.py"
+    file.write_text(PROBE)
+    monkeypatch.setattr(Mean, "probe", file, raising=False)
+    return file
+
+
+@pytest.fixture
+def served(finished_run):
+    return Served(finished_run.model, finished_run.head, finished_run.reader, finished_run.folder)
+
+
+@pytest.fixture
+def samples(finished_run):
+    return finished_run.folder / "samples"
+
+
+def expected_of(finished_run, samples, scale):
+    """Means of the pixels that the reader gives, by NumPy."""
+    import tensorflow as tf
+
+    rows = []
+    for file in sorted(samples.iterdir()):
+        pixels = finished_run.reader.decode(tf.constant([file.read_bytes()])).numpy()
+        second = 1 / (1 + np.exp(-float(pixels.mean()) * scale))
+        rows.append([1 - second, second])
+    return np.array(rows, np.float32)
+
+
+@pytest.mark.usefixtures("probe")
+def test_a_format_that_takes_tensors_is_verified_on_decoded_examples(served, samples, finished_run, tmp_path):
+    expected = expected_of(finished_run, samples, 0.01)
+    parity = export_run(Mean(scale=0.01), served, tmp_path / "out" / "1", samples=samples, expected=expected)
+    assert parity.examples == len(list(samples.iterdir()))
+    assert parity.largest_difference < 1e-5
+    assert str(parity).startswith(f"verified in a fresh process: {parity.examples} examples match within ")
+    assert sorted(file.name for file in (tmp_path / "out" / "1").iterdir()) == ["facts.json", "weights.npz"]
+
+
+@pytest.mark.usefixtures("probe")
+def test_predictions_that_differ_are_refused_and_nothing_is_left(served, samples, finished_run, tmp_path):
+    expected = expected_of(finished_run, samples, 0.02)
+    with pytest.raises(ExportError, match=r"mean model differs from the model: probabilities by up to .* Nothing was"):
+        export_run(Mean(scale=0.01), served, tmp_path / "out" / "1", samples=samples, expected=expected)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("probe")
+def test_class_names_in_another_order_are_refused(served, samples, finished_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Mean, "names", lambda self, served: ["dog", "cat"])
+    expected = expected_of(finished_run, samples, 0.01)
+    with pytest.raises(ExportError, match=r"other class names than the model: dog, cat\. Expected: cat, dog\."):
+        export_run(Mean(scale=0.01), served, tmp_path / "1", samples=samples, expected=expected)
+    assert not (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("import keras_transfer", "the probe must not import keras_transfer"),
+        ("raise OSError('no runtime')", "does not load or run in a fresh process: OSError: no runtime"),
+    ],
+)
+def test_a_fresh_process_has_nothing_but_the_runtime(change, problem, probe, served, samples, finished_run, tmp_path):
+    probe.write_text(f"{change}\n{PROBE}")
+    expected = expected_of(finished_run, samples, 0.01)
+    with pytest.raises(ExportError, match=problem):
+        export_run(Mean(scale=0.01), served, tmp_path / "1", samples=samples, expected=expected)
+    assert not (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize("fault", ["raises", "writes nothing"])
+def test_a_writer_that_fails_leaves_nothing_behind(fault, served, samples, tmp_path, monkeypatch):
+    def write(self, served, artifact):
+        if fault == "raises":
+            (artifact / "half.bin").write_bytes(b"x")
+            raise NotImplementedError("no GELU")
+
+    monkeypatch.setattr(Mean, "write", write)
+    match = "cannot be written: NotImplementedError: no GELU" if fault == "raises" else "wrote no files"
+    with pytest.raises(ExportError, match=match):
+        export_run(Mean(), served, tmp_path / "1", samples=samples, expected=np.zeros((1, 2), np.float32))
+    assert not (tmp_path / "1").exists()
+
+
+def test_settings_belong_to_the_format(monkeypatch):
+    monkeypatch.setattr(EXPORTERS, "_values", {**EXPORTERS._values, "mean": Mean})
+    made = make_exporters([NamedSettings(name="saved_model"), NamedSettings(name="mean", scale=2)])
+    assert [(exporter.name, exporter.settings.model_dump()) for exporter in made] == [
+        ("saved_model", {}),
+        ("mean", {"scale": 2.0}),
+    ]
+    with pytest.raises(ConfigError, match=r"export\.formats: mean: scal: .* Settings: scale\."):
+        make_exporters([NamedSettings(name="mean", scal=2)])
+    with pytest.raises(
+        ConfigError, match=r"no export format named 'saved_modle'\. Did you mean saved_model\?"
+    ):
+        EXPORTERS["saved_modle"]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("mixed_float16", 5e-3), ("mixed_bfloat16", 2e-2)])
+def test_the_proof_allows_what_the_arithmetic_needs(dtype, tolerance):
+    inputs = keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, dtype=dtype)])
+    model = keras.Model(inputs, keras.layers.Softmax(dtype="float32")(inner(inputs)))
+    assert tolerance_of(model) == tolerance
+
+
+def test_the_probe_of_a_saved_model_is_a_file_of_the_package():
+    assert Path(EXPORTERS["saved_model"].probe).is_file()
