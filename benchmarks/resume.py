@@ -30,7 +30,7 @@ import keras
 import numpy as np
 
 from keras_transfer import BACKBONES, ImageClassification, Run
-from keras_transfer.backbones.base import SIGNED, BackboneRow
+from keras_transfer.backbones import SIGNED, ImageBackboneRow
 from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
@@ -69,7 +69,7 @@ def build_small(size: int | None) -> keras.Model:
 
 
 def add_small() -> None:
-    row = BackboneRow(
+    row = ImageBackboneRow(
         name="small",
         build=build_small,
         build_pretrained=build_small,

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.backbones.texts.hub import TEXT_BACKBONES, load_text_backbone
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.config import TextDataConfig
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits.splits import Split, Splits, load_splits
@@ -69,7 +70,7 @@ def run_recipe(recipe: str, *overrides: str) -> Line:
 
 
 def run_peer(python: str, script: str, *arguments: str) -> Line:
-    said, seconds = timed([python, str(HERE / script), "--model", str(TEXT_BACKBONES["minilm"].folder()), *arguments])
+    said, seconds = timed([python, str(HERE / script), "--model", str(BACKBONES["minilm"].folder()), *arguments])
     line = json.loads(said.splitlines()[-1])
     return {"accuracy": line["accuracy"], "fit_seconds": line["seconds"], "process_seconds": seconds}
 

@@ -90,10 +90,9 @@ def _build_tiny(size: int | None) -> Any:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backbone named ``tiny``, of random weights, for tests of what happens around a backbone."""
-    from keras_transfer.backbones import BACKBONES
-    from keras_transfer.backbones.base import SIGNED, BackboneRow
+    from keras_transfer.backbones import BACKBONES, SIGNED, ImageBackboneRow
 
-    row = BackboneRow(
+    row = ImageBackboneRow(
         name="tiny",
         build=_build_tiny,
         build_pretrained=_build_tiny,
@@ -181,10 +180,9 @@ def _build_pebble(size: int | None) -> Any:
 
 def add_pebble() -> None:
     """Add a backbone named ``pebble``, of random weights that every process draws alike."""
-    from keras_transfer.backbones import BACKBONES
-    from keras_transfer.backbones.base import SIGNED, BackboneRow
+    from keras_transfer.backbones import BACKBONES, SIGNED, ImageBackboneRow
 
-    row = BackboneRow(
+    row = ImageBackboneRow(
         name="pebble",
         build=_build_pebble,
         build_pretrained=_build_pebble,

@@ -3,6 +3,7 @@ import shutil
 import warnings
 
 import pytest
+from rich.console import Console
 
 from keras_transfer import BACKBONES, __version__
 from keras_transfer.config.catalog import bundled_recipes
@@ -78,12 +79,21 @@ def test_check_tells_which_images_are_left_out(command, recipe, images):
     assert f"Broken: {images / 'cat' / '000.png'}: zero bytes" in text
 
 
+def test_no_name_of_a_backbone_is_cut_on_a_narrow_terminal(command, monkeypatch):
+    from keras_transfer.backbones import listing
+
+    monkeypatch.setattr(listing, "Console", lambda: Console(width=60))
+    text = done(command("backbones"))
+    assert [name for name in BACKBONES if f" {name} " not in text] == []
+
+
 def test_backbones_lists_every_backbone(command):
     everything = json.loads(done(command("backbones", "--json")))
     presets = [row["name"] for row in everything if row["name"].startswith("hub:")]
     assert "hub:resnet_50_imagenet" in presets
-    rows = [row for row in everything if row["task"] == "image_classification" and row["name"] not in presets]
+    rows = [row for row in everything if "family" not in row]
     assert sorted(row["name"] for row in rows) == sorted(BACKBONES)
+    assert {row["name"] for row in rows if row["modality"] == "text"} == {"minilm"}
     # What can be used now comes first.
     available = [row["available"] for row in rows]
     assert available == sorted(available, reverse=True)
@@ -94,7 +104,7 @@ def test_backbones_lists_every_backbone(command):
     lines = done(command("backbones")).splitlines()
     for row in rows:
         assert any(row["name"] in line and f"{row['parameters']:,}" in line for line in lines)
-    texts = {row["name"]: row for row in everything if row["task"] == "text_classification"}
+    texts = {row["name"]: row for row in everything if row["modality"] == "text"}
     assert texts["minilm"]["available"] is True
     assert texts["bert_tiny_en_uncased"]["family"] == "bert" and texts["gpt2_base_en"]["family"] == "gpt2"
     assert "bert" in lines[-1] and "gpt2" in lines[-1]

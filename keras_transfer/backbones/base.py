@@ -3,17 +3,14 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import keras
 
-from keras_transfer.backbones.weights import load_weights
+from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import Stage, find_stages
-from keras_transfer.registry import Registry
 
 _PerChannel = float | tuple[float, ...]
 
@@ -77,13 +74,13 @@ class Backbone(ABC):
         name: What a recipe calls it.
         network: From prepared inputs to a feature map, or to a vector for each example.
         stages: The network's stages, nearest the input first.
-        weights: What was loaded: ``pretrained``, ``none`` or the path of a file or run folder.
+        weights: Where its weights came from.
     """
 
     name: str
     network: keras.Model
     stages: tuple[Stage, ...]
-    weights: str
+    weights: Weights
 
     @abstractmethod
     def inputs(self) -> Any:
@@ -131,7 +128,7 @@ class Backbone(ABC):
             name=name,
             network=model,
             stages=find_stages(model),
-            weights="pretrained",
+            weights=Weights.PRETRAINED,
             contract=InputContract((high - low) / 255, low),
             image_size=find_image_size(name, model, image_size),
             channels=model.input_shape[-1],
@@ -203,86 +200,3 @@ def find_image_size(name: str, model: keras.Model, image_size: int | None) -> in
     if size is None:
         raise BackboneError(f"{name} takes images of any size. Set data.image_size, in pixels.")
     return int(size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneRow:
-    """What is known of a backbone before it is built.
-
-    Attributes:
-        name: Its name in :data:`BACKBONES`.
-        build: Makes the network with random weights for a size in pixels, or for any size where that is None.
-        build_pretrained: Makes the network with its pretrained weights for a size in pixels.
-        contract: What the network wants of raw pixels.
-        image_size: The size that it was trained at, in pixels.
-        minimum_size: The smallest size that it takes, in pixels.
-        parameters: How many numbers its weights hold, without a top.
-        stages: How many stages it has.
-        weights_source: Who trained the weights on what, and how they are had.
-        weights_file: Where the pretrained weights lie on this machine now, or None.
-        package: The package that brings the weights along, for a backbone that needs no download.
-        load_pth: Puts a ``.pth`` file into the network, where the backbone knows how.
-        after_loading: Puts right what a file of weights does not say.
-    """
-
-    name: str
-    build: Callable[[int | None], keras.Model]
-    build_pretrained: Callable[[int], keras.Model]
-    contract: InputContract
-    image_size: int
-    minimum_size: int
-    parameters: int
-    stages: int
-    weights_source: str
-    weights_file: Callable[[], Path | None]
-    package: str | None = None
-    load_pth: Callable[[keras.Model, Path], None] | None = None
-    after_loading: Callable[[keras.Model], None] | None = None
-
-    @property
-    def available(self) -> bool:
-        """Whether the pretrained weights are on this machine now."""
-        return self.weights_file() is not None
-
-    def load(self, *, image_size: int | None = None, weights: str = "pretrained") -> ImageBackbone:
-        """Build the backbone.
-
-        Args:
-            image_size: Height and width of the images in pixels; None for the size that it was trained at.
-            weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``,
-                ``.keras``, for some backbones ``.pth``) or of a run folder.
-
-        Returns:
-            The backbone.
-
-        Raises:
-            BackboneError: The size is too small, or the weights cannot be had or do not fit.
-        """
-        size = self.image_size if image_size is None else image_size
-        if size < self.minimum_size:
-            raise BackboneError(
-                f"Backbone {self.name} takes images of {self.minimum_size}x{self.minimum_size} pixels or more. "
-                f"Received: image_size={size}. Use {self.minimum_size} or more; it was trained at {self.image_size}."
-            )
-        network = self.build_pretrained(size) if weights == "pretrained" else self.build(size)
-        if weights not in ("pretrained", "none"):
-            load_weights(network, Path(weights), self.name, load_pth=self.load_pth)
-            if self.after_loading is not None:
-                self.after_loading(network)
-        return ImageBackbone(
-            name=self.name,
-            network=network,
-            stages=find_stages(network),
-            weights=weights,
-            contract=self.contract,
-            image_size=size,
-        )
-
-
-BACKBONES: Registry[BackboneRow] = Registry("backbone", BackboneError, group="keras_transfer.backbones")
-
-
-def backbones_without_download() -> dict[str, str]:
-    """Return the backbones whose pretrained weights install as a package, installed or not, and that package."""
-    packages = {name: BACKBONES[name].package for name in BACKBONES}
-    return {name: package for name, package in packages.items() if package is not None}

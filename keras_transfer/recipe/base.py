@@ -13,6 +13,7 @@ from keras_transfer.backbones import Backbone
 from keras_transfer.backbones.images.load import FROM_PYTHON, is_elsewhere
 from keras_transfer.config import SCHEMAS, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.catalog import find_recipe
+from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.readers.base import Reader
@@ -128,13 +129,13 @@ class Recipe(ABC):
         loaded.check()
         for split in loaded:
             self.distribution.share.check(split.name, len(split))
-        weights = self.config.backbone.weights
-        if weights not in ("pretrained", "none") and Path(weights).is_dir():
-            check_rows_apart(Path(weights), self.config.data, loaded.test.examples.names, seed=self.config.seed)
+        weights = Weights.parse(self.config.backbone.weights)
+        if weights.run is not None:
+            check_rows_apart(weights.run, self.config.data, loaded.test.examples.names, seed=self.config.seed)
         if console:
             _print_data(self.config.data.source, loaded, scanned, console)
         repeated = self._find_repeated(loaded, console)
-        backbone = self._load_backbone(self.config.backbone.weights)
+        backbone = self._load_backbone(weights)
         reader, prepared = self._make_reader(backbone, tuple(loaded))
         splits = loaded.with_parts(prepared)
         labels = self._write_label_texts(reader, splits.target.names)
@@ -192,7 +193,7 @@ class Recipe(ABC):
         """Find examples that stand in two splits."""
 
     @abstractmethod
-    def _load_backbone(self, weights: str) -> Backbone: ...
+    def _load_backbone(self, weights: Weights) -> Backbone: ...
 
     @abstractmethod
     def _make_reader(self, backbone: Any, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
@@ -265,7 +266,9 @@ class Recipe(ABC):
         """The same recipe with its precision settled, and Keras as that and the devices want it."""
         recipe = copy.copy(self)
         if self.config.training.precision == "auto":
-            found = run_precision_test(lambda: self._load_backbone("none"), batch_size=self.config.training.batch_size)
+            found = run_precision_test(
+                lambda: self._load_backbone(Weights.RANDOM), batch_size=self.config.training.batch_size
+            )
             if console:
                 console.print(str(found), highlight=False, soft_wrap=True)
             training = self.config.training.model_copy(update={"precision": found.precision})

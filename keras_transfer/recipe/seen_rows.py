@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.config import DataConfig
+from keras_transfer.config.weights import Weights
 from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.texts import TEXT_SAMPLES
 from keras_transfer.errors import BackboneError, DataError
@@ -38,8 +39,8 @@ def check_rows_apart(folder: Path, data: DataConfig, test: Sequence[str], *, see
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BackboneError(f"{folder / DATA} is damaged: {error}. Take a whole copy of the run folder.") from error
-    earlier = Path(config.backbone.weights)
-    if earlier.is_dir() and config.backbone.weights not in ("pretrained", "none"):  # that run started from one, too
+    earlier = Weights.parse(config.backbone.weights).run
+    if earlier is not None:  # that run started from one, too
         check_rows_apart(earlier, data, test, seed=seed)
     place = _place(data, "test")
     seen = [name for name in test if (place, name) in learned]

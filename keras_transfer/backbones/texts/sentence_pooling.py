@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from keras_transfer.errors import BackboneError
+from keras_transfer.registry import did_you_mean
+
 Pooling = Literal["own", "mean", "first", "last", "masked"]
+_CHOICES = ("auto", "own", "mean", "first", "last")
 
 # Sentence-transformers' names of what can be done here.
 _MODES: dict[Any, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
@@ -29,6 +33,22 @@ class SentencePooling:
 
     kind: Pooling
     normalizes: bool = False
+
+
+def check_pooling(pooling: str) -> None:
+    """Refuse a pooling that does not exist.
+
+    Args:
+        pooling: What ``head.pooling`` says; ``masked`` in pre-training.
+
+    Raises:
+        BackboneError: There is no such pooling.
+    """
+    if pooling not in (*_CHOICES, "masked"):
+        raise BackboneError(
+            f"head.pooling must be one of {', '.join(_CHOICES)}. Received: {pooling!r}. "
+            f"{did_you_mean(pooling, _CHOICES)}"
+        )
 
 
 def resolve_pooling(pooling: str, *, is_decoder: bool, folder: Path) -> SentencePooling:

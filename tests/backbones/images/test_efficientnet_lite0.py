@@ -28,7 +28,7 @@ def test_it_knows_two_photographs():
 def test_the_backbone_holds_the_weights_of_the_file():
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=64)
     tensors = [value for value in read_tensors(weights_file()).values() if value.ndim]
-    assert backbone.weights == "pretrained"
+    assert str(backbone.weights) == "pretrained"
     assert backbone.image_size == 64
     np.testing.assert_array_equal(backbone.network.weights[0], tensors[0].transpose(2, 3, 1, 0))
     # The classifier's kernel and bias come last in the file; the network ends before them.

@@ -129,7 +129,7 @@ def test_a_preset_of_kerashub_trains_and_is_exported(command, images, preset, tm
 def test_backbones_lists_presets_for_images(command):
     rows = __import__("json").loads(command("backbones", "--json").stdout)
     row = next(row for row in rows if row["name"] == "hub:vit_base_patch16_224_imagenet")
-    assert (row["task"], row["family"]) == ("image_classification", "vit")
+    assert (row["modality"], row["family"]) == ("image", "vit")
     assert ".keras files of your own" in command("backbones").stdout
 
 

