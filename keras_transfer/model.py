@@ -47,47 +47,47 @@ class TransferModel:
     top: keras.Model
     trainer: keras.Model
     predictor: keras.Model
-    _first: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
-    _rest: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
+    _frozen_parts: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
+    _tails: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
     _frozen: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
 
-    def first(self, stages: int) -> keras.Model:
+    def frozen_part(self, stages: int) -> keras.Model:
         """Return the first stages as a model for prediction alone; it is the same one at every call.
 
         Args:
             stages: 1 up to the number of stages; the latter puts pooling behind them.
 
         Returns:
-            From raw inputs to what :meth:`alive` names. It shares the model's variables.
+            From raw inputs to what :meth:`boundary` names. It shares the model's variables.
         """
-        if stages not in self._first:
+        if stages not in self._frozen_parts:
             network, inputs = self.backbone.network, self.backbone.inputs()
             part = network if self._is_whole(stages) else submodel(network, self.backbone.stages, 0, stages)
             outputs = fold_batch_norm(part)(self.backbone.prepare(inputs))
             outputs = self.pooling(outputs) if self._is_whole(stages) else outputs
-            self._first[stages] = keras.Model(inputs, outputs, name="frozen")
-        return self._first[stages]
+            self._frozen_parts[stages] = keras.Model(inputs, outputs, name="frozen")
+        return self._frozen_parts[stages]
 
-    def rest(self, stages: int) -> keras.Model:
+    def tail(self, stages: int) -> keras.Model:
         """Return what follows the first stages; it is the same model at every call.
 
         Args:
             stages: 1 up to the number of stages; the latter leaves the head's weights alone.
 
         Returns:
-            From what :meth:`alive` names, followed by what :meth:`inputs_beside` names, to raw outputs. It shares the
+            From what :meth:`boundary` names, followed by what :meth:`extra_inputs` names, to raw outputs. It shares the
             model's layers.
         """
         if self._is_whole(stages):
             return self.top
-        if stages not in self._rest:
+        if stages not in self._tails:
             every = self.backbone.stages
             last = submodel(self.backbone.network, every, stages, len(every))
-            self._rest[stages] = keras.Model(last.input, self.top(self.pooling(last.output)), name="trained")
-        return self._rest[stages]
+            self._tails[stages] = keras.Model(last.input, self.top(self.pooling(last.output)), name="trained")
+        return self._tails[stages]
 
-    def alive(self, stages: int) -> tuple[keras.KerasTensor, ...]:
-        """Return the symbolic tensors that stand between the first stages and the rest.
+    def boundary(self, stages: int) -> tuple[keras.KerasTensor, ...]:
+        """Return the symbolic tensors between the first stages and the tail.
 
         Args:
             stages: 1 up to the number of stages; pooled features then.
@@ -109,14 +109,14 @@ class TransferModel:
             return self.trainer
         if stage not in self._frozen:
             inputs = self.backbone.inputs()
-            alive = keras.tree.flatten(_AsInPrediction(self.first(stage))(inputs))
-            taken = [*alive, *(inputs[name] for name in self.inputs_beside(stage))]
-            raw = self.rest(stage)(taken if len(taken) > 1 else taken[0])
+            boundary = keras.tree.flatten(_AsInPrediction(self.frozen_part(stage))(inputs))
+            taken = [*boundary, *(inputs[name] for name in self.extra_inputs(stage))]
+            raw = self.tail(stage)(taken if len(taken) > 1 else taken[0])
             self._frozen[stage] = keras.Model(inputs, raw, name="trainer")
         return self._frozen[stage]
 
-    def inputs_beside(self, stage: int) -> tuple[str, ...]:
-        """Return the names of the network's own inputs that are read behind the first so many stages."""
+    def extra_inputs(self, stage: int) -> tuple[str, ...]:
+        """Return the names of the network's own inputs that the tail after the first stages reads."""
         read = {id(x) for later in self.backbone.stages[stage:] for x in later.inputs}
         return tuple(x.name for x in self.backbone.network.inputs if id(x) in read)
 

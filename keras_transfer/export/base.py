@@ -124,8 +124,9 @@ class Exporter(ABC):
     def write(self, served: Served, artifact: Path) -> None:
         """Write an artifact. What is written is not public before it has been verified.
 
-        The outputs hold the predictions under ``served.head.answer_key``, ``float32[batch, outputs]``; outputs that are
-        not floats, such as labels, must be those of ``served.head.answer``. The class names are inside.
+        The outputs hold the predictions under ``served.head.predictions_output``, ``float32[batch, outputs]``; outputs
+        that are not floats, such as labels, must be those of ``served.head.serving_outputs``. The class names are
+        inside.
 
         Args:
             served: The model, with what its inputs and outputs mean.
@@ -285,17 +286,17 @@ def _compare(
             f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
             f"Expected: {', '.join(head.names)}. Nothing was exported."
         )
-    if head.answer_key not in served or np.shape(served[head.answer_key]) != expected.shape:
+    if head.predictions_output not in served or np.shape(served[head.predictions_output]) != expected.shape:
         found = ", ".join(f"{name} {list(np.shape(values))}" for name, values in served.items())
         raise ExportError(
-            f"The {exporter.title} has no output {head.answer_key} of shape {list(expected.shape)}. Outputs: {found}. "
-            "Nothing was exported."
+            f"The {exporter.title} has no output {head.predictions_output} of shape {list(expected.shape)}. "
+            f"Outputs: {found}. Nothing was exported."
         )
-    differences = np.abs(np.array(served[head.answer_key], np.float32) - expected)
+    differences = np.abs(np.array(served[head.predictions_output], np.float32) - expected)
     allowed = head.allowance(tolerance)
     # Floats follow from the predictions. Names and decisions must be equal, unless they depend on less than the
     # tolerance.
-    own = head.answer(tf.constant(expected)).items()
+    own = head.serving_outputs(tf.constant(expected)).items()
     decisions = {name: probe.to_plain(tensor) for name, tensor in own if not tensor.dtype.is_floating}
     if exporter.endpoint == "tensors":
         decisions = {name: rows for name, rows in decisions.items() if name in served}
@@ -311,7 +312,7 @@ def _compare(
     largest = float(differences.max())
     if not (differences <= allowed).all() or other:
         raise ExportError(
-            f"The {exporter.title} differs from the model: {head.answer_key} by up to {largest:.2g} (allowed: "
+            f"The {exporter.title} differs from the model: {head.predictions_output} by up to {largest:.2g} (allowed: "
             f"{allowed.max():.2g}), {' or '.join(decisions) or 'labels'} in {len(other)} of {len(expected)} examples. "
             "Nothing was exported."
         )

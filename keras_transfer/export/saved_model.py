@@ -55,7 +55,7 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
     """
 
     def answer(inputs: Tensor) -> dict[str, Tensor]:
-        return head.answer(model(inputs, training=False))
+        return head.serving_outputs(model(inputs, training=False))
 
     classes = tf.function(lambda: {"names": tf.constant(list(head.names), tf.string)}, input_signature=[])
     classes()  # Keras takes a function without inputs once it has been traced

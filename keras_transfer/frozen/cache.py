@@ -102,10 +102,10 @@ class FeatureCache:
         stages = len(model.backbone.stages)
         features = self.evaluation(model, stages, split, flips=flips) if self._config.views else None
         if features is not None:
-            return np.asarray(features.arrays[0], np.float32)[:, features.places]
+            return np.asarray(features.arrays[0], np.float32)[:, features.indices]
         views = self._plain_views(flips)
         rows = np.concatenate([batch[0] for batch in self._compute(model, stages, split, views)])
-        return rows.reshape(len(views), len(split), -1)[:, self._places(split)]
+        return rows.reshape(len(views), len(split), -1)[:, self._indices(split)]
 
     def time(self, model: TransferModel, frozen_stages: int, split: Split) -> tuple[float, float, float]:
         """Measure how fast features are computed here and now.
@@ -121,7 +121,7 @@ class FeatureCache:
         started = time.perf_counter()
         batches = list(self._inputs(split, PLAIN))
         reading = (time.perf_counter() - started) / len(split)
-        frozen = model.first(frozen_stages)
+        frozen = model.frozen_part(frozen_stages)
         first, rounds = 0.0, []
         for number in range(3):
             started = time.perf_counter()
@@ -137,7 +137,7 @@ class FeatureCache:
     def _plain_views(self, flips: bool) -> Sequence[View]:
         return self._reader.evaluation_views() if flips else (PLAIN,)
 
-    def _places(self, split: Split) -> Rows:
+    def _indices(self, split: Split) -> Rows:
         """Where each row lies among features, which are computed in the order of an evaluation."""
         return np.argsort(np.concatenate(self._reader.evaluation_order(split, batch_size=_BATCH)))
 
@@ -145,27 +145,27 @@ class FeatureCache:
         if split.whole is not None and split.rows is not None:
             whole = self._load(model, frozen_stages, split.whole, views)
             return None if whole is None else whole.select(split, split.rows)
-        beside = model.inputs_beside(frozen_stages)
-        if not set(beside) <= set(self._reader.names):
+        extra_inputs = model.extra_inputs(frozen_stages)
+        if not set(extra_inputs) <= set(self._reader.names):
             return None  # an input that augmentation changes would have to be kept too
-        alive, starts = model.alive(frozen_stages), self._starts(split)
+        boundary, starts = model.boundary(frozen_stages), self._starts(split)
         key = self._key(model, frozen_stages, split, views)
         with self._distribution.chief_first():
             arrays = self._store.find(key)
             if arrays is None:
                 last = model.backbone.stages[frozen_stages - 1].name
-                rows = [int(starts[-1]) if has_tokens(tensor) else len(split) for tensor in alive]
+                rows = [int(starts[-1]) if has_tokens(tensor) else len(split) for tensor in boundary]
                 arrays = self._store.write(
                     key,
                     f"{model.backbone.name} to {last}, {len(split):,} rows, {len(views)} view{'s' * (len(views) > 1)}",
-                    shapes=[(len(views), n, *feature_width(x)) for n, x in zip(rows, alive, strict=True)],
+                    shapes=[(len(views), n, *feature_width(x)) for n, x in zip(rows, boundary, strict=True)],
                     dtype=self._config.dtype,
                     batches=self._compute(model, frozen_stages, split, views),
                 )
         if self._distribution.any(arrays is None) or arrays is None:  # all processes train alike
             return None
-        tokens = tuple(map(has_tokens, alive))
-        return Features(arrays, split, self._places(split), starts, tokens, beside, self._reader)
+        tokens = tuple(map(has_tokens, boundary))
+        return Features(arrays, split, self._indices(split), starts, tokens, extra_inputs, self._reader)
 
     def _starts(self, split: Split) -> Rows:
         """Where the tokens of each row begin, in the order of the arrays."""
@@ -178,7 +178,7 @@ class FeatureCache:
     def _compute(
         self, model: TransferModel, frozen_stages: int, split: Split, views: Sequence[View]
     ) -> Iterator[Arrays]:
-        frozen = model.first(frozen_stages)
+        frozen = model.frozen_part(frozen_stages)
         order = self._reader.evaluation_order(split, batch_size=_BATCH)
         lengths = self._reader.lengths(split)
         batches = (
@@ -201,8 +201,8 @@ class FeatureCache:
                 finite = np.isfinite(kept).reshape(len(array), -1).all(axis=1)
                 if not finite.all():
                     bad = owners[int(finite.argmin())]
-                    place = int(np.flatnonzero(rows == bad)[0])
-                    one = keras.tree.map_structure(lambda x, place=place: x[place : place + 1], inputs)
+                    index = int(np.flatnonzero(rows == bad)[0])
+                    one = keras.tree.map_structure(lambda x, index=index: x[index : index + 1], inputs)
                     raise TrainingError(self._explain(model, frozen_stages, one, split.examples.names[bad]))
                 arrays.append(array)
             yield tuple(arrays)
@@ -213,7 +213,7 @@ class FeatureCache:
     def _explain(self, model: TransferModel, frozen_stages: int, inputs: Any, name: str) -> str:
         """Run the stages one by one to find the first whose output is no number."""
         for count in range(1, frozen_stages + 1):
-            outputs = keras.tree.flatten(model.first(count).predict_on_batch(inputs))
+            outputs = keras.tree.flatten(model.frozen_part(count).predict_on_batch(inputs))
             if not all(np.isfinite(np.asarray(output, np.float32)).all() for output in outputs):
                 return (
                     f"Features of {name} are no numbers after stage {model.backbone.stages[count - 1].name} of "
@@ -228,7 +228,7 @@ class FeatureCache:
             "versions": [_FORMAT, keras.backend.backend(), keras.__version__, tf.__version__],
             "precision": [keras.config.dtype_policy().name, self._config.dtype],
             "backbone": [backbone.describe(), frozen_stages],
-            "outputs": [list(tensor.shape[1:]) for tensor in model.alive(frozen_stages)],
+            "outputs": [list(tensor.shape[1:]) for tensor in model.boundary(frozen_stages)],
             "head": model.head.describe_pooling() if frozen_stages == len(backbone.stages) else None,
             "reader": self._reader.describe(split, views),
             "views": [[view.epoch, view.flipped] for view in views],

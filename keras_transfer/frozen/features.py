@@ -16,30 +16,30 @@ from keras_transfer.storage.cache_store import Arrays
 
 @dataclass(frozen=True)
 class Features:
-    """What is alive at the end of the frozen stages, for every row of a split.
+    """The tensors at the boundary after the frozen stages, for every row of a split.
 
     Attributes:
-        arrays: ``[views, rows, ...]``, one for each tensor alive there; ``[views, tokens of all rows, ...]`` for those
-            with a place for each token.
+        arrays: ``[views, rows, ...]``, one for each tensor there; ``[views, tokens of all rows, ...]`` for those
+            with a value for each token.
         split: The rows.
-        places: ``int64[rows]``, where each of them lies in the arrays.
-        starts: ``int64[rows of the arrays + 1]``, where each begins in arrays with a place for each token.
+        indices: ``int64[rows]``, where each of them lies in the arrays.
+        starts: ``int64[rows of the arrays + 1]``, where each begins in arrays with a value for each token.
         has_tokens: Which of the arrays those are.
-        beside: Names of the network's inputs that are read behind the frozen stages.
+        extra_inputs: Names of the network's inputs that the stages after the frozen ones read.
         reader: Of the split.
     """
 
     arrays: Arrays
     split: Split
-    places: Rows
+    indices: Rows
     starts: Rows
     has_tokens: tuple[bool, ...]
-    beside: tuple[str, ...]
+    extra_inputs: tuple[str, ...]
     reader: Reader
 
     def select(self, split: Split, rows: Rows) -> "Features":
         """Return those of some rows, which are a split of their own."""
-        return replace(self, split=split, places=self.places[rows])
+        return replace(self, split=split, indices=self.indices[rows])
 
     def batches(
         self,
@@ -83,7 +83,7 @@ class Features:
         return map_ahead(rows, lambda rows: (self._read(view, rows), tf.gather(targets, rows)))
 
     def _read(self, view: Any, rows: Any) -> Any:
-        kinds = [tf.float32] * len(self.arrays) + [tf.int32] * len(self.beside)
+        kinds = [tf.float32] * len(self.arrays) + [tf.int32] * len(self.extra_inputs)
         tensors = tf.numpy_function(self._gather, [view, rows], kinds, stateful=False)
         for tensor, array, has_tokens in zip(tensors, self.arrays, self.has_tokens, strict=False):
             tensor.set_shape([None, None, *array.shape[2:]] if has_tokens else [None, *array.shape[2:]])
@@ -92,27 +92,27 @@ class Features:
         return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
     def _gather(self, view: Any, rows: Rows) -> list[NDArray[Any]]:
-        places = self.places[rows]
+        indices = self.indices[rows]
         batch: list[NDArray[Any]] = [
-            self._pad(array[int(view)], places) if has_tokens else array[int(view)][places].astype(np.float32)
+            self._pad(array[int(view)], indices) if has_tokens else array[int(view)][indices].astype(np.float32)
             for array, has_tokens in zip(self.arrays, self.has_tokens, strict=True)
         ]
-        return batch + (self.reader.gather(self.split, rows, self.beside) if self.beside else [])
+        return batch + (self.reader.gather(self.split, rows, self.extra_inputs) if self.extra_inputs else [])
 
-    def _pad(self, tokens: NDArray[Any], places: Rows) -> NDArray[np.float32]:
-        starts, stops = self.starts[places], self.starts[places + 1]
-        padded = np.zeros((len(places), self.reader.padded_length(stops - starts), *tokens.shape[1:]), np.float32)
+    def _pad(self, tokens: NDArray[Any], indices: Rows) -> NDArray[np.float32]:
+        starts, stops = self.starts[indices], self.starts[indices + 1]
+        padded = np.zeros((len(indices), self.reader.padded_length(stops - starts), *tokens.shape[1:]), np.float32)
         for own, start, stop in zip(padded, starts, stops, strict=True):
             own[: stop - start] = tokens[start:stop]
         return padded
 
 
 def has_tokens(tensor: keras.KerasTensor) -> bool:
-    """Whether a tensor has a place for each token, ``[batch, any length, width]``."""
+    """Whether a tensor has a value for each token, ``[batch, any length, width]``."""
     return len(tensor.shape) == 3 and tensor.shape[1] is None
 
 
 def feature_width(tensor: keras.KerasTensor) -> tuple[int, ...]:
-    """Return the shape of a tensor for one example or, if it has a place for each token, for one token."""
+    """Return the shape of a tensor for one example or, if it has a value for each token, for one token."""
     shape: tuple[int, ...] = tensor.shape[2:] if has_tokens(tensor) else tensor.shape[1:]
     return shape

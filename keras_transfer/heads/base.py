@@ -129,7 +129,7 @@ class TargetHead(Head):
 
     report_type: ClassVar[type[Report]]
 
-    answer_key: ClassVar[str]
+    predictions_output: ClassVar[str]
     """Which of an exported model's answers are the predictions themselves."""
 
     # What a run learns and keeps beside the weights.
@@ -275,11 +275,11 @@ class TargetHead(Head):
     # Predicting and serving.
 
     @abstractmethod
-    def say(self, name: str, row: Floats) -> Prediction:
+    def to_prediction(self, name: str, row: Floats) -> Prediction:
         """Turn the prediction for an input, ``float32[outputs]``, into what a user is told."""
 
     @abstractmethod
-    def answer(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
         """Return what an exported model answers, in a graph, to predictions ``float32[batch, outputs]``."""
 
     def allowance(self, tolerance: float) -> Floats:

@@ -102,7 +102,7 @@ class ClassificationHead(TargetHead):
     figure = ACCURACY
     metric = METRICS["class"]
     report_type = ClassificationReport
-    answer_key = "probabilities"
+    predictions_output = "probabilities"
 
     def final_layer(self) -> layers.Layer:
         """Return a layer from logits to probabilities."""
@@ -168,13 +168,13 @@ class ClassificationHead(TargetHead):
             confusion=tuple(tuple(row) for row in confusion_matrix(targets, chosen, labels=indices).tolist()),
         )
 
-    def say(self, name: str, row: Floats) -> ClassPrediction:
+    def to_prediction(self, name: str, row: Floats) -> ClassPrediction:
         """Name the most probable class."""
         best = int(row.argmax())
         probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
         return ClassPrediction(name, self.names[best], float(row[best]), probabilities)
 
-    def answer(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
         """Return ``probabilities``, ``label: string[batch]`` and ``score: float32[batch]``, the label's probability."""
         return {
             "probabilities": predicted,

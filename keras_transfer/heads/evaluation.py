@@ -30,11 +30,11 @@ class Figure:
     unit: str
     is_error: bool
 
-    def say(self, value: float) -> str:
+    def describe(self, value: float) -> str:
         """Say a value."""
         return self.words.format(value)
 
-    def say_difference(self, difference: float, interval: tuple[float, float]) -> str:
+    def describe_difference(self, difference: float, interval: tuple[float, float]) -> str:
         """Say by how much two models differ."""
         low, high = interval
         if self.is_error:
@@ -80,7 +80,7 @@ class Gain:
         return self.interval[0] > 0 or self.interval[1] < 0
 
     def __str__(self) -> str:
-        difference = self.figure.say_difference(self.difference, self.interval)
+        difference = self.figure.describe_difference(self.difference, self.interval)
         times = self.seconds / max(self.head_seconds, 1e-3)
         cheaper = f"the head alone is {times:.0f} times cheaper to train" if times >= 1.5 else "it costs as much"
         if not self.is_measurable:

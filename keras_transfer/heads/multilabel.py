@@ -111,7 +111,7 @@ class MultilabelHead(TargetHead):
     figure = MEAN_AVERAGE_PRECISION
     metric = METRICS["multilabel"]
     report_type = MultilabelReport
-    answer_key = "probabilities"
+    predictions_output = "probabilities"
 
     @classmethod
     def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
@@ -201,12 +201,12 @@ class MultilabelHead(TargetHead):
     def _decide(self, predicted: Floats) -> NDArray[np.bool_]:
         return np.asarray(predicted, np.float32) >= np.array(self.thresholds, np.float32)
 
-    def say(self, name: str, row: Floats) -> MultilabelPrediction:
+    def to_prediction(self, name: str, row: Floats) -> MultilabelPrediction:
         """Name the labels that reach their thresholds."""
         labels = tuple(label for label, there in zip(self.names, self._decide(row), strict=True) if there)
         return MultilabelPrediction(name, labels, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
 
-    def answer(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
         """Return ``probabilities``, ``present: bool[batch, labels]`` and ``names: string[batch, labels]``."""
         return {
             "probabilities": predicted,

@@ -90,7 +90,7 @@ class NumberHead(TargetHead):
     figure = MEAN_ABSOLUTE_ERROR
     metric = METRICS["number"]
     report_type = RegressionReport
-    answer_key = "values"
+    predictions_output = "values"
 
     @classmethod
     def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
@@ -171,11 +171,11 @@ class NumberHead(TargetHead):
             numbers=tuple(_compare(*column) for column in columns),
         )
 
-    def say(self, name: str, row: Floats) -> NumberPrediction:
+    def to_prediction(self, name: str, row: Floats) -> NumberPrediction:
         """Name the numbers."""
         return NumberPrediction(name, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
 
-    def answer(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
         """Return ``values: float32[batch, numbers]`` and ``names: string[batch, numbers]``."""
         return {"values": predicted, "names": tf.tile(tf.constant([self.names]), [tf.shape(predicted)[0], 1])}
 

@@ -366,7 +366,7 @@ class Job:
             validation = held_out.evaluation_batches(
                 self._encode(splits.validation), batch_size=training.batch_size, share=self.distribution.share
             )
-        return Inputs(self.model.rest(frozen), batches, validation)
+        return Inputs(self.model.tail(frozen), batches, validation)
 
     def _predict(self, split: Split) -> _Floats:
         frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)
@@ -377,11 +377,11 @@ class Job:
         if features is None:
             batches = self._evaluation_batches(split, share)
             return self._join(predict(self.model.predictor, batches), split, self.config.training.batch_size)
-        rest = self.model.rest(frozen)
+        tail = self.model.tail(frozen)
         targets, each = self._encode(split), []
         for view in range(len(features.arrays[0])):
             batches = features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view, share=share)
-            raw = self._join(predict(rest, batches), split, _PREDICT_BATCH)
+            raw = self._join(predict(tail, batches), split, _PREDICT_BATCH)
             each.append(self.model.head.predictions(raw))
         return np.mean(each, axis=0, dtype=np.float32)
 

@@ -171,7 +171,7 @@ def choose(
     head, tuned = trials
     lead, bound = head.lead(tuned), _CLEAR_LEADS[affordable[-1]]
     policy = "head" if lead > bound else affordable[-1]
-    shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.figure.say(trial.value)})" for trial in trials)
+    shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.figure.describe(trial.value)})" for trial in trials)
     reason = (
         f"{examples}; loss on {len(head.losses):,} held out: {shown}. "
         f"The head's is lower by {lead:.2g} standard errors, and {bound:g} are asked for to leave it alone."

@@ -224,7 +224,7 @@ class Run:
         self._refuse_to_serve()
         examples = self.reader.read(inputs)
         predicted = self._predict(examples)
-        return [self.head.say(name, row) for name, row in zip(examples.names, predicted, strict=True)]
+        return [self.head.to_prediction(name, row) for name, row in zip(examples.names, predicted, strict=True)]
 
     def export(
         self, folder: str | Path | None = None, *, format: str | Exporter = "saved_model"

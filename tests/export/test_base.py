@@ -142,9 +142,7 @@ def test_settings_belong_to_the_format(monkeypatch):
     ]
     with pytest.raises(ConfigError, match=r"export\.formats: mean: scal: .* Settings: scale\."):
         make_exporters([NamedSettings(name="mean", scal=2)])
-    with pytest.raises(
-        ConfigError, match=r"no export format named 'saved_modle'\. Did you mean saved_model\?"
-    ):
+    with pytest.raises(ConfigError, match=r"no export format named 'saved_modle'\. Did you mean saved_model\?"):
         EXPORTERS["saved_modle"]
 
 

@@ -208,7 +208,7 @@ def test_a_network_that_reads_its_images_again_behind_the_frozen_stages_is_not_c
         name="again", network=again, contract=RAW, stages=find_stages(again), image_size=8, weights=Weights.RANDOM
     )
     model = build_model(backbone, ClassificationHead(("a", "b"), ImageHeadConfig()))
-    assert model.inputs_beside(2) == ("images",)
+    assert model.extra_inputs(2) == ("images",)
     assert cache().evaluation(model, 2, split) is None
     assert computed == []
     assert cache().pooled(model, split).shape == (1, 5, 4)
@@ -228,7 +228,7 @@ def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
     features = cache().evaluation(model, stage, split)
     assert len(features.arrays) == 2
     pixels = np.stack([np.asarray(Image.open(file)) for file in split.examples.files]).astype("float32")
-    rest = model.rest(stage)
+    rest = model.tail(stage)
     targets = np.eye(2, dtype="float32")[split.targets]
     logits = rest.predict(features.evaluation_batches(targets, batch_size=2), verbose=0)
     np.testing.assert_allclose(logits, model.trainer.predict(pixels, verbose=0), rtol=1e-4, atol=1e-3)
@@ -238,7 +238,7 @@ def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
 def test_a_model_is_its_two_parts(stage):
     model = small_model()
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
-    frozen, rest = model.first(stage), model.rest(stage)
+    frozen, rest = model.frozen_part(stage), model.tail(stage)
     np.testing.assert_allclose(rest(frozen(pixels)), model.trainer(pixels), rtol=1e-5, atol=1e-4)
 
 

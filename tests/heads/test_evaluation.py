@@ -156,7 +156,7 @@ def test_thresholds_are_those_of_the_best_f1_on_the_rows_given():
     assert b == pytest.approx((0.7 + 0.2) / 2)
     assert c == 0.5  # no row has it
     assert head.report("test", SCORES, LABELS_OF_ROWS).labels[0].f1 == pytest.approx(0.8)
-    assert [prediction.labels for prediction in (head.say("x", row) for row in SCORES)] == [
+    assert [prediction.labels for prediction in (head.to_prediction("x", row) for row in SCORES)] == [
         ("a",),
         ("a", "b"),
         ("a", "b"),

@@ -88,7 +88,7 @@ def test_numbers_leave_the_model_in_their_own_units():
     np.testing.assert_allclose([encoded.mean(axis=0), encoded.std(axis=0)], [[0, 0], [1, 1]], atol=1e-6)
     np.testing.assert_allclose(head.predictions(encoded), VALUES, rtol=1e-6)
     assert NumberHead.restore(head.names, head.config, head.facts) == head
-    assert head.say("x", VALUES[0]).values == pytest.approx({"a": 100.0, "b": 0.1})
+    assert head.to_prediction("x", VALUES[0]).values == pytest.approx({"a": 100.0, "b": 0.1})
     # What may differ between machines is a share of the deviation, whatever the unit.
     assert head.allowance(1e-4) == pytest.approx(1e-4 * VALUES.std(axis=0), rel=0.2)
 
@@ -104,11 +104,11 @@ def test_huber_counts_what_is_far_off_less():
 def test_labels_are_answered_by_name_and_threshold():
     head = MultilabelHead(("a", "b"), HeadConfig(), (0.2, 0.9))
     predicted = np.array([[0.3, 0.8], [0.1, 0.9]], "float32")
-    answer = {name: tensor.numpy().tolist() for name, tensor in head.answer(tf.constant(predicted)).items()}
+    answer = {name: tensor.numpy().tolist() for name, tensor in head.serving_outputs(tf.constant(predicted)).items()}
     assert answer["present"] == [[True, False], [False, True]]
     assert answer["names"] == [[b"a", b"b"]] * 2
-    assert str(head.say("x", predicted[0])) == "a 0.3000"
-    assert str(head.say("x", np.zeros(2))) == "no label"
+    assert str(head.to_prediction("x", predicted[0])) == "a 0.3000"
+    assert str(head.to_prediction("x", np.zeros(2))) == "no label"
     assert head.is_tied(predicted, 1e-3).tolist() == [False, True]
 
 
