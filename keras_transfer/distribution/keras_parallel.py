@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.keras_patches import replaced
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import ConfigError, TrainingError
+from keras_transfer.networks.keras_internals import assigned_layout, patched, replaced
 
 _AXES = ["batch", "model"]
 # Smaller weights are not worth the traffic.
@@ -58,11 +58,11 @@ class DataParallel(Distribution):
 
         places = [
             replaced(jax, "make_array_from_process_local_data", self._place),
-            replaced(keras.Model, "predict_on_batch", self._predict_on_batch),
+            patched("predict_on_batch", self._predict_on_batch),
         ]
         if self.processes > 1:
-            places.append(replaced(keras.Model, "predict", self._predict))
-            places.append(replaced(keras.Variable, "__array__", self._to_array))
+            places.append(patched("predict", self._predict))
+            places.append(patched("variable_to_array", self._to_array))
         with contextlib.ExitStack() as stack:
             for context in (*places, self._keras.scope()):
                 stack.enter_context(context)
@@ -207,7 +207,7 @@ class _ByShape(keras.distribution.ModelParallel):
 
     def get_variable_layout(self, variable: Any) -> Any:
         """Return the layout of a weight; slots of an optimizer have that of their weight."""
-        if getattr(variable, "_layout", None) is None and self.cuts(variable):
+        if assigned_layout(variable) is None and self.cuts(variable):
             axes = [None] * (len(variable.shape) - 1) + _AXES[1:]
             return keras.distribution.TensorLayout(axes, self.device_mesh)
         return super().get_variable_layout(variable)

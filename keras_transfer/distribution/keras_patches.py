@@ -1,18 +1,17 @@
-"""Keras' ``fit``, ``evaluate`` and ``predict`` under ``tf.distribute``, and what of them is wrong there put right.
+"""Keras' ``fit``, ``evaluate`` and ``predict`` under ``tf.distribute``, and fixes for what is wrong there.
 
-Private methods of Keras, as they are in 3.15.1, are used here and nowhere else:
+What Keras 3.15 does, and what takes its place while a strategy is in scope:
 
-- ``_maybe_symbolic_build`` takes a batch and reduces it over the devices, which fails where slices differ in size, and
-  on several machines (https://github.com/keras-team/keras/issues/20585). A batch's shapes and types are all it needs.
-- ``reduce_per_replica`` reduces what a step returns over machines along an axis that scalars do not have (the same).
-- The losses of slices are averaged as if all had one size.
-- ``_clip_gradients`` clips the gradients of each device before ``_all_reduce_sum_gradients`` adds them up.
-- BatchNorm's statistics are those that each device has seen, and the first device's are saved.
-- ``predict`` gives each device the whole batch, or takes apart what is not to be taken apart.
+- Building a model reduces a batch over the devices, which fails if slices differ in size, and on several machines
+  (https://github.com/keras-team/keras/issues/20585). Its shapes and types are enough.
+- The logs of a step are reduced over machines along an axis that scalars do not have (the same issue).
+- The losses of slices are averaged as if all slices had one size.
+- Each device clips its gradients before they are summed.
+- BatchNorm's statistics are per device, and those of the first device are saved.
+- ``predict`` gives each device the whole batch, or splits what must not be split.
 """
 
 import contextlib
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,17 +22,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.errors import TransferWarning
+from keras_transfer.networks import keras_internals
 from keras_transfer.networks.batch_norm import adapting_statistics
+from keras_transfer.networks.keras_internals import READ_IN, Patch, Place, patched
+from keras_transfer.networks.types import Array, Batches, Model, Optimizer, Tensor, Tensors, Variable
 
-KNOWN_KERAS = "3.15"
-"""The version of Keras whose private methods these are."""
 
-
-def distribute_slices(strategy: Any, dataset: Any, *, local: int) -> Any:
+def distribute_slices(strategy: tf.distribute.Strategy, dataset: Batches, *, local: int) -> Batches:
     """Turn a dataset of slices, one for each of a process's devices in turn, into one of distributed batches.
 
     Args:
-        strategy: Of ``tf.distribute``.
+        strategy: Over the devices.
         dataset: Of this process.
         local: How many devices this process has.
 
@@ -42,77 +41,60 @@ def distribute_slices(strategy: Any, dataset: Any, *, local: int) -> Any:
     """
     distributed = strategy.distribute_datasets_from_function(lambda _: dataset)
     if distributed.cardinality > 0:  # TensorFlow 2.21 counts slices, and fit counts its steps by that
-        distributed._cardinality = distributed.cardinality // local
+        keras_internals.set_cardinality(distributed, distributed.cardinality // local)
     return distributed
 
 
 @contextlib.contextmanager
-def mended_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterator[None]:
-    """Let models and optimizers of Keras do right under a strategy, for a while.
+def patched_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterator[None]:
+    """Patch Keras so that models and optimizers train correctly under a strategy, for a while.
 
     Args:
-        strategy: Of ``tf.distribute``, over one process or several.
+        strategy: Over one process or several.
         processes: How many.
 
     Yields:
         Nothing.
     """
-    if not keras.__version__.startswith(f"{KNOWN_KERAS}."):
+    if not keras.__version__.startswith(f"{READ_IN}."):
         warnings.warn(
-            f"Training over several devices replaces private methods of Keras {KNOWN_KERAS}, and this is "
-            f"{keras.__version__}: it may fail, or train wrongly. Compare a short run with distribution.strategy=none, "
-            f"or install keras=={KNOWN_KERAS}.*.",
+            f"Training over several devices replaces private methods of Keras {READ_IN}. Received: Keras "
+            f"{keras.__version__}, with which it may fail, or train wrongly. Install keras=={READ_IN}.*, or compare a "
+            "short run with distribution.strategy=none.",
             TransferWarning,
             stacklevel=4,
         )
-    mended = _Mended(strategy, processes)
-    trainer = sys.modules[keras.Model.make_train_function.__module__]
-    methods: dict[Any, tuple[str, ...]] = {
-        keras.Model: ("train_step", "make_predict_function", "predict", "_maybe_symbolic_build"),
-        keras.optimizers.Optimizer: ("scale_loss", "_clip_gradients", "_all_reduce_sum_gradients"),
-        trainer: ("reduce_per_replica",),
+    patches = _Patches(strategy, processes)
+    places: dict[Place, Patch] = {
+        "train_step": patches.train_step,
+        "make_predict_function": patches.make_predict_function,
+        "predict": patches.predict,
+        "build_before_fit": patches.build_before_fit,
+        "reduce_logs": patches.reduce_logs,
+        "scale_loss": patches.scale_loss,
+        "clip_gradients": patches.clip_gradients,
+        "sum_gradients": patches.sum_gradients,
     }
     with contextlib.ExitStack() as stack:
-        for owner, names in methods.items():
-            for name in names:
-                stack.enter_context(replaced(owner, name, getattr(mended, name.lstrip("_"))))
+        for place, patch in places.items():
+            stack.enter_context(patched(place, patch))
         yield
 
 
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """Put another function in a place for a while.
-
-    Args:
-        owner: A class or a module; classes derived from it see it too.
-        name: Of the place.
-        make: From what was there before to what takes its place.
-
-    Yields:
-        Nothing.
-    """
-    own, before = vars(owner).get(name), getattr(owner, name)
-    setattr(owner, name, make(before))
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, own)
+Original = Callable[..., Any]
 
 
-class _Mended:
-    """Each method takes Keras' own and returns the one to put in its place."""
+class _Patches:
+    """Each method takes Keras' function and returns the one that takes its place."""
 
-    def __init__(self, strategy: Any, processes: int) -> None:
+    def __init__(self, strategy: tf.distribute.Strategy, processes: int) -> None:
         self._strategy, self._processes = strategy, processes
         self._replicas = strategy.num_replicas_in_sync
         # Devices are traced in threads of their own, which take turns.
         self._here = threading.local()
 
-    def train_step(self, original: Any) -> Any:
-        def train_step(model: Any, data: Any) -> Any:
+    def train_step(self, original: Original) -> Original:
+        def train_step(model: Model, data: Any) -> dict[str, Tensor]:
             context = tf.distribute.get_replica_context()
             rows = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float32)
             everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
@@ -130,57 +112,55 @@ class _Mended:
 
         return train_step
 
-    def scale_loss(self, original: Any) -> Any:
+    def scale_loss(self, original: Original) -> Original:
         """The loss is the mean over a slice, divided by the number of devices: a slice counts by its rows."""
         return lambda optimizer, loss: original(optimizer, loss) * self._here.share
 
-    def reduce_per_replica(self, original: Any) -> Any:
-        def reduce(values: Any, strategy: Any, reduction: str) -> Any:
-            """The means of a step's figures, all at once: to ask the network for each takes as long as for all."""
-            packed = strategy.run(lambda figures: tf.stack(keras.tree.flatten(figures)), args=(values,))
+    def reduce_logs(self, original: Original) -> Original:
+        def reduce(values: Any, strategy: tf.distribute.Strategy, reduction: str) -> Any:
+            """The means of a step's logs, all at once: one exchange takes as long for all of them as for one."""
+            packed = strategy.run(lambda logs: tf.stack(keras.tree.flatten(logs)), args=(values,))
             means = tf.unstack(strategy.reduce("MEAN", packed, axis=None))
             return keras.tree.pack_sequence_as(values, means)
 
         return reduce
 
-    def clip_gradients(self, original: Any) -> Any:
+    def clip_gradients(self, original: Original) -> Original:
         self._clip = original
         return lambda optimizer, gradients: gradients
 
-    def all_reduce_sum_gradients(self, original: Any) -> Any:
-        """Gradients are clipped once they are whole."""
+    def sum_gradients(self, original: Original) -> Original:
+        """Gradients are clipped once they are summed."""
 
-        def reduce(optimizer: Any, pairs: Any) -> list[Any]:
+        def reduce(optimizer: Optimizer, pairs: Any) -> list[tuple[Tensor, Variable]]:
             gradients, variables = zip(*pairs, strict=True)
             sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
             return list(zip(self._clip(optimizer, sums), variables, strict=True))
 
         return reduce
 
-    def maybe_symbolic_build(self, original: Any) -> Any:
-        def build(model: Any, iterator: Any = None, data_batch: Any = None) -> None:
-            if iterator is not None:
-                data_batch = keras.tree.map_structure(_spec_of_one, iterator._get_iterator().element_spec)
+    def build_before_fit(self, original: Original) -> Original:
+        def build(model: Model, iterator: Any = None, data_batch: Any = None) -> None:
             with self._strategy.scope():
-                model._symbolic_build(data_batch=data_batch)
+                keras_internals.build_from_specs(model, iterator, data_batch)
 
         return build
 
-    def make_predict_function(self, original: Any) -> Any:
-        def make(model: Any, force: bool = False) -> None:
+    def make_predict_function(self, original: Original) -> Original:
+        def make(model: Model, force: bool = False) -> None:
             if model.predict_function is not None and not force:
                 return
             local = self._replicas // self._processes
 
-            def predict_slice(inputs: Any) -> Any:
+            def predict_slice(inputs: Tensors) -> Tensors:
                 context = tf.distribute.get_replica_context()
                 number = tf.cast(context.replica_id_in_sync_group, tf.int32) % local
                 return model(_slice(inputs, number, local), training=False)
 
-            def join(value: Any) -> Any:
+            def join(value: Any) -> Tensor:
                 return tf.concat(self._strategy.experimental_local_results(value), axis=0)
 
-            def predict(data: Any) -> Any:
+            def predict(data: Any) -> Tensors:
                 inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data[0])
                 each = self._strategy.run(predict_slice, args=(inputs,))
                 return keras.tree.map_structure(join, each)
@@ -189,22 +169,16 @@ class _Mended:
 
         return make
 
-    def predict(self, original: Any) -> Any:
-        def predict(model: Any, batches: Any, verbose: Any = 0) -> Any:
-            """Over a dataset of this process's own."""
+    def predict(self, original: Original) -> Original:
+        def predict(model: Model, batches: Batches, verbose: Any = 0) -> Array:
+            """Predict a dataset that this process alone has."""
             inputs = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in batches)
             return np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in inputs])
 
         return predict
 
 
-def _spec_of_one(spec: Any) -> Any:
-    """The shape and type of one device's slice."""
-    values = getattr(spec, "_value_specs", None)
-    return values[0] if values else spec
-
-
-def _slice(inputs: Any, number: Any, of: int) -> Any:
+def _slice(inputs: Tensors, number: Tensor, of: int) -> Tensors:
     n = tf.shape(keras.tree.flatten(inputs)[0])[0]
     begin, end = number * n // of, (number + 1) * n // of
     return keras.tree.map_structure(lambda tensor: tensor[begin:end], inputs)

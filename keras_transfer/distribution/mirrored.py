@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.environment import keep_memory
-from keras_transfer.distribution.keras_patches import distribute_slices, mended_keras
+from keras_transfer.distribution.keras_patches import distribute_slices, patched_keras
 from keras_transfer.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ class Mirrored(Distribution):
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
         """Make model and optimizer on every device."""
-        with self._strategy.scope(), mended_keras(self._strategy, processes=self.processes):
+        with self._strategy.scope(), patched_keras(self._strategy, processes=self.processes):
             yield
 
     def feed(self, dataset: Any) -> Any:

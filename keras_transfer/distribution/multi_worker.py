@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.keras_patches import distribute_slices, mended_keras
+from keras_transfer.distribution.keras_patches import distribute_slices, patched_keras
 from keras_transfer.distribution.rendezvous import meet
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import TrainingError
@@ -53,7 +53,7 @@ class MultiWorker(Distribution):
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
         """Make model and optimizer on every device of every process; the chief's first values are everybody's."""
-        with self._strategy.scope(), mended_keras(self._strategy, processes=self.processes):
+        with self._strategy.scope(), patched_keras(self._strategy, processes=self.processes):
             yield
 
     def feed(self, dataset: Any) -> Any:

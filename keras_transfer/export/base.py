@@ -27,7 +27,7 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError, ExportError, TransferError
 from keras_transfer.export import probe
 from keras_transfer.heads import TargetHead
-from keras_transfer.networks.stages import parts
+from keras_transfer.networks.keras_internals import parts
 from keras_transfer.registry import Registry
 from keras_transfer.storage.atomic import UNFINISHED, sync_tree
 

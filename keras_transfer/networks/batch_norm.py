@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_transfer.networks.keras_internals import change_class
+
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer with another way to compute; never saved: :func:`plain_batch_norm` puts Keras' class back."""
@@ -50,7 +52,7 @@ def fuse_batch_norm(model: keras.Model) -> None:
     if keras.backend.backend() == "tensorflow":
         for layer in _batch_norms(model, keras.layers.BatchNormalization):
             if layer.axis in (-1, 3) and not layer.synchronized and not layer.renorm:
-                layer.__class__ = FusedBatchNormalization
+                change_class(layer, FusedBatchNormalization)
 
 
 class _Folded(keras.layers.Layer):
@@ -144,12 +146,12 @@ def plain_batch_norm(model: keras.Model) -> Iterator[None]:
     """
     fused = _batch_norms(model, FusedBatchNormalization)
     for layer in fused:
-        layer.__class__ = keras.layers.BatchNormalization
+        change_class(layer, keras.layers.BatchNormalization)
     try:
         yield
     finally:
         for layer in fused:
-            layer.__class__ = FusedBatchNormalization
+            change_class(layer, FusedBatchNormalization)
 
 
 def _batch_norms(model: keras.Model, kind: type) -> list[Any]:

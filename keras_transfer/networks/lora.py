@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.errors import CheckpointError, PolicyError
-from keras_transfer.networks.stages import Stage, parts
+from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.stages import Stage
 
 _KINDS = ("Dense", "EinsumDense", "Embedding", "Conv1D", "Conv2D", "Conv3D")
 _CLASSES = tuple(getattr(keras.layers, kind) for kind in _KINDS)

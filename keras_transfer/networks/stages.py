@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from keras_transfer.errors import BackboneError
+from keras_transfer.networks.keras_internals import carries_mask
 
 FEWEST_STAGES = 5
 MOST_STAGES = 25
@@ -123,14 +124,6 @@ def submodel(network: keras.Model, stages: Sequence[Stage], start: int, stop: in
         inputs = _bare(alive + [x for x in network.inputs if id(x) in read])
     structured = keras.tree.pack_sequence_as(network.output, outputs) if stop == len(stages) else _bare(outputs)
     return keras.Model(inputs, structured, name=f"{network.name}_stages_{start}_to_{stop - 1}")
-
-
-def parts(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Return a layer and all layers inside it, each after the one that it is inside.
-
-    For nested models Keras has a public way; for other composite layers this is the only one, read in Keras 3.15.
-    """
-    return list(layer._flatten_layers())
 
 
 def _bare(tensors: list[keras.KerasTensor]) -> Any:
@@ -307,7 +300,7 @@ def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) 
         # Keras takes a later call of a layer for an input where an earlier one gives an input of the submodel.
         called_again = any(last_call[producer[key]] > position for key in alive)
         # An implicit mask rides on the tensor as an attribute, which a cut would lose.
-        masked = any(getattr(x, "_keras_mask", None) is not None for x in alive.values())
+        masked = any(carries_mask(x) for x in alive.values())
         if narrow and not called_again and not masked and position < len(calls) - 1:
             blocks.append(_Block(tuple(calls[begin : position + 1]), tuple(alive.values())))
             begin = position + 1

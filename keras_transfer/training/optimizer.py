@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import ConfigError
+from keras_transfer.networks.keras_internals import averages_of, index_of, variables_of
 
 
 def build_schedule(
@@ -126,7 +127,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         )
         if self.use_ema:
             # Keras' averages are zeros before the first step: whoever used them then would wipe the model.
-            for average, variable in zip(self._model_variables_moving_average, variables, strict=True):
+            for average, variable in zip(averages_of(self), variables, strict=True):
                 if average is not None:
                     average.assign(keras.ops.copy(variable))
 
@@ -144,7 +145,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
             variable: What moves.
             learning_rate: This step's, before the factor.
         """
-        ops, dtype, index = keras.ops, variable.dtype, self._get_variable_index(variable)
+        ops, dtype, index = keras.ops, variable.dtype, index_of(self, variable)
         mean, square, reference = self._momentums[index], self._velocities[index], self.references[index]
         gradient = ops.cast(gradient, dtype)
         rate = ops.cast(learning_rate, dtype) * self._factors[index]
@@ -187,10 +188,10 @@ class StagedAdamW(keras.optimizers.Optimizer):
         Args:
             earlier: Of the phase before, built on the same model.
         """
-        indices = {id(variable): index for index, variable in enumerate(earlier._trainable_variables)}
+        indices = {id(variable): index for index, variable in enumerate(variables_of(earlier))}
         steps = keras.ops.convert_to_numpy(earlier._steps_before) + int(earlier.iterations)
         counts = keras.ops.convert_to_numpy(self._steps_before).copy()
-        for index, variable in enumerate(self._trainable_variables):
+        for index, variable in enumerate(variables_of(self)):
             if (before := indices.get(id(variable))) is None:
                 continue
             counts[index] = steps[before]
@@ -209,7 +210,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         For ``use_ema``. ``keras.callbacks.SwapEMAWeights`` swaps by adding and subtracting, which rounds, and leaves
         the wrong ones in the model where early stopping ends a fit.
         """
-        for variable, average in zip(self._trainable_variables, self._model_variables_moving_average, strict=True):
+        for variable, average in zip(variables_of(self), averages_of(self), strict=True):
             if average is not None:
                 value = keras.ops.copy(variable)
                 variable.assign(average)

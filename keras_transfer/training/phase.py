@@ -19,8 +19,9 @@ from keras_transfer.errors import PolicyError
 from keras_transfer.heads import LOGITS
 from keras_transfer.heads.solver import SolvedHead
 from keras_transfer.model import TransferModel
+from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.lora import find_adapters
-from keras_transfer.networks.stages import Stage, parts
+from keras_transfer.networks.stages import Stage
 from keras_transfer.training.callbacks import HistoryWriter, WeightKeeper, write_line
 from keras_transfer.training.checkpointing import Checkpointer, Checkpoints, EarlyStopping
 from keras_transfer.training.optimizer import StagedAdamW, build_optimizer

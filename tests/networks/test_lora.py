@@ -126,7 +126,7 @@ def test_all_four_kinds_of_layer_have_adapters_and_others_have_none():
 
 
 def test_layers_inside_composite_layers_are_found():
-    """It goes by a private method of Keras; where that moves, this fails and stages.parts has to be written anew."""
+    """By a private method of Keras: if it moves, this fails, and ``keras_internals.parts`` has to be written anew."""
     setup = Setup("bert")
     inside = ["query", "key", "value", "attention_output", "feedforward_intermediate_dense", "feedforward_output_dense"]
     adapters = add_adapters(setup.stages, setup.every, rank=2)

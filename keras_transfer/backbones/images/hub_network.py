@@ -1,12 +1,13 @@
 """From a KerasHub backbone to features of an image: the network that stages are found in, and that is saved."""
 
-import functools
 import json
 from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
 import numpy as np
+
+from keras_transfer.networks.keras_internals import announce_output, save_own_variables_plainly
 
 
 # Registered under the name that models saved by version 0.1 have.
@@ -34,7 +35,9 @@ class ImageNetwork(keras.Model):
         super().__init__(network.input, network.output, name=name)
         for layer in self.layers:
             if hasattr(layer, "interpolated_position_embeddings"):
-                _save_as_it_is(layer)
+                # DINOv2's positions: KerasHub (0.32) stretches them to the size of the preset's images when they are
+                # saved, if the sum of their changes is above 0, and squeezes them when they are loaded.
+                save_own_variables_plainly(layer)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
         # A text, for Keras wraps dictionaries that a model holds.
@@ -65,16 +68,6 @@ def image_input(backbone: keras.Model) -> keras.KerasTensor:
     return tensor
 
 
-def _save_as_it_is(layer: Any) -> None:
-    """Let DINOv2's positions be saved like other weights.
-
-    As KerasHub (0.32) has it, they are stretched to the size of images that the preset was trained at, if the sum of
-    their changes is above 0, and squeezed again when they are loaded: what was trained would not come back.
-    """
-    for name in ("save_own_variables", "load_own_variables"):
-        setattr(layer, name, functools.partial(getattr(keras.layers.Layer, name), layer))
-
-
 def _open_encoders(network: keras.Model) -> keras.Model:
     """Put the blocks of encoders in their places.
 
@@ -102,7 +95,7 @@ def _call(layer: Any, *arguments: Any, **options: Any) -> Any:
     if blank.shape[1:] == shapes[0][1:]:
         return outputs
     # SigLIP's layer announces one token more than it gives (KerasHub 0.32).
-    layer.compute_output_spec = lambda *_, **__: keras.KerasTensor((None, *blank.shape[1:]), outputs.dtype)
+    announce_output(layer, keras.KerasTensor((None, *blank.shape[1:]), outputs.dtype))
     return layer(*arguments, **options)
 
 

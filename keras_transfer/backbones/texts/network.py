@@ -12,7 +12,7 @@ import keras
 from keras_transfer.backbones.texts.sentence_pooling import Pooling
 from keras_transfer.data.readers.tokens import MASK, POSITIONS
 from keras_transfer.heads import MaskedLanguageHead
-from keras_transfer.networks.stages import parts
+from keras_transfer.networks.keras_internals import parts
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")

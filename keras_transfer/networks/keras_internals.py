@@ -1,0 +1,202 @@
+"""Everything in Keras, KerasHub and ``tf.distribute`` that is not public and that this package uses all the same.
+
+Private names, methods that are replaced, a class that is exchanged: they are here and nowhere else, so that one test
+(``tests/networks/test_keras_internals.py``) compares them with the installed Keras, and fails when one has moved or its
+code has changed. ``READ_IN`` is the version whose code was read. docs/quirks.md says how to try a newer one.
+"""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import keras
+
+from keras_transfer.networks.types import Batches, Layer, Model, Optimizer, SymbolicTensor, Tensor, Variable
+
+READ_IN = "3.15"
+"""The version of Keras whose code was read: 3.15.1."""
+
+
+# Layers, tensors and variables.
+
+
+def parts(layer: Layer) -> list[Layer]:
+    """Return a layer and all layers inside it, each after the one that it is inside.
+
+    Keras 3.15: ``Layer._flatten_layers``. Nested models have a public list, other composite layers have none.
+    """
+    return list(layer._flatten_layers())
+
+
+def carries_mask(tensor: SymbolicTensor) -> bool:
+    """Return whether an implicit mask is attached to a tensor.
+
+    Keras 3.15: the attribute ``_keras_mask``, set by ``keras.src.backend.common.masking.set_keras_mask``.
+    """
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
+def change_class(layer: Layer, kind: type[Layer]) -> None:
+    """Let a built layer compute as another class does.
+
+    Keras 3.15: ``__class__`` is replaced. It works if both classes have the same attributes and variables.
+
+    Args:
+        layer: Changed in place.
+        kind: A subclass of the layer's class, or the class that it is a subclass of.
+    """
+    layer.__class__ = kind
+
+
+def save_own_variables_plainly(layer: Layer) -> None:
+    """Let a layer save and load its variables as ``keras.layers.Layer`` does.
+
+    KerasHub 0.32: ``save_own_variables`` and ``load_own_variables`` of DINOv2's position embedding resize it.
+
+    Args:
+        layer: Changed in place; other layers of its class are not.
+    """
+    for name in ("save_own_variables", "load_own_variables"):
+        setattr(layer, name, functools.partial(getattr(keras.layers.Layer, name), layer))
+
+
+def announce_output(layer: Layer, output: SymbolicTensor) -> None:
+    """Replace what a layer says its output is.
+
+    KerasHub 0.32: ``compute_output_spec`` of SigLIP's embedding announces one token more than the layer returns.
+
+    Args:
+        layer: Changed in place; other layers of its class are not.
+        output: With the shape and dtype that the layer returns.
+    """
+    layer.compute_output_spec = lambda *_, **__: keras.KerasTensor(output.shape, output.dtype)
+
+
+def assigned_layout(variable: Variable) -> Any:
+    """Return the layout that a variable was made with, or None. Keras 3.15: ``Variable._layout``."""
+    return getattr(variable, "_layout", None)
+
+
+# Optimizers.
+
+
+def variables_of(optimizer: Optimizer) -> list[Variable]:
+    """Return what an optimizer was built on. Keras 3.15: ``Optimizer._trainable_variables``."""
+    return list(optimizer._trainable_variables)
+
+
+def averages_of(optimizer: Optimizer) -> list[Variable | None]:
+    """Return the averages (``use_ema``) of an optimizer's variables, in their order.
+
+    Keras 3.15: ``Optimizer._model_variables_moving_average``.
+    """
+    return list(optimizer._model_variables_moving_average)
+
+
+def index_of(optimizer: Optimizer, variable: Variable) -> int:
+    """Return a variable's index among those of an optimizer. Keras 3.15: ``Optimizer._get_variable_index``."""
+    index: int = optimizer._get_variable_index(variable)
+    return index
+
+
+# Training over several devices.
+
+Patch = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""From the function that Keras has to the one that takes its place."""
+
+Place = Literal[
+    "train_step",
+    "predict",
+    "predict_on_batch",
+    "make_predict_function",
+    "build_before_fit",
+    "reduce_logs",
+    "scale_loss",
+    "clip_gradients",
+    "sum_gradients",
+    "variable_to_array",
+]
+
+
+def owner_and_name(place: Place) -> tuple[Any, str]:
+    """Return the class or module of Keras 3.15 that has a function, and the function's name there."""
+    model, optimizer = keras.Model, keras.optimizers.Optimizer
+    places: dict[Place, tuple[Any, str]] = {
+        "train_step": (model, "train_step"),
+        "predict": (model, "predict"),
+        "predict_on_batch": (model, "predict_on_batch"),
+        "make_predict_function": (model, "make_predict_function"),
+        "build_before_fit": (model, "_maybe_symbolic_build"),
+        "reduce_logs": (sys.modules[model.make_train_function.__module__], "reduce_per_replica"),
+        "scale_loss": (optimizer, "scale_loss"),
+        "clip_gradients": (optimizer, "_clip_gradients"),
+        "sum_gradients": (optimizer, "_all_reduce_sum_gradients"),
+        "variable_to_array": (keras.Variable, "__array__"),
+    }
+    return places[place]
+
+
+@contextlib.contextmanager
+def patched(place: Place, patch: Patch) -> Iterator[None]:
+    """Replace a function of Keras for a while; subclasses that do not override it use the new one too.
+
+    Args:
+        place: Which function.
+        patch: Takes Keras' function, returns the one to use.
+
+    Yields:
+        Nothing.
+    """
+    with replaced(*owner_and_name(place), patch):
+        yield
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, patch: Patch) -> Iterator[None]:
+    """Replace an attribute of a class or a module for a while.
+
+    Args:
+        owner: The class or module.
+        name: Of the attribute.
+        patch: Takes what is there, returns what to use.
+
+    Yields:
+        Nothing.
+    """
+    own, before = vars(owner).get(name), getattr(owner, name)
+    setattr(owner, name, patch(before))
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
+
+
+def build_from_specs(model: Model, iterator: Any, data_batch: Any) -> None:
+    """Build a model's variables and metrics from the shapes and types of a batch, without reading one.
+
+    Keras 3.15: ``Model._symbolic_build`` takes a batch of symbolic tensors; ``TFEpochIterator._get_iterator`` returns
+    the distributed dataset. TensorFlow 2.21: ``PerReplicaSpec._value_specs`` holds one spec per device.
+
+    Args:
+        model: Compiled.
+        iterator: Keras' own, over what ``fit`` was given; None if there is a batch.
+        data_batch: A batch, or its specs.
+    """
+    if iterator is not None:
+        data_batch = keras.tree.map_structure(_spec_of_one_device, iterator._get_iterator().element_spec)
+    model._symbolic_build(data_batch=data_batch)
+
+
+def _spec_of_one_device(spec: Any) -> Any:
+    specs: Sequence[Tensor] | None = getattr(spec, "_value_specs", None)
+    return specs[0] if specs else spec
+
+
+def set_cardinality(distributed: Batches, cardinality: int) -> None:
+    """Set the number of batches of a distributed dataset. TensorFlow 2.21: ``DistributedDataset._cardinality``."""
+    distributed._cardinality = cardinality

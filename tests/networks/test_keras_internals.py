@@ -1,0 +1,286 @@
+"""Keras' private names: they are in one file, and they are what was read there.
+
+When a test here fails after Keras was upgraded, compare the named function with the version of ``READ_IN``, then adapt
+``networks/keras_internals.py`` and ``distribution/keras_patches.py``, and update the digests below.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib
+import inspect
+import textwrap
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_transfer
+from keras_transfer.networks import keras_internals as internals
+
+PACKAGE = Path(keras_transfer.__file__).parent
+KERAS = Path(keras.__file__).parent / "src"
+ON_TENSORFLOW = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="patched under tf.distribute only")
+OURS = "networks.keras_internals"
+NOT_KERAS = {"_exit", "_noinline"}  # os._exit; an attribute of a TensorFlow function
+TREES = {
+    ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def private(name):
+    return name.startswith("_") and not name.startswith("__") and len(name) > 1
+
+
+def defined_names(tree):
+    """Names that a file gives to attributes of its own: what it defines, annotates, or assigns on ``self``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.AnnAssign | ast.Assign | ast.AugAssign | ast.For):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in (inner for outer in targets for inner in ast.walk(outer)):
+                if isinstance(target, ast.Name):
+                    yield target.id
+                if isinstance(target, ast.Attribute) and ast.unparse(target.value) in ("self", "cls"):
+                    yield target.attr
+
+
+def keras_bases(node, classes):
+    """The classes of Keras and KerasHub that a class is derived from, at once or through others of ours."""
+    for base in node.bases:
+        names = ast.unparse(base).split(".")
+        if names[0] in ("keras", "keras_hub"):
+            root = importlib.import_module(names[0])
+            yield from functools.reduce(getattr, names[1:], root).__mro__
+        elif names[-1] in classes:
+            yield from keras_bases(classes[names[-1]], classes)
+
+
+@functools.cache
+def own_private_names(kind):
+    """Private attributes that a class of Keras defines."""
+    if not kind.__module__.startswith("keras"):
+        return set()
+    return {name for name in defined_names(ast.parse(textwrap.dedent(inspect.getsource(kind)))) if private(name)}
+
+
+@functools.cache
+def names_in_keras():
+    """Private attributes of the classes of Keras that ours are handed."""
+    folders = ("layers/layer.py", "ops/*.py", "models/*.py", "trainers/*.py", "optimizers/*.py", "backend/common/*.py")
+    folders += ("backend/tensorflow/trainer.py", "backend/tensorflow/layer.py", "backend/tensorflow/optimizer.py")
+    files = [file for folder in folders for file in KERAS.glob(folder) if not file.name.endswith("_test.py")]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    # Some are set by name, as _keras_mask.
+    by_name = {named_attribute(node) for tree in trees for node in ast.walk(tree)} - {None}
+    return {name for name in by_name.union(*map(defined_names, trees)) if private(name)}
+
+
+def named_attribute(node):
+    """The attribute that a call of ``getattr`` and the like names."""
+    by_name = isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr", "delattr")
+    name = node.args[1] if by_name else None
+    return name.value if isinstance(name, ast.Constant) else None
+
+
+METHODS = {
+    name
+    for kind in (keras.Model, keras.layers.Layer, keras.optimizers.Optimizer, keras.Variable)
+    for name, value in inspect.getmembers(kind)
+    if callable(value)
+}
+
+
+def offences(trees):
+    """Where modules use what is private in Keras, or replace what is public."""
+    own = {name for tree in trees.values() for name in defined_names(tree)}
+    classes = {node.name: node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for module, tree in trees.items():
+        pieces = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in ast.walk(tree):
+            here = (module, getattr(node, "lineno", 0), ast.unparse(node)[:80] if isinstance(node, ast.expr) else "")
+            if isinstance(node, ast.Attribute):
+                receiver = ast.unparse(node.value)
+                foreign = private(node.attr) and node.attr not in own and node.attr not in NOT_KERAS
+                assigned = isinstance(node.ctx, ast.Store)
+                if foreign or (assigned and node.attr == "__class__"):
+                    yield here
+                elif assigned and receiver not in ("self", "cls") and node.attr in METHODS - {"trainable"}:
+                    yield here
+                elif receiver.startswith("keras.src") or (receiver, node.attr) == ("keras", "src"):
+                    yield here
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "sys.modules":
+                yield here
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+                if any(name.startswith("keras.src") for name in names) or names == ["keras", "src"]:
+                    yield here
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in pieces:
+                if private(node.value) and node.value in names_in_keras() - own:
+                    yield here
+            if private(named_attribute(node) or "") and named_attribute(node) not in own:
+                yield here
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "delattr", "replaced"):
+                patches = ast.unparse(node.args[0]).split(".")[0] in ("keras", "keras_hub")
+                known = isinstance(node.args[1], ast.Constant) and node.args[1].value in METHODS
+                if patches or (known and ast.unparse(node.args[0]) != "self"):
+                    yield here
+    for name, node in classes.items():
+        names = set().union(*map(own_private_names, keras_bases(node, classes)))
+        used = {inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)} | set(defined_names(node))
+        yield from ((name, inner, "is an attribute of Keras too") for inner in used & names)
+
+
+def test_nothing_else_in_the_package_uses_what_is_private_in_keras():
+    found = {offence for offence in offences(TREES) if offence[0] != OURS}
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(layer):\n    return layer._flatten_layers()",
+        "def f(tensor):\n    return getattr(tensor, '_keras_mask', None)",
+        "def f(layer, kind):\n    layer.__class__ = kind",
+        "import keras.src.backend",
+        "from keras import src",
+        "import keras\nx = keras.src.layers",
+        "import sys\nx = sys.modules['keras.src.trainers']",
+        "import keras\nsetattr(keras.Model, 'fit', None)",
+        "def f(model):\n    setattr(model, 'fit', None)",
+        "def f(layer):\n    layer.compute_output_spec = lambda x: x",
+        "import keras\nclass A(keras.Model):\n    def f(self):\n        return self._layers",
+        "import keras\nclass A(keras.Model):\n    def _symbolic_build(self):\n        return None",
+        "import keras\nclass A(keras.Model):\n    x = 1\nclass B(A):\n    def f(self):\n        self._tracker = 1",
+    ],
+)
+def test_each_way_to_use_it_is_found(code):
+    assert len(set(offences({"module": ast.parse(code)}))) > 0
+
+
+def test_what_is_public_or_our_own_is_allowed():
+    code = """
+import keras
+class Layer(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self._own_setting = 1
+    def call(self, x):
+        return x * self._own_setting + self._helper()
+    def _helper(self):
+        return 0
+def f(model):
+    model.trainable = False
+    model.predict_function = None
+    return model.layers
+"""
+    assert list(offences({"module": ast.parse(code)})) == []
+
+
+def test_this_is_the_version_that_was_read():
+    assert keras.__version__.startswith(f"{internals.READ_IN}."), "see docs/quirks.md, 'Trying a newer Keras'"
+
+
+def digest(function):
+    """Of a function's code, whatever its comments and its layout."""
+    code = ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
+# What Keras' own functions do was read in 3.15.1; the replacements rely on it.
+DIGESTS = {
+    "train_step": "5e61593806fc",
+    "predict": "e665e098b8a0",
+    "predict_on_batch": "0180c8f11740",
+    "make_predict_function": "946969e4ff3f",
+    "build_before_fit": "e6b142865da8",
+    "reduce_logs": "bae0e2e43f9d",
+    "scale_loss": "260eb60395a7",
+    "clip_gradients": "5656249e7889",
+    "sum_gradients": "6b36233398da",
+    "variable_to_array": "ea78fbc92006",
+}
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize("place", DIGESTS)
+def test_the_functions_that_are_replaced_have_not_changed(place):
+    owner, name = internals.owner_and_name(place)
+    function = getattr(owner, name)
+    assert digest(function) == DIGESTS[place], f"{function.__module__}.{name} has changed in Keras {keras.__version__}"
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize("place", DIGESTS)
+def test_a_patch_is_in_place_for_a_while(place):
+    owner, name = internals.owner_and_name(place)
+    before = getattr(owner, name)
+    with pytest.raises(ZeroDivisionError), internals.patched(place, lambda original: lambda *_: ("patched", original)):
+        assert getattr(owner, name)(None) == ("patched", before)
+        raise ZeroDivisionError
+    assert getattr(owner, name) is before
+
+
+def test_parts_are_all_layers_inside():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")])
+    found = [layer.name for layer in internals.parts(inner)]
+    assert found[0] == inner.name
+    assert [name for name in found if name in ("a", "b")] == ["a", "b"]
+    attention = keras.layers.MultiHeadAttention(2, 2)
+    attention.build((None, 3, 4), (None, 3, 4))
+    names = {layer.name for layer in internals.parts(attention)}
+    assert {"query", "key", "value", "attention_output"} <= names
+
+
+def test_an_implicit_mask_is_seen():
+    ids = keras.Input((5,), dtype="int32")
+    assert internals.carries_mask(keras.layers.Embedding(7, 2, mask_zero=True)(ids))
+    assert not internals.carries_mask(keras.layers.Embedding(7, 2)(ids))
+
+
+def test_an_optimizers_variables_averages_and_indices():
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True)
+    variables = [keras.Variable(np.full(2, value, "float32")) for value in (1.0, 2.0, 3.0)]
+    optimizer.build(variables)
+    assert [a is b for a, b in zip(internals.variables_of(optimizer), variables, strict=True)] == [True] * 3
+    assert [tuple(average.shape) for average in internals.averages_of(optimizer)] == [(2,)] * 3
+    assert [internals.index_of(optimizer, variable) for variable in variables] == [0, 1, 2]
+
+
+def test_a_layers_class_and_what_it_announces_and_saves():
+    class Halving(keras.layers.Dense):
+        def call(self, inputs):
+            return super().call(inputs) / 2
+
+        def save_own_variables(self, store):
+            raise NotImplementedError
+
+    layer = keras.layers.Dense(1, kernel_initializer="ones")
+    x = np.ones((1, 4), "float32")
+    assert float(layer(x)[0, 0]) == 4.0
+    internals.change_class(layer, Halving)
+    assert float(layer(x)[0, 0]) == 2.0
+    store = {}
+    internals.save_own_variables_plainly(layer)
+    layer.save_own_variables(store)
+    assert sorted(store) == ["0", "1"]
+    internals.announce_output(layer, keras.KerasTensor((None, 9)))
+    assert layer(keras.Input((4,))).shape == (None, 9)
+
+
+def test_a_variables_layout():
+    assert internals.assigned_layout(keras.Variable(np.zeros(2, "float32"))) is None
+
+
+@ON_TENSORFLOW
+def test_a_distributed_dataset_says_how_many_batches_it_has_and_one_devices_shapes():
+    import tensorflow as tf
+
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    dataset = tf.data.Dataset.from_tensors(tf.zeros([3, 2])).repeat(4)
+    distributed = strategy.distribute_datasets_from_function(lambda _: dataset)
+    internals.set_cardinality(distributed, 2)
+    assert int(distributed.cardinality) == 2
