@@ -333,7 +333,7 @@ def test_what_is_given_per_variable_must_be_one_each(name):
 
 ON_JAX = """
 import keras, numpy as np
-from keras_transfer import optimizers
+from keras_transfer.training import optimizer as optimizers
 from keras_transfer.config import TrainingConfig
 from keras_transfer.training.optimizer import build_optimizer
 model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
