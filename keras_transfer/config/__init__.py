@@ -1,5 +1,6 @@
 """The recipe: its schema, its YAML, its overrides."""
 
+from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
 from keras_transfer.config.recipe_file import parse_recipe, read_recipe, write_recipe
 from keras_transfer.config.schema import (
     METRICS,
@@ -18,9 +19,7 @@ from keras_transfer.config.schema import (
     ImageDataConfig,
     ImageHeadConfig,
     MaskedHeadConfig,
-    PolicyConfig,
     PretrainingExportConfig,
-    PretrainingPolicyConfig,
     PretrainingTrainingConfig,
     RecipeConfig,
     TextBackboneConfig,
@@ -34,8 +33,10 @@ from keras_transfer.config.schema import (
 
 __all__ = [
     "METRICS",
+    "POLICY_SECTIONS",
     "SCHEMAS",
     "AugmentationConfig",
+    "AutoPolicyConfig",
     "BackboneConfig",
     "CacheConfig",
     "CheckpointConfig",
@@ -51,7 +52,6 @@ __all__ = [
     "MaskedHeadConfig",
     "PolicyConfig",
     "PretrainingExportConfig",
-    "PretrainingPolicyConfig",
     "PretrainingTrainingConfig",
     "RecipeConfig",
     "TextBackboneConfig",

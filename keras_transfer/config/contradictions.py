@@ -24,12 +24,10 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
         yield from _find_contradictions_of_lengths(config.data)
     if isinstance(config, TextPretrainingConfig):
         yield from _find_contradictions_of_pretraining(config)
-    if config.policy.head_solver == "solve" and training.label_smoothing:
+    if _solves(config) and training.label_smoothing:
         yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
     if isinstance(config.head, HeadConfig):
         yield from _find_contradictions_of_heads(config, config.head)
-    if config.policy.budget_seconds is not None and config.policy.name != "auto":
-        yield (f"policy.budget_seconds: policy.name={config.policy.name} keeps to no budget. Use auto, or no budget.")
     if config.policy.name == "auto" and training.learning_rate == "auto":
         yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
     yield from _find_contradictions_of_folds(config.data)
@@ -42,6 +40,11 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
             f"training.early_stopping.metric: {training.early_stopping.metric} is measured on validation rows, and "
             f"data.validation is 0. Watch loss or {METRICS[config.data.target]}, or set data.validation."
         )
+
+
+def _solves(config: RecipeConfig) -> bool:
+    """Whether the recipe asks for a solved head."""
+    return getattr(config.policy, "head_solver", None) == "solve"
 
 
 def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
@@ -64,9 +67,9 @@ def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
 
 
 def _find_contradictions_of_heads(config: RecipeConfig, head: HeadConfig) -> Iterator[str]:
-    if config.policy.head_solver == "solve" and head.hidden is not None:
+    if _solves(config) and head.hidden is not None:
         yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
-    if config.policy.head_solver == "solve" and head.loss == "huber":
+    if _solves(config) and head.loss == "huber":
         yield "policy.head_solver: solve minimises squared errors, and head.loss is huber. Use sgd, or squared_error."
     if config.data.target != "number" and head.loss != "squared_error":
         yield f"head.loss: {head.loss} is for numbers, and data.target is {config.data.target}. Leave it out."
@@ -137,9 +140,7 @@ def _find_contradictions_of_pretraining(config: TextPretrainingConfig) -> Iterat
         yield "data.per_class: pre-training looks at no classes, and learns from all texts. Leave it out."
     if config.data.predict_length is not None:
         yield "data.predict_length: pre-training leaves nothing that predicts texts. Leave it out."
-    if config.policy.name == "auto":
-        yield "policy.name: auto compares classifiers, and pre-training has none. Use full, or another policy."
-    if config.policy.head_solver == "solve":
+    if _solves(config):
         yield "policy.head_solver: solve takes a classifier, and pre-training has none. Use sgd, or leave it out."
     if config.training.label_smoothing:
         yield "training.label_smoothing: pre-training has no labels to smooth. Use 0."

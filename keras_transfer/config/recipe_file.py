@@ -1,38 +1,36 @@
-"""From YAML and overrides to a checked recipe, and back to YAML."""
+"""From YAML and overrides to a validated recipe, and back to YAML."""
 
 import copy
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from keras_transfer.config.by_name import ByName
 from keras_transfer.config.contradictions import find_contradictions
-from keras_transfer.config.schema import (
-    SCHEMAS,
-    RecipeConfig,
-)
+from keras_transfer.config.schema import SCHEMAS, RecipeConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import did_you_mean
 
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
-    """Check a recipe's values and fill in the defaults.
+    """Validate a recipe's values and fill in the defaults.
 
     Args:
-        values: Nested sections as they come out of YAML.
-        known: For each dotted path that names a registered thing, the names there are.
-        where: What the values come from, for messages: a file or "the arguments".
+        values: Nested sections as read from YAML.
+        known: For each dotted path that names a registered thing, the known names.
+        where: Source of the values, for messages: a file or "the arguments".
 
     Returns:
         The recipe.
 
     Raises:
-        ConfigError: All mistakes at once, a line each, with its path and the nearest known name.
+        ConfigError: All mistakes at once, one line each, with the path and the nearest known name.
     """
     task = values.get("task")
     schema = _find_schema(task)
@@ -44,12 +42,16 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
         for place, value in _names_at(values, path):
             if value not in (names := list(names)):
                 unknown[place] = f"{place}: there is no {value!r}. {did_you_mean(value, names)}"
+    for key, by_name in _sections_by_name(schema):
+        problem_of_name = by_name.explain_name(values.get(key))
+        if problem_of_name:
+            unknown[f"{key}.name"] = f"{key}.name: {problem_of_name}"
     problems = list(unknown.values())
     config: RecipeConfig | None
     try:
         config = schema.model_validate(values)
     except ValidationError as error:
-        problems += [line for path, line in _explain(error, schema).items() if path not in unknown]
+        problems += [line for path, line in _explain(error, schema, values).items() if path not in unknown]
         config = _salvage(values, error, schema)
     problems += find_contradictions(config) if config else []
     if problems or config is None:
@@ -59,13 +61,18 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
 
 
 def _find_schema(task: object) -> type[RecipeConfig] | None:
-    """The schema of a task; of the nearest one where its name is misspelt, so that other mistakes are told along."""
+    """The schema of a task; if the name is misspelt, of the nearest one, so that all mistakes are reported at once."""
     nearest = difflib.get_close_matches(str(task), SCHEMAS, n=1)
     return SCHEMAS[nearest[0]] if nearest else None
 
 
+def _sections_by_name(schema: type[RecipeConfig]) -> Iterator[tuple[str, ByName]]:
+    for key, field in schema.model_fields.items():
+        yield from ((key, marker) for marker in field.metadata if isinstance(marker, ByName))
+
+
 def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[RecipeConfig]) -> RecipeConfig | None:
-    """What a recipe says without its mistakes, so that contradictions in the rest are told along with them."""
+    """The recipe without its mistakes, so that contradictions in the rest are reported with them."""
     rest = copy.deepcopy(dict(values))
     for detail in error.errors(include_url=False):
         section: Any = rest
@@ -75,9 +82,12 @@ def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[Rec
             section = section[key]
         if isinstance(section, dict):
             section.pop(key, None)
+    for key, by_name in _sections_by_name(schema):
+        if isinstance(rest.get(key), dict):  # the other keys are those of the name that was probably meant
+            rest[key]["name"] = by_name.choose(values[key]).model_fields["name"].default
     try:
         return schema.model_validate(rest)
-    except ValidationError:  # a key that cannot be done without is missing
+    except ValidationError:  # a required key is missing
         return None
 
 
@@ -95,19 +105,19 @@ def _names_at(values: object, path: str) -> list[tuple[str, str]]:
     return [(place, name) for place, name in named.items() if isinstance(name, str)]
 
 
-def _explain(error: ValidationError, schema: type[RecipeConfig]) -> dict[str, str]:
-    """A line a key: a union of types gives one error a type, which are told together."""
+def _explain(error: ValidationError, schema: type[RecipeConfig], values: Mapping[str, Any]) -> dict[str, str]:
+    """One line per key: a union of types gives one error per type, which are reported together."""
     messages: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         names = [str(part) for part in detail["loc"]]
         if detail["type"] in ("extra_forbidden", "invalid_key"):
             names = [name for name in names if name != "[key]"]
-            message = f"unknown key. {did_you_mean(names[-1], _keys_at(names[:-1], schema))}"
+            message = _explain_unknown(names, schema, values)
         elif detail["type"] == "missing":
             message = "missing. Give it a value."
         elif detail["type"] == "model_type":
-            keys = _listed(_keys_at(names, schema))
-            message = f"a section of keys is due here. Received: {_shown(detail['input'])}. Keys: {keys}."
+            keys = ", ".join(_section_at(names, schema, values).model_fields)
+            message = f"expected a mapping. Received: {_shown(detail['input'])}. Keys: {keys}."
         else:
             # A union puts the type that it tried behind the key, as in data.test.float.
             names = [*names[:2], *(name for name in names[2:3] if not _UNION_TAG.fullmatch(name)), *names[3:]]
@@ -116,33 +126,40 @@ def _explain(error: ValidationError, schema: type[RecipeConfig]) -> dict[str, st
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
 
 
+def _explain_unknown(names: Sequence[str], schema: type[RecipeConfig], values: Mapping[str, Any]) -> str:
+    for key, by_name in _sections_by_name(schema):
+        if names[:-1] == [key]:
+            return by_name.explain_key(values[key], names[-1])
+    return f"unknown key. {did_you_mean(names[-1], _section_at(names[:-1], schema, values).model_fields)}"
+
+
 _UNION_TAG = re.compile(r"(constrained-)?(float|int|str)|(literal|dict|list)\[.*\]")
 
 
 def _shown(value: object) -> str:
-    """A short form: YAML's aliases make values of a few bytes whose full form fills a memory."""
+    """A short form: with YAML's aliases, a few bytes can stand for a value that fills the memory."""
     short = reprlib.Repr()
     short.maxstring, short.maxother, short.maxlevel = 80, 80, 2
     return short.repr(value)
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _keys_at(path: Sequence[str], schema: type[RecipeConfig]) -> list[str]:
+def _section_at(path: Sequence[str], schema: type[RecipeConfig], values: Mapping[str, Any]) -> type[BaseModel]:
     section: type[BaseModel] = schema
     for key in path:
         if key.isdecimal():  # an item of a list, whose type the list's annotation names
             continue
-        annotation = section.model_fields[key].annotation
-        candidates = [annotation, *get_args(annotation)]
+        field = section.model_fields[key]
+        by_name = next((marker for marker in field.metadata if isinstance(marker, ByName)), None)
+        if by_name is not None:
+            section = by_name.choose(values.get(key))
+            continue
+        candidates = [field.annotation, *get_args(field.annotation)]
         section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
-    return list(section.model_fields)
+    return section
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which moreover refuses a key that stands twice and reads 1e-3 as a number."""
+    """PyYAML's safe loader, which also refuses duplicate keys and reads 1e-3 as a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -151,14 +168,12 @@ class _StrictLoader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key if isinstance(key, str) else None)
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1, which PyYAML follows, wants a dot in a float: 1e-3 would be a string.
+# YAML 1.1, which PyYAML follows, requires a dot in a float: 1e-3 would be a string.
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -172,34 +187,34 @@ def _load_yaml(text: str, where: str) -> Any:
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = str(error.problem or error)
         if "could not determine a constructor" in problem:
-            problem = "a recipe is plain data: YAML tags (!...) are refused"
-        raise ConfigError(f"{where}{line}: {problem}. Mend the YAML there.") from error
+            problem = "YAML tags (!...) are refused, because a recipe is plain data"
+        raise ConfigError(f"{where}{line}: {problem}. Fix the YAML there.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is no YAML: {str(error).splitlines()[0]}. Save it as plain UTF-8 text.") from error
+        raise ConfigError(f"{where} is not YAML: {str(error).splitlines()[0]}. Save it as plain UTF-8 text.") from error
 
 
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a recipe file and apply overrides; nothing is checked but the form.
+    """Read a recipe file and apply overrides; the keys and values are validated by :func:`parse_recipe`.
 
     Args:
         file: The YAML file.
-        overrides: ``section.key=value`` each, the value in YAML.
+        overrides: Each ``section.key=value``, with the value in YAML.
 
     Returns:
         Nested sections.
 
     Raises:
-        ConfigError: The file cannot be read, does not parse, or an override has no ``=``.
+        ConfigError: The file cannot be read or parsed, or an override has no ``=``.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"Recipe {file} cannot be read: {reason}. Name a recipe file.") from error
     values = _load_yaml(text, str(file))
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{file} holds no recipe: sections such as `task:` and `data:` are due. See `keras-transfer list`."
+            f"{file} is not a recipe: expected sections such as `task:` and `data:`. See `keras-transfer list`."
         )
     for override in overrides:
         _apply_override(values, override)
@@ -210,19 +225,21 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"An override is KEY=VALUE. Received: {override!r}. Write, say, training.epochs=3.")
+        raise ConfigError(f"Expected an override KEY=VALUE, such as training.epochs=3. Received: {override!r}.")
     section = values
     for depth, key in enumerate(keys[:-1], start=1):
         inner = section.setdefault(key, {})
         if inner is None:
             inner = section[key] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"Override {override!r}: {'.'.join(keys[:depth])} is a value, not a section.")
+            raise ConfigError(
+                f"Override {override!r}: {'.'.join(keys[:depth])} is a value, not a section. Name a section."
+            )
         section = inner
     section[keys[-1]] = _load_yaml(text, f"Override {override!r}")
 
 
 def write_recipe(config: RecipeConfig, file: Path) -> None:
-    """Write a recipe with every default spelled out, so that it runs again whatever the defaults become."""
+    """Write a recipe with every default spelled out, so that it runs the same if defaults change later."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     file.write_text(text, encoding="utf-8")

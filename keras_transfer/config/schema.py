@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -18,17 +17,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
-Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
-Alpha = Annotated[StrictFloat, Field(ge=0.0)]
-Count = Annotated[StrictInt, Field(ge=1)]
-Rate = Annotated[StrictFloat, Field(gt=0.0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from keras_transfer.config.by_name import ByName
+from keras_transfer.config.policies import POLICY_SECTIONS, FullPolicyConfig, LpFtPolicyConfig, PolicyConfig
+from keras_transfer.config.section import Alpha, Amount, Count, Rate, Section, Share
 
 
 class DataConfig(Section):
@@ -220,51 +211,6 @@ class MaskedHeadConfig(Section):
     )
 
 
-class PolicyConfig(Section):
-    """Which stages train, and when."""
-
-    name: StrictStr = Field(
-        default="lp_ft",
-        description="auto | head | last_stages | full | lp_ft | gradual | lora | batch_norm | layer_norm | bias",
-    )
-    budget_seconds: Rate | None = Field(
-        default=None, description="auto: what training may take on this machine; no limit by default"
-    )
-    stages: Count | None = Field(
-        default=None,
-        description="how many train, counted from the head; by default 3 for last_stages, else all; full: always all",
-    )
-    batch_norm: Literal["auto", "frozen", "adapt"] = Field(
-        default="auto", description="BatchNorm in stages that train; auto: frozen after a head phase, else adapt"
-    )
-    head_solver: Literal["auto", "solve", "sgd"] = Field(
-        default="auto", description="a head that trains alone is solved, or trained; auto solves what it can"
-    )
-    head_epochs: Count = Field(default=2, description="lp_ft, gradual: epochs of a head that is not solved")
-    fine_tune_rate: Rate | None = Field(
-        default=None,
-        description="factor on learning_rate while stages train; by default less than 1 after a head phase, more where "
-        "few weights train",
-    )
-    stage_decay: Annotated[StrictFloat, Field(gt=0.0, le=1.0)] = Field(
-        default=1.0, description="factor on learning_rate from the head to the last stage, and on to each one before"
-    )
-    groups: Count = Field(default=3, description="gradual: stages are released in so many groups, from the head down")
-    group_epochs: Count = Field(default=2, description="gradual: epochs before the next group; the last has the others")
-    rank: Count = Field(default=8, description="lora: of the adapters")
-    lora_layers: Literal["all", "query_value"] = Field(
-        default="all", description="lora: which; query_value: those two of every attention"
-    )
-
-
-class PretrainingPolicyConfig(PolicyConfig):
-    """Which stages train, and when."""
-
-    name: StrictStr = Field(
-        default="full", description="full | last_stages | head | lp_ft | gradual | lora | layer_norm | bias"
-    )
-
-
 class CacheConfig(Section):
     """What the frozen stages put out, kept on disk."""
 
@@ -428,7 +374,7 @@ class RecipeConfig(Section):
     data: DataConfig
     backbone: BackboneConfig = BackboneConfig()
     head: Section = HeadConfig()
-    policy: PolicyConfig = PolicyConfig()
+    policy: Annotated[PolicyConfig, ByName(POLICY_SECTIONS, default="lp_ft")] = LpFtPolicyConfig()
     training: TrainingConfig = TrainingConfig()
     cache: CacheConfig = CacheConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -463,7 +409,11 @@ class TextPretrainingConfig(RecipeConfig):
     data: TextDataConfig
     backbone: TextBackboneConfig = TextBackboneConfig()
     head: MaskedHeadConfig = MaskedHeadConfig()
-    policy: PretrainingPolicyConfig = PretrainingPolicyConfig()
+    policy: Annotated[
+        PolicyConfig,
+        # auto compares classifiers, and networks for texts have no BatchNorm.
+        ByName(POLICY_SECTIONS, default="full", without=("auto", "batch_norm")),
+    ] = FullPolicyConfig()
     training: PretrainingTrainingConfig = PretrainingTrainingConfig()
     export: PretrainingExportConfig = PretrainingExportConfig()
 

@@ -22,7 +22,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from keras_transfer.config.schema import NamedSettings, Section
+from keras_transfer.config.schema import NamedSettings
+from keras_transfer.config.section import Section
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError, ExportError, TransferError
 from keras_transfer.export import probe

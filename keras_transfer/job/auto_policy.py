@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.config import AutoPolicyConfig
 from keras_transfer.console import track
 from keras_transfer.data.readers.base import steps_per_epoch
 from keras_transfer.heads.solver import Folds
@@ -49,7 +51,7 @@ def estimate(job: Job) -> dict[str, float]:
     # A recipe that says how many stages train says it to both.
     speed = Speed(reading, network, frozen, tuned=frozen if tuned_stages else 0.0, start=start)
     estimates = estimate_seconds(work, speed, len(_folds(job)))
-    find_affordable(estimates, config.policy.budget_seconds)
+    find_affordable(estimates, _budget_seconds(job))
     return estimates
 
 
@@ -66,7 +68,7 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
         PolicyError: policy.budget_seconds does not allow for a single pass over the examples.
         TrainingError: Features are no numbers.
     """
-    estimates, budget = estimate(job), job.config.policy.budget_seconds
+    estimates, budget = estimate(job), _budget_seconds(job)
     trials = []
     if len(find_affordable(estimates, budget)) > 1:
         started = time.perf_counter()
@@ -75,6 +77,10 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
         estimates = {**estimates, "head": max(estimates["head"], time.perf_counter() - started)}
     choice = choose(trials, estimates, budget, examples=job.splits.target.count(job.splits.train.targets))
     return replace(job.with_policy(choice.policy), measured=job.baseline), choice
+
+
+def _budget_seconds(job: Job) -> float | None:
+    return cast(AutoPolicyConfig, job.config.policy).budget_seconds
 
 
 def _folds(job: Job) -> Folds:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config import AutoPolicyConfig, RecipeConfig
 from keras_transfer.data.readers.base import Reader, steps_per_epoch
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split, Splits
@@ -33,7 +33,7 @@ from keras_transfer.training.checkpointing import Checkpoints, History, Position
 from keras_transfer.training.lr_finder import RangeTest, run_range_test
 from keras_transfer.training.optimizer import StagedAdamW
 from keras_transfer.training.phase import Course, Inputs, solve_phase, train_phase
-from keras_transfer.training.policies import Phase, Scope, plan
+from keras_transfer.training.policies import Phase, Scope, candidate_section, plan
 
 _Floats = NDArray[np.float32]
 _PREDICT_BATCH = 256
@@ -50,7 +50,8 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Sc
     """
     products = len(model.head.names) * model.top.input_shape[-1] * len(splits.train)
     can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS
-    solves = can if config.policy.head_solver == "auto" else config.policy.head_solver == "solve"
+    solver = getattr(config.policy, "head_solver", "auto")
+    solves = can if solver == "auto" else solver == "solve"
     return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
 
 
@@ -152,8 +153,8 @@ class Job:
         return replace(self, config=self.config.model_copy(update={"training": training}), measured=self.baseline)
 
     def with_policy(self, policy: str) -> "Job":
-        """Return the same job with another policy."""
-        section = self.config.policy.model_copy(update={"name": policy, "budget_seconds": None})
+        """Return the same job with a policy that ``auto`` chooses from."""
+        section = candidate_section(cast(AutoPolicyConfig, self.config.policy), policy)
         config = self.config.model_copy(update={"policy": section})
         phases = plan(section, find_scope(config, self.model, self.splits))
         return replace(self, config=config, phases=phases, measured=self.measured)

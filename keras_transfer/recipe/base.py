@@ -36,7 +36,7 @@ from keras_transfer.report import print_plan
 from keras_transfer.run.run import Run
 from keras_transfer.training.lr_finder import RangeTest
 from keras_transfer.training.phase import summarize
-from keras_transfer.training.policies import POLICIES, plan
+from keras_transfer.training.policies import plan
 from keras_transfer.training.precision import run_precision_test
 
 TASKS: Registry[type["Recipe"]] = Registry("task", ConfigError)
@@ -66,7 +66,7 @@ class Recipe(ABC):
     """The backbone where it was given from Python."""
     distribution: Distribution = ONE_DEVICE
     """The devices and processes that share a run, while it goes on."""
-    known: ClassVar[Mapping[str, Iterable[str]]] = {"policy.name": POLICIES, "export.formats": EXPORTERS}
+    known: ClassVar[Mapping[str, Iterable[str]]] = {"export.formats": EXPORTERS}
     """For dotted paths that name a registered thing, the names there are."""
 
     def __init__(self, data: Any, **sections: Any) -> None:

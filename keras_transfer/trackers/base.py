@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from keras_transfer.config.schema import Section
+from keras_transfer.config.section import Section
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
 from keras_transfer.trackers.records import EpochEnded, PhaseStarted, ReportMade, RunEnded, RunStarted, StepEnded

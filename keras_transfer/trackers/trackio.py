@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, StrictStr
 
-from keras_transfer.config.schema import Section
+from keras_transfer.config.section import Section
 from keras_transfer.trackers.base import Tracker, import_package
 from keras_transfer.trackers.logged import ARTIFACTS, list_epoch_metrics, list_parameters, list_report_metrics
 from keras_transfer.trackers.records import EpochEnded, ReportMade, RunEnded, RunStarted

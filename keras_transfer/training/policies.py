@@ -1,10 +1,22 @@
-"""Which stages train, at which relative learning rate, in which phase."""
+"""Which stages train in which phase, and at which relative learning rate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
-from keras_transfer.config import PolicyConfig
+from keras_transfer.config import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
+from keras_transfer.config.policies import (
+    BatchNormPolicyConfig,
+    BiasPolicyConfig,
+    FullPolicyConfig,
+    GradualPolicyConfig,
+    HeadPolicyConfig,
+    LastStagesPolicyConfig,
+    LayerNormPolicyConfig,
+    LoraPolicyConfig,
+    LpFtPolicyConfig,
+)
+from keras_transfer.config.section import is_set
 from keras_transfer.errors import PolicyError
 from keras_transfer.registry import Registry
 
@@ -14,16 +26,16 @@ class Phase:
     """One compile and fit with a fixed set of trainable weights. The head trains in every phase.
 
     Attributes:
-        name: For history and progress.
+        name: Name for history and progress.
         stages: Indices of the backbone's stages that train, in order.
-        epochs: How often the training rows are seen.
+        epochs: Number of passes over the training rows.
         rate: Factor on the recipe's learning rate.
-        batch_norm: ``frozen`` keeps the BatchNorm layers of training stages on their stored statistics and weights;
-            ``adapt`` trains them. In frozen stages they are always frozen.
+        batch_norm: With ``frozen``, the BatchNorm layers of training stages use their stored statistics and weights;
+            with ``adapt``, they train. In frozen stages they are always frozen.
         stage_decay: Factor on the learning rate from each stage to the next one towards the input.
-        weights: Which weights of the training stages train.
+        weights: The weights of the training stages that train.
         lora_rank: Rank of the adapters that train in place of the weights of the training stages; None for none.
-        lora_layers: Which layers get one.
+        lora_layers: The layers that get an adapter.
         solve: Whether the head is solved instead of trained; no stage trains then.
     """
 
@@ -39,20 +51,20 @@ class Phase:
     solve: bool = False
 
     def frozen_stages(self, stages: int) -> int:
-        """Return how many stages, from the input on, stay as they are in this phase.
+        """Return the number of stages, counted from the input, that stay frozen in this phase.
 
         Args:
-            stages: How many the backbone has.
+            stages: Number of stages of the backbone.
         """
         return min(self.stages, default=stages)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a policy has to divide into phases.
+    """The stages and epochs that a policy divides into phases.
 
     Attributes:
-        stages: How many stages the backbone has.
+        stages: Number of stages of the backbone.
         epochs: The recipe's training.epochs.
         solves_head: Whether a phase that trains the head alone solves it.
     """
@@ -62,19 +74,51 @@ class Scope:
     solves_head: bool
 
 
-Policy = Callable[[PolicyConfig, Scope], tuple[Phase, ...]]
-"""From the recipe's policy section and what there is to divide, to phases."""
+S = TypeVar("S", bound=PolicyConfig)
 
-POLICIES: Registry[Policy] = Registry("policy", PolicyError, group="keras_transfer.policies")
 
-# Factors on the learning rate where a recipe gives none. What was fitted to the network as it is bears small steps; a
-# few weights want larger ones: headlines, seeds 100 and 101, reached with `lora` 0.870 and 0.876 at a factor of 1,
-# 0.910 and 0.894 at 3, 0.906 and 0.921 at 10; `bias` (seed 100) 0.712, 0.858 and 0.894; `lora` on one draw of 10 digits
-# a class 0.882, 0.900 and 0.920.
-_AFTER_HEAD, _FEW_WEIGHTS = 0.3, 10.0
+@dataclass(frozen=True)
+class Policy(Generic[S]):
+    """A way to divide training into phases.
 
-# How many stages ``last_stages`` trains where a recipe does not say; for other policies that is all of them.
-_LAST_STAGES = 3
+    Attributes:
+        section: The keys of the policy in a recipe, with their defaults; its ``name`` is the policy's name.
+        phases: Turns a section and a scope into phases, in order. Raises PolicyError if the section does not fit the
+            scope.
+
+    Example:
+        >>> from typing import Literal
+        >>> class TopDownConfig(PolicyConfig):
+        ...     name: Literal["top_down"] = "top_down"
+        ...     stages: int = 1
+        >>> def divide(config: TopDownConfig, scope: Scope) -> tuple[Phase, ...]:
+        ...     stages = last_stages(scope, config.stages)
+        ...     return (Phase("top", stages, scope.epochs, rate=1.0, batch_norm="frozen"),)
+        >>> Policy(TopDownConfig, divide).name
+        'top_down'
+    """
+
+    section: type[S]
+    phases: Callable[[S, Scope], tuple[Phase, ...]]
+
+    @property
+    def name(self) -> str:
+        """The name in a recipe."""
+        return str(self.section.model_fields["name"].default)
+
+
+class _Policies(Registry[Policy[Any]]):
+    """A policy that is added brings its section along, so that recipes can have its keys."""
+
+    def add(self, name: str, value: Policy[Any]) -> Policy[Any]:
+        super().add(name, value)
+        if name not in POLICY_SECTIONS:
+            POLICY_SECTIONS.add(name, value.section)
+        return value
+
+
+POLICIES = _Policies("policy", PolicyError, group="keras_transfer.policies")
+"""All policies by name."""
 
 
 def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
@@ -82,7 +126,7 @@ def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
 
     Args:
         config: The recipe's policy section.
-        scope: What there is to divide.
+        scope: The stages and epochs to divide.
 
     Returns:
         The phases, in order.
@@ -90,111 +134,156 @@ def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     Raises:
         PolicyError: There is no such policy, or it does not fit the backbone.
     """
-    return POLICIES[config.name](config, scope)
+    return POLICIES[config.name].phases(config, scope)
 
 
-def _head(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    return (_head_phase(scope, scope.epochs),)
+def last_stages(scope: Scope, count: int | None) -> tuple[int, ...]:
+    """Return the indices of the last stages, those next to the head.
+
+    Args:
+        scope: The stages to choose from.
+        count: Number of stages; None for all.
+
+    Raises:
+        PolicyError: The backbone has fewer stages.
+    """
+    if count is not None and count > scope.stages:
+        raise PolicyError(
+            f"policy.stages: the backbone has {scope.stages} stages. Received: {count}. "
+            f"Use 1 to {scope.stages}, or policy.name=full for all of them."
+        )
+    return tuple(range(scope.stages))[scope.stages - (count or scope.stages) :]
 
 
-def _head_phase(scope: Scope, epochs: int) -> Phase:
+def head_phase(scope: Scope, epochs: int) -> Phase:
+    """Return a phase that trains the head alone, or solves it, which takes one epoch.
+
+    Args:
+        scope: Whether the head is solved.
+        epochs: Of a head that is trained.
+    """
     return Phase("head", (), 1 if scope.solves_head else epochs, 1.0, "frozen", solve=scope.solves_head)
 
 
-def _last_stages(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    stages = _trained(config, scope, default=_LAST_STAGES)
-    return (_stages_phase("last_stages", stages, scope.epochs, config),)
+def _head(config: HeadPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    return (head_phase(scope, scope.epochs),)
 
 
-def _full(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    return (_stages_phase("full", _all(scope), scope.epochs, config),)
+def _last_stages(config: LastStagesPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    return (_stages_phase("last_stages", last_stages(scope, config.stages), scope.epochs, config),)
 
 
-def _lp_ft(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+def _full(config: FullPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    return (_stages_phase("full", last_stages(scope, None), scope.epochs, config),)
+
+
+def _lp_ft(config: LpFtPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054)."""
-    head = _head_phase(scope, config.head_epochs)
-    return (head, _stages_phase("fine_tune", _trained(config, scope), scope.epochs, config, after_head=True))
+    stages = last_stages(scope, config.stages)
+    return (_head_before(config, scope), _stages_phase("fine_tune", stages, scope.epochs, config))
 
 
-def _gradual(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+def _gradual(config: GradualPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Gradual unfreezing (Howard and Ruder 2018, arXiv 1801.06146): the head, then group after group of stages."""
-    released = _trained(config, scope)
+    released = last_stages(scope, config.stages)
     if config.groups > len(released):
         raise PolicyError(
             f"policy.groups: there are {len(released)} stages to divide. Received: {config.groups}. "
             f"Use 1 to {len(released)}."
         )
-    phases = [_head_phase(scope, config.head_epochs)]
+    phases = [_head_before(config, scope)]
     for group in range(1, config.groups + 1):
         trained = released[len(released) - group * len(released) // config.groups :]
         epochs = scope.epochs if group == config.groups else config.group_epochs
-        phases.append(_stages_phase(f"group_{group}", trained, epochs, config, after_head=True))
+        phases.append(_stages_phase(f"group_{group}", trained, epochs, config))
     return tuple(phases)
 
 
-def _lora(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    """Adapters of a low rank (Hu et al. 2021, arXiv 2106.09685)."""
-    rate = config.fine_tune_rate or _FEW_WEIGHTS
-    phase = Phase("lora", _trained(config, scope), scope.epochs, rate, "frozen", config.stage_decay)
-    return (replace(phase, lora_rank=config.rank, lora_layers=config.lora_layers),)
-
-
-def _some_weights(weights: Literal["batch_norm", "layer_norm", "bias"]) -> Policy:
-    """Of each stage one kind of weights; ``bias`` is BitFit (Ben Zaken et al. 2021, arXiv 2106.10199)."""
-
-    def policy(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-        rate = config.fine_tune_rate or _FEW_WEIGHTS
-        phase = Phase(weights, _trained(config, scope), scope.epochs, rate, "adapt", config.stage_decay, weights)
-        frozen = weights == "layer_norm" or (weights == "bias" and config.batch_norm == "frozen")
-        return (replace(phase, batch_norm="frozen") if frozen else phase,)
-
-    return policy
+def _head_before(config: LpFtPolicyConfig | GradualPolicyConfig, scope: Scope) -> Phase:
+    if scope.solves_head and is_set(config, "head_epochs"):
+        raise PolicyError(
+            f"policy.head_epochs: the head is solved, which takes no epochs. Received: {config.head_epochs}. "
+            "Set policy.head_solver=sgd to train it, or leave policy.head_epochs out."
+        )
+    return head_phase(scope, config.head_epochs)
 
 
 def _stages_phase(
-    name: str, stages: tuple[int, ...], epochs: int, config: PolicyConfig, *, after_head: bool = False
+    name: str,
+    stages: tuple[int, ...],
+    epochs: int,
+    config: LastStagesPolicyConfig | FullPolicyConfig | LpFtPolicyConfig | GradualPolicyConfig,
 ) -> Phase:
-    rate = config.fine_tune_rate or (_AFTER_HEAD if after_head else 1.0)
-    # The head was fitted to what the network puts out on its stored statistics; those of a batch would spoil it.
-    automatic: Literal["frozen", "adapt"] = "frozen" if after_head else "adapt"
-    batch_norm = automatic if config.batch_norm == "auto" else config.batch_norm
-    return Phase(name, stages, epochs, rate, batch_norm, config.stage_decay)
+    return Phase(name, stages, epochs, config.fine_tune_rate, config.batch_norm, config.stage_decay)
 
 
-def _all(scope: Scope) -> tuple[int, ...]:
-    return tuple(range(scope.stages))
+def _lora(config: LoraPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    """Adapters of a low rank (Hu et al. 2021, arXiv 2106.09685)."""
+    return (
+        Phase(
+            "lora",
+            last_stages(scope, config.stages),
+            scope.epochs,
+            config.fine_tune_rate,
+            "frozen",
+            config.stage_decay,
+            lora_rank=config.rank,
+            lora_layers=config.lora_layers,
+        ),
+    )
 
 
-def _trained(config: PolicyConfig, scope: Scope, *, default: int | None = None) -> tuple[int, ...]:
-    """The last ``policy.stages``; where a recipe does not say how many, the default, or all."""
-    count = config.stages or default or scope.stages
-    if count > scope.stages:
-        raise PolicyError(
-            f"policy.stages: the backbone has {scope.stages} stages. Received: {count}. "
-            f"Use 1 to {scope.stages}, or policy.name=full for all of them."
-        )
-    return _all(scope)[scope.stages - count :]
+def _batch_norm(config: BatchNormPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    stages = last_stages(scope, config.stages)
+    rate, decay = config.fine_tune_rate, config.stage_decay
+    return (Phase("batch_norm", stages, scope.epochs, rate, "adapt", decay, weights="batch_norm"),)
+
+
+def _layer_norm(config: LayerNormPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    stages = last_stages(scope, config.stages)
+    rate, decay = config.fine_tune_rate, config.stage_decay
+    return (Phase("layer_norm", stages, scope.epochs, rate, "frozen", decay, weights="layer_norm"),)
+
+
+def _bias(config: BiasPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    """BitFit (Ben Zaken et al. 2021, arXiv 2106.10199)."""
+    stages = last_stages(scope, config.stages)
+    rate, decay = config.fine_tune_rate, config.stage_decay
+    return (Phase("bias", stages, scope.epochs, rate, config.batch_norm, decay, weights="bias"),)
 
 
 CANDIDATES = ("head", "last_stages", "lp_ft")
-"""What ``auto`` chooses from, the least work first."""
+"""The policies that ``auto`` chooses from, the one with the least work first."""
 
 
-def _auto(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    """All that it may come to; what it does come to depends on the data (choice.py)."""
-    return [POLICIES[name](config, scope) for name in CANDIDATES][-1]
+def candidate_section(config: AutoPolicyConfig, name: str) -> PolicyConfig:
+    """Return the section of a policy that ``auto`` can choose, with the keys that a recipe sets.
+
+    Args:
+        config: The section of ``auto``.
+        name: One of :data:`CANDIDATES`.
+    """
+    section = POLICY_SECTIONS[name]
+    keys = set(section.model_fields) & {key for key, value in config if value is not None} - {"name"}
+    return section(name=name, **{key: getattr(config, key) for key in sorted(keys)})
 
 
-for _name, _policy in (
-    ("auto", _auto),
-    ("head", _head),
-    ("last_stages", _last_stages),
-    ("full", _full),
-    ("lp_ft", _lp_ft),
-    ("gradual", _gradual),
-    ("lora", _lora),
-    ("batch_norm", _some_weights("batch_norm")),
-    ("layer_norm", _some_weights("layer_norm")),
-    ("bias", _some_weights("bias")),
-):
-    POLICIES.add(_name, _policy)
+def _auto(config: AutoPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+    """The candidate with the most phases, after all were checked; the data decide which one it will be."""
+    return [plan(candidate_section(config, name), scope) for name in CANDIDATES][-1]
+
+
+_OWN: tuple[Policy[Any], ...] = (
+    Policy(AutoPolicyConfig, _auto),
+    Policy(HeadPolicyConfig, _head),
+    Policy(LastStagesPolicyConfig, _last_stages),
+    Policy(FullPolicyConfig, _full),
+    Policy(LpFtPolicyConfig, _lp_ft),
+    Policy(GradualPolicyConfig, _gradual),
+    Policy(LoraPolicyConfig, _lora),
+    Policy(BatchNormPolicyConfig, _batch_norm),
+    Policy(LayerNormPolicyConfig, _layer_norm),
+    Policy(BiasPolicyConfig, _bias),
+)
+for _policy in _OWN:
+    POLICIES.add(_policy.name, _policy)

@@ -59,8 +59,8 @@ def spoilt(run, tmp_path):
 @pytest.mark.parametrize(
     ("override", "needs"),
     [
-        ("policy.name=auto", ["policy.name", "auto compares classifiers", "Use full"]),
-        ("policy.head_solver=solve", ["policy.head_solver", "Use sgd"]),
+        ("policy.name=auto", ["policy.name", "does not support 'auto'", "full"]),
+        ("policy={name: lp_ft, head_solver: solve}", ["policy.head_solver", "Use sgd"]),
         ("training.label_smoothing=0.1", ["training.label_smoothing", "no labels"]),
         ("training.class_weights=balanced", ["training.class_weights", "no classes"]),
         ("data.per_class=4", ["data.per_class", "looks at no classes"]),

@@ -23,7 +23,7 @@ def recipe(images, tmp_path):
         (["training.epochs=0"], ["training.epochs", "greater than or equal to 1", "Received: 0"]),
         (["training.learning_rate=yes"], ["training.learning_rate", "number", "Received: True"]),
         (["training.learning_rate=.inf"], ["training.learning_rate", "finite", "Received: inf"]),
-        (["training=5"], ["training: a section of keys is due here", "Received: 5", "epochs"]),
+        (["training=5"], ["training: expected a mapping", "Received: 5", "epochs"]),
         (["data.test=1.5"], ["data.test", "less than 1", "Received: 1.5"]),
         (["data.validation=0"], ["training.keep", "data.validation is 0", "training.keep=last"]),
         (
@@ -32,7 +32,16 @@ def recipe(images, tmp_path):
         ),
         (["backbone.name=nonsense"], ["backbone.name", "'nonsense'", "Known:", "efficientnet_lite0"]),
         (["policy.name=lpft"], ["policy.name", "'lpft'", "Did you mean lp_ft"]),
-        (["policy.rank=0"], ["policy.rank", "greater than or equal to 1", "Received: 0"]),
+        (["policy.name=lora", "policy.rank=0"], ["policy.rank", "greater than or equal to 1", "Received: 0"]),
+        (["policy.rank=4"], ["policy.rank: lp_ft does not use this key. It is used by: lora."]),
+        (["policy.name=full", "policy.stages=3"], ["policy.stages: full does not use this key", "last_stages, lp_ft"]),
+        (["policy.name=full", "policy.head_epochs=9"], ["policy.head_epochs: full does not use this key", "gradual"]),
+        (["policy.name=head", "policy.stage_decay=0.5"], ["policy.stage_decay: head does not use this key", "full"]),
+        (["policy.name=batch_norm", "policy.batch_norm=frozen"], ["policy.batch_norm: batch_norm does not use this"]),
+        (["policy.name=nonsense", "policy.rank=4"], ["policy.name", "Known: auto", "policy.rank: this key is used by"]),
+        (["policy.name=5"], ["policy.name: expected a name. Received: 5.", "last_stages"]),
+        (["policy.stagse=3"], ["policy.stagse: unknown key", "Did you mean stages"]),
+        (["policy=lora"], ["policy: expected a mapping. Received: 'lora'", "Keys: name, fine_tune_rate"]),
         (["policy.stage_decay=0"], ["policy.stage_decay", "greater than 0", "Received: 0"]),
         (["policy.stage_decay=1.5"], ["policy.stage_decay", "less than or equal to 1", "Received: 1.5"]),
         (["policy.head_solver=solve", "head.hidden=8"], ["policy.head_solver", "head.hidden is set", "sgd"]),
@@ -46,7 +55,7 @@ def recipe(images, tmp_path):
         (["=3"], ["KEY=VALUE", "Received: '=3'"]),
         (["training..epochs=3"], ["KEY=VALUE", "Received: 'training..epochs=3'"]),
         (["task.name=x"], ["'task.name=x'", "task is a value, not a section"]),
-        (["training.epochs=[1"], ["training.epochs=[1", "Mend the YAML there"]),
+        (["training.epochs=[1"], ["training.epochs=[1", "Fix the YAML there"]),
         (["data.source=!!python/name:os.system"], ["YAML tags", "refused"]),
     ],
 )
@@ -66,21 +75,21 @@ def test_several_mistakes_are_all_told_at_once(refused, recipe):
 @pytest.mark.parametrize(
     ("text", "needs"),
     [
-        ("task: image_classification\ntask: x\n", ["line 2", "'task' stands twice"]),
-        ("data:\n  source: a\n  source: b\n", ["line 3", "'source' stands twice"]),
+        ("task: image_classification\ntask: x\n", ["line 2", "duplicate key 'task'"]),
+        ("data:\n  source: a\n  source: b\n", ["line 3", "duplicate key 'source'"]),
         ("task: !!python/object/apply:os.system ['touch pwned']\n", ["line 1", "YAML tags", "refused"]),
         ("task: !own x\n", ["line 1", "YAML tags", "refused"]),
-        ("task: [image\n", ["line 2", "Mend the YAML there"]),
-        ("task: a: b\n", ["line 1", "Mend the YAML there"]),
-        ("task:\n\t- x\n", ["line 2", "Mend the YAML there"]),
-        ("", ["holds no recipe", "task:"]),
-        ("- a\n- b\n", ["holds no recipe", "task:"]),
-        ("just words\n", ["holds no recipe", "task:"]),
-        ("seed: 2020-13-45\n", ["is no YAML"]),
-        ("[" * 5000, ["is no YAML"]),
+        ("task: [image\n", ["line 2", "Fix the YAML there"]),
+        ("task: a: b\n", ["line 1", "Fix the YAML there"]),
+        ("task:\n\t- x\n", ["line 2", "Fix the YAML there"]),
+        ("", ["is not a recipe", "task:"]),
+        ("- a\n- b\n", ["is not a recipe", "task:"]),
+        ("just words\n", ["is not a recipe", "task:"]),
+        ("seed: 2020-13-45\n", ["is not YAML"]),
+        ("[" * 5000, ["is not YAML"]),
         ("data: {source: x}\n", ["task: missing"]),
         ("task: image_classification\n", ["data: missing"]),
-        ("task: image_classification\ndata:\n", ["data: a section of keys is due here", "source"]),
+        ("task: image_classification\ndata:\n", ["data: expected a mapping", "source"]),
         ("1: 2\ntask: image_classification\ndata: {source: x}\n", ["1: unknown key"]),
     ],
 )
@@ -108,7 +117,11 @@ def test_a_folder_is_no_recipe(refused, images):
 
 def test_a_budget_belongs_to_auto_and_auto_takes_one_rate(refused, recipe):
     refused(
-        "check", recipe, "policy.name=head", "policy.budget_seconds=60", needs=["policy.name=head keeps to no budget"]
+        "check",
+        recipe,
+        "policy.name=head",
+        "policy.budget_seconds=60",
+        needs=["policy.budget_seconds: head does not use this key. It is used by: auto."],
     )
     refused(
         "check",

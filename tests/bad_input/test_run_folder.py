@@ -82,8 +82,8 @@ def test_an_unfinished_run(refused, fill, folder, words):
 @pytest.mark.parametrize(
     ("name", "content", "needs"),
     [
-        ("recipe.yaml", "", ["recipe.yaml", "holds no recipe"]),
-        ("recipe.yaml", "task: [", ["recipe.yaml", "Mend the YAML there"]),
+        ("recipe.yaml", "", ["recipe.yaml", "is not a recipe"]),
+        ("recipe.yaml", "task: [", ["recipe.yaml", "Fix the YAML there"]),
         ("recipe.yaml", "task: image_classification\n", ["recipe.yaml", "data: missing"]),
         ("data.json", "", ["data.json is damaged", "Make the run again"]),
         ("data.json", "{", ["data.json is damaged"]),

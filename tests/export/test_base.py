@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from keras_transfer import ConfigError, ExportError
-from keras_transfer.config.schema import NamedSettings, Section
+from keras_transfer.config.schema import NamedSettings
+from keras_transfer.config.section import Section
 from keras_transfer.export import EXPORTERS, Exporter, Served, export_run, make_exporters
 from keras_transfer.export.base import tolerance_of
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 from keras_transfer import ImageClassification, PolicyError
-from keras_transfer.config import HeadConfig
+from keras_transfer.config import POLICY_SECTIONS, HeadConfig
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.heads.evaluation import ACCURACY
 from keras_transfer.job.auto_policy import choose_policy
@@ -132,7 +133,9 @@ def test_a_run_records_the_choice_and_can_be_run_again(auto, tmp_path):
     run = auto(budget_seconds=10_000.0).fit(tmp_path / "run")
     choice = json.loads((tmp_path / "run" / "choice.json").read_text())
     assert choice["policy"] == run.config.policy.name != "auto"
-    assert run.config.policy.budget_seconds is None
+    keys = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["policy"]
+    assert keys == run.config.policy.model_dump()
+    assert set(keys) == set(POLICY_SECTIONS[run.config.policy.name].model_fields)
     assert choice["seconds"] > 0 and choice["estimated_seconds"][choice["policy"]] > 0
     assert set(choice["trials"]) == {"head", "last_stages"}
 

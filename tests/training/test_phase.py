@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config import ImageHeadConfig, PolicyConfig, TrainingConfig
+from keras_transfer.config import POLICY_SECTIONS, ImageHeadConfig, TrainingConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
@@ -59,7 +59,9 @@ def moved(before, after):
 @pytest.mark.parametrize("policy", ["head", "last_stages", "full"])
 @pytest.mark.parametrize("batch_norm", ["frozen", "adapt"])
 def test_frozen_weights_are_bit_identical_and_the_others_have_moved(model, tmp_path, policy, batch_norm):
-    config = PolicyConfig(name=policy, stages=3, batch_norm=batch_norm)
+    keys = {"stages": 3, "batch_norm": batch_norm}
+    section = POLICY_SECTIONS[policy]
+    config = section(**{key: value for key, value in keys.items() if key in section.model_fields})
     (phase,) = plan(config, Scope(len(model.backbone.stages), 1, solves_head=False))
     before, head_before = snapshot(model), model.trainer.get_layer("head").get_layer("head_logits").get_weights()
     train(model, phase, tmp_path, learning_rate=1e-3)

@@ -15,7 +15,7 @@ from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.texts.hub import find_families, list_presets
 from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.sentence_pooling import SentencePooling
-from keras_transfer.config import PolicyConfig
+from keras_transfer.config.policies import LastStagesPolicyConfig
 from keras_transfer.errors import PolicyError
 from keras_transfer.training.policies import Scope, plan
 
@@ -181,7 +181,7 @@ def test_albert_trains_whole_or_not_at_all(tmp_path):
     assert {id(weight) for weight in shared} <= {id(weight) for weight in backbone.stages[-1].weights}
     scope = Scope(stages=len(backbone.stages), epochs=1, solves_head=False)
     with pytest.raises(PolicyError, match=r"policy\.stages: the backbone has 3 stages\. Received: 4"):
-        plan(PolicyConfig(name="last_stages", stages=4), scope)
+        plan(LastStagesPolicyConfig(stages=4), scope)
 
 
 def test_a_folder_may_have_the_name_of_a_preset(bert, tmp_path, monkeypatch):

@@ -1,0 +1,121 @@
+"""Sections of which a recipe has one out of several, chosen by its ``name``."""
+
+import contextlib
+import reprlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import PydanticKnownError, core_schema
+
+from keras_transfer.config.section import Section
+from keras_transfer.errors import TransferError
+from keras_transfer.registry import Registry, did_you_mean, nearest_names
+
+
+class ByName:
+    """Annotates a field of a recipe: its ``name`` chooses the section, and with it the keys that there are.
+
+    Pydantic's own tagged unions are closed; here a package that is installed later can add a section.
+
+    Args:
+        sections: The sections by name; each has a field ``name`` whose only value is that name.
+        default: The name where a recipe gives none.
+        without: Names that are not for this task.
+
+    Example:
+        >>> from typing import Annotated
+        >>> from keras_transfer.config.policies import POLICY_SECTIONS, PolicyConfig
+        >>> class Recipe(Section):
+        ...     policy: Annotated[PolicyConfig, ByName(POLICY_SECTIONS, default="lp_ft")]
+        >>> Recipe.model_validate({"policy": {"name": "lora", "rank": 4}}).policy.rank
+        4
+    """
+
+    def __init__(self, sections: Registry[Any], *, default: str, without: Collection[str] = ()) -> None:
+        self._sections = sections
+        self._without = frozenset(without)
+        self.default = default
+
+    @property
+    def names(self) -> list[str]:
+        """All names that a recipe can give."""
+        return [name for name in self._sections if name not in self._without]
+
+    def choose(self, value: object) -> type[Section]:
+        """Return the section of a value; for an unknown name the section of the nearest name.
+
+        Args:
+            value: What a recipe has in this place.
+        """
+        if isinstance(value, Section):
+            return type(value)
+        name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
+        if name in self.names:
+            return self._find(name)
+        near = nearest_names(str(name), self.names)
+        return self._find(near[0] if near else self.default)
+
+    def _find(self, name: str) -> type[Section]:
+        section: type[Section] = self._sections[name]
+        return section
+
+    def explain_name(self, value: object) -> str | None:
+        """Return what is wrong with the name that a value gives, or None if nothing is.
+
+        Args:
+            value: What a recipe has in this place.
+        """
+        name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
+        if not isinstance(name, str):
+            return f"expected a name. Received: {reprlib.repr(name)}. Choose one of: {', '.join(sorted(self.names))}."
+        if name in self.names:
+            return None
+        if name in self._without:
+            return f"this task does not support {name!r}. Choose one of: {', '.join(sorted(self.names))}."
+        return f"there is no {name!r}. {did_you_mean(name, self.names)}"
+
+    def explain_key(self, value: object, key: str) -> str:
+        """Return what is wrong with a key that the chosen section does not have.
+
+        Args:
+            value: What a recipe has in this place.
+            key: The key.
+        """
+        section, users = self.choose(value), []
+        for name in self.names:
+            with contextlib.suppress(TransferError):  # a broken plugin is reported when it is chosen
+                if key in self._find(name).model_fields:
+                    users.append(name)
+        if users and self.explain_name(value):
+            return f"this key is used by: {', '.join(users)}."
+        if users:
+            chosen = section.model_fields["name"].default
+            return f"{chosen} does not use this key. It is used by: {', '.join(users)}."
+        return f"unknown key. {did_you_mean(key, section.model_fields)}"
+
+    def _validate(self, value: Any) -> Section:
+        if not isinstance(value, Section | Mapping):
+            raise PydanticKnownError("model_type", {"class_name": "Section"})
+        # The name of a section that was chosen as the nearest one is refused by the section itself.
+        return self.choose(value).model_validate(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Validate by the chosen section, and write that section's keys."""
+        write = core_schema.plain_serializer_function_ser_schema(_write, info_arg=True)
+        return core_schema.no_info_plain_validator_function(self._validate, serialization=write)
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe one alternative per name; only the default's needs no name."""
+        alternatives = []
+        for name in sorted(self.names, key=lambda name: name != self.default):
+            alternatives.append(handler(self._find(name).__pydantic_core_schema__))
+            if name != self.default:
+                handler.resolve_ref_schema(alternatives[-1])["required"] = ["name"]
+        return {"oneOf": alternatives}
+
+
+def _write(section: BaseModel, info: Any) -> dict[str, Any]:
+    return section.model_dump(mode=info.mode)

@@ -1,0 +1,28 @@
+"""What all sections of a recipe have in common, and the types of their values."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+
+Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
+Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
+Alpha = Annotated[StrictFloat, Field(ge=0.0)]
+Count = Annotated[StrictInt, Field(ge=1)]
+Rate = Annotated[StrictFloat, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def is_set(section: Section, key: str) -> bool:
+    """Return whether a key has another value than its default.
+
+    Args:
+        section: A section.
+        key: One of its keys.
+    """
+    default = type(section).model_fields[key].get_default(call_default_factory=True)
+    return bool(getattr(section, key) != default)
