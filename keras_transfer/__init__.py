@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keras_transfer.backbones import BACKBONES, Backbone
-    from keras_transfer.config import RecipeConfig
+    from keras_transfer.config import PolicyConfig, RecipeConfig
     from keras_transfer.errors import (
         BackboneError,
         CheckpointError,
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
     from keras_transfer.recipe.cross_validation import CrossValidation, cross_validate
     from keras_transfer.run.run import Run
-    from keras_transfer.training.policies import POLICIES, Phase
+    from keras_transfer.training.policies import POLICIES, Phase, Policy, Scope
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "backbones": ("BACKBONES", "Backbone"),
-    "config": ("RecipeConfig",),
+    "config": ("PolicyConfig", "RecipeConfig"),
     "recipe.cross_validation": ("CrossValidation", "cross_validate"),
     "errors": (
         "BackboneError",
@@ -48,7 +48,7 @@ _HOMES = {
     ),
     "heads.evaluation": ("Report",),
     "heads": ("Prediction",),
-    "training.policies": ("POLICIES", "Phase"),
+    "training.policies": ("POLICIES", "Phase", "Policy", "Scope"),
     "recipe": ("ImageClassification", "Recipe", "TextClassification", "TextPretraining"),
     "run.run": ("Run",),
 }
@@ -67,6 +67,8 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "ImageClassification",
     "Phase",
     "POLICIES",
+    "Policy",
+    "PolicyConfig",
     "PolicyError",
     "Prediction",
     "Recipe",
@@ -74,6 +76,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "Report",
     "Run",
     "RunInterrupted",
+    "Scope",
     "TextClassification",
     "TextPretraining",
     "TrainingError",

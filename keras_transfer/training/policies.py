@@ -73,6 +73,30 @@ class Scope:
     epochs: int
     solves_head: bool
 
+    def last_stages(self, count: int | None = None) -> tuple[int, ...]:
+        """Return the indices of the last stages, those next to the head.
+
+        Args:
+            count: Number of stages; None for all.
+
+        Raises:
+            PolicyError: The backbone has fewer stages.
+        """
+        if count is not None and count > self.stages:
+            raise PolicyError(
+                f"policy.stages: the backbone has {self.stages} stages. Received: {count}. "
+                f"Use 1 to {self.stages}, or policy.name=full for all of them."
+            )
+        return tuple(range(self.stages))[self.stages - (count or self.stages) :]
+
+    def head_phase(self, epochs: int) -> Phase:
+        """Return a phase that trains the head alone, or solves it, which takes one epoch.
+
+        Args:
+            epochs: Number of epochs of a head that is trained.
+        """
+        return Phase("head", (), 1 if self.solves_head else epochs, 1.0, "frozen", solve=self.solves_head)
+
 
 S = TypeVar("S", bound=PolicyConfig)
 
@@ -88,14 +112,13 @@ class Policy(Generic[S]):
 
     Example:
         >>> from typing import Literal
-        >>> class TopDownConfig(PolicyConfig):
-        ...     name: Literal["top_down"] = "top_down"
+        >>> class TopPolicyConfig(PolicyConfig):
+        ...     name: Literal["top"] = "top"
         ...     stages: int = 1
-        >>> def divide(config: TopDownConfig, scope: Scope) -> tuple[Phase, ...]:
-        ...     stages = last_stages(scope, config.stages)
-        ...     return (Phase("top", stages, scope.epochs, rate=1.0, batch_norm="frozen"),)
-        >>> Policy(TopDownConfig, divide).name
-        'top_down'
+        >>> def divide(config: TopPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
+        ...     return (Phase("top", scope.last_stages(config.stages), scope.epochs, rate=1.0, batch_norm="frozen"),)
+        >>> Policy(TopPolicyConfig, divide).name
+        'top'
     """
 
     section: type[S]
@@ -137,55 +160,27 @@ def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     return POLICIES[config.name].phases(config, scope)
 
 
-def last_stages(scope: Scope, count: int | None) -> tuple[int, ...]:
-    """Return the indices of the last stages, those next to the head.
-
-    Args:
-        scope: The stages to choose from.
-        count: Number of stages; None for all.
-
-    Raises:
-        PolicyError: The backbone has fewer stages.
-    """
-    if count is not None and count > scope.stages:
-        raise PolicyError(
-            f"policy.stages: the backbone has {scope.stages} stages. Received: {count}. "
-            f"Use 1 to {scope.stages}, or policy.name=full for all of them."
-        )
-    return tuple(range(scope.stages))[scope.stages - (count or scope.stages) :]
-
-
-def head_phase(scope: Scope, epochs: int) -> Phase:
-    """Return a phase that trains the head alone, or solves it, which takes one epoch.
-
-    Args:
-        scope: Whether the head is solved.
-        epochs: Of a head that is trained.
-    """
-    return Phase("head", (), 1 if scope.solves_head else epochs, 1.0, "frozen", solve=scope.solves_head)
-
-
 def _head(config: HeadPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    return (head_phase(scope, scope.epochs),)
+    return (scope.head_phase(scope.epochs),)
 
 
 def _last_stages(config: LastStagesPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    return (_stages_phase("last_stages", last_stages(scope, config.stages), scope.epochs, config),)
+    return (_stages_phase("last_stages", scope.last_stages(config.stages), scope.epochs, config),)
 
 
 def _full(config: FullPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    return (_stages_phase("full", last_stages(scope, None), scope.epochs, config),)
+    return (_stages_phase("full", scope.last_stages(), scope.epochs, config),)
 
 
 def _lp_ft(config: LpFtPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054)."""
-    stages = last_stages(scope, config.stages)
+    stages = scope.last_stages(config.stages)
     return (_head_before(config, scope), _stages_phase("fine_tune", stages, scope.epochs, config))
 
 
 def _gradual(config: GradualPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Gradual unfreezing (Howard and Ruder 2018, arXiv 1801.06146): the head, then group after group of stages."""
-    released = last_stages(scope, config.stages)
+    released = scope.last_stages(config.stages)
     if config.groups > len(released):
         raise PolicyError(
             f"policy.groups: there are {len(released)} stages to divide. Received: {config.groups}. "
@@ -205,7 +200,7 @@ def _head_before(config: LpFtPolicyConfig | GradualPolicyConfig, scope: Scope) -
             f"policy.head_epochs: the head is solved, which takes no epochs. Received: {config.head_epochs}. "
             "Set policy.head_solver=sgd to train it, or leave policy.head_epochs out."
         )
-    return head_phase(scope, config.head_epochs)
+    return scope.head_phase(config.head_epochs)
 
 
 def _stages_phase(
@@ -222,7 +217,7 @@ def _lora(config: LoraPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     return (
         Phase(
             "lora",
-            last_stages(scope, config.stages),
+            scope.last_stages(config.stages),
             scope.epochs,
             config.fine_tune_rate,
             "frozen",
@@ -234,20 +229,20 @@ def _lora(config: LoraPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
 
 
 def _batch_norm(config: BatchNormPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    stages = last_stages(scope, config.stages)
+    stages = scope.last_stages(config.stages)
     rate, decay = config.fine_tune_rate, config.stage_decay
     return (Phase("batch_norm", stages, scope.epochs, rate, "adapt", decay, weights="batch_norm"),)
 
 
 def _layer_norm(config: LayerNormPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    stages = last_stages(scope, config.stages)
+    stages = scope.last_stages(config.stages)
     rate, decay = config.fine_tune_rate, config.stage_decay
     return (Phase("layer_norm", stages, scope.epochs, rate, "frozen", decay, weights="layer_norm"),)
 
 
 def _bias(config: BiasPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """BitFit (Ben Zaken et al. 2021, arXiv 2106.10199)."""
-    stages = last_stages(scope, config.stages)
+    stages = scope.last_stages(config.stages)
     rate, decay = config.fine_tune_rate, config.stage_decay
     return (Phase("bias", stages, scope.epochs, rate, config.batch_norm, decay, weights="bias"),)
 
