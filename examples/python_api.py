@@ -10,7 +10,7 @@ available = [name for name in BACKBONES if BACKBONES[name].available]
 print(f"backbones with weights on this machine: {', '.join(available)}; policies: {', '.join(POLICIES)}")
 
 try:
-    ImageClassification(images, backbone="resnet5O", policy={"name": "full", "stagse": 3})
+    ImageClassification(images, backbone="resnet5O", policy={"name": "last_stages", "stagse": 3})
 except TransferError as error:
     print(f"All mistakes are reported at once, each with the nearest known name:\n{error}")
 
