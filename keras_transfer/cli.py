@@ -115,6 +115,15 @@ def backbones(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("task", required=False)
+def schema(task: str | None) -> None:
+    """Print the JSON schema of recipes, which editors use; of one TASK or of all."""
+    from keras_transfer.config.json_schema import describe_recipes
+
+    _print_json(describe_recipes(task))
+
+
+@main.command()
 @click.argument("recipe")
 def show(recipe: str) -> None:
     """Print a recipe."""

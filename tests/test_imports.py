@@ -141,6 +141,7 @@ CALL = "from keras_transfer.cli import main; main({arguments!r}, standalone_mode
         CALL.format(arguments=["show", "image/quickstart"]),
         CALL.format(arguments=["copy", "image/quickstart", "copied.yaml"]),
         CALL.format(arguments=["cache"]),
+        CALL.format(arguments=["schema"]),
     ],
 )
 def test_what_needs_no_tensorflow_imports_none(code, tmp_path):
