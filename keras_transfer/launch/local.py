@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
+KILLED = 137
+"""Exit code of a process that SIGKILL, which Windows does not have, has ended."""
+
 _GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.1
 
@@ -92,9 +95,9 @@ def settle_in(parent: str, folder: str) -> None:
     """
     if sys.platform == "linux":
         set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, KILLED - 128)
     if os.getppid() != int(parent):  # it was dead before that
-        sys.exit(128 + signal.SIGKILL)
+        sys.exit(KILLED)
     try:
         os.chdir(folder)
     except OSError as error:

@@ -23,7 +23,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from keras_transfer.errors import ConfigError, RunInterrupted
-from keras_transfer.launch.local import exit_code, heeding_signals, name_workers
+from keras_transfer.launch.local import KILLED, exit_code, heeding_signals, name_workers
 
 _CONNECT_SECONDS = 30.0
 _PLACE_SECONDS = 60.0
@@ -31,7 +31,6 @@ _GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.2
 # Done, to be mended by the user, told to end: beginning again changes nothing.
 _FINAL = (0, 2, 128 + signal.SIGTERM)
-_LOST = 128 + signal.SIGKILL
 # What workers see of the variables here; a node has its own of others.
 _PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
 _CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
@@ -113,7 +112,7 @@ def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) ->
             ray.get([place.start.remote(command, environment) for place, command in zip(places, commands, strict=True)])
         except RayError as error:
             sys.stderr.write(f"Ray could not start a worker: {error}\n")
-            return _LOST
+            return KILLED
         try:
             return _watch(places, received)
         finally:
@@ -182,7 +181,7 @@ def _print(number: int, answer: Any) -> int | None:
     try:
         lines, code = ray.get(answer)
     except RayError as error:
-        lines, code = [("stderr", f"Ray has lost this worker: {str(error).splitlines()[0]}\n")], _LOST
+        lines, code = [("stderr", f"Ray has lost this worker: {str(error).splitlines()[0]}\n")], KILLED
     for stream, line in lines:
         target = getattr(sys, stream)
         target.write(f"[{number}] {line}")

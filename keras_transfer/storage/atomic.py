@@ -1,23 +1,27 @@
-"""Files and folders that are there whole or not at all, also after a kill or a power cut."""
+"""Files and folders that exist as a whole or not at all, even after a kill or a power failure."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from keras_transfer.errors import CheckpointError
 
 UNFINISHED = ".unfinished-"
 """What the names of files and folders begin with while they are written or removed."""
 
+LOCK = ".lock"
+"""The file in a folder that a process locks while it writes there."""
+
 
 @contextlib.contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Let a file be written under another name, and give it its own when all of it is on the disk.
+    """Write a file under a temporary name, and rename it once all of it is on the disk.
 
     Args:
-        file: What was there before stays until then.
+        file: An earlier file of this name stays until then.
 
     Yields:
         The name to write to: the same suffix, in the same folder.
@@ -35,13 +39,17 @@ def whole(file: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{file} cannot be written: {error.strerror or error}. Make room or mend the rights, and run it again."
+            f"{file} cannot be written: {error.strerror or error}. Free disk space or fix the permissions, and run it "
+            "again."
         ) from error
 
 
 def sync(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    on_windows = os.name == "nt"
+    if on_windows and path.is_dir():  # it opens no folders
+        return
+    descriptor = os.open(path, os.O_RDWR if on_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -49,16 +57,16 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Do so with a folder and everything in it."""
+    """Wait until a folder and everything in it are on the disk."""
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)
 
 
 class FolderLock:
-    """Keeps other processes out of a folder, as long as this one lives or until it is left.
+    """Keeps other processes out of a folder until it is released or this process ends.
 
-    The lock is on the folder itself: no file is left behind. Network file systems without locks let everybody in.
+    The lock is a file in the folder, which is removed on release. A file system without locks keeps nobody out.
 
     Args:
         folder: May be made later.
@@ -66,34 +74,40 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._descriptor: int | None = None
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> "FolderLock":
         self.take()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._lock is None:
+            return
+        file = Path(self._lock.lock_file)
+        # Removed while it is locked: nobody then locks a file that is about to go. Windows removes no open file.
+        with contextlib.suppress(OSError):
+            file.unlink()
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            if os.name == "nt":
+                file.unlink()
+        self._lock = None
 
     def take(self) -> None:
-        """Take it, where the folder is there and the lock is not taken yet.
+        """Take the lock, unless it is taken already or there is no folder yet.
 
         Raises:
             CheckpointError: Another process has it.
         """
-        if self._descriptor is not None or not self._folder.is_dir():
+        if self._lock is not None or not self._folder.is_dir():
             return
-        descriptor = os.open(self._folder, os.O_RDONLY)
+        lock = FileLock(self._folder / LOCK)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
+            lock.acquire(timeout=0)
+        except Timeout as error:
             raise CheckpointError(
                 f"Another process is writing the run in {self._folder}. Wait for it, or choose another --out."
             ) from error
-        except OSError:  # a file system without locks
-            os.close(descriptor)
+        except (OSError, NotImplementedError):  # no locks here, or a folder that cannot be written, as writing will say
             return
-        self._descriptor = descriptor
+        self._lock = lock
