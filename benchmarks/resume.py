@@ -35,8 +35,10 @@ from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.trackers import ConsoleTracker, HistoryTracker, Trackers
 from keras_transfer.training.checkpointing import Checkpointer, Checkpoints
 from keras_transfer.training.interruption import Interruption
+from keras_transfer.training.observers import Observers
 
 RUNS = {
     "full, no cache": {"policy": "full", "cache": {"views": 0}, "augmentation": {"mixup": 0.2}},
@@ -200,7 +202,7 @@ def measure_cost(folder: Path, rounds: int, images: int) -> None:
 
                 checkpoints.save = timed
             started, worked = time.perf_counter(), time.process_time()
-            job.train(out / "history.jsonl", checkpoints)
+            job.train(Observers(Trackers([HistoryTracker(out / "history.jsonl"), ConsoleTracker()])), checkpoints)
             times[name].append(time.perf_counter() - started)
             processor[name].append(time.process_time() - worked)
             if checkpoints is not None:

@@ -21,7 +21,9 @@ from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
-from keras_transfer.training.callbacks import HistoryWriter, WeightKeeper
+from keras_transfer.trackers import ConsoleTracker, HistoryTracker, PhaseStarted, Trackers
+from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.observers import Observers, PhaseTracking
 from keras_transfer.training.phase import Course, Inputs, train_phase
 from keras_transfer.training.policies import Phase
 
@@ -61,13 +63,15 @@ def main(rounds: int, batch_norm: str) -> None:
             ours,
             phase,
             Inputs(ours.trainer, stream, None),
-            Course(WeightKeeper("last", ours.trainer), history),
+            Course(
+                WeightKeeper("last", ours.trainer), Observers(Trackers([HistoryTracker(history), ConsoleTracker()]))
+            ),
             config=training,
-            steps=steps,
+            started=PhaseStarted("full", 1, 1, 2, steps),
         )
 
     def train_peer() -> None:
-        clock = HistoryWriter(history, "peer")
+        clock = PhaseTracking(Trackers([HistoryTracker(history)]), PhaseStarted("peer", 1, 1, 2, steps))
         peer.fit(x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[clock])
 
     if batch_norm == "frozen":

@@ -1,6 +1,5 @@
 """Reports for people: tables on the screen, the history as an image."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -167,33 +166,6 @@ def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title
     for name, row in zip(names, counts, strict=True):
         table.add_row(escape(name), *map(str, row))
     console.print(table)
-
-
-def plot_history(history: Path, image: Path, metric: str) -> None:
-    """Draw the loss and a metric over the epochs of all phases.
-
-    Args:
-        history: The run's history.jsonl.
-        image: The PNG to write.
-        metric: What is drawn beside the loss.
-    """
-    # Imported here: pyplot would choose a window system, and `--help` needs neither.
-    from matplotlib.figure import Figure
-
-    lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, drawn in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
-        for name, label in ((drawn, "training"), (f"val_{drawn}", "validation")):
-            points = [(epoch, line[name]) for epoch, line in enumerate(lines, start=1) if name in line]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-        for epoch in range(1, len(lines)):
-            if lines[epoch]["phase"] != lines[epoch - 1]["phase"]:
-                axes.axvline(epoch + 0.5, color="grey", linestyle=":", linewidth=1)
-        axes.set(xlabel="epoch", ylabel=drawn)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False)
-    figure.savefig(image, dpi=120)
 
 
 def plot_range_test(test: RangeTest, image: Path) -> None:

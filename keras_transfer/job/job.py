@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -28,9 +27,11 @@ from keras_transfer.heads import Head, TargetHead
 from keras_transfer.heads.evaluation import Report, measure_gain, predict
 from keras_transfer.heads.solver import MOST_FOLDS, MOST_HINTED_ROWS, MOST_PRODUCTS, Folds, draw_folds
 from keras_transfer.model import TransferModel
+from keras_transfer.trackers import PhaseStarted
 from keras_transfer.training.callbacks import WeightKeeper
-from keras_transfer.training.checkpointing import Checkpoints, History, Position, Stopwatch, Variables
+from keras_transfer.training.checkpointing import Checkpoints, Position, Stopwatch, Variables
 from keras_transfer.training.lr_finder import RangeTest, run_range_test
+from keras_transfer.training.observers import Observers
 from keras_transfer.training.optimizer import StagedAdamW
 from keras_transfer.training.phase import Course, Inputs, solve_phase, train_phase
 from keras_transfer.training.policies import Phase, Scope, candidate_section, plan
@@ -160,11 +161,11 @@ class Job:
         return replace(self, config=config, phases=phases, measured=self.measured)
 
     @_names_lost_examples
-    def train(self, history: Path, checkpoints: Checkpoints | None = None) -> Trained:
+    def train(self, observers: Observers | None = None, checkpoints: Checkpoints | None = None) -> Trained:
         """Run all phases, or what is left of them.
 
         Args:
-            history: The file that takes a line an epoch.
+            observers: Trackers, which receive each epoch, and the user's callbacks; by default none.
             checkpoints: The run's; a job that is resumed has ``measured`` what the run had.
 
         Returns:
@@ -175,7 +176,7 @@ class Job:
             RunInterrupted: SIGTERM came.
         """
         keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
-        course = Course(keeper, history, checkpoints, self.distribution)
+        course = Course(keeper, observers or Observers(), checkpoints, self.distribution)
         resumes = checkpoints is not None and checkpoints.resumes
         baseline = self.measured if resumes else self.baseline
         watch, start = Stopwatch(), Position()
@@ -183,7 +184,7 @@ class Job:
             start = checkpoints.position
             checkpoints.add("weights", Variables("weights", self.model.trainer.variables))
             checkpoints.add("keeper", keeper)
-            checkpoints.add("history", History(history))
+            checkpoints.add("callbacks", course.observers.callbacks)
             checkpoints.add("training_seconds", watch)
             checkpoints.hold("baseline", baseline and baseline.to_state())
         first_epoch, optimizer, last = 0, None, len(self.phases) - 1
@@ -194,7 +195,7 @@ class Job:
             if number < start.phase or start == Position(last, phase.epochs):
                 continue
             if phase.solve and baseline is not None:
-                self._put_on(baseline, phase, course)
+                self._put_on(baseline, number, course)
                 if checkpoints is not None and number == last:
                     checkpoints.save(Position(number, phase.epochs))
             else:
@@ -292,11 +293,23 @@ class Job:
             return None
         return self.cache.pooled(self.model, labels)[0]
 
-    def _put_on(self, baseline: Baseline, phase: Phase, course: Course) -> None:
+    def _started(self, number: int, steps: int) -> PhaseStarted:
+        phase = self.phases[number]
+        return PhaseStarted(phase.name, number + 1, len(self.phases), phase.epochs, steps)
+
+    def _put_on(self, baseline: Baseline, number: int, course: Course) -> None:
         rows = {"": (baseline.features["train"], self.splits.train.targets)}
         if len(self.splits.validation):
             rows["val_"] = (baseline.features["validation"], self.splits.validation.targets)
-        solve_phase(self.model, phase, baseline.head, rows=rows, seconds=baseline.seconds, course=course)
+        solve_phase(
+            self.model,
+            self.phases[number],
+            baseline.head,
+            rows=rows,
+            seconds=baseline.seconds,
+            course=course,
+            started=self._started(number, 0),
+        )
 
     def _train_phase(self, number: int, epochs: range, course: Course, earlier: StagedAdamW | None) -> StagedAdamW:
         phase, steps = self.phases[number], steps_per_epoch(len(self.splits.train), self.config.training.batch_size)
@@ -309,9 +322,8 @@ class Job:
             self.inputs(phase, epochs, skip),
             course,
             config=self.config.training,
-            steps=steps,
+            started=self._started(number, steps),
             earlier=earlier,
-            number=number,
         )
 
     def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> Inputs:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import keras
 from rich.console import Console
 
 from keras_transfer.backbones import Backbone
@@ -28,12 +29,13 @@ from keras_transfer.job.job import Job, find_scope
 from keras_transfer.job.time_estimates import describe_estimates
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.lora import add_adapters
-from keras_transfer.recipe.fitting import fit_recipe
+from keras_transfer.recipe.fitting import Extras, fit_recipe
 from keras_transfer.recipe.resolve_auto import settle_policy
 from keras_transfer.recipe.seen_rows import check_rows_apart
 from keras_transfer.registry import Registry
 from keras_transfer.report import print_plan
 from keras_transfer.run.run import Run
+from keras_transfer.trackers import Tracker
 from keras_transfer.training.lr_finder import RangeTest
 from keras_transfer.training.phase import summarize
 from keras_transfer.training.policies import plan
@@ -243,13 +245,25 @@ class Recipe(ABC):
             job, _ = settle_policy(recipe.prepare(console), console)
             return job.find_learning_rate()
 
-    def fit(self, out: str | Path | None = None, *, resume: bool = False, console: Console | None = None) -> Run:
+    def fit(
+        self,
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        console: Console | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        trackers: Sequence[Tracker | str] = (),
+    ) -> Run:
         """Train, evaluate and export.
 
         Args:
             out: The run folder: new or empty. By default ``runs/<task>-<date>-<time>``.
             resume: Go on with the run that was interrupted in ``out``; begin one where there is none.
             console: Told what happens; None for silence.
+            callbacks: Keras callbacks. They are called in every phase that trains by gradient descent, each with its
+                own ``on_train_begin``, and not for a solved head. One with ``get_state`` and ``set_state`` continues
+                with its state when the run is resumed.
+            trackers: :class:`Tracker` objects or their names, beside the recipe's ``trackers``.
 
         Returns:
             The finished run.
@@ -259,7 +273,7 @@ class Recipe(ABC):
             TrainingError: The loss became something that is no number; the last good weights are in the run folder.
             RunInterrupted: SIGTERM came; the run can be resumed.
         """
-        return fit_recipe(self, out, resume=resume, console=console)
+        return fit_recipe(self, out, resume=resume, console=console, extras=Extras(callbacks, trackers))
 
     @contextlib.contextmanager
     def session(self, distribution: Distribution, console: Console | None) -> Iterator["Recipe"]:

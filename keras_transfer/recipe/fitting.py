@@ -3,11 +3,12 @@
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from rich.console import Console
 
@@ -23,13 +24,25 @@ from keras_transfer.networks.lora import adapter_weights, merge_adapters
 from keras_transfer.recipe.absolute_paths import with_absolute_paths
 from keras_transfer.recipe.resolve_auto import settle_learning_rate, settle_policy, tell_truth
 from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
-from keras_transfer.report import plot_history, print_report
+from keras_transfer.report import print_report
 from keras_transfer.run import folder as folders
 from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import FolderLock, whole
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.trackers import (
+    ConsoleTracker,
+    HistoryTracker,
+    PlotTracker,
+    ReportMade,
+    RunStarted,
+    Tracker,
+    Trackers,
+    find_git_commit,
+    make_trackers,
+)
 from keras_transfer.training.checkpointing import Checkpoints, Stopwatch
 from keras_transfer.training.interruption import Interruption
+from keras_transfer.training.observers import Observers, UserCallbacks
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,22 @@ class _Output:
         return CheckpointStore(self.folder / folders.CHECKPOINTS)
 
 
-def fit_recipe(recipe: Any, out: str | Path | None, *, resume: bool, console: Console | None) -> Run:
+@dataclass(frozen=True)
+class Extras:
+    """What a run is given from Python beside its recipe.
+
+    Attributes:
+        callbacks: Keras callbacks.
+        trackers: Trackers, objects or names, beside those of the recipe.
+    """
+
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    trackers: Sequence[Tracker | str] = ()
+
+
+def fit_recipe(
+    recipe: Any, out: str | Path | None, *, resume: bool, console: Console | None, extras: Extras | None = None
+) -> Run:
     """Train, evaluate and export.
 
     Args:
@@ -54,6 +82,7 @@ def fit_recipe(recipe: Any, out: str | Path | None, *, resume: bool, console: Co
         out: The run folder: new or empty; by default ``runs/<task>-<date>-<time>``.
         resume: Go on with the run that was interrupted in ``out``.
         console: Told what happens; None for silence.
+        extras: Callbacks and trackers from Python.
 
     Returns:
         The finished run.
@@ -63,8 +92,11 @@ def fit_recipe(recipe: Any, out: str | Path | None, *, resume: bool, console: Co
     """
     if recipe.config.data.is_several_runs:
         raise ConfigError("data.folds and data.repeats stand for several runs. Use cross_validate(recipe, out).")
+    extras = extras or Extras()
+    callbacks = UserCallbacks(extras.callbacks)
     if not is_chief(recipe.config):
-        return _assist(recipe, out, resume)
+        return _assist(recipe, out, resume, callbacks)
+    trackers = make_trackers([], extras.trackers)
     folder = folders.choose_folder(recipe.task, out, resume=resume)
     found = "none"
     if resume:
@@ -72,8 +104,10 @@ def fit_recipe(recipe: Any, out: str | Path | None, *, resume: bool, console: Co
     else:
         folders.prepare_folder(folder)
     if found != "finished":
+        history = folder / folders.HISTORY
+        own = [HistoryTracker(history), PlotTracker(history, folder / folders.PLOT), ConsoleTracker()]
         with _output(recipe, folder, folder) as output:
-            _run(recipe, output, resume, console)
+            _run(recipe, output, Observers(Trackers([*own, *trackers]), callbacks), resume, console)
     elif console:
         console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
     CheckpointStore(folder / folders.CHECKPOINTS).clear()
@@ -87,7 +121,7 @@ def fit_recipe(recipe: Any, out: str | Path | None, *, resume: bool, console: Co
     return run
 
 
-def _assist(recipe: Any, out: str | Path | None, resume: bool) -> Run:
+def _assist(recipe: Any, out: str | Path | None, resume: bool, callbacks: UserCallbacks) -> Run:
     """Do a process's part of a run whose folder the chief writes."""
     if out is None:
         raise ConfigError("The processes of a run share its folder, and none is named. Name it with --out.")
@@ -95,7 +129,7 @@ def _assist(recipe: Any, out: str | Path | None, resume: bool) -> Run:
     if not (resume and folder.is_dir() and folders.find_run(folder) == "finished"):
         # It leaves what the chief keeps where nobody looks.
         with tempfile.TemporaryDirectory() as own, _output(recipe, Path(own), folder) as output:
-            _run(recipe, output, resume, None)
+            _run(recipe, output, Observers(callbacks=callbacks), resume, None)
     return Run(folder)
 
 
@@ -106,7 +140,7 @@ def _output(recipe: Any, own: Path, folder: Path) -> Iterator[_Output]:
         yield _Output(own, folder, interruption, lock)
 
 
-def _run(recipe: Any, output: _Output, resume: bool, console: Console | None) -> None:
+def _run(recipe: Any, output: _Output, observers: Observers, resume: bool, console: Console | None) -> None:
     """Train and judge, from the beginning or from the last checkpoint."""
     with distribute(recipe.config) as distribution:
         start = _find_start(recipe, output.store, distribution, console) if resume else None
@@ -122,8 +156,6 @@ def _run(recipe: Any, output: _Output, resume: bool, console: Console | None) ->
                 check_rows(record["splits"], job.record["splits"])
                 job = replace(job, measured=baseline and Baseline.from_state(baseline))
             _begin(output, job)
-            if start is None:  # an earlier process may have been killed before its first checkpoint
-                (output.own / folders.HISTORY).unlink(missing_ok=True)
             checkpoints = Checkpoints(
                 output.store,
                 recipe.config.checkpoint,
@@ -133,8 +165,10 @@ def _run(recipe: Any, output: _Output, resume: bool, console: Console | None) ->
                 distribution=distribution,
             )
             checkpoints.add("seconds", watch)
-            trained = _train(output.own, job, checkpoints)
-            _judge(output.own, job, trained, console)
+            checkpoints.add("trackers", observers.trackers)
+            with observers.trackers.recording(_describe_start(output.own, job, resumed=start is not None)):
+                trained = _train(output.own, job, observers, checkpoints)
+                _judge(output.own, job, trained, observers.trackers, console)
             if record["choice"]:
                 tell_truth(output.own, record["choice"], watch.seconds, console)
             if distribution.is_chief:  # the others look at the folder once this one is done with it
@@ -182,6 +216,19 @@ def _describe(config: RecipeConfig, job: Job, choice: Choice | None) -> dict[str
     return {**origin, "choice": choice and choice.to_json()}
 
 
+def _describe_start(folder: Path, job: Job, *, resumed: bool) -> RunStarted:
+    """What trackers receive of the run."""
+    return RunStarted(
+        folder,
+        recipe=with_absolute_paths(job.config).model_dump(mode="json"),
+        environment=describe_environment(job.config, job.distribution),
+        git_commit=find_git_commit(),
+        fingerprints={name: split["fingerprint"] for name, split in job.record["splits"].items()},
+        metric=job.model.head.metric,
+        resumed=resumed,
+    )
+
+
 def _begin(output: _Output, job: Job) -> None:
     folder = output.own
     try:
@@ -201,23 +248,24 @@ def _begin(output: _Output, job: Job) -> None:
         folders.check_shared(output.folder, job.distribution)
 
 
-def _train(folder: Path, job: Job, checkpoints: Checkpoints) -> Trained:
+def _train(folder: Path, job: Job, observers: Observers, checkpoints: Checkpoints) -> Trained:
     try:
-        trained = job.train(folder / folders.HISTORY, checkpoints)
+        trained = job.train(observers, checkpoints)
     except TrainingError as error:
         _save(folder, job)
         CheckpointStore(folder / folders.CHECKPOINTS).clear()
         raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
     _save(folder, job)
-    with whole(folder / folders.PLOT) as image:
-        plot_history(folder / folders.HISTORY, image, job.model.head.metric)
     return trained
 
 
-def _judge(folder: Path, job: Job, trained: Trained, console: Console | None) -> None:
+def _judge(folder: Path, job: Job, trained: Trained, trackers: Trackers, console: Console | None) -> None:
     head, reports = job.judge(trained)
     folders.write_head(folder, head)
-    folders.write_json(folder / folders.METRICS, {report.split: report.to_json() for report in reports})
+    metrics = {report.split: report.to_json() for report in reports}
+    folders.write_json(folder / folders.METRICS, metrics)
+    for split, values in metrics.items():
+        trackers.report_made(ReportMade(split, values))
     if console:
         if trained.baseline and trained.baseline.head.uses_hints:
             console.print(

@@ -161,6 +161,33 @@ def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     return value
 
 
+def find_unstorable(value: Any, path: str = "state") -> str | None:
+    """Find what a checkpoint cannot hold, so that who made it can be named before one is written.
+
+    Args:
+        value: A state.
+        path: What it is called in the message.
+
+    Returns:
+        A phrase that names the first such value and what it is; None if there is none.
+    """
+    if isinstance(value, Mapping):
+        wrong = next((key for key in value if not isinstance(key, str) or key == _ARRAY), None)
+        if wrong is not None:
+            return f"{path} has the key {wrong!r}"
+        inner = ((f"{path}[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        inner = ((f"{path}[{index}]", item) for index, item in enumerate(value))
+    else:
+        storable = value is None or isinstance(value, str | int | float | np.ndarray)
+        return None if storable else f"{path} is of type {type(value).__name__}"
+    return next((problem for name, item in inner if (problem := find_unstorable(item, name))), None)
+
+
+STORABLE = "mappings with string keys, sequences, numbers, strings, None and NumPy arrays"
+"""What a checkpoint holds, for messages."""
+
+
 def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     if isinstance(value, dict):
         if _ARRAY in value:

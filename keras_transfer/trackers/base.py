@@ -13,7 +13,15 @@ from pydantic import ValidationError
 from keras_transfer.config.section import Section
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
-from keras_transfer.trackers.records import EpochEnded, PhaseStarted, ReportMade, RunEnded, RunStarted, StepEnded
+from keras_transfer.trackers.records import (
+    EpochEnded,
+    PhaseEnded,
+    PhaseStarted,
+    ReportMade,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+)
 
 
 class NoSettings(Section):
@@ -70,6 +78,9 @@ class Tracker:
 
         A run that was killed and resumed repeats the epochs after its last checkpoint, with the same ``run_epoch``.
         """
+
+    def phase_ended(self, phase: PhaseEnded) -> None:
+        """Record that a phase has ended, after its last epoch or by early stopping."""
 
     def report_made(self, report: ReportMade) -> None:
         """Record how the trained model does on a split."""

@@ -1,12 +1,22 @@
 """Several trackers that are called as one, and cannot end a run."""
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_transfer.errors import TransferWarning
+from keras_transfer.storage.checkpoint_store import STORABLE, find_unstorable
 from keras_transfer.trackers.base import Tracker
-from keras_transfer.trackers.records import EpochEnded, PhaseStarted, ReportMade, RunEnded, RunStarted, StepEnded
+from keras_transfer.trackers.records import (
+    EpochEnded,
+    PhaseEnded,
+    PhaseStarted,
+    ReportMade,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+)
 
 
 class Trackers(Tracker):
@@ -25,21 +35,46 @@ class Trackers(Tracker):
         self.run_epochs = 0
         """Number of epochs of the run that have ended."""
 
+    @contextlib.contextmanager
+    def recording(self, run: RunStarted) -> Iterator[None]:
+        """Record what happens inside as a run: ``run_started``, then ``run_ended``, or ``run_failed`` on an exception.
+
+        Args:
+            run: The run.
+
+        Yields:
+            Nothing.
+        """
+        self.run_started(run)
+        try:
+            yield
+        except BaseException as error:
+            self.run_failed(error)
+            raise
+        self.run_ended(RunEnded(run.folder))
+
     def _call(self, index: int, method: str, *arguments: Any) -> Any:
         if index in self._failed:
             return None
-        tracker = self._trackers[index]
         try:
-            return getattr(tracker, method)(*arguments)
+            return getattr(self._trackers[index], method)(*arguments)
         except Exception as error:
-            self._failed.add(index)
-            warnings.warn(
-                f"Tracker {type(tracker).__name__} failed in {method}: {type(error).__name__}: {error}. "
-                "The run continues without it.",
-                TransferWarning,
-                stacklevel=2,
-            )
+            self._drop(index, f"{method}: {type(error).__name__}: {error}")
             return None
+
+    def _drop(self, index: int, problem: str) -> None:
+        self._failed.add(index)
+        name = type(self._trackers[index]).__name__
+        warnings.warn(
+            f"Tracker {name} failed in {problem}. The run continues without it.", TransferWarning, stacklevel=4
+        )
+
+    def _state_of(self, index: int) -> Any:
+        state = self._call(index, "get_state")
+        problem = find_unstorable(state, "it")
+        if problem is not None:
+            self._drop(index, f"get_state: {problem}; expected {STORABLE}")
+        return None if problem else state
 
     def _call_all(self, method: str, *arguments: Any) -> None:
         for index in range(len(self._trackers)):
@@ -62,6 +97,10 @@ class Trackers(Tracker):
         self.run_epochs = epoch.run_epoch
         self._call_all("epoch_ended", epoch)
 
+    def phase_ended(self, phase: PhaseEnded) -> None:
+        """Call all."""
+        self._call_all("phase_ended", phase)
+
     def report_made(self, report: ReportMade) -> None:
         """Call all."""
         self._call_all("report_made", report)
@@ -81,7 +120,7 @@ class Trackers(Tracker):
 
     def get_state(self) -> dict[str, Any]:
         """Return the number of epochs and the states of all, by name."""
-        states = {name: self._call(index, "get_state") for index, name in enumerate(self._names())}
+        states = {name: self._state_of(index) for index, name in enumerate(self._names())}
         return {"run_epochs": self.run_epochs, "trackers": states}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What a tracker receives: plain data on a run, its phases, epochs and reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,19 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
+class PhaseEnded:
+    """A phase that has been trained.
+
+    Attributes:
+        phase: The phase.
+        epochs: Number of epochs that it took.
+    """
+
+    phase: PhaseStarted
+    epochs: int
+
+
+@dataclass(frozen=True)
 class ReportMade:
     """An evaluation of the trained model.
 
@@ -106,12 +119,15 @@ class RunEnded:
 
     Attributes:
         folder: The run folder.
-        files: The files that the run wrote there.
     """
 
     folder: Path
-    files: Sequence[Path]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files in the run folder, by name; those in folders within it are left out."""
+        return sorted(file for file in self.folder.iterdir() if file.is_file())
 
     def find(self, *names: str) -> list[Path]:
         """Return the files of these names that the run wrote, in the order of the names."""
-        return [file for name in names for file in self.files if file == self.folder / name]
+        return [self.folder / name for name in names if (self.folder / name).is_file()]

@@ -1,17 +1,13 @@
-"""What watches a phase: the best weights are kept, and a line is written every epoch."""
+"""What watches a phase: the best weights are kept."""
 
-import json
 import math
-import time
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_transfer.distribution import sync_variables
-from keras_transfer.errors import TrainingError, TransferWarning
+from keras_transfer.errors import TrainingError
 from keras_transfer.training.optimizer import StagedAdamW
 
 
@@ -90,48 +86,3 @@ class WeightKeeper(keras.callbacks.Callback):
         self._optimizer = None
         if self._best is not None:
             self._whole.set_weights(self._best)
-
-
-class HistoryWriter(keras.callbacks.Callback):
-    """Adds one line of JSON an epoch to a file, as it happens."""
-
-    def __init__(self, file: Path, phase: str) -> None:
-        super().__init__()
-        self._file = file
-        self._phase = phase
-        self._started = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Start the clock."""
-        self._started = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the line."""
-        line = {"phase": self._phase, "epoch": epoch + 1, **(logs or {})}
-        write_line(self._file, line, time.perf_counter() - self._started)
-
-    def get_state(self) -> float:
-        """Return how many seconds of the epoch have gone by."""
-        return time.perf_counter() - self._started
-
-    def set_state(self, state: float) -> None:
-        """Let so many have gone by already."""
-        self._started = time.perf_counter() - state
-
-
-def write_line(file: Path, values: Mapping[str, Any], seconds: float) -> None:
-    """Add a line to a history; a disk that is full is a warning.
-
-    Args:
-        file: ``history.jsonl``.
-        values: By name.
-        seconds: What it took.
-    """
-    line = {name: value if isinstance(value, str | int) else round(float(value), 6) for name, value in values.items()}
-    try:
-        with file.open("a", encoding="utf-8") as history:
-            history.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
-    except OSError as error:
-        warnings.warn(
-            f"{file} lacks a line: {error.strerror}. The run goes on. Make room there.", TransferWarning, stacklevel=2
-        )

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -12,7 +11,6 @@ import numpy as np
 from keras_transfer.config import CheckpointConfig
 from keras_transfer.distribution import ONE_DEVICE, Distribution, builds_with_a_batch, sync_variables
 from keras_transfer.errors import CheckpointError
-from keras_transfer.storage.atomic import whole
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.interruption import Interruption
 
@@ -73,26 +71,6 @@ class Variables:
             )
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
-
-
-class History:
-    """A run's history file, as a part of its state.
-
-    Args:
-        file: Lines that a killed run wrote after its last checkpoint are cut off.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def get_state(self) -> str:
-        """Return its lines."""
-        return self._file.read_text(encoding="utf-8") if self._file.exists() else ""
-
-    def set_state(self, state: str) -> None:
-        """Write them."""
-        with whole(self._file) as file:
-            file.write_text(state, encoding="utf-8")
 
 
 class Stopwatch:
@@ -169,10 +147,20 @@ class Checkpoints:
         return self._start is not None
 
     def add(self, name: str, part: Stateful) -> None:
-        """Let checkpoints hold a part of the run, and where it is resumed let that be what it was."""
+        """Let checkpoints hold a part of the run, and where it is resumed let that be what it was.
+
+        Raises:
+            CheckpointError: The checkpoint to resume from lacks the part.
+        """
         self._parts[name] = part
-        if self._start is not None:
-            part.set_state(self._start[name])
+        if self._start is None:
+            return
+        if name not in self._start:
+            raise CheckpointError(
+                f"The checkpoint lacks {name}: another version of keras-transfer wrote it. Resume the run with that "
+                "version, or choose another --out."
+            )
+        part.set_state(self._start[name])
 
     def hold(self, name: str, state: Any) -> None:
         """Let checkpoints hold what does not change any more."""
@@ -302,10 +290,21 @@ class Checkpointer(keras.callbacks.Callback):
     def _metric_variables(self) -> Variables:
         return Variables("metrics", self._trainer.metrics_variables)
 
+    def skips(self, step: int) -> bool:
+        """Return whether a step of the current epoch, by its index, was done by an earlier process."""
+        return self._resumes and self._epoch == self._start.epoch and step < self._start.step
+
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Pass over the steps of an epoch that were done before."""
+        """Pass over the steps of an epoch that were done before, or continue behind a whole epoch."""
         if self._start.step:
             self._skip(self._start.step)
+        elif self._start.epoch:
+            self._restore_parts()
+
+    def _restore_parts(self) -> None:
+        """Put back what the other callbacks have just begun anew."""
+        for name, part in self._parts.items():
+            part.set_state(self._checkpoints.state_of(name))
 
     def _skip(self, steps: int) -> None:
         """Let ``fit`` count so many steps without a batch: the dataset begins behind them."""
@@ -323,23 +322,20 @@ class Checkpointer(keras.callbacks.Callback):
         trainer.train_function = skip
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Put back what the other callbacks have just begun anew."""
+        """Continue in the middle of an epoch."""
         self._epoch = epoch
-        if not self._resumes or epoch != self._start.epoch:
+        if not (self._resumes and self._start.step and epoch == self._start.epoch):
             return
-        for name, part in self._parts.items():
-            part.set_state(self._checkpoints.state_of(name))
-        if self._start.step:
-            state = self._checkpoints.state_of("metrics")
-            if len(self._trainer.metrics_variables) < len(state):
-                self._build()  # which on one device otherwise is in the first step
-            self._metric_variables.set_state(state)
-            self._logs = self._trainer.get_metrics_result()
+        self._restore_parts()
+        state = self._checkpoints.state_of("metrics")
+        if len(self._trainer.metrics_variables) < len(state):
+            self._build()  # which on one device otherwise is in the first step
+        self._metric_variables.set_state(state)
+        self._logs = self._trainer.get_metrics_result()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Take a checkpoint where one is due or the run is to end."""
-        skipped = self._resumes and self._epoch == self._start.epoch and batch < self._start.step
-        if not skipped and self._checkpoints.is_due():
+        if not self.skips(batch) and self._checkpoints.is_due():
             sync_variables(self._trainer)
             self._save(self._epoch, batch + 1, self._metric_variables.get_state())
 

@@ -3,8 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -12,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.config import TrainingConfig
-from keras_transfer.console import ProgressLine
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit
 from keras_transfer.errors import PolicyError
@@ -22,8 +20,10 @@ from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.lora import find_adapters
 from keras_transfer.networks.stages import Stage
-from keras_transfer.training.callbacks import HistoryWriter, WeightKeeper, write_line
+from keras_transfer.trackers import EpochEnded, PhaseEnded, PhaseStarted
+from keras_transfer.training.callbacks import WeightKeeper
 from keras_transfer.training.checkpointing import Checkpointer, Checkpoints, EarlyStopping
+from keras_transfer.training.observers import Observers, PhaseTracking
 from keras_transfer.training.optimizer import StagedAdamW, build_optimizer
 from keras_transfer.training.policies import Phase
 
@@ -219,13 +219,13 @@ class Course:
 
     Attributes:
         keeper: Carries the best weights.
-        history: The file that takes a line an epoch.
+        observers: Trackers and the user's callbacks.
         checkpoints: The run's, or None.
         distribution: The devices and processes that share the run.
     """
 
     keeper: WeightKeeper
-    history: Path
+    observers: Observers = field(default_factory=Observers)
     checkpoints: Checkpoints | None = None
     distribution: Distribution = ONE_DEVICE
 
@@ -237,9 +237,8 @@ def train_phase(
     course: Course,
     *,
     config: TrainingConfig,
-    steps: int,
+    started: PhaseStarted,
     earlier: StagedAdamW | None = None,
-    number: int = 0,
 ) -> StagedAdamW:
     """Run one phase, or what is left of it.
 
@@ -249,9 +248,8 @@ def train_phase(
         inputs: On what.
         course: Of the run.
         config: How.
-        steps: Batches an epoch.
+        started: What trackers receive of the phase: its place in the run, and its steps per epoch.
         earlier: The optimizer of the phase before: weights that go on training keep their slots.
-        number: The phase's index in the run.
 
     Returns:
         The optimizer.
@@ -261,23 +259,25 @@ def train_phase(
         RunInterrupted: SIGTERM came, and a checkpoint was taken.
     """
     trainer, keeper, checkpoints = inputs.trainer, course.keeper, course.checkpoints
-    optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=phase.epochs * steps)
+    optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=phase.epochs * started.steps)
     if earlier is not None:
         optimizer.carry_over(earlier)
     keeper.begin_phase(optimizer)
-    progress = ProgressLine(phase.name, phase.epochs, steps)
-    states: dict[str, Any] = {"keeper": keeper, "epoch_seconds": HistoryWriter(course.history, phase.name)}
+    user, tracking = course.observers.callbacks, PhaseTracking(course.observers.trackers, started)
+    # The user's callbacks may add metrics, which early stopping and trackers are to see.
+    states: dict[str, Any] = {"keeper": keeper, "callbacks": user}
     if config.early_stopping is not None:
         stop = config.early_stopping
         mode = "min" if stop.metric.endswith("loss") or model.head.figure.is_error else "max"
         states["early_stopping"] = EarlyStopping(monitor=stop.metric, patience=stop.patience, mode=mode)
-    callbacks, first_epoch = [*states.values(), progress], 0
+    states["epoch_seconds"] = tracking
+    callbacks, first_epoch = [*states.values()], 0
     if checkpoints is not None:
         checkpointer = Checkpointer(
             checkpoints,
-            number,
+            started.number - 1,
             epochs=phase.epochs,
-            steps=steps,
+            steps=started.steps,
             trainer=trainer,
             trained=_places(model.trainer.variables, trainer.trainable_variables),
             targets=inputs.batches.element_spec[1],
@@ -285,23 +285,21 @@ def train_phase(
             before_leaving=keeper.on_test_end,
         )
         callbacks.append(checkpointer)
+        user.skips = tracking.skips = checkpointer.skips
         first_epoch = checkpointer.begin()
     if first_epoch == phase.epochs:
         return optimizer
-    try:
-        with checkpoints.interruption.at_a_step() if checkpoints else contextlib.nullcontext():
-            trainer.fit(
-                course.distribution.feed(inputs.batches),
-                epochs=phase.epochs,
-                initial_epoch=first_epoch,
-                steps_per_epoch=steps,
-                validation_data=None if inputs.validation is None else course.distribution.feed(inputs.validation),
-                callbacks=callbacks,
-                shuffle=False,  # the batches are in their order already
-                verbose=0,
-            )
-    finally:
-        progress.close()
+    with checkpoints.interruption.at_a_step() if checkpoints else contextlib.nullcontext():
+        trainer.fit(
+            course.distribution.feed(inputs.batches),
+            epochs=phase.epochs,
+            initial_epoch=first_epoch,
+            steps_per_epoch=started.steps,
+            validation_data=None if inputs.validation is None else course.distribution.feed(inputs.validation),
+            callbacks=callbacks,
+            shuffle=False,  # the batches are in their order already
+            verbose=0,
+        )
     return optimizer
 
 
@@ -319,16 +317,18 @@ def solve_phase(
     rows: Mapping[str, tuple[NDArray[np.float32], Targets]],
     seconds: float,
     course: Course,
+    started: PhaseStarted,
 ) -> None:
     """Put a solved head on.
 
     Args:
         model: The weights of its head change.
-        phase: For history.
+        phase: The phase.
         head: What was solved.
         rows: Pooled features and targets of the training rows under ``""``, of validation rows under ``"val_"``.
         seconds: What features and solution took.
         course: Of the run.
+        started: What trackers receive of the phase.
     """
     set_trainable(model.backbone.stages, phase)
     model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
@@ -337,5 +337,10 @@ def solve_phase(
         figures = model.head.measure(features @ head.kernel + head.bias, targets)
         logs |= {f"{prefix}{name}": value for name, value in figures.items()}
     course.keeper.on_epoch_end(0, logs)
-    solution = {"strength": head.strength} | ({"label_texts": "used"} if head.uses_hints else {})
-    write_line(course.history, {"phase": phase.name, "epoch": 1, **logs, **solution}, seconds)
+    details: dict[str, str | float] = {"strength": head.strength}
+    if head.uses_hints:
+        details["label_texts"] = "used"
+    trackers, metrics = course.observers.trackers, {name: float(value) for name, value in logs.items()}
+    trackers.phase_started(started)
+    trackers.epoch_ended(EpochEnded(started, 1, trackers.run_epochs + 1, metrics, seconds, details))
+    trackers.phase_ended(PhaseEnded(started, 1))

@@ -151,6 +151,6 @@ def test_an_image_that_vanishes_before_its_epoch(images, tmp_path, tiny):
     gone.unlink()
     broken.write_bytes(b"something else")
     with pytest.raises(DataError, match="2 examples cannot be read any more") as caught:
-        job.train(tmp_path / "history.jsonl")
+        job.train()
     assert f"{gone}: No such file or directory" in str(caught.value)
     assert f"{broken}: no image" in str(caught.value)

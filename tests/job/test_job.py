@@ -47,7 +47,7 @@ def moved(job, before):
 def test_a_policy_trains_its_kind_of_weights_and_no_other(images, tmp_path, policy, kinds):
     job = recipe(images, policy).prepare()
     before = job.model.backbone.network.get_weights()
-    job.train(tmp_path / "history.jsonl")
+    job.train()
     assert {path.split("/")[-1] for path in moved(job, before)} == kinds
 
 
@@ -60,7 +60,7 @@ def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written
 def test_lora_trains_its_adapters_and_serves_ordinary_layers(images, tmp_path):
     job = recipe(images, {"name": "lora", "rank": 2, "stages": 2}).prepare()
     before = job.model.backbone.network.get_weights()
-    job.train(tmp_path / "history.jsonl")
+    job.train()
     assert {path.split("/")[-1] for path in moved(job, before)} == {"lora_kernel_a", "lora_kernel_b"}
     assert len(find_adapters(job.model.backbone.stages)) == 2
 
@@ -92,7 +92,7 @@ def test_weights_that_go_on_training_keep_their_slots(images, tmp_path, monkeypa
 
     monkeypatch.setattr(keras_transfer.job.job, "train_phase", watched)
     job = recipe(images, {"name": "gradual", "groups": 2, "group_epochs": 1}).prepare()
-    job.train(tmp_path / "history.jsonl")
+    job.train()
     first, second = optimizers
     assert int(first.iterations) == 3
     before = keras.ops.convert_to_numpy(second._steps_before)
@@ -152,7 +152,7 @@ def test_lower_stages_learn_more_slowly(images, tmp_path):
         images, {"name": "full", "batch_norm": "frozen", "stage_decay": 0.1}, training={"weight_decay": 0.0}
     ).prepare()
     before = [[np.array(weight) for weight in stage.weights] for stage in job.model.backbone.stages]
-    job.train(tmp_path / "history.jsonl")
+    job.train()
     # Adam's steps are of one size, whatever the gradient's.
     distances = [
         np.abs(stage.layers[0].kernel - next(w for w in old if w.ndim == 4)).mean()

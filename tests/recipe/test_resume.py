@@ -19,6 +19,7 @@ import pytest
 
 import keras_transfer.job.job
 import keras_transfer.recipe.fitting
+import keras_transfer.trackers.plot
 from keras_transfer import (
     CheckpointError,
     ImageClassification,
@@ -119,7 +120,7 @@ KILLS = {
     "lora, no validation rows": (
         {"name": "lora", "rank": 2},
         {"training": {"keep": "last", "epochs": 2}, "data": {"validation": 0.0}},
-        [(*STEP, STEPS), (keras_transfer.recipe.fitting, "plot_history", 1)],
+        [(*STEP, STEPS), (keras_transfer.trackers.plot, "plot_history", 1)],
     ),
     "head on cached views": (
         {"name": "head", "head_solver": "sgd"},

@@ -253,7 +253,7 @@ class Holding(Tracker):
         (Random, "epoch_ended does not use global random states"),
         (Changing, "epoch_ended leaves what it receives as it is"),
         (Writing, "files of the run folder stay as they are"),
-        (Holding, r"get_state\(\)\['client'\] is plain data"),
+        (Holding, r"get_state returns mappings .* Received: .*it\['client'\] is of type object"),
     ],
 )
 def test_what_breaks_the_contract_is_found(tracker, problem):

@@ -122,7 +122,7 @@ def test_auto_stands_where_every_phase_is_solved(images, tmp_path):
 def test_training_is_told_when_auto_was_never_settled(images, tmp_path):
     job = recipe(images, "full").prepare()
     with pytest.raises(ConfigError, match="must be a number"):
-        job.train(tmp_path / "history.jsonl")
+        job.train()
 
 
 OVERRIDES = ["backbone.name=tiny", "data.image_size=32", "policy.name=head", "training.batch_size=8"]

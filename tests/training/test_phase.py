@@ -13,7 +13,9 @@ from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.stages import Stage
+from keras_transfer.trackers import HistoryTracker, PhaseStarted, Trackers
 from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.observers import Observers
 from keras_transfer.training.phase import Course, Inputs, set_batch_norm_memory, set_trainable, summarize, train_phase
 from keras_transfer.training.policies import Phase, Scope, plan
 
@@ -42,9 +44,12 @@ def train(model, phase, tmp_path, *, value=None, keeper=None, validation=None, *
         model,
         phase,
         Inputs(model.trainer, batches(phase.epochs, value=value), validation),
-        Course(keeper or WeightKeeper(config.keep, model.trainer), tmp_path / "history.jsonl"),
+        Course(
+            keeper or WeightKeeper(config.keep, model.trainer),
+            Observers(Trackers([HistoryTracker(tmp_path / "history.jsonl")])),
+        ),
         config=config,
-        steps=STEPS,
+        started=PhaseStarted(phase.name, 1, 1, phase.epochs, STEPS),
     )
 
 

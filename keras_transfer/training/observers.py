@@ -1,0 +1,207 @@
+"""Who watches a run train: its trackers, and the Keras callbacks that the user brings along."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_transfer.errors import CheckpointError, ConfigError
+from keras_transfer.storage.checkpoint_store import STORABLE, find_unstorable
+from keras_transfer.trackers import EpochEnded, PhaseEnded, PhaseStarted, StepEnded, Trackers
+
+Skips = Callable[[int], bool]
+"""Whether a step of the current epoch, by its index, was trained by an earlier process of the run."""
+
+
+def _skips_none(step: int) -> bool:
+    return False
+
+
+class UserCallbacks(keras.callbacks.Callback):
+    """Keras callbacks from the user, as one that takes part in exact resume.
+
+    Those with ``get_state`` and ``set_state`` continue with the state that they had at the checkpoint. None is called
+    for the steps of an epoch that an earlier process of the run has trained.
+
+    Args:
+        callbacks: Called in this order, in every phase that trains by gradient descent.
+
+    Raises:
+        ConfigError: One is not a Keras callback.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+        super().__init__()
+        for callback in callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise ConfigError(
+                    f"callbacks: expected instances of keras.callbacks.Callback. Received: {callback!r}. "
+                    "A tracker goes into trackers=[...]."
+                )
+        self._callbacks = list(callbacks)
+        self.skips: Skips = _skips_none
+        self._before_validation: dict[str, Any] | None = None
+
+    def _names(self) -> list[str]:
+        return [f"{index}-{type(callback).__name__}" for index, callback in enumerate(self._callbacks, start=1)]
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of each callback that has one, by position and class; None for the others.
+
+        A validation that is interrupted is repeated, so during one this is the state before it.
+
+        Raises:
+            ConfigError: A state has something that a checkpoint cannot hold.
+        """
+        if self._before_validation is not None:
+            return self._before_validation
+        states = {}
+        for name, callback in zip(self._names(), self._callbacks, strict=True):
+            states[name] = callback.get_state() if _is_stateful(callback) else None
+            problem = find_unstorable(states[name], "it")
+            if problem is not None:
+                raise ConfigError(f"callbacks: get_state of {name}: {problem}. Expected {STORABLE}.")
+        return states
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Let the callbacks continue from their states.
+
+        Raises:
+            CheckpointError: They are the states of other callbacks.
+        """
+        if list(state) != self._names():
+            raise CheckpointError(
+                f"The run was started with callbacks=[{', '.join(state)}]. Received: [{', '.join(self._names())}]. "
+                "Resume it with the same callbacks, or choose another --out."
+            )
+        for callback, own in zip(self._callbacks, state.values(), strict=True):
+            if _is_stateful(callback):
+                callback.set_state(own)
+
+    def set_params(self, params: Any) -> None:
+        """Pass on."""
+        super().set_params(params)
+        for callback in self._callbacks:
+            callback.set_params(params)
+
+    def set_model(self, model: keras.Model) -> None:
+        """Pass on."""
+        super().set_model(model)
+        for callback in self._callbacks:
+            callback.set_model(model)
+
+    def _call(self, method: str, *arguments: Any) -> None:
+        for callback in self._callbacks:
+            getattr(callback, method)(*arguments)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Pass on."""
+        self._call("on_train_begin", logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Pass on."""
+        self._call("on_train_end", logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Pass on."""
+        self._call("on_epoch_begin", epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Pass on."""
+        self._call("on_epoch_end", epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Pass on, unless the step was trained already."""
+        if not self.skips(batch):
+            self._call("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Pass on, unless the step was trained already."""
+        if not self.skips(batch):
+            self._call("on_train_batch_end", batch, logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Pass on."""
+        self._before_validation = copy.deepcopy(self.get_state())
+        self._call("on_test_begin", logs)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Pass on."""
+        self._call("on_test_end", logs)
+        self._before_validation = None
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Pass on."""
+        self._call("on_test_batch_begin", batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Pass on."""
+        self._call("on_test_batch_end", batch, logs)
+
+
+def _is_stateful(callback: keras.callbacks.Callback) -> bool:
+    return hasattr(callback, "get_state") and hasattr(callback, "set_state")
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who watches a run train.
+
+    Attributes:
+        trackers: Receive the metrics of each epoch; none in processes other than the chief.
+        callbacks: The user's Keras callbacks.
+    """
+
+    trackers: Trackers = field(default_factory=Trackers)
+    callbacks: UserCallbacks = field(default_factory=UserCallbacks)
+
+
+class PhaseTracking(keras.callbacks.Callback):
+    """Passes a phase's steps and epochs on to trackers. It is the only way by which metrics leave training.
+
+    Args:
+        trackers: The run's.
+        phase: The phase.
+    """
+
+    def __init__(self, trackers: Trackers, phase: PhaseStarted) -> None:
+        super().__init__()
+        self._trackers, self._phase = trackers, phase
+        self.skips: Skips = _skips_none
+        self._epoch = 0
+        self._started = 0.0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Report the start."""
+        self._trackers.phase_started(self._phase)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clock."""
+        self._epoch, self._started = epoch + 1, time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Report the step, unless it was trained already."""
+        if not self.skips(batch):
+            self._trackers.step_ended(StepEnded(self._phase, self._epoch, batch + 1, logs or {}))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Report the epoch."""
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        seconds = time.perf_counter() - self._started
+        run_epoch = self._trackers.run_epochs + 1
+        self._trackers.epoch_ended(EpochEnded(self._phase, epoch + 1, run_epoch, metrics, seconds))
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Report the end."""
+        self._trackers.phase_ended(PhaseEnded(self._phase, self._epoch))
+
+    def get_state(self) -> float:
+        """Return how many seconds of the epoch have passed."""
+        return time.perf_counter() - self._started
+
+    def set_state(self, state: float) -> None:
+        """Let that many have passed already."""
+        self._started = time.perf_counter() - state
