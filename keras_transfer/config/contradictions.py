@@ -59,7 +59,7 @@ def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
         )
     if data.target != "class" and training.class_weights != "none":
         yield (
-            f"training.class_weights: {training.class_weights} needs classes, and data.target is {data.target}. "
+            f"training.class_weights: only classes have weights, and data.target is {data.target}. "
             "Use none; data.weight names a column of weights."
         )
     if data.target == "number" and training.label_smoothing:

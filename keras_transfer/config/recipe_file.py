@@ -121,6 +121,7 @@ def _explain(error: ValidationError, schema: type[RecipeConfig], values: Mapping
         else:
             # A union puts the type that it tried behind the key, as in data.test.float.
             names = [*names[:2], *(name for name in names[2:3] if not _UNION_TAG.fullmatch(name)), *names[3:]]
+            names = [name for name in names if name != "[key]"]
             message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {_shown(detail['input'])}."
         messages.setdefault(".".join(names), []).append(message)
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}

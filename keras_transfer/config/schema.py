@@ -289,8 +289,9 @@ class TrainingConfig(Section):
         default=0.0, description="how much of its value the running average of the weights keeps a step; 0 is off"
     )
     label_smoothing: Share = Field(default=0.0, description="share of each label spread over all classes")
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced: each class counts the same"
+    class_weights: Literal["none", "balanced"] | Annotated[dict[StrictStr, Rate], Field(min_length=1)] = Field(
+        default="none",
+        description="factors on the weights of examples; balanced: all classes count the same; or a weight per class",
     )
     keep: Literal["best", "last"] = Field(
         default="best", description="weights of the epoch of least val_loss, or the last"

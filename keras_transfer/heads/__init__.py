@@ -46,8 +46,13 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
         config: The recipe.
         names: Of the outputs.
         targets: Of the training rows.
+
+    Raises:
+        ConfigError: ``training.class_weights`` does not have the names of the classes.
     """
-    return HEADS[config.data.target].fit(names, _section(config), targets)
+    head = HEADS[config.data.target].fit(names, _section(config), targets)
+    head.class_weights(targets, config.training.class_weights)  # before training, not in its first step
+    return head
 
 
 def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: dict[str, Any]) -> TargetHead:

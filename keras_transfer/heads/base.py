@@ -1,6 +1,7 @@
 """What the heads of all targets have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -112,8 +113,16 @@ class Head(ABC):
             figures[metric.name] = float(metric.result())
         return figures
 
-    def class_weights(self, targets: Targets) -> NDArray[np.float32]:
-        """Return ``float32[n]``, how much each row counts where each class is to count the same."""
+    def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
+        """Return factors on the weights of rows, ``float32[n]``; a head without classes has none but ones.
+
+        Args:
+            targets: Targets of the rows.
+            weights: The recipe's ``training.class_weights``.
+
+        Raises:
+            ConfigError: The weights do not have the names of the classes.
+        """
         return np.ones(len(targets), np.float32)
 
 

@@ -1,5 +1,6 @@
 """One class out of several."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,13 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 from sklearn.utils.class_weight import compute_class_weight
 
 from keras_transfer.config import METRICS
+from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
+from keras_transfer.errors import ConfigError
 from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report
 from keras_transfer.heads.solver import LinearModel, Multinomial
+from keras_transfer.registry import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,25 @@ class ClassPrediction(Prediction):
         return f"{self.label}\t{self.score:.4f}"
 
 
+def check_class_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
+    """Check that every class has a weight, and no other name has.
+
+    Args:
+        weights: The recipe's ``training.class_weights``.
+        names: Names of the classes.
+
+    Raises:
+        ConfigError: With the names.
+    """
+    missing = [name for name in names if name not in weights]
+    unknown = [f"there is no class {name!r}. {did_you_mean(name, names)}" for name in weights if name not in names]
+    problems = [f"no weight for {some(map(repr, missing))}.", *unknown] if missing else unknown
+    if problems:
+        raise ConfigError(
+            f"training.class_weights: {' '.join(problems)} Give every class of the data a weight, 1.0 for no change."
+        )
+
+
 class ClassificationHead(TargetHead):
     """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression."""
 
@@ -120,10 +143,23 @@ class ClassificationHead(TargetHead):
         """Return the accuracy."""
         return [keras.metrics.CategoricalAccuracy(name=self.metric)]
 
-    def class_weights(self, targets: Targets) -> NDArray[np.float32]:
-        """Return weights by which each class counts the same."""
-        weights = compute_class_weight("balanced", classes=np.arange(len(self.names)), y=targets)
-        return np.asarray(weights, np.float32)[targets]
+    def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
+        """Return the weight of each row's class, ``float32[n]``.
+
+        Args:
+            targets: Targets of the rows.
+            weights: ``none``, ``balanced`` or a weight for each class: the recipe's ``training.class_weights``.
+
+        Raises:
+            ConfigError: A class has no weight, or a weight is for no class.
+        """
+        if isinstance(weights, str):
+            if weights == "none":
+                return np.ones(len(targets), np.float32)
+            balanced = compute_class_weight("balanced", classes=np.arange(len(self.names)), y=targets)
+            return np.asarray(balanced, np.float32)[targets]
+        check_class_weights(weights, self.names)
+        return np.array([weights[name] for name in self.names], np.float32)[targets]
 
     def linear_model(self) -> LinearModel:
         """Return multinomial logistic regression."""

@@ -413,9 +413,7 @@ class Job:
         return self.reader.evaluation_batches(split, self._encode(split), batch_size=size, share=share)
 
     def _weights(self, split: Split) -> _Floats:
-        if self.config.training.class_weights == "none":
-            return split.weights
-        return split.weights * self.model.head.class_weights(split.targets)
+        return split.weights * self.model.head.class_weights(split.targets, self.config.training.class_weights)
 
     def _encode(self, split: Split) -> _Floats:
         return self.model.head.encode(split.targets)

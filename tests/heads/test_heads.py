@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.config import HeadConfig, ImageHeadConfig
+from keras_transfer.errors import ConfigError
 from keras_transfer.heads import HEADS, ClassificationHead, MultilabelHead, NumberHead
 
 FEATURES = np.arange(2 * 2 * 2 * 3, dtype="float32").reshape(2, 2, 2, 3)
@@ -113,5 +114,27 @@ def test_labels_are_answered_by_name_and_threshold():
 
 
 def test_classes_that_count_the_same():
-    weights = head_of("class").class_weights(np.array([0, 0, 0, 1]))
+    weights = head_of("class").class_weights(np.array([0, 0, 0, 1]), "balanced")
     assert weights.tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
+
+
+def test_classes_with_weights_of_their_own():
+    head = ClassificationHead(("cat", "dog", "owl"), HeadConfig())
+    targets = np.array([2, 0, 0, 1])
+    assert head.class_weights(targets, "none").tolist() == [1.0, 1.0, 1.0, 1.0]
+    assert head.class_weights(targets, {"owl": 4.0, "cat": 0.5, "dog": 1.0}).tolist() == [4.0, 0.5, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "needs"),
+    [
+        ({"cat": 1.0, "dog": 2.0}, ["no weight for 'owl'", "Give every class"]),
+        ({"cat": 1.0, "dog": 2.0, "owl": 1.0, "cow": 3.0}, ["there is no class 'cow'", "Did you mean"]),
+        ({"Cat": 1.0, "dog": 1.0}, ["no weight for 'cat', 'owl'", "there is no class 'Cat'. Did you mean cat?"]),
+    ],
+)
+def test_class_weights_name_all_classes_and_no_others(weights, needs):
+    head = ClassificationHead(("cat", "dog", "owl"), HeadConfig())
+    with pytest.raises(ConfigError, match=r"training\.class_weights") as caught:
+        head.class_weights(np.array([0, 1, 2]), weights)
+    assert [need for need in needs if need not in str(caught.value)] == []

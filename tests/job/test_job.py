@@ -51,6 +51,16 @@ def test_a_policy_trains_its_kind_of_weights_and_no_other(images, tmp_path, poli
     assert {path.split("/")[-1] for path in moved(job, before)} == kinds
 
 
+def test_class_weights_multiply_the_weights_of_examples(images):
+    training = {"class_weights": {"dog": 0.5, "cat": 3.0}}
+    job = recipe(images, "full", training=training).prepare()
+    assert job.config.training.class_weights == training["class_weights"]
+    _, targets, weights = next(iter(job.inputs(job.phases[0], range(1)).batches))
+    dogs = np.asarray(targets)[:, 1]
+    assert 0 < dogs.sum() < len(dogs)
+    assert np.asarray(weights).tolist() == np.where(dogs == 1.0, 0.5, 3.0).tolist()
+
+
 def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written(images, tmp_path):
     with pytest.raises(PolicyError, match=r"policy\.name=layer_norm would train nothing: tiny has no such weights"):
         recipe(images, "layer_norm").fit(tmp_path / "run")
