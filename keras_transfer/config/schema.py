@@ -1,5 +1,6 @@
 """What a recipe may say: its sections, key by key. The only place where a default stands."""
 
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,6 +21,8 @@ from pydantic_core import CoreSchema
 from keras_transfer.config.by_name import ByName
 from keras_transfer.config.policies import POLICY_SECTIONS, FullPolicyConfig, LpFtPolicyConfig, PolicyConfig
 from keras_transfer.config.section import Alpha, Amount, Count, Rate, Section, Share
+from keras_transfer.errors import ConfigError
+from keras_transfer.registry import Registry
 
 
 class DataConfig(Section):
@@ -419,9 +422,14 @@ class TextPretrainingConfig(RecipeConfig):
     export: PretrainingExportConfig = PretrainingExportConfig()
 
 
-SCHEMAS: dict[str, type[RecipeConfig]] = {
-    "image_classification": ImageClassificationConfig,
-    "text_classification": TextClassificationConfig,
-    "text_pretraining": TextPretrainingConfig,
-}
-"""The schema of each task."""
+SCHEMAS: Registry[type[RecipeConfig]] = Registry(
+    "task", ConfigError, group="keras_transfer.tasks", take=attrgetter("config_class")
+)
+"""The schema of each task; a plugin's task brings its own."""
+
+for _name, _schema in (
+    ("image_classification", ImageClassificationConfig),
+    ("text_classification", TextClassificationConfig),
+    ("text_pretraining", TextPretrainingConfig),
+):
+    SCHEMAS.add(_name, _schema)

@@ -1,5 +1,6 @@
 """What fine-tuning is measured against: the solved head on the network as it came."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -7,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.heads.solver import SolvedHead
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.distribution import Distribution
+from keras_transfer.frozen.cache import FeatureCache
+from keras_transfer.heads import LOGITS, TargetHead
+from keras_transfer.heads.solver import MOST_HINTED_ROWS, Folds, SolvedHead
+from keras_transfer.model import TransferModel
 
 _Floats = NDArray[np.float32]
 
@@ -36,3 +42,56 @@ class Baseline:
     def from_state(state: Mapping[str, Any]) -> "Baseline":
         """Read that back."""
         return Baseline(**{**state, "head": SolvedHead(**state["head"])})
+
+    def put_on(self, model: TransferModel) -> None:
+        """Set the weights of a model's head to the solution."""
+        model.top.get_layer(LOGITS).set_weights([self.head.kernel, self.head.bias])
+
+
+def measure_baseline(
+    model: TransferModel,
+    splits: Splits,
+    cache: FeatureCache,
+    *,
+    weights: _Floats,
+    folds: Folds,
+    label_texts: Split | None,
+    distribution: Distribution,
+) -> Baseline:
+    """Solve the head on the network as it is now, and predict the rows that the run is evaluated on.
+
+    Args:
+        model: Its head is a :class:`TargetHead` that can be solved; no weights change.
+        splits: Prepared by the reader.
+        cache: Finds or computes pooled features.
+        weights: ``float32[rows]``, how much each training row counts.
+        folds: Of the training rows.
+        label_texts: An example per output that describes it in words, or None.
+        distribution: The processes that share the run: the chief solves.
+    """
+    started = time.perf_counter()
+    train, head = splits.train, _target_head(model)
+    features = {"train": cache.pooled(model, train)[0]}
+    labels = None
+    if label_texts is not None and len(train) <= MOST_HINTED_ROWS * len(label_texts):
+        labels = cache.pooled(model, label_texts)[0]
+    solved = None
+    if distribution.is_chief:
+        solved = head.solve(features["train"], train.targets, weights, folds, labels)
+    solved = distribution.broadcast(solved)
+    seconds = time.perf_counter() - started
+    predicted = {}
+    for split in (splits.validation, splits.test):
+        if len(split):
+            # The head is evaluated as the model will be, over the same flips.
+            views = cache.pooled(model, split, flips=True)
+            features[split.name] = views[0]
+            outputs = [head.predictions(view @ solved.kernel + solved.bias) for view in views]
+            predicted[split.name] = np.mean(outputs, axis=0)
+    return Baseline(solved, features, predicted, seconds)
+
+
+def _target_head(model: TransferModel) -> TargetHead:
+    if not isinstance(model.head, TargetHead):
+        raise TypeError(f"{type(model.head).__name__} cannot be solved")
+    return model.head

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import AutoPolicyConfig
 from keras_transfer.console import track
 from keras_transfer.data.readers.base import steps_per_epoch
+from keras_transfer.heads import TargetHead
 from keras_transfer.heads.solver import Folds
 from keras_transfer.job.job import Job
 from keras_transfer.job.policy_choice import Choice, Trial, choose, cross_validate, try_on
@@ -35,11 +36,11 @@ def estimate(job: Job) -> dict[str, float]:
     """
     config, splits, stages = job.config, job.splits, len(job.model.backbone.stages)
     few = splits.train.select(range(min(len(splits.train), _TIMED_ROWS)))
-    reading, network, start = job.cache.time(job.model, stages, few)
+    reading, network, start = job.batches.cache.time(job.model, stages, few)
     frozen_stages, tuned_stages = (
         job.with_policy(name).phases[-1].frozen_stages(stages) for name in ("last_stages", "lp_ft")
     )
-    _, frozen, _ = job.cache.time(job.model, frozen_stages, few) if frozen_stages else (0.0, 0.0, 0.0)
+    _, frozen, _ = job.batches.cache.time(job.model, frozen_stages, few) if frozen_stages else (0.0, 0.0, 0.0)
     frozen = min(frozen, network)
     work = Work(
         rows=len(splits.train),
@@ -89,7 +90,7 @@ def _folds(job: Job) -> Folds:
 
 def _try(job: Job) -> list[Trial]:
     """What cross-validation says of head and last_stages; empty where it can say nothing."""
-    train, folds, head = job.splits.train, _folds(job), job.head
+    train, folds, head = job.splits.train, _folds(job), cast(TargetHead, job.model.head)
     if job.baseline is None or job.baseline.head.held_out is None:
         return []
     candidate, training = job.with_policy("last_stages"), job.config.training
@@ -112,5 +113,5 @@ def _in_order(job: Job, held_out: _Rows) -> _Rows:
 def _fold(job: Job, phase: Phase, rows: _Rows, held_out: _Rows) -> Inputs:
     train = job.splits.train
     part = replace(job, splits=replace(job.splits, train=train.fold(rows), validation=train.fold(held_out)))
-    inputs = part.inputs(phase, range(phase.epochs))
+    inputs = part.batches.inputs(phase, range(phase.epochs))
     return replace(inputs, batches=job.distribution.feed(inputs.batches))

@@ -1,4 +1,4 @@
-"""Train, judge and export a recipe: from an empty run folder, or from the last checkpoint in one."""
+"""Train, evaluate and export a recipe: from an empty run folder, or from the last checkpoint in one."""
 
 import contextlib
 import tempfile
@@ -9,25 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from rich.console import Console
 
-from keras_transfer.config import RecipeConfig, parse_recipe, write_recipe
+from keras_transfer.config import parse_recipe
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
-from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
+from keras_transfer.errors import ConfigError, TrainingError, TransferWarning
 from keras_transfer.export import make_exporters
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.job.job import Job, Trained
-from keras_transfer.job.policy_choice import Choice
-from keras_transfer.networks.keras_file import write_keras_file
-from keras_transfer.networks.lora import adapter_weights, merge_adapters
 from keras_transfer.recipe.absolute_paths import with_absolute_paths
-from keras_transfer.recipe.resolve_auto import settle_learning_rate, settle_policy, tell_truth
+from keras_transfer.recipe.prepare import prepare_job, session
+from keras_transfer.recipe.resolve_auto import print_time, resolve_learning_rate, resolve_policy
 from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
+from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.report import print_report
-from keras_transfer.run import folder as folders
+from keras_transfer.run.folder import (
+    CHECKPOINTS,
+    EXPORT,
+    HISTORY,
+    MODEL,
+    PLOT,
+    check_shared,
+    choose_folder,
+    find_run,
+    prepare_folder,
+)
 from keras_transfer.run.run import Run
-from keras_transfer.storage.atomic import FolderLock, whole
+from keras_transfer.run.writer import RunWriter
+from keras_transfer.storage.atomic import FolderLock
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.trackers import (
     ConsoleTracker,
@@ -47,16 +56,31 @@ from keras_transfer.training.observers import Observers, UserCallbacks
 
 @dataclass(frozen=True)
 class _Output:
-    """Where a process of a run writes, and the run's folder: to the chief, and to a run of one process, the same."""
+    """Where one process of a run writes; for the chief that is the run folder."""
 
-    own: Path
+    writer: RunWriter
     folder: Path
     interruption: Interruption
     lock: FolderLock
 
     @property
     def store(self) -> CheckpointStore:
-        return CheckpointStore(self.folder / folders.CHECKPOINTS)
+        return CheckpointStore(self.folder / CHECKPOINTS)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where training starts, of a new run and of a resumed one alike.
+
+    Attributes:
+        job: With every ``auto`` resolved; of a resumed run, with its baseline.
+        record: What every checkpoint says of the run.
+        state: The checkpoint that training continues from; None for a new run.
+    """
+
+    job: Job
+    record: Mapping[str, Any]
+    state: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -73,15 +97,15 @@ class Extras:
 
 
 def fit_recipe(
-    recipe: Any, out: str | Path | None, *, resume: bool, console: Console | None, extras: Extras | None = None
+    spec: RecipeSpec, out: str | Path | None, *, resume: bool, console: Console | None, extras: Extras | None = None
 ) -> Run:
     """Train, evaluate and export.
 
     Args:
-        recipe: Stands for one run.
+        spec: Of one run.
         out: The run folder: new or empty; by default ``runs/<task>-<date>-<time>``.
-        resume: Go on with the run that was interrupted in ``out``.
-        console: Told what happens; None for silence.
+        resume: Continue the run that was interrupted in ``out``.
+        console: Prints what happens; None for silence.
         extras: Callbacks and trackers from Python.
 
     Returns:
@@ -90,30 +114,29 @@ def fit_recipe(
     Raises:
         TransferError: As :meth:`Recipe.fit` says.
     """
-    if recipe.config.data.is_several_runs:
+    if spec.config.data.is_several_runs:
         raise ConfigError("data.folds and data.repeats stand for several runs. Use cross_validate(recipe, out).")
     extras = extras or Extras()
     callbacks = UserCallbacks(extras.callbacks)
-    if not is_chief(recipe.config):
-        return _assist(recipe, out, resume, callbacks)
+    if not is_chief(spec.config):
+        return _assist(spec, out, resume, callbacks)
     trackers = make_trackers([], extras.trackers)
-    folder = folders.choose_folder(recipe.task, out, resume=resume)
+    folder = choose_folder(spec.task.name, out, resume=resume)
     found = "none"
     if resume:
-        found = folders.find_run(folder)
+        found = find_run(folder)
     else:
-        folders.prepare_folder(folder)
+        prepare_folder(folder)
     if found != "finished":
-        history = folder / folders.HISTORY
-        own = [HistoryTracker(history), PlotTracker(history, folder / folders.PLOT), ConsoleTracker()]
-        with _output(recipe, folder, folder) as output:
-            _run(recipe, output, Observers(Trackers([*own, *trackers]), callbacks), resume, console)
+        observers = Observers(Trackers([*_own_trackers(folder), *trackers]), callbacks)
+        with _output(spec, folder, folder) as output:
+            _train_and_evaluate(spec, output, observers, resume, console)
     elif console:
         console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
-    CheckpointStore(folder / folders.CHECKPOINTS).clear()
+    CheckpointStore(folder / CHECKPOINTS).clear()
     run = Run(folder)
     for exporter in make_exporters(run.config.export.formats):
-        if found == "finished" and any((folder / folders.EXPORT / exporter.name).glob("[0-9]*")):
+        if found == "finished" and any((folder / EXPORT / exporter.name).glob("[0-9]*")):
             continue
         target, parity = run.export(format=exporter)
         if console:
@@ -121,77 +144,78 @@ def fit_recipe(
     return run
 
 
-def _assist(recipe: Any, out: str | Path | None, resume: bool, callbacks: UserCallbacks) -> Run:
+def _own_trackers(folder: Path) -> list[Tracker]:
+    """Those of every run: history.jsonl, history.png and the progress line."""
+    history = folder / HISTORY
+    return [HistoryTracker(history), PlotTracker(history, folder / PLOT), ConsoleTracker()]
+
+
+def _assist(spec: RecipeSpec, out: str | Path | None, resume: bool, callbacks: UserCallbacks) -> Run:
     """Do a process's part of a run whose folder the chief writes."""
     if out is None:
-        raise ConfigError("The processes of a run share its folder, and none is named. Name it with --out.")
+        raise ConfigError("The processes of a run share its folder, and none was given. Name it with --out.")
     folder = Path(out)
-    if not (resume and folder.is_dir() and folders.find_run(folder) == "finished"):
-        # It leaves what the chief keeps where nobody looks.
-        with tempfile.TemporaryDirectory() as own, _output(recipe, Path(own), folder) as output:
-            _run(recipe, output, Observers(callbacks=callbacks), resume, None)
+    if not (resume and folder.is_dir() and find_run(folder) == "finished"):
+        # What the chief keeps, this process writes to a folder that is thrown away.
+        with tempfile.TemporaryDirectory() as own, _output(spec, Path(own), folder) as output:
+            _train_and_evaluate(spec, output, Observers(callbacks=callbacks), resume, None)
     return Run(folder)
 
 
 @contextlib.contextmanager
-def _output(recipe: Any, own: Path, folder: Path) -> Iterator[_Output]:
-    interruption = Interruption(folder, grace_seconds=recipe.config.checkpoint.grace_seconds)
+def _output(spec: RecipeSpec, own: Path, folder: Path) -> Iterator[_Output]:
+    interruption = Interruption(folder, grace_seconds=spec.config.checkpoint.grace_seconds)
     with interruption.listening(), FolderLock(own) as lock:
-        yield _Output(own, folder, interruption, lock)
+        yield _Output(RunWriter(own), folder, interruption, lock)
 
 
-def _run(recipe: Any, output: _Output, observers: Observers, resume: bool, console: Console | None) -> None:
-    """Train and judge, from the beginning or from the last checkpoint."""
-    with distribute(recipe.config) as distribution:
-        start = _find_start(recipe, output.store, distribution, console) if resume else None
-        origin = recipe if start is None else _as_settled(recipe, start)
-        with origin.session(distribution, console) as settled:
-            job, watch = settled.prepare(console), Stopwatch()
-            if start is None:
-                job, choice = settle_policy(job, console)
-                job = settle_learning_rate(job, console)
-                record = _describe(recipe.config, job, choice)
-            else:
-                record, baseline = start["run"], start["baseline"]
-                check_rows(record["splits"], job.record["splits"])
-                job = replace(job, measured=baseline and Baseline.from_state(baseline))
-            _begin(output, job)
+def _train_and_evaluate(
+    spec: RecipeSpec, output: _Output, observers: Observers, resume: bool, console: Console | None
+) -> None:
+    """Train and evaluate, from the beginning or from the last checkpoint."""
+    with distribute(spec.config) as distribution:
+        state = _find_state(spec, output.store, distribution, console) if resume else None
+        with session(_as_resolved(spec, state), distribution, console) as current:
+            prepared, watch = prepare_job(current, distribution, console), Stopwatch()
+            start = _resume(prepared, state) if state else _begin(spec, prepared, console)
+            job = start.job
+            _start_folder(output, job)
             checkpoints = Checkpoints(
                 output.store,
-                recipe.config.checkpoint,
-                record=record,
+                spec.config.checkpoint,
+                record=start.record,
                 interruption=output.interruption,
-                start=start,
+                start=start.state,
                 distribution=distribution,
             )
             checkpoints.add("seconds", watch)
             checkpoints.add("trackers", observers.trackers)
-            with observers.trackers.recording(_describe_start(output.own, job, resumed=start is not None)):
-                trained = _train(output.own, job, observers, checkpoints)
-                _judge(output.own, job, trained, observers.trackers, console)
-            if record["choice"]:
-                tell_truth(output.own, record["choice"], watch.seconds, console)
+            with observers.trackers.recording(_describe_start(output.writer.folder, start)):
+                trained = _train(output.writer, job, observers, checkpoints)
+                _evaluate(output.writer, job, trained, observers.trackers, console)
+            if start.record["choice"]:
+                output.writer.write_choice(start.record["choice"], watch.seconds)
+                print_time(start.record["choice"], watch.seconds, console)
             if distribution.is_chief:  # the others look at the folder once this one is done with it
                 output.store.clear()
 
 
-def _find_start(
-    recipe: Any, store: CheckpointStore, distribution: Distribution, console: Console | None
-) -> dict[str, Any] | None:
-    """The state of the last checkpoint, where it is one of this recipe."""
+def _find_state(
+    spec: RecipeSpec, store: CheckpointStore, distribution: Distribution, console: Console | None
+) -> Mapping[str, Any] | None:
+    """The state in the last checkpoint, if there is one and it is of this recipe."""
     found = distribution.broadcast(store.read() if distribution.is_chief else None)
     if found is None:
         if distribution.is_chief:
             warnings.warn(
-                f"There is no checkpoint to resume from in {store.folder}: the run begins at the beginning.",
+                f"There is no checkpoint to resume from in {store.folder}: the run starts from the beginning.",
                 TransferWarning,
                 stacklevel=4,
             )
         return None
     name, state = found
-    record = state["run"]
-    environment = describe_environment(recipe.config, distribution)
-    check_origin(record, with_absolute_paths(recipe.config), environment)
+    environment = describe_environment(spec.config, distribution)
+    check_origin(state["run"], with_absolute_paths(spec.config), environment)
     if console:
         position = state["position"]
         console.print(
@@ -202,22 +226,34 @@ def _find_start(
     return state
 
 
-def _as_settled(recipe: Any, state: Mapping[str, Any]) -> Any:
-    """The recipe with what ``auto`` came to when the run was begun."""
-    settled = parse_recipe(state["run"]["settled"], known={}, where="The recipe in the checkpoint")
-    return recipe.with_config(settled)
+def _as_resolved(spec: RecipeSpec, state: Mapping[str, Any] | None) -> RecipeSpec:
+    """The recipe; of a resumed run with every ``auto`` as it was resolved when the run started."""
+    if state is None:
+        return spec
+    return spec.with_config(parse_recipe(state["run"]["settled"], known={}, where="The recipe in the checkpoint"))
 
 
-def _describe(config: RecipeConfig, job: Job, choice: Choice | None) -> dict[str, Any]:
-    """What every checkpoint says of the run."""
-    recipe, settled = with_absolute_paths(config), with_absolute_paths(job.config)
-    environment = describe_environment(job.config, job.distribution)
-    origin = describe_origin(recipe, settled, environment=environment, splits=job.record["splits"])
-    return {**origin, "choice": choice and choice.to_json()}
+def _begin(spec: RecipeSpec, job: Job, console: Console | None) -> _Start:
+    job, choice = resolve_policy(job, console)
+    job = resolve_learning_rate(job, console)
+    origin = describe_origin(
+        with_absolute_paths(spec.config),
+        with_absolute_paths(job.config),
+        environment=describe_environment(job.config, job.distribution),
+        splits=job.record["splits"],
+    )
+    return _Start(job, {**origin, "choice": choice and choice.to_json()}, state=None)
 
 
-def _describe_start(folder: Path, job: Job, *, resumed: bool) -> RunStarted:
+def _resume(job: Job, state: Mapping[str, Any]) -> _Start:
+    record, baseline = state["run"], state["baseline"]
+    check_rows(record["splits"], job.record["splits"])
+    return _Start(replace(job, measured=baseline and Baseline.from_state(baseline)), record, state)
+
+
+def _describe_start(folder: Path, start: _Start) -> RunStarted:
     """What trackers receive of the run."""
+    job = start.job
     return RunStarted(
         folder,
         recipe=with_absolute_paths(job.config).model_dump(mode="json"),
@@ -225,66 +261,49 @@ def _describe_start(folder: Path, job: Job, *, resumed: bool) -> RunStarted:
         git_commit=find_git_commit(),
         fingerprints={name: split["fingerprint"] for name, split in job.record["splits"].items()},
         metric=job.model.head.metric,
-        resumed=resumed,
+        resumed=start.state is not None,
     )
 
 
-def _begin(output: _Output, job: Job) -> None:
-    folder = output.own
-    try:
-        (folder / folders.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        output.lock.take()
-        write_recipe(with_absolute_paths(job.config), folder / folders.RECIPE)
-        folders.write_json(folder / folders.ENVIRONMENT, describe_environment(job.config, job.distribution))
-        folders.write_json(folder / folders.DATA, job.record)
-        folders.write_head(folder, job.model.head)
-        folders.keep_samples(folder, job.splits, job.reader)
-        job.reader.save(folder)
-    except OSError as error:
-        raise CheckpointError(
-            f"The output folder {folder} cannot be made: {error.strerror}. Choose another --out."
-        ) from error
+def _start_folder(output: _Output, job: Job) -> None:
+    output.writer.start(
+        output.lock,
+        config=with_absolute_paths(job.config),
+        environment=describe_environment(job.config, job.distribution),
+        record=job.record,
+        head=job.model.head,
+        reader=job.reader,
+        splits=job.splits,
+    )
     if job.distribution.processes > 1:
-        folders.check_shared(output.folder, job.distribution)
+        check_shared(output.folder, job.distribution)
 
 
-def _train(folder: Path, job: Job, observers: Observers, checkpoints: Checkpoints) -> Trained:
+def _train(writer: RunWriter, job: Job, observers: Observers, checkpoints: Checkpoints) -> Trained:
     try:
         trained = job.train(observers, checkpoints)
     except TrainingError as error:
-        _save(folder, job)
-        CheckpointStore(folder / folders.CHECKPOINTS).clear()
-        raise TrainingError(f"{error} The last good weights are in {folder / folders.MODEL}.") from error
-    _save(folder, job)
+        writer.write_model(job.model)
+        CheckpointStore(writer.folder / CHECKPOINTS).clear()
+        raise TrainingError(f"{error} The last good weights are in {writer.folder / MODEL}.") from error
+    writer.write_model(job.model)
     return trained
 
 
-def _judge(folder: Path, job: Job, trained: Trained, trackers: Trackers, console: Console | None) -> None:
-    head, reports = job.judge(trained)
-    folders.write_head(folder, head)
-    metrics = {report.split: report.to_json() for report in reports}
-    folders.write_json(folder / folders.METRICS, metrics)
+def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers, console: Console | None) -> None:
+    evaluation = job.evaluate(trained)
+    metrics = writer.write_evaluation(evaluation.head, evaluation.reports)
     for split, values in metrics.items():
         trackers.report_made(ReportMade(split, values))
-    if console:
-        if trained.baseline and trained.baseline.head.uses_hints:
-            console.print(
-                "The solved head learned from what labels are called, too, since it told held-out texts better. "
-                "head.label_texts=none leaves that out.",
-                highlight=False,
-                soft_wrap=True,
-            )
-        if reports:
-            print_report(reports[-1], console)
-        console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
-
-
-def _save(folder: Path, job: Job) -> None:
-    """The model as it will be served, and its adapters, which are no more than a part of its weights, beside it."""
-    stages = job.model.backbone.stages
-    adapters = adapter_weights(stages)
-    if adapters:
-        with whole(folder / folders.ADAPTERS) as file:
-            np.savez(file, allow_pickle=False, **adapters)
-        merge_adapters(stages)
-    write_keras_file(job.model.predictor, folder / folders.MODEL)
+    if console is None:
+        return
+    if trained.baseline and trained.baseline.head.uses_hints:
+        console.print(
+            "The solved head also used the label names, because they improved accuracy on held-out texts. "
+            "head.label_texts=none leaves them out.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if evaluation.reports:
+        print_report(evaluation.reports[-1], console)
+    console.print(f"Run folder: {writer.folder}", highlight=False, soft_wrap=True)

@@ -1,19 +1,14 @@
 """The run folder: its files, and how they are written."""
 
 import json
-import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from keras_transfer.data.readers.base import Reader
-from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution
 from keras_transfer.errors import CheckpointError, ConfigError
-from keras_transfer.heads import Head
 from keras_transfer.storage.atomic import whole
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
@@ -22,8 +17,6 @@ HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export"
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 CHECKPOINTS = "checkpoints"
 """There from the beginning of a run to its end: a folder that has it holds a run that is not finished."""
-
-_SAMPLE_COUNT = 16
 
 
 def choose_folder(task: str, out: str | Path | None, *, resume: bool) -> Path:
@@ -115,50 +108,34 @@ def _is_writable(folder: Path) -> bool:
     return True
 
 
-def _read_json(file: Path, *keys: str) -> dict[str, Any]:
+def read_json(file: Path, *keys: str) -> dict[str, Any]:
+    """Read one of the run folder's JSON files.
+
+    Args:
+        file: The file.
+        keys: What it must have.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _damaged(file, getattr(error, "strerror", None) or str(error)) from error
+        raise damaged(file, getattr(error, "strerror", None) or str(error)) from error
     if not isinstance(values, dict):
-        raise _damaged(file, "it holds no object")
+        raise damaged(file, "expected a JSON object")
     missing = [key for key in keys if key not in values]
     if missing:
-        raise _damaged(file, f"it lacks {', '.join(missing)}")
+        raise damaged(file, f"it lacks {', '.join(missing)}")
     return values
 
 
-def _damaged(file: Path, reason: str) -> CheckpointError:
+def damaged(file: Path, reason: str) -> CheckpointError:
+    """Return the error for a file of a run folder that cannot be used."""
     return CheckpointError(f"{file} is damaged: {reason}. Make the run again, or use another copy of it.")
 
 
-def write_json(file: Path, values: dict[str, Any]) -> None:
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Write one of the run folder's JSON files."""
     with whole(file) as unfinished:
         unfinished.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_head(folder: Path, head: Head) -> None:
-    """Keep what a head needs beside the model: thresholds of labels, mean and scale of numbers; of classes, nothing.
-
-    Args:
-        folder: The run folder.
-        head: The head.
-    """
-    if head.facts:
-        write_json(folder / HEAD, head.facts)
-
-
-def keep_samples(folder: Path, splits: Splits, reader: Reader) -> None:
-    """Copy a few raw examples into a run folder, so that an export can be proved wherever the folder goes.
-
-    Args:
-        folder: The run folder.
-        splits: The test rows are taken, or whatever there is.
-        reader: Of the splits.
-    """
-    rows = next(split for split in (splits.test, splits.validation, splits.train) if len(split))
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_COUNT, len(rows))).astype(int))
-    shutil.rmtree(folder / SAMPLES, ignore_errors=True)
-    (folder / SAMPLES).mkdir()
-    reader.write_samples(rows, chosen, folder / SAMPLES)

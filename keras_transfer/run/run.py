@@ -1,4 +1,4 @@
-"""The run folder, and the object that reads it back."""
+"""A finished run, read back from its folder."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -6,36 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from keras_transfer.backbones.texts import network  # noqa: F401 - models of texts are made of its class
-from keras_transfer.backbones.texts.encoder import TextEncoder
-from keras_transfer.config import (
-    ImageClassificationConfig,
-    RecipeConfig,
-    TextClassificationConfig,
-    TextDataConfig,
-    TextPretrainingConfig,
-    parse_recipe,
-    read_recipe,
-)
-from keras_transfer.data.checks.texts import check_texts
-from keras_transfer.data.examples.base import Examples
+from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.data.readers.base import Reader
-from keras_transfer.data.readers.images import ImageReader
-from keras_transfer.data.readers.masked import MaskedTextReader
-from keras_transfer.data.readers.texts import TOKENIZER, TextReader
 from keras_transfer.data.sources.python_objects import describe_object
-from keras_transfer.data.splits.splits import Split, load_splits, read_split
-from keras_transfer.data.splits.unlabelled import load_unlabelled, read_unlabelled_split
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
-from keras_transfer.data.targets.read import TARGETS
 from keras_transfer.distribution import prepare_backend
 from keras_transfer.errors import CheckpointError, DataError
 from keras_transfer.export import EXPORTERS, Exporter, Parity, Served, export_run
-from keras_transfer.heads import MaskedReport, Prediction, TargetHead, evaluate_masked, restore_head
-from keras_transfer.heads.evaluation import Report, predict
+from keras_transfer.heads import Prediction
+from keras_transfer.heads.evaluation import Report
 from keras_transfer.networks.batch_norm import fuse_batch_norm
 from keras_transfer.networks.keras_file import read_keras_file
 from keras_transfer.run.folder import (
@@ -47,12 +28,12 @@ from keras_transfer.run.folder import (
     MODEL,
     RECIPE,
     SAMPLES,
-    _damaged,
-    _read_json,
+    damaged,
     prepare_folder,
+    read_json,
 )
-
-_PREDICT_BATCH = 32
+from keras_transfer.tasks import TASKS, Task
+from keras_transfer.tasks.base import predict_examples
 
 
 class Run:
@@ -60,6 +41,13 @@ class Run:
 
     Args:
         folder: The run folder.
+
+    Attributes:
+        folder: The run folder.
+        config: The recipe.
+        task: The task of the recipe.
+        record: The content of data.json: names of the outputs, and the rows of each split.
+        target: The classes, labels or numbers that the model predicts.
 
     Raises:
         CheckpointError: It is no run folder, or one that did not finish.
@@ -73,99 +61,66 @@ class Run:
             )
         if (self.folder / CHECKPOINTS).is_dir():
             raise CheckpointError(
-                f"The run in {folder} is not finished: it goes on, or was interrupted. Where it was, give its command "
-                f"again with --resume, or: keras-transfer run {self.folder / RECIPE} --out {folder} --resume"
+                f"The run in {folder} has not finished: it is running, or was interrupted. If it was interrupted, give "
+                f"its command again with --resume, or: keras-transfer run {self.folder / RECIPE} --out {folder} "
+                "--resume"
             )
         missing = [name for name in (RECIPE, DATA, MODEL) if not (self.folder / name).is_file()]
         if missing:
             raise CheckpointError(f"{folder} is no finished run: it lacks {', '.join(missing)}. Name a run folder.")
-        self.config: RecipeConfig = parse_recipe(
-            read_recipe(self.folder / RECIPE), known={}, where=str(self.folder / RECIPE)
-        )
-        kind = TARGETS["none" if self._is_pretraining else self.config.data.target]
-        self._data: dict[str, Any] = _read_json(self.folder / DATA, kind.names_key, "splits")
-        self.target: Target = kind(tuple(self._data[kind.names_key]))
+        recipe = self.folder / RECIPE
+        self.config: RecipeConfig = parse_recipe(read_recipe(recipe), known={}, where=str(recipe))
+        self.task: Task = TASKS[self.config.task]
+        self.record: dict[str, Any] = read_json(self.folder / DATA, "splits")
+        try:
+            self.target: Target = self.task.restore_target(self.config, self.record)
+        except KeyError as error:
+            raise damaged(self.folder / DATA, f"it lacks {error.args[0]}") from error
 
     @cached_property
-    def head(self) -> TargetHead:
-        """What the model's outputs mean."""
+    def head(self) -> Any:
+        """The head: the meaning of the model's outputs."""
         file = self.folder / HEAD
-        facts = _read_json(file) if file.exists() else {}
+        facts = read_json(file) if file.exists() else {}
         try:
-            return restore_head(self.config, self.target.names, facts)
+            return self.task.restore_head(self.config, self.target, facts)
         except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(file, f"{error} is missing or of a wrong kind") from error
+            raise damaged(file, f"{error} is missing or of a wrong type") from error
 
     @cached_property
     def model(self) -> keras.Model:
-        """The fine-tuned model, from what :attr:`reader` gives to predictions; of pre-training, to logits."""
+        """The fine-tuned model, from what :attr:`reader` returns to predictions; of pre-training, to logits."""
         prepare_backend()
         file = self.folder / MODEL
         model = read_keras_file(file, CheckpointError)
-        if not self._is_pretraining and model.output_shape != (None, len(self.target.names)):
-            raise _damaged(file, f"the run has {self.target.headline()}, and the model gives {model.output_shape}")
+        if not self.task.fits(model, self.target):
+            raise damaged(
+                file, f"the run has {self.target.headline()}, and the model has outputs of shape {model.output_shape}"
+            )
         fuse_batch_norm(model)
         return model
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads examples as they were read in training."""
+        return self.task.restore_reader(self)
 
     @property
     def reports(self) -> dict[str, Report]:
         """The reports that the run itself recorded, by split."""
         file = self.folder / METRICS
-        metrics = _read_json(file)
+        metrics = read_json(file)
         try:
-            kind: type[Report] = MaskedReport if self._is_pretraining else self.head.report_type
+            kind = self.task.report_type(self)
             return {name: kind.from_json(name, values) for name, values in metrics.items()}
         except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(file, f"{error} is missing or of a wrong kind") from error
-
-    @cached_property
-    def reader(self) -> Reader:
-        """Reads examples as they were read in training."""
-        config = self.config
-        if isinstance(config, TextClassificationConfig | TextPretrainingConfig):
-            encoder = TextEncoder.load(self.folder / TOKENIZER)
-            options: dict[str, Any] = {
-                "segments": 1 if config.data.text_pair is None else 2,
-                "limit": self._data["predict_length"],
-                "pads_to_longest": self._data["pads_to_longest"],
-            }
-            if isinstance(config, TextPretrainingConfig):
-                return MaskedTextReader(encoder, rate=config.head.mask_selection_rate, seed=config.seed, **options)
-            return TextReader(encoder, **options)
-        if isinstance(config, ImageClassificationConfig):
-            return ImageReader(
-                image_size=self.model.input_shape[1],
-                channels=config.data.channels,
-                resize=config.data.resize,
-                augmentation=config.augmentation,
-                seed=config.seed,
-                max_pixels=config.data.max_pixels,
-            )
-        raise _damaged(self.folder / RECIPE, f"there is no task {config.task}")
-
-    @property
-    def _is_pretraining(self) -> bool:
-        return isinstance(self.config, TextPretrainingConfig)
-
-    def _refuse_to_serve(self) -> None:
-        if self._is_pretraining:
-            raise CheckpointError(
-                f"Run {self.folder} is one of pre-training (task {self.config.task}): it knows no classes, and "
-                f"there is nothing to serve. Train a classifier from it with backbone.weights={self.folder}."
-            )
-
-    def _predict(self, examples: Examples) -> NDArray[np.float32]:
-        n = len(examples)
-        split = self.reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
-        batches = self.reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
-        order = self.reader.evaluation_order(split, batch_size=_PREDICT_BATCH)
-        return predict(self.model, batches, np.concatenate(order))
+            raise damaged(file, f"{error} is missing or of a wrong type") from error
 
     def evaluate(self, data: Any = None, *, split: str = "test") -> Report:
         """Run the model over labelled examples; of pre-training, over texts.
 
         Args:
-            data: A source, or labelled examples that Python holds, as a recipe takes them; without it, one of the run's
+            data: A source, or labelled examples that Python holds, as a recipe takes them; by default one of the run's
                 own splits.
             split: Which of those: train, validation or test.
 
@@ -175,38 +130,25 @@ class Run:
         Raises:
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
-        rows = self._own_split(split) if data is None else self._other_source(data)
-        if self._is_pretraining:
-            batches = self.reader.evaluation_batches(self.reader.prepare(rows), batch_size=_PREDICT_BATCH)
-            return evaluate_masked(self.model, batches, split=rows.name, n=len(rows))
-        return self.head.report(rows.name, self._predict(rows.examples), rows.targets)
+        return self.task.evaluate(self, self._own_split(split) if data is None else self._other_source(data))
 
     def _own_split(self, name: str) -> Split:
-        if isinstance(self.config, TextPretrainingConfig):
-            splits = tuple(load_unlabelled(self.config.data, seed=self.config.seed))
-        else:
-            splits = tuple(load_splits(self.config.data, seed=self.config.seed))
-        if isinstance(self.config.data, TextDataConfig):  # wrong bytes are replaced as the run replaced them
-            splits = tuple(check_texts(splits, broken=self.config.data.broken)[0])
-        rows = {split.name: split for split in splits}[name]
-        recorded = {name for name, _ in self._data["splits"][name]["rows"]}
+        rows = {split.name: split for split in self.task.reload_splits(self.config)}[name]
+        recorded = {name for name, _ in self.record["splits"][name]["rows"]}
         # What the run's scan left out as broken is left out again.
         rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
         if not len(rows):
             raise DataError(f"The run has no {name} rows. Name a source with --data.")
-        if rows.fingerprint(self.target) != self._data["splits"][name]["fingerprint"]:
+        if rows.fingerprint(self.target) != self.record["splits"][name]["fingerprint"]:
             raise DataError(
-                f"The {name} rows of {self.config.data.source} are no longer those of the run. "
-                "Name a source with --data."
+                f"The {name} rows of {self.config.data.source} have changed since the run. Name a source with --data."
             )
         return rows
 
     def _other_source(self, data: Any) -> Split:
         name = str(data) if isinstance(data, (str, Path)) else describe_object(data)
         given = {} if isinstance(data, (str, Path)) else {name: data}
-        if isinstance(self.config, TextPretrainingConfig):
-            return read_unlabelled_split(name, name, self.config.data, given)
-        return read_split(name, name, self.config.data, self.target, given)
+        return self.task.read_split(self.config, name, self.target, given)
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
         """Predict for image files or texts.
@@ -215,16 +157,14 @@ class Run:
             inputs: Files; a folder stands for every file in it. Of a run on texts: texts, or files that hold one each.
 
         Returns:
-            A prediction an input, in their order.
+            One prediction per input, in their order.
 
         Raises:
             DataError: An input cannot be read; all such are named.
             CheckpointError: The run is one of pre-training.
         """
-        self._refuse_to_serve()
-        examples = self.reader.read(inputs)
-        predicted = self._predict(examples)
-        return [self.head.to_prediction(name, row) for name, row in zip(examples.names, predicted, strict=True)]
+        self._check_servable()
+        return list(self.task.predict(self, self.reader.read(inputs)))
 
     def export(
         self, folder: str | Path | None = None, *, format: str | Exporter = "saved_model"
@@ -243,7 +183,7 @@ class Run:
             ExportError: It cannot be written, or its predictions differ.
             CheckpointError: The folder exists or cannot be made, or the run is one of pre-training.
         """
-        self._refuse_to_serve()
+        self._check_servable()
         exporter = format if isinstance(format, Exporter) else EXPORTERS[format]()
         target = Path(folder) if folder is not None else self._next_version(exporter.name)
         if target.exists():
@@ -251,10 +191,15 @@ class Run:
         prepare_folder(target)
         samples = self.reader.read_samples(self.folder / SAMPLES)
         if not len(samples):
-            raise _damaged(self.folder / SAMPLES, "the examples that prove an export are not there")
+            raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")
         served = Served(self.model, self.head, self.reader, self.folder)
-        expected = self._predict(samples)
+        expected = predict_examples(self, samples)
         return target, export_run(exporter, served, target, samples=self.folder / SAMPLES, expected=expected)
+
+    def _check_servable(self) -> None:
+        refusal = self.task.refusal(self)
+        if refusal is not None:
+            raise CheckpointError(refusal)
 
     def _next_version(self, format_name: str) -> Path:
         folder = self.folder / EXPORT / format_name

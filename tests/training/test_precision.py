@@ -46,7 +46,7 @@ def test_a_network_that_puts_out_any_number_of_tokens_is_measured_too():
 @pytest.mark.parametrize("fastest", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_a_run_settles_auto_and_writes_what_it_came_to(images, tmp_path, monkeypatch, fastest):
     rates = {"float32": 1.0, "mixed_bfloat16": 1.0, fastest: 2.0}
-    monkeypatch.setattr("keras_transfer.recipe.base.run_precision_test", lambda *_, **__: PrecisionTest(rates))
+    monkeypatch.setattr("keras_transfer.recipe.prepare.run_precision_test", lambda *_, **__: PrecisionTest(rates))
     recipe = ImageClassification(
         {"source": str(images), "image_size": 32},
         backbone="tiny",

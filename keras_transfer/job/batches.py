@@ -1,0 +1,151 @@
+"""The batches of a job: of examples or, if the stages next to the input are frozen, of their cached features."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.config import RecipeConfig
+from keras_transfer.data.readers.base import Reader, steps_per_epoch
+from keras_transfer.data.readers.batch_shares import WHOLE, Share
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.distribution import Distribution
+from keras_transfer.frozen.cache import FeatureCache
+from keras_transfer.heads.evaluation import predict
+from keras_transfer.model import TransferModel
+from keras_transfer.networks.types import Batches
+from keras_transfer.training.phase import Inputs
+from keras_transfer.training.policies import Phase
+
+Floats = NDArray[np.float32]
+
+_PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Makes the batches that the phases of a job are trained on, and the predictions that it is judged by.
+
+    Attributes:
+        config: The recipe.
+        splits: Prepared by the reader.
+        reader: Makes batches of examples.
+        model: Its frozen stages are run as they are now.
+        distribution: The devices and processes that share the job.
+    """
+
+    config: RecipeConfig
+    splits: Splits
+    reader: Reader
+    model: TransferModel
+    distribution: Distribution
+
+    @cached_property
+    def cache(self) -> FeatureCache:
+        """The output of frozen stages, on disk."""
+        return FeatureCache(self.config.cache, self.reader, self.distribution)
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+        return steps_per_epoch(len(self.splits.train), self.config.training.batch_size)
+
+    def weights(self, split: Split) -> Floats:
+        """Return how much each row counts in training, ``float32[rows]``."""
+        return split.weights * self.model.head.class_weights(split.targets, self.config.training.class_weights)
+
+    def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> Inputs:
+        """Return the model that a phase trains, its batches, and batches of the validation rows.
+
+        Args:
+            phase: Says which stages are frozen.
+            epochs: Numbers of the epochs.
+            skip: How many batches are left out at the beginning.
+        """
+        return self._feature_inputs(phase, epochs, skip) or self.example_inputs(phase, epochs, skip)
+
+    def example_inputs(self, phase: Phase, epochs: range, skip: int = 0) -> Inputs:
+        """Return the same with the whole model, and batches of examples."""
+        train, validation = self.splits.train, self.splits.validation
+        batches = self.reader.training_batches(
+            train,
+            self._encode(train),
+            self.weights(train),
+            batch_size=self.config.training.batch_size,
+            seed=self.config.seed,
+            epochs=epochs,
+            skip=skip,
+            share=self.distribution.share,
+        )
+        trainer = self.model.freeze(phase.frozen_stages(len(self.model.backbone.stages)))
+        held_out = self.evaluation_batches(validation, self.distribution.share) if len(validation) else None
+        return Inputs(trainer, batches, held_out)
+
+    def _feature_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs | None:
+        """The part of the model behind the frozen stages, and features for it; None if they cannot be cached."""
+        frozen = phase.frozen_stages(len(self.model.backbone.stages))
+        if not self.cache.serves(frozen):
+            return None
+        train, training = self.splits.train, self.config.training
+        features = self.cache.training(self.model, frozen, train, epochs)
+        if features is None:
+            return None
+        batches = features.batches(
+            self._encode(train),
+            self.weights(train),
+            batch_size=training.batch_size,
+            seed=self.config.seed,
+            epochs=epochs,
+            skip=skip,
+            share=self.distribution.share,
+        )
+        validation = None
+        if len(self.splits.validation):
+            held_out = self.cache.evaluation(self.model, frozen, self.splits.validation)
+            if held_out is None:
+                return None
+            validation = held_out.evaluation_batches(
+                self._encode(self.splits.validation), batch_size=training.batch_size, share=self.distribution.share
+            )
+        return Inputs(self.model.tail(frozen), batches, validation)
+
+    def evaluation_batches(self, split: Split, share: Share = WHOLE) -> Batches:
+        """Return batches of examples and encoded targets, each row once."""
+        size = self.config.training.batch_size
+        return self.reader.evaluation_batches(split, self._encode(split), batch_size=size, share=share)
+
+    def predict(self, split: Split, frozen: int) -> Floats:
+        """Return predictions for a split, ``float32[rows, outputs]`` in the order of its rows.
+
+        Args:
+            split: The rows, which all processes share.
+            frozen: How many stages no phase has trained; their cached features are used.
+        """
+        features = None
+        if frozen and self.config.cache.views:
+            features = self.cache.evaluation(self.model, frozen, split, flips=True)
+        share = self.distribution.rows
+        if features is None:
+            batches = self.evaluation_batches(split, share)
+            return self._join(predict(self.model.predictor, batches), split, self.config.training.batch_size)
+        tail = self.model.tail(frozen)
+        targets, views = self._encode(split), []
+        for view in range(len(features.arrays[0])):
+            batches = features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view, share=share)
+            raw = self._join(predict(tail, batches), split, _PREDICT_BATCH)
+            views.append(self.model.head.predictions(raw))
+        return np.mean(views, axis=0, dtype=np.float32)
+
+    def _join(self, predicted: Floats, split: Split, batch_size: int) -> Floats:
+        """The predictions of every process for its rows, in the order of the rows."""
+        batches = self.reader.evaluation_order(split, batch_size=batch_size)
+        mine = np.concatenate(self.distribution.rows.divide_evaluation(batches))
+        gathered = self.distribution.gather((mine, predicted))
+        rows, outputs = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
+        joined = np.empty_like(outputs)
+        joined[rows] = outputs
+        return joined
+
+    def _encode(self, split: Split) -> Floats:
+        return self.model.head.encode(split.targets)

@@ -1,0 +1,40 @@
+"""How good a job's model is, and what fine-tuning gained over the solved head."""
+
+from dataclasses import replace
+
+from keras_transfer.data.splits.splits import Split
+from keras_transfer.frozen.baseline import Baseline
+from keras_transfer.heads import TargetHead
+from keras_transfer.heads.evaluation import Report, measure_gain
+from keras_transfer.tasks.base import Evaluation
+
+
+def add_gains(evaluation: Evaluation, splits: list[Split], baseline: Baseline, *, seconds: float) -> Evaluation:
+    """Say in each report what training gained over the solved head.
+
+    Args:
+        evaluation: Of the trained model.
+        splits: The rows that the reports are of.
+        baseline: The solved head on the network as it came.
+        seconds: How long all phases took, the baseline included.
+
+    Returns:
+        The same evaluation with reports that have a gain.
+    """
+    head = evaluation.head
+    if not isinstance(head, TargetHead):
+        return evaluation
+
+    def add(report: Report, split: Split) -> Report:
+        gain = measure_gain(
+            head.figure,
+            lambda rows, counts: head.score(rows, split.targets, counts),
+            evaluation.predicted[split.name],
+            baseline.predicted[split.name],
+            head_seconds=baseline.seconds,
+            seconds=seconds,
+        )
+        return replace(report, gain=gain)
+
+    pairs = zip(evaluation.reports, splits, strict=True)
+    return replace(evaluation, reports=tuple(add(report, split) for report, split in pairs))

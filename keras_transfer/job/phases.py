@@ -1,0 +1,47 @@
+"""The phases of a job: what a policy has to divide, and what comes of it."""
+
+from collections.abc import Sequence
+
+from keras_transfer.config import RecipeConfig
+from keras_transfer.data.splits.splits import Splits
+from keras_transfer.heads.solver import MOST_PRODUCTS
+from keras_transfer.model import TransferModel
+from keras_transfer.networks.lora import add_adapters
+from keras_transfer.training.policies import Phase, Scope, plan
+
+
+def plan_phases(config: RecipeConfig, model: TransferModel, splits: Splits) -> tuple[Phase, ...]:
+    """Turn the policy of a recipe into phases.
+
+    Args:
+        config: The recipe.
+        model: With its head.
+        splits: With the training rows.
+
+    Raises:
+        PolicyError: The policy does not fit the backbone.
+    """
+    return plan(config.policy, find_scope(config, model, splits))
+
+
+def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Scope:
+    """Return what a policy has to divide.
+
+    Args:
+        config: ``policy.head_solver`` says whether a head that trains alone is solved, or leaves it to the size of the
+            problem.
+        model: With its head.
+        splits: With the training rows.
+    """
+    products = len(model.head.names) * model.top.input_shape[-1] * len(splits.train)
+    can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS
+    solver = getattr(config.policy, "head_solver", "auto")
+    solves = can if solver == "auto" else solver == "solve"
+    return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
+
+
+def add_phase_adapters(model: TransferModel, phases: Sequence[Phase]) -> None:
+    """Add the adapters that phases train."""
+    for phase in phases:
+        if phase.lora_rank is not None:
+            add_adapters(model.backbone.stages, phase.stages, rank=phase.lora_rank, which=phase.lora_layers)

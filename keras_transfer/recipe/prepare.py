@@ -1,0 +1,126 @@
+"""From a recipe to a job that is ready to be trained: everything that can go wrong before training goes wrong here."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.scan import Scan
+from keras_transfer.data.splits.splits import Splits
+from keras_transfer.distribution import Distribution
+from keras_transfer.distribution import session as device_session
+from keras_transfer.errors import DataError, list_lines
+from keras_transfer.job.job import Job
+from keras_transfer.job.phases import add_phase_adapters, plan_phases
+from keras_transfer.recipe.seen_rows import check_rows_apart
+from keras_transfer.recipe.spec import RecipeSpec
+from keras_transfer.report import print_plan
+from keras_transfer.training.phase import summarize
+from keras_transfer.training.precision import run_precision_test
+
+
+def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console | None) -> Job:
+    """Read and scan the data, load the weights, and plan the phases, without training anything.
+
+    Args:
+        spec: The recipe, in its :func:`session`.
+        distribution: The devices and processes that share the run.
+        console: Prints data and phases; None for silence.
+
+    Raises:
+        TransferError: The first problem that is found.
+    """
+    task, config = spec.task, spec.config
+
+    loaded, scanned = _read_data(spec, distribution)
+    if console:
+        _print_data(config.data.source, loaded, scanned, console)
+    repeated = _find_repeated(spec, loaded, console)
+
+    backbone = task.load_backbone(config, Weights.parse(config.backbone.weights), spec.given)
+    reader, prepared = task.make_reader(config, backbone, tuple(loaded))
+    splits = loaded.with_parts(prepared)
+    label_texts = task.label_texts(config, reader, splits.target.names)
+    notes, facts = task.describe_examples(reader, tuple(loaded), prepared)
+    _print_lines(notes, console)
+
+    model = task.build_model(config, backbone, splits, reader)
+    distribution.check_model(model.trainer)
+    phases = plan_phases(config, model, splits)
+    add_phase_adapters(model, phases)
+    summaries = summarize(model, phases)
+    if console and config.policy.name != "auto":
+        print_plan(summaries, len(backbone.stages), console)
+
+    record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **facts}
+    return Job(task, config, splits, record, reader, model, phases, distribution=distribution, label_texts=label_texts)
+
+
+def _read_data(spec: RecipeSpec, distribution: Distribution) -> tuple[Splits, Scan]:
+    """The splits without what cannot be read, and what the scan found."""
+    loaded = spec.task.load_splits(spec.config, spec.given.data)
+    scanned = spec.task.scan(spec.config, tuple(loaded))
+    loaded = loaded.with_parts(scanned.splits)
+    loaded.check()
+    for split in loaded:
+        distribution.share.check(split.name, len(split))
+    run = Weights.parse(spec.config.backbone.weights).run
+    if run is not None:
+        check_rows_apart(run, spec.config.data, loaded.test.examples.names, seed=spec.config.seed)
+    return loaded, scanned
+
+
+def _find_repeated(spec: RecipeSpec, splits: Splits, console: Console | None) -> dict[str, Any] | None:
+    """What data.json records of examples that are in two splits; None if nobody looked."""
+    leaks = spec.config.data.leaks
+    if leaks == "off":
+        return None
+    repeated = spec.task.find_repeated(tuple(splits))
+    if repeated.lines and leaks == "error":
+        raise DataError(
+            f"Examples are in two splits:\n{list_lines(repeated.lines)}\n"
+            "Remove them from one, keep them together with data.group, or set data.leaks=warn."
+        )
+    _print_lines(repeated.lines, console)
+    return repeated.record
+
+
+def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) -> None:
+    counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
+    _print_lines([f"Data: {source}: {splits.target.headline()}; rows: {counts}"], console)
+    for line in scanned.broken:
+        console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    _print_lines((*scanned.notes, *splits.notes), console)
+
+
+def _print_lines(lines: Any, console: Console | None) -> None:
+    if console:
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def session(spec: RecipeSpec, distribution: Distribution, console: Console | None) -> Iterator[RecipeSpec]:
+    """Resolve ``training.precision: auto``, and set seeds, precision and devices for one run.
+
+    Args:
+        spec: The recipe.
+        distribution: The devices and processes that share the run.
+        console: Prints the precision that was chosen; None for silence.
+
+    Yields:
+        The recipe with its precision. Model and optimizer are made inside.
+    """
+    if spec.config.training.precision == "auto":
+        found = run_precision_test(
+            lambda: spec.task.load_backbone(spec.config, Weights.RANDOM, spec.given),
+            batch_size=spec.config.training.batch_size,
+        )
+        if console:
+            console.print(str(found), highlight=False, soft_wrap=True)
+        training = spec.config.training.model_copy(update={"precision": found.precision})
+        spec = spec.with_config(spec.config.model_copy(update={"training": training}))
+    with device_session(spec.config, distribution):
+        yield spec

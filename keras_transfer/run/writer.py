@@ -1,0 +1,105 @@
+"""Writes the folder of a run, file by file, as the run goes on."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.config import RecipeConfig, write_recipe
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.splits.splits import Splits
+from keras_transfer.errors import CheckpointError
+from keras_transfer.heads import Head
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.model import TransferModel
+from keras_transfer.networks.keras_file import write_keras_file
+from keras_transfer.networks.lora import adapter_weights, merge_adapters
+from keras_transfer.run import folder as names
+from keras_transfer.storage.atomic import FolderLock, whole
+
+_SAMPLE_COUNT = 16
+
+
+class RunWriter:
+    """The only writer of a run folder, checkpoints and exports aside.
+
+    Args:
+        folder: May be made later.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(
+        self,
+        lock: FolderLock,
+        *,
+        config: RecipeConfig,
+        environment: Mapping[str, Any],
+        record: Mapping[str, Any],
+        head: Head,
+        reader: Reader,
+        splits: Splits,
+    ) -> None:
+        """Make the folder, and write what is known before training.
+
+        Args:
+            lock: Of the folder; taken here.
+            config: The recipe that the folder keeps.
+            environment: Versions, devices and seed.
+            record: The content of data.json.
+            head: Before training.
+            reader: Of the splits.
+            splits: A few of their examples are kept, so that an export can be proved wherever the folder goes.
+
+        Raises:
+            CheckpointError: The folder cannot be made, or another process writes it.
+        """
+        try:
+            (self.folder / names.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            lock.take()
+            write_recipe(config, self.folder / names.RECIPE)
+            names.write_json(self.folder / names.ENVIRONMENT, environment)
+            names.write_json(self.folder / names.DATA, record)
+            self.write_head(head)
+            self._keep_samples(splits, reader)
+            reader.save(self.folder)
+        except OSError as error:
+            raise CheckpointError(
+                f"The output folder {self.folder} cannot be made: {error.strerror}. Choose another --out."
+            ) from error
+
+    def write_head(self, head: Head) -> None:
+        """Keep what a head needs beside the model: thresholds of labels, mean and scale of numbers."""
+        if head.facts:
+            names.write_json(self.folder / names.HEAD, head.facts)
+
+    def _keep_samples(self, splits: Splits, reader: Reader) -> None:
+        rows = next(split for split in (splits.test, splits.validation, splits.train) if len(split))
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE_COUNT, len(rows))).astype(int))
+        samples = self.folder / names.SAMPLES
+        shutil.rmtree(samples, ignore_errors=True)
+        samples.mkdir()
+        reader.write_samples(rows, chosen, samples)
+
+    def write_model(self, model: TransferModel) -> None:
+        """Write the model as it will be served; adapters are merged into it, and kept apart beside it."""
+        adapters = adapter_weights(model.backbone.stages)
+        if adapters:
+            with whole(self.folder / names.ADAPTERS) as file:
+                np.savez(file, allow_pickle=False, **adapters)
+            merge_adapters(model.backbone.stages)
+        write_keras_file(model.predictor, self.folder / names.MODEL)
+
+    def write_evaluation(self, head: Head, reports: Sequence[Report]) -> dict[str, Any]:
+        """Write the head with what was chosen on validation rows, and the reports; return what metrics.json holds."""
+        self.write_head(head)
+        metrics = {report.split: report.to_json() for report in reports}
+        names.write_json(self.folder / names.METRICS, metrics)
+        return metrics
+
+    def write_choice(self, choice: Mapping[str, Any], seconds: float) -> None:
+        """Record what ``policy: auto`` chose, and how long the run took."""
+        names.write_json(self.folder / names.CHOICE, {**choice, "seconds": seconds})

@@ -1,0 +1,24 @@
+"""The tasks: one file each, one entry each in ``TASKS``."""
+
+from keras_transfer.tasks.base import TASKS, Evaluation, FinishedRun, Given, Task, TrainedModel
+from keras_transfer.tasks.image_classification import ImageClassificationTask
+from keras_transfer.tasks.targets import TargetTask
+from keras_transfer.tasks.text_classification import TextClassificationTask, TextTask
+from keras_transfer.tasks.text_pretraining import TextPretrainingTask
+
+__all__ = [
+    "TASKS",
+    "Evaluation",
+    "FinishedRun",
+    "Given",
+    "ImageClassificationTask",
+    "TargetTask",
+    "Task",
+    "TextClassificationTask",
+    "TextPretrainingTask",
+    "TextTask",
+    "TrainedModel",
+]
+
+for _task in (ImageClassificationTask(), TextClassificationTask(), TextPretrainingTask()):
+    TASKS.add(_task.name, _task)

@@ -1,0 +1,273 @@
+"""What a task is: from the data of a recipe to a model, to a report on it, and to predictions of a finished run."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.backbones import Backbone
+from keras_transfer.config import RecipeConfig
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.leaks import Repeated
+from keras_transfer.data.checks.scan import Scan
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.data.targets.base import Target
+from keras_transfer.errors import ConfigError
+from keras_transfer.heads import Head, Prediction
+from keras_transfer.heads.evaluation import Report, predict
+from keras_transfer.model import TransferModel
+from keras_transfer.registry import Registry
+
+Floats = NDArray[np.float32]
+
+_PREDICT_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects that Python holds, in place of names in a recipe file.
+
+    Attributes:
+        data: By what the recipe calls them: sources.
+        backbone: The network.
+    """
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    backbone: Backbone | None = None
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model after its last phase, with all that evaluating it takes.
+
+    Attributes:
+        config: The recipe.
+        splits: Prepared by the reader.
+        reader: Makes batches of them.
+        model: The trained model.
+        predict: From a split to ``float32[rows, outputs]`` in the order of its rows. Cached features are used, and
+            several processes share the work: all of them have to call it.
+    """
+
+    config: RecipeConfig
+    splits: Splits
+    reader: Reader
+    model: TransferModel
+    predict: Callable[[Split], Floats]
+
+    @property
+    def evaluated(self) -> list[Split]:
+        """The splits that reports are made of: validation and test rows, as far as there are any."""
+        return [split for split in (self.splits.validation, self.splits.test) if len(split)]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a trained model is.
+
+    Attributes:
+        head: With what is chosen on validation rows, such as thresholds.
+        reports: One per split, test rows last.
+        predicted: ``float32[rows, outputs]`` by the name of the split, if the task predicts targets.
+    """
+
+    head: Head
+    reports: tuple[Report, ...]
+    predicted: Mapping[str, Floats] = field(default_factory=dict)
+
+
+class FinishedRun(Protocol):
+    """What a task sees of a finished run: :class:`keras_transfer.Run`."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+
+    @property
+    def config(self) -> Any:
+        """The recipe, of the task's own config class."""
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The content of data.json."""
+
+    @property
+    def target(self) -> Target:
+        """The classes, labels or numbers."""
+
+    @property
+    def head(self) -> Any:
+        """The head, as :meth:`Task.restore_head` makes it."""
+
+    @property
+    def model(self) -> keras.Model:
+        """From inputs of the reader to predictions."""
+
+    @property
+    def reader(self) -> Reader:
+        """The reader, as :meth:`Task.restore_reader` makes it."""
+
+
+class Task(ABC):
+    """One kind of recipe.
+
+    A task has no state: everything comes from the recipe or from the folder of a finished run. Add one under the
+    entry-point group ``keras_transfer.tasks``; docs/extend/tasks.md shows how.
+
+    Attributes:
+        name: The value of ``task`` in a recipe.
+        config_class: The schema of such recipes.
+    """
+
+    name: ClassVar[str]
+    config_class: ClassVar[type[RecipeConfig]]
+
+    def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
+        """Return, for dotted paths of a recipe that name a registered thing, the names that exist.
+
+        Args:
+            values: The recipe as it was given.
+        """
+        return {}
+
+    # From a recipe to a model.
+
+    @abstractmethod
+    def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
+        """Read the sources of a recipe and divide them.
+
+        Args:
+            config: The recipe.
+            given: Sources that Python holds, by their names in the recipe.
+        """
+
+    def reload_splits(self, config: Any) -> Splits:
+        """Read the sources of a finished run again: the examples as training saw them, broken ones still included."""
+        return self.load_splits(config, {})
+
+    @abstractmethod
+    def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
+        """Read a whole source as one split, to evaluate a finished run on it.
+
+        Args:
+            config: The recipe of the run.
+            name: The source.
+            target: The classes, labels or numbers that the run knows.
+            given: The source itself by its name, if Python holds it.
+        """
+
+    @abstractmethod
+    def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
+        """Look at every example, and return the splits without those that cannot be read."""
+
+    @abstractmethod
+    def find_repeated(self, splits: Sequence[Split]) -> Repeated:
+        """Find examples that are in two splits."""
+
+    @abstractmethod
+    def load_backbone(self, config: Any, weights: Weights, given: Given) -> Backbone:
+        """Load the network.
+
+        Args:
+            config: The recipe.
+            weights: Where they come from; ``Weights.RANDOM`` for a network whose weights do not matter.
+            given: What was given from Python.
+        """
+
+    @abstractmethod
+    def make_reader(self, config: Any, backbone: Any, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:
+        """Make a reader, and return the splits prepared by it."""
+
+    def describe_examples(
+        self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        """Return what is worth knowing of the examples before training: lines to print, and entries for data.json."""
+        return (), {}
+
+    def label_texts(self, config: Any, reader: Any, names: Sequence[str]) -> Split | None:
+        """Return an example per output that describes it in words, prepared by the reader; None if that is impossible.
+
+        A head that is solved on few examples learns from them, too.
+        """
+        return None
+
+    @abstractmethod
+    def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
+        """Put the head on the network."""
+
+    # From a trained model to a report.
+
+    @abstractmethod
+    def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
+        """Evaluate a model on validation and test rows at the end of its run."""
+
+    # A finished run.
+
+    @abstractmethod
+    def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
+        """Make the target of a finished run again.
+
+        Args:
+            config: The recipe.
+            record: The content of data.json.
+
+        Raises:
+            KeyError: The record lacks the names.
+        """
+
+    @abstractmethod
+    def restore_reader(self, run: FinishedRun) -> Reader:
+        """Make the reader of a finished run again."""
+
+    @abstractmethod
+    def restore_head(self, config: Any, target: Target, facts: dict[str, Any]) -> Any:
+        """Make the head of a finished run again.
+
+        Args:
+            config: The recipe.
+            target: Of the run.
+            facts: The content of head.json.
+
+        Raises:
+            KeyError: A fact is missing.
+        """
+
+    def fits(self, model: keras.Model, target: Target) -> bool:
+        """Return whether the model of a run folder has the outputs that the target needs."""
+        return True
+
+    @abstractmethod
+    def report_type(self, run: FinishedRun) -> type[Report]:
+        """Return the class of the run's reports."""
+
+    @abstractmethod
+    def evaluate(self, run: FinishedRun, split: Split) -> Report:
+        """Evaluate a finished run on the rows of a split."""
+
+    def refusal(self, run: FinishedRun) -> str | None:
+        """Return why a run of this task can neither predict nor be exported; None if it can."""
+        return None
+
+    @abstractmethod
+    def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
+        """Predict for examples, in their order."""
+
+
+def predict_examples(run: FinishedRun, examples: Examples) -> Floats:
+    """Return the output of a run's model for examples, ``float32[examples, outputs]``, in their order."""
+    n, reader = len(examples), run.reader
+    split = reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
+    batches = reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
+    order = reader.evaluation_order(split, batch_size=_PREDICT_BATCH)
+    return predict(run.model, batches, np.concatenate(order))
+
+
+TASKS: Registry[Task] = Registry("task", ConfigError, group="keras_transfer.tasks")
+"""By the value of ``task`` in a recipe."""

@@ -1,0 +1,69 @@
+"""Images in; one class out of several, labels or numbers out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from keras_transfer.backbones import BACKBONES, ImageBackbone
+from keras_transfer.backbones.images.load import is_elsewhere, load_copy, load_image_backbone
+from keras_transfer.config import ImageClassificationConfig
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.leaks import Repeated, find_repeated_images
+from keras_transfer.data.checks.scan import Scan, scan
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.images import ImageReader
+from keras_transfer.data.splits.splits import Split
+from keras_transfer.storage.cache_store import cache_folder
+from keras_transfer.tasks.base import FinishedRun, Given
+from keras_transfer.tasks.targets import TargetTask
+
+
+class ImageClassificationTask(TargetTask):
+    """A class, labels or numbers for each image."""
+
+    name = "image_classification"
+    config_class = ImageClassificationConfig
+
+    def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
+        """Return the names of backbones, unless the recipe names a preset, a file or an object."""
+        backbone = values.get("backbone")
+        if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
+            return {}
+        return {"backbone.name": BACKBONES}
+
+    def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
+        """Look at every image; what an earlier scan passed is remembered."""
+        data = config.data
+        memory = cache_folder() / "scans"
+        return scan(splits, broken=data.broken, max_pixels=data.max_pixels, channels=data.channels, memory=memory)
+
+    def find_repeated(self, splits: Sequence[Split]) -> Repeated:
+        """Find images that are in two splits, re-encoded or resized ones included."""
+        return find_repeated_images(splits, memory=cache_folder() / "hashes")
+
+    def load_backbone(self, config: Any, weights: Weights, given: Given) -> ImageBackbone:
+        """Load a network for images of the recipe's size and channels."""
+        size, channels = config.data.image_size, config.data.channels
+        if isinstance(given.backbone, ImageBackbone):
+            return load_copy(given.backbone, weights, image_size=size, channels=channels)
+        return load_image_backbone(config.backbone, image_size=size, channels=channels, weights=weights)
+
+    def make_reader(
+        self, config: Any, backbone: ImageBackbone, splits: Sequence[Split]
+    ) -> tuple[Reader, Sequence[Split]]:
+        """Make a reader of images of the network's size."""
+        return _make_reader(config, backbone.image_size), splits
+
+    def restore_reader(self, run: FinishedRun) -> Reader:
+        """Make a reader of images of the model's size."""
+        return _make_reader(run.config, run.model.input_shape[1])
+
+
+def _make_reader(config: ImageClassificationConfig, image_size: int) -> ImageReader:
+    return ImageReader(
+        image_size=image_size,
+        channels=config.data.channels,
+        resize=config.data.resize,
+        augmentation=config.augmentation,
+        seed=config.seed,
+        max_pixels=config.data.max_pixels,
+    )

@@ -1,0 +1,69 @@
+"""What tasks that predict targets share: one class, several labels, or numbers for each example."""
+
+from abc import ABC
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.splits.splits import Split, Splits, load_splits, read_split
+from keras_transfer.data.targets.base import Target
+from keras_transfer.data.targets.read import TARGETS
+from keras_transfer.heads import Prediction, make_head, restore_head
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.model import TransferModel, build_model
+from keras_transfer.tasks.base import Evaluation, FinishedRun, Task, TrainedModel, predict_examples
+
+
+class TargetTask(Task, ABC):
+    """A task that predicts ``data.target`` of each example."""
+
+    def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
+        """Read labelled sources and divide them."""
+        return load_splits(config.data, seed=config.seed, given=given)
+
+    def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
+        """Read a labelled source."""
+        return read_split(name, name, config.data, target, given)
+
+    def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
+        """Put the head of ``data.target`` on the network."""
+        head = make_head(config, splits.target.names, splits.train.targets)
+        return build_model(backbone, head, flips=reader.flips)
+
+    def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
+        """Compare predictions for validation and test rows with the targets."""
+        predicted = {split.name: trained.predict(split) for split in trained.evaluated}
+        head: Any = trained.model.head
+        if len(trained.splits.validation):
+            head = head.calibrate(predicted["validation"], trained.splits.validation.targets)
+        reports = [head.report(split.name, predicted[split.name], split.targets) for split in trained.evaluated]
+        return Evaluation(head, tuple(reports), predicted)
+
+    def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
+        """Make the target of ``data.target`` again."""
+        kind = TARGETS[config.data.target]
+        return kind(tuple(record[kind.names_key]))
+
+    def restore_head(self, config: Any, target: Target, facts: dict[str, Any]) -> Any:
+        """Make the head of ``data.target`` again."""
+        return restore_head(config, target.names, facts)
+
+    def fits(self, model: keras.Model, target: Target) -> bool:
+        """Return whether the model has an output for each name."""
+        return bool(model.output_shape == (None, len(target.names)))
+
+    def report_type(self, run: FinishedRun) -> type[Report]:
+        """Return the class of reports of the head."""
+        return run.head.report_type
+
+    def evaluate(self, run: FinishedRun, split: Split) -> Report:
+        """Compare predictions with the targets."""
+        return run.head.report(split.name, predict_examples(run, split.examples), split.targets)
+
+    def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
+        """Predict the target of each example."""
+        predicted = predict_examples(run, examples)
+        return [run.head.to_prediction(name, row) for name, row in zip(examples.names, predicted, strict=True)]

@@ -1,0 +1,101 @@
+"""Texts in; one class out of several, labels or numbers out."""
+
+from abc import ABC
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_transfer.backbones.texts import network  # noqa: F401 - saved models of texts are of its class
+from keras_transfer.backbones.texts.encoder import TextEncoder
+from keras_transfer.backbones.texts.hub import TextBackbone
+from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.config import TextClassificationConfig
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.leaks import Repeated
+from keras_transfer.data.checks.scan import Scan
+from keras_transfer.data.checks.texts import check_texts, find_repeated
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.texts import TOKENIZER, TextReader
+from keras_transfer.data.splits.label_texts import write_label_texts
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.errors import ConfigError
+from keras_transfer.tasks.base import FinishedRun, Given, Task
+from keras_transfer.tasks.targets import TargetTask
+
+
+class TextTask(Task, ABC):
+    """What tasks on texts share."""
+
+    def reload_splits(self, config: Any) -> Splits:
+        """Read texts again, wrong bytes replaced as the run replaced them."""
+        splits = self.load_splits(config, {})
+        return splits.with_parts(check_texts(tuple(splits), broken=config.data.broken)[0])
+
+    def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
+        """Look at every text."""
+        whole, broken = check_texts(splits, broken=config.data.broken)
+        return Scan(whole, broken, ())
+
+    def find_repeated(self, splits: Sequence[Split]) -> Repeated:
+        """Find texts that are in two splits."""
+        return find_repeated(splits)
+
+    def describe_examples(
+        self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        """Return how long texts are, and how many are cut."""
+        tokens = reader.report(prepared)
+        cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
+        learned, predicted = tokens["sequence_length"], tokens["predict_length"]
+        most = f"{learned}" if learned == predicted else f"{learned} in training, {predicted} otherwise"
+        return (f"Tokens: at most {most}; texts that are cut: {cut}",), tokens
+
+
+class TextClassificationTask(TextTask, TargetTask):
+    """A class, labels or numbers for each text or pair of texts."""
+
+    name = "text_classification"
+    config_class = TextClassificationConfig
+
+    def load_backbone(self, config: Any, weights: Weights, given: Given) -> TextBackbone:
+        """Load a network for texts with its tokenizer."""
+        return load_text_backbone(config.backbone.name, weights=weights, pooling=config.head.pooling)
+
+    def make_reader(
+        self, config: Any, backbone: TextBackbone, splits: Sequence[Split]
+    ) -> tuple[Reader, Sequence[Split]]:
+        """Make a reader for the lengths of the training texts, and tokenize all texts."""
+        return TextReader.fit(
+            backbone.encoder,
+            splits,
+            sequence_length=config.data.sequence_length,
+            predict_length=config.data.predict_length,
+            maximum_length=backbone.maximum_length,
+            pads_to_longest=backbone.pads_to_longest,
+        )
+
+    def label_texts(self, config: Any, reader: TextReader, names: Sequence[str]) -> Split | None:
+        """Return a text per class or label that says what it is called."""
+        texts, target = config.head.label_texts, config.data.target
+        if texts == "none":
+            return None
+        if target != "number" and len(reader.raw_inputs) == 1:
+            return reader.prepare(write_label_texts(names, texts))
+        if texts != "names":
+            what = "numbers" if target == "number" else "pairs of texts"
+            raise ConfigError(
+                f"head.label_texts is for classes and labels of single texts. Received: {what}. Leave it out."
+            )
+        return None
+
+    def restore_reader(self, run: FinishedRun) -> Reader:
+        """Make a reader for the tokenizer and lengths that the run folder keeps."""
+        return TextReader(TextEncoder.load(run.folder / TOKENIZER), **reader_options(run))
+
+
+def reader_options(run: FinishedRun) -> Mapping[str, Any]:
+    """Return the options of a run's text reader that its folder keeps."""
+    return {
+        "segments": 1 if run.config.data.text_pair is None else 2,
+        "limit": run.record["predict_length"],
+        "pads_to_longest": run.record["pads_to_longest"],
+    }

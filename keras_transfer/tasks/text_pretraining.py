@@ -1,0 +1,117 @@
+"""Masked language modelling on texts without labels: a network for another recipe to start from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from keras_transfer.backbones.texts.encoder import TextEncoder
+from keras_transfer.backbones.texts.hub import TextBackbone
+from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.network import MaskedLanguageModel, TextNetwork
+from keras_transfer.config import TextPretrainingConfig
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.masked import MaskedTextReader
+from keras_transfer.data.readers.texts import TOKENIZER
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.data.splits.unlabelled import load_unlabelled, read_unlabelled_split
+from keras_transfer.data.targets.base import Target
+from keras_transfer.data.targets.none import NoTarget
+from keras_transfer.errors import CheckpointError
+from keras_transfer.heads import MaskedLanguageHead, MaskedReport, Prediction, evaluate_masked
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.model import TransferModel, build_model
+from keras_transfer.tasks.base import Evaluation, FinishedRun, Given, TrainedModel
+from keras_transfer.tasks.text_classification import TextTask, reader_options
+
+_EVALUATION_BATCH = 32
+
+
+class TextPretrainingTask(TextTask):
+    """Predict masked tokens of texts."""
+
+    name = "text_pretraining"
+    config_class = TextPretrainingConfig
+
+    def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
+        """Read texts and divide them as a classifier's recipe of the same source would."""
+        return load_unlabelled(config.data, seed=config.seed, given=given)
+
+    def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
+        """Read texts."""
+        return read_unlabelled_split(name, name, config.data, given)
+
+    def load_backbone(self, config: Any, weights: Weights, given: Given) -> TextBackbone:
+        """Load a network that has a mask token."""
+        return load_text_backbone(config.backbone.name, weights=weights, pooling="masked")
+
+    def make_reader(
+        self, config: Any, backbone: TextBackbone, splits: Sequence[Split]
+    ) -> tuple[Reader, Sequence[Split]]:
+        """Make a reader that masks tokens, and tokenize all texts."""
+        reader, prepared = MaskedTextReader.fit(
+            backbone.encoder,
+            splits,
+            sequence_length=config.data.sequence_length,
+            maximum_length=backbone.maximum_length,
+            pads_to_longest=backbone.pads_to_longest,
+            rate=config.head.mask_selection_rate,
+            seed=config.seed,
+        )
+        reader.check(prepared)
+        return reader, prepared
+
+    def build_model(self, config: Any, backbone: TextBackbone, splits: Splits, reader: Reader) -> TransferModel:
+        """Tie a head to the network's embedding of tokens."""
+        network = cast(TextNetwork, backbone.network)
+        model = build_model(backbone, MaskedLanguageHead(splits.target.names, network.token_embedding))
+        return replace(model, predictor=MaskedLanguageModel(network=network, top=model.top, name="predictor"))
+
+    def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
+        """Mask tokens of validation and test rows, and count which ones are predicted."""
+        batch_size = trained.config.training.batch_size
+        reports = [
+            evaluate_masked(
+                trained.model.predictor,
+                trained.reader.evaluation_batches(split, batch_size=batch_size),
+                split=split.name,
+                n=len(split),
+            )
+            for split in trained.evaluated
+        ]
+        return Evaluation(trained.model.head, tuple(reports))
+
+    def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
+        """There is none."""
+        return NoTarget(tuple(record[NoTarget.names_key]))
+
+    def restore_reader(self, run: FinishedRun) -> Reader:
+        """Make a reader for the tokenizer, lengths and masks of the run."""
+        encoder = TextEncoder.load(run.folder / TOKENIZER)
+        rate = run.config.head.mask_selection_rate
+        return MaskedTextReader(encoder, rate=rate, seed=run.config.seed, **reader_options(run))
+
+    def restore_head(self, config: Any, target: Target, facts: dict[str, Any]) -> Any:
+        """A finished run needs none: its model returns logits of tokens."""
+        raise CheckpointError("A run of pre-training has no head that predicts.")
+
+    def report_type(self, run: FinishedRun) -> type[Report]:
+        """Return the report on masked tokens."""
+        return MaskedReport
+
+    def evaluate(self, run: FinishedRun, split: Split) -> Report:
+        """Mask tokens, and count which ones are predicted."""
+        batches = run.reader.evaluation_batches(run.reader.prepare(split), batch_size=_EVALUATION_BATCH)
+        return evaluate_masked(run.model, batches, split=split.name, n=len(split))
+
+    def refusal(self, run: FinishedRun) -> str | None:
+        """Return that there are no classes, and what to do with the run."""
+        return (
+            f"Run {run.folder} is one of pre-training (task {self.name}): it has no classes, and there is nothing to "
+            f"serve. Train a classifier from it with backbone.weights={run.folder}."
+        )
+
+    def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
+        """There is nothing to predict: :meth:`refusal` says so first."""
+        raise CheckpointError(str(self.refusal(run)))
