@@ -60,6 +60,13 @@ def test_pretrain(make_images, tmp_path):
         assert re.fullmatch(rf"from {re.escape(str(start))}: accuracy [01]\.\d+", line), line
 
 
+@pytest.mark.slow
+def test_own_loop(images):
+    lines = run("own_loop.py", images).splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["fine_tune epoch 2", "fine_tune epoch 3", "test"]
+    assert "'accuracy': " in lines[-1]
+
+
 def test_all_examples_are_tested():
     text = Path(__file__).read_text()
     assert [file.name for file in EXAMPLES.glob("*.py") if f'"{file.name}"' not in text] == []

@@ -134,6 +134,11 @@ class Job:
         return self.batches.example_inputs(self.phases[-1], epochs).batches
 
     @property
+    def steps_per_epoch(self) -> int:
+        """The number of training batches in an epoch."""
+        return self.batches.steps
+
+    @property
     def validation_batches(self) -> Batches | None:
         """A dataset of the validation rows, (inputs, encoded targets); None if there are none."""
         return self.batches.evaluation_batches(self.splits.validation) if len(self.splits.validation) else None

@@ -110,6 +110,11 @@ class Recipe:
         """The recipe with every default: a :class:`RecipeConfig` of the task's own class."""
         return self._spec.config
 
+    @property
+    def given(self) -> Given:
+        """The objects that Python holds, in place of names in a recipe file."""
+        return self._spec.given
+
     def with_config(self, config: RecipeConfig) -> "Recipe":
         """Return a recipe with other settings for the same data."""
         return self._from_spec(self._spec.with_config(config))
