@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_transfer.data.sources.samples import SAMPLES
+from keras_transfer.data.sources import SAMPLES
 
 # Peak memory of the children so far can only grow: each run is measured by a process of its own.
 MEASURE = (
@@ -25,7 +25,7 @@ def peak_mib(table: Path, overrides: list[str]) -> float:
 
 
 def main(rounds: int, overrides: list[str]) -> None:
-    source = SAMPLES["solar_cells"]()
+    source = SAMPLES["solar_cells"].load("solar_cells")
     rows = source.rows.assign(path=[str(source.root / path) for path in source.rows["path"]]).drop(columns="split")
     with tempfile.TemporaryDirectory() as folder:
         peaks: dict[str, list[float]] = {"all": [], "an eighth": []}

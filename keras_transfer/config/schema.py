@@ -1,7 +1,7 @@
 """What a recipe may say: its sections, key by key. The only place where a default stands."""
 
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     ConfigDict,
@@ -27,6 +27,9 @@ from keras_transfer.registry import Registry
 
 class DataConfig(Section):
     """Where the examples come from and how they are divided."""
+
+    example_kind: ClassVar[str]
+    """What the examples are, as ``keras_transfer.data.sources.EXAMPLE_KINDS`` calls it; a subclass sets it."""
 
     source: StrictStr = Field(
         description="a sample set | a folder | a .csv, .jsonl or .parquet file | tfds:NAME, tfds:NAME/CONFIG[SPLIT]"
@@ -84,6 +87,8 @@ class DataConfig(Section):
 class ImageDataConfig(DataConfig):
     """Images: where they come from, how they are divided and read."""
 
+    example_kind: ClassVar[str] = "image"
+
     path: StrictStr = Field(default="path", description="table column: where the image lies")
     root: StrictStr | None = Field(
         default=None, description="the folder that paths in tables are relative to; by default the table's own"
@@ -108,6 +113,8 @@ class ImageDataConfig(DataConfig):
 
 class TextDataConfig(DataConfig):
     """Texts: where they come from, how they are divided and read."""
+
+    example_kind: ClassVar[str] = "text"
 
     text: StrictStr = Field(default="text", description="table column: the text")
     text_pair: StrictStr | None = Field(default=None, description="table column: a second text, for pairs")

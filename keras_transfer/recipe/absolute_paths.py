@@ -6,21 +6,19 @@ from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.images.hub import PREFIX
 from keras_transfer.config import RecipeConfig
 from keras_transfer.config.weights import Weights
-from keras_transfer.data.sources.samples import SAMPLES
-from keras_transfer.data.sources.texts import TEXT_SAMPLES
+from keras_transfer.data.sources import absolute_name
 
 
 def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     """Return the recipe that a run folder keeps, which names the same files from any working folder."""
-
-    def absolute(value: float | str) -> float | str:
-        if not isinstance(value, str) or value in SAMPLES or value in TEXT_SAMPLES:
-            return value
-        return str(Path(value).resolve()) if Path(value).exists() else value
-
-    folders = {key: getattr(config.data, key) for key in ("root", "data_dir") if getattr(config.data, key, None)}
-    sources = {key: getattr(config.data, key) for key in ("source", "validation", "test")}
-    data = {key: absolute(value) for key, value in (sources | folders).items()}
+    data: dict[str, float | str] = {}
+    for key in ("root", "data_dir"):
+        folder = getattr(config.data, key, None)
+        if folder:
+            data[key] = str(Path(folder).resolve()) if Path(folder).exists() else folder
+    for key in ("source", "validation", "test"):
+        value = getattr(config.data, key)
+        data[key] = absolute_name(value, config.data) if isinstance(value, str) else value
     path = Weights.parse(config.backbone.weights).path
     weights = {} if path is None else {"weights": str(path.resolve()) if path.exists() else str(path)}
     name = config.backbone.name.removeprefix(PREFIX)

@@ -7,8 +7,7 @@ from pathlib import Path
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.config import DataConfig
 from keras_transfer.config.weights import Weights
-from keras_transfer.data.sources.samples import SAMPLES
-from keras_transfer.data.sources.texts import TEXT_SAMPLES
+from keras_transfer.data.sources import find_location
 from keras_transfer.errors import BackboneError, DataError
 from keras_transfer.run.folder import DATA
 
@@ -56,7 +55,4 @@ def _place(data: DataConfig, part: str) -> str:
     """Where the rows of a split are read from."""
     own = getattr(data, part, None)
     source = own if isinstance(own, str) else data.source
-    for samples in (SAMPLES, TEXT_SAMPLES):
-        if source in samples:
-            return str(samples[source]().root)
-    return str(Path(source).expanduser().resolve())
+    return find_location(source, data)

@@ -57,5 +57,5 @@ def test_a_mistake_in_a_process_of_its_own_leaves_only_our_lines_on_stderr(tmp_p
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: Data source 'absent' is neither a folder, a table nor a sample set.")
+    assert line.startswith("Error: Data source 'absent' not found.")
     assert not (tmp_path / "run").exists()

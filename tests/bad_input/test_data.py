@@ -39,7 +39,7 @@ def table(images):
 
 
 def test_a_source_that_is_not_there(rejected, tmp_path):
-    rejected(tmp_path / "absent", needs=[tmp_path / "absent", "neither a folder, a table nor a sample set"])
+    rejected(tmp_path / "absent", needs=[tmp_path / "absent", "not found"])
 
 
 def test_a_sample_set_with_a_slip_of_the_pen(rejected):
@@ -91,7 +91,7 @@ def test_a_class_that_only_the_test_folder_has(rejected, make_images, tmp_path):
     ("content", "reason"),
     [
         (b"", "zero bytes"),
-        (b"no image", "no image"),
+        (b"no image", "not an image"),
         ("truncated", "truncated"),
         ("tiff", "TIFF is not supported; convert it to JPEG or PNG"),
     ],
@@ -128,7 +128,7 @@ def test_skipping_that_leaves_a_class_without_images(rejected, images):
             [],
             ["1 of 33 files", "cat/gone.png", "relative to"],
         ),
-        (lambda rows: [*rows, rows[0]], [], ["twice", "cat/000.png", "Keep one row of each"]),
+        (lambda rows: [*rows, rows[0]], [], ["twice", "cat/000.png", "Keep one row for each"]),
         (
             lambda rows: rows[:3] + [row | {"label": ""} for row in rows[3:5]] + rows[5:],
             [],
@@ -145,7 +145,7 @@ def test_skipping_that_leaves_a_class_without_images(rejected, images):
         (lambda rows: rows, ["data.stratify=[label, site]"], ["no column 'site'", "data.stratify"]),
         (lambda rows: rows, ["data.weight=wt"], ["data.weight", "no column 'wt'"]),
         (lambda rows: [rows[0] | {"w": "heavy"}, *rows[1:]], ["data.weight=w"], ["data.weight", "'w'", "numbers"]),
-        (lambda rows: [row | {"w": 0} for row in rows], ["data.weight=w"], ["data.weight", "not all of them 0"]),
+        (lambda rows: [row | {"w": 0} for row in rows], ["data.weight=w"], ["data.weight", "not only zeros"]),
         (lambda rows: rows[:1], [], ["one class: 'cat'"]),
     ],
 )
@@ -157,14 +157,14 @@ def test_a_table_that_does_not_fit(rejected, table, change, overrides, needs):
 @pytest.mark.parametrize(
     ("name", "content", "needs"),
     [
-        ("empty.csv", b"", ["empty.csv", "cannot be read"]),
+        ("empty.csv", b"", ["Cannot read table", "empty.csv: "]),
         ("rows.csv", b"path,label\n", ["rows.csv", "no rows"]),
-        ("ragged.csv", b"path,label\na,b\nc,d,e\n", ["ragged.csv", "cannot be read", "line 3"]),
-        ("binary.csv", b"\xff\xfe\x00\x81\n", ["binary.csv", "cannot be read"]),
+        ("ragged.csv", b"path,label\na,b\nc,d,e\n", ["Cannot read table", "ragged.csv: ", "line 3"]),
+        ("binary.csv", b"\xff\xfe\x00\x81\n", ["Cannot read table", "binary.csv: "]),
         ("bad.jsonl", b'{"path": "a", "label": "b"}\n{"path": \n', ["bad.jsonl", "line 2"]),
         ("list.jsonl", b"[1, 2]\n", ["list.jsonl", "line 1"]),
         ("empty.jsonl", b"", ["empty.jsonl", "no column 'path'"]),
-        ("text.parquet", b"no parquet at all", ["text.parquet", "cannot be read"]),
+        ("text.parquet", b"no parquet at all", ["Cannot read table", "text.parquet: "]),
     ],
 )
 def test_a_table_that_cannot_be_read(rejected, tmp_path, name, content, needs):
@@ -178,7 +178,7 @@ def test_a_stratify_column_that_a_folder_does_not_have(rejected, images):
 
 @pytest.mark.parametrize("key", ["data.test", "data.validation"])
 def test_a_source_of_its_own_that_is_not_there(rejected, images, key):
-    rejected(images, f"{key}=held_out.csv", needs=["held_out.csv", "neither a folder"])
+    rejected(images, f"{key}=held_out.csv", needs=["held_out.csv", "not found"])
 
 
 def test_a_source_of_its_own_with_other_classes(rejected, images, tmp_path):

@@ -27,12 +27,12 @@ def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_not(images,
     (images / "notes.txt").write_text("x")
     (images / ".DS_Store").write_text("x")
     (note,) = load(images).notes
-    assert note == f"Left out, for they lie beside the classes of {images}: notes.txt"
+    assert note == f"Ignored, not in a class folder of {images}: notes.txt"
     root = tmp_path / "divided"
     for name in ("train", "test", "raw"):
         make_images(root / name, {"cat": 6, "dog": 6}, size=8)
     (root / "test" / "readme.md").write_text("x")
-    assert load(root).notes[0].endswith(f"beside the classes of {root}: raw, test/readme.md")
+    assert load(root).notes[0].endswith(f"not in a class folder of {root}: raw, test/readme.md")
 
 
 def test_links_in_a_circle_are_named(images, tiny):
@@ -45,9 +45,9 @@ def test_links_in_a_circle_are_named(images, tiny):
     assert lines[0] == "2 of 34 images cannot be read:"
     assert "gone.png: No such file or directory" in lines[1] + lines[2]
     assert "self.png: Too many levels of symbolic links" in lines[1] + lines[2]
-    assert load(images).notes[-1] == "Left out, for links to folders inside a class are not followed: dog/up"
+    assert load(images).notes[-1] == "Ignored, links to folders inside a class, which are not followed: dog/up"
     (images / "all").symlink_to(".")
-    with pytest.raises(DataError, match=r"all is a link to a folder that it lies in\. Remove the link"):
+    with pytest.raises(DataError, match=r"all is a link to a folder that contains it\. Remove the link"):
         load(images)
 
 
@@ -55,8 +55,8 @@ def test_a_folder_that_cannot_be_read(images, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr("keras_transfer.data.sources.images.find._visible", refuse)
-    with pytest.raises(DataError, match="images cannot be read: Permission denied"):
+    monkeypatch.setattr("keras_transfer.data.sources.folders._visible", refuse)
+    with pytest.raises(DataError, match=r"Cannot read \S+images: Permission denied"):
         load(images)
 
 
@@ -88,7 +88,7 @@ def test_classes_may_be_called_anything(images, tiny, tmp_path):
     assert run.target.names == tuple(sorted(NAMES))
     text = console.export_text()
     assert [name for name in NAMES if name not in text] == []
-    assert "Classes whose names differ in case alone: 'Ant', 'ant'. Are they one?" in text
+    assert "Class names that differ only in case: 'Ant', 'ant'. Are they the same class?" in text
     recorded = json.loads((run.folder / "data.json").read_text(encoding="utf-8"))
     assert set(recorded["splits"]["test"]["classes"]) == set(NAMES)
     (prediction,) = run.predict([files[0]])
@@ -101,7 +101,7 @@ def test_a_source_of_its_own_may_lack_classes_and_has_no_others(images, make_ima
     part = getattr(load(images, **{key: str(other)}), key)
     assert part.targets.tolist() == [0, 0, 1, 1, 1]
     make_images(other, {"dog": 1, "cat": 1, "owl": 1}, size=8)
-    with pytest.raises(DataError, match=r"classes that the training data lacks: owl\. Classes: cat, dog"):
+    with pytest.raises(DataError, match=r"classes that are not in the training data: owl\. Classes: cat, dog"):
         load(images, **{key: str(other)})
 
 
@@ -109,7 +109,7 @@ def test_a_column_that_names_each_row_is_no_column_of_classes(images):
     files = sorted(images.glob("*/*"))
     table = images.parent / "t.csv"
     pd.DataFrame({"path": files, "label": range(len(files))}).to_csv(table, index=False)
-    with pytest.raises(DataError, match=r"32 classes in 32 rows, and 32 of them have one row: .*data\.label"):
+    with pytest.raises(DataError, match=r"32 classes in 32 rows, and 32 of them have only one row: .*data\.label"):
         load(table)
 
 
@@ -124,7 +124,7 @@ def test_weights(images, weights, fits):
     if weights == [0, 2]:
         assert set(load_splits(config, seed=0, given={"x": frame}).train.weights) == {0.0, 2.0}
     else:
-        with pytest.raises(DataError, match="must hold numbers of at least 0, not all of them 0"):
+        with pytest.raises(DataError, match="must have numbers of at least 0, and not only zeros"):
             load_splits(config, seed=0, given={"x": frame})
 
 

@@ -119,7 +119,7 @@ def test_what_cannot_be_decoded_is_counted_and_named(refused, recipe, images):
         "4 of 36",
         "phone.heic: HEIC is not",
         "drawing.svg: SVG is not",
-        "notes.txt: no image",
+        "notes.txt: not an image",
         "scan.tif: TIFF is",
     ]
     refused("run", recipe, f"data.source={images}", needs=needs, most_lines=6)
@@ -132,7 +132,7 @@ def test_animations_are_counted_and_named(command, recipe, images, tiny):
     for _ in range(2):  # the second time from memory
         result = command("check", recipe, f"data.source={images}", "backbone.name=tiny")
         assert result.exit_code == 0, result.output
-        assert "Animated, of which the first frame is used: 3\n" in result.stdout
+        assert "Animated images, of which only the first frame is used: 3\n" in result.stdout
         assert [f"cat/moving.{kind}\n" in result.stdout for kind in ("gif", "webp", "png")] == [True] * 3
 
 
@@ -153,4 +153,4 @@ def test_an_image_that_vanishes_before_its_epoch(images, tmp_path, tiny):
     with pytest.raises(DataError, match="2 examples cannot be read any more") as caught:
         job.train()
     assert f"{gone}: No such file or directory" in str(caught.value)
-    assert f"{broken}: no image" in str(caught.value)
+    assert f"{broken}: not an image" in str(caught.value)

@@ -69,7 +69,7 @@ def spoilt(run, tmp_path):
         ("head.pooling=mean", ["head.pooling: unknown key", "mask_selection_rate"]),
         ("head.mask_selection_rate=1.0", ["head.mask_selection_rate", "less than 1"]),
         ("data.text=body", ["no column 'body'", "data.text", "Columns: text, label"]),
-        ("data.source=absent", ["'absent'", "neither a folder"]),
+        ("data.source=absent", ["'absent'", "not found"]),
     ],
 )
 def test_settings_that_make_no_sense(refused, recipe, override, needs):
@@ -88,7 +88,7 @@ def test_texts_of_fewer_than_two_tokens(refused, recipe, tmp_path, content):
 def test_a_folder_without_texts(refused, recipe, tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.png").write_bytes(b"x")
-    refused("check", recipe, f"data.source={tmp_path / 'none'}", needs=["holds no text files"])
+    refused("check", recipe, f"data.source={tmp_path / 'none'}", needs=["has no text files"])
 
 
 def test_too_few_texts_to_divide(refused, recipe, tmp_path):

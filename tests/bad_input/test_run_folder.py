@@ -185,7 +185,7 @@ def test_inputs_that_are_no_images_are_all_named(refused, finished_run, image, t
     inputs = [image, tmp_path / "text.png", tmp_path / "absent.png", tmp_path / "empty.jpg"]
     message = refused("predict", finished_run.folder, *inputs, needs=["No prediction was made"])
     assert message.splitlines()[1:] == [
-        f"  {tmp_path / 'text.png'}: no image",
+        f"  {tmp_path / 'text.png'}: not an image",
         f"  {tmp_path / 'absent.png'}: No such file or directory",
         f"  {tmp_path / 'empty.jpg'}: zero bytes",
     ]
@@ -197,7 +197,7 @@ def test_an_empty_folder_as_input(refused, finished_run, tmp_path):
 
 
 def test_images_to_evaluate_that_are_not_there(refused, finished_run):
-    refused("evaluate", finished_run.folder, "--data", "absent", needs=["'absent'", "neither a folder"])
+    refused("evaluate", finished_run.folder, "--data", "absent", needs=["'absent'", "not found"])
 
 
 def test_rows_that_are_no_longer_those_of_the_run(refused, folder, finished_run, tmp_path):

@@ -109,10 +109,10 @@ def test_settings_that_contradict_the_target(rejected, table, overrides, needs):
         (
             MULTILABEL,
             {"b": [0, 2, 1]},
-            ["column 'b' holds something else than 0 and 1: '2' in row 2", "data.separator"],
+            ["column 'b' has values other than 0 and 1: '2' in row 2", "data.separator"],
         ),
         (MULTILABEL, {"b": ["yes", "no"]}, ["column 'b'", "'yes' in row 1, 'no' in row 2"]),
-        (MULTILABEL, {"a": [None]}, ["column 'a' is empty in 1 rows: row 1", "Fill or remove them"]),
+        (MULTILABEL, {"a": [None]}, ["column 'a' is empty in 1 rows: row 1", "Fill in the values, or remove the rows"]),
         (MULTILABEL, {"b": [0] * 16}, ["train split", "without 'b'", "Add rows with it"]),
         (MULTILABEL, {"b": [1] * 16}, ["train split", "all with 'b'", "Add rows without it"]),
         (TAGS, {"tags": ["", " ", ";"] * 6}, ["has no labels", "empty in every row"]),
@@ -132,9 +132,7 @@ def test_columns_that_cannot_be_learned(rejected, table, overrides, changes, nee
 
 def test_tags_and_numbers_of_other_kinds(rejected, table):
     tags = table("t.jsonl", tags=[["red", "blue"], 5])
-    rejected(
-        tags, *TAGS, needs=["column 'tags' holds something else than text", "['red', 'blue'] in row 1, 5 in row 2"]
-    )
+    rejected(tags, *TAGS, needs=["column 'tags' has values that are not text", "['red', 'blue'] in row 1, 5 in row 2"])
     numbers = table("t.jsonl", x=[True, [1], {"a": 1}, float("nan")])
     rejected(numbers, *NUMBER, needs=["column 'x'", "row 4"])
     numbers = table("t.jsonl", x=[True, [1], {"a": 1}])

@@ -77,13 +77,13 @@ def test_error_names_every_broken_text_and_why():
         check_texts(splits, broken="error")
     assert str(refusal.value).splitlines() == [
         "5 of 7 texts cannot be used:",
-        "  train/2 (train): byte 0xe9 is no UTF-8: line 1, after 'caf'",
-        "  train/3 (train): byte 0xe9 is no UTF-8: line 3, after 'caf'",
+        "  train/2 (train): byte 0xe9 is not UTF-8: line 1, after 'caf'",
+        "  train/3 (train): byte 0xe9 is not UTF-8: line 3, after 'caf'",
         "  test/2 (test): empty or blank",
-        "  test/3 (test): second text: byte 0xe9 is no UTF-8: line 1, after 'caf'",
+        "  test/3 (test): second text: byte 0xe9 is not UTF-8: line 1, after 'caf'",
         "  test/4 (test): first text: empty or blank",
-        "Mend or remove them, or leave them out with data.broken=skip; "
-        "data.broken=replace puts U+FFFD in the place of wrong bytes.",
+        "Fix or remove them, drop them with data.broken=skip, or replace invalid bytes by U+FFFD with "
+        "data.broken=replace.",
     ]
 
 
@@ -123,13 +123,13 @@ def test_replace_gives_what_decoding_with_replacement_gives(raw):
     assert texts_of(mended[0]) == [expected, ("ok", expected)]
     assert mended[0].examples.names == split.examples.names
     assert len(found) == 2
-    assert all(line.endswith("; it became U+FFFD") for line in found)
+    assert all(line.endswith("; replaced by U+FFFD") for line in found)
     assert check_texts(mended, broken="error") == (mended, [])
 
 
 def test_half_a_pair_as_json_spells_it_counts_as_wrong_bytes():
     text = json.loads('"x \\ud83d y"')
-    with pytest.raises(DataError, match=r"\\ud83d alone is no UTF-8: line 1, after 'x '"):
+    with pytest.raises(DataError, match=r"\\ud83d alone is not UTF-8: line 1, after 'x '"):
         check_texts([part("train", "x", text)], broken="error")
     assert texts_of(check_texts([part("train", text)], broken="replace")[0][0]) == ["x \ufffd y"]
     whole = json.loads('"x \\ud83d\\ude00 y"')
@@ -141,12 +141,12 @@ def test_replace_makes_no_text_of_a_blank_one():
         check_texts([part("train", "x", WRONG, " ")], broken="replace")
     assert "train/3 (train): empty or blank" in str(refusal.value)
     assert "train/2" not in str(refusal.value)
-    assert "Give them text, or remove them." in str(refusal.value)
+    assert "Fill them in, or remove them." in str(refusal.value)
 
 
 def test_utf16_is_told_as_such():
     text = "hello".encode("utf-16").decode("utf-8", "surrogateescape")
-    with pytest.raises(DataError, match=r"train/2 \(train\): UTF-16, and UTF-8 is due"):
+    with pytest.raises(DataError, match=r"train/2 \(train\): UTF-16; expected UTF-8"):
         check_texts([part("train", "x", text)], broken="error")
 
 
@@ -167,7 +167,7 @@ def test_a_split_of_nothing_but_blank_texts(broken):
 
 
 def test_skipping_that_leaves_a_split_without_texts():
-    with pytest.raises(DataError, match=r"(?s)2 of 3 texts cannot be used:.*test/1.*for no test text is left"):
+    with pytest.raises(DataError, match=r"(?s)2 of 3 texts cannot be used:.*test/1.*no test text is left"):
         check_texts([part("train", "x"), part("test", WRONG, "")], broken="skip")
 
 
@@ -195,7 +195,7 @@ def test_texts_of_one_split_that_are_also_in_another():
     test = part("test", "new", "one", "two words\n", "FIVE", "one")
     repeated = find_repeated([train, part("validation"), test])
     assert repeated.lines == (
-        "2 texts of test are also in train (2 more after case and spaces), for example test/2 of test and "
+        "2 texts of test are also in train (2 more after normalizing case and spaces), for example test/2 of test and "
         "train/1 of train",
     )
     assert repeated.record == {
@@ -211,8 +211,8 @@ def test_texts_of_one_split_that_are_also_in_another():
 def test_every_two_splits_are_compared():
     repeated = find_repeated([part("train", "a", "b"), part("validation", "B", "c"), part("test", "a", "c")])
     assert repeated.lines == (
-        "1 text of validation is also in train but for case and spaces, for example validation/1 of validation and "
-        "train/2 of train",
+        "1 text of validation is also in train after normalizing case and spaces, for example validation/1 of "
+        "validation and train/2 of train",
         "1 text of test is also in train, for example test/1 of test and train/1 of train",
         "1 text of test is also in validation, for example test/2 of test and validation/2 of validation",
     )

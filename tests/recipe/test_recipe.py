@@ -59,12 +59,12 @@ def test_a_run_starts_from_another_runs_backbone(finished_run, images, tmp_path)
 
 def test_broken_images_are_left_out_when_asked_and_recorded(images, tmp_path):
     (images / "cat" / "broken.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"broken\.png: no image"):
+    with pytest.raises(DataError, match=r"broken\.png: not an image"):
         quick(images).prepare()
     recipe = ImageClassification({"source": str(images), "image_size": 32, "broken": "skip"}, **QUICK)
     run = recipe.fit(tmp_path / "run")
     data = json.loads((run.folder / "data.json").read_text())
-    assert [line.split(": ")[1] for line in data["skipped"]] == ["no image"]
+    assert [line.split(": ")[1] for line in data["skipped"]] == ["not an image"]
     assert run.evaluate().n == data["splits"]["test"]["count"]
 
 

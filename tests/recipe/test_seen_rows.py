@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.data.sources.samples import SAMPLES
+from keras_transfer.data.sources import SAMPLES
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -64,6 +64,6 @@ def test_adapters_of_the_run_are_merged(images, tmp_path, monkeypatch):
 
 
 def test_solar_cells_by_type_are_all_of_them():
-    whole, mono, poly = (SAMPLES[f"solar_cells{end}"]().rows["path"] for end in ("", "_mono", "_poly"))
+    whole, mono, poly = (SAMPLES[f"solar_cells{end}"].load("cells").rows["path"] for end in ("", "_mono", "_poly"))
     assert (len(mono), len(poly)) == (1074, 1550)
     assert sorted([*mono, *poly]) == sorted(whole)

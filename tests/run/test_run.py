@@ -47,7 +47,7 @@ def test_evaluate_on_other_images(finished_run, make_images, tmp_path):
 
 def test_evaluate_refuses_classes_that_the_model_does_not_know(finished_run, make_images, tmp_path):
     make_images(tmp_path / "other", {"cat": 2, "newt": 2})
-    with pytest.raises(DataError, match=r"classes that the training data lacks: newt\. Classes: cat, dog"):
+    with pytest.raises(DataError, match=r"classes that are not in the training data: newt\. Classes: cat, dog"):
         finished_run.evaluate(str(tmp_path / "other"))
 
 
@@ -64,7 +64,7 @@ def test_predictions_come_in_the_order_of_the_inputs_and_a_folder_is_all_its_fil
 
 def test_all_unreadable_inputs_are_named(finished_run, tmp_path):
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(DataError, match=r"(?s)text\.png: no image.*absent\.jpg: No such file"):
+    with pytest.raises(DataError, match=r"(?s)text\.png: not an image.*absent\.jpg: No such file"):
         finished_run.predict([tmp_path / "text.png", tmp_path / "absent.jpg"])
 
 

@@ -1,4 +1,4 @@
-"""Examples that stand in two splits: a figure on the one says too much when the model has learned from the other."""
+"""Examples that are in two splits: a model is rated too high on rows that it has trained on."""
 
 import hashlib
 import io
@@ -22,17 +22,17 @@ from keras_transfer.storage.scan_memory import recall, remember
 Matches = Mapping[int, int]
 
 _MOST_PAIRS = 1000
-# A perceptual hash is the grey of 8 x 8 fields. Two images look the same where the root mean square of what they
-# differ by is at most 1 of 255. Of 1,312 solar cells, which are as much alike as images can be, no two are that near
-# (1.18), and copies as JPEG of quality 40 (0.50) or of half the size (0.95) all are. Signs of gradients told them apart
-# less well: copies differed in up to 41 of 256 bits, and other cells in 3.
+# A perceptual hash is the grey of 8 x 8 fields. Two images look the same if the root mean square of their difference is
+# at most 1 of 255. Among 1,312 solar cells, which are very similar, no two are that near (1.18), but all copies are: as
+# JPEG of quality 40 (0.50) or at half the size (0.95). Signs of gradients separated them less well: copies differed in
+# up to 41 of 256 bits, and different cells in as few as 3.
 _SIDE = 8
 _NEAR = 1.0
 _ROWS = 1024
 
 
 class NamedSplit(Protocol):
-    """What a comparison needs of a split."""
+    """A split, as far as a comparison needs it."""
 
     @property
     def name(self) -> str:
@@ -45,12 +45,12 @@ class NamedSplit(Protocol):
 
 @dataclass(frozen=True)
 class Repeated:
-    """Examples that stand in two splits.
+    """Examples that are in two splits.
 
     Attributes:
-        lines: For people, a line for every two splits that share examples.
-        record: For data.json, for each of those: how many examples are repeated exactly, how many nearly, and their
-            names, a pair each, at most 1000 in all.
+        lines: One line for the user for each pair of splits that share examples.
+        record: For data.json, for each of these pairs: how many examples are repeated exactly, how many nearly, and
+            pairs of their names, up to 1000 in all.
     """
 
     lines: tuple[str, ...]
@@ -59,7 +59,14 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Wording:
-    """How examples are spoken of: ``text``; ``normalised``; ``after case and spaces``; ``but for case and spaces``."""
+    """The words for examples in messages.
+
+    Attributes:
+        noun: ``text``.
+        near_key: The key of near matches in data.json: ``normalised``.
+        more: How near matches differ, after exact ones were counted: ``match after case and spaces``.
+        but: The same if there are no exact ones: ``apart from case and spaces``.
+    """
 
     noun: str
     near_key: str
@@ -73,13 +80,13 @@ def report_repeated(
     """Compare every two splits.
 
     Args:
-        splits: The one that is learned from first.
-        match: From the numbers of two splits to rows of the second and the row of the first that each is the same as;
-            first those that are so exactly, then the others.
-        words: How examples are spoken of.
+        splits: The training rows come first.
+        match: From the indices of two splits to rows of the second, with the row of the first that each repeats: first
+            the exact matches, then the near ones.
+        words: The words for examples.
 
     Returns:
-        What was found; an example is counted once for every two splits.
+        The repeated examples; each is counted once for each pair of splits.
     """
     lines: list[str] = []
     record: dict[str, dict[str, Any]] = {}
@@ -110,16 +117,16 @@ def _summarise(second: str, first: str, same: int, near: int, pair: list[str], w
 
 
 def find_repeated_images(splits: Sequence[NamedSplit], *, memory: Path) -> Repeated:
-    """Find images that stand in two splits: the same bytes, or what looks the same.
+    """Find images that are in two splits: the same bytes, or images that look the same.
 
-    Each image is decoded once; one that has not changed is not opened again.
+    Each image is decoded once; an image that has not changed is not opened again.
 
     Args:
         splits: Their examples are images that can be decoded.
-        memory: The folder that remembers hashes; one that cannot be written is done without.
+        memory: The folder of stored hashes; it is not used if it cannot be written.
 
     Returns:
-        What was found.
+        The repeated images.
     """
     hashes = [_hash_all(split.examples, memory) for split in splits]
 
@@ -129,10 +136,10 @@ def find_repeated_images(splits: Sequence[NamedSplit], *, memory: Path) -> Repea
         near = _find_near([look for _, look in hashes[first]], [look for _, look in hashes[second]])
         return same, {row: own for row, own in near.items() if row not in same}
 
-    return report_repeated(splits, match, Wording("image", "alike", "look the same", "to the eye"))
+    return report_repeated(splits, match, Wording("image", "alike", "near copies", "as near copies"))
 
 
-Hash = tuple[str, str]  # SHA-256 of the content, and the grey of its fields, "" where Pillow cannot tell
+Hash = tuple[str, str]  # SHA-256 of the content, and the grey of its fields, "" if Pillow cannot read it
 
 
 def _hash_all(images: ImageExamples, memory: Path) -> list[Hash]:
@@ -153,11 +160,11 @@ def _hash(images: ImageExamples, row: int) -> Hash:
     try:
         content = images.read(row)
     except OSError as error:
-        raise DataError(f"{images.places[row]} cannot be read any more: {error.strerror}. Run again.") from error
+        raise DataError(f"Cannot read {images.places[row]} any longer: {error.strerror}. Run again.") from error
     digest = hashlib.sha256(content).hexdigest()
     try:
         with Image.open(io.BytesIO(content)) as image:
-            # A JPEG is decoded at a half to an eighth of its size; smaller ones than this would look another way.
+            # A JPEG is decoded at a half to an eighth of its size; at smaller sizes than this it would look different.
             image.draft("L", (32 * _SIDE, 32 * _SIDE))
             grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -166,7 +173,7 @@ def _hash(images: ImageExamples, row: int) -> Hash:
 
 
 def _find_near(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
-    """Rows of the second, and the nearest of the first where that looks the same."""
+    """Rows of the second, and the nearest row of the first if that looks the same."""
     near: dict[int, int] = {}
     known = _to_points(first, unknown=-1e6)
     lengths = np.square(known).sum(axis=1)
@@ -184,5 +191,5 @@ def _to_points(looks: Sequence[str], *, unknown: float) -> NDArray[np.float32]:
     for point, look in zip(points, looks, strict=True):
         if look:
             point[:] = np.frombuffer(bytes.fromhex(look), np.uint8)
-    # Numbers near zero keep what is to be told apart.
+    # float32 resolves small differences best near zero.
     return points - 128.0

@@ -1,4 +1,4 @@
-"""Look at every image before training, so that a broken one is named in seconds and not in the third hour."""
+"""Check every image before training, so that a broken one is reported in seconds and not after hours."""
 
 import hashlib
 import io
@@ -23,22 +23,22 @@ from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.storage.scan_memory import recall, remember
 
-# What TensorFlow decodes inside the exported graph.
+# The formats that TensorFlow decodes inside the exported graph.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further images behind it, as phones write
-# What Pillow knows nothing of, by what such files begin with.
+# Formats that Pillow does not know, by the bytes that such files start with.
 _FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
-# Raised when what is looked for changes: images that an earlier scan passed are then looked at again.
+# Increase this when the checks change: images that an earlier scan passed are then checked again.
 _FORMAT = 4
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a scan found.
+    """The result of a scan.
 
     Attributes:
         splits: Without broken images.
-        broken: A line for each of those.
-        notes: What else is worth knowing.
+        broken: One line for each broken image.
+        notes: Further lines for the user.
     """
 
     splits: Sequence[Split]
@@ -48,12 +48,12 @@ class Scan:
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of an image.
+    """The result of checking an image.
 
     Attributes:
         problem: What is wrong with it, or None.
         animated: Whether it has more than one frame.
-        kind: What tells its format.
+        kind: The bytes that identify its format.
     """
 
     problem: str | None
@@ -62,20 +62,20 @@ class Look:
 
 
 def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int, memory: Path) -> Scan:
-    """Look at every image, in parallel; images that were whole and have not changed are not looked at again.
+    """Check every image, in parallel; images that passed earlier and have not changed are not checked again.
 
     Args:
         splits: The images.
         broken: ``error`` or ``skip``.
-        max_pixels: Larger images are broken ones.
-        channels: Images that cannot be shown in so many are broken ones.
-        memory: The folder that remembers earlier scans; one that cannot be written is done without.
+        max_pixels: Larger images count as broken.
+        channels: Images that cannot be converted to this number of channels count as broken.
+        memory: The folder of earlier results; it is not used if it cannot be written.
 
     Returns:
-        The splits without their broken images, their formats known, and what was found.
+        The splits without their broken images and with known formats, and the problems.
 
     Raises:
-        DataError: There are broken images and ``broken`` is ``error``, or none of a split is whole.
+        DataError: There are broken images and ``broken`` is ``error``, or all images of a split are broken.
     """
     looks = [_look_at_all(split, max_pixels, channels, memory) for split in splits]
     problems = [{place: look.problem for place, look in each.items() if look.problem is not None} for each in looks]
@@ -83,10 +83,10 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
     kept = [_keep_whole(split, each) for split, each in zip(splits, looks, strict=True)]
     emptied = [split.name for split, rest in zip(splits, kept, strict=True) if len(split) and not len(rest)]
     if found and (broken == "error" or emptied):
-        skip = f"for no {emptied[0]} image is left" if broken == "skip" else "or leave them out with data.broken=skip"
+        skip = f": no {emptied[0]} image is left" if broken == "skip" else ", or drop them with data.broken=skip"
         raise DataError(
             f"{len(found)} of {sum(map(len, splits))} images cannot be read:\n{list_lines(found)}\n"
-            f"Mend or remove them, {skip}."
+            f"Fix or remove them{skip}."
         )
     return Scan(kept, found, _note_animated([place for each in looks for place, look in each.items() if look.animated]))
 
@@ -100,11 +100,11 @@ def _keep_whole(split: Split, looks: dict[str, Look]) -> Split:
 def _note_animated(files: Sequence[str]) -> list[str]:
     if not files:
         return []
-    return [f"Animated, of which the first frame is used: {len(files)}", *list_lines(files).splitlines()]
+    return [f"Animated images, of which only the first frame is used: {len(files)}", *list_lines(files).splitlines()]
 
 
 def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> dict[str, Look]:
-    """What each file of a split is like."""
+    """The result for each image of a split."""
     images = images_of(split)
     facts = [images.home, _FORMAT, max_pixels, channels, tf.__version__]
     record = memory / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.json"
@@ -119,7 +119,7 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
         else:
             unknown.append(row)
     if unknown:
-        # What Pillow warns of is no problem here.
+        # Pillow warns about images that decode without an error.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
             found = list(pool.map(lambda row: look_at(images, row, max_pixels, channels), unknown))
         looks |= {places[row]: look for row, look in zip(unknown, found, strict=True)}
@@ -130,12 +130,12 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
 
 
 def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> Look:
-    """Look at one image, without decoding it where its structure tells that it is whole."""
+    """Check one image; it is decoded only if its structure does not show that it is complete."""
     try:
         content = images.read(row)
     except OSError as error:
         return Look(_reason(error))
-    # All is shown in grey or in colour; what other channels there are, decoders tell.
+    # Any image can be shown in grey or in colour; for other numbers of channels it must be decoded.
     header = read_header(content) if channels in (1, 3) else None
     if header is None:
         look = _look_closely(content, max_pixels, channels)
@@ -145,7 +145,7 @@ def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> 
 
 
 def find_problem(images: ImageExamples, row: int, max_pixels: int, channels: int) -> str | None:
-    """Decode one image, as training will, and return what is wrong with it, or None."""
+    """Decode one image as training does, and return what is wrong with it, or None."""
     try:
         with warnings.catch_warnings(action="ignore"):
             return _look_closely(images.read(row), max_pixels, channels).problem
@@ -166,7 +166,7 @@ def _look_closely(content: bytes, max_pixels: int, channels: int) -> Look:
             return Look(excess or _find_fault(image, content, channels), animated)
     except UnidentifiedImageError:
         foreign = [name for name, marks in _FOREIGN.items() if any(mark in content[:256] for mark in marks)]
-        return Look(_unsupported(foreign[0]) if foreign else "no image")
+        return Look(_unsupported(foreign[0]) if foreign else "not an image")
     except Image.DecompressionBombError:
         return Look(f"more pixels than data.max_pixels={max_pixels:,}")
     except (OSError, ValueError, SyntaxError) as error:
@@ -180,7 +180,7 @@ def _find_excess(width: int, height: int, max_pixels: int) -> str | None:
 
 
 def _find_other_channels(found: int, channels: int) -> str | None:
-    # With alpha, grey and colour are shown on white.
+    # Grey and colour images with alpha are shown on white.
     if found == channels or (channels in (1, 3) and found <= 4):
         return None
     return f"{found} channels; data.channels is {channels}"
@@ -194,16 +194,16 @@ def _find_fault(image: Image.Image, content: bytes, channels: int) -> str | None
     try:
         pixels = decode_pixels(tf.constant(content)).numpy()
     except tf.errors.OpError:
-        image.load()  # Pillow's reason is a better one; and some damage it forgives
-        return "TensorFlow cannot decode it; save it anew as PNG"
-    # These two formats have kinds that TensorFlow takes for others.
+        image.load()  # Pillow gives a better reason, and tolerates some damage
+        return "TensorFlow cannot decode it; save it again as PNG"
+    # TensorFlow decodes some variants of these two formats differently.
     if image.format in ("GIF", "BMP") and not _agrees(pixels, image):
-        return f"a kind of {image.format} that TensorFlow takes for another; save it anew as PNG"
+        return f"a variant of {image.format} that TensorFlow decodes differently; save it as PNG"
     return _find_other_channels(pixels.shape[-1], channels)
 
 
 def _agrees(pixels: NDArray[np.uint8], image: Image.Image) -> bool:
-    """Whether pixels are those that Pillow has, on white."""
+    """Whether pixels are equal to those of Pillow, on white."""
     white = Image.new("RGBA", image.size, "white")
     decoded = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGBA")
     both = [np.asarray(Image.alpha_composite(white, layer), np.int16) for layer in (decoded, image.convert("RGBA"))]

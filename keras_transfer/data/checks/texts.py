@@ -9,14 +9,14 @@ from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_
 from keras_transfer.data.examples.texts import Segments, Texts, digest
 from keras_transfer.errors import DataError, list_lines
 
-# Neither white space nor of no width: a soft hyphen, joiners, marks of direction, U+FEFF. NUL shows nothing either.
+# Neither white space nor zero-width: soft hyphens, joiners, direction marks, U+FEFF. NUL is not visible either.
 _VISIBLE = re.compile("[^\\s\\0\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _WRONG_BYTES = re.compile("[\udc80-\udcff]+")
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
 
 
 class TextSplit(Protocol):
-    """What the checks need of a split."""
+    """A split, as far as the checks need it."""
 
     @property
     def name(self) -> str:
@@ -27,53 +27,53 @@ class TextSplit(Protocol):
         """:class:`Texts`; splits of images have others."""
 
     def select(self, indices: Sequence[int], /) -> Self:
-        """Return the split with these of its rows."""
+        """Return a split of these rows."""
 
     def with_examples(self, texts: Texts, /) -> Self:
-        """Return the split with the same examples in another form."""
+        """Return the split with its examples in another form."""
 
 
 S = TypeVar("S", bound=TextSplit)
 
 
 def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]]:
-    """Look at every text: one that is blank, or has bytes that are no UTF-8, is broken.
+    """Check every text: a text that is blank, or has bytes that are not UTF-8, is broken.
 
     Args:
         splits: The texts.
-        broken: ``error``; ``skip`` leaves broken ones out; ``replace`` puts U+FFFD in the place of wrong bytes, as
-            ``bytes.decode("utf-8", "replace")`` does, and refuses blank ones.
+        broken: ``error``; ``skip`` drops broken texts; ``replace`` puts U+FFFD in place of invalid bytes, as
+            ``bytes.decode("utf-8", "replace")`` does, and refuses blank texts.
 
     Returns:
-        The splits without their broken texts, or with mended ones, and a line for each of those.
+        The splits without their broken texts, or with these fixed, and one line for each of these.
 
     Raises:
-        DataError: There are broken texts that may be neither left out nor mended, or a split has no others.
+        DataError: There are broken texts that may be neither dropped nor fixed, or a split has no others.
     """
     blank = {split.name: _find_blank(split.examples) for split in splits}
     wrong = {split.name: _find_wrong_bytes(split.examples) for split in splits}
     _refuse_empty(splits, blank)
     left_out = {split.name: {**wrong[split.name], **blank[split.name]} for split in splits}
     if broken == "replace":
-        _refuse(splits, blank, "Give them text, or remove them.")
-        found = [f"{line}; it became U+FFFD" for line in _name_broken(splits, wrong)]
-        return [split.with_examples(_mend(split.examples, wrong[split.name])) for split in splits], found
+        _refuse(splits, blank, "Fill them in, or remove them.")
+        found = [f"{line}; replaced by U+FFFD" for line in _name_broken(splits, wrong)]
+        return [split.with_examples(_fix(split.examples, wrong[split.name])) for split in splits], found
     if broken == "error":
         _refuse(
             splits,
             left_out,
-            "Mend or remove them, or leave them out with data.broken=skip; "
-            "data.broken=replace puts U+FFFD in the place of wrong bytes.",
+            "Fix or remove them, drop them with data.broken=skip, or replace invalid bytes by U+FFFD with "
+            "data.broken=replace.",
         )
     kept = [split.select([i for i in range(len(split.examples)) if i not in left_out[split.name]]) for split in splits]
     emptied = [split.name for split, rest in zip(splits, kept, strict=True) if not rest.examples and split.examples]
     if emptied:
-        _refuse(splits, left_out, f"Mend or remove them, for no {emptied[0]} text is left.")
+        _refuse(splits, left_out, f"Fix or remove them: no {emptied[0]} text is left.")
     return kept, _name_broken(splits, left_out)
 
 
 def _find_blank(texts: Texts) -> dict[int, str]:
-    """What to say of each example that has a blank text."""
+    """The problem of each example that has a blank text."""
     return {
         row: _place("empty or blank", segments, number)
         for row, segments in enumerate(texts.segments)
@@ -83,7 +83,7 @@ def _find_blank(texts: Texts) -> dict[int, str]:
 
 
 def _find_wrong_bytes(texts: Texts) -> dict[int, str]:
-    """What to say of each example that has bytes that are no UTF-8."""
+    """The problem of each example that has bytes that are not UTF-8."""
     problems = {}
     for row, segments in enumerate(texts.segments):
         for number, segment in enumerate(segments):
@@ -97,12 +97,12 @@ def _find_wrong_bytes(texts: Texts) -> dict[int, str]:
 
 def _describe_wrong(text: str, start: int) -> str:
     if text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-        return "UTF-16, and UTF-8 is due"
+        return "UTF-16; expected UTF-8"
     code = ord(text[start])
     what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x} alone"
     line = text.count("\n", 0, start) + 1
     before = text[max(0, start - 20) : start].rpartition("\n")[2]
-    return f"{what} is no UTF-8: line {line}{f', after {before!r}' if before else ''}"
+    return f"{what} is not UTF-8: line {line}{f', after {before!r}' if before else ''}"
 
 
 def _place(problem: str, segments: Segments, number: int) -> str:
@@ -125,18 +125,18 @@ def _refuse(splits: Sequence[S], problems: dict[str, dict[int, str]], advice: st
 
 
 def _refuse_empty(splits: Sequence[S], blank: dict[str, dict[int, str]]) -> None:
-    """Where no text of a split has anything in it, that is no matter of single texts."""
+    """If all texts of a split are blank, the cause is not in single texts."""
     empty = [split for split in splits if split.examples and len(blank[split.name]) == len(split.examples)]
     if empty:
         names = [name for split in empty for name in split.examples.names]
         raise DataError(
             f"All texts are empty in {', '.join(split.name for split in empty)}: {', '.join(names[:5])}"
             f"{f' and {len(names) - 5} more' if len(names) > 5 else ''}. "
-            "Look at the files, or name the column that holds the texts with data.text."
+            "Check the files, or set data.text to the column of texts."
         )
 
 
-def _mend(texts: Texts, wrong: Iterable[int]) -> Texts:
+def _fix(texts: Texts, wrong: Iterable[int]) -> Texts:
     segments = list(texts.segments)
     for row in wrong:
         segments[row] = tuple(map(_replace_wrong_bytes, segments[row]))
@@ -144,19 +144,19 @@ def _mend(texts: Texts, wrong: Iterable[int]) -> Texts:
 
 
 def _replace_wrong_bytes(text: str) -> str:
-    """One U+FFFD may stand for several bytes, such as the first two of a character that is cut off."""
+    """One U+FFFD may replace several bytes, such as the first two of a truncated character."""
     text = _WRONG_BYTES.sub(lambda run: bytes(ord(c) - 0xDC00 for c in run[0]).decode("utf-8", "replace"), text)
     return _HALF_PAIRS.sub("\ufffd", text)
 
 
 def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
-    """Find texts that stand in two splits, exactly or after Unicode NFKC, casefolding and with white space as one.
+    """Find texts that are in two splits, exactly or after Unicode NFKC, case folding and joining white space.
 
     Args:
-        splits: The texts, the one that is learned from first. Both texts of a pair have to be repeated.
+        splits: The texts; training rows come first. A pair is repeated if both of its texts are.
 
     Returns:
-        What was found; a text is counted once for every two splits.
+        The repeated texts; each is counted once for each pair of splits.
     """
     keys = [
         ([digest(s) for s in split.examples.segments], [digest(_normalise(s)) for s in split.examples.segments])
@@ -165,13 +165,15 @@ def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
 
     def match(first: int, second: int) -> tuple[Matches, Matches]:
         exact, alike = keys[second]
-        # Of texts that are the same, the first is named.
+        # Among equal texts, the first is named.
         by_exact, by_alike = ({key: row for row, key in reversed(list(enumerate(part)))} for part in keys[first])
         same = {row: by_exact[key] for row, key in enumerate(exact) if key in by_exact}
         return same, {row: by_alike[key] for row, key in enumerate(alike) if key in by_alike and row not in same}
 
     return report_repeated(
-        splits, match, Wording("text", "normalised", "after case and spaces", "but for case and spaces")
+        splits,
+        match,
+        Wording("text", "normalised", "after normalizing case and spaces", "after normalizing case and spaces"),
     )
 
 

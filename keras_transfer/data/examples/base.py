@@ -1,4 +1,4 @@
-"""What a network learns from, whatever its task."""
+"""Examples before a reader makes inputs of them, whatever the task."""
 
 from collections.abc import Sequence
 from typing import Protocol, Self
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 
 class Examples(Protocol):
-    """What a task's network learns from: images, or texts."""
+    """Examples of one kind: images, texts, or what a plugin's task defines."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What people call each: a path, a row of a table."""
+        """The name of each in messages: a path, a row of a table."""
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each, as far as they can be had quickly: they travel with the data."""
+        """Name and content of each, as far as they are quick to find; the same on every machine."""
 
     @property
     def stamps(self) -> list[str]:
-        """What tells on this machine that an example has changed."""
+        """A string for each that changes when the example changes on this machine."""
 
     def __len__(self) -> int: ...
 

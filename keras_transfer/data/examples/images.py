@@ -1,4 +1,4 @@
-"""Images before they are decoded: files, or rows of one array of bytes. Whoever wants the bytes asks here."""
+"""Images before they are decoded: files, or rows of one array of bytes."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,26 +14,26 @@ from keras_transfer.data.examples.base import Examples
 
 
 class ImageExamples(Examples, Protocol):
-    """Images, wherever their bytes are."""
+    """Images, wherever their bytes are stored."""
 
     @property
     def home(self) -> str:
-        """Where they are: the scan keeps a memory for each such place."""
+        """Where they are stored: results of the scan are cached for each such location."""
 
     @property
     def places(self) -> list[str]:
-        """Where each is, for messages and for the memory of a scan."""
+        """Where each is, for messages and for cached results."""
 
     @property
     def states(self) -> list[list[int]]:
-        """Numbers that change when an image does; none for one that is gone."""
+        """Numbers that change when an image changes; none for a missing image."""
 
     @property
     def kinds(self) -> frozenset[bytes] | None:
-        """What tells the formats that there are; None where nobody has looked."""
+        """The bytes that identify the formats of the images; None before a scan."""
 
     def with_kinds(self, kinds: frozenset[bytes]) -> Self:
-        """Return the same images, of which the formats are known."""
+        """Return the same images with known formats."""
 
     def read(self, row: int) -> bytes:
         """Return the bytes of one.
@@ -53,7 +53,7 @@ class Images:
     Attributes:
         root: The folder that the names are relative to.
         names: The files' paths.
-        kinds: What tells their formats, once they have been looked at.
+        kinds: The bytes that identify their formats, after a scan.
     """
 
     root: Path
@@ -100,7 +100,7 @@ class Images:
         return Images(self.root, tuple(self.names[row] for row in rows), self.kinds)
 
     def with_kinds(self, kinds: frozenset[bytes]) -> "Images":
-        """Return the same images, of which the formats are known."""
+        """Return the same images with known formats."""
         return replace(self, kinds=kinds)
 
     def read(self, row: int) -> bytes:
@@ -123,15 +123,15 @@ def _state(file: str) -> list[int]:
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Images whose encoded bytes lie one after the other in one array.
+    """Images whose encoded bytes are stored one after the other in one array.
 
     Attributes:
-        home: Where that is.
-        names: What people call each.
+        home: Where the array is stored.
+        names: The name of each in messages.
         data: ``uint8[bytes]``, memory-mapped.
-        bounds: ``int64[n, 2]``, where each begins and ends.
+        bounds: ``int64[n, 2]``, where each starts and ends.
         digests: ``uint8[n, 32]``, the SHA-256 of each.
-        kinds: What tells their formats, once they have been looked at.
+        kinds: The bytes that identify their formats, after a scan.
     """
 
     home: str
@@ -161,7 +161,7 @@ class EncodedImages:
 
     @property
     def states(self) -> list[list[int]]:
-        """Where each lies in the array, which never changes."""
+        """Where each is in the array, which never changes."""
         return [[int(begin), int(end)] for begin, end in self.bounds]
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "EncodedImages":
@@ -171,7 +171,7 @@ class EncodedImages:
         return replace(self, names=names, bounds=self.bounds[index], digests=self.digests[index])
 
     def with_kinds(self, kinds: frozenset[bytes]) -> "EncodedImages":
-        """Return the same images, of which the formats are known."""
+        """Return the same images with known formats."""
         return replace(self, kinds=kinds)
 
     def read(self, row: int) -> bytes:
@@ -180,7 +180,7 @@ class EncodedImages:
         return self.data[begin:end].tobytes()
 
     def contents(self) -> Callable[[Any], Any]:
-        """Return a function that takes bytes out of the array, a call a batch."""
+        """Return a function that takes bytes from the array, with one call per batch."""
 
         def gather(rows: NDArray[np.int64]) -> NDArray[np.object_]:
             return np.array([self.read(row) for row in rows], object)

@@ -1,7 +1,7 @@
-r"""Texts: what names them, what tells that one has changed, and the checks that come before training.
+r"""Texts as examples: their names and fingerprints.
 
-Sources decode bytes with ``errors="surrogateescape"``: a surrogate in a text stands for bytes that are no UTF-8. The
-half pairs that JSON can spell (``\ud800``) count the same.
+Sources decode bytes with ``errors="surrogateescape"``: a surrogate in a text represents a byte that is not UTF-8. The
+lone surrogates that JSON can contain (``\ud800``) are treated in the same way.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ class Texts:
     """Texts, or pairs of texts.
 
     Attributes:
-        names: What people call each: a file's path in its folder, or ``row 17`` of a table.
-        segments: Of each, its text, or the two texts of a pair. Line ends, NUL and the like are as they were.
+        names: The name of each: a file's path in its folder, or ``row 17`` of a table.
+        segments: The text of each, or the two texts of a pair. Line ends, NUL and the like are unchanged.
     """
 
     names: tuple[str, ...]

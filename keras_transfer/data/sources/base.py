@@ -1,4 +1,4 @@
-"""What every source becomes: one table of rows, and the names of what is told."""
+"""A source: labelled examples as one table of rows, and the names of the model's outputs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,24 +21,24 @@ from keras_transfer.data.tables.tables import (
 from keras_transfer.data.targets.read import read_targets
 from keras_transfer.errors import DataError
 
-# What names of sources begin with that stand for no path.
+# Prefixes of source names that are not paths.
 TFDS, PYTHON = "tfds:", "<python: "
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled examples before they are divided.
+    """Examples before they are divided into splits.
 
     Attributes:
-        name: What the recipe calls it.
-        root: The folder that the rows' names are relative to; a table whose rows are the examples.
-        rows: A row an example, in an order that is the same on every machine, numbered from 0: ``path`` of an image
-            file (relative to the root), or for texts ``name`` (the same, or the row of a table), ``text`` and for pairs
-            ``text_pair``; ``label`` (what it is told as: a class, a tuple of labels, or a tuple of numbers), ``split``
-            (train, validation or test where the source says so, else empty) and whatever further columns there are.
-        class_names: The classes, labels or columns of numbers in the order of the model's outputs.
-        encoded: The images of all rows, where they are no files.
-        notes: What is worth knowing of how it was read: lines for people.
+        name: The source's name in the recipe.
+        root: The folder that the rows' names are relative to, or the table that the rows come from.
+        rows: One row per example, in an order that is the same on every machine, numbered from 0. The columns:
+            ``path`` of an image file, relative to the root; or for texts ``name`` (a path or a table row), ``text``
+            and for pairs ``text_pair``; ``label``, a class name, a tuple of labels or a tuple of numbers; ``split``,
+            which is train, validation or test if the source defines splits, else empty; and any further columns.
+        class_names: The classes, labels or columns of numbers, in the order of the model's outputs.
+        encoded: The images of all rows, if they are not files.
+        notes: Lines for the user on how the source was read.
     """
 
     name: str
@@ -49,28 +49,33 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
+def reads_labels(config: DataConfig) -> bool:
+    """Return whether labels are read from a source; pre-training reads examples alone."""
+    return bool(config.label_columns)
+
+
 def take_columns(
     where: Path, table: pd.DataFrame, config: DataConfig, examples: Mapping[str, str], *, drop: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Check a table, and return its rows with the columns that every source has, and what there is to tell.
+    """Check a table, and return its rows with the columns that every source has, and the names of the outputs.
 
     Args:
         where: Where the table comes from, for messages.
-        table: What was read.
+        table: The table as it was read.
         config: Names the columns of labels, splits and groups.
-        examples: The keys of the recipe that name the columns of examples, and these columns.
-        drop: Further columns that make room for ours.
+        examples: The recipe keys that name the columns of examples, with these columns.
+        drop: Further columns to drop, because the source adds columns with these names.
 
     Returns:
-        Its rows without the columns of examples: ``label``, ``split``, and what further columns there are. One that
-        merely has one of our names is not taken for ours. And the names of the model's outputs.
+        The rows without the columns of examples: ``label``, ``split``, and any further columns. A column that only
+        happens to have one of these names is not used. And the names of the model's outputs.
 
     Raises:
-        DataError: A column is not there, or holds something else than is due.
+        DataError: A column is missing, or its values are not of the expected kind.
     """
     check_columns(where, [str(column) for column in table.columns], config, examples)
     if table.empty:
-        raise DataError(f"{where} has no rows. Give it a row for each example.")
+        raise DataError(f"{where} has no rows. Add one row per example.")
     for column in further_columns(config):
         check_written(where, table, column)
     labels, names = read_targets(where, table, config)
@@ -87,5 +92,7 @@ def _read_split(where: Path, table: pd.DataFrame, column: str) -> list[str]:
     counts = Counter(value for value in values if value not in SPLIT_NAMES)
     if counts:
         found = some([f"{value!r} in {count} rows" for value, count in counts.most_common()])
-        raise DataError(f"data.split: column {column!r} of {where} holds {found}. Known: {', '.join(SPLIT_NAMES)}.")
+        raise DataError(
+            f"data.split: column {column!r} of {where} has unknown values: {found}. Expected: {', '.join(SPLIT_NAMES)}."
+        )
     return values

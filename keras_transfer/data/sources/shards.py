@@ -1,4 +1,4 @@
-"""Sources that hold images as bytes: columns of Parquet and Arrow, and what else comes as records."""
+"""Images as bytes in columns of Parquet and Arrow files, and other images that are not files."""
 
 import contextlib
 import glob
@@ -7,14 +7,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config import DataConfig, ImageDataConfig
 from keras_transfer.data.sources.base import TFDS, Source, take_columns
-from keras_transfer.data.sources.encoded_bytes import Record, keep_images
+from keras_transfer.data.sources.encoded_bytes import Record, cache_images
+from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.source_kinds import SourceKind
 from keras_transfer.data.tables.tables import check_columns, some
 from keras_transfer.errors import DataError
 
@@ -31,28 +33,52 @@ def to_source(
     facts: object | None,
     class_names: tuple[str, ...] | None = None,
 ) -> Source:
-    """Keep images in the cache, and check what else is known of them.
+    """Write images to the cache, and check their other columns.
 
     Args:
-        name: What the recipe calls the source.
-        records: Its images.
+        name: The source's name in the recipe.
+        records: The images.
         config: Names the columns.
-        facts: What the content follows from; None where only the content itself tells.
+        facts: Facts that determine the content, as the key of the cache; None if only the content itself does.
         class_names: In their order; by default those that occur, sorted.
 
     Returns:
         The source.
 
     Raises:
-        DataError: A column is not there, or holds something else than is due.
+        DataError: A column is missing, or its values are not of the expected kind.
     """
-    images, table = keep_images(records, source=name, facts=facts)
+    images, table = cache_images(records, source=name, facts=facts)
     rows, names = take_columns(Path(name), table, config, {})
     return Source(name, Path(), rows, class_names or names, images)
 
 
+class Shards(SourceKind):
+    """Parquet and Arrow files with a column of encoded images, which ``data.bytes`` names."""
+
+    name, form = "shards", "Parquet or Arrow files with data.bytes"
+
+    def claims(self, name: str, config: DataConfig) -> bool:
+        """Return whether the recipe names a column of bytes, and the name is such a file, a folder or a pattern."""
+        return reads_shards(name, config)
+
+    def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
+        """Read the images of all files."""
+        return read_shards(name, cast(ImageDataConfig, config))
+
+    def absolute(self, name: str) -> str:
+        """Return the absolute path or pattern."""
+        path = Path(name).expanduser()
+        return str(path.absolute() if glob.has_magic(name) and not path.exists() else path.resolve())
+
+
+def reads_shards(name: str, config: DataConfig) -> bool:
+    """Return whether a recipe reads a source as Parquet or Arrow files, and not as a folder or a table of paths."""
+    return getattr(config, "bytes", None) is not None and holds_shards(name)
+
+
 def holds_shards(name: str) -> bool:
-    """Tell whether a name stands for Parquet or Arrow files, and not for a folder of images or a dataset."""
+    """Return whether a name refers to Parquet or Arrow files, and not to a folder of images or a dataset."""
     path = Path(name).expanduser()
     if path.is_dir():
         return any(file.suffix.lower() in SHARD_SUFFIXES for file in path.rglob("*"))
@@ -60,10 +86,10 @@ def holds_shards(name: str) -> bool:
 
 
 def find_shards(name: str) -> list[Path]:
-    """Return the files that a name stands for: one, all of a folder, or those that match ``a/*.parquet``.
+    """Return the files that a name refers to: one, all of a folder, or those that match ``a/*.parquet``.
 
     Raises:
-        DataError: There are none, or one is no Parquet or Arrow file.
+        DataError: There are none, or one is not a Parquet or Arrow file.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -76,7 +102,8 @@ def find_shards(name: str) -> list[Path]:
     if wrong or not files:
         raise DataError(
             f"data.bytes names a column of Parquet or Arrow files, and {name} "
-            f"{f'stands for {some(wrong)}' if wrong else 'has none'}. Name a file, a folder of them, or a/*.parquet."
+            f"{f'refers to {some(wrong)}' if wrong else 'has no such files'}. Use a file, a folder of such files, or "
+            "a pattern such as a/*.parquet."
         )
     return sorted(file.resolve() for file in files)
 
@@ -90,7 +117,7 @@ def read_shards(name: str, config: ImageDataConfig) -> Source:
             ``path``.
 
     Returns:
-        The source; classes that Hugging Face's metadata names are called so, and come in that order.
+        The source. Class names, and their order, are those of Hugging Face's metadata if there is any.
 
     Raises:
         DataError: There is no such column, or a file cannot be read.
@@ -102,10 +129,10 @@ def read_shards(name: str, config: ImageDataConfig) -> Source:
         if not _holds_bytes(schema.field(config.bytes).type):
             kinds = some([field.name for field in schema if _holds_bytes(field.type)]) or "none"
             raise DataError(
-                f"{file}: column {config.bytes!r} holds {schema.field(config.bytes).type}, and the content of image "
-                f"files is due. Columns that hold bytes: {kinds}. Name one with data.bytes."
+                f"{file}: column {config.bytes!r} has type {schema.field(config.bytes).type}; expected the bytes of "
+                f"image files. Columns of bytes: {kinds}. Name one with data.bytes."
             )
-    label = config.label_columns[0]
+    label = next(iter(config.label_columns), "")
     names = _class_names(_read_schema(files[0]), label) if config.target == "class" else None
     status = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     records = _shard_records(files, str(config.bytes), label, names)
@@ -119,7 +146,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
-    """Those that Hugging Face's metadata has for a column of numbers."""
+    """The names in Hugging Face's metadata for a column of numbers."""
     try:
         feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]
         return tuple(map(str, feature["names"]))
@@ -150,7 +177,7 @@ def _read_schema(file: Path) -> Any:
 
 
 def _read_batches(file: Path) -> Iterator[Any]:
-    """A few rows at a time; of Parquet, a row group is read piece by piece."""
+    """A few rows at a time; a row group of Parquet is read piece by piece."""
     with _explained(file):
         if file.suffix.lower() == ".parquet":
             with parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as opened:
@@ -163,7 +190,7 @@ def _read_batches(file: Path) -> Iterator[Any]:
 
 
 def _open_arrow(mapped: Any) -> Any:
-    """Files have a footer, and streams, which Hugging Face's ``save_to_disk`` writes, have none."""
+    """Files have a footer; streams, which Hugging Face's ``save_to_disk`` writes, do not."""
     try:
         return ipc.open_file(mapped)
     except pa.ArrowInvalid:
@@ -176,4 +203,4 @@ def _explained(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}. Mend the file.") from error
+        raise DataError(f"Cannot read {file}: {str(error).splitlines()[0].rstrip('.')}. Fix the file.") from error

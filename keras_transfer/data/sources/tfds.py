@@ -1,6 +1,6 @@
-"""Datasets of TFDS that lie prepared on this machine: ``tfds:NAME``, ``tfds:NAME/CONFIG``, ``tfds:NAME[SPLIT]``.
+"""Datasets of TFDS that are prepared on this machine: ``tfds:NAME``, ``tfds:NAME/CONFIG``, ``tfds:NAME[SPLIT]``.
 
-Nothing is downloaded: where a dataset is not prepared, the message has the command that prepares it.
+Nothing is downloaded: if a dataset is not prepared, the message has the command that prepares it.
 """
 
 import logging
@@ -29,13 +29,13 @@ _PART = "split"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared dataset, and which of its splits are asked for.
+    """A prepared dataset, and the splits to read.
 
     Attributes:
         name: As in a recipe.
         builder: A ``tfds.core.DatasetBuilder``.
-        parts: A split or a slice as TFDS writes it, by what it is to us: train, validation or test, or "" for rows that
-            are to be divided.
+        parts: Splits or slices in TFDS' notation, by the split that they become: train, validation or test, or "" for
+            rows that are still to be divided.
     """
 
     name: str
@@ -48,17 +48,17 @@ class Dataset:
         return dict(self.builder.info.features.items())
 
     def class_names(self, config: DataConfig) -> tuple[str, ...] | None:
-        """Return the names of the classes of the feature that is told; None where it has no names."""
-        feature = self.features.get(config.label_columns[0])
+        """Return the class names of the feature that is the label; None if it has none."""
+        feature = self.features.get(next(iter(config.label_columns), ""))
         named = config.target == "class" and isinstance(feature, tfds.features.ClassLabel)
         return tuple(feature.names) if named and feature is not None else None
 
     def names_of(self, *kinds: type) -> list[str]:
-        """Return the names of the features of some kinds."""
+        """Return the names of the features of the given types."""
         return [name for name, feature in self.features.items() if type(feature) in kinds]
 
     def scalars(self) -> list[str]:
-        """Return the names of the features that a table would have a column for."""
+        """Return the names of the features that would be columns of a table."""
         kinds = (tfds.features.ClassLabel, tfds.features.Scalar, tfds.features.Tensor, tfds.features.Text)
         return sorted(name for name in self.names_of(*kinds) if self.features[name].shape == ())
 
@@ -67,21 +67,21 @@ class Dataset:
         return self.names_of(tfds.features.Image)
 
     def facts(self) -> list[object]:
-        """Return what the content of the dataset follows from, as far as it can be had quickly."""
+        """Return facts that determine the content of the dataset, and that are quick to find."""
         root = Path(self.builder.data_dir)
         files = [(str(file.relative_to(root)), file.stat()) for file in sorted(root.rglob("*")) if file.is_file()]
         stamps = [[name, status.st_size, status.st_mtime_ns] for name, status in files]
         return [self.builder.info.full_name, str(root), dict(self.parts), stamps]
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Go through the rows in the order of the files.
+        """Iterate over the rows in the order of the files.
 
         Args:
-            columns: The features to take. Images come as the bytes of their files, classes by name, texts as texts;
-                a byte that is no UTF-8 is a surrogate.
+            columns: The features to read. Images are the bytes of their files, classes are names, and texts are
+                strings; a byte that is not UTF-8 becomes a surrogate.
 
         Yields:
-            Which part a row is of, its name, and its features.
+            The part that a row belongs to, its name, and its features.
 
         Raises:
             DataError: There is no such split.
@@ -93,7 +93,7 @@ class Dataset:
                 rows = self.builder.as_dataset(split=split, read_config=config, decoders=decoders, shuffle_files=False)
             except (ValueError, KeyError, AssertionError) as error:
                 raise DataError(
-                    f"{self.name}: TFDS has no split {split!r} of it. Splits: {_splits(self.builder)}."
+                    f"{self.name}: the dataset has no split {split!r}. Splits: {_splits(self.builder)}."
                 ) from error
             names = [name for name in ("tfds_id", "image/filename") if name in rows.element_spec]
             taken = rows.map(lambda row, keys=(*columns, *names): {key: row[key] for key in keys})
@@ -108,21 +108,20 @@ def open_dataset(name: str, config: DataConfig) -> Dataset:
     """Find a prepared dataset.
 
     Args:
-        name: ``tfds:NAME`` and so on. Without a split, those that are called train, validation and test are taken for
-            what they are called.
+        name: ``tfds:NAME`` and so on. Without a split, the splits named train, validation and test are used as such.
         config: With ``data_dir``.
 
     Returns:
         The dataset.
 
     Raises:
-        DataError: There is none of this name, it is not prepared, or no split of it is called train.
+        DataError: There is no dataset of this name, it is not prepared, or it has no split named train.
     """
     match = _NAME.fullmatch(name)
     if match is None:
         raise DataError(
-            f"Data source {name!r} is no dataset of TFDS. Write tfds:NAME, tfds:NAME/CONFIG or, with a split or a "
-            "slice as TFDS writes them, tfds:NAME[train[:80%]]."
+            f"Data source {name!r} is not the name of a TFDS dataset. Write tfds:NAME, tfds:NAME/CONFIG or, with a "
+            "split or a slice in TFDS' notation, tfds:NAME[train[:80%]]."
         )
     builder_name, plain_name, split = match.groups()
     folder = None if config.data_dir is None else os.path.expanduser(config.data_dir)
@@ -133,33 +132,35 @@ def open_dataset(name: str, config: DataConfig) -> Dataset:
         prepare = f"import tensorflow_datasets as tfds; tfds.builder({builder_name!r}{place}).download_and_prepare()"
         raise DataError(
             f"{name} is not prepared on this machine, and a run downloads nothing. Looked in {builder.data_dir}. "
-            f'Prepare it: python -c "{prepare}" Or name the folder that holds {plain_name} with data.data_dir.'
+            f'Prepare it: python -c "{prepare}" Or set data.data_dir to the folder that contains {plain_name}.'
         )
     known = list(builder.info.splits)
     parts = {"": split} if split else {part: part for part in SPLIT_NAMES if part in known}
     if not split and "train" not in known:
-        raise DataError(f"{name} has no split called train. Name one: {name}[SPLIT]. Splits: {_splits(builder)}.")
+        raise DataError(f"{name} has no split named train. Name one: {name}[SPLIT]. Splits: {_splits(builder)}.")
     return Dataset(name, builder, parts)
 
 
 def _find(name: str, builder_name: str, folder: str | None) -> Any:
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS tells of every folder that it looks into
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS logs every folder that it searches
     try:
         return tfds.builder(builder_name, data_dir=folder)
     except tfds.core.DatasetNotFoundError as error:
         hint = did_you_mean(builder_name.split("/")[0], tfds.list_builders(with_community_datasets=False))
         hint = hint if hint.startswith("Did") else "See https://www.tensorflow.org/datasets/catalog."
-        raise DataError(f"{name}: TFDS knows no such dataset, and {folder or 'its folder'} has none. {hint}") from error
+        raise DataError(
+            f"{name}: TFDS has no such dataset, and neither has {folder or 'its folder'}. {hint}"
+        ) from error
     except (ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).partition(": ")[2] or str(error)
-        raise DataError(f"{name}: {reason.splitlines()[0]} Mend the name.") from error
+        raise DataError(f"{name}: {reason.splitlines()[0]} Fix the name.") from error
 
 
 def _open_image_folder(folder: str | None) -> Any:
     if folder is None or not os.path.isdir(folder):
         raise DataError(
             f"tfds:{_IMAGE_FOLDER} reads split/class/image from a folder. Received: data.data_dir={folder}. "
-            "Name that folder."
+            "Set data.data_dir to that folder."
         )
     return tfds.folder_dataset.ImageFolder(folder)
 
@@ -176,20 +177,20 @@ def _splits(builder: Any) -> str:
     return some([f"{name} ({info.num_examples:,} rows)" for name, info in builder.info.splits.items()])
 
 
-def read_tfds_images(name: str, config: ImageDataConfig) -> Source:
+def read_tfds_images(name: str, dataset: Dataset, config: ImageDataConfig) -> Source:
     """Read a dataset of TFDS that has images.
 
     Args:
         name: ``tfds:NAME`` and so on.
-        config: ``bytes`` names the feature that is the image where there are several.
+        dataset: The dataset.
+        config: ``bytes`` names the feature that is the image, if there are several.
 
     Returns:
-        The source; its classes are those of the feature ``label``, in its order.
+        The source. Its classes are those of the label feature, in that order.
 
     Raises:
-        DataError: It is not prepared, or has no such features.
+        DataError: It has no such features.
     """
-    dataset = open_dataset(name, config)
     image = _find_image(dataset, config.bytes)
     columns = dataset.scalars()
     check_columns(Path(name), columns, config, {})
@@ -206,8 +207,8 @@ def _find_image(dataset: Dataset, wanted: str | None) -> str:
         wanted = images[0]
     if wanted not in images:
         raise DataError(
-            f"{dataset.name} has {len(images)} features that are images: {some(images) or 'none'}. "
-            f"Received: data.bytes={wanted}. Name one of them with data.bytes, or another dataset."
+            f"{dataset.name} has {len(images)} image feature{'s' * (len(images) != 1)}: {some(images) or 'none'}. "
+            f"Received: data.bytes={wanted}. Set data.bytes to one of them, or use another dataset."
         )
     return str(wanted)
 

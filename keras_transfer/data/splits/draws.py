@@ -1,4 +1,4 @@
-"""Draws that a stratified shuffle does not make: whole groups, folds, and a few rows of each class."""
+"""Ways to draw rows beyond a stratified shuffle: whole groups, folds, and a few rows per class."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,19 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 
 def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Draw whole groups so that a share of every stratum is drawn, as nearly as groups allow.
+    """Draw whole groups so that a share of every stratum is drawn, as closely as groups allow.
 
-    Groups come from the largest to the smallest, those of one size shuffled, and each goes to the side that it leaves
-    more evenly filled: scikit-learn's ``StratifiedGroupKFold``, for two sides of unequal size.
+    Groups are assigned from the largest to the smallest, groups of equal size in random order, each to the side that it
+    leaves more evenly filled: scikit-learn's ``StratifiedGroupKFold``, for two sides of unequal size.
 
     Args:
-        strata: Of each row.
-        groups: Of each row.
-        share: Of the rows, above 0 and below 1.
-        seed: Of the shuffle.
+        strata: The stratum of each row.
+        groups: The group of each row.
+        share: The share of rows to draw, above 0 and below 1.
+        seed: For the order of groups of equal size.
 
     Returns:
-        ``bool[rows]``, which are drawn.
+        ``bool[rows]``, whether each row is drawn.
     """
     _, stratum = np.unique(np.asarray(strata, str), return_inverse=True)
     names, group = np.unique(np.asarray(groups, str), return_inverse=True)
@@ -32,33 +32,33 @@ def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, s
     filled = np.zeros_like(wanted)
     drawn = np.zeros(len(names), bool)
     for index in order:
-        # What share of itself each side would hold of each stratum, with the group on the one side or on the other.
+        # How full each side would be of each stratum, with the group on either side.
         sides = [(filled + np.outer(side, counts[index])) / wanted for side in ([1, 0], [0, 1])]
         unevenness = [float(np.square(side[0] - side[1]).sum()) for side in sides]
         drawn[index] = unevenness[1] < unevenness[0]
         filled[int(drawn[index])] += counts[index]
     if not drawn.any():
-        # Of many strata none may be worth a group, and all of them together one.
-        sizes, due = counts.sum(axis=1), share * counts.sum()
-        nearest = order[np.argmin(np.abs(sizes[order] - due))]
-        drawn[nearest] = sizes[nearest] < 2 * due
+        # With many strata, no single one may justify a group, but all of them together do.
+        sizes, expected = counts.sum(axis=1), share * counts.sum()
+        nearest = order[np.argmin(np.abs(sizes[order] - expected))]
+        drawn[nearest] = sizes[nearest] < 2 * expected
     return drawn[group]
 
 
 def draw_fold(
     strata: Sequence[str], groups: Sequence[str] | None, *, folds: int, fold: int, seed: int
 ) -> NDArray[np.bool_]:
-    """Divide rows into folds that keep the shares of strata, and return one of them.
+    """Divide rows into stratified folds, and return one of them.
 
     Args:
-        strata: Of each row.
-        groups: Of each row; one group never stands in two folds.
-        folds: How many there are.
-        fold: Which one, counted from 1.
-        seed: Of the division, which is the same for all folds.
+        strata: The stratum of each row.
+        groups: The group of each row; a group is never in two folds.
+        folds: The number of folds.
+        fold: The fold to return, counted from 1.
+        seed: For the division, which is the same for all folds.
 
     Returns:
-        ``bool[rows]``, which are in the fold.
+        ``bool[rows]``, whether each row is in the fold.
     """
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     divided = kind(folds, shuffle=True, random_state=seed).split(np.zeros(len(strata)), strata, groups)
@@ -68,12 +68,12 @@ def draw_fold(
 
 
 def draw_per_class(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.int64]:
-    """Draw so many rows of each class; with the same seed, fewer are among more.
+    """Draw some rows of each class; with the same seed, a smaller draw is part of a larger one.
 
     Args:
         labels: ``int64[rows]``.
-        count: Rows a class; a class may have fewer.
-        seed: Of the draw.
+        count: The number of rows per class; a class may have fewer.
+        seed: For the draw.
 
     Returns:
         Row numbers, in order.

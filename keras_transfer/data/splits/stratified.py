@@ -1,4 +1,4 @@
-"""Which rows of a source are learned from, watched and judged by."""
+"""Divide the rows of a source into training, validation and test rows."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from keras_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that are to be one split.
+    """The rows of one split.
 
     Attributes:
-        source: Where they stand.
-        rows: Some of the source's, or all.
+        source: The source that has them.
+        rows: Some or all of the source's rows.
     """
 
     source: Source
@@ -33,24 +33,24 @@ class Part:
 def divide(
     source: Source, target: Target, config: DataConfig, *, seed: int, read: Callable[[str], Source]
 ) -> dict[str, Part]:
-    """Divide a source as a recipe says.
+    """Divide a source as a recipe specifies.
 
-    A part that the source itself sets apart (a ``test/`` folder, a column of splits) is taken as it is; else the
-    recipe's share is drawn: the test rows from all, then the validation rows from what is left, both stratified, whole
-    groups where there are any, and the same on every machine.
+    A split that the source defines (a ``test/`` folder, a column of splits) is used as it is. Otherwise the recipe's
+    share is drawn: test rows from all rows, then validation rows from the remaining ones; both are stratified, keep
+    groups together, and are the same on every machine.
 
     Args:
-        source: What is divided.
-        target: What its rows are told as: rows are drawn by its strata.
+        source: The source.
+        target: What the model predicts: rows are drawn by its strata.
         config: The recipe's data section.
-        seed: Of the draws.
+        seed: For drawing rows.
         read: Reads a source that the recipe names for validation or test rows.
 
     Returns:
-        By name; validation or test has no rows where the recipe says 0.
+        The parts by name; validation or test has no rows if the recipe sets 0.
 
     Raises:
-        DataError: The source has too few rows to be divided so, or lacks a column.
+        DataError: The source has too few rows for these splits, or lacks a column.
     """
     _check_columns(source, config)
     draw = _Draw(source, target, config, seed)
@@ -58,7 +58,7 @@ def divide(
     explicit = {name: rows[rows["split"] == name] for name in SPLIT_NAMES if (rows["split"] == name).any()}
     rest = explicit.pop("train") if "train" in explicit else rows[rows["split"] == ""]
     if rest.empty:
-        raise DataError(f"{source.name} has no training rows, but {' and '.join(explicit)} rows alone. Add some.")
+        raise DataError(f"{source.name} has {' and '.join(explicit)} rows, but no training rows. Add some.")
     parts = {}
     for name, wanted in (("test", config.test), ("validation", config.validation)):
         if isinstance(wanted, str):
@@ -82,7 +82,7 @@ def divide(
 
 @dataclass(frozen=True)
 class _Draw:
-    """Draws rows of a source; each draw is told by ``bool[rows]``, which are drawn."""
+    """Draws rows of a source; each draw returns ``bool[rows]``, whether each row is drawn."""
 
     source: Source
     target: Target
@@ -103,25 +103,25 @@ class _Draw:
             smallest = ", ".join(f"{stratum}: {count}" for stratum, count in counts.sort_values().head(5).items())
             raise DataError(
                 f"Data source {self.source.name} has too few rows for a stratified split: data.{name}={share:g} takes "
-                f"{taken} of {len(rows)} rows from {len(counts)} strata, and each needs at least one row on either "
-                f"side. Smallest: {smallest}. Add rows, change the share, or name a source of its own for data.{name}."
+                f"{taken} of {len(rows)} rows from {len(counts)} strata, and each stratum needs at least one row on "
+                f"either side. Smallest: {smallest}. Add rows, change the share, or set data.{name} to another source."
             )
         _, indices = train_test_split(np.arange(len(rows)), test_size=taken, random_state=self.seed, stratify=strata)
         drawn[indices] = True
         return drawn
 
     def fold(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
-        """The fold whose run this is."""
+        """The fold that ``data.fold`` selects."""
         folds, group = int(self.config.folds or 0), self.config.group
-        # What has to be there once in each fold: rows of a class, or groups that have some.
+        # Each fold needs one of these: a row of each class, or a group with one.
         own = self._label_strata(rows, least=folds, most=max(len(rows) // folds, 1))
         counts = Counter(own["label"] if group is None else own.groupby(group)["label"].unique().explode())
         smallest = min(counts, key=lambda name: counts[name])
         if counts[smallest] < folds:
             what = "rows" if group is None else f"groups of {group!r}"
             raise DataError(
-                f"data.folds={folds} is more than the smallest class of {self.source.name} has {what}: {smallest!r} "
-                f"has {counts[smallest]}. Take fewer folds, or add to it."
+                f"data.folds={folds} is more than the {what} of the smallest class of {self.source.name}: {smallest!r} "
+                f"has {counts[smallest]}. Use fewer folds, or add rows."
             )
         groups = None if group is None else rows[group].astype(str).tolist()
         strata = self._join(own).tolist()
@@ -135,12 +135,12 @@ class _Draw:
             raise DataError(
                 f"Data source {self.source.name} cannot be divided by data.group={self.config.group}: "
                 f"data.{name}={share:g} of {len(rows)} rows in {len(set(groups))} groups. Largest: {largest}. Change "
-                f"the share, or name a source of its own for data.{name}."
+                f"the share, or set data.{name} to another source."
             )
         return drawn
 
     def _label_strata(self, rows: pd.DataFrame, *, least: int, most: int) -> pd.DataFrame:
-        """The rows, with the strata of what is told in its place."""
+        """The rows, with strata in place of labels."""
         return rows.assign(label=self.target.strata(self.target.encode(rows["label"]), least=least, most=most))
 
     def _join(self, rows: pd.DataFrame) -> "pd.Series[str]":
@@ -151,7 +151,7 @@ def _check_columns(source: Source, config: DataConfig) -> None:
     wanted = [("stratify", column) for column in config.stratify]
     wanted += [(key, getattr(config, key)) for key in ("group", "split") if getattr(config, key) is not None]
     for key, column in wanted:
-        # The column of splits is the source's own once it is read.
+        # A source that was read has its own column of splits.
         if column not in source.rows.columns and not (key == "split" and source.rows["split"].any()):
             known = ", ".join(str(name) for name in source.rows.columns if name not in ("path", "split"))
             raise DataError(f"data.{key}: {source.name} has no column {column!r}. Columns: {known}.")
@@ -160,13 +160,13 @@ def _check_columns(source: Source, config: DataConfig) -> None:
 def _refuse_test_rows(explicit: Mapping[str, pd.DataFrame], source: Source) -> None:
     if "test" in explicit:
         raise DataError(
-            f"data.folds: {source.name} sets test rows apart, and every fold is the test rows once. "
-            "Leave data.folds out, or put its test rows with the others."
+            f"data.folds: {source.name} defines test rows, but with folds every row is a test row once. "
+            "Remove data.folds, or merge the test rows with the others."
         )
 
 
 def _check_groups(parts: Mapping[str, Part], config: DataConfig) -> None:
-    """Refuse groups that the sources themselves have put into two splits."""
+    """Refuse groups that the sources themselves put into two splits."""
     homes: dict[str, set[str]] = {}
     for name, part in parts.items():
         for group in part.rows[config.group].unique() if config.group in part.rows.columns else ():
@@ -174,6 +174,6 @@ def _check_groups(parts: Mapping[str, Part], config: DataConfig) -> None:
     torn = [f"{group} ({' and '.join(sorted(names))})" for group, names in homes.items() if len(names) > 1]
     if torn:
         raise DataError(
-            f"data.group: {len(torn)} groups of column {config.group!r} stand in two splits: {some(torn, 5)}. "
-            "Mend the sources, or leave data.group out."
+            f"data.group: {len(torn)} groups of column {config.group!r} are in two splits: {some(torn, 5)}. "
+            "Fix the sources, or remove data.group."
         )

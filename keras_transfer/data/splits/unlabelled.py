@@ -1,58 +1,61 @@
-"""Texts without labels, divided so that whoever learns from them never sees the test rows of a classifier."""
+"""Examples without labels, divided so that a model that learns from them never sees a classifier's test rows."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config import DataConfig
 from keras_transfer.data.sources.base import Source
-from keras_transfer.data.sources.texts import has_classes, read_unlabelled
+from keras_transfer.data.sources.find import has_labels, read_source
 from keras_transfer.data.splits.splits import Split, Splits, make_split, make_splits, read_labelled
 from keras_transfer.data.splits.stratified import Part, divide
 from keras_transfer.data.targets.none import NO_TARGET
 
 
-def load_unlabelled(config: TextDataConfig, *, seed: int, given: Mapping[str, Any] | None = None) -> Splits:
-    """Read the texts that a recipe names and divide them.
+def load_unlabelled(config: DataConfig, *, seed: int, given: Mapping[str, Any] | None = None) -> Splits:
+    """Read the sources of a recipe without labels, and divide them.
 
-    A source that has labels is divided as a classifier's recipe of the same source, seed and shares divides it, and the
-    labels are forgotten: validation and test rows are the same ones in both.
+    A source with labels is divided as a classifier's recipe with the same source, seed and shares divides it, and the
+    labels are then dropped: both have the same validation and test rows.
 
     Args:
-        config: The recipe's data section. A source for validation or test rows needs no labels either.
-        seed: Of the draws.
-        given: What names of sources stand for, where Python holds it.
+        config: The recipe's data section. Sources of validation or test rows need no labels either.
+        seed: For drawing rows.
+        given: The Python objects that names of sources refer to.
 
     Returns:
-        The splits, which tell nothing.
+        The splits, without a target.
 
     Raises:
-        DataError: A source cannot be read, or has too few rows to be divided so.
+        DataError: A source cannot be read, or has too few rows for these splits.
     """
     given = given or {}
-    if has_classes(config.source, config, given.get(config.source)):
+    if has_labels(config.source, config, given.get(config.source)):
         source, target = read_labelled(config, given)
     else:
-        source, target = read_unlabelled(config.source, config, given.get(config.source)), NO_TARGET
+        source, target = read_source(config.source, _unlabelled(config), given.get(config.source)), NO_TARGET
     parts = divide(source, target, config, seed=seed, read=lambda name: _read_whole(name, config, given))
     return make_splits(parts, NO_TARGET, config)
 
 
-def read_unlabelled_split(
-    name: str, source: str, config: TextDataConfig, given: Mapping[str, Any] | None = None
-) -> Split:
+def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Mapping[str, Any] | None = None) -> Split:
     """Read a whole source as one split.
 
     Args:
-        name: Of the split.
+        name: The split's name.
         source: As in a recipe.
-        config: Says which columns of a table hold what.
-        given: What names of sources stand for, where Python holds it.
+        config: Names the columns of a table.
+        given: The Python objects that names of sources refer to.
     """
     own = _read_whole(source, config, given or {})
     return make_split(name, Part(own, own.rows), NO_TARGET, config.model_copy(update={"weight": None}))
 
 
-def _read_whole(name: str, config: TextDataConfig, given: Mapping[str, Any]) -> Source:
-    # Whole, it is not divided by columns; and weights count in training alone.
+def _read_whole(name: str, config: DataConfig, given: Mapping[str, Any]) -> Source:
+    # A whole source is not divided by columns, and weights are for training alone.
     plain = {"stratify": ["label"], "weight": None, "split": None, "group": None}
-    return read_unlabelled(name, config.model_copy(update=plain), given.get(name))
+    return read_source(name, _unlabelled(config.model_copy(update=plain)), given.get(name))
+
+
+def _unlabelled(config: DataConfig) -> DataConfig:
+    """The section without label columns: labels are not read."""
+    return config.model_copy(update={"target": "none", "label": []})

@@ -1,4 +1,4 @@
-"""Tables of examples: read as they stand, and checked for what both images and texts need of them."""
+"""Tables of examples: reading them unchanged, and the checks that images and texts share."""
 
 import csv
 import json
@@ -26,47 +26,47 @@ _BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "bi
 def load_table(file: Path) -> pd.DataFrame:
     """Read a table.
 
-    Text is kept as Python's own: pandas' strings hold no surrogates, and those stand for bytes that are no UTF-8.
+    Text is Python's own type: pandas' strings cannot hold surrogates, which represent bytes that are not UTF-8.
 
     Args:
         file: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
 
     Returns:
-        A row an example, in the file's order, without an index of its own. All that a CSV holds is text, for a class
-        may be called 007 or NA; what is empty in it is None. A byte that is no UTF-8 is a surrogate.
+        One row per example, in the file's order, with the default index. All values of a CSV are text, because a class
+        may be named 007 or NA; empty ones are None. A byte that is not UTF-8 is a surrogate.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The file cannot be read.
     """
     load = {".csv": _load_csv, ".jsonl": _load_jsonl, ".parquet": _load_parquet}[file.suffix.lower()]
     try:
         return load(file)
     except (ValueError, OSError, RecursionError, csv.Error, pa.ArrowException) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"Table {file} cannot be read: {reason}. Mend the file.") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(f"Cannot read table {file}: {reason}. Fix the file.") from error
 
 
 def _load_csv(file: Path) -> pd.DataFrame:
-    """Python's reader: pandas' takes the first fields of rows that are too long for an index of its own."""
+    """Python's reader: pandas' uses the first fields of rows that are too long as an index."""
     limit = csv.field_size_limit(2**31 - 1)
-    begins = 1
+    starts = 1
     records: list[list[str | None]] = []
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             reader = csv.reader(lines, strict=True)
             header = _check_header(next(filter(None, reader), []))
-            begins = reader.line_num + 1
+            starts = reader.line_num + 1
             for fields in reader:
                 if len(fields) > len(header):
                     raise ValueError(
-                        f"line {reader.line_num} ends a row of {len(fields)} fields, and the header has {len(header)}. "
-                        "Put fields with commas in quotes"
+                        f"line {reader.line_num} ends a row of {len(fields)} fields, but the header has {len(header)}. "
+                        "Put quotes around fields with commas"
                     )
                 if fields:
                     records.append([field or None for field in fields] + [None] * (len(header) - len(fields)))
-                begins = reader.line_num + 1
+                starts = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"the row that begins in line {begins} is not quoted as a CSV is: {error}") from error
+        raise ValueError(f"invalid quoting in the row that starts in line {starts}: {error}") from error
     finally:
         csv.field_size_limit(limit)
     return pd.DataFrame(records, columns=header, dtype=object)
@@ -74,14 +74,14 @@ def _load_csv(file: Path) -> pd.DataFrame:
 
 def _check_header(names: list[str]) -> list[str]:
     if not names:
-        raise ValueError("its first line has no names of columns")
+        raise ValueError("the first line has no column names")
     if not all(map(is_utf8, names)):
-        raise ValueError("its first line is no UTF-8. Save it as UTF-8")
+        raise ValueError("the first line is not UTF-8. Save the file as UTF-8")
     if len(names) == 1 and (mark := re.search("[;\t]", names[0])):
-        raise ValueError(f"its first line is divided by {mark[0]!r}. Divide fields by commas")
+        raise ValueError(f"the fields of the first line are separated by {mark[0]!r}. Separate fields with commas")
     for name in names:
         if name and names.count(name) > 1:
-            raise ValueError(f"its first line names {name!r} twice")
+            raise ValueError(f"the first line has column {name!r} twice")
     return [name or f"column {number}" for number, name in enumerate(names, start=1)]
 
 
@@ -92,9 +92,9 @@ def _load_jsonl(file: Path) -> pd.DataFrame:
             try:
                 record = json.loads(line) if line.strip() else {}
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"line {number} is no JSON: {error}") from error
+                raise ValueError(f"line {number} is not valid JSON: {error}") from error
             if not isinstance(record, dict):
-                raise ValueError(f"line {number} is no JSON object")
+                raise ValueError(f"line {number} is not a JSON object")
             records += [record] if record else []
     return pd.DataFrame(records, dtype=object)
 
@@ -106,7 +106,7 @@ def _load_parquet(file: Path) -> pd.DataFrame:
 
 
 def _to_series(column: Any) -> "pd.Series[Any]":
-    """Parquet checks no text: to pandas, bytes that are no UTF-8 would be an error that names no row."""
+    """Parquet does not validate text, and pandas would fail on bytes that are not UTF-8 without naming the row."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if str(kind) not in _BYTES:
         return column.to_pandas()
@@ -116,7 +116,7 @@ def _to_series(column: Any) -> "pd.Series[Any]":
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether a text can be written; one with surrogates cannot."""
+    """Return whether a text can be encoded; one with surrogates cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -129,12 +129,12 @@ def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examp
 
     Args:
         where: Where the table comes from, for messages.
-        columns: The names of those it has.
+        columns: The columns of the table.
         config: Names the columns of labels, splits, groups and strata.
-        examples: The keys of the recipe that name the columns of examples, and these columns.
+        examples: The recipe keys that name the columns of examples, with these columns.
 
     Raises:
-        DataError: With the columns there are.
+        DataError: A column is missing; the message lists those of the table.
     """
     labels = ["label"] if config.label_columns else []
     keys = [*examples, *labels, *(key for key in ("split", "group") if getattr(config, key) is not None), "stratify"]
@@ -146,12 +146,12 @@ def require_columns(where: Path, columns: Sequence[str], wanted: Sequence[str], 
 
     Args:
         where: Where the table comes from, for messages.
-        columns: The names of those it has.
-        wanted: Of those it must have.
-        keys: The recipe's keys that name them.
+        columns: The columns of the table.
+        wanted: The columns that it must have.
+        keys: The recipe keys that name them.
 
     Raises:
-        DataError: With the columns there are.
+        DataError: A column is missing; the message lists those of the table.
     """
     *first, last = (f"data.{key}" for key in keys)
     named = f"{', '.join(first)} and {last}" if first else last
@@ -161,7 +161,7 @@ def require_columns(where: Path, columns: Sequence[str], wanted: Sequence[str], 
             known = f"{hint} Columns" if hint.startswith("Did") else "Columns"
             raise DataError(
                 f"{where} has no column {column!r}. {known}: {some(columns, 30) or 'none'}. "
-                f"Name the columns with {named}."
+                f"Set the column names with {named}."
             )
 
 
@@ -172,10 +172,10 @@ def further_columns(config: DataConfig) -> list[str]:
 
 
 def check_filled(file: Path, table: pd.DataFrame, column: str) -> None:
-    """Refuse a column in which rows are empty.
+    """Refuse a column with missing or blank values.
 
     Raises:
-        DataError: With the numbers of the rows, counted from 1.
+        DataError: With the row numbers, counted from 1.
     """
     absent = table[column].isna().tolist()
     values = table[column].tolist()
@@ -183,26 +183,26 @@ def check_filled(file: Path, table: pd.DataFrame, column: str) -> None:
     if empty:
         raise DataError(
             f"{file}: column {column!r} is empty in {len(empty)} rows: row {some(map(str, empty))}. "
-            "Fill or remove them."
+            "Fill in the values, or remove the rows."
         )
 
 
 def check_written(file: Path, table: pd.DataFrame, column: str) -> None:
-    """Refuse a column of names, classes or strata in which something is no UTF-8.
+    """Refuse a column of names, classes or strata with values that are not UTF-8.
 
     Raises:
-        DataError: With the numbers of the rows, counted from 1.
+        DataError: With the row numbers, counted from 1.
     """
     wrong = [n for n, value in enumerate(table[column].tolist(), 1) if isinstance(value, str) and not is_utf8(value)]
     if wrong:
         raise DataError(
-            f"{file}: column {column!r} is no UTF-8 in {len(wrong)} rows: row {some(map(str, wrong))}. "
+            f"{file}: column {column!r} is not UTF-8 in {len(wrong)} rows: row {some(map(str, wrong))}. "
             "Save the file as UTF-8."
         )
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value of a table is, in words."""
+    """Return the kind of a table's value, in words."""
     if isinstance(value, str):
         return "text"
     if isinstance(value, bool):
@@ -216,28 +216,30 @@ def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[floa
     """Return a column as weights.
 
     Args:
-        name: Of the source, for messages.
+        name: The source's name, for messages.
         rows: Its rows.
-        column: Which one.
+        column: The column of weights.
 
     Raises:
-        DataError: There is none such, or it holds something else than weights.
+        DataError: There is no such column, or its values are not weights.
     """
     if column not in rows.columns:
         raise DataError(f"data.weight: {name} has no column {column!r}. {did_you_mean(column, map(str, rows.columns))}")
     weights = pd.to_numeric(rows[column], errors="coerce")
     if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
-        raise DataError(f"data.weight: column {column!r} of {name} must hold numbers of at least 0, not all of them 0.")
+        raise DataError(
+            f"data.weight: column {column!r} of {name} must have numbers of at least 0, and not only zeros."
+        )
     return weights.astype(float)
 
 
 def some(names: Iterable[str], most: int = 10) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def some_values(values: Sequence[Any], rows: Sequence[int]) -> str:
-    """Return the values of some rows, short, with the rows' numbers counted from 1."""
+    """Return the values of some rows, shortened, with row numbers counted from 1."""
     return some([f"{reprlib.repr(values[row])} in row {row + 1}" for row in rows], 5)

@@ -1,4 +1,4 @@
-"""What is predicted for an example: the interface that classes, labels and numbers share."""
+"""What a model predicts for an example: the interface that classes, labels and numbers share."""
 
 import json
 from abc import ABC, abstractmethod
@@ -19,63 +19,63 @@ Targets = NDArray[Any]
 
 @dataclass(frozen=True)
 class Target(ABC):
-    """What the examples of a source are told as.
+    """What a model predicts for the examples of a source.
 
     Attributes:
-        names: Of the model's outputs, in their order.
+        names: The names of the model's outputs, in their order.
     """
 
     names: tuple[str, ...]
 
     names_key: ClassVar[str]
-    """What data.json records the names under."""
+    """The key of the names in data.json."""
 
     @classmethod
     @abstractmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
-        """Return what the label columns of a table say of each row, and the names of the model's outputs.
+        """Return the label of each row of a table, and the names of the model's outputs.
 
         Raises:
-            DataError: They hold something else.
+            DataError: The label columns have other values.
         """
 
     @abstractmethod
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return what :meth:`read` gave as an array; the names may stand in another order."""
+        """Return labels as :meth:`read` returns them as an array; the names may be in another order."""
 
     @abstractmethod
     def decode(self, row: Any) -> Any:
-        """Return a row of the array as data.json and fingerprints say it."""
+        """Return a row of the array as data.json and fingerprints have it."""
 
     @abstractmethod
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
         """Return the stratum of each row.
 
         Args:
-            targets: Of the rows.
-            least: How many rows a stratum must have; classes are strata whatever they have.
-            most: How many strata there may be; classes are strata however many they are.
+            targets: The targets of the rows.
+            least: The least number of rows of a stratum; a class is a stratum whatever its number.
+            most: The largest number of strata; classes are strata whatever their number.
         """
 
     @abstractmethod
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return what data.json says of the rows of a split."""
+        """Return what data.json records about the rows of a split."""
 
     @abstractmethod
     def headline(self) -> str:
-        """Return what is told, in two words."""
+        """Return what is predicted, in two words: ``3 classes``."""
 
     @abstractmethod
     def count(self, targets: Targets) -> str:
-        """Return how many examples there are to learn from, in words."""
+        """Return the number of training examples, in words."""
 
     @abstractmethod
     def check_source(self, name: str, values: Sequence[Any]) -> None:
-        """Refuse a source that has nothing to tell.
+        """Refuse a source whose labels cannot be learned.
 
         Args:
-            name: Of the source.
-            values: What :meth:`read` gave of its rows.
+            name: The source's name.
+            values: The labels of its rows, as :meth:`read` returns them.
 
         Raises:
             DataError: With the source's name.
@@ -83,30 +83,30 @@ class Target(ABC):
 
     @abstractmethod
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Refuse splits from which this cannot be learned.
+        """Refuse splits from which the target cannot be learned.
 
         Args:
-            splits: By name; ``train`` is among them.
+            splits: The targets by split; ``train`` is among them.
 
         Raises:
-            DataError: With the numbers.
+            DataError: With the counts.
         """
 
     def check_names(self, source: str, names: Sequence[str], values: Sequence[Any]) -> None:
-        """Refuse a source that tells of something that the model does not know.
+        """Refuse a source with classes or labels that the model does not predict.
 
         Args:
-            source: Its name.
-            names: What it tells of.
-            values: What :meth:`read` gave of its rows.
+            source: The source's name.
+            names: Its classes, labels or numbers.
+            values: The labels of its rows, as :meth:`read` returns them.
 
         Raises:
-            DataError: With its names.
+            DataError: With the unknown names.
         """
         unknown = sorted(self._occurring(names, values) - set(self.names))
         if unknown:
             raise DataError(
-                f"{source} has {self._plural} that the training data lacks: {', '.join(unknown)}. "
+                f"{source} has {self._plural} that are not in the training data: {', '.join(unknown)}. "
                 f"{self._plural.capitalize()}: {', '.join(self.names)}."
             )
 
@@ -117,8 +117,8 @@ class Target(ABC):
 
     def fingerprint(self, row: Any) -> str:
         """Return a row of the array as text."""
-        said = self.decode(row)
-        return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+        value = self.decode(row)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def describe_range(counts: NDArray[Any]) -> str:

@@ -1,4 +1,4 @@
-"""One class out of several."""
+"""One of several classes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from keras_transfer.errors import DataError
 
 
 class ClassTarget(Target):
-    """One class out of several."""
+    """One of several classes."""
 
     names_key = "class_names"
     _plural = "classes"
@@ -42,37 +42,39 @@ class ClassTarget(Target):
         return [self.names[index] for index in targets]
 
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return how many rows each class has."""
+        """Return the number of rows of each class."""
         return {"classes": dict(zip(self.names, self._count(targets).tolist(), strict=True))}
 
     def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:
-        return set(values)  # a source may name classes that have no row
+        return set(values)  # a source may have names of classes without rows
 
     def _count(self, targets: Targets) -> NDArray[np.int64]:
         return np.bincount(targets, minlength=len(self.names))
 
     def headline(self) -> str:
-        """Return how many classes there are."""
+        """Return the number of classes."""
         return f"{len(self.names)} classes"
 
     def count(self, targets: Targets) -> str:
-        """Return how many examples each class has."""
+        """Return the number of examples of each class."""
         return f"{describe_range(self._count(targets))} examples in each of {len(self.names)} classes"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
-        """Refuse a single class, and classes of which most have a single row: they are something else."""
+        """Refuse a single class, and classes that mostly have a single row, because those are not classes."""
         if len(self.names) < 2:
-            raise DataError(f"Data source {name} has one class: {self.names[0]!r}. A classifier needs at least two.")
+            raise DataError(
+                f"Data source {name} has only one class: {self.names[0]!r}. A classifier needs at least two."
+            )
         counts = Counter(values)
         single = [label for label, count in counts.items() if count == 1]
         if len(single) >= max(len(values) / 2, 10):
             raise DataError(
                 f"Data source {name} has {len(counts):,} classes in {len(values):,} rows, and {len(single):,} of them "
-                f"have one row: {some(single, 5)}. Does data.label name the column of classes?"
+                f"have only one row: {some(single, 5)}. Set data.label to the column of classes."
             )
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Refuse splits in which a class has no row to be learned from, watched or judged by."""
+        """Refuse splits in which a class has no rows."""
         for name, targets in splits.items():
             counts = self._count(targets)
             absent = [index for index, count in enumerate(counts) if count == 0]
@@ -82,6 +84,6 @@ class ClassTarget(Target):
             numbers = ", ".join(f"{self.names[index]!r} ({total[index]} in all)" for index in absent[:5])
             more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
             raise DataError(
-                f"The {name} split has {len(targets)} rows and none of {numbers}{more}. "
-                "Add examples of them, or change data.validation and data.test."
+                f"The {name} split has {len(targets)} rows, and none of {numbers}{more}. "
+                "Add examples of these, or change data.validation and data.test."
             )

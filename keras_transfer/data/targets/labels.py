@@ -18,7 +18,7 @@ from keras_transfer.errors import DataError
 class MultilabelTarget(Target):
     """Any number of labels, none included.
 
-    What a row says is a tuple of the names of its labels; the array has 1 for each of them and 0 for the others.
+    A row's label is a tuple of names; the array has 1 for each of these and 0 for the others.
     """
 
     names_key = "label_names"
@@ -26,7 +26,7 @@ class MultilabelTarget(Target):
 
     @classmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
-        """Return the labels of each row: of several columns of 0 and 1, or of one column with a separator."""
+        """Return the labels of each row, from several columns of 0 and 1 or from one column with a separator."""
         if config.separator is not None:
             rows = split_labels(file, table, config.label_columns[0], config.separator)
             return rows, tuple(sorted({label for labels in rows for label in labels}))
@@ -48,49 +48,51 @@ class MultilabelTarget(Target):
         return [name for name, mark in zip(self.names, row, strict=True) if mark]
 
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        """Return combinations of labels; those of fewest rows are thrown together."""
+        """Return combinations of labels; the rarest ones are merged."""
         rows = [" + ".join(self.decode(row)) or "no label" for row in targets]
-        # Of combinations with as many rows, the one that comes first in the alphabet is kept.
+        # Of combinations with equal counts, the alphabetically first is kept.
         ranked = sorted(Counter(rows).items(), key=lambda item: (-item[1], item[0]))
         kept = {stratum for stratum, count in ranked[: max(most - 1, 1)] if count >= least}
         if sum(row not in kept for row in rows) < least:
-            rest = ranked[0][0]  # too few to be a stratum of their own
+            rest = ranked[0][0]  # too few rows for a stratum
         else:
             rest = "other combinations"
         return [row if row in kept else rest for row in rows]
 
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return how many rows have each label."""
+        """Return the number of rows with each label."""
         return {"labels": dict(zip(self.names, targets.sum(axis=0).astype(int).tolist(), strict=True))}
 
     def headline(self) -> str:
-        """Return how many labels there are."""
+        """Return the number of labels."""
         return f"{len(self.names)} labels"
 
     def count(self, targets: Targets) -> str:
-        """Return how many examples each label has."""
+        """Return the number of examples with each label."""
         present = describe_range(targets.sum(axis=0).astype(int))
         return f"{present} of {len(targets):,} examples with each of {self.headline()}"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
-        """Refuse a column in which no row has a label."""
+        """Refuse a source in which no row has a label."""
         if not self.names:
-            raise DataError(f"Data source {name} has no labels: data.label is empty in every row. Label some rows.")
+            raise DataError(
+                f"Data source {name} has no labels: the column of data.label is empty in every row. Label some rows."
+            )
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Refuse training rows in which a label never, or always, occurs, and other rows without any label."""
+        """Refuse training rows in which a label occurs never or always, and splits without any label."""
         for name, targets in splits.items():
             if len(targets) and not targets.any():
                 raise DataError(
-                    f"The {name} split has {len(targets)} rows, and no row has a label. "
+                    f"The {name} split has {len(targets)} rows, and none has a label. "
                     "Add rows, or change data.validation and data.test."
                 )
         train = splits["train"]
         counts = train.sum(axis=0).astype(int)
-        for number, word in ((0, "without"), (len(train), "all with")):
+        for number, word in ((0, "none with"), (len(train), "all with")):
             found = [name for name, count in zip(self.names, counts, strict=True) if count == number]
             if found:
                 raise DataError(
-                    f"The train split has {len(train)} rows, {word} {some(map(repr, found), 5)}: nothing can be "
-                    f"learned of that. Add rows {'with' if number == 0 else 'without'} it, or leave the label out."
+                    f"The train split has {len(train)} rows, {word} {some(map(repr, found), 5)}, so that it cannot be "
+                    f"learned. Add rows {'with' if number == 0 else 'without'} it, or remove the label."
                 )

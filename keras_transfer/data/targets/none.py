@@ -1,4 +1,4 @@
-"""No target: texts for pre-training."""
+"""No target: examples for pre-training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,22 +12,22 @@ from keras_transfer.data.targets.base import Target, Targets
 
 
 class NoTarget(Target):
-    """Nothing: texts that are learned from without labels. Each row says ``text``."""
+    """No target: examples without labels. The label of each row is ``text``."""
 
     names_key = "class_names"
     _plural = "classes"
 
     @classmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
-        """Return the same for each row."""
+        """Return the same label for each row."""
         return ["text"] * len(table), NO_TARGET.names
 
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return ``int64[n]`` of 0, whatever the rows say."""
+        """Return ``int64[n]`` of 0, whatever the labels."""
         return np.zeros(len(list(values)), np.int64)
 
     def decode(self, row: Any) -> str:
-        """Return what each row says."""
+        """Return the label that each row has."""
         return self.names[0]
 
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
@@ -39,21 +39,21 @@ class NoTarget(Target):
         return {}
 
     def headline(self) -> str:
-        """Return that there is nothing."""
+        """Return that there are no labels."""
         return "no labels"
 
     def count(self, targets: Targets) -> str:
-        """Return how many examples there are."""
+        """Return the number of examples."""
         return f"{len(targets):,} examples"
 
     def check_names(self, source: str, names: Sequence[str], values: Sequence[Any]) -> None:
-        """Whatever it tells of is not looked at."""
+        """Accept any labels; they are not used."""
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
-        """Any text will do."""
+        """Accept any examples."""
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Any text will do."""
+        """Accept any examples."""
 
 
 NO_TARGET = NoTarget(("text",))

@@ -19,7 +19,7 @@ _MOST_BINS = 10
 class NumberTarget(Target):
     """One or more numbers.
 
-    What a row says is a tuple of them.
+    A row's label is a tuple of them.
     """
 
     names_key = "number_names"
@@ -36,15 +36,15 @@ class NumberTarget(Target):
         return np.array(list(values), np.float32).reshape(-1, len(self.names))
 
     def decode(self, row: Any) -> list[float]:
-        """Return the numbers as the shortest decimals that stand for them."""
+        """Return the numbers, rounded to the shortest decimals that identify them."""
         return [float(str(value)) for value in row]
 
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        """Return bins of as many rows each, at most ten; several numbers are binned by the mean of their ranks."""
+        """Return up to ten bins of equal counts; several numbers are binned by the mean of their ranks."""
         ranks = rankdata(rankdata(targets, axis=0).mean(axis=1), method="min") - 1
         bins = max(min(_MOST_BINS, most, len(targets) // least), 1)
         codes = (ranks * bins // len(targets)).astype(int)
-        # Where many rows have one number, the bin after theirs may be left with few.
+        # If many rows have the same number, the next bin may have few.
         joined = np.zeros(bins, int)
         filled, bin_ = 0, 0
         counts = np.bincount(codes, minlength=bins)
@@ -56,7 +56,7 @@ class NumberTarget(Target):
         return [f"bin {joined[code] + 1}" for code in codes]
 
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return mean, least and largest of each number."""
+        """Return mean, minimum and maximum of each number."""
         figures = {}
         for name, column in zip(self.names, targets.astype(np.float64).T, strict=True):
             if len(column):
@@ -64,22 +64,22 @@ class NumberTarget(Target):
         return {"numbers": figures}
 
     def headline(self) -> str:
-        """Return how many numbers there are."""
+        """Return the number of outputs."""
         return f"{len(self.names)} number{'s' * (len(self.names) > 1)}"
 
     def count(self, targets: Targets) -> str:
-        """Return how many examples there are."""
+        """Return the number of examples."""
         return f"{len(targets):,} examples of {self.headline()}"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
-        """Any number will do."""
+        """Accept any numbers."""
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Refuse a number that is the same in all training rows."""
+        """Refuse a number that is constant in the training rows."""
         train = splits["train"]
         for name, column in zip(self.names, train.T, strict=True):
             if column.min() == column.max():
                 raise DataError(
-                    f"The train split has {len(train)} rows, and column {name!r} is {column[0]:g} in all of them: "
-                    "nothing can be learned of that. Add rows with other numbers, or leave the column out."
+                    f"The train split has {len(train)} rows, and column {name!r} is {column[0]:g} in all of them, so "
+                    "that it cannot be learned. Add rows with other numbers, or remove the column."
                 )

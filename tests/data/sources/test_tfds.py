@@ -177,14 +177,14 @@ def test_texts(prepared, pair):
     [
         ("tfds:beans", {}, ["beans", "not prepared", "downloads nothing", "download_and_prepare()", "data.data_dir"]),
         ("tfds:glue/sst2", {}, ["tfds.builder('glue/sst2', data_dir="]),
-        ("tfds:minst", {}, ["TFDS knows no such dataset", "Did you mean mnist"]),
+        ("tfds:minst", {}, ["TFDS has no such dataset", "Did you mean mnist"]),
         ("tfds:glue/sst3", {}, ["sst3"]),
         ("tfds:own_images[trian]", {}, ["no split 'trian'", "train (20 rows)"]),
-        ("tfds:own_images[extra]", {"test": "tfds:own_images"}, ["Name the one that is meant", "[test]"]),
+        ("tfds:own_images[extra]", {"test": "tfds:own_images"}, ["Name the one to use", "[test]"]),
         ("tfds:own images", {}, ["Write tfds:NAME"]),
         ("tfds:own_images", {"label": "kind"}, ["no column 'kind'", "label, site"]),
-        ("tfds:own_images", {"bytes": "photo"}, ["1 features that are images: image", "data.bytes=photo"]),
-        ("tfds:own_texts/pairs", {"label": "kind"}, ["0 features that are images: none"]),
+        ("tfds:own_images", {"bytes": "photo"}, ["1 image feature: image", "data.bytes=photo"]),
+        ("tfds:own_texts/pairs", {"label": "kind"}, ["0 image features: none"]),
         ("tfds:image_folder", {"data_dir": "/nowhere"}, ["split/class/image", "/nowhere"]),
     ],
 )

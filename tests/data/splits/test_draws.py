@@ -73,7 +73,7 @@ def test_groups_that_cannot_be_divided_are_told(table):
 def test_a_group_that_a_column_of_splits_tears_apart_is_told(table):
     rows = pd.read_csv(table)
     rows.assign(fold=["train", "test"] * (len(rows) // 2) + ["train"] * (len(rows) % 2)).to_csv(table, index=False)
-    with pytest.raises(DataError, match=r"groups of column 'patient' stand in two splits: p\d+ \(test and train\)"):
+    with pytest.raises(DataError, match=r"groups of column 'patient' are in two splits: p\d+ \(test and train\)"):
         load(table, group="patient", split="fold", validation=0)
 
 
@@ -96,9 +96,9 @@ def test_a_column_says_which_split_a_row_is_of(table):
 @pytest.mark.parametrize(
     ("values", "needs"),
     [
-        (["train", "val", "dev", "test"], ["data.split", "'val' in", "'dev' in", "Known: train, validation, test"]),
+        (["train", "val", "dev", "test"], ["data.split", "'val' in", "'dev' in", "Expected: train, validation, test"]),
         (["train", "", "test"], ["'fold' is empty"]),
-        (["validation", "test"], ["no training rows, but validation and test rows alone"]),
+        (["validation", "test"], ["validation and test rows, but no training rows"]),
     ],
 )
 def test_a_column_of_splits_that_makes_no_sense(table, values, needs):
@@ -115,7 +115,7 @@ def test_a_few_rows_of_each_class_and_what_is_left_out_is_told(table):
     assert set(few.train.examples.names) < set(more.train.examples.names) < set(whole.train.examples.names)
     assert few.test.examples.names == whole.test.examples.names
     (note,) = few.notes
-    assert note == f"data.per_class=8: {len(whole.train) - 24} of {len(whole.train)} training rows are left out"
+    assert note == f"data.per_class=8: {len(whole.train) - 24} of {len(whole.train)} training rows are not used"
     assert json.loads(json.dumps(few.describe()))["notes"] == [note]
     assert load(table, 1, per_class=8).train.examples.names != few.train.examples.names
     with pytest.raises(DataError, match=r"data\.per_class=100: .*'a' has \d+"):
@@ -133,6 +133,6 @@ def test_paths_are_relative_to_the_root_that_is_named(table, tmp_path):
     elsewhere = tmp_path / "tables"
     elsewhere.mkdir()
     moved = table.rename(elsewhere / "t.csv")
-    with pytest.raises(DataError, match=r"files that are not there.*relative to .*tables; data\.root"):
+    with pytest.raises(DataError, match=r"files that do not exist.*relative to .*tables; use data\.root"):
         load(moved)
     assert sum(map(len, load(moved, root=str(tmp_path)))) == len(pd.read_csv(moved))

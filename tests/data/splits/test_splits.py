@@ -122,7 +122,7 @@ def test_a_source_of_its_own_needs_no_columns_that_only_training_reads(table, tm
 
 def test_a_source_of_its_own_with_other_classes_is_refused(table, make_images, tmp_path):
     other = make_images(tmp_path / "other", {"a": 2, "zebra": 2}, size=8)
-    with pytest.raises(DataError, match=r"classes that the training data lacks: zebra\. Classes: a, b"):
+    with pytest.raises(DataError, match=r"classes that are not in the training data: zebra\. Classes: a, b"):
         load(table, test=str(other))
 
 

@@ -63,18 +63,18 @@ def test_the_limit_of_the_csv_module_is_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "needs"),
     [
-        ("t.csv", "a,b\n1,2,3\n", ["line 2", "3 fields", "header has 2", "in quotes"]),
+        ("t.csv", "a,b\n1,2,3\n", ["line 2", "3 fields", "header has 2", "Put quotes around"]),
         ("t.csv", "a,b\n1,2\n3,4,\n", ["line 3", "3 fields"]),
-        ("t.csv", 'a,b\n1,2\n"3,4\n5,6\n', ["row that begins in line 3", "unexpected end of data"]),
-        ("t.csv", 'a,b\n"He said "hi" to me",2\n', ["row that begins in line 2", "expected after '\"'"]),
+        ("t.csv", 'a,b\n1,2\n"3,4\n5,6\n', ["row that starts in line 3", "unexpected end of data"]),
+        ("t.csv", 'a,b\n"He said "hi" to me",2\n', ["row that starts in line 2", "expected after '\"'"]),
         ("t.csv", "a,b,a\n1,2,3\n", ["'a' twice"]),
-        ("t.csv", "a;b\n1;2\n", ["divided by ';'", "commas"]),
-        ("t.csv", "a\tb\n1\t2\n", ["divided by '\\t'", "commas"]),
-        ("t.csv", "a,b\n1,2\n".encode("utf-16"), ["first line is no UTF-8", "Save it as UTF-8"]),
-        ("t.csv", "", ["no names of columns"]),
-        ("t.jsonl", '{"a": 1}\n\n{"a": \n', ["line 3 is no JSON"]),
-        ("t.jsonl", "[" * 100_000, ["line 1 is no JSON"]),
-        ("t.jsonl", '{"a": 1}\n5\n', ["line 2 is no JSON object"]),
+        ("t.csv", "a;b\n1;2\n", ["separated by ';'", "commas"]),
+        ("t.csv", "a\tb\n1\t2\n", ["separated by '\\t'", "commas"]),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16"), ["first line is not UTF-8", "Save the file as UTF-8"]),
+        ("t.csv", "", ["no column names"]),
+        ("t.jsonl", '{"a": 1}\n\n{"a": \n', ["line 3 is not valid JSON"]),
+        ("t.jsonl", "[" * 100_000, ["line 1 is not valid JSON"]),
+        ("t.jsonl", '{"a": 1}\n5\n', ["line 2 is not a JSON object"]),
         ("t.parquet", "no parquet at all", ["t.parquet"]),
         ("t.parquet", "", ["t.parquet"]),
     ],
@@ -83,11 +83,11 @@ def test_what_cannot_be_read_is_told_with_its_place(tmp_path, name, content, nee
     with pytest.raises(DataError) as refusal:
         load(tmp_path, content, name)
     message = str(refusal.value)
-    needs = [f"Table {tmp_path / name} cannot be read: ", "Mend the file.", *needs]
+    needs = [f"Cannot read table {tmp_path / name}: ", "Fix the file.", *needs]
     assert [need for need in needs if need not in message] == [], message
     assert len(message.splitlines()) == 1
 
 
 def test_a_table_that_is_a_folder_or_gone(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="Cannot read table"):
         load_table(Path(tmp_path / "gone.csv"))

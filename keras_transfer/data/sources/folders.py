@@ -1,0 +1,121 @@
+"""Folders with one sub-folder per class."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.sources.base import Source, reads_labels
+from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.shards import reads_shards
+from keras_transfer.data.sources.source_kinds import SourceKind
+from keras_transfer.data.tables.tables import SPLIT_NAMES, TABLE_SUFFIXES, is_utf8, some
+from keras_transfer.errors import DataError
+
+
+class Folders(SourceKind):
+    """Folders with one sub-folder per class, or of loose files if labels are not read."""
+
+    name, form = "folder", "a folder"
+
+    def claims(self, name: str, config: DataConfig) -> bool:
+        """Return whether it is a folder, but not one of shards."""
+        return Path(name).expanduser().is_dir() and not reads_shards(name, config)
+
+    def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
+        """Read it as the kind of examples does."""
+        if reads_labels(config) and config.target != "class":
+            raise DataError(
+                f"Data source {name} is a folder, whose sub-folders are classes, but data.target is {config.target}. "
+                f"Use a table ({', '.join(TABLE_SUFFIXES)}) with the columns that data.label names."
+            )
+        return examples.from_folder(name, Path(self.absolute(name)), config)
+
+    def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
+        """Return whether the sub-folders are classes."""
+        return examples.has_classes(Path(name).expanduser())
+
+    def absolute(self, name: str) -> str:
+        """Return the absolute path."""
+        return str(Path(name).expanduser().resolve())
+
+
+def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """List the files of a folder with one sub-folder per class, or with train/, validation/ and test/ above those.
+
+    Args:
+        root: The folder.
+        kind: What messages call the files: ``images``.
+        take: Whether a file is an example; hidden files are always ignored.
+
+    Returns:
+        One row per file, in the order of the paths: ``path`` (relative to the root), ``label`` and ``split``. And lines
+        on what was ignored: files next to the class folders, and links to folders.
+
+    Raises:
+        DataError: There are no classes, a class has no files, or a folder cannot be read.
+    """
+    try:
+        entries = _visible(root)
+        folders = {folder.name: folder for folder in entries if folder.is_dir()}
+        parts = {name: folder for name, folder in folders.items() if name in SPLIT_NAMES}
+        if "train" not in folders:
+            parts = {"": root}
+        beside = [entry for folder in parts.values() for entry in _visible(folder) if not entry.is_dir()]
+        if "" not in parts:
+            beside += [entry for entry in entries if entry not in parts.values()]
+        found = [_class_rows(root, split, folder, kind, take) for split, folder in parts.items()]
+    except OSError as error:
+        raise DataError(f"Cannot read {error.filename}: {error.strerror}. Fix or remove it.") from error
+    records = [record for rows, _ in found for record in rows]
+    ignored = {
+        f"not in a class folder of {root}": beside,
+        "links to folders inside a class, which are not followed": [link for _, links in found for link in links],
+    }
+    notes = tuple(
+        f"Ignored, {reason}: {some(sorted(entry.relative_to(root).as_posix() for entry in entries))}"
+        for reason, entries in ignored.items()
+        if entries
+    )
+    return pd.DataFrame(records, columns=["path", "label", "split"]), notes
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__")))
+
+
+def _class_rows(
+    root: Path, split: str, folder: Path, kind: str, take: Callable[[Path], bool]
+) -> tuple[list[tuple[str, str, str]], list[Path]]:
+    """One row per file, and the links to folders inside the classes, which are not followed."""
+    records, links = [], []
+    for class_folder in (entry for entry in _visible(folder) if entry.is_dir()):
+        if class_folder.is_symlink() and root.is_relative_to(class_folder.resolve()):
+            raise DataError(f"Class folder {class_folder} is a link to a folder that contains it. Remove the link.")
+        entries = [
+            entry
+            for entry in sorted(class_folder.rglob("*"))
+            if not any(part.startswith(".") for part in entry.relative_to(class_folder).parts)
+        ]
+        # A link that leads nowhere, or in a circle, is reported later, with other files that cannot be read.
+        files = [entry for entry in entries if entry.is_file() or (entry.is_symlink() and not entry.exists())]
+        links += [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
+        taken = [file for file in files if take(file)]
+        if not taken:
+            others = Counter(file.suffix.lower() or file.name for file in files).most_common()
+            held = f"has no {kind}: {some([f'{n} {suffix}' for suffix, n in others])}" if files else "is empty"
+            raise DataError(f"Class folder {class_folder} {held}. Put {kind} into it, or remove it.")
+        records += [(file.relative_to(root).as_posix(), class_folder.name, split) for file in taken]
+    if not records:
+        raise DataError(
+            f"Folder {folder} has no classes. Put each class's {kind} into a sub-folder named after the class."
+        )
+    unwritten = [path.encode("utf-8", "backslashreplace").decode() for path, _, _ in records if not is_utf8(path)]
+    if unwritten:
+        raise DataError(
+            f"Folder {folder} has {len(unwritten)} files whose names are not UTF-8: {some(unwritten)}. Rename them."
+        )
+    return records, links

@@ -1,0 +1,40 @@
+"""Sources that Python holds, whose names stand for an object."""
+
+from typing import Any
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.sources.base import PYTHON, Source
+from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.python_objects import to_table
+from keras_transfer.data.sources.source_kinds import SourceKind, table_has_labels
+from keras_transfer.errors import DataError
+
+
+class PythonObjects(SourceKind):
+    """Python objects: DataFrames, lists, arrays, datasets.
+
+    Args:
+        data: The object, for this one source; the registry's entry has none.
+    """
+
+    name, form = "python", "a Python object"
+
+    def __init__(self, data: Any = None) -> None:
+        self._data = data
+
+    def claims(self, name: str, config: DataConfig) -> bool:
+        """Return whether a recipe has this name for an object."""
+        return name.startswith(PYTHON)
+
+    def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
+        """Read the object as the kind of examples does."""
+        if self._data is None:
+            raise DataError(f"{name} was given from Python and is not stored. Pass it again: evaluate(data=...).")
+        return examples.from_object(name, self._data, config)
+
+    def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
+        """Return whether the object has labels, and not examples alone."""
+        if self._data is None:
+            return False
+        column = next(iter(examples.columns(config).values()))
+        return table_has_labels(to_table(self._data, column, config.label_columns), config)

@@ -1,0 +1,34 @@
+"""Datasets of TFDS as a kind of source: nothing of TFDS is imported before one is read."""
+
+from typing import Any
+
+from keras_transfer.config import DataConfig
+from keras_transfer.data.sources.base import TFDS, Source
+from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.source_kinds import SourceKind
+from keras_transfer.errors import DataError
+
+
+class TfdsDatasets(SourceKind):
+    """Datasets of TFDS that are prepared on this machine."""
+
+    name, form = "tfds", "tfds:NAME"
+
+    def claims(self, name: str, config: DataConfig) -> bool:
+        """Return whether it starts with ``tfds:``."""
+        return name.startswith(TFDS)
+
+    def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
+        """Read it as the kind of examples does."""
+        # TFDS takes half a second to import.
+        from keras_transfer.data.sources.tfds import open_dataset
+
+        return examples.from_tfds(name, open_dataset(name, config), config)
+
+    def check_whole(self, source: Source) -> None:
+        """Refuse a dataset with several splits."""
+        splits = source.rows["split"].unique().tolist()
+        if splits != [""]:
+            raise DataError(
+                f"{source.name} has the splits {', '.join(splits)}. Name the one to use: {source.name}[{splits[-1]}]."
+            )
