@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keras_transfer.backbones import BACKBONES, Backbone
-    from keras_transfer.config import PolicyConfig, RecipeConfig
+    from keras_transfer.config import (
+        DataConfig,
+        HeadConfig,
+        ImageClassificationConfig,
+        ImageDataConfig,
+        ImageHeadConfig,
+        PolicyConfig,
+        RecipeConfig,
+        TextClassificationConfig,
+        TextDataConfig,
+        TextHeadConfig,
+    )
+    from keras_transfer.config.section import Section
+    from keras_transfer.data.readers.base import Reader
+    from keras_transfer.data.sources.base import Source
+    from keras_transfer.data.splits.splits import Split, Splits
     from keras_transfer.errors import (
         BackboneError,
         CheckpointError,
@@ -21,19 +36,67 @@ if TYPE_CHECKING:
         TransferError,
         TransferWarning,
     )
-    from keras_transfer.heads import Prediction
-    from keras_transfer.heads.evaluation import Report
+    from keras_transfer.export import EXPORTERS, Exporter, Parity, Served
+    from keras_transfer.heads import ClassificationHead, Head, MultilabelHead, NumberHead, Prediction, TargetHead
+    from keras_transfer.heads.evaluation import Figure, Report
+    from keras_transfer.job.job import Job
+    from keras_transfer.model import TransferModel, build_model
     from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
     from keras_transfer.recipe.cross_validation import CrossValidation, cross_validate
+    from keras_transfer.registry import Registry
     from keras_transfer.run.run import Run
+    from keras_transfer.tasks import (
+        TASKS,
+        Evaluation,
+        FinishedRun,
+        Given,
+        ImageClassificationTask,
+        TargetTask,
+        Task,
+        TextClassificationTask,
+        TextTask,
+        TrainedModel,
+        predict_examples,
+    )
+    from keras_transfer.trackers import (
+        TRACKERS,
+        EpochEnded,
+        PhaseEnded,
+        PhaseStarted,
+        ReportMade,
+        RunEnded,
+        RunStarted,
+        StepEnded,
+        Tracker,
+    )
     from keras_transfer.training.policies import POLICIES, Phase, Policy, Scope
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "backbones": ("BACKBONES", "Backbone"),
-    "config": ("PolicyConfig", "RecipeConfig"),
-    "recipe.cross_validation": ("CrossValidation", "cross_validate"),
+    "backbones": (
+        "BACKBONES",
+        "Backbone",
+    ),
+    "config": (
+        "DataConfig",
+        "HeadConfig",
+        "ImageClassificationConfig",
+        "ImageDataConfig",
+        "ImageHeadConfig",
+        "PolicyConfig",
+        "RecipeConfig",
+        "TextClassificationConfig",
+        "TextDataConfig",
+        "TextHeadConfig",
+    ),
+    "config.section": ("Section",),
+    "data.readers.base": ("Reader",),
+    "data.sources.base": ("Source",),
+    "data.splits.splits": (
+        "Split",
+        "Splits",
+    ),
     "errors": (
         "BackboneError",
         "CheckpointError",
@@ -46,41 +109,148 @@ _HOMES = {
         "TransferError",
         "TransferWarning",
     ),
-    "heads.evaluation": ("Report",),
-    "heads": ("Prediction",),
-    "training.policies": ("POLICIES", "Phase", "Policy", "Scope"),
-    "recipe": ("ImageClassification", "Recipe", "TextClassification", "TextPretraining"),
+    "export": (
+        "EXPORTERS",
+        "Exporter",
+        "Parity",
+        "Served",
+    ),
+    "heads": (
+        "ClassificationHead",
+        "Head",
+        "MultilabelHead",
+        "NumberHead",
+        "Prediction",
+        "TargetHead",
+    ),
+    "heads.evaluation": (
+        "Figure",
+        "Report",
+    ),
+    "job.job": ("Job",),
+    "model": (
+        "TransferModel",
+        "build_model",
+    ),
+    "recipe": (
+        "ImageClassification",
+        "Recipe",
+        "TextClassification",
+        "TextPretraining",
+    ),
+    "recipe.cross_validation": (
+        "CrossValidation",
+        "cross_validate",
+    ),
+    "registry": ("Registry",),
     "run.run": ("Run",),
+    "tasks": (
+        "Evaluation",
+        "FinishedRun",
+        "Given",
+        "ImageClassificationTask",
+        "TASKS",
+        "TargetTask",
+        "Task",
+        "TextClassificationTask",
+        "TextTask",
+        "TrainedModel",
+        "predict_examples",
+    ),
+    "trackers": (
+        "EpochEnded",
+        "PhaseEnded",
+        "PhaseStarted",
+        "ReportMade",
+        "RunEnded",
+        "RunStarted",
+        "StepEnded",
+        "TRACKERS",
+        "Tracker",
+    ),
+    "training.policies": (
+        "POLICIES",
+        "Phase",
+        "Policy",
+        "Scope",
+    ),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
-    "BACKBONES",
     "Backbone",
     "BackboneError",
+    "BACKBONES",
+    "build_model",
     "CheckpointError",
+    "ClassificationHead",
     "ConfigError",
-    "CrossValidation",
     "cross_validate",
+    "CrossValidation",
+    "DataConfig",
     "DataError",
+    "EpochEnded",
+    "Evaluation",
+    "Exporter",
     "ExportError",
+    "EXPORTERS",
+    "Figure",
+    "FinishedRun",
+    "Given",
+    "Head",
+    "HeadConfig",
     "ImageClassification",
+    "ImageClassificationConfig",
+    "ImageClassificationTask",
+    "ImageDataConfig",
+    "ImageHeadConfig",
+    "Job",
+    "MultilabelHead",
+    "NumberHead",
+    "Parity",
     "Phase",
+    "PhaseEnded",
+    "PhaseStarted",
     "POLICIES",
     "Policy",
     "PolicyConfig",
     "PolicyError",
+    "predict_examples",
     "Prediction",
+    "Reader",
     "Recipe",
     "RecipeConfig",
+    "Registry",
     "Report",
+    "ReportMade",
     "Run",
+    "RunEnded",
     "RunInterrupted",
+    "RunStarted",
     "Scope",
+    "Section",
+    "Served",
+    "Source",
+    "Split",
+    "Splits",
+    "StepEnded",
+    "TargetHead",
+    "TargetTask",
+    "Task",
+    "TASKS",
     "TextClassification",
+    "TextClassificationConfig",
+    "TextClassificationTask",
+    "TextDataConfig",
+    "TextHeadConfig",
     "TextPretraining",
+    "TextTask",
+    "Tracker",
+    "TRACKERS",
+    "TrainedModel",
     "TrainingError",
     "TransferError",
+    "TransferModel",
     "TransferWarning",
 ]
 

@@ -1,6 +1,6 @@
 """The tasks: one file each, one entry each in ``TASKS``."""
 
-from keras_transfer.tasks.base import TASKS, Evaluation, FinishedRun, Given, Task, TrainedModel
+from keras_transfer.tasks.base import TASKS, Evaluation, FinishedRun, Given, Task, TrainedModel, predict_examples
 from keras_transfer.tasks.image_classification import ImageClassificationTask
 from keras_transfer.tasks.targets import TargetTask
 from keras_transfer.tasks.text_classification import TextClassificationTask, TextTask
@@ -18,6 +18,7 @@ __all__ = [
     "TextPretrainingTask",
     "TextTask",
     "TrainedModel",
+    "predict_examples",
 ]
 
 for _task in (ImageClassificationTask(), TextClassificationTask(), TextPretrainingTask()):
