@@ -12,6 +12,7 @@ from keras_transfer.config.schema import (
     TextDataConfig,
     TextPretrainingConfig,
 )
+from keras_transfer.config.unused import find_unused
 
 
 def find_contradictions(config: RecipeConfig) -> Iterator[str]:
@@ -31,6 +32,7 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     if config.policy.name == "auto" and training.learning_rate == "auto":
         yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
     yield from _find_contradictions_of_folds(config.data)
+    yield from (f"{path}: {reason}. Leave it out." for path, reason in find_unused(config))
     if config.data.validation != 0.0:
         return
     if training.keep == "best":

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from keras_transfer.config import AutoPolicyConfig, RecipeConfig
+from keras_transfer.config.unused import without_unused
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution
@@ -158,7 +159,7 @@ class Job:
     def with_policy(self, policy: str) -> "Job":
         """Return the same job with a policy that ``auto`` chooses from."""
         section = candidate_section(cast(AutoPolicyConfig, self.config.policy), policy)
-        config = self.config.model_copy(update={"policy": section})
+        config = without_unused(self.config.model_copy(update={"policy": section}))
         return replace(self, config=config, phases=plan_phases(config, self.model, self.splits))
 
     # Training.

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import keras
+
 from keras_transfer.config import RecipeConfig
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.heads.solver import MOST_PRODUCTS
 from keras_transfer.model import TransferModel
+from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.lora import add_adapters
 from keras_transfer.training.policies import Phase, Scope, plan
 
@@ -25,19 +28,21 @@ def plan_phases(config: RecipeConfig, model: TransferModel, splits: Splits) -> t
 
 
 def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Scope:
-    """Return what a policy has to divide.
+    """Return the stages and epochs that a policy divides into phases.
 
     Args:
-        config: ``policy.head_solver`` says whether a head that trains alone is solved, or leaves it to the size of the
-            problem.
-        model: With its head.
-        splits: With the training rows.
+        config: The recipe. With ``policy.head_solver: auto``, the size of the problem decides whether a head is solved.
+        model: The backbone with its head.
+        splits: The training rows count.
     """
     products = len(model.head.names) * model.top.input_shape[-1] * len(splits.train)
     can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS
     solver = getattr(config.policy, "head_solver", "auto")
     solves = can if solver == "auto" else solver == "solve"
-    return Scope(len(model.backbone.stages), config.training.epochs, solves_head=solves)
+    stages = model.backbone.stages
+    layers = (part for stage in stages for layer in stage.layers for part in parts(layer))
+    norms = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+    return Scope(len(stages), config.training.epochs, solves_head=solves, has_batch_norm=norms)
 
 
 def add_phase_adapters(model: TransferModel, phases: Sequence[Phase]) -> None:

@@ -67,11 +67,13 @@ class Scope:
         stages: Number of stages of the backbone.
         epochs: The recipe's training.epochs.
         solves_head: Whether a phase that trains the head alone solves it.
+        has_batch_norm: Whether the stages have BatchNorm layers.
     """
 
     stages: int
     epochs: int
     solves_head: bool
+    has_batch_norm: bool = True
 
     def last_stages(self, count: int | None = None) -> tuple[int, ...]:
         """Return the indices of the last stages, those next to the head.
@@ -160,22 +162,27 @@ def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     return POLICIES[config.name].phases(config, scope)
 
 
+def _check_batch_norm(config: PolicyConfig, scope: Scope) -> None:
+    if is_set(config, "batch_norm") and not scope.has_batch_norm:
+        raise PolicyError("policy.batch_norm: the backbone has no BatchNorm layers. Leave it out.")
+
+
 def _head(config: HeadPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     return (scope.head_phase(scope.epochs),)
 
 
 def _last_stages(config: LastStagesPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    return (_stages_phase("last_stages", scope.last_stages(config.stages), scope.epochs, config),)
+    return (_stages_phase("last_stages", scope.last_stages(config.stages), scope.epochs, config, scope),)
 
 
 def _full(config: FullPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    return (_stages_phase("full", scope.last_stages(), scope.epochs, config),)
+    return (_stages_phase("full", scope.last_stages(), scope.epochs, config, scope),)
 
 
 def _lp_ft(config: LpFtPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054)."""
     stages = scope.last_stages(config.stages)
-    return (_head_before(config, scope), _stages_phase("fine_tune", stages, scope.epochs, config))
+    return (_head_before(config, scope), _stages_phase("fine_tune", stages, scope.epochs, config, scope))
 
 
 def _gradual(config: GradualPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
@@ -190,7 +197,7 @@ def _gradual(config: GradualPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     for group in range(1, config.groups + 1):
         trained = released[len(released) - group * len(released) // config.groups :]
         epochs = scope.epochs if group == config.groups else config.group_epochs
-        phases.append(_stages_phase(f"group_{group}", trained, epochs, config))
+        phases.append(_stages_phase(f"group_{group}", trained, epochs, config, scope))
     return tuple(phases)
 
 
@@ -208,7 +215,9 @@ def _stages_phase(
     stages: tuple[int, ...],
     epochs: int,
     config: LastStagesPolicyConfig | FullPolicyConfig | LpFtPolicyConfig | GradualPolicyConfig,
+    scope: Scope,
 ) -> Phase:
+    _check_batch_norm(config, scope)
     return Phase(name, stages, epochs, config.fine_tune_rate, config.batch_norm, config.stage_decay)
 
 
@@ -242,6 +251,7 @@ def _layer_norm(config: LayerNormPolicyConfig, scope: Scope) -> tuple[Phase, ...
 
 def _bias(config: BiasPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """BitFit (Ben Zaken et al. 2021, arXiv 2106.10199)."""
+    _check_batch_norm(config, scope)
     stages = scope.last_stages(config.stages)
     rate, decay = config.fine_tune_rate, config.stage_decay
     return (Phase("bias", stages, scope.epochs, rate, config.batch_norm, decay, weights="bias"),)

@@ -4,7 +4,7 @@ import pytest
 
 from keras_transfer.config import POLICY_SECTIONS
 from keras_transfer.errors import PolicyError
-from keras_transfer.training.policies import Phase, Scope, plan
+from keras_transfer.training.policies import Phase, Scope, candidate_section, plan
 
 
 def section(name, **keys):
@@ -107,3 +107,22 @@ def test_what_is_frozen_in_front():
     assert Phase("head", (), 1, 1.0, "frozen").frozen_stages(5) == 5
     assert Phase("last", (3, 4), 1, 1.0, "frozen").frozen_stages(5) == 3
     assert Phase("full", (0, 1), 1, 1.0, "frozen").frozen_stages(2) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("lp_ft", "adapt"), ("gradual", "adapt"), ("full", "frozen"), ("bias", "frozen")]
+)
+def test_batch_norm_is_an_error_if_the_backbone_has_none(name, other):
+    scope = Scope(5, 4, solves_head=True, has_batch_norm=False)
+    with pytest.raises(PolicyError, match=r"policy\.batch_norm: the backbone has no BatchNorm layers\. Leave it out\."):
+        plan(section(name, batch_norm=other), scope)
+    assert plan(section(name), scope) == plan(section(name), Scope(5, 4, solves_head=True))
+
+
+@pytest.mark.parametrize("name", ["head", "last_stages", "lp_ft"])
+def test_auto_hands_the_keys_that_are_set_to_its_candidates_and_leaves_their_own_defaults(name):
+    keys = {"stages": 2, "fine_tune_rate": 0.5, "head_solver": "sgd", "budget_seconds": 60.0}
+    given, plain = section("auto", **keys), section("auto")
+    assert candidate_section(plain, name) == section(name)
+    own = {key: value for key, value in keys.items() if key in POLICY_SECTIONS[name].model_fields}
+    assert candidate_section(given, name) == section(name, **own)

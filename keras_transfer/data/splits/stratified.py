@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig
+from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.splits.draws import draw_fold, draw_groups
 from keras_transfer.data.tables.tables import SPLIT_NAMES, some
@@ -70,6 +71,11 @@ def divide(
             inside = draw.fold(rest)
             taken, rest = rest[inside], rest[~inside]
         elif name in explicit:
+            if is_set(config, name):
+                raise DataError(
+                    f"data.{name}={wanted:g}: {source.name} has {name} rows of its own, so no share is drawn. "
+                    f"Leave data.{name} out."
+                )
             taken = explicit[name]
         else:
             drawn = draw.share(name, rest, wanted)

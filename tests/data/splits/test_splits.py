@@ -85,9 +85,12 @@ def test_explicit_folders_are_taken_as_they_are(make_images, tmp_path):
     root = tmp_path / "p"
     for name, counts in (("train", (10, 6)), ("validation", (3, 2)), ("test", (1, 4))):
         make_images(root / name, dict(zip(("cat", "dog"), counts, strict=True)), size=8)
-    splits = load(root, test=0.5, validation=0.5)
+    splits = load(root)
     assert shares(splits) == {"train": [10, 6], "validation": [3, 2], "test": [1, 4]}
     assert all(path.startswith(f"{split.name}/") for split in splits for path in split.examples.names)
+    for name in ("test", "validation"):
+        with pytest.raises(DataError, match=rf"data\.{name}=0\.5: .* has {name} rows of its own, so no share is drawn"):
+            load(root, **{name: 0.5})
 
 
 def test_what_the_folders_do_not_set_apart_is_drawn_from_the_training_part(make_images, tmp_path):

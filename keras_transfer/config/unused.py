@@ -1,0 +1,191 @@
+"""Keys that another choice of the same recipe makes meaningless: with them, the run would be the same without them.
+
+A key counts as unused only if it has another value than its default: recipes that runs write spell out all defaults.
+"""
+
+from collections.abc import Iterator
+
+from keras_transfer.config.policies import (
+    BatchNormPolicyConfig,
+    BiasPolicyConfig,
+    FullPolicyConfig,
+    GradualPolicyConfig,
+    HeadPolicyConfig,
+    LastStagesPolicyConfig,
+    LayerNormPolicyConfig,
+)
+from keras_transfer.config.schema import (
+    AugmentationConfig,
+    DataConfig,
+    DistributionConfig,
+    HeadConfig,
+    ImageClassificationConfig,
+    ImageDataConfig,
+    RecipeConfig,
+    TextClassificationConfig,
+    TextHeadConfig,
+    TextPretrainingConfig,
+)
+from keras_transfer.config.section import Section, is_set
+
+Unused = Iterator[tuple[str, str]]
+"""Paths of keys, each with the reason why it would be unused."""
+
+_TFDS = "tfds:"
+
+
+def find_unused(config: RecipeConfig) -> Unused:
+    """Find keys that are set and would change nothing.
+
+    Args:
+        config: A recipe whose values are valid one by one.
+
+    Yields:
+        The path of a key, and the reason.
+    """
+    for path, reason in _find_meaningless(config):
+        section, key = _section_of(config, path)
+        if is_set(section, key):
+            yield path, reason
+
+
+def without_unused(config: RecipeConfig) -> RecipeConfig:
+    """Return a recipe with the default in place of each unused key: the same run, and a valid recipe.
+
+    Args:
+        config: A recipe in which ``auto`` was resolved, so that keys may have become meaningless.
+    """
+    for path, _ in list(find_unused(config)):
+        name, _, key = path.rpartition(".")
+        section, _ = _section_of(config, path)
+        default = type(section).model_fields[key].get_default(call_default_factory=True)
+        config = config.model_copy(update={name: section.model_copy(update={key: default})})
+    return config
+
+
+def _section_of(config: RecipeConfig, path: str) -> tuple[Section, str]:
+    name, _, key = path.rpartition(".")
+    return getattr(config, name), key
+
+
+def _find_meaningless(config: RecipeConfig) -> Unused:
+    yield from _of_solved_heads(config)
+    yield from _of_policies(config)
+    yield from _of_caches(config)
+    yield from _of_views(config)
+    yield from _of_label_texts(config)
+    yield from _of_data(config.data)
+    yield from _of_distributions(config.distribution)
+
+
+def _solver(config: RecipeConfig) -> str | None:
+    """How the policy fits a head that trains alone; None if no head trains alone."""
+    return getattr(config.policy, "head_solver", None)
+
+
+def _of_solved_heads(config: RecipeConfig) -> Unused:
+    if _solver(config) != "solve":
+        return
+    if hasattr(config.policy, "head_epochs"):
+        yield "policy.head_epochs", "a head that is solved has no epochs (policy.head_solver=solve)"
+    if not isinstance(config.policy, HeadPolicyConfig):
+        return
+    reason = "policy.name=head with head_solver=solve trains nothing"
+    keys = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "clip_norm", "ema", "early_stopping")
+    yield from ((f"training.{key}", reason) for key in keys)
+    yield "distribution.learning_rate_scaling", reason
+    if isinstance(config.head, HeadConfig):
+        yield "head.dropout", reason
+    if isinstance(config, ImageClassificationConfig):
+        yield from ((path, f"{reason}, and features are those of plain images") for path in _changes(config))
+
+
+def _changes(config: ImageClassificationConfig) -> list[str]:
+    """The augmentations that are on, without those that predictions use too."""
+    augmentation = config.augmentation
+    flips = {"horizontal_flip", "vertical_flip"} if augmentation.predict_flips else set()
+    keys = AugmentationConfig.model_fields.keys() - flips - {"predict_flips"}
+    return [f"augmentation.{key}" for key in sorted(keys) if getattr(augmentation, key)]
+
+
+def _of_policies(config: RecipeConfig) -> Unused:
+    policy = config.policy
+    if isinstance(policy, GradualPolicyConfig) and policy.groups == 1:
+        yield "policy.group_epochs", "the last group trains for training.epochs, and policy.groups=1 makes one"
+    if config.backbone.weights == "none":
+        yield "training.l2_sp", "backbone.weights=none has no pretrained weights to stay close to"
+    elif isinstance(policy, HeadPolicyConfig | BatchNormPolicyConfig | LayerNormPolicyConfig | BiasPolicyConfig):
+        yield "training.l2_sp", f"it concerns pretrained kernels, and policy.name={policy.name} trains none"
+
+
+def _of_caches(config: RecipeConfig) -> Unused:
+    keys = [f"cache.{key}" for key in ("views", "dtype", "max_bytes")]
+    if config.cache.views == 0:
+        yield from ((key, "cache.views=0 caches nothing") for key in keys[1:])
+    elif isinstance(config.policy, FullPolicyConfig):
+        yield from ((key, "policy.name=full has no frozen stages whose features could be cached") for key in keys)
+    elif isinstance(config, TextPretrainingConfig):
+        yield from ((key, "each epoch masks other tokens, so no features are cached") for key in keys)
+
+
+def _of_views(config: RecipeConfig) -> Unused:
+    """How many views are cached matters if there are several."""
+    views = config.cache.views
+    if isinstance(config, TextClassificationConfig) and views > 1:
+        yield "cache.views", "texts are not augmented, so there is one view"
+    if not isinstance(config, ImageClassificationConfig):
+        return
+    augmentation = config.augmentation
+    if augmentation.mixup or augmentation.cutmix:
+        if views > 1:
+            yield "cache.views", "mixed images are not cached (augmentation.mixup, augmentation.cutmix)"
+    elif views > 1 and not any(value for key, value in augmentation if key != "predict_flips"):
+        yield "cache.views", "no augmentation is on, so there is one view"
+    elif views == 1 and _trains_on_features_alone(config):
+        yield from ((path, "cache.views=1 caches the plain images") for path in _changes(config))
+
+
+def _trains_on_features_alone(config: RecipeConfig) -> bool:
+    """Whether every phase has frozen stages; with policy.stages, unless they are all stages of the backbone."""
+    is_partial = isinstance(config.policy, HeadPolicyConfig | LastStagesPolicyConfig)
+    return is_partial or getattr(config.policy, "stages", None) is not None
+
+
+def _of_label_texts(config: RecipeConfig) -> Unused:
+    head = config.head
+    if not isinstance(head, TextHeadConfig):
+        return
+    path, pair = "head.label_texts", getattr(config.data, "text_pair", None)
+    if config.data.target == "number":
+        yield path, "numbers have no label names (data.target=number)"
+    elif pair is not None:
+        yield path, "label names are single texts, and data.text_pair makes pairs"
+    elif _solver(config) in (None, "sgd"):
+        yield path, f"only a solved head uses label names, and policy.name={config.policy.name} solves none here"
+    elif head.hidden is not None or config.training.label_smoothing:
+        yield path, "only a solved head uses label names, and head.hidden or training.label_smoothing prevents solving"
+
+
+def _of_data(data: DataConfig) -> Unused:
+    sources = [name for name in (data.source, data.validation, data.test) if isinstance(name, str)]
+    if not any(name.startswith(_TFDS) for name in sources):
+        yield "data.data_dir", "only sources tfds:NAME are read from it"
+    if isinstance(data, ImageDataConfig) and data.bytes is not None and len(sources) == 1:
+        yield from ((f"data.{key}", "images come from the column data.bytes") for key in ("path", "root"))
+    if data.folds is not None and not isinstance(data.test, str):
+        default = DataConfig.model_fields["test"].default
+        yield "data.test", f"with data.folds, each fold is the test rows once (the default is data.test={default})"
+    elif data.folds is None and all(isinstance(part, str) or not part for part in (data.validation, data.test)):
+        yield "data.stratify", "no rows are drawn: data.validation and data.test are 0 or sources of their own"
+
+
+def _of_distributions(distribution: DistributionConfig) -> Unused:
+    strategy = distribution.strategy
+    if strategy in ("auto", "none", "mirrored"):
+        reason = f"distribution.strategy={strategy} has one process. Set multi_worker, data_parallel or model_parallel"
+        yield from ((f"distribution.{key}", reason) for key in ("workers", "worker", "timeout_seconds"))
+    if strategy == "none":
+        yield from (
+            (f"distribution.{key}", "distribution.strategy=none uses one device")
+            for key in ("devices", "learning_rate_scaling")
+        )
