@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_transfer.backbones import BACKBONES, Backbone
     from keras_transfer.config import (
+        SCHEMAS,
         DataConfig,
         HeadConfig,
         ImageClassificationConfig,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     )
     from keras_transfer.config.section import Section
     from keras_transfer.data.readers.base import Reader
-    from keras_transfer.data.sources.base import Source
+    from keras_transfer.data.sources import SAMPLES, SOURCES, Sample, Source, SourceKind, TableSource
     from keras_transfer.data.splits.splits import Split, Splits
     from keras_transfer.errors import (
         BackboneError,
@@ -79,6 +80,7 @@ _HOMES = {
         "Backbone",
     ),
     "config": (
+        "SCHEMAS",
         "DataConfig",
         "HeadConfig",
         "ImageClassificationConfig",
@@ -92,7 +94,14 @@ _HOMES = {
     ),
     "config.section": ("Section",),
     "data.readers.base": ("Reader",),
-    "data.sources.base": ("Source",),
+    "data.sources": (
+        "SAMPLES",
+        "SOURCES",
+        "Sample",
+        "Source",
+        "SourceKind",
+        "TableSource",
+    ),
     "data.splits.splits": (
         "Split",
         "Splits",
@@ -227,13 +236,19 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "RunEnded",
     "RunInterrupted",
     "RunStarted",
+    "Sample",
+    "SAMPLES",
+    "SCHEMAS",
     "Scope",
     "Section",
     "Served",
     "Source",
+    "SourceKind",
+    "SOURCES",
     "Split",
     "Splits",
     "StepEnded",
+    "TableSource",
     "TargetHead",
     "TargetTask",
     "Task",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.backbones import Backbone
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config import SCHEMAS, RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
@@ -269,5 +269,15 @@ def predict_examples(run: FinishedRun, examples: Examples) -> Floats:
     return predict(run.model, batches, np.concatenate(order))
 
 
-TASKS: Registry[Task] = Registry("task", ConfigError, group="keras_transfer.tasks")
+class _Tasks(Registry[Task]):
+    """A task that is added brings its schema along, so that recipes can name it."""
+
+    def add(self, name: str, value: Task) -> Task:
+        super().add(name, value)
+        if name not in SCHEMAS:
+            SCHEMAS.add(name, value.config_class)
+        return value
+
+
+TASKS: Registry[Task] = _Tasks("task", ConfigError, group="keras_transfer.tasks")
 """By the value of ``task`` in a recipe."""

@@ -28,7 +28,8 @@ def check_task(recipe: Recipe, inputs: Sequence[Any] = ()) -> None:
     says why there is none.
 
     Args:
-        recipe: A recipe of the task that trains in seconds: few rows, a small network, one epoch. It needs test rows.
+        recipe: A recipe of the task that trains in seconds: few rows, a small network, one epoch. It needs test rows,
+            and a source that can be read again: no Python objects.
         inputs: What :meth:`Run.predict` takes, two or more. May be empty for a task that does not predict.
 
     Raises:

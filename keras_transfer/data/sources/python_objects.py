@@ -87,7 +87,8 @@ def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
     Args:
         data: See :func:`describe_object`.
         example: The column of paths or texts.
-        labels: The columns of labels; if there are several, the label of an example has a value for each.
+        labels: The columns of labels; if there are several, the label of an example has a value for each. Without
+            any, labels are not read.
 
     Raises:
         DataError: It is of another type.
@@ -101,8 +102,8 @@ def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
 
 
 def _name_labels(columns: Sequence[str], label: Any) -> dict[str, Any]:
-    if len(columns) == 1:
-        return {columns[0]: _plain(label)}
+    if len(columns) <= 1:
+        return {column: _plain(label) for column in columns}
     values = _plain(label)
     if not isinstance(values, (list, tuple)) or len(values) != len(columns):
         raise DataError(
