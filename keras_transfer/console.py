@@ -1,16 +1,117 @@
-"""Progress on the terminal. Quiet if stdout is not a terminal."""
+"""What people read on a terminal: tables that cut no name, and a progress line, which is silent on anything else."""
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 _Item = TypeVar("_Item")
+_UNLIMITED = 100_000
+
+
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    console: Console,
+    *,
+    title: str | None = None,
+    footer: Sequence[Sequence[str]] = (),
+    names: int = 1,
+    left: Sequence[str] = (),
+) -> None:
+    """Print a table in which no word is cut: on a terminal that is too narrow for it, a list of its rows.
+
+    To a file or a pipe, the table is printed in its full width.
+
+    Args:
+        headings: Of the columns.
+        rows: Cells of each row, as plain text.
+        console: Where to.
+        title: Above the table.
+        footer: Rows below a line.
+        names: The first columns have names, which stay on one line and are aligned to the left.
+        left: Headings of other columns that are aligned to the left.
+    """
+    table = _make_table(headings, rows, names, left)
+    table.title = None if title is None else Text(title)
+    if footer:
+        table.add_section()
+    for row in footer:
+        table.add_row(*map(Text, row))
+    least, full = _widths(table, console)
+    width = min(full, console.width) if console.is_terminal else full
+    if least <= width:
+        console.print(_AtWidth(table, width), crop=False)
+    else:
+        _print_list(headings, [*rows, *footer], console, title)
+
+
+@dataclass(frozen=True)
+class _AtWidth:
+    """A table in a width of its own: Rich limits it to the console's, which is 80 for a file."""
+
+    table: Table
+    width: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.table, options.update(width=self.width))
+
+
+def table_width(headings: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> int:
+    """Return how many columns of a terminal a table takes at least, with no word cut.
+
+    Args:
+        headings: As for :func:`print_table`.
+        rows: As for :func:`print_table`.
+        console: Where to.
+    """
+    return _widths(_make_table(headings, rows), console)[0]
+
+
+def _make_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1, left: Sequence[str] = ()
+) -> Table:
+    table = Table(title_justify="left")
+    for number, heading in enumerate(headings):
+        justify: Literal["left", "right"] = "left" if number < names or heading in left else "right"
+        # Rich would allow a column that does not wrap the width of its longest word, and cut the others.
+        least = max(cell_len(row[number]) for row in rows) if rows and number < names else None
+        table.add_column(Text(heading), justify=justify, no_wrap=number < names, min_width=least)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _widths(table: Table, console: Console) -> tuple[int, int]:
+    measured = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table)
+    return measured.minimum, measured.maximum
+
+
+def _print_list(headings: Sequence[str], rows: Sequence[Sequence[str]], console: Console, title: str | None) -> None:
+    """The name of each row on a line, and the other cells below it."""
+    lines = [] if title is None else [title]
+    for name, *cells in rows:
+        lines.append(name)
+        line = ""
+        for cell in (f"{heading} {cell}" for heading, cell in zip(headings[1:], cells, strict=True) if cell):
+            if line and cell_len(line) + cell_len(cell) + 4 > console.width:
+                lines.append(f"  {line},")
+                line = ""
+            line = f"{line}, {cell}" if line else cell
+        lines += [f"  {line}"] if line else []
+    for line in lines:
+        # The terminal itself wraps what is longer than it is wide: it can be copied in one piece.
+        console.print(Text(line), soft_wrap=True)
 
 
 def track(items: Iterable[_Item], description: str, total: int) -> Iterator[_Item]:
-    """Pass items on under a line that says how many there have been and how long the rest will take.
+    """Yield items, and show how many there have been and how long the rest will take.
 
     Args:
         items: Any.

@@ -1,44 +1,49 @@
-"""Reports for people: tables on the screen, the history as an image."""
+"""Reports for people: tables on a terminal, curves and confusion matrix as images."""
 
+import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from keras_transfer.console import print_table, table_width
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Report
+from keras_transfer.networks.types import IntArray
 from keras_transfer.training.lr_finder import RangeTest
 from keras_transfer.training.phase import PhaseSummary
 
-# A table of more classes than this is read by nobody; metrics.json has them all.
+# Nobody reads a table of more classes; metrics.json has all of them.
 _MOST_CLASSES = 30
-_MOST_CONFUSED = 12
+_LARGEST_MATRIX, _WIDEST_MATRIX = 12, 200
+_MOST_PAIRS = 10
+# In a plot of more classes, names would be too small to be read.
+_MOST_LABELLED = 250
 
 
 def print_plan(summaries: Sequence[PhaseSummary], stages: int, console: Console) -> None:
     """Print what each phase trains.
 
     Args:
-        summaries: One a phase.
+        summaries: One per phase.
         stages: How many stages the backbone has.
         console: Where to.
     """
-    table = Table(title="Phases", title_justify="left")
-    for heading in ("phase", "epochs", "stages that train", "BatchNorm", "weights that train"):
-        table.add_column(heading)
-    for summary in summaries:
-        phase = summary.phase
-        table.add_row(
-            phase.name,
-            "solved" if phase.solve else str(phase.epochs),
+    rows = [
+        (
+            summary.phase.name,
+            "solved" if summary.phase.solve else str(summary.phase.epochs),
             _name_stages(summary.stages, stages),
-            phase.batch_norm if phase.stages else "frozen",
+            summary.phase.batch_norm if summary.phase.stages else "frozen",
             f"{summary.trained:,} of {summary.total:,} ({summary.trained / summary.total:.1%})",
         )
-    console.print(table)
+        for summary in summaries
+    ]
+    headings = ("phase", "epochs", "stages that train", "BatchNorm", "weights that train")
+    print_table(headings, rows, console, title="Phases", left=headings)
 
 
 def _name_stages(names: Sequence[str], stages: int) -> str:
@@ -57,41 +62,41 @@ def print_report(report: Report, console: Console) -> None:
 
 @singledispatch
 def _print_figures(report: Report, console: Console) -> None:
-    """What a report of its kind has; every report has a loss."""
+    """Print what a report of its kind has; every report has a loss."""
     _print_lines(report, {}, console)
 
 
-def _new_table(report: Report, *headings: str) -> Table:
-    table = Table(title=escape(f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows"), title_justify="left")
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
-    return table
+def _print_rows(
+    report: Report,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    console: Console,
+    footer: Sequence[Sequence[str]] = (),
+) -> None:
+    """A row per class, label or number; of many the first, since metrics.json has all."""
+    shown = list(rows[:_MOST_CLASSES])
+    if len(rows) > len(shown):
+        shown.append((f"and {len(rows) - len(shown)} more in metrics.json", *[""] * (len(headings) - 1)))
+    title = f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows"
+    print_table(headings, shown, console, title=title, footer=footer)
 
 
 def _print_lines(report: Report, lines: Mapping[str, str], console: Console) -> None:
     lines = {**lines, "loss": f"{report.loss:.4f}"}
     width = max(map(len, lines))
     for name, line in lines.items():
-        console.print(f"{name:<{width}}  {line}", highlight=False, markup=False)
+        console.print(f"{name:<{width}}  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 @_print_figures.register
 def _(report: ClassificationReport, console: Console) -> None:
-    table = _new_table(report, "class", "precision", "recall", "F1", "rows")
-    for figures in report.classes[:_MOST_CLASSES]:
-        table.add_row(
-            escape(figures.name),
-            f"{figures.precision:.3f}",
-            f"{figures.recall:.3f}",
-            f"{figures.f1:.3f}",
-            str(figures.support),
-        )
-    if len(report.classes) > _MOST_CLASSES:
-        table.add_row(f"and {len(report.classes) - _MOST_CLASSES} more", "", "", "", "")
-    table.add_section()
-    table.add_row("mean", "", "", f"{report.macro_f1:.3f}", str(report.n))
-    console.print(table)
-    print_confusion([figures.name for figures in report.classes], report.confusion, "Confusion", console)
+    rows = [
+        (one.name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", str(one.support))
+        for one in report.classes
+    ]
+    mean = ("mean", "", "", f"{report.macro_f1:.3f}", str(report.n))
+    _print_rows(report, ("class", "precision", "recall", "F1", "rows"), rows, console, footer=[mean])
+    print_confusion([one.name for one in report.classes], report.confusion, "Confusion", console)
     lines = {"accuracy": _with_interval(report.accuracy, report.accuracy_interval)}
     if report.auroc is not None:
         lines["AUROC"] = f"{report.auroc:.4f}  (of {report.classes[1].name})"
@@ -100,15 +105,17 @@ def _(report: ClassificationReport, console: Console) -> None:
 
 @_print_figures.register
 def _(report: MultilabelReport, console: Console) -> None:
-    headings = ("label", "threshold", "AP", "precision", "recall", "F1", "rows")
-    table = _new_table(report, *headings)
-    for label in report.labels[:_MOST_CLASSES]:
-        average = "" if label.average_precision is None else f"{label.average_precision:.3f}"
-        figures = (f"{value:.3f}" for value in (label.precision, label.recall, label.f1))
-        table.add_row(escape(label.name), f"{label.threshold:.3f}", average, *figures, str(label.support))
-    if len(report.labels) > _MOST_CLASSES:
-        table.add_row(f"and {len(report.labels) - _MOST_CLASSES} more", *[""] * (len(headings) - 1))
-    console.print(table)
+    rows = [
+        (
+            label.name,
+            f"{label.threshold:.3f}",
+            "" if label.average_precision is None else f"{label.average_precision:.3f}",
+            *(f"{value:.3f}" for value in (label.precision, label.recall, label.f1)),
+            str(label.support),
+        )
+        for label in report.labels
+    ]
+    _print_rows(report, ("label", "threshold", "AP", "precision", "recall", "F1", "rows"), rows, console)
     lines = {"F1, mean of labels": f"{report.macro_f1:.4f}", "F1, all decisions": f"{report.micro_f1:.4f}"}
     mean, interval = report.mean_average_precision, report.mean_average_precision_interval
     if mean is not None and interval is not None:
@@ -118,17 +125,16 @@ def _(report: MultilabelReport, console: Console) -> None:
 
 @_print_figures.register
 def _(report: RegressionReport, console: Console) -> None:
-    table = _new_table(report, "number", "MAE", "RMSE", "R2")
-    for number in report.numbers[:_MOST_CLASSES]:
-        table.add_row(
-            escape(number.name),
+    rows = [
+        (
+            number.name,
             _with_span(number.mae, number.mae_interval),
             _with_span(number.rmse, number.rmse_interval),
             "" if number.r2 is None or number.r2_interval is None else _with_span(number.r2, number.r2_interval),
         )
-    if len(report.numbers) > _MOST_CLASSES:
-        table.add_row(f"and {len(report.numbers) - _MOST_CLASSES} more", "", "", "")
-    console.print(table)
+        for number in report.numbers
+    ]
+    _print_rows(report, ("number", "MAE", "RMSE", "R2"), rows, console)
     unit = " standard deviations, the mean of all numbers" if len(report.numbers) > 1 else ""
     _print_lines(report, {"MAE": f"{report.mae:.4g}{unit}"}, console)
 
@@ -149,40 +155,91 @@ def _with_span(value: float, interval: tuple[float, float]) -> str:
 
 
 def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title: str, console: Console) -> None:
-    """Print how many rows of each class were taken for each, unless the classes are too many to be read.
+    """Print the confusion matrix; if it is too large to be read, the pairs of classes that are confused most often.
 
     Args:
         names: Of the classes.
-        counts: ``counts[i][j]`` rows of class i were taken for class j.
+        counts: ``counts[i][j]`` rows of class i were classified as class j.
         title: Above the table.
         console: Where to.
     """
-    if len(names) > _MOST_CONFUSED:
+    headings = ("true \\ predicted", *names)
+    rows = [(name, *map(str, row)) for name, row in zip(names, counts, strict=True)]
+    widest = console.width if console.is_terminal else _WIDEST_MATRIX
+    if len(names) <= _LARGEST_MATRIX and table_width(headings, rows, console) <= widest:
+        print_table(headings, rows, console, title=title)
         return
-    table = Table(title=title, title_justify="left")
-    table.add_column("true \\ predicted")
-    for name in names:
-        table.add_column(escape(name), justify="right")
-    for name, row in zip(names, counts, strict=True):
-        table.add_row(escape(name), *map(str, row))
-    console.print(table)
+    confused = _most_confused(np.asarray(counts))
+    if not confused:
+        console.print(f"{title}: no row was misclassified.", highlight=False, markup=False, soft_wrap=True)
+        return
+    pairs = [
+        (names[true], names[predicted], f"{count:,}", f"{count / total:.0%}")
+        for true, predicted, count, total in confused
+    ]
+    print_table(("true", "predicted", "rows", "of class"), pairs, console, title=f"{title}: the most frequent", names=2)
+
+
+def _most_confused(counts: IntArray) -> list[tuple[int, int, int, int]]:
+    """(true class, predicted class, rows, rows of the true class), most rows first."""
+    totals = counts.sum(axis=1)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
+    pairs = [divmod(int(index), len(counts)) for index in order]
+    return [(i, j, int(wrong[i, j]), int(totals[i])) for i, j in pairs if wrong[i, j]]
+
+
+def plot_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], file: Path) -> None:
+    """Draw the confusion matrix, each row as shares of its true class.
+
+    Args:
+        names: Of the classes; those of more than 250 are drawn as their indices.
+        counts: ``counts[i][j]`` rows of class i were classified as class j.
+        file: The PNG to write.
+    """
+    from matplotlib.figure import Figure
+
+    matrix, size = np.asarray(counts), len(names)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    labels = [textwrap.fill(name, 24) for name in names]
+    longest = max(len(line) for label in labels for line in label.splitlines() or [""])
+    inches = min(max(0.5 if size <= _LARGEST_MATRIX else 0.14, 4 / size) * size, 36.0)
+    margin = 0.08 * longest + 1.0
+    figure = Figure(figsize=(inches + margin, inches + margin), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="equal")
+    axes.set(xlabel="predicted", ylabel="true")
+    if size <= _MOST_LABELLED:
+        # A name is text, not TeX: parse_math would read what is between two dollar signs as a formula.
+        style = {"fontsize": 9 if size <= _LARGEST_MATRIX else 6, "parse_math": False}
+        axes.set_xticks(range(size), labels, rotation=90, **style)
+        axes.set_yticks(range(size), labels, **style)
+    if size <= _LARGEST_MATRIX:
+        for i, j in np.ndindex(matrix.shape):
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", color=colour, fontsize=9)
+    with warnings.catch_warnings():
+        # Matplotlib's font lacks some scripts and emoji, and draws boxes for them; metrics.json has the names.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        figure.savefig(file, dpi=100)
 
 
 def plot_range_test(test: RangeTest, image: Path) -> None:
-    """Draw the loss over the learning rate, and what is suggested.
+    """Draw the loss over the learning rate, and the suggested rate.
 
     Args:
         test: The curve.
         image: The PNG to write.
 
     Raises:
-        ConfigError: Nothing is suggested.
+        ConfigError: No rate is suggested.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(test.rates, test.losses, ".", color="grey", markersize=4, label="a batch")
+    axes.plot(test.rates, test.losses, ".", color="grey", markersize=4, label="per batch")
     axes.plot(test.rates, test.smoothed, label="smoothed")
     axes.axvline(test.learning_rate, color="grey", linestyle=":", label=f"{test.learning_rate:g}")
     axes.set(xlabel="training.learning_rate", ylabel="loss", xscale="log", title=f"phase {test.phase}")

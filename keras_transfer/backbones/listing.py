@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from keras_transfer.backbones.images.hub import PREFIX, list_image_presets
 from keras_transfer.backbones.rows import list_rows
 from keras_transfer.backbones.texts.hub import list_presets
+from keras_transfer.console import print_table
 
 _PRESETS = {
     "image": (
@@ -48,18 +48,19 @@ def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
         rows: Of :func:`list_backbones`.
     """
     named = [row for row in rows if "family" not in row]
-    table = Table()
-    # Names are typed into recipes: on a narrow terminal the other columns wrap.
-    table.add_column("name", no_wrap=True, min_width=max((len(row["name"]) for row in named), default=0))
-    table.add_column("parameters", justify="right", no_wrap=True)
-    for heading in ("input", "weights", "on this machine"):
-        table.add_column(heading, overflow="fold")
     # Other inputs than images first: there are few of those backbones.
-    for row in sorted(named, key=lambda row: (row["modality"] == "image", row["modality"])):
-        size = f"{row['image_size']} px" if "image_size" in row else row["modality"]
-        here = "yes" if row["available"] else "no"
-        table.add_row(row["name"], f"{row['parameters']:,}", size, row["weights"], here)
-    Console().print(table)
+    cells = [
+        (
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['image_size']} px" if "image_size" in row else row["modality"],
+            row["weights"],
+            "yes" if row["available"] else "no",
+        )
+        for row in sorted(named, key=lambda row: (row["modality"] == "image", row["modality"]))
+    ]
+    headings = ("name", "parameters", "input", "weights", "on this machine")
+    print_table(headings, cells, Console(), left=headings[2:])
     for modality, line in _PRESETS.items():
         families = [row["family"] for row in rows if row["modality"] == modality and "family" in row]
         click.echo(line.format(count=len(families), families=", ".join(sorted(set(families)))))

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from keras_transfer.config import RecipeConfig, read_recipe, write_recipe
+from keras_transfer.console import print_table
 from keras_transfer.errors import CheckpointError
 from keras_transfer.recipe import Recipe, with_absolute_paths
 from keras_transfer.recipe.resume_checks import check_recipe
@@ -113,17 +112,13 @@ def _summarise(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _print(result: CrossValidation, console: Console) -> None:
     figures = result.summary["test"]
-    table = Table(title=f"Test rows of {len(result.runs)} runs", title_justify="left")
-    table.add_column("run")
-    for key in figures:
-        table.add_column(key.replace("_", " "), justify="right")
-    for number, run in enumerate(result.runs):
-        values = [figure["values"][number] for figure in figures.values()]
-        table.add_row(escape(run.folder.name), *(f"{value:.4g}" for value in values))
-    table.add_section()
-    table.add_row("mean", *(f"{figure['mean']:.4g}" for figure in figures.values()))
-    table.add_row("std", *(f"{figure['std']:.4g}" for figure in figures.values()))
-    console.print(table)
+    rows = [
+        (run.folder.name, *(f"{figure['values'][number]:.4g}" for figure in figures.values()))
+        for number, run in enumerate(result.runs)
+    ]
+    summary = [(key, *(f"{figure[key]:.4g}" for figure in figures.values())) for key in ("mean", "std")]
+    headings = ("run", *(key.replace("_", " ") for key in figures))
+    print_table(headings, rows, console, title=f"Test rows of {len(result.runs)} runs", footer=summary)
     if "confusion" in result.summary:
         names = result.runs[0].target.names
         print_confusion(names, result.summary["confusion"], f"Confusion over {len(result.runs)} runs", console)
