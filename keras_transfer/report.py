@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -211,7 +212,7 @@ def plot_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], file: 
     axes.set(xlabel="predicted", ylabel="true")
     if size <= _MOST_LABELLED:
         # A name is text, not TeX: parse_math would read what is between two dollar signs as a formula.
-        style = {"fontsize": 9 if size <= _LARGEST_MATRIX else 6, "parse_math": False}
+        style: dict[str, Any] = {"fontsize": 9 if size <= _LARGEST_MATRIX else 6, "parse_math": False}
         axes.set_xticks(range(size), labels, rotation=90, **style)
         axes.set_yticks(range(size), labels, **style)
     if size <= _LARGEST_MATRIX:
