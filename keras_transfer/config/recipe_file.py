@@ -12,10 +12,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from keras_transfer.config.by_name import ByName
+from keras_transfer.config.configurable import Configurable
 from keras_transfer.config.contradictions import find_contradictions
 from keras_transfer.config.schema import SCHEMAS, RecipeConfig
-from keras_transfer.errors import ConfigError
-from keras_transfer.registry import did_you_mean
+from keras_transfer.errors import ConfigError, TransferError
+from keras_transfer.registry import Registry, did_you_mean
 
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
@@ -23,7 +24,8 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
 
     Args:
         values: Nested sections as read from YAML.
-        known: For each dotted path that names a registered thing, the known names.
+        known: For each dotted path that names a registered thing, the known names. If they are a registry of
+            :class:`Configurable` parts, the settings beside a name are validated too.
         where: Source of the values, for messages: a file or "the arguments".
 
     Returns:
@@ -53,6 +55,8 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     except ValidationError as error:
         problems += [line for path, line in _explain(error, schema, values).items() if path not in unknown]
         config = _salvage(values, error, schema)
+    for path, names in known.items():
+        problems += _explain_settings(values, path, names) if isinstance(names, Registry) else ()
     problems += find_contradictions(config) if config else []
     if problems or config is None:
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
@@ -66,7 +70,7 @@ def _find_schema(task: object) -> type[RecipeConfig] | None:
     return SCHEMAS[nearest[0]] if nearest else None
 
 
-def _sections_by_name(schema: type[RecipeConfig]) -> Iterator[tuple[str, ByName]]:
+def _sections_by_name(schema: type[BaseModel]) -> Iterator[tuple[str, ByName]]:
     for key, field in schema.model_fields.items():
         yield from ((key, marker) for marker in field.metadata if isinstance(marker, ByName))
 
@@ -97,15 +101,39 @@ def _value_at(values: object, path: str) -> object:
     return values
 
 
-def _names_at(values: object, path: str) -> list[tuple[str, str]]:
-    """The name that stands at a path, or the names in a list: each alone or with settings, ``{name: NAME}``."""
+def _items_at(values: object, path: str) -> dict[str, object]:
+    """The value at a path or, if it is a list, its items, each by its own path."""
     value = _value_at(values, path)
-    items = {f"{path}.{n}": item for n, item in enumerate(value)} if isinstance(value, list) else {path: value}
-    named = {place: item.get("name") if isinstance(item, Mapping) else item for place, item in items.items()}
+    return {f"{path}.{n}": item for n, item in enumerate(value)} if isinstance(value, list) else {path: value}
+
+
+def _names_at(values: object, path: str) -> list[tuple[str, str]]:
+    """The name at a path, or the names in a list: each alone or with settings, ``{name: NAME}``."""
+    items = _items_at(values, path).items()
+    named = {place: item.get("name") if isinstance(item, Mapping) else item for place, item in items}
     return [(place, name) for place, name in named.items() if isinstance(name, str)]
 
 
-def _explain(error: ValidationError, schema: type[RecipeConfig], values: Mapping[str, Any]) -> dict[str, str]:
+def _explain_settings(values: object, path: str, parts: Registry[Any]) -> Iterator[str]:
+    """One line per mistake in the settings beside a name, which the part of that name declares."""
+    for place, item in _items_at(values, path).items():
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if not isinstance(item, Mapping) or name not in parts:
+            continue
+        try:
+            part = parts[str(name)]
+        except TransferError as error:  # a plugin that cannot be loaded
+            yield f"{place}: {error}"
+            continue
+        settings = {key: value for key, value in item.items() if key != "name"}
+        if isinstance(part, type) and issubclass(part, Configurable):
+            try:
+                part.Settings.model_validate(settings)
+            except ValidationError as error:
+                yield from (f"{place}.{line}" for line in _explain(error, part.Settings, settings).values())
+
+
+def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, str]:
     """One line per key: a union of types gives one error per type, which are reported together."""
     messages: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
@@ -120,14 +148,14 @@ def _explain(error: ValidationError, schema: type[RecipeConfig], values: Mapping
             message = f"expected a mapping. Received: {_shown(detail['input'])}. Keys: {keys}."
         else:
             # A union puts the type that it tried behind the key, as in data.test.float.
-            names = [*names[:2], *(name for name in names[2:3] if not _UNION_TAG.fullmatch(name)), *names[3:]]
+            names = [*names[:1], *(name for name in names[1:] if not _UNION_TAG.fullmatch(name))]
             names = [name for name in names if name != "[key]"]
             message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {_shown(detail['input'])}."
         messages.setdefault(".".join(names), []).append(message)
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
 
 
-def _explain_unknown(names: Sequence[str], schema: type[RecipeConfig], values: Mapping[str, Any]) -> str:
+def _explain_unknown(names: Sequence[str], schema: type[BaseModel], values: Mapping[str, Any]) -> str:
     for key, by_name in _sections_by_name(schema):
         if names[:-1] == [key]:
             return by_name.explain_key(values[key], names[-1])
@@ -144,7 +172,7 @@ def _shown(value: object) -> str:
     return short.repr(value)
 
 
-def _section_at(path: Sequence[str], schema: type[RecipeConfig], values: Mapping[str, Any]) -> type[BaseModel]:
+def _section_at(path: Sequence[str], schema: type[BaseModel], values: Mapping[str, Any]) -> type[BaseModel]:
     section: type[BaseModel] = schema
     for key in path:
         if key.isdecimal():  # an item of a list, whose type the list's annotation names

@@ -390,6 +390,11 @@ class RecipeConfig(Section):
     cache: CacheConfig = CacheConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     distribution: DistributionConfig = DistributionConfig()
+    trackers: list[NamedSettings] = Field(
+        default=[],
+        description="tensorboard, mlflow, wandb, trackio, or an installed plugin's; by name, or {name: NAME, ...} with "
+        "settings",
+    )
     export: ExportConfig = ExportConfig()
 
 

@@ -20,10 +20,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
+from keras_transfer.config.configurable import Configurable
 from keras_transfer.config.schema import NamedSettings
-from keras_transfer.config.section import Section
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError, ExportError, TransferError
 from keras_transfer.export import probe
@@ -70,11 +69,7 @@ class Served:
     run: Path
 
 
-class NoSettings(Section):
-    """A format without settings."""
-
-
-class Exporter(ABC):
+class Exporter(Configurable, ABC):
     """Writes models in one format.
 
     A subclass is registered under its name in :data:`EXPORTERS`, or by a package in the entry-point group
@@ -107,19 +102,10 @@ class Exporter(ABC):
     backend: ClassVar[str | None] = None
     """The Keras backend that :meth:`write` needs; None if any will do."""
 
-    Settings: ClassVar[type[Section]] = NoSettings
-    """The settings that a recipe may give beside the format's name."""
-
-    settings: Any
-    """The settings given, an instance of :attr:`Settings`."""
-
-    def __init__(self, **settings: Any) -> None:
-        try:
-            self.settings = self.Settings(**settings)
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            known = ", ".join(self.Settings.model_fields) or "none"
-            raise ConfigError(f"export.formats: {self.name}: {problems}. Settings: {known}.") from error
+    @classmethod
+    def title_in_messages(cls) -> str:
+        """Return what messages call the format."""
+        return f"export.formats: {cls.name}"
 
     @abstractmethod
     def write(self, served: Served, artifact: Path) -> None:

@@ -24,7 +24,7 @@ from keras_transfer.recipe.resolve_auto import resolve_policy
 from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.run.run import Run
 from keras_transfer.tasks import TASKS, Given
-from keras_transfer.trackers import Tracker
+from keras_transfer.trackers import TRACKERS, Tracker, make_trackers
 from keras_transfer.training.lr_finder import RangeTest
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
@@ -149,6 +149,7 @@ class Recipe:
         Raises:
             TransferError: The first problem that is found.
         """
+        make_trackers(self.config.trackers)  # each says if its package is not installed
         with (
             distribute(self.config, connect=False) as distribution,
             session(self._spec, distribution, console) as current,
@@ -238,6 +239,6 @@ class TextPretraining(Recipe):
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:
     task = values.get("task")
     known = TASKS[task].known_names(values) if isinstance(task, str) and task in TASKS else {}
-    config = parse_recipe(values, known={"export.formats": EXPORTERS, **known}, where=where)
+    config = parse_recipe(values, known={"export.formats": EXPORTERS, "trackers": TRACKERS, **known}, where=where)
     make_exporters(config.export.formats)  # a format checks its own settings
     return config

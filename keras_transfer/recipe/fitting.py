@@ -120,7 +120,7 @@ def fit_recipe(
     callbacks = UserCallbacks(extras.callbacks)
     if not is_chief(spec.config):
         return _assist(spec, out, resume, callbacks)
-    trackers = make_trackers([], extras.trackers)
+    trackers = make_trackers(spec.config.trackers, extras.trackers)
     folder = choose_folder(spec.task.name, out, resume=resume)
     found = "none"
     if resume:

@@ -52,7 +52,7 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
         )
 
 
-_MAY_DIFFER = ("checkpoint", "distribution")
+_MAY_DIFFER = ("checkpoint", "distribution", "trackers")
 
 
 def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> None:
@@ -60,7 +60,7 @@ def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> 
 
     Args:
         recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ, and so
-            may devices.
+            may devices and trackers.
         config: The recipe.
 
     Raises:

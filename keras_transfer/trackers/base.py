@@ -5,12 +5,11 @@ A tracker subclasses :class:`Tracker` and overrides the methods that it needs. I
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
-from pydantic import ValidationError
-
-from keras_transfer.config.section import Section
+from keras_transfer.config.configurable import Configurable
+from keras_transfer.config.schema import NamedSettings
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
 from keras_transfer.trackers.records import (
@@ -24,11 +23,7 @@ from keras_transfer.trackers.records import (
 )
 
 
-class NoSettings(Section):
-    """A tracker without settings."""
-
-
-class Tracker:
+class Tracker(Configurable):
     """Records runs. Every method does nothing unless a subclass overrides it.
 
     A tracker may be used for several runs, one after another: ``run_started`` begins each, and ``run_ended`` or
@@ -49,20 +44,6 @@ class Tracker:
         ...     def epoch_ended(self, epoch):
         ...         self.best = min(self.best, epoch.metrics["loss"])
     """
-
-    Settings: ClassVar[type[Section]] = NoSettings
-    """The settings that a recipe may give beside the tracker's name."""
-
-    settings: Any
-    """The settings given, an instance of :attr:`Settings`."""
-
-    def __init__(self, **settings: Any) -> None:
-        try:
-            self.settings = self.Settings(**settings)
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            known = ", ".join(self.Settings.model_fields) or "none"
-            raise ConfigError(f"{type(self).__name__}: {problems}. Settings: {known}.") from error
 
     def run_started(self, run: RunStarted) -> None:
         """Begin to record a run; after ``set_state`` if it is resumed."""
@@ -120,11 +101,11 @@ TRACKERS: Registry[type[Tracker]] = Registry("tracker", ConfigError, group="kera
 """The classes of trackers, by the name that a recipe gives them."""
 
 
-def make_trackers(recipe: Sequence[Mapping[str, Any]], given: Sequence[Tracker | str] = ()) -> list[Tracker]:
+def make_trackers(recipe: Sequence[NamedSettings], given: Sequence[Tracker | str] = ()) -> list[Tracker]:
     """Make the trackers of a run.
 
     Args:
-        recipe: The recipe's ``trackers``: of each, the name and the settings.
+        recipe: The recipe's ``trackers``.
         given: Trackers from Python, objects or names.
 
     Returns:
@@ -133,10 +114,7 @@ def make_trackers(recipe: Sequence[Mapping[str, Any]], given: Sequence[Tracker |
     Raises:
         ConfigError: There is no such tracker, a setting is wrong, or a package is not installed.
     """
-    made = []
-    for settings in recipe:
-        options = dict(settings)
-        made.append(TRACKERS[options.pop("name")](**options))
+    made = [TRACKERS[named.name](**named.settings) for named in recipe]
     for tracker in given:
         if isinstance(tracker, str):
             made.append(TRACKERS[tracker]())

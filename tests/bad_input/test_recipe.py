@@ -1,5 +1,7 @@
 """Mistakes in a recipe or an override: all told at once, with the next step, before anything is read or written."""
 
+import sys
+
 import pytest
 
 TEXT = "task: image_classification\ndata:\n  source: {source}\n  image_size: 32\nbackbone:\n  weights: none\n"
@@ -169,3 +171,29 @@ def test_weights_that_cannot_be_had(refused, recipe, tmp_path, name, content, ne
 
 def test_an_image_size_that_the_backbone_does_not_take(refused, recipe):
     refused("run", recipe, "data.image_size=16", "--out", "run", needs=["image_size=16", "32"])
+
+
+def test_mistakes_in_trackers_are_named_all_at_once(refused, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "task: image_classification\ndata: {source: solar_cells}\n"
+        "trackers: [tensorbord, {name: mlflow, experimnt: a, tracking_uri: 3}, {name: wandb, mode: ofline}]\n"
+    )
+    refused(
+        "check",
+        file,
+        needs=[
+            "trackers.0: there is no 'tensorbord'. Did you mean tensorboard?",
+            "trackers.1.experimnt: unknown key. Did you mean experiment?",
+            "trackers.1.tracking_uri: input should be a valid string. Received: 3.",
+            "trackers.2.mode: input should be 'online', 'offline' or 'disabled'. Received: 'ofline'.",
+        ],
+    )
+
+
+def test_a_tracker_whose_package_is_missing_is_named_by_check_too(refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
+    for command in ("check", "run"):
+        refused(
+            command, "image/quickstart", "trackers=[mlflow]", needs=["mlflow", "pip install 'keras-transfer[mlflow]'"]
+        )

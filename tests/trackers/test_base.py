@@ -6,6 +6,7 @@ import pytest
 from pydantic import Field, StrictInt
 
 from keras_transfer import ConfigError, TransferWarning
+from keras_transfer.config.schema import NamedSettings
 from keras_transfer.config.section import Section
 from keras_transfer.testing import check_tracker
 from keras_transfer.trackers import (
@@ -126,7 +127,7 @@ def test_settings_are_checked_where_a_tracker_is_made():
 def test_trackers_are_made_by_name_or_given_as_objects(monkeypatch):
     monkeypatch.setattr(TRACKERS, "_values", {**TRACKERS._values, "logger": Logger})
     own = Recorder()
-    made = make_trackers([{"name": "logger", "every": 5}], [own, "logger"])
+    made = make_trackers([NamedSettings(name="logger", every=5)], [own, "logger"])
     assert [type(tracker) for tracker in made] == [Logger, Recorder, Logger]
     assert (made[0].settings.every, made[1], made[2].settings.every) == (5, own, 1)
     with pytest.raises(ConfigError, match=r"no tracker named 'tensorbord'\. Did you mean tensorboard"):
@@ -141,7 +142,7 @@ def test_a_package_that_is_missing_is_named_with_the_extra_before_training(name,
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     with pytest.raises(ConfigError) as raised:
-        make_trackers([{"name": name}])
+        make_trackers([NamedSettings(name=name)])
     assert f"pip install 'keras-transfer[{name}]'" in str(raised.value)
     assert "\n" not in str(raised.value)
 
