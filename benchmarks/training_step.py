@@ -22,9 +22,9 @@ from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
 from keras_transfer.trackers import ConsoleTracker, HistoryTracker, PhaseStarted, Trackers
-from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.callbacks import BestWeights
 from keras_transfer.training.observers import Observers, PhaseTracking
-from keras_transfer.training.phase import Course, Inputs, train_phase
+from keras_transfer.training.phase import Inputs, PlannedPhase, RunState, train_phase
 from keras_transfer.training.policies import Phase
 
 ROWS, BATCH, SIZE = 192, 32, 224
@@ -61,13 +61,9 @@ def main(rounds: int, batch_norm: str) -> None:
         phase = Phase("full", stages, 2, 1.0, batch_norm)
         train_phase(
             ours,
-            phase,
+            PlannedPhase(phase, training, PhaseStarted("full", 1, 1, 2, steps)),
             Inputs(ours.trainer, stream, None),
-            Course(
-                WeightKeeper("last", ours.trainer), Observers(Trackers([HistoryTracker(history), ConsoleTracker()]))
-            ),
-            config=training,
-            started=PhaseStarted("full", 1, 1, 2, steps),
+            RunState(BestWeights(), Observers(Trackers([HistoryTracker(history), ConsoleTracker()]))),
         )
 
     def train_peer() -> None:

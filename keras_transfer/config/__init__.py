@@ -3,7 +3,6 @@
 from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
 from keras_transfer.config.recipe_file import parse_recipe, read_recipe, write_recipe
 from keras_transfer.config.schema import (
-    METRICS,
     SCHEMAS,
     AugmentationConfig,
     BackboneConfig,
@@ -32,7 +31,6 @@ from keras_transfer.config.schema import (
 )
 
 __all__ = [
-    "METRICS",
     "POLICY_SECTIONS",
     "SCHEMAS",
     "AugmentationConfig",

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from keras_transfer.config.schema import (
-    METRICS,
     DataConfig,
     HeadConfig,
     ImageClassificationConfig,
@@ -11,6 +10,7 @@ from keras_transfer.config.schema import (
     TextClassificationConfig,
     TextDataConfig,
     TextPretrainingConfig,
+    TrainingConfig,
 )
 from keras_transfer.config.unused import find_unused
 
@@ -33,14 +33,30 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
         yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
     yield from _find_contradictions_of_folds(config.data)
     yield from (f"{path}: {reason}. Leave it out." for path, reason in find_unused(config))
-    if config.data.validation != 0.0:
-        return
-    if training.keep == "best":
-        yield "training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last."
-    if training.early_stopping and training.early_stopping.metric.startswith("val_"):
+    yield from _find_contradictions_of_metrics(training, validates=config.data.validation != 0.0)
+
+
+def _find_contradictions_of_metrics(training: TrainingConfig, *, validates: bool) -> Iterator[str]:
+    """Which metrics there are, the head says once it is made; here it matters which rows they are measured on."""
+    if training.keep == "last" and training.keep_metric != TrainingConfig().keep_metric:
         yield (
-            f"training.early_stopping.metric: {training.early_stopping.metric} is measured on validation rows, and "
-            f"data.validation is 0. Watch loss or {METRICS[config.data.target]}, or set data.validation."
+            f"training.keep_metric: training.keep=last uses no metric. Received: {training.keep_metric}. "
+            "Leave it out, or set training.keep=best."
+        )
+    if validates:
+        return
+    if training.keep == "best" and training.keep_metric == TrainingConfig().keep_metric:
+        yield "training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last."
+    elif training.keep == "best" and training.keep_metric.startswith("val_"):
+        yield (
+            f"training.keep_metric: {training.keep_metric} is measured on validation rows, and data.validation is 0. "
+            "Set training.keep=last, or data.validation."
+        )
+    if training.early_stopping and training.early_stopping.metric.startswith("val_"):
+        metric = training.early_stopping.metric
+        yield (
+            f"training.early_stopping.metric: {metric} is measured on validation rows, and data.validation is 0. "
+            f"Watch {metric.removeprefix('val_')}, or set data.validation."
         )
 
 
@@ -52,13 +68,6 @@ def _solves(config: RecipeConfig) -> bool:
 def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
     data, training = config.data, config.training
     yield from _find_contradictions_of_labels(data)
-    metric = METRICS[data.target]
-    watched = training.early_stopping.metric if training.early_stopping else "loss"
-    if watched.removeprefix("val_") not in ("loss", metric):
-        yield (
-            f"training.early_stopping.metric: {watched} is not measured with data.target={data.target}. "
-            f"Watch val_loss, val_{metric}, loss or {metric}."
-        )
     if data.target != "class" and training.class_weights != "none":
         yield (
             f"training.class_weights: only classes have weights, and data.target is {data.target}. "

@@ -231,10 +231,6 @@ class CacheConfig(Section):
     max_bytes: Count = Field(default=10_000_000_000, description="of all entries; the least recently used go first")
 
 
-METRICS = {"class": "accuracy", "multilabel": "f1", "number": "mae"}
-"""What is measured every epoch beside the loss, by ``data.target``."""
-
-
 class CheckpointConfig(Section):
     """When a run is saved in between, so that it can be resumed; at each epoch's end it always is."""
 
@@ -272,8 +268,8 @@ class DistributionConfig(Section):
 class EarlyStoppingConfig(Section):
     """When to stop before the last epoch."""
 
-    metric: Literal["val_loss", "val_accuracy", "val_f1", "val_mae", "loss", "accuracy", "f1", "mae"] = Field(
-        default="val_loss", description="what is watched: loss, or accuracy of classes, f1 of labels, mae of numbers"
+    metric: StrictStr = Field(
+        default="val_loss", description="loss or a metric of the head, such as macro_f1; with val_ of validation rows"
     )
     patience: Count = Field(default=3, description="epochs without an improvement before the phase ends")
 
@@ -303,8 +299,9 @@ class TrainingConfig(Section):
         default="none",
         description="factors on the weights of examples; balanced: all classes count the same; or a weight per class",
     )
-    keep: Literal["best", "last"] = Field(
-        default="best", description="weights of the epoch of least val_loss, or the last"
+    keep: Literal["best", "last"] = Field(default="best", description="the weights of the best epoch, or of the last")
+    keep_metric: StrictStr = Field(
+        default="val_loss", description="keep=best: the metric that the best epoch is chosen by, as in early_stopping"
     )
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(

@@ -1,14 +1,16 @@
 """The new layers on top of a backbone, with the loss, the metrics, the report and the answers that go with them."""
 
-from typing import Any, cast
+from typing import cast
 
 from keras_transfer.config import HeadConfig, RecipeConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import LOGITS, Head, Prediction, TargetHead
 from keras_transfer.heads.classification import ClassificationHead, ClassificationReport, ClassPrediction, ClassReport
+from keras_transfer.heads.epoch_metrics import EpochMetric, Mode
 from keras_transfer.heads.masked import MaskedLanguageHead, MaskedReport, evaluate_masked
 from keras_transfer.heads.multilabel import LabelReport, MultilabelHead, MultilabelPrediction, MultilabelReport
 from keras_transfer.heads.number import NumberHead, NumberPrediction, NumberReport, RegressionReport
+from keras_transfer.networks.types import JsonObject
 
 __all__ = [
     "HEADS",
@@ -17,10 +19,12 @@ __all__ = [
     "ClassReport",
     "ClassificationHead",
     "ClassificationReport",
+    "EpochMetric",
     "Head",
     "LabelReport",
     "MaskedLanguageHead",
     "MaskedReport",
+    "Mode",
     "MultilabelHead",
     "MultilabelPrediction",
     "MultilabelReport",
@@ -55,7 +59,7 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
     return head
 
 
-def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: dict[str, Any]) -> TargetHead:
+def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: JsonObject) -> TargetHead:
     """Make the head of a finished run again.
 
     Args:

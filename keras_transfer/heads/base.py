@@ -1,9 +1,9 @@
 """What the heads of all targets have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from keras_transfer.config import HeadConfig, ImageHeadConfig
 from keras_transfer.data.targets.base import Targets
+from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
 from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head
+from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 
 LOGITS = "head_logits"
 """Name of the head's last layer with weights."""
@@ -54,7 +56,7 @@ class Head(ABC):
     """Name of what is reported every epoch beside the loss."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """What predicting needs beside the model: what the run folder's head.json holds."""
         return {}
 
@@ -64,7 +66,7 @@ class Head(ABC):
         """Whether there is a linear problem whose optimum is that of the loss, so that the head can be solved."""
 
     @abstractmethod
-    def pool(self, features: Any) -> Any:
+    def pool(self, features: Tensor) -> Tensor:
         """Turn what the network puts out into pooled features."""
 
     @abstractmethod
@@ -72,7 +74,7 @@ class Head(ABC):
         """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
 
     @abstractmethod
-    def read_out(self, pooled: Any) -> Any:
+    def read_out(self, pooled: Tensor) -> Tensor:
         """Turn pooled features into raw, ``float32`` under any precision."""
 
     @abstractmethod
@@ -84,34 +86,50 @@ class Head(ABC):
         """Turn what rows are to be told as into what raw is trained towards, ``float32[n, outputs]``."""
 
     @abstractmethod
-    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+    def loss(self, *, label_smoothing: float) -> Loss:
         """Return the loss of raw against encoded targets."""
 
     @abstractmethod
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Return what is reported every epoch, each example counting once."""
+    def epoch_metrics(self) -> tuple[EpochMetric, ...]:
+        """Return the metrics that can be reported every epoch, with each example counting once.
+
+        The one that :attr:`metric` names is always reported, the others only for a recipe that uses them.
+        """
+
+    def metrics(self, names: Collection[str] = ()) -> list[Metric]:
+        """Return new metrics of encoded targets and raw outputs.
+
+        Args:
+            names: Of :meth:`epoch_metrics`, those to report beside :attr:`metric`.
+        """
+        return [metric.make() for metric in self.epoch_metrics() if metric.name in (self.metric, *names)]
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        """Turn encoded targets, in a graph, into what perfect predictions would be."""
+        return encoded
 
     def predictions(self, raw: Floats) -> NDArray[np.float32]:
         """Turn raw ``float32[n, outputs]`` into predictions."""
         return np.asarray(keras.ops.convert_to_numpy(self.final_layer()(raw)), np.float32)
 
-    def measure(self, raw: Floats, targets: Targets) -> dict[str, float]:
+    def measure(self, raw: Floats, targets: Targets, metrics: Sequence[Metric] | None = None) -> dict[str, float]:
         """Return loss and metrics as an epoch would report them.
 
         Args:
             raw: ``float32[n, outputs]``.
             targets: Of the same rows.
+            metrics: New ones; by default those that are always reported.
         """
         encoded = self.encode(targets)
         # Called as a whole, a loss would be the share of one of several devices.
         rows = self.loss(label_smoothing=0.0).call(
             keras.ops.convert_to_tensor(encoded), keras.ops.convert_to_tensor(raw)
         )
-        figures = {"loss": float(keras.ops.mean(rows))}
-        for metric in self.metrics():
+        values = {"loss": float(keras.ops.mean(rows))}
+        for metric in self.metrics() if metrics is None else metrics:
             metric.update_state(encoded, raw)
-            figures[metric.name] = float(metric.result())
-        return figures
+            values[metric.name] = float(metric.result())
+        return values
 
     def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
         """Return factors on the weights of rows, ``float32[n]``; a head without classes has none but ones.
@@ -155,7 +173,7 @@ class TargetHead(Head):
         return cls(names, config)
 
     @classmethod
-    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: dict[str, Any]) -> Self:
+    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
         """Make the head of a run again from what :attr:`facts` gave."""
         return cls(names, config)
 
@@ -170,7 +188,7 @@ class TargetHead(Head):
         """Whether there is a linear problem whose optimum is that of the loss, so that the head can be solved."""
         return self.config.hidden is None
 
-    def pool(self, features: Any) -> Any:
+    def pool(self, features: Tensor) -> Tensor:
         """Turn a feature map into a vector.
 
         Args:
@@ -198,7 +216,7 @@ class TargetHead(Head):
         """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
         return self.config.pooling if isinstance(self.config, ImageHeadConfig) else None
 
-    def read_out(self, pooled: Any) -> Any:
+    def read_out(self, pooled: Tensor) -> Tensor:
         """Turn pooled features, ``[batch, channels]``, into raw ``float32[batch, outputs]`` under any precision."""
         x = layers.Dropout(self.config.dropout, name="head_dropout")(pooled)
         if self.config.hidden is not None:
@@ -288,7 +306,7 @@ class TargetHead(Head):
         """Turn the prediction for an input, ``float32[outputs]``, into what a user is told."""
 
     @abstractmethod
-    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return what an exported model answers, in a graph, to predictions ``float32[batch, outputs]``."""
 
     def allowance(self, tolerance: float) -> Floats:

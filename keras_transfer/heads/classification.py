@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,13 +12,14 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
-from keras_transfer.config import METRICS
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads.base import Prediction, TargetHead
+from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report
 from keras_transfer.heads.solver import LinearModel, Multinomial
+from keras_transfer.networks.types import JsonObject, Loss, Tensor
 from keras_transfer.registry import did_you_mean
 
 
@@ -54,7 +54,7 @@ class ClassificationReport(Report):
     classes: tuple[ClassReport, ...]
     confusion: tuple[tuple[int, ...], ...]
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> JsonObject:
         """Return what metrics.json records."""
         return {
             "accuracy": self.accuracy,
@@ -69,7 +69,7 @@ class ClassificationReport(Report):
         }
 
     @classmethod
-    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def read_figures(cls, values: JsonObject) -> JsonObject:
         """Read back what :meth:`figures` gave."""
         return {
             "accuracy": values["accuracy"],
@@ -123,7 +123,7 @@ class ClassificationHead(TargetHead):
     """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression."""
 
     figure = ACCURACY
-    metric = METRICS["class"]
+    metric = "accuracy"
     report_type = ClassificationReport
     predictions_output = "probabilities"
 
@@ -135,13 +135,18 @@ class ClassificationHead(TargetHead):
         """Return targets one-hot."""
         return np.eye(len(self.names), dtype=np.float32)[targets]
 
-    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+    def loss(self, *, label_smoothing: float) -> Loss:
         """Return the loss of logits against one-hot targets."""
         return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Return the accuracy."""
-        return [keras.metrics.CategoricalAccuracy(name=self.metric)]
+    def epoch_metrics(self) -> tuple[EpochMetric, ...]:
+        """Return accuracy, the mean of the classes' F1, and the mean area under their ROC curves."""
+        outputs = len(self.names)
+        return (
+            EpochMetric("accuracy", "max", lambda: keras.metrics.CategoricalAccuracy(name="accuracy")),
+            EpochMetric("macro_f1", "max", lambda: LogitF1("softmax", average="macro", name="macro_f1")),
+            EpochMetric("auroc", "max", lambda: MeanAUROC(outputs, classes=True, name="auroc")),
+        )
 
     def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
         """Return the weight of each row's class, ``float32[n]``.
@@ -210,7 +215,7 @@ class ClassificationHead(TargetHead):
         probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
         return ClassPrediction(name, self.names[best], float(row[best]), probabilities)
 
-    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return ``probabilities``, ``label: string[batch]`` and ``score: float32[batch]``, the label's probability."""
         return {
             "probabilities": predicted,

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from keras_transfer.networks.types import Batches, JsonObject, Model
 
 Floats = NDArray[np.floating[Any]]
 Score = Callable[[Floats, Floats], Floats]
@@ -88,7 +89,7 @@ class Gain:
         verdict = "better than" if self.figure.is_better(self.difference, 0.0) else "WORSE than"
         return f"{verdict} the solved head alone ({self.head_value:.4f}), {difference}; {cheaper}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return what metrics.json records; the figure's name is part of a key."""
         return {
             f"head_{self.figure.name}": self.head_value,
@@ -99,7 +100,7 @@ class Gain:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Gain":
+    def from_json(cls, values: JsonObject) -> "Gain":
         """Read back what :meth:`to_json` gave."""
         figure = next(figure for figure in FIGURES.values() if f"head_{figure.name}" in values)
         rest = {key: values[key] for key in ("difference", "head_seconds", "seconds")}
@@ -186,27 +187,27 @@ class Report(ABC):
     gain: Gain | None = None
 
     @abstractmethod
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> JsonObject:
         """Return the figures of this kind of target as metrics.json records them."""
 
     @classmethod
     @abstractmethod
-    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def read_figures(cls, values: JsonObject) -> JsonObject:
         """Return the fields that :meth:`figures` gave."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return what metrics.json records of this split."""
         gain = {"gain": self.gain.to_json()} if self.gain else {}
         return {"n": self.n, "loss": self.loss, **self.figures(), **gain}
 
     @classmethod
-    def from_json(cls, split: str, values: dict[str, Any]) -> Self:
+    def from_json(cls, split: str, values: JsonObject) -> Self:
         """Read back what :meth:`to_json` gave."""
         gain = Gain.from_json(values["gain"]) if "gain" in values else None
         return cls(split=split, n=values["n"], loss=values["loss"], gain=gain, **cls.read_figures(values))
 
 
-def predict(model: keras.Model, batches: Any, order: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+def predict(model: Model, batches: Batches, order: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """Run a model over a dataset.
 
     Args:

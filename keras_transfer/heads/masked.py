@@ -1,7 +1,6 @@
 """The head of pre-training on texts: which token stood at each masked place."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +9,9 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import LOGITS, Head
+from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import ACCURACY, Report
+from keras_transfer.networks.types import Batches, JsonObject, Loss, Tensor
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class MaskedLanguageHead(Head):
         """It has a hidden layer: it cannot be solved."""
         return False
 
-    def pool(self, features: Any) -> Any:
+    def pool(self, features: Tensor) -> Tensor:
         """Leave ``[batch, masked, width]`` as it is."""
         return layers.Identity(name="head_pooled", dtype="float32")(features)
 
     def describe_pooling(self) -> None:
         """Nothing is pooled."""
 
-    def read_out(self, pooled: Any) -> Any:
+    def read_out(self, pooled: Tensor) -> Tensor:
         """Turn ``[batch, masked, width]`` into logits, ``float32[batch, masked, vocabulary]``."""
         import keras_hub  # takes seconds, and images need none of it
 
@@ -60,19 +61,19 @@ class MaskedLanguageHead(Head):
         """Return nothing for each row: the reader makes answers of the texts themselves."""
         return np.zeros((len(targets), 0), np.float32)
 
-    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+    def loss(self, *, label_smoothing: float) -> Loss:
         """Return the loss of logits against answers: the mean over all masked tokens of a batch."""
         return MaskedCrossentropy()
 
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Return what is reported every epoch, each masked token counting once."""
-        return [MaskedAccuracy(name="accuracy")]
+    def epoch_metrics(self) -> tuple[EpochMetric, ...]:
+        """Return the accuracy, with each masked token counting once."""
+        return (EpochMetric("accuracy", "max", lambda: MaskedAccuracy(name="accuracy")),)
 
 
 class MaskedCrossentropy(keras.losses.Loss):
     """Cross-entropy of a batch, each masked token counting once."""
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return ``float32[batch]``, whose mean is that over the tokens."""
         values, used = _crossentropy(y_true, y_pred)
         tokens = keras.ops.mean(keras.ops.sum(used, axis=1))  # of a text
@@ -86,7 +87,7 @@ class MaskedCrossentropy(keras.losses.Loss):
 class MaskedCrossentropyMean(keras.metrics.Mean):
     """The same over all batches of an evaluation."""
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         """Add a batch."""
         values, used = _crossentropy(y_true, y_pred)
         super().update_state(keras.ops.ravel(values), keras.ops.ravel(used))
@@ -95,7 +96,7 @@ class MaskedCrossentropyMean(keras.metrics.Mean):
 class MaskedAccuracy(keras.metrics.Mean):
     """Share of masked tokens that are found again."""
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         """Add a batch."""
         answers = keras.ops.ravel(keras.ops.cast(y_true, "int32"))
         found = keras.ops.ravel(keras.ops.cast(keras.ops.argmax(y_pred, axis=-1), "int32"))
@@ -103,7 +104,7 @@ class MaskedAccuracy(keras.metrics.Mean):
         super().update_state(right, used)
 
 
-def _crossentropy(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+def _crossentropy(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     """In nats, 0 at places that are not used, and which are: ``float32[batch, masked]`` both."""
     answers = keras.ops.cast(y_true, "int32")
     used = keras.ops.cast(answers >= 0, "float32")
@@ -128,17 +129,17 @@ class MaskedReport(Report):
         """From how many tokens the network as good as chose, at each masked one."""
         return float(np.exp(self.loss))
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> JsonObject:
         """Return the figures as metrics.json records them."""
         return {"accuracy": self.accuracy, "perplexity": self.perplexity, "masked": self.masked}
 
     @classmethod
-    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def read_figures(cls, values: JsonObject) -> JsonObject:
         """Return the fields that :meth:`figures` gave."""
         return {key: values[key] for key in ("accuracy", "masked")}
 
 
-def evaluate_masked(model: keras.Model, batches: Any, *, split: str, n: int) -> MaskedReport:
+def evaluate_masked(model: keras.Model, batches: Batches, *, split: str, n: int) -> MaskedReport:
     """Run a masked language model over a dataset.
 
     Args:

@@ -1,7 +1,7 @@
 """Any number of labels."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import keras
 import numpy as np
@@ -10,11 +10,13 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support
 
-from keras_transfer.config import METRICS, HeadConfig
+from keras_transfer.config import HeadConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import Prediction, TargetHead
+from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
 from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
 from keras_transfer.heads.solver import LinearModel, OneVsRest
+from keras_transfer.networks.types import JsonObject, Loss, Tensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class MultilabelReport(Report):
     micro_f1: float
     labels: tuple[LabelReport, ...]
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> JsonObject:
         """Return what metrics.json records."""
         labels, interval = [asdict(label) for label in self.labels], self.mean_average_precision_interval
         return {
@@ -61,7 +63,7 @@ class MultilabelReport(Report):
         }
 
     @classmethod
-    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def read_figures(cls, values: JsonObject) -> JsonObject:
         """Read back what :meth:`figures` gave."""
         interval = values["mean_average_precision_interval"]
         return {
@@ -90,13 +92,6 @@ class MultilabelPrediction(Prediction):
         return ", ".join(f"{label} {self.probabilities[label]:.4f}" for label in self.labels) or "no label"
 
 
-class _F1(keras.metrics.F1Score):
-    """Mean of the labels' F1 at a probability of 0.5, of logits."""
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        super().update_state(y_true, keras.ops.sigmoid(y_pred), sample_weight)
-
-
 @dataclass(frozen=True)
 class MultilabelHead(TargetHead):
     """Any of several labels: sigmoid, binary cross-entropy, one-vs-rest logistic regression.
@@ -109,7 +104,7 @@ class MultilabelHead(TargetHead):
     thresholds: tuple[float, ...]
 
     figure = MEAN_AVERAGE_PRECISION
-    metric = METRICS["multilabel"]
+    metric = "f1"
     report_type = MultilabelReport
     predictions_output = "probabilities"
 
@@ -119,12 +114,12 @@ class MultilabelHead(TargetHead):
         return cls(names, config, (0.5,) * len(names))
 
     @classmethod
-    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: dict[str, Any]) -> Self:
+    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
         """Make the head again with its thresholds."""
         return cls(names, config, tuple(float(facts["thresholds"][name]) for name in names))
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """The thresholds, by label."""
         return {"thresholds": dict(zip(self.names, self.thresholds, strict=True))}
 
@@ -141,13 +136,31 @@ class MultilabelHead(TargetHead):
         """Return targets as they are."""
         return np.asarray(targets, np.float32)
 
-    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+    def loss(self, *, label_smoothing: float) -> Loss:
         """Return the loss of logits against 0 and 1."""
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Return the mean of the labels' F1 at thresholds of 0.5."""
-        return [_F1(average="macro", threshold=0.5, name=self.metric)]
+    def epoch_metrics(self) -> tuple[EpochMetric, ...]:
+        """Return F1 at thresholds of 0.5, mean average precision, and the mean area under the labels' ROC curves.
+
+        ``macro_f1`` is ``f1`` under the name that the report has for it, where thresholds are those of the labels.
+        """
+        outputs = len(self.names)
+
+        def f1(name: str, average: str) -> EpochMetric:
+            return EpochMetric(name, "max", lambda: LogitF1("sigmoid", average=average, threshold=0.5, name=name))
+
+        return (
+            f1("f1", "macro"),
+            f1("macro_f1", "macro"),
+            f1("micro_f1", "micro"),
+            EpochMetric(
+                "mean_average_precision",
+                "max",
+                lambda: MeanAveragePrecision(outputs, classes=False, name="mean_average_precision"),
+            ),
+            EpochMetric("auroc", "max", lambda: MeanAUROC(outputs, classes=False, name="auroc")),
+        )
 
     def linear_model(self) -> LinearModel:
         """Return a logistic regression for each label, with one strength for all."""
@@ -206,7 +219,7 @@ class MultilabelHead(TargetHead):
         labels = tuple(label for label, there in zip(self.names, self._decide(row), strict=True) if there)
         return MultilabelPrediction(name, labels, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
 
-    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return ``probabilities``, ``present: bool[batch, labels]`` and ``names: string[batch, labels]``."""
         return {
             "probabilities": predicted,

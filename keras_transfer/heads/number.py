@@ -1,7 +1,7 @@
 """One or more numbers."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 import keras
 import numpy as np
@@ -9,11 +9,13 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_transfer.config import METRICS, HeadConfig
+from keras_transfer.config import HeadConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import Prediction, TargetHead
+from keras_transfer.heads.epoch_metrics import EpochMetric, MeanRootMeanSquaredError
 from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
 from keras_transfer.heads.solver import LinearModel, Ridge
+from keras_transfer.networks.types import JsonObject, Loss, Tensor
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,15 @@ class RegressionReport(Report):
     mae: float
     numbers: tuple[NumberReport, ...]
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> JsonObject:
         """Return what metrics.json records."""
         numbers = [asdict(number) for number in self.numbers]
         return {"mae": self.mae, "numbers": {number.pop("name"): number for number in numbers}}
 
     @classmethod
-    def read_figures(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def read_figures(cls, values: JsonObject) -> JsonObject:
         """Read back what :meth:`figures` gave."""
-        numbers: dict[str, dict[str, Any]] = {
+        numbers: dict[str, JsonObject] = {
             name: {key: tuple(value) if isinstance(value, list) else value for key, value in number.items()}
             for name, number in values["numbers"].items()
         }
@@ -88,7 +90,7 @@ class NumberHead(TargetHead):
     scale: tuple[float, ...]
 
     figure = MEAN_ABSOLUTE_ERROR
-    metric = METRICS["number"]
+    metric = "mae"
     report_type = RegressionReport
     predictions_output = "values"
 
@@ -99,13 +101,13 @@ class NumberHead(TargetHead):
         return cls(names, config, tuple(exact.mean(axis=0).tolist()), tuple(exact.std(axis=0).tolist()))
 
     @classmethod
-    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: dict[str, Any]) -> Self:
+    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
         """Make the head again with its mean and scale."""
         mean, scale = (tuple(float(facts[key][name]) for name in names) for key in ("mean", "scale"))
         return cls(names, config, mean, scale)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """Mean and scale, by name. The model has them too: figures of standardized numbers need them."""
         values = {"mean": self.mean, "scale": self.scale}
         return {key: dict(zip(self.names, value, strict=True)) for key, value in values.items()}
@@ -123,18 +125,26 @@ class NumberHead(TargetHead):
         """Return standardized numbers."""
         return ((targets - np.array(self.mean)) / np.array(self.scale)).astype(np.float32)
 
-    def loss(self, *, label_smoothing: float) -> keras.losses.Loss:
+    def decode(self, encoded: Tensor) -> Tensor:
+        """Return the numbers in their own units."""
+        return self.final_layer()(encoded)
+
+    def loss(self, *, label_smoothing: float) -> Loss:
         """Return the loss of standardized numbers; there is no label to smooth."""
         return keras.losses.Huber() if self.config.loss == "huber" else keras.losses.MeanSquaredError()
 
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Return the mean absolute error, in the units of the report's."""
-        units = np.array(self.scale, np.float32) / self._unit.astype(np.float32)
+    def epoch_metrics(self) -> tuple[EpochMetric, ...]:
+        """Return mean absolute error and root mean squared error, in the units of the report's ``mae``, and R2."""
+        units = np.asarray(np.array(self.scale, np.float32) / self._unit.astype(np.float32), np.float32)
 
-        def absolute_error(y_true: Any, y_pred: Any) -> Any:
+        def absolute_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
             return keras.ops.mean(keras.ops.abs(y_true - y_pred) * units, axis=-1)
 
-        return [keras.metrics.MeanMetricWrapper(absolute_error, name=self.metric)]
+        return (
+            EpochMetric("mae", "min", lambda: keras.metrics.MeanMetricWrapper(absolute_error, name="mae")),
+            EpochMetric("rmse", "min", lambda: MeanRootMeanSquaredError(units, name="rmse")),
+            EpochMetric("r2", "max", lambda: keras.metrics.R2Score(name="r2")),
+        )
 
     @property
     def _unit(self) -> NDArray[np.float64]:
@@ -175,7 +185,7 @@ class NumberHead(TargetHead):
         """Name the numbers."""
         return NumberPrediction(name, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
 
-    def serving_outputs(self, predicted: Any) -> dict[str, Any]:
+    def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return ``values: float32[batch, numbers]`` and ``names: string[batch, numbers]``."""
         return {"values": predicted, "names": tf.tile(tf.constant([self.names]), [tf.shape(predicted)[0], 1])}
 

@@ -17,10 +17,12 @@ from sklearn import linear_model
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from keras_transfer.networks.types import Array
+
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Numbers of the rows to learn from and of those held out, a pair a fold."""
 
-Hints = tuple[NDArray[np.float32], NDArray[Any]]
+Hints = tuple[NDArray[np.float32], Array]
 """Features ``[hints, features]`` and targets of what nobody labelled, such as the names of classes."""
 
 # Inverse strengths of the penalty, as scikit-learn counts them, from strong to weak.
@@ -52,7 +54,7 @@ class LinearModel(ABC):
     """A linear model with an L2 penalty, which can be fitted again and again."""
 
     @abstractmethod
-    def fit(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float32], strength: float) -> None:
+    def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
         """Solve it.
 
         Args:
@@ -71,9 +73,7 @@ class LinearModel(ABC):
         """Return probabilities of logits, or numbers, ``[rows, outputs]``."""
 
     @abstractmethod
-    def loss(
-        self, raw: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32], doubt: float = 0.0
-    ) -> float:
+    def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
         """Return the mean of what is minimised, without the penalty.
 
         Args:
@@ -83,7 +83,7 @@ class LinearModel(ABC):
             doubt: Share of the targets that is spread evenly over what they may be.
         """
 
-    def scale(self, raw: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32]) -> float:
+    def scale(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32]) -> float:
         """Return the factor on held-out logits, one for all, that says best how sure they are.
 
         It is sought as if one more row had been held out of which nothing is known: rows that are all told apart would
@@ -111,7 +111,7 @@ class Multinomial(LinearModel):
     def __init__(self, classes: int) -> None:
         self._classes, self._model = classes, _new_regression()
 
-    def fit(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float32], strength: float) -> None:
+    def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
         """Solve it, beginning where it ended at the last strength."""
         self._model.set_params(C=strength).fit(x, targets, sample_weight=weights)
 
@@ -119,9 +119,7 @@ class Multinomial(LinearModel):
         """Return probabilities."""
         return np.asarray(softmax(raw, axis=1))
 
-    def loss(
-        self, raw: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32], doubt: float = 0.0
-    ) -> float:
+    def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
         """Return the cross-entropy, in nats."""
         logs = log_softmax(raw, axis=1)
         losses = -(1.0 - doubt) * logs[np.arange(len(logs)), targets] - doubt * logs.mean(axis=1)
@@ -148,7 +146,7 @@ class OneVsRest(LinearModel):
         # Logits of labels that all rows of a fold have, or none, as if one more row had it by half.
         self._constants: dict[int, float] = {}
 
-    def fit(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float32], strength: float) -> None:
+    def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
         """Solve all of them."""
         marks, self._features = targets > 0.5, x.shape[1]
         constant = np.flatnonzero(marks.all(axis=0) | ~marks.any(axis=0))
@@ -161,9 +159,7 @@ class OneVsRest(LinearModel):
         """Return probabilities."""
         return np.asarray(expit(raw))
 
-    def loss(
-        self, raw: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32], doubt: float = 0.0
-    ) -> float:
+    def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
         """Return the mean binary cross-entropy over labels, in nats."""
         marks = (1.0 - doubt) * targets + 0.5 * doubt
         losses = -(marks * log_expit(raw) + (1.0 - marks) * log_expit(-raw)).mean(axis=1)
@@ -189,10 +185,10 @@ class Ridge(LinearModel):
         tell: Turns standardized numbers into predictions; by default they are.
     """
 
-    def __init__(self, tell: Callable[[NDArray[np.float64]], NDArray[Any]] = np.asarray) -> None:
+    def __init__(self, tell: Callable[[NDArray[np.float64]], Array] = np.asarray) -> None:
         self._model, self._tell = linear_model.Ridge(solver="cholesky"), tell
 
-    def fit(self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[np.float32], strength: float) -> None:
+    def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
         """Solve it."""
         self._model.set_params(alpha=1.0 / strength).fit(x, targets, sample_weight=weights)
 
@@ -200,13 +196,11 @@ class Ridge(LinearModel):
         """Return what is told of them."""
         return self._tell(raw)
 
-    def scale(self, raw: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32]) -> float:
+    def scale(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32]) -> float:
         """Return 1: numbers are not surer for being larger."""
         return 1.0
 
-    def loss(
-        self, raw: NDArray[np.float64], targets: NDArray[Any], weights: NDArray[np.float32], doubt: float = 0.0
-    ) -> float:
+    def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
         """Return the mean squared error."""
         return float(np.average(((raw - targets) ** 2).mean(axis=1), weights=weights))
 
@@ -241,7 +235,7 @@ class SolvedHead:
 
 def solve_head(
     features: NDArray[np.float32],
-    targets: NDArray[Any],
+    targets: Array,
     weights: NDArray[np.float32],
     *,
     model: Callable[[], LinearModel],
@@ -317,11 +311,11 @@ class _Problem:
     """What a head is solved on: standardized rows, and folds of them. Hints come behind the rows that folds are of."""
 
     x: NDArray[np.float64]
-    targets: NDArray[Any]
+    targets: Array
     weights: NDArray[np.float32]
     folds: Folds
 
-    def with_hints(self, x: NDArray[np.float64], targets: NDArray[Any]) -> "_Problem":
+    def with_hints(self, x: NDArray[np.float64], targets: Array) -> "_Problem":
         """Return it with hints, which every fold learns from."""
         places = np.arange(len(self.x), len(self.x) + len(x))
         return _Problem(
@@ -368,7 +362,7 @@ def _choose_strength(problem: _Problem, new_model: Callable[[], LinearModel]) ->
 def _hold_out(
     models: Sequence[LinearModel],
     x: NDArray[np.float32],
-    targets: NDArray[Any],
+    targets: Array,
     weights: NDArray[np.float32],
     strength: float,
     folds: Folds,

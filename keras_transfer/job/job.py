@@ -25,15 +25,23 @@ from keras_transfer.job.batches import BatchMaker
 from keras_transfer.job.judging import add_gains
 from keras_transfer.job.phases import find_scope, plan_phases
 from keras_transfer.model import TransferModel
-from keras_transfer.networks.types import Batches
+from keras_transfer.networks.types import Batches, Optimizer
 from keras_transfer.tasks import Evaluation, Task, TrainedModel
 from keras_transfer.trackers import PhaseStarted
-from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.callbacks import BestWeights
 from keras_transfer.training.checkpointing import Checkpoints, Position, Stopwatch, Variables
+from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 from keras_transfer.training.lr_finder import RangeTest, run_range_test
+from keras_transfer.training.monitors import find_monitors
 from keras_transfer.training.observers import Observers
-from keras_transfer.training.optimizer import StagedAdamW
-from keras_transfer.training.phase import Course, compile_phase, solve_phase, train_phase
+from keras_transfer.training.phase import (
+    PlannedPhase,
+    RunState,
+    SolvedPhase,
+    apply_phase,
+    solve_phase,
+    train_phase,
+)
 from keras_transfer.training.policies import Phase, candidate_section
 
 
@@ -88,6 +96,7 @@ class Job:
         measured: A baseline that was measured already.
         distribution: The devices and processes that share the job.
         label_texts: An example per output that describes it in words, or None.
+        custom: Loss, metrics and optimizer given from Python.
 
     Example:
         >>> job = ImageClassification("images/", policy="full").prepare()  # doctest: +SKIP
@@ -106,6 +115,7 @@ class Job:
     measured: Baseline | None = None
     distribution: Distribution = ONE_DEVICE
     label_texts: Split | None = None
+    custom: CustomParts = BUILT_IN
 
     # A training loop of one's own.
 
@@ -123,8 +133,8 @@ class Job:
             self.baseline.put_on(self.model)
         trainer = self.model.freeze(phase.frozen_stages(self._stages))
         steps = phase.epochs * self.batches.steps
-        compile_phase(self.model, phase, config=self.config.training, trainer=trainer, steps=steps)
-        return trainer
+        config, custom = self.config.training, self.custom
+        return apply_phase(self.model, phase, config=config, steps=steps, trainer=trainer, custom=custom).trainer
 
     def training_batches(self, epochs: range = range(1)) -> Batches:
         """Return a dataset of all batches of some epochs: (inputs, encoded targets, weights).
@@ -160,7 +170,7 @@ class Job:
         """Return the same job with a policy that ``auto`` chooses from."""
         section = candidate_section(cast(AutoPolicyConfig, self.config.policy), policy)
         config = without_unused(self.config.model_copy(update={"policy": section}))
-        return replace(self, config=config, phases=plan_phases(config, self.model, self.splits))
+        return replace(self, config=config, phases=plan_phases(config, self.model, self.splits, self.custom))
 
     # Training.
 
@@ -194,9 +204,9 @@ class Job:
             self.model,
             phase,
             config=self.config.training,
-            trainer=inputs.trainer,
-            batches=inputs.batches,
+            inputs=inputs,
             head=baseline.head if baseline else None,
+            custom=self.custom,
         )
 
     @_names_lost_examples
@@ -214,16 +224,16 @@ class Job:
             TrainingError: Loss or features became NaN or infinite; the last good weights are in the model.
             RunInterrupted: SIGTERM came.
         """
-        keeper = WeightKeeper(self.config.training.keep, self.model.trainer)
-        course = Course(keeper, observers or Observers(), checkpoints, self.distribution)
+        best = BestWeights(find_monitors(self.config.training, self.model.head, self.custom).keep)
+        state = RunState(best, observers or Observers(), checkpoints, self.distribution, self.custom)
         resumes = checkpoints is not None and checkpoints.resumes
         baseline = self.measured if resumes else self.baseline
         watch, start = Stopwatch(), Position()
         if checkpoints is not None:
             start = checkpoints.position
             checkpoints.add("weights", Variables("weights", self.model.trainer.variables))
-            checkpoints.add("keeper", keeper)
-            checkpoints.add("callbacks", course.observers.callbacks)
+            checkpoints.add("best_weights", best)
+            checkpoints.add("callbacks", state.observers.callbacks)
             checkpoints.add("training_seconds", watch)
             checkpoints.hold("baseline", baseline and baseline.to_state())
         first_epoch, optimizer, last = 0, None, len(self.phases) - 1
@@ -234,45 +244,33 @@ class Job:
             if number < start.phase or start == Position(last, phase.epochs):
                 continue
             if phase.solve and baseline is not None:
-                self._put_on(baseline, number, course)
+                self._put_on(baseline, number, state)
                 if checkpoints is not None and number == last:
                     checkpoints.save(Position(number, phase.epochs))
             else:
-                optimizer = self._train_phase(number, epochs, course, optimizer)
+                optimizer = self._train_phase(number, epochs, state, optimizer)
         return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
 
     def _started(self, number: int, steps: int) -> PhaseStarted:
         phase = self.phases[number]
         return PhaseStarted(phase.name, number + 1, len(self.phases), phase.epochs, steps)
 
-    def _put_on(self, baseline: Baseline, number: int, course: Course) -> None:
+    def _put_on(self, baseline: Baseline, number: int, state: RunState) -> None:
         rows = {"": (baseline.features["train"], self.splits.train.targets)}
         if len(self.splits.validation):
             rows["val_"] = (baseline.features["validation"], self.splits.validation.targets)
-        solve_phase(
-            self.model,
-            self.phases[number],
-            baseline.head,
-            rows=rows,
-            seconds=baseline.seconds,
-            course=course,
-            started=self._started(number, 0),
-        )
+        started = self._started(number, 0)
+        solved = SolvedPhase(baseline.head, rows, baseline.seconds, self.config.training, started)
+        solve_phase(self.model, self.phases[number], solved, state)
 
-    def _train_phase(self, number: int, epochs: range, course: Course, earlier: StagedAdamW | None) -> StagedAdamW:
+    def _train_phase(self, number: int, epochs: range, state: RunState, earlier: Optimizer | None) -> Optimizer:
         phase, steps = self.phases[number], self.batches.steps
-        start = course.checkpoints.position if course.checkpoints else Position()
+        start = state.checkpoints.position if state.checkpoints else Position()
         skip = start.epoch * steps + start.step if number == start.phase else 0
         scaling = self.config.distribution.learning_rate_scaling
-        return train_phase(
-            self.model,
-            replace(phase, rate=phase.rate * self.distribution.rate_factor(scaling)),
-            self.batches.inputs(phase, epochs, skip),
-            course,
-            config=self.config.training,
-            started=self._started(number, steps),
-            earlier=earlier,
-        )
+        scaled = replace(phase, rate=phase.rate * self.distribution.rate_factor(scaling))
+        planned = PlannedPhase(scaled, self.config.training, self._started(number, steps), earlier)
+        return train_phase(self.model, planned, self.batches.inputs(phase, epochs, skip), state)
 
     @_names_lost_examples
     def evaluate(self, trained: Trained) -> Evaluation:
@@ -326,7 +324,7 @@ class Job:
     @property
     def _needs_baseline(self) -> bool:
         return any(phase.solve for phase in self.phases) or (
-            len(self.phases) > 1 and find_scope(self.config, self.model, self.splits).solves_head
+            len(self.phases) > 1 and find_scope(self.config, self.model, self.splits, self.custom).solves_head
         )
 
     @property

@@ -10,33 +10,39 @@ from keras_transfer.heads.solver import MOST_PRODUCTS
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.lora import add_adapters
+from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 from keras_transfer.training.policies import Phase, Scope, plan
 
 
-def plan_phases(config: RecipeConfig, model: TransferModel, splits: Splits) -> tuple[Phase, ...]:
+def plan_phases(
+    config: RecipeConfig, model: TransferModel, splits: Splits, custom: CustomParts = BUILT_IN
+) -> tuple[Phase, ...]:
     """Turn the policy of a recipe into phases.
 
     Args:
         config: The recipe.
         model: With its head.
         splits: With the training rows.
+        custom: Loss, metrics and optimizer given from Python.
 
     Raises:
         PolicyError: The policy does not fit the backbone.
     """
-    return plan(config.policy, find_scope(config, model, splits))
+    return plan(config.policy, find_scope(config, model, splits, custom))
 
 
-def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits) -> Scope:
+def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits, custom: CustomParts = BUILT_IN) -> Scope:
     """Return the stages and epochs that a policy divides into phases.
 
     Args:
         config: The recipe. With ``policy.head_solver: auto``, the size of the problem decides whether a head is solved.
         model: The backbone with its head.
         splits: The training rows count.
+        custom: Loss, metrics and optimizer given from Python: a head is not solved for another loss than its own.
     """
     products = len(model.head.names) * model.top.input_shape[-1] * len(splits.train)
     can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS
+    can = can and custom.allows_solved_head
     solver = getattr(config.policy, "head_solver", "auto")
     solves = can if solver == "auto" else solver == "solve"
     stages = model.backbone.stages

@@ -13,7 +13,7 @@ from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Figure, Floats, predict
 from keras_transfer.job.time_estimates import describe_estimates, find_affordable
 from keras_transfer.model import TransferModel
-from keras_transfer.training.phase import Inputs, compile_phase, restored
+from keras_transfer.training.phase import Inputs, apply_phase, restored
 from keras_transfer.training.policies import Phase
 
 # By how many standard errors the head's held-out loss must be lower for it to be left alone, by what there is time for.
@@ -94,7 +94,7 @@ def cross_validate(
         trainer = inputs.trainer
         # Compiled once: what TensorFlow traces is worth a dozen steps.
         if optimizer is None:
-            optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=steps)
+            optimizer = apply_phase(model, phase, config=config, trainer=trainer, steps=steps).optimizer
         with restored([*model.trainer.variables, *optimizer.variables]):
             trainer.fit(inputs.batches, shuffle=False, verbose=0)
             predicted.append(model.head.predictions(predict(trainer, inputs.validation)))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import keras
 
-from keras_transfer.networks.types import Batches, Layer, Model, Optimizer, SymbolicTensor, Tensor, Variable
+from keras_transfer.networks.types import Batches, Layer, Metric, Model, Optimizer, SymbolicTensor, Tensor, Variable
 
 READ_IN = "3.15"
 """The version of Keras whose code was read: 3.15.1."""
@@ -99,6 +99,18 @@ def index_of(optimizer: Optimizer, variable: Variable) -> int:
     """Return a variable's index among those of an optimizer. Keras 3.15: ``Optimizer._get_variable_index``."""
     index: int = optimizer._get_variable_index(variable)
     return index
+
+
+# Metrics.
+
+
+def direction_of(metric: Metric) -> str | None:
+    """Return ``"up"`` if a higher value of a metric is better, ``"down"`` if a lower one is, None if that is unknown.
+
+    Keras 3.15: ``Metric._direction``, which its ``EarlyStopping`` reads too. Not every metric has it.
+    """
+    direction: str | None = getattr(metric, "_direction", None)
+    return direction
 
 
 # Training over several devices.

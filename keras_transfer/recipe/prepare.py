@@ -17,6 +17,7 @@ from keras_transfer.job.phases import add_phase_adapters, plan_phases
 from keras_transfer.recipe.seen_rows import check_rows_apart
 from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.report import print_plan
+from keras_transfer.training.monitors import find_monitors
 from keras_transfer.training.phase import summarize
 from keras_transfer.training.precision import run_precision_test
 
@@ -50,6 +51,7 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
     distribution.check_model(model.trainer)
     phases = plan_phases(config, model, splits)
     add_phase_adapters(model, phases)
+    find_monitors(config.training, model.head)
     summaries = summarize(model, phases)
     if console and config.policy.name != "auto":
         print_plan(summaries, len(backbone.stages), console)

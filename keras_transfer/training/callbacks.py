@@ -1,88 +1,178 @@
-"""What watches a phase: the best weights are kept."""
+"""Callbacks of a phase that change weights: the best ones, a guard against NaN, averages."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 from keras_transfer.distribution import sync_variables
 from keras_transfer.errors import TrainingError
-from keras_transfer.training.optimizer import StagedAdamW
+from keras_transfer.networks.keras_internals import averages_of, variables_of
+from keras_transfer.networks.types import Array, JsonObject, Optimizer, Variable
+from keras_transfer.training.monitors import Monitor
+
+Logs = Mapping[str, float] | None
+"""What Keras passes to callbacks: loss and metrics by name."""
 
 
-class WeightKeeper(keras.callbacks.Callback):
-    """Keeps the best weights over all phases, and the last good ones should the loss stop being a number."""
+class TrainedWeights:
+    """The variables that a phase changes, copied and put back together.
 
-    def __init__(self, keep: str, model: keras.Model) -> None:
+    Frozen weights are not copied: that would take longer than an epoch on cached features.
+
+    Args:
+        variables: Weights that train, and the statistics that training updates beside them.
+        optimizer: Its averages, if it has any, are copied in place of the weights: they are what is validated.
+    """
+
+    def __init__(self, variables: Sequence[Variable], optimizer: Optimizer | None = None) -> None:
+        self._variables = list(variables)
+        averages = averages_by_id(optimizer) if optimizer is not None else {}
+        self._validated = [averages.get(id(variable), variable) for variable in self._variables]
+        # Not the averages, which an optimizer may start with zeros.
+        self.latest = _copies(self._variables)
+        """The copies that were made last, at first of the weights as they are now."""
+
+    def take(self) -> None:
+        """Copy what is validated into :attr:`latest`."""
+        self.latest = _copies(self._validated)
+
+    def put_back(self, values: Sequence[Array]) -> None:
+        """Let the variables have these values."""
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+
+
+def _copies(variables: Sequence[Variable]) -> list[Array]:
+    return [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def averages_by_id(optimizer: Optimizer) -> dict[int, Variable]:
+    """Return the averages of an optimizer, by the ``id`` of their variable; none without ``use_ema``."""
+    if not optimizer.use_ema:
+        return {}
+    pairs = zip(variables_of(optimizer), averages_of(optimizer), strict=True)
+    return {id(variable): average for variable, average in pairs if average is not None}
+
+
+class Averages(keras.callbacks.Callback):
+    """Validates the averages of the weights in place of the weights.
+
+    ``keras.callbacks.SwapEMAWeights`` swaps by adding and subtracting, which rounds, and leaves the wrong ones in the
+    model if early stopping ends a fit. When a fit ends, Keras itself puts the averages in place.
+
+    Args:
+        optimizer: Built, with ``use_ema``.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
         super().__init__()
-        self._keep = keep
-        # A phase may train a part of the model, and the next one another part: all weights are kept together.
-        self._whole = model
-        self._optimizer: StagedAdamW | None = None
-        self._best_loss = math.inf
-        self._best: list[Any] | None = None
-        self._last_good: list[Any] = []
+        self._pairs = list(zip(variables_of(optimizer), averages_of(optimizer), strict=True))
+
+    def swap(self) -> None:
+        """Exchange the weights and their averages; a second call undoes it, to the bit."""
+        for variable, average in self._pairs:
+            if average is not None:
+                value = keras.ops.copy(variable)
+                variable.assign(average)
+                average.assign(value)
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Validate with the averages."""
+        self.swap()
+
+    def on_test_end(self, logs: Logs = None) -> None:
+        """Continue with the weights."""
+        self.swap()
+
+
+class NanGuard(keras.callbacks.Callback):
+    """Stops a phase if its loss becomes NaN or infinite, and restores the weights of the last epoch before.
+
+    Args:
+        weights: Are copied after every epoch. Callbacks behind this one find the copies in ``latest``.
+    """
+
+    def __init__(self, weights: TrainedWeights) -> None:
+        super().__init__()
+        self._weights = weights
         self._epoch = 0
 
-    def begin_phase(self, optimizer: StagedAdamW) -> None:
-        """Take note of who holds the averages of the weights; where there are some, they are what is kept."""
-        self._optimizer = optimizer if optimizer.use_ema else None
-
-    def _swap_averages(self) -> None:
-        if self._optimizer is not None:
-            self._optimizer.swap_averages()
-
-    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Let validation see the averages."""
-        self._swap_averages()
-
-    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        """Go on with the weights themselves."""
-        self._swap_averages()
-
-    def _kept_weights(self) -> list[Any]:
-        self._swap_averages()
-        weights: list[Any] = self._whole.get_weights()
-        self._swap_averages()
-        return weights
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Remember the weights that the phase begins with."""
-        self._last_good = self._whole.get_weights()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Remember which epoch it is, for the message."""
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Remember the epoch, for the message."""
         self._epoch = epoch + 1
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Stop where the loss is no number."""
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Stop if the loss is NaN or infinite.
+
+        Raises:
+            TrainingError: It is. The last good weights are in the model.
+        """
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             sync_variables(self.model)
-            self._whole.set_weights(self._last_good)
+            self._weights.put_back(self._weights.latest)
             raise TrainingError(
                 f"The loss became {loss} in epoch {self._epoch}, step {batch + 1}. The weights from before that epoch "
-                "were kept. Lower training.learning_rate, or set training.precision=float32."
+                "were restored. Lower training.learning_rate, or set training.precision=float32."
             )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep the weights where they are the best so far."""
-        loss = (logs or {}).get("val_loss", math.inf)
-        self._last_good = self._kept_weights()
-        if self._keep == "best" and loss < self._best_loss:
-            self._best_loss, self._best = loss, self._last_good
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Copy the weights."""
+        self._weights.take()
 
-    def get_state(self) -> dict[str, Any]:
-        """Return all that it keeps."""
-        return {"best_loss": self._best_loss, "best": self._best, "last_good": self._last_good}
+    def get_state(self) -> list[Array]:
+        """Return the last good weights."""
+        return self._weights.latest
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Keep that."""
-        self._best_loss, self._best, self._last_good = state["best_loss"], state["best"], state["last_good"]
+    def set_state(self, state: list[Array]) -> None:
+        """Take the last good weights from a checkpoint."""
+        self._weights.latest = state
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Put the best weights back: the next phase starts from them. Averages, Keras has put in place already."""
-        self._optimizer = None
+
+class BestWeights(keras.callbacks.Callback):
+    """Restores the weights of the best epoch of all phases so far at the end of each phase.
+
+    The next phase starts from them, so that only what it changes has to be copied.
+
+    Args:
+        monitor: Chooses the epoch; None leaves the last weights.
+    """
+
+    def __init__(self, monitor: Monitor | None = None) -> None:
+        super().__init__()
+        self._monitor = monitor
+        self._value: float | None = None
+        self._best: list[Array] | None = None
+        self._weights = TrainedWeights(())
+
+    def watch(self, weights: TrainedWeights) -> None:
+        """Prepare for a phase; if there was a best epoch, the model has its weights now.
+
+        Args:
+            weights: What the phase changes; someone else takes the copies after each epoch.
+        """
+        self._weights = weights
+        self._best = None if self._value is None else weights.latest
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Take the latest copies of the weights if the epoch is the best so far."""
+        if self._monitor is None:
+            return
+        value = float((logs or {}).get(self._monitor.name, math.nan))
+        if self._monitor.is_better(value, self._value):
+            self._value, self._best = value, self._weights.latest
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Restore the best weights."""
         if self._best is not None:
-            self._whole.set_weights(self._best)
+            self._weights.put_back(self._best)
+
+    def get_state(self) -> JsonObject:
+        """Return the best value and its weights."""
+        return {"value": self._value, "weights": self._best}
+
+    def set_state(self, state: JsonObject) -> None:
+        """Take the best value and its weights from a checkpoint."""
+        self._value, self._best = state["value"], state["weights"]

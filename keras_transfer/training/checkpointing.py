@@ -1,9 +1,9 @@
-"""What a checkpoint of a run holds, when one is taken, and how training goes on from it, to the bit."""
+"""What a checkpoint of a run holds, when one is taken, and how training continues from it, bit for bit."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -11,8 +11,10 @@ import numpy as np
 from keras_transfer.config import CheckpointConfig
 from keras_transfer.distribution import ONE_DEVICE, Distribution, builds_with_a_batch, sync_variables
 from keras_transfer.errors import CheckpointError
+from keras_transfer.networks.types import Array, JsonObject, Model, Tensor, Variable
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.interruption import Interruption
+from keras_transfer.training.monitors import Monitor
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Position:
 
     Attributes:
         phase: Index of the one that it is in.
-        epoch: How many epochs of it are done; all of them where it is over, however few they were.
+        epoch: How many epochs of it are done; all of them if it has ended, also if it was stopped early.
         step: How many steps of the next epoch are done.
     """
 
@@ -30,6 +32,7 @@ class Position:
     step: int = 0
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """A part of a run that a checkpoint holds."""
 
@@ -37,7 +40,7 @@ class Stateful(Protocol):
         """Return nested mappings and sequences of numbers, strings, None and arrays."""
 
     def set_state(self, state: Any) -> None:
-        """Become what it was then."""
+        """Become what it was when :meth:`get_state` returned the state."""
 
 
 class Variables:
@@ -45,18 +48,18 @@ class Variables:
 
     Args:
         what: What they are, for messages.
-        variables: In an order that every process has alike.
+        variables: In an order that is the same in every process.
     """
 
-    def __init__(self, what: str, variables: Sequence[Any]) -> None:
+    def __init__(self, what: str, variables: Sequence[Variable]) -> None:
         self._what, self._variables = what, variables
 
-    def get_state(self) -> Any:
+    def get_state(self) -> list[Array]:
         """Return their values."""
         return [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in self._variables]
 
-    def set_state(self, state: Any) -> None:
-        """Put values back, bit for bit.
+    def set_state(self, state: Sequence[Array]) -> None:
+        """Restore values, bit for bit.
 
         Raises:
             CheckpointError: They are those of other variables; none was changed.
@@ -67,14 +70,14 @@ class Variables:
             different = sum(a != b for a, b in zip(here, there, strict=False)) + abs(len(here) - len(there))
             raise CheckpointError(
                 f"The checkpoint does not fit the run's {self._what}: {different} of {len(here)} variables have "
-                f"another shape, or are not there. Received: {len(there)}. Resume with the versions that began the run."
+                f"another shape, or are missing. Received: {len(there)}. Resume with the versions that started the run."
             )
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
 
 
 class Stopwatch:
-    """Seconds that a run has taken, in all the processes that it had."""
+    """Seconds that a run has taken, over all processes that it was resumed in."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -89,38 +92,43 @@ class Stopwatch:
         return self.seconds
 
     def set_state(self, state: float) -> None:
-        """Go on from there."""
+        """Continue from the seconds so far."""
         self._started = time.perf_counter() - state
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras' own, with what it has seen as a state."""
+    """Keras' own, with what it has seen as a state.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.on_train_begin()  # what it has seen is nothing, as long as no fit has begun
+    Args:
+        monitor: What is watched.
+        patience: Epochs without an improvement before the phase ends.
+    """
 
-    def get_state(self) -> dict[str, Any]:
+    def __init__(self, monitor: Monitor, *, patience: int) -> None:
+        super().__init__(monitor=monitor.name, mode=monitor.mode, patience=patience)
+        self.on_train_begin()  # before a fit begins, it has seen nothing
+
+    def get_state(self) -> JsonObject:
         """Return the best value and how long ago it was."""
         best = None if self.best is None else float(self.best)
         return {"best": best, "best_epoch": self.best_epoch, "wait": self.wait, "stopped_epoch": self.stopped_epoch}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a state."""
         for name, value in state.items():
             setattr(self, name, value)
 
 
 class Checkpoints:
-    """A run's checkpoints: when they are taken, what they hold, and the one that the run goes on from.
+    """A run's checkpoints: when they are taken, what they hold, and the one that the run continues from.
 
     Args:
-        store: Where they are kept.
+        store: Where they are stored.
         config: How often they are taken.
         record: What tells this run from others; every checkpoint holds it.
         interruption: Asks the run to end.
-        start: The state to go on from, or None.
-        distribution: The processes of the run: all come to a checkpoint at one step, and the chief writes it.
+        start: The state to continue from, or None.
+        distribution: The processes of the run: all take a checkpoint at the same step, and the chief writes it.
     """
 
     def __init__(
@@ -136,18 +144,18 @@ class Checkpoints:
         self._store, self._config, self._start, self._distribution = store, config, start, distribution
         self.interruption = interruption
         self.position = Position(**start["position"]) if start else Position()
-        """Where this process begins."""
+        """Where this process starts."""
         self._parts: dict[str, Stateful] = {}
         self._held: dict[str, Any] = {"run": record}
         self._saved_at, self._steps = time.monotonic(), 0
 
     @property
     def resumes(self) -> bool:
-        """Whether the run was begun by another process."""
+        """Whether the run was started by another process."""
         return self._start is not None
 
     def add(self, name: str, part: Stateful) -> None:
-        """Let checkpoints hold a part of the run, and where it is resumed let that be what it was.
+        """Let checkpoints hold a part of the run; if the run is resumed, restore the part.
 
         Raises:
             CheckpointError: The checkpoint to resume from lacks the part.
@@ -163,15 +171,15 @@ class Checkpoints:
         part.set_state(self._start[name])
 
     def hold(self, name: str, state: Any) -> None:
-        """Let checkpoints hold what does not change any more."""
+        """Let checkpoints hold a state that does not change any more."""
         self._held[name] = state
 
     def state_of(self, name: str) -> Any:
-        """Return what the state to go on from says of a part."""
+        """Return the state of a part in the checkpoint to continue from; None without one."""
         return None if self._start is None else self._start[name]
 
     def is_due(self) -> bool:
-        """Tell after each step whether it is time for a checkpoint, or the run is to end after one."""
+        """Return, after each step, whether it is time for a checkpoint, or the run is to end after one."""
         self._steps += 1
         by_steps = self._config.every_steps is not None and self._steps >= self._config.every_steps
         waited = time.monotonic() - self._saved_at
@@ -179,13 +187,13 @@ class Checkpoints:
         return self._distribution.any(by_steps or by_seconds or self.interruption.asked)
 
     def must_end(self) -> bool:
-        """Tell whether some process of the run was told to end, and tell this one so."""
+        """Return whether any process of the run was asked to end; this one then ends too."""
         if self._distribution.any(self.interruption.asked):
             self.interruption.asked = True
         return self.interruption.asked
 
     def begin(self, position: Position, **state: Any) -> None:
-        """Take a run's very first checkpoint: from then on it need not be begun again."""
+        """Take a run's very first checkpoint: from then on it can be resumed."""
         if not self._distribution.broadcast(self._store.names()):
             self.save(position, **state)
 
@@ -194,7 +202,7 @@ class Checkpoints:
 
         Args:
             position: How far the run has come.
-            **state: What is to be held beside the parts.
+            **state: Further parts.
 
         Raises:
             CheckpointError: It cannot be written, and there is no earlier one.
@@ -205,52 +213,56 @@ class Checkpoints:
         self._saved_at, self._steps = time.monotonic(), 0
 
 
+@dataclass(frozen=True)
+class CheckpointedPhase:
+    """What checkpoints need to know of a phase.
+
+    Attributes:
+        number: The phase's index in the run.
+        epochs: Of the phase.
+        steps: Of an epoch.
+        trainer: Compiled.
+        trained: Indices of the variables that train, among those of the whole model.
+        targets: Shape and type of a batch of them: a ``tf.TensorSpec`` or the like.
+        parts: The phase's callbacks that have a state, by name.
+        before_leaving: Called if the run is to end in the middle of a validation.
+    """
+
+    number: int
+    epochs: int
+    steps: int
+    trainer: Model
+    trained: Sequence[int]
+    targets: Any
+    parts: Mapping[str, Stateful]
+    before_leaving: Callable[[], None]
+
+
 class Checkpointer(keras.callbacks.Callback):
-    """Takes the checkpoints of a phase; where the run is resumed in it, lets ``fit`` go on from there.
+    """Takes the checkpoints of a phase; if the run is resumed in it, lets ``fit`` continue from there.
 
     It comes last among the callbacks, so that it sees what the others have made of a step or an epoch.
 
     Args:
         checkpoints: The run's.
-        number: The phase's index.
-        epochs: Of the phase.
-        steps: Of an epoch.
-        trainer: Compiled.
-        trained: Places of the variables that train, among those of the whole model.
-        targets: Shape and type of a batch of them: a ``tf.TensorSpec`` or the like.
-        parts: The phase's callbacks that have a state, by name.
-        before_leaving: Called where the run is to end in the middle of a validation.
+        phase: Which one this is.
     """
 
-    def __init__(
-        self,
-        checkpoints: Checkpoints,
-        number: int,
-        *,
-        epochs: int,
-        steps: int,
-        trainer: keras.Model,
-        trained: Sequence[int],
-        targets: Any,
-        parts: Mapping[str, Stateful],
-        before_leaving: Callable[[], None],
-    ) -> None:
+    def __init__(self, checkpoints: Checkpoints, phase: CheckpointedPhase) -> None:
         super().__init__()
-        self._checkpoints, self._number, self._epochs, self._steps = checkpoints, number, epochs, steps
-        self._trainer, self._trained, self._parts = trainer, list(trained), parts
-        self._targets, self._before_leaving = targets, before_leaving
-        self._optimizer = Variables("optimizer", trainer.optimizer.variables)
-        self._resumes = checkpoints.resumes and checkpoints.position.phase == number
-        self._start = checkpoints.position if self._resumes else Position(number)
+        self._checkpoints, self._phase, self._trainer = checkpoints, phase, phase.trainer
+        self._optimizer = Variables("optimizer", phase.trainer.optimizer.variables)
+        self._resumes = checkpoints.resumes and checkpoints.position.phase == phase.number
+        self._start = checkpoints.position if self._resumes else Position(phase.number)
         self._epoch = self._start.epoch
-        self._metrics: Any = None
+        self._metrics: list[Array] | None = None
         self._logs: Any = None
 
     def begin(self) -> int:
         """Restore the optimizer, or take the first checkpoint.
 
         Returns:
-            The epoch to begin with.
+            The epoch to start with.
 
         Raises:
             CheckpointError: Other weights trained in this phase when the checkpoint was taken.
@@ -258,13 +270,13 @@ class Checkpointer(keras.callbacks.Callback):
         if not self._resumes:
             self._checkpoints.begin(self._start, **self._phase_state(None))
             return 0
-        before = self._checkpoints.state_of("trained")
-        if before != self._trained:
-            more, fewer = len(set(self._trained) - set(before)), len(set(before) - set(self._trained))
+        before, now = self._checkpoints.state_of("trained"), list(self._phase.trained)
+        if before != now:
+            more, fewer = len(set(now) - set(before)), len(set(before) - set(now))
             raise CheckpointError(
-                f"Phase {self._number + 1} trains {len(self._trained)} variables now, and trained {len(before)} when "
-                f"the run was begun: {more} were frozen then, {fewer} are frozen now. Resume with the versions and the "
-                "backbone that began it, or choose another --out."
+                f"Phase {self._phase.number + 1} trains {len(now)} variables now, and trained {len(before)} when the "
+                f"run was started: {more} were frozen then, {fewer} are frozen now. Resume with the versions and the "
+                "backbone that started it, or choose another --out."
             )
         self._optimizer.set_state(self._checkpoints.state_of("optimizer"))
         if self._start.step and builds_with_a_batch():
@@ -272,17 +284,18 @@ class Checkpointer(keras.callbacks.Callback):
         return self._start.epoch
 
     def _build(self) -> None:
-        """Make what otherwise is made with a batch: there may be none left in the epoch, nor one after it."""
-        targets, outputs = _zeros(self._targets), _zeros(self._trainer.output)
+        """Make what is otherwise made with a batch: there may be none left in the epoch, nor one after it."""
+        targets, outputs = _zeros(self._phase.targets), _zeros(self._trainer.output)
         self._trainer.compute_loss(None, targets, outputs)
         self._trainer.compute_metrics(None, targets, outputs)
 
-    def _phase_state(self, metrics: Any) -> dict[str, Any]:
-        parts = {name: part.get_state() for name, part in self._parts.items()}
-        return {"trained": self._trained, "optimizer": self._optimizer.get_state(), "metrics": metrics, **parts}
+    def _phase_state(self, metrics: list[Array] | None) -> dict[str, Any]:
+        parts = {name: part.get_state() for name, part in self._phase.parts.items()}
+        optimizer = self._optimizer.get_state()
+        return {"trained": list(self._phase.trained), "optimizer": optimizer, "metrics": metrics, **parts}
 
-    def _save(self, epoch: int, step: int = 0, metrics: Any = None) -> None:
-        self._checkpoints.save(Position(self._number, epoch, step), **self._phase_state(metrics))
+    def _save(self, epoch: int, step: int = 0, metrics: list[Array] | None = None) -> None:
+        self._checkpoints.save(Position(self._phase.number, epoch, step), **self._phase_state(metrics))
         if self._checkpoints.must_end():
             self._checkpoints.interruption.leave()
 
@@ -295,19 +308,19 @@ class Checkpointer(keras.callbacks.Callback):
         return self._resumes and self._epoch == self._start.epoch and step < self._start.step
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Pass over the steps of an epoch that were done before, or continue behind a whole epoch."""
+        """Skip the steps of an epoch that were done before, or continue after a whole epoch."""
         if self._start.step:
             self._skip(self._start.step)
         elif self._start.epoch:
             self._restore_parts()
 
     def _restore_parts(self) -> None:
-        """Put back what the other callbacks have just begun anew."""
-        for name, part in self._parts.items():
+        """Restore what the other callbacks have just reset."""
+        for name, part in self._phase.parts.items():
             part.set_state(self._checkpoints.state_of(name))
 
     def _skip(self, steps: int) -> None:
-        """Let ``fit`` count so many steps without a batch: the dataset begins behind them."""
+        """Let ``fit`` count steps without a batch: the dataset starts after them."""
         trainer, train = self._trainer, self._trainer.train_function
         left = steps
 
@@ -334,32 +347,32 @@ class Checkpointer(keras.callbacks.Callback):
         self._logs = self._trainer.get_metrics_result()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Take a checkpoint where one is due or the run is to end."""
+        """Take a checkpoint if it is time for one or the run is to end."""
         if not self.skips(batch) and self._checkpoints.is_due():
             sync_variables(self._trainer)
             self._save(self._epoch, batch + 1, self._metric_variables.get_state())
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Remember the metrics of the epoch's steps, in the place of which come those of the validation."""
+        """Remember the metrics of the epoch's steps: those of the validation replace them."""
         self._metrics = self._metric_variables.get_state()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Where the run is to end, do not wait for the validation: it is begun again."""
+        """If the run is to end, do not wait for the validation: it is repeated after resuming."""
         if self._checkpoints.must_end():
             sync_variables(self._trainer)
-            self._before_leaving()
-            self._save(self._epoch, self._steps, self._metrics)
+            self._phase.before_leaving()
+            self._save(self._epoch, self._phase.steps, self._metrics)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Take a checkpoint; that of the last epoch waits for the end of the phase."""
-        if epoch + 1 < self._epochs and not self._trainer.stop_training:
+        if epoch + 1 < self._phase.epochs and not self._trainer.stop_training:
             self._save(epoch + 1)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Take a checkpoint with the weights that are left to the next phase."""
-        self._save(self._epochs)
+        """Take a checkpoint with the weights that the next phase starts from."""
+        self._save(self._phase.epochs)
 
 
-def _zeros(tensor: Any) -> Any:
-    """One example of a batch, where a length that may differ is 1."""
+def _zeros(tensor: Any) -> Tensor:
+    """One example of a batch, in which a length that may differ is 1."""
     return keras.ops.zeros([length or 1 for length in tensor.shape], keras.backend.standardize_dtype(tensor.dtype))

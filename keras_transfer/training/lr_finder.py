@@ -1,4 +1,4 @@
-"""A range test: the learning rate rises from far too small to far too large, and the loss tells where it was right.
+"""A range test: the learning rate rises from far too small to far too large, and the loss shows where it is right.
 
 Smith 2017 (arXiv 1506.01186); fastai's ``lr_find`` made it popular.
 """
@@ -20,7 +20,9 @@ from keras_transfer.errors import ConfigError, TrainingError
 from keras_transfer.heads import LOGITS
 from keras_transfer.heads.solver import SolvedHead
 from keras_transfer.model import TransferModel
-from keras_transfer.training.phase import compile_phase, restored
+from keras_transfer.networks.types import Batches, Model
+from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
+from keras_transfer.training.phase import Inputs, apply_phase, restored
 from keras_transfer.training.policies import Phase
 
 _STEPS = 100
@@ -33,11 +35,11 @@ _SMOOTHING = 4.0
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the loss was while the learning rate rose.
+    """The loss while the learning rate rose.
 
     Attributes:
         phase: Name of the phase whose weights were tried.
-        rates: Values of training.learning_rate, one a step.
+        rates: Values of training.learning_rate, one per step.
         losses: Of the step's batch, before the step.
     """
 
@@ -60,25 +62,25 @@ class RangeTest:
         Raises:
             ConfigError: The loss never falls by more than its noise.
         """
-        begun = float(np.mean(self.losses[:_BEGINNING]))
+        start = float(np.mean(self.losses[:_BEGINNING]))
         lowest = int(self.smoothed.argmin())
         least = float(self.smoothed[lowest])
         # Neighbours differ by the noise of two batches. The climb at the end is no noise.
         noise = float(np.std(np.diff(self.losses[: max(lowest + 1, _BEGINNING)]))) / math.sqrt(2)
-        above = np.flatnonzero(self.smoothed[: lowest + 1] > (begun + least) / 2)
-        if not above.size or begun - least <= noise:
+        above = np.flatnonzero(self.smoothed[: lowest + 1] > (start + least) / 2)
+        if not above.size or start - least <= noise:
             raise ConfigError(
                 f"training.learning_rate: the loss of phase {self.phase} does not fall at any rate from "
-                f"{self.rates[0]:.2g} to {self.rates[-1]:.2g}. It begins at {begun:.3g} and {least:.3g} is its least, "
-                f"which is within the noise of a batch ({noise:.2g}). Give training.learning_rate a number."
+                f"{self.rates[0]:.2g} to {self.rates[-1]:.2g}. It starts at {start:.3g}, and its minimum of "
+                f"{least:.3g} is within the noise of a batch ({noise:.2g}). Set training.learning_rate to a number."
             )
         return float(f"{self.rates[above[-1]]:.2g}")
 
     def __str__(self) -> str:
-        begun, least = np.mean(self.losses[:_BEGINNING]), self.smoothed.min()
+        start, least = np.mean(self.losses[:_BEGINNING]), self.smoothed.min()
         return (
             f"training.learning_rate={self.learning_rate:g}: half-way down the smoothed loss of phase {self.phase}, "
-            f"from {begun:.3g} to {least:.3g} ({len(self.rates)} steps, {self.rates[0]:.2g} to {self.rates[-1]:.2g})"
+            f"from {start:.3g} to {least:.3g} ({len(self.rates)} steps, {self.rates[0]:.2g} to {self.rates[-1]:.2g})"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -97,50 +99,56 @@ def run_range_test(
     phase: Phase,
     *,
     config: TrainingConfig,
-    trainer: keras.Model,
-    batches: Any,
+    inputs: Inputs,
     head: SolvedHead | None = None,
+    custom: CustomParts = BUILT_IN,
 ) -> RangeTest:
-    """Train a phase for at most 100 steps while the learning rate rises, and put everything back.
+    """Train a phase for at most 100 steps while the learning rate rises, and restore everything.
 
     Args:
         model: Afterwards its weights, BatchNorm statistics and random states are bit for bit what they were. Its
             ``trainable`` flags are left as the phase sets them.
         phase: Says what trains.
         config: Says how; its learning rate is not used.
-        trainer: The model's, or the part of it that begins where the frozen stages end.
-        batches: A dataset of (what the trainer takes, encoded targets, weights); begun again where it ends.
-        head: Put on first, as it will be when the phase begins; None to begin with the head as it is.
+        inputs: What is trained on which batches; they are repeated if there are fewer than 100.
+        head: A solved head that the phase starts with; None to start with the head as it is.
+        custom: Loss and metrics given from Python.
 
     Returns:
         The curve.
 
     Raises:
-        TrainingError: The loss is no number before any rate could have spoilt it.
+        ConfigError: An optimizer was given from Python: its learning rate is not the recipe's.
+        TrainingError: The loss is NaN or infinite before any rate could be the reason.
     """
+    if custom.optimizer is not None:
+        raise ConfigError(
+            "The search for a learning rate trains with the built-in optimizer, and another one was given. "
+            "Leave the optimizer out, or choose its learning rate yourself."
+        )
     with restored(model.trainer.variables):
         if head is not None:
             model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
         # Any number will do: sweep() has a schedule of its own. The averages would never be looked at.
         some_rate = config.model_copy(update={"learning_rate": float(_RATES[0]), "ema": 0.0})
-        compile_phase(model, phase, config=some_rate, trainer=trainer, steps=_STEPS)
-        losses = sweep(trainer, batches, factor=phase.rate)
+        apply_phase(model, phase, config=some_rate, trainer=inputs.trainer, steps=_STEPS, custom=custom)
+        losses = sweep(inputs.trainer, inputs.batches, factor=phase.rate)
     return RangeTest(phase.name, tuple(map(float, _RATES[: len(losses)])), tuple(losses))
 
 
-def sweep(trainer: keras.Model, batches: Any, *, factor: float = 1.0) -> list[float]:
-    """Train at rising rates until the loss is several times what it was, or no number.
+def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0) -> list[float]:
+    """Train at rising rates until the loss is several times what it was, NaN, or infinite.
 
     Args:
         trainer: Compiled, with an optimizer that follows a schedule; gets another one. Its weights change.
-        batches: A dataset of (inputs, targets, weights); begun again where it ends.
+        batches: Of (inputs, targets, weights); repeated if there are too few.
         factor: On the rates.
 
     Returns:
         The loss of each step's batch, before the step.
 
     Raises:
-        TrainingError: The loss is no number before any rate could have spoilt it.
+        TrainingError: The loss is NaN or infinite before any rate could be the reason.
     """
     trainer.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
         float(_RATES[0]) * factor, decay_steps=_STEPS - 1, decay_rate=float(_RATES[-1] / _RATES[0])
@@ -152,7 +160,7 @@ def sweep(trainer: keras.Model, batches: Any, *, factor: float = 1.0) -> list[fl
         if not math.isfinite(loss):
             if len(losses) < _BEGINNING:
                 raise TrainingError(
-                    f"The loss is {loss} at a learning rate of {_RATES[len(losses)]:.2g}, and no other one will mend "
+                    f"The loss is {loss} at a learning rate of {_RATES[len(losses)]:.2g}, and no other one will fix "
                     "that. Check the data and backbone.weights, or set training.precision=float32."
                 )
             break

@@ -204,18 +204,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
                     slot.assign(keras.ops.copy(earlier_slot))
         self._steps_before.assign(counts)
 
-    def swap_averages(self) -> None:
-        """Exchange the model's weights and their averages; a second call undoes it, to the bit.
-
-        For ``use_ema``. ``keras.callbacks.SwapEMAWeights`` swaps by adding and subtracting, which rounds, and leaves
-        the wrong ones in the model where early stopping ends a fit.
-        """
-        for variable, average in zip(variables_of(self), averages_of(self), strict=True):
-            if average is not None:
-                value = keras.ops.copy(variable)
-                variable.assign(average)
-                average.assign(value)
-
     def get_config(self) -> dict[str, Any]:
         """Return what makes the same optimizer again, but for its variables."""
         return {

@@ -4,11 +4,8 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.data.targets.base import Targets
@@ -20,23 +17,30 @@ from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.lora import find_adapters
 from keras_transfer.networks.stages import Stage
+from keras_transfer.networks.types import Batches, Callback, FloatArray, Model, Optimizer, Variable
 from keras_transfer.trackers import EpochEnded, PhaseEnded, PhaseStarted
-from keras_transfer.training.callbacks import WeightKeeper
-from keras_transfer.training.checkpointing import Checkpointer, Checkpoints, EarlyStopping
-from keras_transfer.training.observers import Observers, PhaseTracking
+from keras_transfer.training.callbacks import Averages, BestWeights, NanGuard, TrainedWeights
+from keras_transfer.training.checkpointing import CheckpointedPhase, Checkpointer, Checkpoints, EarlyStopping, Stateful
+from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
+from keras_transfer.training.monitors import find_monitors
+from keras_transfer.training.observers import Observers, PhaseTracking, UserCallbacks
 from keras_transfer.training.optimizer import StagedAdamW, build_optimizer
 from keras_transfer.training.policies import Phase
 
 
-def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:
+def set_trainable(stages: Sequence[Stage], phase: Phase) -> list[Variable]:
     """Let a phase's weights train and freeze the others; what was compiled before must be compiled again.
 
     Keras runs a BatchNorm layer whose ``trainable`` is False on its stored statistics, also in training.
 
     Args:
-        stages: Of the backbone. Where the phase trains adapters, they are there already.
-        phase: Says which stages train, which of their weights, and what becomes of their BatchNorm layers.
+        stages: Of the backbone. If the phase trains adapters, they are there already.
+        phase: Says which stages train, which of their weights, and how their BatchNorm layers run.
+
+    Returns:
+        The variables of training stages that training updates without a gradient, such as statistics of BatchNorm.
     """
+    statistics: list[Variable] = []
     for stage in stages:
         for layer in stage.layers:
             layer.trainable = False
@@ -45,18 +49,30 @@ def set_trainable(stages: Sequence[Stage], phase: Phase) -> None:
         if phase.lora_rank is not None:
             for factor in (factor for adapter in find_adapters([stage]) for factor in adapter.factors):
                 factor.trainable = True
-            continue
-        # A layer comes before those inside it, which have the last word.
-        for part in (part for layer in stage.layers for part in parts(layer)):
-            part.trainable = phase.batch_norm == "adapt" or not isinstance(part, keras.layers.BatchNormalization)
-            for weight in part.trainable_weights:
-                weight.trainable = _is_chosen(part, weight, phase)
+        else:
+            statistics += _train_stage(stage, phase)
+    return statistics
+
+
+def _train_stage(stage: Stage, phase: Phase) -> list[Variable]:
+    inner = [part for layer in stage.layers for part in parts(layer)]
+    # A layer comes before those inside it, which have the last word.
+    for part in inner:
+        part.trainable = phase.batch_norm == "adapt" or not isinstance(part, keras.layers.BatchNormalization)
+    # Only while no weight is frozen one by one do layers tell statistics from weights.
+    weights = [(part, list(part.trainable_weights)) for part in inner]
+    frozen = {id(weight) for part in inner if not part.trainable for weight in part.weights}
+    statistics = {id(weight): weight for part in inner for weight in part.non_trainable_weights}
+    for part, own in weights:
+        for weight in own:
+            weight.trainable = _is_chosen(part, weight, phase)
+    return [weight for key, weight in statistics.items() if key not in frozen]
 
 
 _LAYER_NORMS = (keras.layers.LayerNormalization, keras.layers.RMSNormalization)
 
 
-def _is_chosen(layer: keras.layers.Layer, weight: keras.Variable, phase: Phase) -> bool:
+def _is_chosen(layer: keras.layers.Layer, weight: Variable, phase: Phase) -> bool:
     if phase.weights == "batch_norm":
         return isinstance(layer, keras.layers.BatchNormalization)
     if phase.weights == "layer_norm":
@@ -64,15 +80,15 @@ def _is_chosen(layer: keras.layers.Layer, weight: keras.Variable, phase: Phase) 
     return phase.weights == "all" or weight.name in ("bias", "beta")
 
 
-def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[keras.Variable]) -> list[float]:
+def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[Variable]) -> list[float]:
     """Return each variable's factor on the learning rate: 1 in the head, less from stage to stage towards the input.
 
-    Howard and Ruder 2018 (arXiv 1801.06146) divide by 2.6 a layer.
+    Howard and Ruder 2018 (arXiv 1801.06146) divide by 2.6 per layer.
 
     Args:
-        model: Says where a variable lies.
-        phase: Says how much less.
-        variables: What trains.
+        model: Its stages have the variables.
+        phase: Its ``stage_decay`` is the factor from stage to stage.
+        variables: That train.
     """
     depth = {
         id(weight): len(model.backbone.stages) - stage.index
@@ -105,8 +121,8 @@ class PhaseSummary:
     Attributes:
         phase: The phase.
         stages: Names of the backbone's stages that train.
-        trained: How many numbers train.
-        total: How many there are.
+        trained: Number of parameters that train.
+        total: Number of all parameters.
     """
 
     phase: Phase
@@ -123,7 +139,7 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
         phases: In order.
 
     Returns:
-        A summary a phase.
+        One summary per phase.
 
     Raises:
         PolicyError: A phase that should train weights of the backbone would train none.
@@ -144,8 +160,8 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
 
 
 @contextlib.contextmanager
-def restored(variables: Sequence[Any]) -> Iterator[None]:
-    """Put back, bit for bit, what variables hold now.
+def restored(variables: Sequence[Variable]) -> Iterator[None]:
+    """Restore, bit for bit, the values that variables have now.
 
     Args:
         variables: Those of a model include the states of its seeds, which its weights do not.
@@ -161,40 +177,72 @@ def restored(variables: Sequence[Any]) -> Iterator[None]:
             variable.assign(value)
 
 
-def compile_phase(
-    model: TransferModel, phase: Phase, *, config: TrainingConfig, trainer: keras.Model, steps: int
-) -> StagedAdamW:
-    """Let a phase's weights train, and give them an optimizer.
+@dataclass(frozen=True)
+class AppliedPhase:
+    """A model that is ready for ``fit`` in a phase.
+
+    Attributes:
+        trainer: Compiled; its ``trainable`` flags are the phase's.
+        optimizer: Built. Under mixed_float16 the trainer's own optimizer is one that scales the loss around it.
+        changing: The variables that training changes: weights that train, and statistics.
+    """
+
+    trainer: Model
+    optimizer: Optimizer
+    changing: tuple[Variable, ...]
+
+
+def apply_phase(
+    model: TransferModel,
+    phase: Phase,
+    *,
+    config: TrainingConfig,
+    steps: int,
+    trainer: Model | None = None,
+    custom: CustomParts = BUILT_IN,
+) -> AppliedPhase:
+    """Let a phase's weights train, freeze the others, and compile the model.
 
     Args:
         model: Its ``trainable`` flags change.
         phase: Says what trains.
         config: Says how.
-        trainer: Is compiled: the model's ``trainer``, or the part of it that begins where the frozen stages end.
-        steps: Of the whole phase.
+        steps: Of the whole phase; the learning rate's schedule spans them.
+        trainer: Is compiled: the model's ``trainer``, the default, or the part of it that follows the frozen stages.
+        custom: Loss, metrics and optimizer given from Python.
 
     Returns:
-        The optimizer.
+        What is ready to be trained.
+
+    Raises:
+        ConfigError: The recipe names a metric that there is not.
     """
-    set_trainable(model.backbone.stages, phase)
+    trainer = model.trainer if trainer is None else trainer
+    statistics = set_trainable(model.backbone.stages, phase)
     set_batch_norm_memory(model.backbone.stages, steps)
     variables = trainer.trainable_variables
     pretrained = {id(weight) for weight in model.backbone.network.weights}  # a head may be tied to some
-    optimizer = build_optimizer(
-        config,
-        rate=phase.rate,
-        steps=steps,
-        variables=variables,
-        factors=rate_factors(model, phase, variables),
-        new_variables=[weight for weight in model.top.trainable_variables if id(weight) not in pretrained],
-    )
+    optimizer = custom.make_optimizer(phase.rate)
+    if optimizer is None:
+        optimizer = build_optimizer(
+            config,
+            rate=phase.rate,
+            steps=steps,
+            variables=variables,
+            factors=rate_factors(model, phase, variables),
+            new_variables=[weight for weight in model.top.trainable_variables if id(weight) not in pretrained],
+        )
+    else:
+        optimizer.build(variables)
     trainer.compile(
         optimizer=optimizer,
-        loss=model.head.loss(label_smoothing=config.label_smoothing),
-        metrics=model.head.metrics(),
+        loss=custom.make_loss(model.head, config),
+        metrics=custom.make_metrics(model.head, find_monitors(config, model.head, custom).metric_names),
         jit_compile=chosen_jit(),
     )
-    return optimizer
+    new = [*model.pooling.non_trainable_weights, *model.top.non_trainable_weights]
+    statistics += [weight for weight in new if id(weight) not in pretrained]
+    return AppliedPhase(trainer, optimizer, (*variables, *statistics))
 
 
 @dataclass(frozen=True)
@@ -202,145 +250,206 @@ class Inputs:
     """What a phase trains, and on what.
 
     Attributes:
-        trainer: The model's ``trainer``, or the part of it that begins where the frozen stages end.
-        batches: A dataset of all batches of the phase, less those that were done before the run was resumed: what the
-            trainer takes, encoded targets, weights. With several processes, of this one's slices.
-        validation: A dataset of (what the trainer takes, encoded targets), or None.
+        trainer: The model's ``trainer``, or the part of it that follows the frozen stages.
+        batches: All batches of the phase, without those that were done before the run was resumed: what the trainer
+            takes, encoded targets, weights. With several processes, of this one's slices.
+        validation: Batches of (what the trainer takes, encoded targets), or None.
     """
 
-    trainer: keras.Model
-    batches: Any
-    validation: Any
+    trainer: Model
+    batches: Batches
+    validation: Batches | None
 
 
 @dataclass(frozen=True)
-class Course:
-    """What goes on from phase to phase.
+class RunState:
+    """What continues from phase to phase.
 
     Attributes:
-        keeper: Carries the best weights.
+        best: Carries the best weights.
         observers: Trackers and the user's callbacks.
         checkpoints: The run's, or None.
         distribution: The devices and processes that share the run.
+        custom: Loss, metrics and optimizer given from Python.
     """
 
-    keeper: WeightKeeper
+    best: BestWeights
     observers: Observers = field(default_factory=Observers)
     checkpoints: Checkpoints | None = None
     distribution: Distribution = ONE_DEVICE
+    custom: CustomParts = BUILT_IN
 
 
-def train_phase(
-    model: TransferModel,
-    phase: Phase,
-    inputs: Inputs,
-    course: Course,
-    *,
-    config: TrainingConfig,
-    started: PhaseStarted,
-    earlier: StagedAdamW | None = None,
-) -> StagedAdamW:
-    """Run one phase, or what is left of it.
+@dataclass(frozen=True)
+class PlannedPhase:
+    """A phase at its place in a run.
+
+    Attributes:
+        phase: What trains, for how long.
+        config: How.
+        started: What trackers receive of the phase: its place in the run, and its steps per epoch.
+        earlier: The optimizer of the phase before: weights that continue to train keep their slots.
+    """
+
+    phase: Phase
+    config: TrainingConfig
+    started: PhaseStarted
+    earlier: Optimizer | None = None
+
+
+def train_phase(model: TransferModel, planned: PlannedPhase, inputs: Inputs, state: RunState) -> Optimizer:
+    """Train a phase, from its start or from the run's last checkpoint.
 
     Args:
         model: Its weights change.
-        phase: What trains, for how long.
-        inputs: On what.
-        course: Of the run.
-        config: How.
-        started: What trackers receive of the phase: its place in the run, and its steps per epoch.
-        earlier: The optimizer of the phase before: weights that go on training keep their slots.
+        planned: Which phase.
+        inputs: What is trained on which batches.
+        state: Of the run.
 
     Returns:
         The optimizer.
 
     Raises:
-        TrainingError: The loss became something that is no number; the model then holds the last good weights.
+        TrainingError: The loss became NaN or infinite; the model then holds the last good weights.
         RunInterrupted: SIGTERM came, and a checkpoint was taken.
     """
-    trainer, keeper, checkpoints = inputs.trainer, course.keeper, course.checkpoints
-    optimizer = compile_phase(model, phase, config=config, trainer=trainer, steps=phase.epochs * started.steps)
-    if earlier is not None:
-        optimizer.carry_over(earlier)
-    keeper.begin_phase(optimizer)
-    user, tracking = course.observers.callbacks, PhaseTracking(course.observers.trackers, started)
-    # The user's callbacks may add metrics, which early stopping and trackers are to see.
-    states: dict[str, Any] = {"keeper": keeper, "callbacks": user}
-    if config.early_stopping is not None:
-        stop = config.early_stopping
-        mode = "min" if stop.metric.endswith("loss") or model.head.figure.is_error else "max"
-        states["early_stopping"] = EarlyStopping(monitor=stop.metric, patience=stop.patience, mode=mode)
-    states["epoch_seconds"] = tracking
-    callbacks, first_epoch = [*states.values()], 0
-    if checkpoints is not None:
-        checkpointer = Checkpointer(
-            checkpoints,
-            started.number - 1,
-            epochs=phase.epochs,
-            steps=started.steps,
-            trainer=trainer,
-            trained=_places(model.trainer.variables, trainer.trainable_variables),
-            targets=inputs.batches.element_spec[1],
-            parts=states,
-            before_leaving=keeper.on_test_end,
-        )
-        callbacks.append(checkpointer)
-        user.skips = tracking.skips = checkpointer.skips
+    phase, steps = planned.phase, planned.started.steps
+    applied = apply_phase(
+        model,
+        phase,
+        config=planned.config,
+        steps=phase.epochs * steps,
+        trainer=inputs.trainer,
+        custom=state.custom,
+    )
+    # An optimizer given from Python starts every phase afresh.
+    if isinstance(applied.optimizer, StagedAdamW) and isinstance(planned.earlier, StagedAdamW):
+        applied.optimizer.carry_over(planned.earlier)
+    callbacks = _make_callbacks(model, planned, applied, state)
+    first_epoch = 0
+    if state.checkpoints is not None:
+        checkpointer = _make_checkpointer(model, planned, inputs, callbacks, state.checkpoints)
         first_epoch = checkpointer.begin()
-    if first_epoch == phase.epochs:
-        return optimizer
-    with checkpoints.interruption.at_a_step() if checkpoints else contextlib.nullcontext():
-        trainer.fit(
-            course.distribution.feed(inputs.batches),
-            epochs=phase.epochs,
+        callbacks["checkpointer"] = checkpointer
+    if first_epoch < phase.epochs:
+        _fit(planned, inputs, callbacks, state, first_epoch)
+    return applied.optimizer
+
+
+def _make_callbacks(
+    model: TransferModel, planned: PlannedPhase, applied: AppliedPhase, state: RunState
+) -> dict[str, Callback]:
+    """By name, in the order in which they are called; those with a state are held by checkpoints under the name."""
+    weights = TrainedWeights(applied.changing, applied.optimizer)
+    state.best.watch(weights)
+    callbacks: dict[str, Callback] = {}
+    if applied.optimizer.use_ema:
+        callbacks["averages"] = Averages(applied.optimizer)
+    callbacks["nan_guard"] = NanGuard(weights)  # copies the weights that the best ones are taken from
+    callbacks["best_weights"] = state.best
+    # The user's callbacks may add metrics, which early stopping and trackers are to see.
+    callbacks["callbacks"] = state.observers.callbacks
+    monitor = find_monitors(planned.config, model.head, state.custom).early_stopping
+    if monitor is not None and planned.config.early_stopping is not None:
+        callbacks["early_stopping"] = EarlyStopping(monitor, patience=planned.config.early_stopping.patience)
+    callbacks["epoch_seconds"] = PhaseTracking(state.observers.trackers, planned.started)
+    return callbacks
+
+
+def _make_checkpointer(
+    model: TransferModel,
+    planned: PlannedPhase,
+    inputs: Inputs,
+    callbacks: Mapping[str, Callback],
+    checkpoints: Checkpoints,
+) -> Checkpointer:
+    averages = callbacks.get("averages")
+    phase = CheckpointedPhase(
+        number=planned.started.number - 1,
+        epochs=planned.phase.epochs,
+        steps=planned.started.steps,
+        trainer=inputs.trainer,
+        trained=_indices(model.trainer.variables, inputs.trainer.trainable_variables),
+        targets=inputs.batches.element_spec[1],
+        parts={name: callback for name, callback in callbacks.items() if isinstance(callback, Stateful)},
+        before_leaving=averages.swap if isinstance(averages, Averages) else lambda: None,
+    )
+    checkpointer = Checkpointer(checkpoints, phase)
+    for callback in callbacks.values():
+        if isinstance(callback, UserCallbacks | PhaseTracking):
+            callback.skips = checkpointer.skips
+    return checkpointer
+
+
+def _fit(
+    planned: PlannedPhase, inputs: Inputs, callbacks: Mapping[str, Callback], state: RunState, first_epoch: int
+) -> None:
+    feed = state.distribution.feed
+    with state.checkpoints.interruption.at_a_step() if state.checkpoints else contextlib.nullcontext():
+        inputs.trainer.fit(
+            feed(inputs.batches),
+            epochs=planned.phase.epochs,
             initial_epoch=first_epoch,
-            steps_per_epoch=started.steps,
-            validation_data=None if inputs.validation is None else course.distribution.feed(inputs.validation),
-            callbacks=callbacks,
+            steps_per_epoch=planned.started.steps,
+            validation_data=None if inputs.validation is None else feed(inputs.validation),
+            callbacks=list(callbacks.values()),
             shuffle=False,  # the batches are in their order already
             verbose=0,
         )
-    return optimizer
 
 
-def _places(variables: Sequence[Any], chosen: Sequence[Any]) -> list[int]:
-    """Where variables stand among others: their names may differ from process to process."""
-    places = {id(variable): place for place, variable in enumerate(variables)}
-    return [places[id(variable)] for variable in chosen]
+def _indices(variables: Sequence[Variable], chosen: Sequence[Variable]) -> list[int]:
+    """Where variables are among others: their names may differ from process to process."""
+    indices = {id(variable): index for index, variable in enumerate(variables)}
+    return [indices[id(variable)] for variable in chosen]
 
 
-def solve_phase(
-    model: TransferModel,
-    phase: Phase,
-    head: SolvedHead,
-    *,
-    rows: Mapping[str, tuple[NDArray[np.float32], Targets]],
-    seconds: float,
-    course: Course,
-    started: PhaseStarted,
-) -> None:
-    """Put a solved head on.
+@dataclass(frozen=True)
+class SolvedPhase:
+    """A head that was solved, for :func:`solve_phase`.
+
+    Attributes:
+        head: The solution.
+        rows: Pooled features and targets of the training rows under ``""``, of validation rows under ``"val_"``.
+        seconds: The time that features and solution took.
+        config: Names the metrics that decide something.
+        started: What trackers receive of the phase.
+    """
+
+    head: SolvedHead
+    rows: Mapping[str, tuple[FloatArray, Targets]]
+    seconds: float
+    config: TrainingConfig
+    started: PhaseStarted
+
+
+def solve_phase(model: TransferModel, phase: Phase, solved: SolvedPhase, state: RunState) -> None:
+    """Give the model a solved head, unless an earlier phase was better.
 
     Args:
         model: The weights of its head change.
         phase: The phase.
-        head: What was solved.
-        rows: Pooled features and targets of the training rows under ``""``, of validation rows under ``"val_"``.
-        seconds: What features and solution took.
-        course: Of the run.
-        started: What trackers receive of the phase.
+        solved: The head, and what it is measured on.
+        state: Of the run.
     """
     set_trainable(model.backbone.stages, phase)
-    model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
+    layer, head = model.top.get_layer(LOGITS), solved.head
+    weights = TrainedWeights(layer.weights)
+    state.best.watch(weights)
+    layer.set_weights([head.kernel, head.bias])
+    weights.take()
+    names = find_monitors(solved.config, model.head, state.custom).metric_names
     logs: dict[str, float] = {}
-    for prefix, (features, targets) in rows.items():
-        figures = model.head.measure(features @ head.kernel + head.bias, targets)
-        logs |= {f"{prefix}{name}": value for name, value in figures.items()}
-    course.keeper.on_epoch_end(0, logs)
+    for prefix, (features, targets) in solved.rows.items():
+        raw = features @ head.kernel + head.bias
+        values = model.head.measure(raw, targets, state.custom.make_metrics(model.head, names))
+        logs |= {f"{prefix}{name}": value for name, value in values.items()}
+    state.best.on_epoch_end(0, logs)
+    state.best.on_train_end()
     details: dict[str, str | float] = {"strength": head.strength}
     if head.uses_hints:
         details["label_texts"] = "used"
-    trackers, metrics = course.observers.trackers, {name: float(value) for name, value in logs.items()}
+    trackers, started = state.observers.trackers, solved.started
     trackers.phase_started(started)
-    trackers.epoch_ended(EpochEnded(started, 1, trackers.run_epochs + 1, metrics, seconds, details))
+    trackers.epoch_ended(EpochEnded(started, 1, trackers.run_epochs + 1, logs, solved.seconds, details))
     trackers.phase_ended(PhaseEnded(started, 1))

@@ -1,6 +1,7 @@
 """Run folders that cannot be resumed, or not so: each difference is named, and nothing is touched."""
 
 import shutil
+from dataclasses import replace
 
 import keras
 import pytest
@@ -121,15 +122,15 @@ def test_no_checkpoint_that_is_whole(refused, recipe, folder):
 
 def test_another_trainable_set(refused, recipe, folder, monkeypatch):
     original = Checkpointer.__init__
-
-    def frozen(self, *arguments, trained, **options):
-        original(self, *arguments, trained=trained[1:], **options)
-
-    monkeypatch.setattr(Checkpointer, "__init__", frozen)
+    monkeypatch.setattr(
+        Checkpointer,
+        "__init__",
+        lambda self, checkpoints, phase: original(self, checkpoints, replace(phase, trained=phase.trained[1:])),
+    )
     refused(
         *("run", recipe, "--out", folder, "--resume"),
         needs=[
-            "Phase 1 trains 1 variables now, and trained 2 when the run was begun: 0 were frozen then, 1 are frozen"
+            "Phase 1 trains 1 variables now, and trained 2 when the run was started: 0 were frozen then, 1 are frozen"
         ],
     )
 

@@ -86,15 +86,6 @@ def rejected(refused, recipe, tmp_path):
         (["head.loss=huber"], ["head.loss: huber is for numbers", "data.target is class"]),
         ([*NUMBER, "head.loss=absolute"], ["head.loss", "'huber'", "Received: 'absolute'"]),
         ([*NUMBER, "head.loss=huber", "policy.head_solver=solve"], ["policy.head_solver", "head.loss is huber"]),
-        (
-            [*NUMBER, "training.early_stopping={metric: val_accuracy}"],
-            ["val_accuracy is not measured with data.target=number", "val_mae"],
-        ),
-        ([*MULTILABEL, "training.early_stopping={metric: mae}"], ["mae is not measured", "Watch val_loss, val_f1"]),
-        (
-            ["training.early_stopping={metric: val_f1}"],
-            ["val_f1 is not measured with data.target=class", "val_accuracy"],
-        ),
     ],
 )
 def test_settings_that_contradict_the_target(rejected, table, overrides, needs):

@@ -8,7 +8,7 @@ import pytest
 
 from keras_transfer import ImageClassification, PolicyError
 from keras_transfer.networks.lora import find_adapters
-from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.callbacks import BestWeights
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -142,13 +142,13 @@ def test_a_head_that_cannot_be_solved_is_trained(images, tmp_path, sections):
 
 def test_what_is_kept_and_judged_is_the_average_of_the_weights(images, tmp_path, monkeypatch):
     seen = []
-    original = WeightKeeper.on_epoch_end
+    original = BestWeights.on_epoch_end
 
     def watched(self, epoch, logs=None):
-        seen.append(self._whole.get_weights())
+        seen.append(self.model.get_weights())
         original(self, epoch, logs)
 
-    monkeypatch.setattr(WeightKeeper, "on_epoch_end", watched)
+    monkeypatch.setattr(BestWeights, "on_epoch_end", watched)
     run = recipe(images, "full", training={"ema": 0.9}).fit(tmp_path / "run")
     kernel = run.model.get_layer("head").get_layer("head_logits").kernel
     raw = next(weight for weight in seen[-1] if weight.shape == kernel.shape)

@@ -35,9 +35,10 @@ from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.job.job import Job
 from keras_transfer.job.policy_choice import Choice
+from keras_transfer.run.writer import RunWriter
 from keras_transfer.storage import checkpoint_store as checkpoint
 from keras_transfer.storage.checkpoint_store import CheckpointStore
-from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.callbacks import Averages, NanGuard
 from keras_transfer.training.checkpointing import Checkpointer, Checkpoints
 from keras_transfer.training.interruption import Interruption
 from keras_transfer.training.lr_finder import RangeTest
@@ -109,8 +110,8 @@ KILLS = {
     ),
     "lp_ft": (
         {"name": "lp_ft", "stage_decay": 0.5},
-        {"training": {"l2_sp": 0.01}},
-        [(*SAVE, 1), (*STEP, 2 * STEPS + 1), (Job, "judge", 1)],
+        {"training": {"l2_sp": 0.01, "keep_metric": "val_auroc"}},
+        [(*SAVE, 1), (*STEP, 2 * STEPS + 1), (Job, "evaluate", 1)],
     ),
     "gradual, averages, early stopping": (
         {"name": "gradual", "groups": 2, "group_epochs": 2},
@@ -126,7 +127,7 @@ KILLS = {
         {"name": "head", "head_solver": "sgd"},
         {"augmentation": {"rotation": 20}, "head": {"hidden": 4}},
         # The first has just taken the checkpoint of the last step of an epoch that was not its last.
-        [(*SAVE, 5), (*STEP, 2 * STEPS), (keras_transfer.recipe.fitting, "_save", 1)],
+        [(*SAVE, 5), (*STEP, 2 * STEPS), (RunWriter, "write_model", 1)],
     ),
 }
 
@@ -234,7 +235,7 @@ def test_sigterm_takes_a_checkpoint_at_the_next_step_and_exits_with_143(
     file, out = tmp_path / "own.yaml", tmp_path / "run"
     made = recipe(QUICK, checkpoint=NEVER)
     write_recipe(made.config, file)
-    sigterm(WeightKeeper, "on_train_batch_end", STEPS + 3)
+    sigterm(NanGuard, "on_train_batch_end", STEPS + 3)
     stopped = command("run", file, "--out", out)
     assert stopped.exit_code == 143
     assert stopped.stderr == (
@@ -256,7 +257,7 @@ def test_sigterm_takes_a_checkpoint_at_the_next_step_and_exits_with_143(
 
 def test_sigterm_does_not_wait_for_a_validation(recipe, tmp_path, sigterm, monkeypatch):
     made = recipe(QUICK, checkpoint=NEVER, training={"ema": 0.9, "epochs": 2})
-    sigterm(WeightKeeper, "on_test_begin", 2)
+    sigterm(Averages, "on_test_begin", 2)
     with pytest.raises(RunInterrupted, match="was stopped by SIGTERM"):
         made.fit(tmp_path / "run")
     assert position(tmp_path / "run") == {"phase": 0, "epoch": 1, "step": STEPS}

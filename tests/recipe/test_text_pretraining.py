@@ -185,10 +185,10 @@ def test_frozen_stages_stay_as_they_are_though_the_head_is_tied_to_them(table, p
 
 def test_tied_embeddings_are_no_new_weights(table, preset):
     """L2-SP pulls them to their start; only the head's own weights decay to zero."""
-    from keras_transfer.training.phase import compile_phase
+    from keras_transfer.training.phase import apply_phase
 
     job = pretraining(table, preset, training={"l2_sp": 0.1, "batch_size": 8}).prepare()
-    optimizer = compile_phase(job.model, job.phases[0], config=job.config.training, trainer=job.model.trainer, steps=5)
+    optimizer = apply_phase(job.model, job.phases[0], config=job.config.training, steps=5).optimizer
     variables = job.model.trainer.trainable_variables
     new = [variable.path for variable, is_new in zip(variables, optimizer.new, strict=True) if is_new]
     assert len(new) == 5 and not any("token_embedding" in path for path in new)

@@ -70,7 +70,7 @@ def test_noise_from_batch_to_batch_hardly_moves_the_suggestion(noise, seed):
 @pytest.mark.parametrize("tilt", [0.0, 0.02])
 def test_a_curve_that_never_falls_suggests_nothing(tilt):
     losses = 0.7 + tilt * np.arange(100) + np.random.default_rng(0).normal(0, 0.05, 100)
-    with pytest.raises(ConfigError, match=r"phase full does not fall.*Give training\.learning_rate a number"):
+    with pytest.raises(ConfigError, match=r"phase full does not fall.*Set training\.learning_rate to a number"):
         _ = RangeTest("full", tuple(RATES), tuple(losses)).learning_rate
 
 

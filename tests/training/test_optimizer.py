@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.training import optimizer as optimizers
+from keras_transfer.training.callbacks import Averages
 from keras_transfer.training.optimizer import StagedAdamW, build_optimizer, build_schedule
 
 
@@ -236,11 +237,12 @@ def test_a_saved_and_loaded_optimizer_goes_on_alike(tmp_path):
 def test_averages_are_those_of_the_weights_after_each_step():
     variables = make_variables([[1.0, -2.0]], [0.5])
     optimizer = optimizer_for(variables, configured(ema=0.8), factors=[0.3, 1.0])
+    averages = Averages(optimizer)
     before = values_of(variables)
-    optimizer.swap_averages()
+    averages.swap()
     for value, start in zip(values_of(variables), before, strict=True):
         np.testing.assert_array_equal(value, start)  # before the first step
-    optimizer.swap_averages()
+    averages.swap()
 
     expected = None
     for gradients in random_gradients(variables, 6):
@@ -248,10 +250,10 @@ def test_averages_are_those_of_the_weights_after_each_step():
         now = values_of(variables)
         # Keras' average begins with the weights after the first step.
         expected = now if expected is None else [0.8 * a + 0.2 * b for a, b in zip(expected, now, strict=True)]
-    optimizer.swap_averages()
+    averages.swap()
     for value, average in zip(values_of(variables), expected, strict=True):
         np.testing.assert_allclose(value, average, rtol=1e-6)
-    optimizer.swap_averages()
+    averages.swap()
     for value, last in zip(values_of(variables), now, strict=True):
         np.testing.assert_array_equal(value, last)
     optimizer.finalize_variable_values(variables)
@@ -264,18 +266,14 @@ class StopAfterFirst(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-class SwapForValidation(keras.callbacks.Callback):
-    def __init__(self, optimizer):
-        super().__init__()
-        self.optimizer, self.last, self.averages = optimizer, None, None
-
+class WatchedAverages(Averages):
     def on_test_begin(self, logs=None):
         self.last = self.model.get_weights()
-        self.optimizer.swap_averages()
+        super().on_test_begin(logs)
         self.averages = self.model.get_weights()
 
     def on_test_end(self, logs=None):
-        self.optimizer.swap_averages()
+        super().on_test_end(logs)
         for value, last in zip(self.model.get_weights(), self.last, strict=True):
             np.testing.assert_array_equal(value, last)
 
@@ -284,7 +282,7 @@ def test_fit_ends_with_the_averages_where_it_stops_early():
     model = small_model()
     optimizer = optimizer_for(model.trainable_variables, configured(ema=0.9))
     model.compile(optimizer, "mse")
-    swap = SwapForValidation(optimizer)
+    swap = WatchedAverages(optimizer)
     fit(model, epochs=3, validation_data=small_data(), callbacks=[swap, StopAfterFirst()])
     assert not np.allclose(swap.averages[0], swap.last[0], atol=1e-3)
     for value, average in zip(model.get_weights(), swap.averages, strict=True):

@@ -14,9 +14,19 @@ from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.stages import Stage
 from keras_transfer.trackers import HistoryTracker, PhaseStarted, Trackers
-from keras_transfer.training.callbacks import WeightKeeper
+from keras_transfer.training.callbacks import BestWeights, TrainedWeights
+from keras_transfer.training.custom_parts import BUILT_IN
+from keras_transfer.training.monitors import Monitor, find_monitors
 from keras_transfer.training.observers import Observers
-from keras_transfer.training.phase import Course, Inputs, set_batch_norm_memory, set_trainable, summarize, train_phase
+from keras_transfer.training.phase import (
+    Inputs,
+    PlannedPhase,
+    RunState,
+    set_batch_norm_memory,
+    set_trainable,
+    summarize,
+    train_phase,
+)
 from keras_transfer.training.policies import Phase, Scope, plan
 
 SIZE, BATCH, STEPS = 32, 4, 2
@@ -38,18 +48,14 @@ def batches(epochs, *, value=None):
     return tf.data.Dataset.from_tensor_slices((pixels, targets, np.ones(len(pixels), "float32"))).batch(BATCH)
 
 
-def train(model, phase, tmp_path, *, value=None, keeper=None, validation=None, **settings):
+def train(model, phase, tmp_path, *, value=None, validation=None, custom=BUILT_IN, **settings):
     config = TrainingConfig(batch_size=BATCH, warmup=0.0, schedule="constant", **settings)
-    train_phase(
+    best = BestWeights(find_monitors(config, model.head, custom).keep)
+    return train_phase(
         model,
-        phase,
+        PlannedPhase(phase, config, PhaseStarted(phase.name, 1, 1, phase.epochs, STEPS)),
         Inputs(model.trainer, batches(phase.epochs, value=value), validation),
-        Course(
-            keeper or WeightKeeper(config.keep, model.trainer),
-            Observers(Trackers([HistoryTracker(tmp_path / "history.jsonl")])),
-        ),
-        config=config,
-        started=PhaseStarted(phase.name, 1, 1, phase.epochs, STEPS),
+        RunState(best, Observers(Trackers([HistoryTracker(tmp_path / "history.jsonl")])), custom=custom),
     )
 
 
@@ -123,7 +129,7 @@ def test_every_epoch_is_a_line_of_history(model, tmp_path):
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"} <= set(lines[0])
 
 
-def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_weights(model, tmp_path):
+def test_a_loss_that_is_nan_names_the_step_and_restores_the_last_good_weights(model, tmp_path):
     phase = Phase("full", tuple(range(len(model.backbone.stages))), 2, 1.0, "frozen")
     before = model.trainer.get_weights()
     with pytest.raises(TrainingError, match=r"nan in epoch 2, step 2.*learning_rate"):
@@ -138,19 +144,23 @@ def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_weights
 def test_the_best_weights_are_put_back_over_all_phases():
     inputs = keras.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs))
-    keeper = WeightKeeper("best", model)
+    best = BestWeights(Monitor("val_loss", "min"))
     kernel = model.layers[-1].kernel
-    keeper.on_train_begin()
+    weights = TrainedWeights([kernel])
+    best.watch(weights)
     for epoch, loss in enumerate([0.5, 0.3, 0.9]):
         kernel.assign([[float(epoch)]])
-        keeper.on_epoch_end(epoch, {"val_loss": loss})
-    keeper.on_train_end()
+        weights.take()
+        best.on_epoch_end(epoch, {"val_loss": loss})
+    best.on_train_end()
     assert float(np.array(kernel)[0, 0]) == 1.0
     # A second phase that only makes it worse ends where the first did.
-    keeper.on_train_begin()
+    weights = TrainedWeights([kernel])
+    best.watch(weights)
     kernel.assign([[7.0]])
-    keeper.on_epoch_end(0, {"val_loss": 0.4})
-    keeper.on_train_end()
+    weights.take()
+    best.on_epoch_end(0, {"val_loss": 0.4})
+    best.on_train_end()
     assert float(np.array(kernel)[0, 0]) == 1.0
 
 

@@ -1,0 +1,90 @@
+"""Which metric chooses the best epoch or stops a phase, and whether a higher value of it is better."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keras_transfer.config import TrainingConfig
+from keras_transfer.errors import ConfigError
+from keras_transfer.heads import Head, Mode
+from keras_transfer.registry import did_you_mean
+from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
+
+_VALIDATION = "val_"
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A value of each epoch that decides something.
+
+    Attributes:
+        name: As in the history, such as ``val_loss``.
+        mode: Whether a lower or a higher value is better.
+    """
+
+    name: str
+    mode: Mode
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Return whether a value is finite and better than the best one so far; any is better than None."""
+        if not math.isfinite(value) or best is None:
+            return math.isfinite(value)
+        return value < best if self.mode == "min" else value > best
+
+
+@dataclass(frozen=True)
+class Monitors:
+    """What a recipe decides by metrics.
+
+    Attributes:
+        keep: Chooses the best epoch; None if the last one is kept.
+        early_stopping: Stops a phase; None if none does.
+    """
+
+    keep: Monitor | None = None
+    early_stopping: Monitor | None = None
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that are needed, without ``val_``."""
+        return tuple(monitor.name.removeprefix(_VALIDATION) for monitor in (self.keep, self.early_stopping) if monitor)
+
+
+def find_monitors(config: TrainingConfig, head: Head, custom: CustomParts = BUILT_IN) -> Monitors:
+    """Find what a recipe's metrics are, before anything is trained.
+
+    Args:
+        config: Names them in ``keep_metric`` and ``early_stopping.metric``.
+        head: Has metrics of its own.
+        custom: Metrics given from Python count too.
+
+    Returns:
+        The monitors.
+
+    Raises:
+        ConfigError: There is no such metric, or whether more of it is better is unknown.
+    """
+    modes: dict[str, Mode | None] = {"loss": "min", **{metric.name: metric.mode for metric in head.epoch_metrics()}}
+    modes |= custom.metric_modes(head)
+    stop = config.early_stopping
+    return Monitors(
+        keep=_find_monitor("training.keep_metric", config.keep_metric, modes) if config.keep == "best" else None,
+        early_stopping=_find_monitor("training.early_stopping.metric", stop.metric, modes) if stop else None,
+    )
+
+
+def _find_monitor(key: str, name: str, modes: Mapping[str, Mode | None]) -> Monitor:
+    metric = name.removeprefix(_VALIDATION)
+    if metric not in modes:
+        known = {f"{_VALIDATION}{known}" if name.startswith(_VALIDATION) else known for known in modes}
+        raise ConfigError(
+            f"{key}: this head has no metric {metric!r}. Received: {name}. {did_you_mean(name, known)} "
+            f"Metrics: {', '.join(modes)}; each also with {_VALIDATION} in front."
+        )
+    mode = modes[metric]
+    if mode is None:
+        raise ConfigError(
+            f"{key}: whether a higher {metric} is better is unknown. Set the attribute direction of the metric to "
+            "'max' or 'min'."
+        )
+    return Monitor(name, mode)
