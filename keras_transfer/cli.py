@@ -1,6 +1,6 @@
-"""The command line: small verbs over the Python interface.
+"""The command line: one function per command, each a few lines over the Python interface.
 
-TensorFlow takes seconds to import: whatever needs it is imported by the commands that use it.
+TensorFlow takes seconds to import: only the commands that use it import it.
 """
 
 import json
@@ -23,7 +23,7 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class _Commands(click.Group):
-    """Turns our own errors into a few plain lines and an exit code."""
+    """Prints a :class:`TransferError` as a few plain lines, and exits with its code."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -36,9 +36,8 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="keras-transfer")
 def main() -> None:
-    """Fine-tune pretrained networks with Keras and serve the result."""
-    # TensorFlow greets every start with lines about its build and the GPU that is not there; what goes wrong comes
-    # through as an exception.
+    """Fine-tune pretrained networks with Keras, and export the result for serving."""
+    # TensorFlow prints lines about its build and missing GPUs at every start; real problems raise exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.formatwarning = _format_warning
@@ -48,16 +47,16 @@ _plain_format = warnings.formatwarning
 
 
 def _format_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> str:
-    """Our own are for users, who want no line of our source with them."""
+    """Our warnings are for users: they come without a line of source code."""
     if issubclass(category, TransferWarning):
         return f"Warning: {message}\n"
     return _plain_format(message, category, *where, **options)
 
 
 def _import_tensorflow() -> None:
-    """Import TensorFlow without the lines that it greets every start with; they come through if the import fails.
+    """Import TensorFlow without the lines that it prints at every start; they are shown if the import fails.
 
-    What is said before its log is set up ignores TF_CPP_MIN_LOG_LEVEL, so the file descriptor itself is turned away.
+    Lines from before its log is set up ignore TF_CPP_MIN_LOG_LEVEL, so the file descriptor itself is redirected.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -70,8 +69,8 @@ def _import_tensorflow() -> None:
             if error.name != "jax":
                 raise
             raise ConfigError(
-                "KERAS_BACKEND=jax wants JAX, which is not installed. Install it with pip install "
-                "'keras-transfer[jax]', or leave KERAS_BACKEND out."
+                "KERAS_BACKEND=jax needs JAX, which is not installed. Install it with pip install "
+                "'keras-transfer[jax]', or unset KERAS_BACKEND."
             ) from error
         except BaseException:
             said.seek(0)
@@ -103,7 +102,7 @@ def list_recipes(as_json: bool) -> None:
 @main.command()
 @_AS_JSON
 def backbones(as_json: bool) -> None:
-    """List the pretrained networks and say which can be used now."""
+    """List the pretrained networks, and which of them can be used on this machine now."""
     _import_tensorflow()
     from keras_transfer.backbones.listing import list_backbones, print_backbones
 
@@ -134,7 +133,7 @@ def show(recipe: str) -> None:
 @click.argument("recipe")
 @click.argument("file", type=click.Path(path_type=Path))
 def copy(recipe: str, file: Path) -> None:
-    """Copy a recipe to FILE, to be changed there."""
+    """Copy a recipe to FILE, so that you can edit it."""
     text = _recipe_text(recipe)
     if file.exists():
         raise ConfigError(f"{file} exists. Name a new file.")
@@ -159,26 +158,26 @@ def _recipe_text(recipe: str) -> str:
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def check(recipe: str, overrides: tuple[str, ...]) -> None:
-    """Find what stands against a run, without training."""
+    """Validate a recipe, its data and its weights without training."""
     _import_tensorflow()
     from rich.console import Console
 
     from keras_transfer.recipe import Recipe
 
     Recipe.from_file(recipe, overrides).check(Console())
-    click.echo("Nothing stands against it.")
+    click.echo("No problems found.")
 
 
 @main.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
-@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted in --out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder: new or empty. By default under runs/.")
+@click.option("--resume", is_flag=True, help="Continue the run that was interrupted in --out.")
 def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool) -> None:
-    """Train, evaluate and export a recipe; with data.folds or data.repeats, once for each of them.
+    """Train, evaluate and export a recipe; with data.folds or data.repeats, once per fold and repeat.
 
-    SIGTERM ends a run after its next step with a checkpoint and exit code 143. `--resume` goes on from the last
-    checkpoint, begins a run where there is none, and leaves a finished one as it is.
+    SIGTERM ends a run after its next step, with a checkpoint and exit code 143. `--resume` continues from the last
+    checkpoint, starts a run if there is none, and leaves a finished one unchanged.
     """
     _import_tensorflow()
     from rich.console import Console
@@ -196,14 +195,16 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool)
 @main.command("launch")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--workers", type=click.IntRange(min=1), required=True, help="How many processes.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Here, or where Ray has room.")
-@click.option("--address", help="With --engine ray: the cluster's, or auto. By default a Ray of this machine alone.")
+@click.option("--workers", type=click.IntRange(min=1), required=True, help="Number of processes.")
 @click.option(
-    "--retries", type=click.IntRange(min=0), help="With --engine ray: how often to begin again. By default 3."
+    "--engine", type=click.Choice(["local", "ray"]), default="local", help="local: this machine. ray: a Ray cluster."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder: new or empty. By default under runs/.")
-@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted in --out.")
+@click.option("--address", help="With --engine ray: address of the cluster, or auto. By default Ray on this machine.")
+@click.option(
+    "--retries", type=click.IntRange(min=0), help="With --engine ray: restarts after a lost process. By default 3."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder: new or empty. By default under runs/.")
+@click.option("--resume", is_flag=True, help="Continue the run that was interrupted in --out.")
 @click.pass_context
 def launch_workers(
     context: click.Context,
@@ -216,10 +217,10 @@ def launch_workers(
     resume: bool,
     **of_ray: Any,
 ) -> None:
-    """Run a recipe in several processes, on this machine or on a Ray cluster, which share every batch.
+    """Run a recipe in several processes that share every batch, on this machine or on a Ray cluster.
 
-    The lines that each writes begin with its number. When one dies, all end, with its exit code; SIGTERM goes to all.
-    Ray begins again then, with --resume.
+    Output lines start with the number of the process. If one process dies, all end, with its exit code; SIGTERM goes to
+    all. Ray then restarts them with --resume.
     """
     from keras_transfer.config.catalog import find_recipe
     from keras_transfer.launch.local import find_free_addresses, launch, name_workers
@@ -227,10 +228,12 @@ def launch_workers(
     find_recipe(recipe)
     options = {name: value for name, value in of_ray.items() if value is not None}
     if options and engine != "ray":
-        raise ConfigError(f"{' and '.join(f'--{name}' for name in options)}: of Ray alone. Add --engine ray.")
+        raise ConfigError(
+            f"{' and '.join(f'--{name}' for name in options)} needs --engine ray. Add it, or leave the option out."
+        )
     if out is None:
         if resume:
-            raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
+            raise ConfigError("--resume continues a run that was interrupted. Name its folder with --out.")
         out = Path("runs") / f"launch-{time.strftime('%Y%m%d-%H%M%S')}"
     strategy = "data_parallel" if os.environ.get("KERAS_BACKEND") == "jax" else "multi_worker"
     arguments = ["run", recipe, f"distribution.strategy={strategy}", *overrides, "--out", str(out)]
@@ -257,17 +260,22 @@ def _import_ray_engine() -> Any:
 @main.command("find-lr")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="A new image. By default under runs/.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Plot to write: a new file. By default under runs/.",
+)
 @_AS_JSON
 def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Suggest a learning rate, and draw the loss over it.
+    """Suggest a learning rate, and plot the loss against it.
 
-    The phase that trains longest is trained for at most 100 steps while the rate rises; nothing of it is kept.
-    `training.learning_rate=auto` lets `run` do the same.
+    The longest phase is trained for at most 100 steps while the rate rises; its weights are then restored.
+    `training.learning_rate=auto` makes `run` do the same.
     """
     image = out or Path("runs") / f"find-lr-{time.strftime('%Y%m%d-%H%M%S')}.png"
     if image.suffix != ".png" or image.exists():
-        problem = "exists" if image.exists() else "is no .png file"
+        problem = "exists" if image.exists() else "is not a .png file"
         raise ConfigError(f"--out: {image} {problem}. Name a new file that ends in .png.")
     _import_tensorflow()
     from rich.console import Console
@@ -291,13 +299,13 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--data", help="Labelled examples to evaluate on: a folder, a table or a sample set.")
+@click.option("--data", help="Labelled examples: a folder, a table, a sample set or another source.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
 @_AS_JSON
 def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
-    """Run a model over labelled examples: by default the run's own test rows.
+    """Evaluate a run on labelled examples: by default its own test rows.
 
-    Where those are not on this machine, the report that the run recorded is shown.
+    If those are not on this machine, the report that the run recorded is shown.
     """
     _import_tensorflow()
     from rich.console import Console
@@ -313,7 +321,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
         recorded = finished.reports.get(split)
         if data is not None or recorded is None:
             raise
-        click.echo(f"{error}\nThis is what the run itself recorded:", err=True)
+        click.echo(f"{error}\nThe report that the run recorded:", err=True)
         report = recorded
     if as_json:
         _print_json({report.split: report.to_json()})
@@ -326,7 +334,7 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @_AS_JSON
 def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Predict for image files, or texts and files that hold one; a folder stands for all files in it."""
+    """Predict for image files, or for texts and text files; a folder means every file in it."""
     _import_tensorflow()
     from keras_transfer.run.run import Run
 
@@ -342,7 +350,11 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="A new folder; by default the next version in the run.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder to write: a new one. By default the next version under RUN/export.",
+)
 @click.option("--format", "format_name", default="saved_model", show_default=True, help="The name of a format.")
 def export(folder: Path, out: Path | None, format_name: str) -> None:
     """Write the model for serving, and check in a fresh process that it predicts what `predict` predicts."""
@@ -356,10 +368,10 @@ def export(folder: Path, out: Path | None, format_name: str) -> None:
 
 
 @main.command()
-@click.option("--clear", is_flag=True, help="Remove everything in it.")
+@click.option("--clear", is_flag=True, help="Remove all cached features.")
 @_AS_JSON
 def cache(clear: bool, as_json: bool) -> None:
-    """Show what was kept of frozen stages, least recently used first."""
+    """Show the cached features of frozen stages, least recently used first."""
     from datetime import datetime
 
     from keras_transfer.storage.cache_store import FeatureStore, cache_folder

@@ -5,32 +5,32 @@ TransferError
 ├── DataError         a source, a split, an image
 ├── BackboneError     a pretrained network or its weights
 ├── PolicyError       which stages train
-├── TrainingError     a loss that is no number
+├── TrainingError     a loss that is NaN or infinite
 ├── CheckpointError   a run folder
 ├── ExportError       an exported model
-└── RunInterrupted    a run that was told to end
+└── RunInterrupted    a run that was stopped by SIGTERM
 
-Every message says what is wrong, where, what was received, and what to do next. All but ``TrainingError`` and
-``RunInterrupted`` are things that a user can mend: the command line prints them as they are and exits with 2.
+Every message says what is wrong, where, what was received, and what to do next. The user can fix all of them but
+``TrainingError`` and ``RunInterrupted``: the command line prints the message and exits with 2.
 """
 
 from collections.abc import Sequence
 
 
 def list_lines(lines: Sequence[str], most: int = 20) -> str:
-    """Return lines as a message lists them: indented, and after so many only how many more there are."""
+    """Return up to ``most`` lines, indented, and how many more there are."""
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
 class TransferError(Exception):
-    """Anything that keras_transfer finds wrong."""
+    """The base of all errors that keras_transfer raises."""
 
     exit_code = 2
 
 
 class ConfigError(TransferError):
-    """A recipe, an override or an argument that makes no sense."""
+    """A recipe, an override or an argument that is not valid."""
 
 
 class DataError(TransferError):
@@ -38,7 +38,7 @@ class DataError(TransferError):
 
 
 class BackboneError(TransferError):
-    """A pretrained network, or weights for it, that cannot be had."""
+    """A pretrained network, or weights for it, that cannot be loaded."""
 
 
 class PolicyError(TransferError):
@@ -46,7 +46,7 @@ class PolicyError(TransferError):
 
 
 class TrainingError(TransferError):
-    """A run that stopped because its numbers went wrong."""
+    """A run that stopped because a number became NaN or infinite."""
 
     exit_code = 1
 
@@ -56,14 +56,14 @@ class CheckpointError(TransferError):
 
 
 class ExportError(TransferError):
-    """An exported model that cannot be written, or does not do what the run does."""
+    """An exported model that cannot be written, or whose predictions differ from those of the run."""
 
 
 class RunInterrupted(TransferError):
-    """A run that SIGTERM has ended, and that can be resumed."""
+    """A run that was stopped by SIGTERM and can be resumed."""
 
     exit_code = 143
 
 
 class TransferWarning(UserWarning):
-    """Something that a run goes on without."""
+    """A problem that does not end a run."""

@@ -69,7 +69,7 @@ def test_check_says_what_would_run_and_writes_no_run_folder(command, recipe, tmp
     text = done(command("check", recipe, *QUICK, "policy.name=last_stages", "policy.stages=2"))
     assert "2 classes; rows: 21 train, 4 validation, 7 test" in text
     assert "(2 of " in text and "last_stages" in text
-    assert text.splitlines()[-1] == "Nothing stands against it."
+    assert text.splitlines()[-1] == "No problems found."
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -122,7 +122,7 @@ def test_run_leaves_a_run_folder_and_says_where(command, recipe, tmp_path):
     (line,) = (folder / "history.jsonl").read_text().splitlines()
     assert {"phase": "head", "epoch": 1}.items() <= json.loads(line).items()
     # What it wrote down runs again and gives the same splits.
-    assert "Nothing stands against it." in done(command("check", folder / "recipe.yaml"))
+    assert "No problems found." in done(command("check", folder / "recipe.yaml"))
 
 
 def test_evaluate_prints_a_table_or_json(command, finished_run):

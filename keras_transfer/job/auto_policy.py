@@ -1,4 +1,4 @@
-"""Settles ``policy: auto`` for a job: measures, tries the candidates on held-out rows, and lets choice.py decide."""
+"""Resolves ``policy: auto`` for a job: measures, tries the candidates on held-out rows, and decides."""
 
 import time
 from dataclasses import replace
@@ -45,7 +45,7 @@ def estimate(job: Job) -> dict[str, float]:
     work = Work(
         rows=len(splits.train),
         validated=len(splits.validation),
-        judged=(len(splits.validation) + len(splits.test)) * len(job.reader.flips),
+        evaluated=(len(splits.validation) + len(splits.test)) * len(job.reader.flips),
         epochs=config.training.epochs,
         views=len(job.reader.training_views(range(config.training.epochs), config.cache.views)),
     )
@@ -57,17 +57,17 @@ def estimate(job: Job) -> dict[str, float]:
 
 
 def choose_policy(job: Job) -> tuple[Job, Choice]:
-    """Settle what ``policy.name: auto`` stands for.
+    """Resolve ``policy.name: auto``.
 
     Args:
-        job: Its weights are afterwards what they were.
+        job: Its weights are restored afterwards.
 
     Returns:
         The same job with the policy that was chosen, and why it was.
 
     Raises:
         PolicyError: policy.budget_seconds does not allow for a single pass over the examples.
-        TrainingError: Features are no numbers.
+        TrainingError: Features are NaN or infinite.
     """
     estimates, budget = estimate(job), _budget_seconds(job)
     trials = []
@@ -89,7 +89,7 @@ def _folds(job: Job) -> Folds:
 
 
 def _try(job: Job) -> list[Trial]:
-    """What cross-validation says of head and last_stages; empty where it can say nothing."""
+    """The results of cross-validation for head and last_stages; empty if there are none."""
     train, folds, head = job.splits.train, _folds(job), cast(TargetHead, job.model.head)
     if job.baseline is None or job.baseline.head.held_out is None:
         return []

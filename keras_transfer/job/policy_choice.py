@@ -1,4 +1,4 @@
-"""What ``policy: auto`` stands for: head, last_stages or lp_ft, by cross-validation on kept features and by time."""
+"""The choice of ``policy: auto``: head, last_stages or lp_ft, by cross-validation on cached features and by time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,26 +16,26 @@ from keras_transfer.model import TransferModel
 from keras_transfer.training.phase import Inputs, apply_phase, restored
 from keras_transfer.training.policies import Phase
 
-# By how many standard errors the head's held-out loss must be lower for it to be left alone, by what there is time for.
-# What is tried, last_stages, looks worse than lp_ft is: it starts without a solved head, and few rows make a network
-# sure of itself, which costs loss before it costs accuracy. On solar cells, 5 to 50 a class, draws 100 and 101 of
-# benchmarks/few_labels.py, heads that led by 1.2 to 2.5 reached 0.8 to 4.8 points less than lp_ft (means of two). For
-# last_stages itself one will do: it is compared as it is.
+# By how many standard errors the held-out loss of the head must be lower than that of last_stages for the head to be
+# chosen, by the most expensive policy that there is time for. last_stages looks worse than lp_ft is: it starts without
+# a solved head, and with few rows a network becomes overconfident, which costs loss before it costs accuracy. On solar
+# cells, 5 to 50 per class, draws 100 and 101 of benchmarks/few_labels.py, heads that led by 1.2 to 2.5 were 0.8 to 4.8
+# points less accurate than lp_ft (means of two).
 _CLEAR_LEADS = {"last_stages": 1.0, "lp_ft": 3.0}
 
-# One row that is wrong for sure must not outweigh all others: that of a probability of 1e-7, or four deviations.
+# One confident mistake must not outweigh all other rows: the loss of a probability of 1e-7.
 _MOST_LOSS = -np.log(1e-7)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a candidate did on rows that were held out.
+    """The result of a candidate on held-out rows.
 
     Attributes:
         policy: Its name.
         losses: ``float64[rows]``, each row's.
-        figure: What models of this kind are compared by.
-        value: Of that.
+        figure: The figure that models of this kind are compared by.
+        value: Its value.
     """
 
     policy: str
@@ -56,12 +56,12 @@ class Trial:
 
 
 def try_on(policy: str, head: TargetHead, predicted: Floats, targets: Targets) -> Trial:
-    """Judge held-out predictions.
+    """Evaluate held-out predictions.
 
     Args:
-        policy: Whose they are.
-        head: Says how.
-        predicted: ``[rows, outputs]``; where training spoilt the weights, they are no numbers.
+        policy: The candidate.
+        head: Evaluates them.
+        predicted: ``[rows, outputs]``; NaN if training diverged.
         targets: Of the rows.
     """
     losses = np.minimum(np.nan_to_num(head.row_losses(predicted, targets), nan=np.inf), _MOST_LOSS)
@@ -76,15 +76,15 @@ def cross_validate(
     config: TrainingConfig,
     steps: int,
 ) -> NDArray[np.float32]:
-    """Train a phase once a fold, each time from the same start, and predict the rows that were held out.
+    """Train a phase once per fold, each time from the same start, and predict the held-out rows.
 
     Args:
-        model: Afterwards its weights and random states are bit for bit what they were.
+        model: Its weights and random states are restored afterwards, bit for bit.
         phase: Says what trains.
-        folds: For each, what is trained, the same one every time, batches of a whole phase, and for validation those
-            held out.
+        folds: For each fold, the model to train (always the same one), the batches of a whole phase, and the held-out
+            rows for validation.
         config: How it is trained.
-        steps: Of the phase.
+        steps: Steps of the phase.
 
     Returns:
         ``float32[n, outputs]`` predictions for the held-out rows of all folds, one fold after the other.
@@ -92,7 +92,7 @@ def cross_validate(
     predicted, optimizer = [], None
     for inputs in folds:
         trainer = inputs.trainer
-        # Compiled once: what TensorFlow traces is worth a dozen steps.
+        # Compiled once: tracing takes TensorFlow as long as a dozen steps.
         if optimizer is None:
             optimizer = apply_phase(model, phase, config=config, trainer=trainer, steps=steps).optimizer
         with restored([*model.trainer.variables, *optimizer.variables]):
@@ -103,14 +103,14 @@ def cross_validate(
 
 @dataclass(frozen=True)
 class Choice:
-    """What ``auto`` came to.
+    """The choice of ``auto``.
 
     Attributes:
         policy: head, last_stages or lp_ft.
         reason: Why.
-        trials: What cross-validation found, for each candidate that it tried.
+        trials: Results of cross-validation, one per candidate that was tried.
         estimates: Seconds by policy, the choice itself included.
-        budget_seconds: What was allowed, or None.
+        budget_seconds: The budget, or None.
     """
 
     policy: str
@@ -127,7 +127,7 @@ class Choice:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what choice.json records."""
+        """Return the content of choice.json."""
         return {
             "policy": self.policy,
             "reason": self.reason,
@@ -145,22 +145,21 @@ def choose(
     *,
     examples: str,
 ) -> Choice:
-    """Choose among the candidates that there is time for.
+    """Choose among the candidates that the budget allows.
 
     Args:
-        trials: Of head and last_stages on the same held-out rows; empty where there were none.
+        trials: Of head and last_stages on the same held-out rows; may be empty.
         estimates: Seconds by policy.
         budget_seconds: None for no limit.
-        examples: How many there are to learn from, in words.
+        examples: The number of training examples, in words.
 
     Returns:
-        The head, where its loss is lower than that of ``last_stages`` by more than three standard errors, or by more
-        than one where there is no time for ``lp_ft``. Else training stages pays, and the more of them the better. Where
-        nothing could be held out or compared, ``last_stages``, the sturdiest. The bound of three was chosen on draws of
-        benchmarks/few_labels.py that are not among its own.
+        The head if its loss is lower than that of ``last_stages`` by more than three standard errors, or by more than
+        one if there is no time for ``lp_ft``. Otherwise the candidate that trains most. If nothing could be compared,
+        ``last_stages``, the most robust. The bound of three was chosen on other draws than those that are reported.
 
     Raises:
-        PolicyError: There is no time for any.
+        PolicyError: The budget allows none.
     """
     affordable = find_affordable(estimates, budget_seconds)
     if len(affordable) == 1:
@@ -174,6 +173,6 @@ def choose(
     shown = " and ".join(f"{trial.policy} {trial.loss:.3f} ({trial.figure.describe(trial.value)})" for trial in trials)
     reason = (
         f"{examples}; loss on {len(head.losses):,} held out: {shown}. "
-        f"The head's is lower by {lead:.2g} standard errors, and {bound:g} are asked for to leave it alone."
+        f"The head's loss is lower by {lead:.2g} standard errors; it is chosen at more than {bound:g}."
     )
     return Choice(policy, reason, tuple(trials), estimates, budget_seconds)

@@ -1,4 +1,4 @@
-"""The recipe that a run folder keeps names the same files from any working folder."""
+"""The recipe in a run folder, whose paths are valid in any working folder."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from keras_transfer.data.sources import absolute_name
 
 
 def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
-    """Return the recipe that a run folder keeps, which names the same files from any working folder."""
+    """Return a recipe whose paths are absolute, so that they are valid in any working folder."""
     data: dict[str, float | str] = {}
     for key in ("root", "data_dir"):
         folder = getattr(config.data, key, None)
@@ -27,7 +27,7 @@ def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     sections = {
         "data": config.data.model_copy(update=data),
         "backbone": config.backbone.model_copy(update=weights),
-        # Where processes were is of no use to whoever runs it again.
+        # Addresses of processes are of no use when the recipe is run again.
         "distribution": config.distribution.model_copy(update={"workers": [], "worker": None}),
     }
     return config.model_copy(update=sections)

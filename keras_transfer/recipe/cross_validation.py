@@ -46,15 +46,15 @@ def cross_validate(
     Args:
         recipe: With ``data.folds``, ``data.repeats`` or both.
         out: The folder for all of them: new or empty. By default ``runs/<task>-<date>-<time>``.
-        resume: Go on where these runs were interrupted in ``out``: what is finished stays as it is. The recipe has to
-            be the same.
-        console: Told what happens; None for silence.
+        resume: Continue where these runs were interrupted in ``out``; finished runs stay as they are. The recipe has
+            to be the same.
+        console: Prints what happens; None for silence.
 
     Returns:
         The runs and their summary.
 
     Raises:
-        TransferError: What stands against a run; those before it are kept.
+        TransferError: A problem with one of the runs; those before it are kept.
     """
     folder = choose_folder(recipe.task, out, resume=resume)
     _begin(folder, with_absolute_paths(recipe.config), resume=resume)
@@ -72,7 +72,7 @@ def cross_validate(
 
 
 def _begin(folder: Path, config: RecipeConfig, *, resume: bool) -> None:
-    """Make the folder and put the recipe into it, which whoever resumes it has to have too."""
+    """Make the folder and write the recipe into it, with which a resumed run is compared."""
     file = folder / RECIPE
     if resume and file.is_file():
         check_recipe([read_recipe(file)], config)

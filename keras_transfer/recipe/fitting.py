@@ -115,7 +115,7 @@ def fit_recipe(
         TransferError: As :meth:`Recipe.fit` says.
     """
     if spec.config.data.is_several_runs:
-        raise ConfigError("data.folds and data.repeats stand for several runs. Use cross_validate(recipe, out).")
+        raise ConfigError("data.folds and data.repeats make several runs. Use cross_validate(recipe, out).")
     extras = extras or Extras()
     callbacks = UserCallbacks(extras.callbacks)
     if not is_chief(spec.config):
@@ -230,7 +230,7 @@ def _as_resolved(spec: RecipeSpec, state: Mapping[str, Any] | None) -> RecipeSpe
     """The recipe; of a resumed run with every ``auto`` as it was resolved when the run started."""
     if state is None:
         return spec
-    return spec.with_config(parse_recipe(state["run"]["settled"], known={}, where="The recipe in the checkpoint"))
+    return spec.with_config(parse_recipe(state["run"]["resolved"], known={}, where="The recipe in the checkpoint"))
 
 
 def _begin(spec: RecipeSpec, job: Job, console: Console | None) -> _Start:

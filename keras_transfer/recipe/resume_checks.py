@@ -1,4 +1,4 @@
-"""What a run was begun with, and whether it is the same that it is to be resumed with."""
+"""Whether a run is resumed with the recipe, the rows and the versions that it was started with."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,44 +9,44 @@ from keras_transfer.errors import ConfigError, DataError, TransferWarning, list_
 
 
 def describe_origin(
-    recipe: RecipeConfig, settled: RecipeConfig, *, environment: Mapping[str, Any], splits: Mapping[str, Any]
+    recipe: RecipeConfig, resolved: RecipeConfig, *, environment: Mapping[str, Any], splits: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what every checkpoint of a run says of it.
+    """Return what every checkpoint of a run records of its recipe, data and environment.
 
     Args:
         recipe: As it was given, with absolute paths.
-        settled: The same, with what each ``auto`` came to.
+        resolved: The same, with every ``auto`` resolved.
         environment: Versions and devices.
         splits: What data.json records of each.
     """
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "settled": settled.model_dump(mode="json"),
+        "resolved": resolved.model_dump(mode="json"),
         "environment": environment,
         "splits": {name: {key: split[key] for key in ("count", "fingerprint")} for name, split in splits.items()},
     }
 
 
 def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: Mapping[str, Any]) -> None:
-    """Compare what a run was begun with to what it is to be resumed with.
+    """Check that a run is resumed with what it was started with.
 
     Args:
         record: What its checkpoints say of it.
-        config: The recipe, which may be the one that was given or the one that ``auto`` was settled to. How often
+        config: The recipe, which may be the one that was given or the one that ``auto`` was resolved to. How often
             checkpoints are taken, and over which devices the run is spread, may differ.
         environment: Versions and devices, here and now. Where they are others, there is a warning.
 
     Raises:
         ConfigError: It is another recipe; each key that differs is named.
     """
-    check_recipe([record["recipe"], record["settled"]], config)
+    check_recipe([record["recipe"], record["resolved"]], config)
     facts = ("versions", "backend", "cpu_count", "devices", "strategy", "replicas", "processes")
     before, here = ({name: facts_of.get(name) for name in facts} for facts_of in (record["environment"], environment))
     changes = find_differences(before, here)
     if changes:
         warnings.warn(
-            "The run goes on, and may no longer be to the bit what it would have been; over other devices it is so but "
-            f"for the order in which numbers are summed:\n{list_lines(changes)}",
+            "The run continues, but its weights may differ in the last digits from those of an uninterrupted run, "
+            f"because the environment has changed; other devices sum numbers in another order:\n{list_lines(changes)}",
             TransferWarning,
             stacklevel=2,
         )
@@ -56,7 +56,7 @@ _MAY_DIFFER = ("checkpoint", "distribution", "trackers")
 
 
 def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> None:
-    """Compare a recipe to what was begun with it.
+    """Check that a recipe is the one that a run was started with.
 
     Args:
         recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ, and so
@@ -70,7 +70,7 @@ def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> 
     different = min((find_differences(_what_counts(before), now) for before in recipes), key=len)
     if different:
         raise ConfigError(
-            f"This is not the recipe that the run was begun with:\n{list_lines(different)}\n"
+            f"This is not the recipe that the run was started with:\n{list_lines(different)}\n"
             "Give the same recipe and overrides, or the recipe.yaml in the run folder, or choose another --out."
         )
 
@@ -80,7 +80,7 @@ def _what_counts(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Compare the rows that a run was begun on to those that there are now.
+    """Check that the rows are those that a run was started with.
 
     Args:
         before: Count, counts by class and fingerprint of each split.
@@ -93,16 +93,16 @@ def check_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, split in now.items():
         if split["fingerprint"] != before[name]["fingerprint"]:
             counts = find_differences({"count": before[name]["count"]}, {"count": split["count"]}, f"{name} ")
-            lines.append(counts[0] if counts else f"{name}: {split['count']} rows as before, but not the same ones")
+            lines.append(counts[0] if counts else f"{name}: {split['count']} rows as before, but other ones")
     if lines:
         raise DataError(
-            f"The data is not what the run was begun on:\n{list_lines(lines)}\n"
-            "Put it back as it was, or choose another --out."
+            f"The data has changed since the run was started:\n{list_lines(lines)}\n"
+            "Restore it, or choose another --out."
         )
 
 
 def find_differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
-    """Return a line for each key of nested mappings that is not alike.
+    """Return a line for each key of nested mappings whose values differ.
 
     Args:
         before: What was.
@@ -110,10 +110,12 @@ def find_differences(before: Mapping[str, Any], now: Mapping[str, Any], path: st
         path: What the keys begin with.
     """
     lines = []
-    for key in dict.fromkeys((*before, *now)):
+    # Another policy or network has other keys, which would only repeat that it is another one.
+    renamed = "name" in before and before["name"] != now.get("name")
+    for key in ["name"] if renamed else dict.fromkeys((*before, *now)):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += find_differences(old, new, f"{path}{key}.")
         elif old != new:
-            lines.append(f"{path}{key}: {old} when it was begun, {new} now")
+            lines.append(f"{path}{key}: {old} when the run was started, {new} now")
     return lines

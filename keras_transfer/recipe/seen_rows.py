@@ -13,7 +13,7 @@ from keras_transfer.run.folder import DATA
 
 
 def check_rows_apart(folder: Path, data: DataConfig, test: Sequence[str], *, seed: int) -> None:
-    """Refuse a run that learned from rows, or chose its weights by rows, which another recipe is judged by.
+    """Refuse a run that was trained on, or selected by, rows that another recipe is evaluated on.
 
     Two sources are the same where they are read from the same place, as the articles and the headlines of BBC News are.
 
@@ -45,9 +45,9 @@ def check_rows_apart(folder: Path, data: DataConfig, test: Sequence[str], *, see
     seen = [name for name in test if (place, name) in learned]
     if seen:
         raise DataError(
-            f"{len(seen)} of {len(test)} test rows are among those that run {folder} learned from, such as {seen[0]}: "
-            f"a figure on them would say too much. Received: seed={seed}, and the run has seed={config.seed}. "
-            "Use its seed, shares and strata, so that both leave out the same rows, or name a source for data.test."
+            f"{len(seen)} of {len(test)} test rows are among those that run {folder} was trained on, such as "
+            f"{seen[0]}: results on them would be too good. Received: seed={seed}; the run has seed={config.seed}. "
+            "Use its seed, shares and strata, so that both hold out the same rows, or name a source for data.test."
         )
 
 

@@ -16,19 +16,19 @@ HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
 HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export"
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 CHECKPOINTS = "checkpoints"
-"""There from the beginning of a run to its end: a folder that has it holds a run that is not finished."""
+"""Exists from the start of a run to its end: a folder that has it holds an unfinished run."""
 
 
 def choose_folder(task: str, out: str | Path | None, *, resume: bool) -> Path:
     """Return the folder for a run: the one that is named, or by default ``runs/<task>-<date>-<time>``.
 
     Raises:
-        ConfigError: None is named that could be resumed.
+        ConfigError: A run is to be resumed, and no folder is named.
     """
     if out is not None:
         return Path(out)
     if resume:
-        raise ConfigError("--resume goes on with a run that was interrupted: name its folder with --out.")
+        raise ConfigError("--resume continues a run that was interrupted. Name its folder with --out.")
     return Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
@@ -57,7 +57,7 @@ def check_shared(folder: Path, distribution: Distribution) -> None:
     """Check that all processes of a run see the folder that the chief writes: any of them may be the next chief.
 
     Raises:
-        ConfigError: Some do not; all processes say so.
+        ConfigError: Some do not; every process raises it.
     """
     mark = folder / distribution.broadcast(f".seen-by-all-{uuid.uuid4().hex}")
     if distribution.is_chief:
@@ -70,13 +70,13 @@ def check_shared(folder: Path, distribution: Distribution) -> None:
     if blind:
         raise ConfigError(
             f"Worker {', '.join(blind)} does not see the run folder that worker 0 writes. Received: "
-            f"{folder.absolute()} on worker {distribution.process}. With --out, name one folder to all of them, on a "
+            f"{folder.absolute()} on worker {distribution.process}. With --out, give all of them one folder on a "
             "file system that they share."
         )
 
 
 def find_run(folder: Path) -> Literal["none", "unfinished", "finished"]:
-    """Tell what there is to resume in a folder.
+    """Return what a folder holds that could be resumed.
 
     Raises:
         CheckpointError: It holds something else, or cannot be written.
@@ -91,14 +91,14 @@ def find_run(folder: Path) -> Literal["none", "unfinished", "finished"]:
         return "finished"
     if missing == [METRICS]:
         raise CheckpointError(
-            f"The run in {folder} ended because its loss became no number, and would do so again: there is nothing to "
-            "resume. Change the recipe, and choose another --out."
+            f"The run in {folder} ended because its loss became NaN or infinite; resuming would fail the same way. "
+            "Change the recipe, and choose another --out."
         )
-    raise CheckpointError(f"{folder} holds no run that could be resumed. Name a run folder, or a new one.")
+    raise CheckpointError(f"{folder} is not a run folder, so it cannot be resumed. Name a run folder, or a new one.")
 
 
 def _is_writable(folder: Path) -> bool:
-    """Try it: access rights alone do not tell of read-only file systems."""
+    """Write a file: access rights alone do not reveal read-only file systems."""
     probe = folder / ".keras-transfer-probe"
     try:
         probe.touch()
@@ -132,7 +132,7 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
 
 def damaged(file: Path, reason: str) -> CheckpointError:
     """Return the error for a file of a run folder that cannot be used."""
-    return CheckpointError(f"{file} is damaged: {reason}. Make the run again, or use another copy of it.")
+    return CheckpointError(f"{file} is damaged: {reason}. Run the recipe again, or use another copy of the run.")
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:

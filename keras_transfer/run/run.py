@@ -50,7 +50,7 @@ class Run:
         target: The classes, labels or numbers that the model predicts.
 
     Raises:
-        CheckpointError: It is no run folder, or one that did not finish.
+        CheckpointError: It is not a run folder, or its run has not finished.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -67,7 +67,7 @@ class Run:
             )
         missing = [name for name in (RECIPE, DATA, MODEL) if not (self.folder / name).is_file()]
         if missing:
-            raise CheckpointError(f"{folder} is no finished run: it lacks {', '.join(missing)}. Name a run folder.")
+            raise CheckpointError(f"{folder} is not a finished run: it lacks {', '.join(missing)}. Name a run folder.")
         recipe = self.folder / RECIPE
         self.config: RecipeConfig = parse_recipe(read_recipe(recipe), known={}, where=str(recipe))
         self.task: Task = TASKS[self.config.task]
@@ -154,7 +154,7 @@ class Run:
         """Predict for image files or texts.
 
         Args:
-            inputs: Files; a folder stands for every file in it. Of a run on texts: texts, or files that hold one each.
+            inputs: Files; a folder means every file in it. For a run on texts: texts, or files with one text each.
 
         Returns:
             One prediction per input, in their order.

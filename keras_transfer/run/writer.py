@@ -1,4 +1,4 @@
-"""Writes the folder of a run, file by file, as the run goes on."""
+"""Writes the folder of a run, file by file, while the run proceeds."""
 
 import shutil
 from collections.abc import Mapping, Sequence

@@ -47,6 +47,6 @@ def test_a_backend_that_is_not_installed():
     result = run(code)
     assert (result.returncode, result.stderr) == (
         2,
-        "Error: KERAS_BACKEND=jax wants JAX, which is not installed. Install it with pip install "
-        "'keras-transfer[jax]', or leave KERAS_BACKEND out.\n",
+        "Error: KERAS_BACKEND=jax needs JAX, which is not installed. Install it with pip install "
+        "'keras-transfer[jax]', or unset KERAS_BACKEND.\n",
     )

@@ -51,7 +51,7 @@ def unchanged(folder):
 
 
 def test_resume_without_a_folder(refused, recipe):
-    refused("run", recipe, "--resume", needs=["--resume", "name its folder with --out"])
+    refused("run", recipe, "--resume", needs=["--resume", "Name its folder with --out"])
 
 
 @pytest.mark.parametrize("kind", ["thesis", "file", "images"])
@@ -60,7 +60,7 @@ def test_what_is_no_run(refused, recipe, place, tmp_path, kind):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.txt").write_text("do not touch")
     (tmp_path / "file").write_text("do not touch")
-    needs = ["is a file"] if kind == "file" else ["holds no run that could be resumed"]
+    needs = ["is a file"] if kind == "file" else ["is not a run folder, so it cannot be resumed"]
     refused("run", recipe, "--out", out, "--resume", needs=[out, *needs])
 
 
@@ -72,22 +72,22 @@ def test_an_unfinished_run_is_not_overwritten(refused, recipe, folder):
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("words", [["predict", "{run}", "x.png"], ["evaluate", "{run}"], ["export", "{run}"]])
 def test_an_unfinished_run_is_no_run_yet(refused, folder, words):
-    message = refused(*(word.format(run=folder) for word in words), needs=[folder, "is not finished"])
+    message = refused(*(word.format(run=folder) for word in words), needs=[folder, "has not finished"])
     assert f"keras-transfer run {folder}/recipe.yaml --out {folder} --resume" in message
 
 
 @pytest.mark.usefixtures("unchanged")
 def test_another_recipe_is_told_by_its_keys(refused, recipe, folder):
     message = refused(
-        *("run", recipe, "training.epochs=9", "policy.name=full", "augmentation.rotation=5.0", "--out", folder),
+        *("run", recipe, "training.epochs=9", "policy={name: full}", "augmentation.rotation=5.0", "--out", folder),
         "--resume",
-        needs=["not the recipe that the run was begun with", "or choose another --out"],
+        needs=["not the recipe that the run was started with", "or choose another --out"],
         most_lines=6,
     )
     assert message.splitlines()[1:4] == [
-        "  policy.name: head when it was begun, full now",
-        "  training.epochs: 3 when it was begun, 9 now",
-        "  augmentation.rotation: 0.0 when it was begun, 5.0 now",
+        "  policy.name: head when the run was started, full now",
+        "  training.epochs: 3 when the run was started, 9 now",
+        "  augmentation.rotation: 0.0 when the run was started, 5.0 now",
     ]
 
 
@@ -95,8 +95,8 @@ def test_another_recipe_is_told_by_its_keys(refused, recipe, folder):
 @pytest.mark.parametrize(
     ("change", "needs"),
     [
-        (lambda rows: rows[0].unlink(), ["train count: 21 when it was begun, 20 now"]),
-        (lambda rows: rows[0].write_bytes(rows[0].read_bytes() + b" "), ["train: 21 rows as before, but not the same"]),
+        (lambda rows: rows[0].unlink(), ["train count: 21 when the run was started, 20 now"]),
+        (lambda rows: rows[0].write_bytes(rows[0].read_bytes() + b" "), ["train: 21 rows as before, but other ones"]),
     ],
     ids=["fewer", "changed"],
 )
@@ -106,7 +106,7 @@ def test_other_data_is_told_by_its_split(refused, place, folder, tmp_path, chang
     names = [name for name, _ in yaml.safe_load(rows[0].read_text())["splits"]["train"]["rows"]]
     try:
         change([place / "images" / names[0]])
-        refused("run", place / "own.yaml", "--out", folder, "--resume", needs=["The data is not what", *needs])
+        refused("run", place / "own.yaml", "--out", folder, "--resume", needs=["The data has changed since", *needs])
     finally:
         shutil.rmtree(place / "images")
         shutil.copytree(kept, place / "images")
@@ -144,8 +144,8 @@ def test_a_newer_keras_is_told_and_more_checkpoints_are_no_other_recipe(folder, 
         result = command("run", folder / "recipe.yaml", "checkpoint.every_steps=5", "--out", folder, "--resume")
     assert result.exit_code == 0, result.output
     assert "Resumed from checkpoint-000005: phase 1, 1 epochs and 0 steps done" in result.stdout
-    (warning,) = (str(w.message) for w in caught if "may no longer be to the bit" in str(w.message))
-    assert f"  versions.keras: {keras.__version__} when it was begun, 99.1 now" in warning
+    (warning,) = (str(w.message) for w in caught if "may differ in the last digits" in str(w.message))
+    assert f"  versions.keras: {keras.__version__} when the run was started, 99.1 now" in warning
 
 
 def test_nothing_to_resume_is_said_and_begun(recipe, tmp_path, command, killed):

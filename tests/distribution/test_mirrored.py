@@ -81,7 +81,9 @@ def test_resumed_over_as_many_devices_to_the_bit_and_over_fewer_nearly(recipe_fi
     whole = weights(tmp_path / "whole")
     assert all(np.array_equal(a, b) for a, b in zip(whole, weights(tmp_path / "two"), strict=True))
     assert np.allclose(figures(tmp_path / "whole"), figures(tmp_path / "two"), atol=TOLERANCE, rtol=0)
-    with pytest.warns(TransferWarning, match="order in which numbers are summed:\n.*\n  replicas: 2 when it was begun"):
+    with pytest.warns(
+        TransferWarning, match="sum numbers in another order:\n.*\n  replicas: 2 when the run was started"
+    ):
         fit(recipe_file, tmp_path / "one", *more, "distribution.strategy=none", resume=True)
     # BatchNorm adapts to slices, which are whole batches now.
     assert len(history(tmp_path / "one")) == 3

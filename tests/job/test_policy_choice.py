@@ -62,8 +62,8 @@ def test_a_choice_gives_its_reason_and_the_time_in_two_lines():
     reason, seconds = str(choice).splitlines()
     assert reason == (
         "Policy: lp_ft. 5 to 7 examples in each of 2 classes; loss on 20 held out: head 0.700 (50.0% right) and "
-        "last_stages 0.400 (60.0% right). The head's is lower by -4.5 standard errors, and 3 are asked for to leave it "
-        "alone."
+        "last_stages 0.400 (60.0% right). The head's loss is lower by -4.5 standard errors; "
+        "it is chosen at more than 3."
     )
     assert seconds == "Time: about 300 s of 400 s (head 10 s, last_stages 60 s, lp_ft 300 s)."
 
@@ -74,7 +74,7 @@ def test_a_budget_that_fits_no_epoch_is_refused_with_the_least_that_would_do():
 
 
 def test_estimates_rise_with_the_work_and_count_the_trials():
-    work = Work(rows=100, validated=0, judged=50, epochs=10, views=2)
+    work = Work(rows=100, validated=0, evaluated=50, epochs=10, views=2)
     speed = Speed(reading=0.01, network=0.1, frozen=0.08, tuned=0.0, start=1.0)
     without = estimate_seconds(work, speed, 0)
     assert without["head"] == pytest.approx(1.0 + 150 * 0.11)

@@ -87,7 +87,7 @@ def test_runs_that_were_interrupted_are_resumed_with_the_same_recipe(tiny, image
     killed(lambda: module.cross_validate(recipe(), tmp_path / "out"), Checkpointer, "on_train_batch_end", 2)
     done = (tmp_path / "out" / "fold-1" / "model.keras").stat().st_mtime_ns
     assert not (tmp_path / "out" / "fold-2" / "metrics.json").exists()
-    with pytest.raises(ConfigError, match=r"not the recipe[\s\S]*training\.epochs: 1 when it was begun, 2 now"):
+    with pytest.raises(ConfigError, match=r"not the recipe[\s\S]*training\.epochs: 1 when the run was started, 2 now"):
         module.cross_validate(recipe(training={"epochs": 2, "batch_size": 16}), tmp_path / "out", resume=True)
     resumed = module.cross_validate(recipe(), tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "fold-1" / "model.keras").stat().st_mtime_ns == done
