@@ -149,7 +149,7 @@ def test_a_newer_keras_is_told_and_more_checkpoints_are_no_other_recipe(folder, 
 
 
 def test_nothing_to_resume_is_said_and_begun(recipe, tmp_path, command, killed):
-    with pytest.warns(TransferWarning, match=r"no checkpoint to resume from in .*new/checkpoints: the run begins at"):
+    with pytest.warns(TransferWarning, match=r"no checkpoint to resume from in .*new/checkpoints: the run starts from"):
         killed(
             lambda: command("run", recipe, "--out", tmp_path / "new", "--resume"), Checkpointer, "on_train_batch_end"
         )
