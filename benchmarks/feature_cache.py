@@ -26,6 +26,8 @@ def measure(views: int, stages: int, epochs: int, size: int, seed: int) -> tuple
             f"data.image_size={size}",
             "export.formats=[]",
         ]
+        if views == 1:  # the plain image: augmentation would be refused
+            overrides.append("augmentation.vertical_flip=false")
         command = [sys.executable, "-m", "keras_transfer.cli", "run", "image/quickstart", *overrides]
         environment = {**os.environ, "KERAS_TRANSFER_CACHE": f"{folder}/cache"}
         started = time.perf_counter()

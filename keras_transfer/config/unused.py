@@ -13,6 +13,9 @@ from keras_transfer.config.policies import (
     HeadPolicyConfig,
     LastStagesPolicyConfig,
     LayerNormPolicyConfig,
+    LoraPolicyConfig,
+    LpFtPolicyConfig,
+    PolicyConfig,
 )
 from keras_transfer.config.schema import (
     AugmentationConfig,
@@ -75,6 +78,8 @@ def _find_meaningless(config: RecipeConfig) -> Unused:
     yield from _of_views(config)
     yield from _of_label_texts(config)
     yield from _of_data(config.data)
+    if isinstance(config, TextPretrainingConfig) and not _draws_rows(config.data):
+        yield "data.label", "labels matter for drawing rows alone, and none are drawn"
     yield from _of_distributions(config.distribution)
 
 
@@ -88,7 +93,10 @@ def _of_solved_heads(config: RecipeConfig) -> Unused:
         return
     if hasattr(config.policy, "head_epochs"):
         yield "policy.head_epochs", "a head that is solved has no epochs (policy.head_solver=solve)"
-    if not isinstance(config.policy, HeadPolicyConfig):
+    is_head, policy = isinstance(config.policy, HeadPolicyConfig), config.policy
+    if config.cache.views > 1 and (is_head or (isinstance(policy, LpFtPolicyConfig) and policy.stages is None)):
+        yield "cache.views", "the head is solved on plain images, and no other phase has frozen stages"
+    if not is_head:
         return
     reason = "policy.name=head with head_solver=solve trains nothing"
     keys = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "clip_norm", "ema", "early_stopping")
@@ -122,10 +130,17 @@ def _of_caches(config: RecipeConfig) -> Unused:
     keys = [f"cache.{key}" for key in ("views", "dtype", "max_bytes")]
     if config.cache.views == 0:
         yield from ((key, "cache.views=0 caches nothing") for key in keys[1:])
-    elif isinstance(config.policy, FullPolicyConfig):
-        yield from ((key, "policy.name=full has no frozen stages whose features could be cached") for key in keys)
+    elif _trains_all_stages(config.policy):
+        reason = f"policy.name={config.policy.name} trains all stages, so there are no features to cache"
+        yield from ((key, reason) for key in keys)
     elif isinstance(config, TextPretrainingConfig):
         yield from ((key, "each epoch masks other tokens, so no features are cached") for key in keys)
+
+
+def _trains_all_stages(policy: PolicyConfig) -> bool:
+    """Whether no phase has frozen stages."""
+    few = LoraPolicyConfig | BatchNormPolicyConfig | LayerNormPolicyConfig | BiasPolicyConfig
+    return isinstance(policy, FullPolicyConfig) or (isinstance(policy, few) and policy.stages is None)
 
 
 def _of_views(config: RecipeConfig) -> Unused:
@@ -137,7 +152,7 @@ def _of_views(config: RecipeConfig) -> Unused:
         return
     augmentation = config.augmentation
     if augmentation.mixup or augmentation.cutmix:
-        if views > 1:
+        if views:
             yield "cache.views", "mixed images are not cached (augmentation.mixup, augmentation.cutmix)"
     elif views > 1 and not any(value for key, value in augmentation if key != "predict_flips"):
         yield "cache.views", "no augmentation is on, so there is one view"
@@ -175,8 +190,14 @@ def _of_data(data: DataConfig) -> Unused:
     if data.folds is not None and not isinstance(data.test, str):
         default = DataConfig.model_fields["test"].default
         yield "data.test", f"with data.folds, each fold is the test rows once (the default is data.test={default})"
-    elif data.folds is None and all(isinstance(part, str) or not part for part in (data.validation, data.test)):
+    elif not _draws_rows(data):
         yield "data.stratify", "no rows are drawn: data.validation and data.test are 0 or sources of their own"
+
+
+def _draws_rows(data: DataConfig) -> bool:
+    """Whether validation or test rows are drawn by a share or a fold."""
+    shares = [part for part in (data.validation, data.test) if not isinstance(part, str) and part]
+    return data.folds is not None or bool(shares)
 
 
 def _of_distributions(distribution: DistributionConfig) -> Unused:

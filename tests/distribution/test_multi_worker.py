@@ -83,7 +83,7 @@ def test_three_processes_train_what_one_trains(recipe_file, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("backend", "strategy"), [("tensorflow", "multi_worker"), ("jax", "data_parallel")])
-@pytest.mark.parametrize("policy", [["policy.name=head"], ["policy.name=last_stages", "policy.stages=1"]])
+@pytest.mark.parametrize("policy", [["policy={name: head}"], ["policy.name=last_stages", "policy.stages=1"]])
 def test_the_chief_computes_features_for_all(recipe_file, tmp_path, capfd, monkeypatch, backend, strategy, policy):
     if backend == "jax":
         pytest.importorskip("jax")
