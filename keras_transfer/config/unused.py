@@ -99,13 +99,25 @@ def _of_solved_heads(config: RecipeConfig) -> Unused:
     if not is_head:
         return
     reason = "policy.name=head with head_solver=solve trains nothing"
-    keys = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "clip_norm", "ema", "early_stopping")
-    yield from ((f"training.{key}", reason) for key in keys)
+    yield from ((f"training.{key}", reason) for key in _OF_TRAINED_PHASES)
     yield "distribution.learning_rate_scaling", reason
     if isinstance(config.head, HeadConfig):
         yield "head.dropout", reason
     if isinstance(config, ImageClassificationConfig):
         yield from ((path, f"{reason}, and features are those of plain images") for path in _changes(config))
+
+
+_OF_TRAINED_PHASES = (
+    "epochs",
+    "learning_rate",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "clip_norm",
+    "ema",
+    "keep_metric",
+    "early_stopping",
+)
 
 
 def _changes(config: ImageClassificationConfig) -> list[str]:

@@ -159,7 +159,8 @@ def rows(config):
 def epochs_that_end(config):
     """Which epoch's weights a trained phase leaves: with validation rows, or by their lack, the last."""
     stop = config.training.early_stopping
-    return [config.training.keep, stop and stop.model_dump()] if trained(config) else None
+    keep = [config.training.keep, config.training.keep_metric if config.training.keep == "best" else None]
+    return [*keep, stop and stop.model_dump()] if trained(config) else None
 
 
 def devices(config):
@@ -249,6 +250,7 @@ KEYS = {
     "training.label_smoothing": Key(0.1, loss, {}, NOT_PRETRAINING),
     "training.class_weights": Key({"a": 2.0, "b": 1.0}, class_weights, {}, NOT_PRETRAINING),
     "training.keep": Key("last", epochs_that_end),
+    "training.keep_metric": Key("val_accuracy", epochs_that_end),
     "training.early_stopping": Key({}, epochs_that_end),
     "training.early_stopping.metric": Key("loss", epochs_that_end),
     "training.early_stopping.patience": Key(9, epochs_that_end),
