@@ -19,8 +19,8 @@ from keras_transfer import (
 )
 from keras_transfer.config import write_recipe
 from keras_transfer.trackers import TRACKERS, Tracker
-from keras_transfer.training.callbacks import WeightKeeper
 from keras_transfer.training.checkpointing import Checkpointer
+from keras_transfer.training.observers import UserCallbacks
 
 STEPS = 6  # 21 training images, four per step
 HEAD = {"name": "head", "head_solver": "sgd"}
@@ -144,7 +144,7 @@ def unbroken(recipe, tmp_path_factory):
         return fit(recipe(TWO_PHASES), folder / "run")
 
 
-STEP, TEST = (Checkpointer, "on_train_batch_end"), (WeightKeeper, "on_test_begin")
+STEP, TEST = (Checkpointer, "on_train_batch_end"), (UserCallbacks, "on_test_begin")
 
 
 def test_a_stateful_callback_and_a_tracker_are_resumed_to_the_bit(recipe, unbroken, tmp_path, killed):
