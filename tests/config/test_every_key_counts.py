@@ -268,6 +268,7 @@ KEYS = {
     "distribution.learning_rate_scaling": Key("sqrt", devices),
     "distribution.timeout_seconds": Key(9.0, devices, PROCESSES),
     "export.formats": Key({IMAGES: [], TEXTS: []}, passed_on("export.formats"), {}, NOT_PRETRAINING),
+    "trackers": Key(["tensorboard"], passed_on("trackers")),
     **{
         f"augmentation.{key}": Key(value, features)
         for key, value in {
@@ -409,7 +410,7 @@ def keys_of(task):
                 yield from walk(inner, f"{path}{key}.")
 
     chosen = {path for path in walk(SCHEMAS[task], "") if path.startswith("policy.") and path.endswith(".name")}
-    return [path for path in walk(SCHEMAS[task], "") if path not in {"task", "export.formats.name", *chosen}]
+    return [path for path in walk(SCHEMAS[task], "") if path not in {"task", *chosen}]
 
 
 def lookup(task, path):
@@ -448,13 +449,16 @@ def is_of_another_policy(task, path, choice):
     return section is not None and policy != chosen and name in POLICY_SECTIONS[chosen].model_fields
 
 
-EVERY = [(task, path) for task in (IMAGES, TEXTS, PRETRAINING) for path in keys_of(task)]
+TASKS = (IMAGES, TEXTS, PRETRAINING)
+ALL = {
+    (task, path): path.split(".")[2] if path.startswith("policy.") else path for task in TASKS for path in keys_of(task)
+}
+EVERY = [key for key, name in ALL.items() if name in (POLICY_KEYS if key[1].startswith("policy.") else KEYS)]
 
 
 def test_every_key_has_a_line_and_a_probe():
-    named = {path for _, path in EVERY}
-    assert {path for path in named if not path.startswith("policy.")} == set(KEYS)
-    assert {path.split(".")[2] for path in named if path.startswith("policy.")} == set(POLICY_KEYS)
+    assert set(ALL.values()) - {*KEYS, *POLICY_KEYS} == set()
+    assert {*KEYS, *POLICY_KEYS} - set(ALL.values()) == set()
 
 
 @pytest.mark.parametrize(("task", "path"), EVERY)
