@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     )
     from keras_transfer.config.section import Section
     from keras_transfer.data.readers.base import Reader
-    from keras_transfer.data.sources import SAMPLES, SOURCES, Sample, Source, SourceKind, TableSource
+    from keras_transfer.data.sources import (
+        EXAMPLE_KINDS,
+        SAMPLES,
+        SOURCES,
+        ExampleKind,
+        Sample,
+        Source,
+        SourceKind,
+        TableSource,
+    )
     from keras_transfer.data.splits.splits import Split, Splits
     from keras_transfer.errors import (
         BackboneError,
@@ -95,8 +104,10 @@ _HOMES = {
     "config.section": ("Section",),
     "data.readers.base": ("Reader",),
     "data.sources": (
+        "EXAMPLE_KINDS",
         "SAMPLES",
         "SOURCES",
+        "ExampleKind",
         "Sample",
         "Source",
         "SourceKind",
@@ -200,6 +211,8 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "DataError",
     "EpochEnded",
     "Evaluation",
+    "EXAMPLE_KINDS",
+    "ExampleKind",
     "Exporter",
     "ExportError",
     "EXPORTERS",

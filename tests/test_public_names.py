@@ -24,6 +24,8 @@ def test_the_public_names_are_these():
         "DataError",
         "EpochEnded",
         "Evaluation",
+        "EXAMPLE_KINDS",
+        "ExampleKind",
         "Exporter",
         "ExportError",
         "EXPORTERS",

@@ -74,7 +74,7 @@ def take_columns(
         DataError: A column is missing, or its values are not of the expected kind.
     """
     check_columns(where, [str(column) for column in table.columns], config, examples)
-    if table.empty:
+    if not len(table):
         raise DataError(f"{where} has no rows. Add one row per example.")
     for column in further_columns(config):
         check_written(where, table, column)

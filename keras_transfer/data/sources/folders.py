@@ -23,7 +23,8 @@ class Folders(SourceKind):
 
     def claims(self, name: str, config: DataConfig) -> bool:
         """Return whether it is a folder, but not one of shards."""
-        return Path(name).expanduser().is_dir() and not reads_shards(name, config)
+        # As a path, "" would be the working folder.
+        return bool(name) and Path(name).expanduser().is_dir() and not reads_shards(name, config)
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
         """Read it as the kind of examples does."""

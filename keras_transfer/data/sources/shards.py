@@ -74,7 +74,8 @@ class Shards(SourceKind):
 
 def reads_shards(name: str, config: DataConfig) -> bool:
     """Return whether a recipe reads a source as Parquet or Arrow files, and not as a folder or a table of paths."""
-    return getattr(config, "bytes", None) is not None and holds_shards(name)
+    # As a path, "" would be the working folder.
+    return bool(name) and getattr(config, "bytes", None) is not None and holds_shards(name)
 
 
 def holds_shards(name: str) -> bool:
