@@ -26,13 +26,14 @@ from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.data.splits.unlabelled import load_unlabelled
 from keras_transfer.errors import ConfigError, DataError, PolicyError
 from keras_transfer.frozen.cache import FeatureCache
-from keras_transfer.heads import make_head
+from keras_transfer.heads import ClassificationHead, make_head
 from keras_transfer.job.phases import plan_phases
 from keras_transfer.training.optimizer import build_optimizer
 
 IMAGES, TEXTS, PRETRAINING = "image_classification", "text_classification", "text_pretraining"
 STAGES, WIDTH, STEPS = 6, 8, 20
 NAMES = ("a", "b")
+NORM = keras.layers.BatchNormalization()
 
 
 # What a run takes from a recipe.
@@ -40,7 +41,7 @@ NAMES = ("a", "b")
 
 def model_of(config):
     """What planning looks at, without a network: six stages, for images with BatchNorm."""
-    layers = [keras.layers.BatchNormalization()] if config.task == IMAGES else []
+    layers = [NORM] if config.task == IMAGES else []
     stages = [SimpleNamespace(index=index, layers=layers) for index in range(STAGES)]
     head = head_of(config) or SimpleNamespace(names=NAMES, is_solvable=False)
     top = SimpleNamespace(input_shape=(None, WIDTH))
@@ -69,20 +70,25 @@ def trained(config):
 
 def optimizers(config):
     """Of each phase that trains: rates, decay, L2-SP, clipping, averages."""
-    found = []
-    for phase in trained(config):
-        head = keras.Variable(np.ones((2, 2), "float32"))
-        whole = phase.weights == "all"
-        stages = [keras.Variable(np.ones((2, 2) if whole else (2,), "float32"))] if phase.stages else []
-        optimizer = build_optimizer(
-            config.training, rate=phase.rate, steps=STEPS, variables=[*stages, head], new_variables=[head]
-        )
-        settings = {key: value for key, value in optimizer.get_config().items() if key not in ("name", "learning_rate")}
-        pulled = [reference is not None for reference in optimizer.references]
-        settings["l2_sp"] = settings["l2_sp"] if any(pulled) else 0.0
-        rates = [float(optimizer._learning_rate(step)) for step in (0, 1, STEPS // 2, STEPS - 1)]
-        found.append([rates, pulled, settings])
-    return found
+    text = config.training.model_dump_json()
+    return [
+        optimizer_of(type(config.training), text, phase.rate, phase.weights == "all", bool(phase.stages))
+        for phase in trained(config)
+    ]
+
+
+@functools.cache
+def optimizer_of(section, text, rate, whole, has_stages):
+    head = keras.Variable(np.ones((2, 2), "float32"))
+    stages = [keras.Variable(np.ones((2, 2) if whole else (2,), "float32"))] if has_stages else []
+    optimizer = build_optimizer(
+        section.model_validate_json(text), rate=rate, steps=STEPS, variables=[*stages, head], new_variables=[head]
+    )
+    settings = {key: value for key, value in optimizer.get_config().items() if key not in ("name", "learning_rate")}
+    pulled = [reference is not None for reference in optimizer.references]
+    settings["l2_sp"] = settings["l2_sp"] if any(pulled) else 0.0
+    rates = [float(optimizer._learning_rate(step)) for step in (0, 1, STEPS // 2, STEPS - 1)]
+    return [rates, pulled, settings]
 
 
 def loss(config):
@@ -94,11 +100,16 @@ def loss(config):
     if config.task != IMAGES:
         found.append(config.head.pooling)
     if trained(config):
-        top = head.read_out(keras.Input((WIDTH,)))
-        layers = keras.Model(keras.utils.get_source_inputs(top), top).get_config()["layers"]
-        kept = [(layer["class_name"], layer["config"].get("rate"), layer["config"].get("units")) for layer in layers]
-        found += [kept, head.loss(label_smoothing=config.training.label_smoothing).get_config()]
+        found.append(layers_of(type(config.head), config.head.model_dump_json()))
+        found.append(head.loss(label_smoothing=config.training.label_smoothing).get_config())
     return found
+
+
+@functools.cache
+def layers_of(section, text):
+    top = ClassificationHead(NAMES, section.model_validate_json(text)).read_out(keras.Input((WIDTH,)))
+    layers = keras.Model(keras.utils.get_source_inputs(top), top).get_config()["layers"]
+    return [(layer["class_name"], layer["config"].get("rate"), layer["config"].get("units")) for layer in layers]
 
 
 def class_weights(config):
