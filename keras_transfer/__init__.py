@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_transfer.backbones import BACKBONES, Backbone
+    from keras_transfer.backbones import BACKBONES, Backbone, ImageBackboneRow, InputContract, TextBackboneRow
+    from keras_transfer.backbones.texts.hub import TextParts
     from keras_transfer.config import (
         SCHEMAS,
         DataConfig,
@@ -47,7 +48,15 @@ if TYPE_CHECKING:
         TransferWarning,
     )
     from keras_transfer.export import EXPORTERS, Exporter, Parity, Served
-    from keras_transfer.heads import ClassificationHead, Head, MultilabelHead, NumberHead, Prediction, TargetHead
+    from keras_transfer.heads import (
+        HEADS,
+        ClassificationHead,
+        Head,
+        MultilabelHead,
+        NumberHead,
+        Prediction,
+        TargetHead,
+    )
     from keras_transfer.heads.evaluation import Figure, Report
     from keras_transfer.job.job import Job
     from keras_transfer.model import TransferModel, build_model
@@ -87,7 +96,11 @@ _HOMES = {
     "backbones": (
         "BACKBONES",
         "Backbone",
+        "ImageBackboneRow",
+        "InputContract",
+        "TextBackboneRow",
     ),
+    "backbones.texts.hub": ("TextParts",),
     "config": (
         "SCHEMAS",
         "DataConfig",
@@ -136,6 +149,7 @@ _HOMES = {
         "Served",
     ),
     "heads": (
+        "HEADS",
         "ClassificationHead",
         "Head",
         "MultilabelHead",
@@ -221,11 +235,14 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "Given",
     "Head",
     "HeadConfig",
+    "HEADS",
+    "ImageBackboneRow",
     "ImageClassification",
     "ImageClassificationConfig",
     "ImageClassificationTask",
     "ImageDataConfig",
     "ImageHeadConfig",
+    "InputContract",
     "Job",
     "MultilabelHead",
     "NumberHead",
@@ -266,11 +283,13 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "TargetTask",
     "Task",
     "TASKS",
+    "TextBackboneRow",
     "TextClassification",
     "TextClassificationConfig",
     "TextClassificationTask",
     "TextDataConfig",
     "TextHeadConfig",
+    "TextParts",
     "TextPretraining",
     "TextTask",
     "Tracker",

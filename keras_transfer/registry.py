@@ -77,6 +77,19 @@ class Registry(Generic[T]):
         self._values[name] = value
         return value
 
+    def replace(self, name: str, value: T) -> T:
+        """Add a value, in place of one of this name if there is one.
+
+        Args:
+            name: The name.
+            value: The value.
+
+        Returns:
+            The value.
+        """
+        self._values.pop(name, None)
+        return self.add(name, value)
+
     @cached_property
     def _plugins(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}

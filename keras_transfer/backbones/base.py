@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import keras
 
+from keras_transfer.backbones.images.input_range import find_input_range
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import Stage, find_stages
@@ -96,7 +97,11 @@ class Backbone(ABC):
 
     @staticmethod
     def from_keras(
-        model: keras.Model, *, input_range: tuple[float, float], image_size: int | None = None, name: str | None = None
+        model: keras.Model,
+        *,
+        input_range: tuple[float, float] | None = None,
+        image_size: int | None = None,
+        name: str | None = None,
     ) -> "ImageBackbone":
         """Make a backbone for images of any Keras model without its top: ``ImageClassification(data, backbone=...)``.
 
@@ -106,8 +111,8 @@ class Backbone(ABC):
             model: Functional or sequential, from images ``[batch, height, width, channels]`` to a feature map
                 ``[batch, height, width, features]``, tokens ``[batch, tokens, features]`` or a vector
                 ``[batch, features]``.
-            input_range: What the model takes for black and for white: ``(0, 255)`` where it holds its own
-                preprocessing, ``(0, 1)`` or ``(-1, 1)``.
+            input_range: What the model takes for black and for white: ``(0, 255)`` if it holds its own preprocessing,
+                ``(0, 1)`` or ``(-1, 1)``. By default, a Rescaling or Normalization layer at its start says it.
             image_size: Height and width of the images in pixels, for a model that takes any.
             name: What messages call it; the model's own name by default.
 
@@ -118,7 +123,15 @@ class Backbone(ABC):
             BackboneError: The model has no graph to read, or takes or gives something else.
         """
         name = name or model.name
-        low, high = input_range
+        found = input_range or find_input_range(model)
+        if found is None:
+            raise BackboneError(
+                f"The range of pixels that {name} takes is not known: no Rescaling or Normalization layer at its start "
+                "says it. Set input_range to its values for black and white, such as (0, 255) for a model that holds "
+                "its own preprocessing, (0, 1) or (-1, 1): Backbone.from_keras(model, input_range=(0, 255)), or "
+                "backbone.input_range=[0, 255] in a recipe."
+            )
+        low, high = found
         if not low < high:
             raise BackboneError(
                 f"input_range of {name} is what it takes for black, then for white. Received: {input_range}. "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from keras_transfer.config.heads import explain_head
 from keras_transfer.config.schema import (
     DataConfig,
     HeadConfig,
@@ -28,6 +29,7 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     if _solves(config) and training.label_smoothing:
         yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
     if isinstance(config.head, HeadConfig):
+        yield from explain_head(config.head, config.data.target)
         yield from _find_contradictions_of_heads(config, config.head)
     if config.policy.name == "auto" and training.learning_rate == "auto":
         yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."

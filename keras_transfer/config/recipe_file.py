@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from keras_transfer.config.by_name import ByName
 from keras_transfer.config.configurable import Configurable
 from keras_transfer.config.contradictions import find_contradictions
+from keras_transfer.config.from_python import find_marks
 from keras_transfer.config.schema import SCHEMAS, RecipeConfig
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.registry import Registry, did_you_mean
@@ -270,5 +271,11 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 def write_recipe(config: RecipeConfig, file: Path) -> None:
     """Write a recipe with every default spelled out, so that it runs the same if defaults change later."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    file.write_text(text, encoding="utf-8")
+    values = config.model_dump(mode="json")
+    given = list(find_marks(values))
+    note = (
+        "# This file alone does not repeat the run. These were given from Python, and have to be given again:\n"
+        f"# {', '.join(given)}\n"
+    )
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    file.write_text((note if given else "") + text, encoding="utf-8")

@@ -151,6 +151,10 @@ class AugmentationConfig(Section):
     erase: Amount = Field(default=0.0, description="chance that a rectangle of 2 to 33 % of the area is blotted out")
     mixup: Alpha = Field(default=0.0, description="blend with another image, by a share from Beta(mixup, mixup)")
     cutmix: Alpha = Field(default=0.0, description="paste a box of another image, of an area from Beta(cutmix, cutmix)")
+    function: StrictStr | None = Field(
+        default=None,
+        description="a change of one's own, after the others; from Python alone, which gives it a name here",
+    )
     predict_flips: StrictBool = Field(
         default=False, description="average predictions over the flips that are on; 2 or 4 times the work"
     )
@@ -186,6 +190,10 @@ class TextBackboneConfig(BackboneConfig):
 class HeadConfig(Section):
     """The new layers on top."""
 
+    name: StrictStr | None = Field(
+        default=None, description="head of a package that is installed; by default the one of data.target"
+    )
+    settings: dict[StrictStr, Any] = Field(default={}, description="keys of a package's head; see its documentation")
     dropout: Share = Field(default=0.2, description="share of features dropped in training")
     hidden: Count | None = Field(default=None, description="width of a hidden layer; none by default")
     loss: Literal["squared_error", "huber"] = Field(

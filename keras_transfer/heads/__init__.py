@@ -1,9 +1,14 @@
 """The new layers on top of a backbone, with the loss, the metrics, the report and the answers that go with them."""
 
-from typing import cast
+import itertools
+from collections.abc import Mapping
+from typing import Any, cast
 
 from keras_transfer.config import HeadConfig, RecipeConfig
+from keras_transfer.config.from_python import mark_object
+from keras_transfer.config.heads import HEAD_ENTRIES, HeadEntry
 from keras_transfer.data.targets.base import Targets
+from keras_transfer.errors import ConfigError
 from keras_transfer.heads.base import LOGITS, Head, Prediction, TargetHead
 from keras_transfer.heads.classification import ClassificationHead, ClassificationReport, ClassPrediction, ClassReport
 from keras_transfer.heads.epoch_metrics import EpochMetric, Mode
@@ -11,6 +16,7 @@ from keras_transfer.heads.masked import MaskedLanguageHead, MaskedReport, evalua
 from keras_transfer.heads.multilabel import LabelReport, MultilabelHead, MultilabelPrediction, MultilabelReport
 from keras_transfer.heads.number import NumberHead, NumberPrediction, NumberReport, RegressionReport
 from keras_transfer.networks.types import JsonObject
+from keras_transfer.registry import Registry
 
 __all__ = [
     "HEADS",
@@ -35,12 +41,70 @@ __all__ = [
     "RegressionReport",
     "TargetHead",
     "evaluate_masked",
+    "find_head",
     "make_head",
+    "name_head",
     "restore_head",
 ]
 
-HEADS: dict[str, type[TargetHead]] = {"class": ClassificationHead, "multilabel": MultilabelHead, "number": NumberHead}
-"""By the recipe's ``data.target``."""
+
+class _Heads(Registry[type[Head]]):
+    """A head that is added brings along what recipes have to know of it."""
+
+    def add(self, name: str, value: type[Head]) -> type[Head]:
+        super().add(name, value)
+        if name not in HEAD_ENTRIES and issubclass(value, TargetHead):
+            HEAD_ENTRIES.add(name, HeadEntry.read(value))
+        return value
+
+
+HEADS: Registry[type[Head]] = _Heads("head", ConfigError, group="keras_transfer.heads")
+"""The heads by the recipe's ``head.name``, by default its ``data.target``; ``masked`` is that of pre-training."""
+
+for _head in (ClassificationHead, MultilabelHead, NumberHead):
+    HEADS.add(_head.target, _head)
+HEADS.add("masked", MaskedLanguageHead)
+
+
+def name_head(value: Any) -> Any:
+    """Name a head that was given from Python, so that the ``head`` section of a recipe can hold it.
+
+    The class is added to :data:`HEADS` under a name of its own. A class that is defined again, as in a notebook, takes
+    the place of the earlier one.
+
+    Args:
+        value: A section; a class of heads; an object, whose class and section are used; or a section whose ``name`` is
+            one of both.
+
+    Returns:
+        The section, whose name is a string if it has one.
+
+    Raises:
+        ConfigError: The class is not a head for targets.
+    """
+    section = value.get("name") if isinstance(value, Mapping) else value
+    if isinstance(section, TargetHead):
+        own = section.config.model_dump(exclude_unset=True)
+        section = type(section)
+    elif isinstance(section, type):
+        own = {}
+    else:
+        return value
+    entry, name = HeadEntry.read(section), _name_class(section)
+    HEADS.replace(name, section)
+    HEAD_ENTRIES.replace(name, entry)
+    return {**own, **(value if isinstance(value, Mapping) else {}), "name": name}
+
+
+def _name_class(head: type[TargetHead]) -> str:
+    def origin(cls: type) -> tuple[str, str]:
+        return cls.__module__, cls.__qualname__
+
+    for number in itertools.count(1):
+        name = mark_object(head.__name__ if number == 1 else f"{head.__name__} {number}")
+        if name not in HEADS or origin(HEADS[name]) == origin(head):
+            break
+    return name
 
 
 def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) -> TargetHead:
@@ -52,9 +116,9 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
         targets: Of the training rows.
 
     Raises:
-        ConfigError: ``training.class_weights`` does not have the names of the classes.
+        ConfigError: There is no such head, or ``training.class_weights`` does not have the names of the classes.
     """
-    head = HEADS[config.data.target].fit(names, _section(config), targets)
+    head = find_head(config).fit(names, _section(config), targets)
     head.class_weights(targets, config.training.class_weights)  # before training, not in its first step
     return head
 
@@ -69,8 +133,22 @@ def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: JsonObject
 
     Raises:
         KeyError: One is missing.
+        ConfigError: The package that brought the head is not installed.
     """
-    return HEADS[config.data.target].restore(names, _section(config), facts)
+    return find_head(config).restore(names, _section(config), facts)
+
+
+def find_head(config: RecipeConfig) -> type[TargetHead]:
+    """Return the class of the head that a recipe asks for.
+
+    Args:
+        config: The recipe.
+
+    Raises:
+        ConfigError: There is no such head.
+    """
+    head = HEADS[_section(config).name or config.data.target]
+    return cast(type[TargetHead], head)  # others are refused when the recipe is read
 
 
 def _section(config: RecipeConfig) -> HeadConfig:

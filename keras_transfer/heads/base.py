@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.config import HeadConfig, ImageHeadConfig
+from keras_transfer.config.section import Section
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
@@ -51,6 +52,9 @@ class Head(ABC):
 
     figure: ClassVar[Figure]
     """What models are compared by."""
+
+    last_layer: ClassVar[str] = LOGITS
+    """Name of the last layer with weights, which :meth:`read_out` makes; a solved head is put into it."""
 
     metric: ClassVar[str]
     """Name of what is reported every epoch beside the loss."""
@@ -154,10 +158,21 @@ class TargetHead(Head):
 
     config: HeadConfig
 
+    target: ClassVar[str]
+    """The ``data.target`` that the head is for."""
+
+    settings_type: ClassVar[type[Section]] = Section
+    """The keys of ``head.settings`` in a recipe, for a head that has settings of its own."""
+
     report_type: ClassVar[type[Report]]
 
     predictions_output: ClassVar[str]
     """Which of an exported model's answers are the predictions themselves."""
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the recipe, as :attr:`settings_type` with its defaults."""
+        return self.settings_type.model_validate(self.config.settings)
 
     # What a run learns and keeps beside the weights.
 

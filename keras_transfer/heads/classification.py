@@ -123,6 +123,7 @@ class ClassificationHead(TargetHead):
     """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression."""
 
     figure = ACCURACY
+    target = "class"
     metric = "accuracy"
     report_type = ClassificationReport
     predictions_output = "probabilities"

@@ -104,6 +104,7 @@ class MultilabelHead(TargetHead):
     thresholds: tuple[float, ...]
 
     figure = MEAN_AVERAGE_PRECISION
+    target = "multilabel"
     metric = "f1"
     report_type = MultilabelReport
     predictions_output = "probabilities"

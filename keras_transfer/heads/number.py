@@ -90,6 +90,7 @@ class NumberHead(TargetHead):
     scale: tuple[float, ...]
 
     figure = MEAN_ABSOLUTE_ERROR
+    target = "number"
     metric = "mae"
     report_type = RegressionReport
     predictions_output = "values"

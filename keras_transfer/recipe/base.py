@@ -8,13 +8,15 @@ import keras
 from rich.console import Console
 
 from keras_transfer.backbones import Backbone
-from keras_transfer.backbones.images.load import FROM_PYTHON
+from keras_transfer.backbones.images.load import name_backbone
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.catalog import find_recipe
+from keras_transfer.data.augmentation.from_python import name_augmentation, take_function
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.distribution import distribute
 from keras_transfer.errors import ConfigError
 from keras_transfer.export import EXPORTERS, make_exporters
+from keras_transfer.heads import name_head
 from keras_transfer.job.auto_policy import estimate
 from keras_transfer.job.job import Job
 from keras_transfer.job.time_estimates import describe_estimates
@@ -28,7 +30,7 @@ from keras_transfer.trackers import TRACKERS, Tracker, make_trackers
 from keras_transfer.training.lr_finder import RangeTest
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
-_NAMED_SECTIONS = ("backbone", "policy")
+_NAMED_SECTIONS = ("backbone", "head", "policy")
 
 
 class Recipe:
@@ -42,9 +44,10 @@ class Recipe:
             text, label), a pandas DataFrame, a ``tf.data.Dataset`` of pairs; or the whole ``data`` section as a
             mapping. ``validation`` and ``test`` take the same.
         task: The task, for recipes without a class of their own.
-        sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone`` and
-            ``policy`` may be given by name alone, ``backbone`` as a :class:`Backbone` too; what the ``data`` section
-            has beside its source may be given by its own name: ``label="stars"``.
+        sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone``, ``head`` and
+            ``policy`` may be given by name alone. Objects are accepted, too: ``backbone`` as a :class:`Backbone` or a
+            ``keras.Model``, ``head`` as a class of heads, ``augmentation`` as a function of (pixels, seed) or a Keras
+            layer. What the ``data`` section has beside its source may be given by its own name: ``label="stars"``.
 
     Attributes:
         config: The recipe with every default.
@@ -69,18 +72,15 @@ class Recipe:
         columns = set(schema.model_fields["data"].annotation.model_fields) - set(schema.model_fields)  # type: ignore[union-attr]
         source = dict(data) if isinstance(data, Mapping) else {"source": data}
         source |= {key: sections.pop(key) for key in columns & set(sections)}
-        backbone = sections.get("backbone")
-        if isinstance(backbone, Backbone):
-            sections["backbone"] = f"{FROM_PYTHON}{backbone.name}"
         source, sources = name_objects(source)
+        sections, backbone, change = _name_objects(sections)
         values = {
             name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
             for name, value in sections.items()
         }
         config = _parse({"task": name, "data": source, **values}, where="The recipe")
-        self._spec = RecipeSpec(
-            TASKS[name], config, Given(sources, backbone if isinstance(backbone, Backbone) else None)
-        )
+        function = None if change is None else take_function(change, getattr(config.data, "channels", 3))
+        self._spec = RecipeSpec(TASKS[name], config, Given(sources, backbone, function))
 
     @staticmethod
     def from_file(recipe: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
@@ -234,6 +234,18 @@ class TextPretraining(Recipe):
     """
 
     task = "text_pretraining"
+
+
+def _name_objects(sections: Mapping[str, Any]) -> tuple[dict[str, Any], Backbone | None, Any]:
+    """Put names in place of objects: the sections as a file could hold them, the backbone, and the augmentation."""
+    named, backbone, change = dict(sections), None, None
+    if "backbone" in named:
+        named["backbone"], backbone = name_backbone(named["backbone"])
+    if "head" in named:
+        named["head"] = name_head(named["head"])
+    if "augmentation" in named:
+        named["augmentation"], change = name_augmentation(named["augmentation"])
+    return named, backbone, change
 
 
 def _parse(values: Mapping[str, Any], *, where: str) -> RecipeConfig:

@@ -6,12 +6,14 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.scan import Scan
+from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution
 from keras_transfer.distribution import session as device_session
-from keras_transfer.errors import DataError, list_lines
+from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.job.job import Job
 from keras_transfer.job.phases import add_phase_adapters, plan_phases
 from keras_transfer.recipe.seen_rows import check_rows_apart
@@ -42,6 +44,7 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
 
     backbone = task.load_backbone(config, Weights.parse(config.backbone.weights), spec.given)
     reader, prepared = task.make_reader(config, backbone, tuple(loaded))
+    reader = _with_augmentation(reader, spec)
     splits = loaded.with_parts(prepared)
     label_texts = task.label_texts(config, reader, splits.target.names)
     notes, facts = task.describe_examples(reader, tuple(loaded), prepared)
@@ -58,6 +61,22 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
 
     record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **facts}
     return Job(task, config, splits, record, reader, model, phases, distribution=distribution, label_texts=label_texts)
+
+
+def _with_augmentation(reader: Reader, spec: RecipeSpec) -> Reader:
+    """The reader with the change to training examples that was given from Python, if one was."""
+    if spec.given.augmentation is not None:
+        return reader.with_function(spec.given.augmentation)
+    name = getattr(getattr(spec.config, "augmentation", None), "function", None)
+    if name is not None:
+        given = read_mark(name)
+        raise ConfigError(
+            f"augmentation.function: {given} was given from Python, and no file holds it. Pass it again: "
+            f"augmentation={given}."
+            if given
+            else f"augmentation.function is for functions from Python. Received: {name!r}. Leave it out."
+        )
+    return reader
 
 
 def _read_data(spec: RecipeSpec, distribution: Distribution) -> tuple[Splits, Scan]:

@@ -37,10 +37,12 @@ class Given:
     Attributes:
         data: By what the recipe calls them: sources.
         backbone: The network.
+        augmentation: A change to training examples, a function of an example and a seed.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
     backbone: Backbone | None = None
+    augmentation: Callable[[Any, Any], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class ImageNetwork(keras.Model):
         return cls(**{**config, "backbone": backbone})
 
 
+# Keras stores weights under the class's name in snake case: files of version 0.1 have this one.
+ImageNetwork.__name__ = "PictureNetwork"
+
+
 def image_input(backbone: keras.Model) -> keras.KerasTensor:
     """Return a KerasHub backbone's one input, to which some families give a name."""
     (tensor,) = keras.tree.flatten(backbone.input)

@@ -1,8 +1,9 @@
 """What a recipe names as its backbone for images: a row, a preset of KerasHub, or a Keras model of the user's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -14,22 +15,48 @@ from keras_transfer.backbones.rows import BACKBONES, find_row
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config import ImageBackboneConfig, ImageDataConfig
+from keras_transfer.config.from_python import mark_object, read_mark
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file
 from keras_transfer.networks.stages import find_stages
 
-FROM_PYTHON = "python:"
-"""Begins the name of a backbone that no recipe file can name."""
-
 _SUFFIX = ".keras"
+
+
+def name_backbone(value: Any) -> tuple[Any, ImageBackbone | None]:
+    """Name a backbone that was given from Python, so that the ``backbone`` section of a recipe can hold it.
+
+    Args:
+        value: A name or a section; a :class:`Backbone`; a ``keras.Model`` of images; or a section whose ``name`` is
+            one of the latter two.
+
+    Returns:
+        The section, and the backbone if there is one.
+
+    Raises:
+        BackboneError: The model cannot be a backbone.
+    """
+    given = value.get("name") if isinstance(value, Mapping) else value
+    rest = dict(value) if isinstance(value, Mapping) else {}
+    if isinstance(given, keras.Model):
+        input_range = rest.pop("input_range", None)
+        given = Backbone.from_keras(given, input_range=input_range and tuple(input_range))
+    if not isinstance(given, ImageBackbone):
+        return value, None
+    return {**rest, "name": mark_object(given.name)}, given
 
 
 def is_elsewhere(name: object) -> bool:
     """Return whether a recipe's name of a backbone is of none in ``BACKBONES``: of a preset, a folder or a file."""
     if not isinstance(name, str):
         return False
-    return name.startswith((PREFIX, FROM_PYTHON)) or name.endswith(_SUFFIX) or Path(name).expanduser().is_dir()
+    return (
+        name.startswith(PREFIX)
+        or read_mark(name) is not None
+        or name.endswith(_SUFFIX)
+        or Path(name).expanduser().is_dir()
+    )
 
 
 def load_image_backbone(
@@ -76,10 +103,11 @@ def _is_run_of(folder: Path, channels: int) -> bool:
 
 def _load(config: ImageBackboneConfig, image_size: int | None, weights: Weights) -> ImageBackbone:
     name = config.name
-    if name.startswith(FROM_PYTHON):
+    given = read_mark(name)
+    if given is not None:
         raise BackboneError(
-            f"Backbone {name.removeprefix(FROM_PYTHON)} was given from Python, and a recipe file does not hold it. "
-            "Pass it again: ImageClassification(..., backbone=Backbone.from_keras(...))."
+            f"Backbone {given} was given from Python, and a recipe file does not hold it. "
+            "Pass it again: backbone=Backbone.from_keras(...)."
         )
     if name.endswith(_SUFFIX):
         file = Path(name).expanduser()
@@ -135,11 +163,6 @@ def _load_file(
     """A model from a file that holds nothing but classes of Keras; nothing in it is run."""
     if not file.is_file():
         raise BackboneError(f"There is no model file {file}. Received: backbone.name={file}. Name one that is there.")
-    if input_range is None:
-        raise BackboneError(
-            f"What {file} wants of pixels is not known. Set backbone.input_range to its black and white, such as "
-            "[0, 255] for a model that holds its own preprocessing, [0, 1] or [-1, 1]."
-        )
     model = read_keras_file(file, BackboneError)
     backbone = Backbone.from_keras(model, input_range=input_range, image_size=image_size, name=str(file))
     return _copy(backbone, weights)

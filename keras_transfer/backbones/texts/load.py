@@ -5,7 +5,9 @@ from pathlib import Path
 from keras_transfer.backbones.rows import BACKBONES, find_row
 from keras_transfer.backbones.texts.hub import TextBackbone, load_hub_backbone
 from keras_transfer.backbones.texts.rows import TextBackboneRow
+from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.weights import Weights
+from keras_transfer.errors import BackboneError
 
 
 def load_text_backbone(
@@ -30,7 +32,12 @@ def load_text_backbone(
         BackboneError: There is none of that name, it is not available, it cannot classify texts or, with ``masked``,
             has no mask token, or weights do not fit.
     """
-    weights = Weights.parse(weights)
+    weights, given = Weights.parse(weights), read_mark(name)
+    if given is not None:
+        raise BackboneError(
+            f"Backbone {given} was given from Python. Models from Python are for image input, and this recipe has text "
+            "input. Name a backbone for texts, a preset of KerasHub or a folder."
+        )
     if name in BACKBONES:
         return find_row(name, TextBackboneRow).load(weights=weights, pooling=pooling)
     return load_hub_backbone(name, weights=weights, pooling=pooling)

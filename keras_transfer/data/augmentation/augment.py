@@ -40,7 +40,7 @@ def draw(seed: int, epoch: Any, example: Any) -> Any:
 
 def is_identity(config: AugmentationConfig) -> bool:
     """Tell whether a recipe changes nothing within its training images; mixing comes after that."""
-    return not any(config.model_dump(exclude={"predict_flips", "mixup", "cutmix"}).values())
+    return not any(config.model_dump(exclude={"predict_flips", "mixup", "cutmix", "function"}).values())
 
 
 def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:

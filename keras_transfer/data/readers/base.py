@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split
+from keras_transfer.errors import ConfigError
 
 Rows = NDArray[np.int64]
 # Each call in flight holds a batch.
@@ -64,7 +65,7 @@ class Reader(ABC):
     """From examples to what a network takes."""
 
     mixes = False
-    """Whether training examples are mixed with one another, so that they have no features of their own."""
+    """Whether training examples have no features that could be cached, since they are mixed with one another."""
 
     names: Sequence[str] = ()
     """Names of the inputs, where a network takes several."""
@@ -194,6 +195,17 @@ class Reader(ABC):
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[NDArray[Any]]:
         """Return those inputs of a batch that are among :attr:`names`, by name."""
         return []
+
+    def with_function(self, function: Callable[[Any, Any], Any]) -> "Reader":
+        """Return a reader that changes training examples by a function of the user's own, too.
+
+        Args:
+            function: Of an example and a seed.
+
+        Raises:
+            ConfigError: Examples of this kind cannot be changed.
+        """
+        raise ConfigError("augmentation: these examples have no augmentation. Leave it out.")
 
     # What a run folder keeps.
 

@@ -1,5 +1,6 @@
 """Images as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augmentation.augment import augment, draw, is_identity
+from keras_transfer.data.augmentation.from_python import ImageFunction, apply_function, draw_seed
 from keras_transfer.data.augmentation.mixing import mix
 from keras_transfer.data.checks.scan import find_problem
 from keras_transfer.data.examples.images import ImageExamples, Images
@@ -17,6 +19,7 @@ from keras_transfer.data.formats.images import Resize, decode_image
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import DataError, list_lines
+from keras_transfer.networks.types import Tensor
 
 
 class ImageReader(Reader):
@@ -47,11 +50,24 @@ class ImageReader(Reader):
     ) -> None:
         self._max_pixels, self._channels = max_pixels, channels
         self._size, self._resize, self._augmentation, self._seed = image_size, resize, augmentation, seed
+        self._function: ImageFunction | None = None
         self._augments = not is_identity(augmentation)
         self.mixes = bool(augmentation.mixup or augmentation.cutmix)
         self.flips = _flip_axes(augmentation)
         self.raw_inputs = (tf.TensorSpec([None], tf.string, "image_bytes"),)
         self.tensor_inputs = (tf.TensorSpec([None, image_size, image_size, channels], tf.float32, "pixels"),)
+
+    def with_function(self, function: ImageFunction) -> "ImageReader":
+        """Return a reader that changes training images by a function of the user's own, after the other changes.
+
+        Args:
+            function: Of :func:`~keras_transfer.data.augmentation.from_python.take_function`.
+        """
+        reader = copy.copy(self)
+        reader._function = function
+        # A name does not say what a function does: features of its images are not cached.
+        reader.mixes = True
+        return reader
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
         """Make a dataset of which rows each step of training takes."""
@@ -78,7 +94,8 @@ class ImageReader(Reader):
         def load(rows: Any) -> Any:
             pixels = self._decode(contents(rows), kinds)
             if view.epoch is not None:
-                pixels = self._augment(pixels, self._draw(tf.constant(view.epoch, tf.int64), rows))
+                epoch = tf.constant(view.epoch, tf.int64)
+                pixels = self._augment(pixels, self._draw(epoch, rows), epoch, rows)
             return tf.reverse(pixels, view.flipped) if view.flipped else pixels
 
         return load
@@ -89,7 +106,7 @@ class ImageReader(Reader):
 
         def make(epoch: Any, rows: Any, targets: Any, weights: Any) -> Any:
             draws = self._draw(epoch, rows)
-            return mix(self._augment(load(rows), draws), targets, weights, draws, self._augmentation)
+            return mix(self._augment(load(rows), draws, epoch, rows), targets, weights, draws, self._augmentation)
 
         return make
 
@@ -156,8 +173,13 @@ class ImageReader(Reader):
         spec = tf.TensorSpec([self._size, self._size, self._channels], tf.float32)
         return tf.map_fn(decode, contents, fn_output_signature=spec)
 
-    def _augment(self, pixels: Any, draws: Any) -> Any:
-        return augment(pixels, draws, self._augmentation) if self._augments else pixels
+    def _augment(self, pixels: Tensor, draws: Tensor, epoch: Tensor, rows: Tensor) -> Tensor:
+        if self._augments:
+            pixels = augment(pixels, draws, self._augmentation)
+        if self._function is None:
+            return pixels
+        seeds = tf.map_fn(lambda row: draw_seed(self._seed, epoch, row), rows, fn_output_signature=tf.int32)
+        return apply_function(self._function, pixels, seeds)
 
     def _draw(self, epoch: Any, rows: Any) -> Any:
         return tf.map_fn(lambda row: draw(self._seed, epoch, row), rows, fn_output_signature=tf.float32)

@@ -1,0 +1,42 @@
+"""How a recipe names objects that were given from Python, which its file cannot hold."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+FROM_PYTHON = "<python: "
+"""Starts the name of such an object. A recipe file that has one does not run: the object has to be given again."""
+
+
+def mark_object(name: str) -> str:
+    """Return what a recipe says in place of an object.
+
+    Args:
+        name: What the object is called.
+    """
+    return f"{FROM_PYTHON}{name}>"
+
+
+def read_mark(value: object) -> str | None:
+    """Return what an object is called that a recipe has in this place, or None if it has something else.
+
+    Args:
+        value: What the recipe says.
+    """
+    if isinstance(value, str) and value.startswith(FROM_PYTHON):
+        return value.removeprefix(FROM_PYTHON).removesuffix(">")
+    return None
+
+
+def find_marks(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the dotted path of each object in a recipe that was given from Python.
+
+    Args:
+        values: Nested sections.
+        path: Where they are in the recipe.
+    """
+    for key, value in values.items():
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            yield from find_marks(value, here)
+        elif read_mark(value) is not None:
+            yield here

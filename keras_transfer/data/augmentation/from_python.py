@@ -1,0 +1,174 @@
+"""Changes to training images that a user brings: a function, or a layer of Keras."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_transfer.config.from_python import mark_object
+from keras_transfer.errors import ConfigError
+from keras_transfer.networks.types import Tensor
+
+ImageFunction = Callable[[Tensor, Tensor], Tensor]
+"""From an image, ``float32[size, size, channels]`` in 0..255, and a seed, ``int32[2]``, to an image of that shape."""
+
+_TRIAL_SIZE = 32
+
+
+def take_function(value: Any, channels: int = 3) -> ImageFunction:
+    """Turn a function or a layer into a function of an image and a seed, and try it.
+
+    Args:
+        value: A function of TensorFlow's operations that takes an image, ``float32[size, size, channels]`` in 0..255,
+            and a seed, ``int32[2]``, for ``tf.image.stateless_*`` and ``tf.random.stateless_*``; or a layer of Keras,
+            such as ``keras.layers.RandomRotation(0.1)``, that takes a batch of images.
+        channels: Of the images.
+
+    Returns:
+        The function. Its result is a function of the image and the seed alone, which the trial shows.
+
+    Raises:
+        ConfigError: It is neither, it fails, its result has another shape, or its result is not a function of the
+            image and the seed, because it draws from a generator of its own.
+    """
+    name = name_function(value)
+    if isinstance(value, keras.layers.Layer):
+        function = _from_layer(value, name)
+    elif callable(value):
+        function = value
+    else:
+        raise ConfigError(
+            f"augmentation is a section, a function of (pixels, seed) or a Keras layer. Received: {value!r:.80}."
+        )
+    _try(function, name, channels)
+    return function
+
+
+def name_augmentation(value: Any) -> tuple[Any, Any]:
+    """Name a change that was given from Python, so that the ``augmentation`` section of a recipe can hold it.
+
+    Args:
+        value: A section; a function or a layer, which is then the only change to images; or a section whose
+            ``function`` is one, which then comes after the changes of that section.
+
+    Returns:
+        The section, and the function or layer if there is one.
+    """
+    if isinstance(value, Mapping):
+        given = value.get("function")
+        if given is None or isinstance(given, str):
+            return value, None
+        return {**value, "function": mark_object(name_function(given))}, given
+    if isinstance(value, keras.layers.Layer) or callable(value):
+        return {"horizontal_flip": False, "function": mark_object(name_function(value))}, value
+    return value, None
+
+
+def name_function(value: Any) -> str:
+    """Return what messages and recipe.yaml call a function or a layer."""
+    if isinstance(value, keras.layers.Layer):
+        return type(value).__name__
+    return str(getattr(value, "__name__", None) or type(value).__name__)
+
+
+def apply_function(function: ImageFunction, pixels: Tensor, seeds: Tensor) -> Tensor:
+    """Change the images of a batch, each on its own.
+
+    Args:
+        function: Of :func:`take_function`.
+        pixels: ``float32[batch, size, size, channels]`` in 0..255.
+        seeds: ``int32[batch, 2]``.
+
+    Returns:
+        Images of the same shape, clipped to 0..255.
+    """
+    spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
+
+    def change(one: tuple[Tensor, Tensor]) -> Tensor:
+        changed = tf.ensure_shape(tf.cast(function(one[0], one[1]), tf.float32), pixels.shape[1:])
+        return tf.clip_by_value(changed, 0.0, 255.0)
+
+    return tf.map_fn(change, (pixels, seeds), fn_output_signature=spec)
+
+
+def draw_seed(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
+    """Draw the seed of an example for an epoch.
+
+    Args:
+        seed: Of the recipe.
+        epoch: ``int64[]``.
+        example: ``int64[]``, its index among the training rows.
+
+    Returns:
+        ``int32[2]``, the same whenever the three are the same, and apart from what the built-in changes draw.
+    """
+    high = tf.bitwise.left_shift(epoch, tf.constant(32, tf.int64)) + example
+    key = tf.stack([tf.constant(seed, tf.int64), tf.bitwise.invert(high)])
+    return tf.random.stateless_uniform([2], seed=key, minval=0, maxval=2**31 - 1, dtype=tf.int32)
+
+
+class _GivenSeed(keras.random.SeedGenerator):
+    """Hands out seeds that follow from a given one, where a layer asks its generator for the next seed."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0, name="given_seed")
+        self.start(tf.zeros([2], tf.int32))
+
+    def start(self, seed: Tensor) -> None:
+        """Start from a seed, ``int32[2]``."""
+        self._given, self._count = seed, 0
+
+    def next(self, ordered: bool = True) -> Tensor:
+        """Return the next seed, ``uint32[2]``."""
+        self._count += 1
+        return tf.cast(self._given + tf.constant([0, self._count], tf.int32), tf.uint32)
+
+
+def _from_layer(layer: keras.layers.Layer, name: str) -> ImageFunction:
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            f"augmentation: a Keras layer changes images with TensorFlow only. Received: {name}, and the backend "
+            f"{keras.backend.backend()}. Give a function of (pixels, seed)."
+        )
+    if not hasattr(layer, "get_random_transformation"):
+        return lambda pixels, seed: layer(pixels[None], training=True)[0]
+
+    generator = _GivenSeed()
+
+    def change(pixels: Tensor, seed: Tensor) -> Tensor:
+        generator.start(seed)
+        batch = pixels[None]
+        drawn = layer.get_random_transformation(batch, training=True, seed=generator)
+        return layer.transform_images(batch, drawn, training=True)[0]
+
+    return change
+
+
+def _try(function: ImageFunction, name: str, channels: int) -> None:
+    """Refuse what cannot be repeated: a run that is resumed has to see the same images."""
+    shape = (_TRIAL_SIZE, _TRIAL_SIZE, channels)
+    image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
+    traced = tf.function(lambda pixels, seed: tf.cast(function(pixels, seed), tf.float32), autograph=False)
+    seed = tf.constant([3, 5], tf.int32)
+    try:
+        results = [traced(image, seed).numpy() for _ in range(3)]
+        results += [tf.cast(function(image, seed), tf.float32).numpy()]
+    except Exception as error:  # whatever a user's function raises
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"augmentation: {name} failed on an image of shape {list(shape)}: {type(error).__name__}: {reason} "
+            "It takes (pixels, seed), float32[size, size, channels] and int32[2], and returns pixels."
+        ) from error
+    if results[0].shape != shape:
+        raise ConfigError(
+            f"augmentation: {name} changed the shape of an image. Received: {list(results[0].shape)} from "
+            f"{list(shape)}. Return an image of the same shape."
+        )
+    if any(not np.array_equal(results[0], other) for other in results[1:]):
+        raise ConfigError(
+            f"augmentation: {name} gave different results for the same image and seed, so that no run could be "
+            "repeated or resumed. Use the seed, in tf.image.stateless_* or tf.random.stateless_*; some layers of Keras "
+            "ignore it."
+        )

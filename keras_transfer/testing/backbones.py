@@ -1,0 +1,138 @@
+"""The contract of a backbone."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transfer.backbones import Backbone, BackboneRow, ImageBackboneRow, TextBackboneRow
+from keras_transfer.config.from_python import read_mark
+from keras_transfer.config.weights import Weights
+from keras_transfer.errors import BackboneError
+from keras_transfer.networks.stages import submodel
+
+_TEXTS = (("a short text",), ("a longer text, of more words than the first one has",), ("",))
+_LENGTHS = (8, 13)
+
+
+def check_backbone(row: BackboneRow) -> None:
+    """Check that a backbone keeps its contract, with random weights; nothing is downloaded.
+
+    It can be built for images of two sizes, or for texts of two lengths. Its parameters are those that the row says,
+    and every weight is in exactly one stage. The stages, run one after the other, give the output of the whole. Its
+    input contract is applied to raw inputs. Weights that are saved come back, from ``.weights.h5`` and from
+    ``.keras``. A size below ``minimum_size``, and a file of weights that is not there, are errors of the project's own.
+
+    Args:
+        row: The backbone's row.
+
+    Raises:
+        AssertionError: It does not keep the contract.
+
+    Example:
+        >>> from keras_transfer import BACKBONES
+        >>> check_backbone(BACKBONES["efficientnet_lite0"])
+    """
+    _check(row, isinstance(row, ImageBackboneRow | TextBackboneRow), "it is a row for images or for texts", type(row))
+    _check(row, bool(row.name) and read_mark(row.name) is None, "it has a name", row.name)
+    _check(row, bool(row.weights_source), "weights_source says where its weights come from", row.weights_source)
+    _check(row, isinstance(row.available, bool), "`available` is true or false", row.available)
+    if isinstance(row, ImageBackboneRow):
+        _check_images(row)
+    elif isinstance(row, TextBackboneRow):
+        _check_texts(row)
+
+
+def _check(row: BackboneRow, holds: bool, rule: str, received: object) -> None:
+    if not holds:
+        raise AssertionError(f"The contract of backbone {row.name!r}: {rule}. Received: {received!r:.300}")
+
+
+def _check_images(row: ImageBackboneRow) -> None:
+    small = row.minimum_size
+    backbone = row.load(image_size=small, weights=Weights.RANDOM)
+    larger = row.load(image_size=small + 32, weights=Weights.RANDOM)
+    sizes = (backbone.image_size, larger.image_size)
+    _check(row, sizes == (small, small + 32), "it is built for the size that is asked for", sizes)
+    _check(row, row.image_size >= small, "image_size is at least minimum_size", row.image_size)
+    _check(row, len(backbone.stages) == row.stages, "it has as many stages as the row says", len(backbone.stages))
+    counts = (len(backbone.network.weights), len(larger.network.weights))
+    _check(row, counts[0] == counts[1], "it has the same weights at every size", counts)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, small, small, 3)).astype(np.float32)
+    inputs = backbone.inputs()
+    prepared = keras.Model(inputs, keras.layers.Identity()(backbone.prepare(inputs)))(pixels)
+    scaled = row.contract(keras.ops.convert_to_tensor(pixels))
+    _check(row, _same(prepared, scaled), "prepare() applies the input contract to raw pixels", None)
+    _check_stages(row, backbone, prepared)
+    _check_weights(row, backbone, prepared, image_size=small)
+    _check_refusal(row, "image_size", image_size=small - 1)
+
+
+def _check_texts(row: TextBackboneRow) -> None:
+    backbone = row.load(weights=Weights.RANDOM)
+    inputs: dict[str, Any] = {}
+    for length in _LENGTHS:
+        inputs = backbone.encoder.encode(_TEXTS, length)
+        outputs = keras.ops.convert_to_numpy(backbone.network(inputs))
+        shape = (len(_TEXTS), backbone.network.output_shape[-1])
+        _check(row, outputs.shape == shape, "it gives one vector per text", outputs.shape)
+        _check(row, bool(np.isfinite(outputs).all()), "its outputs are finite", outputs[0][:5])
+        _check(row, np.ptp(outputs, axis=0).max() > 0, "different texts give different outputs", outputs[0][:5])
+    _check(row, set(inputs) == set(backbone.inputs()), "the encoder gives the inputs of the network", list(inputs))
+    longest = backbone.maximum_length
+    _check(row, longest >= max(_LENGTHS), "maximum_length is that of its network", longest)
+    _check_stages(row, backbone, inputs)
+    _check_weights(row, backbone, inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        backbone.encoder.save(Path(folder))
+        again = type(backbone.encoder).load(Path(folder))
+    same = again.fingerprint == backbone.encoder.fingerprint
+    _check(row, same, "its tokenizer can be saved and loaded", None)
+
+
+def _check_stages(row: BackboneRow, backbone: Backbone, inputs: Any) -> None:
+    network, stages = backbone.network, backbone.stages
+    _check(row, network.count_params() == row.parameters, "it has the row's parameters", network.count_params())
+    _check(row, len(stages) > 1, "its graph can be cut into stages", len(stages))
+    in_stages = [id(weight) for stage in stages for weight in stage.weights]
+    _check(row, len(in_stages) == len(set(in_stages)), "no weight is in two stages", len(in_stages))
+    missing = [weight.path for weight in network.weights if id(weight) not in set(in_stages)]
+    _check(row, not missing, "every weight is in a stage", missing)
+    inputs = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+    whole, middle = network(inputs), len(stages) // 2
+    front, back = submodel(network, stages, 0, middle), submodel(network, stages, middle, len(stages))
+    boundary = keras.tree.flatten(front(inputs))
+    read = {id(x) for stage in stages[middle:] for x in stage.inputs}
+    names = [x.name for x in network.inputs if id(x) in read]
+    values = [*boundary, *(inputs[name] for name in names)] if isinstance(inputs, Mapping) else boundary
+    rejoined = back(values if len(values) > 1 else values[0])
+    _check(row, _same(whole, rejoined), "two halves that are cut apart give the output of the whole", None)
+
+
+def _check_weights(row: BackboneRow, backbone: Backbone, inputs: Any, **options: Any) -> None:
+    expected = backbone.network(inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("saved.weights.h5", "saved.keras"):
+            file = Path(folder) / name
+            save = backbone.network.save_weights if name.endswith(".h5") else backbone.network.save
+            save(file)
+            loaded: Backbone = row.load(weights=Weights.parse(file), **options)
+            _check(row, _same(loaded.network(inputs), expected), f"weights come back from {name}", None)
+            _check(row, loaded.weights.path == file, "the backbone says where its weights came from", loaded.weights)
+        _check_refusal(row, "no weights file", weights=Weights.parse(Path(folder) / "nothing.weights.h5"), **options)
+
+
+def _check_refusal(row: BackboneRow, words: str, **options: Any) -> None:
+    try:
+        row.load(**{"weights": Weights.RANDOM, **options})
+    except BackboneError as error:
+        _check(row, words in str(error), f"its error says {words!r}", str(error))
+    else:
+        _check(row, holds=False, rule="it refuses what it does not support", received=options)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(np.allclose(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other), rtol=1e-4, atol=1e-5))

@@ -1,0 +1,185 @@
+"""The contract of a head."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.config import HeadConfig, ImageHeadConfig
+from keras_transfer.config.heads import HeadEntry
+from keras_transfer.data.targets.base import Targets
+from keras_transfer.errors import TransferError
+from keras_transfer.heads import Prediction, TargetHead
+from keras_transfer.heads.solver import draw_folds
+from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
+
+_NAMES = ("a", "b", "c")
+_ROWS, _CHANNELS = 48, 8
+# What float32 arithmetic of a few layers allows.
+_TOLERANCE = 1e-4
+
+
+def check_head(head: type[TargetHead], **settings: Any) -> None:
+    """Check that a head keeps its contract, on random features and targets.
+
+    It names its target and settings. Its layers turn feature maps and vectors into one finite output per name, and can
+    be saved and loaded as a ``.keras`` file, which may hold nothing but classes of Keras. Loss and metrics are finite,
+    and those of an epoch are the report's. What it keeps in head.json makes the same head again. The report can be
+    written to metrics.json and read back. An exported model gives the predictions. If it is solvable, the solution is
+    better than a constant.
+
+    Args:
+        head: The class.
+        settings: For ``head.settings`` of a recipe; the defaults otherwise.
+
+    Raises:
+        AssertionError: It does not keep the contract.
+
+    Example:
+        >>> from keras_transfer import HEADS
+        >>> check_head(HEADS["class"])
+    """
+    _check_entry(head, settings)
+    features, targets = _make_rows(head.target)
+    config = ImageHeadConfig(dropout=0.0, settings=settings)
+    made = head.fit(_NAMES, config, targets)
+    _check(head, made.names == _NAMES, "fit() gives a head with the names of the outputs", made.names)
+    _check_facts(made, config)
+    raw = _check_layers(made)
+    _check_training(made, raw, targets)
+    predicted = made.predictions(raw)
+    _check(head, predicted.shape == (_ROWS, len(_NAMES)), "predictions are float32[rows, outputs]", predicted.shape)
+    _check(head, bool(np.isfinite(predicted).all()), "predictions are finite", predicted[:2])
+    made = made.calibrate(predicted, targets)
+    _check_facts(made, config)
+    _check_report(made, raw, predicted, targets)
+    _check_serving(made, predicted)
+    if made.is_solvable:
+        _check_solution(made, features, targets)
+
+
+def _check(head: type[TargetHead], holds: bool, rule: str, received: object) -> None:
+    if not holds:
+        raise AssertionError(f"The contract of head {head.__name__}: {rule}. Received: {received!r:.300}")
+
+
+def _check_entry(head: type[TargetHead], settings: dict[str, Any]) -> None:
+    try:
+        entry = HeadEntry.read(head)
+        entry.settings.model_validate(settings)
+    except (TransferError, ValueError) as error:
+        raise AssertionError(f"The contract of head {head!r}: it names its target and settings. {error}") from error
+    bare = [key for key, field in entry.settings.model_fields.items() if not field.description]
+    _check(head, not bare, "every setting has a description", bare)
+    missing = [name for name in ("figure", "metric", "report_type", "predictions_output") if not hasattr(head, name)]
+    _check(head, not missing, "it has figure, metric, report_type and predictions_output", missing)
+
+
+def _make_rows(target: str) -> tuple[NDArray[np.float32], Targets]:
+    """Features from which targets follow up to noise."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(_ROWS, _CHANNELS)).astype(np.float32)
+    scores = features[:, : len(_NAMES)] + 0.3 * random.normal(size=(_ROWS, len(_NAMES)))
+    if target == "class":
+        return features, scores.argmax(axis=1)
+    if target == "multilabel":
+        return features, (scores > 0).astype(np.float32)
+    return features, (100.0 + 10.0 * scores).astype(np.float32)
+
+
+def _check_facts(made: TargetHead, config: HeadConfig) -> None:
+    head = type(made)
+    facts = json.loads(json.dumps(made.facts))
+    again = head.restore(made.names, config, facts)
+    _check(head, again == made, "restore() makes the same head of `facts`, which JSON can hold", again)
+
+
+def _check_layers(made: TargetHead) -> NDArray[np.float32]:
+    """Return raw outputs for random feature maps."""
+    head = type(made)
+    keras.utils.set_random_seed(0)
+    for shape in ((_CHANNELS,), (5, _CHANNELS), (4, 4, _CHANNELS)):
+        features = keras.Input(shape, name="features")
+        pooled = made.pool(features)
+        _check(head, len(pooled.shape) == 2, f"pool() turns features {shape} into vectors", pooled.shape)
+        raw = made.read_out(pooled)
+        _check(head, raw.shape == (None, len(made.names)), "read_out() gives one output per name", raw.shape)
+        _check(head, raw.dtype == "float32", "raw outputs are float32", raw.dtype)
+    model = keras.Model(features, made.final_layer()(raw), name="head")
+    with_weights = [layer.name for layer in model.layers if layer.weights]
+    _check(head, made.last_layer in with_weights, "its last weights are in the layer `last_layer`", with_weights)
+    maps = np.random.default_rng(1).normal(size=(_ROWS, 4, 4, _CHANNELS)).astype(np.float32)
+    expected = model.predict(maps, verbose=0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        write_keras_file(model, file)
+        try:
+            loaded = read_keras_file(file, TransferError).predict(maps, verbose=0)
+        except TransferError as error:
+            raise AssertionError(f"The contract of head {head.__name__}: a run can be read back. {error}") from error
+    _check(head, np.allclose(loaded, expected, atol=1e-6), "a saved model gives the same outputs", loaded[:2])
+    return np.asarray(keras.Model(features, raw).predict(maps, verbose=0), np.float32)
+
+
+def _check_training(made: TargetHead, raw: NDArray[np.float32], targets: Targets) -> None:
+    head = type(made)
+    encoded = made.encode(targets)
+    _check(head, encoded.dtype == np.float32 and len(encoded) == _ROWS, "encode() gives float32[rows, ...]", encoded)
+    names = [metric.name for metric in made.metrics()]
+    _check(head, made.metric in names, "`metric` is the name of one of metrics()", names)
+    figures = made.measure(raw, targets)
+    _check(head, bool(np.isfinite(list(figures.values())).all()), "loss and metrics are finite", figures)
+    weights = made.class_weights(targets, "none")
+    _check(head, weights.shape == (_ROWS,) and bool((weights > 0).all()), "class_weights() are positive", weights[:3])
+
+
+def _check_report(made: TargetHead, raw: NDArray[np.float32], predicted: NDArray[np.float32], targets: Targets) -> None:
+    head = type(made)
+    report = made.report("test", predicted, targets)
+    values = json.loads(json.dumps(report.to_json()))
+    _check(head, isinstance(report, head.report_type), "report() gives a report_type", type(report))
+    again = head.report_type.from_json("test", values)
+    _check(head, again.to_json() == report.to_json(), "the report can be read back from metrics.json", values)
+    _check(head, head.figure.name in values, f"the report has the figure {head.figure.name!r}", list(values))
+    score = made.score_once(predicted, targets)
+    _check(head, bool(np.isclose(values[head.figure.name], score)), "score() is the report's figure", score)
+    loss, rows = made.measure(raw, targets)["loss"], made.row_losses(predicted, targets)
+    _check(
+        head, bool(np.isclose(rows.mean(), loss, rtol=1e-3)), "row_losses() are those of loss()", (rows.mean(), loss)
+    )
+    _check(head, bool(np.isclose(report.loss, loss, rtol=1e-3)), "the report's loss is that of loss()", report.loss)
+
+
+def _check_serving(made: TargetHead, predicted: NDArray[np.float32]) -> None:
+    head = type(made)
+    outputs = made.serving_outputs(keras.ops.convert_to_tensor(predicted))
+    _check(head, head.predictions_output in outputs, "serving_outputs() has the predictions_output", list(outputs))
+    served = keras.ops.convert_to_numpy(outputs[head.predictions_output])
+    bound = np.asarray(made.allowance(_TOLERANCE))
+    _check(head, bool((np.abs(served - predicted) <= bound).all()), "served outputs are the predictions", served[:2])
+    sizes = {name: len(value) for name, value in outputs.items()}
+    _check(head, set(sizes.values()) == {_ROWS}, "every output has a row per input", sizes)
+    prediction = made.to_prediction("x", predicted[0])
+    _check(
+        head,
+        isinstance(prediction, Prediction) and prediction.input == "x",
+        "to_prediction() keeps the input",
+        prediction,
+    )
+    _check(head, bool(str(prediction)) and "\n" not in str(prediction), "a prediction is one line of text", prediction)
+
+
+def _check_solution(made: TargetHead, features: NDArray[np.float32], targets: Targets) -> None:
+    head = type(made)
+    strata = targets if head.target == "class" else np.zeros(_ROWS, np.int64)
+    solved = made.solve(features, targets, np.ones(_ROWS, np.float32), draw_folds(strata, 0))
+    raw = np.asarray(features @ solved.kernel + solved.bias, np.float32)
+    shape = (_CHANNELS, len(made.names))
+    _check(head, solved.kernel.shape == shape, "the solution is linear in the pooled features", solved.kernel.shape)
+    found = float(made.row_losses(made.predictions(raw), targets).mean())
+    flat = float(made.row_losses(made.predictions(np.zeros_like(raw)), targets).mean())
+    _check(head, found < flat, f"a solved head has a lower loss than a constant one, {flat:.3g}", found)

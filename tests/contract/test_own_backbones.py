@@ -1,0 +1,98 @@
+"""The contract of backbones, as the author of a plugin runs it."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import pytest
+
+from keras_transfer import BACKBONES, BackboneError, InputContract
+from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.testing import check_backbone
+
+PAGE = Path(__file__).parents[2] / "docs" / "extend" / "backbones.md"
+FAST = ("efficientnet_lite0", "mobilenet_v3_small")
+NAMES = [
+    pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
+    for name in BACKBONES
+    if BACKBONES[name].parameters < 25_000_000
+]
+
+
+@pytest.fixture(autouse=True)
+def forget_networks():
+    yield
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_own_backbones_keep_the_contract(name):
+    check_backbone(BACKBONES[name])
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """What the page on backbones defines; what it adds is gone after the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(BACKBONES, "_values", dict(BACKBONES._values))
+    space = {"__name__": "page"}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), space)
+    return space
+
+
+def test_the_page_on_backbones_runs_and_its_rows_load(page, tmp_path):
+    assert not page["shapes"].available and not page["words"].available
+    with pytest.raises(BackboneError, match="text backbone words"):
+        page["words"].load()
+    random = BACKBONES["shapes"].load(weights="none")
+    random.network.save_weights(tmp_path / "shapes.weights.h5")
+    assert BACKBONES["shapes"].available
+    loaded = BACKBONES["shapes"].load(image_size=32)
+    assert (loaded.image_size, str(loaded.weights)) == (32, "pretrained")
+    assert all((a == b).all() for a, b in zip(loaded.network.get_weights(), random.network.get_weights(), strict=True))
+    BACKBONES.add("words", page["words"])
+    assert load_text_backbone("words", weights="none", pooling="masked").family == "bert"
+
+
+def linear(size):
+    pixels = keras.Input((size, size, 3))
+    return keras.Model(pixels, keras.layers.Conv2D(4, 3, name="one")(pixels))
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"parameters": 1}, "it has the row's parameters"),
+        ({"stages": 4}, "as many stages as the row says"),
+        ({"minimum_size": 128}, "image_size is at least minimum_size"),
+        ({"weights_source": ""}, "weights_source says"),
+        ({"build": linear, "parameters": 112, "stages": 1}, "its graph can be cut into stages"),
+    ],
+)
+def test_a_row_that_breaks_the_contract_is_refused_with_the_rule(page, change, rule):
+    with pytest.raises(AssertionError, match=rule):
+        check_backbone(replace(page["shapes"], **change))
+
+
+def test_a_network_whose_weights_are_drawn_anew_breaks_the_contract(page):
+    class Forgetful(type(page["shapes"])):
+        def load(self, *, weights="pretrained", image_size=None):
+            backbone = super().load(weights=weights, image_size=image_size)
+            backbone.network.set_weights([weight + 1 for weight in backbone.network.get_weights()])
+            return backbone
+
+    values = {name: getattr(page["shapes"], name) for name in page["shapes"].__dataclass_fields__}
+    with pytest.raises(AssertionError, match="weights come back from"):
+        check_backbone(Forgetful(**values))
+
+
+def test_a_contract_that_is_not_applied_breaks_the_contract(page):
+    class Raw(type(page["shapes"])):
+        def load(self, **options):
+            return replace(super().load(**options), contract=InputContract())
+
+    values = {name: getattr(page["shapes"], name) for name in page["shapes"].__dataclass_fields__}
+    with pytest.raises(AssertionError, match="applies the input contract"):
+        check_backbone(Raw(**values))
