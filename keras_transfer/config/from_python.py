@@ -38,5 +38,5 @@ def find_marks(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
         here = f"{path}.{key}" if path else str(key)
         if isinstance(value, Mapping):
             yield from find_marks(value, here)
-        elif read_mark(value) is not None:
+        elif any(read_mark(item) is not None for item in (value if isinstance(value, list) else [value])):
             yield here

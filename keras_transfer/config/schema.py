@@ -307,6 +307,9 @@ class TrainingConfig(Section):
         default="none",
         description="factors on the weights of examples; balanced: all classes count the same; or a weight per class",
     )
+    loss: StrictStr | None = Field(default=None, description="a loss given from Python in place of the head's")
+    metrics: list[StrictStr] = Field(default=[], description="metrics given from Python beside the head's")
+    optimizer: StrictStr | None = Field(default=None, description="an optimizer given from Python in place of AdamW")
     keep: Literal["best", "last"] = Field(default="best", description="the weights of the best epoch, or of the last")
     keep_metric: StrictStr = Field(
         default="val_loss", description="keep=best: the metric that the best epoch is chosen by, as in early_stopping"

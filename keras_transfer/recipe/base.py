@@ -20,6 +20,7 @@ from keras_transfer.heads import name_head
 from keras_transfer.job.auto_policy import estimate
 from keras_transfer.job.job import Job
 from keras_transfer.job.time_estimates import describe_estimates
+from keras_transfer.networks.types import Loss, Metric, Optimizer
 from keras_transfer.recipe.fitting import Extras, fit_recipe
 from keras_transfer.recipe.prepare import prepare_job, session
 from keras_transfer.recipe.resolve_auto import resolve_policy
@@ -27,6 +28,7 @@ from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.run.run import Run
 from keras_transfer.tasks import TASKS, Given
 from keras_transfer.trackers import TRACKERS, Tracker, make_trackers
+from keras_transfer.training.custom_parts import CustomParts, LossFunction
 from keras_transfer.training.lr_finder import RangeTest
 
 # Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
@@ -44,6 +46,11 @@ class Recipe:
             text, label), a pandas DataFrame, a ``tf.data.Dataset`` of pairs; or the whole ``data`` section as a
             mapping. ``validation`` and ``test`` take the same.
         task: The task, for recipes without a class of their own.
+        loss: A Keras loss, or a function of (targets, raw outputs): one-hot classes and logits, labels of 0 and 1 and
+            logits, or standardized numbers. The head is then trained, never solved.
+        metrics: Keras metrics, or functions of (targets, predictions), beside the head's own.
+        optimizer: A Keras optimizer in place of AdamW. Every phase trains with a fresh copy, at its learning rate times
+            the phase's factor.
         sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone``, ``head`` and
             ``policy`` may be given by name alone. Objects are accepted, too: ``backbone`` as a :class:`Backbone` or a
             ``keras.Model``, ``head`` as a class of heads, ``augmentation`` as a function of (pixels, seed) or a Keras
@@ -64,7 +71,16 @@ class Recipe:
         super().__init_subclass__(**options)
         Recipe._classes[cls.task] = cls
 
-    def __init__(self, data: Any, *, task: str | None = None, **sections: Any) -> None:
+    def __init__(
+        self,
+        data: Any,
+        *,
+        task: str | None = None,
+        loss: Loss | LossFunction | None = None,
+        metrics: Sequence[Metric | LossFunction] = (),
+        optimizer: Optimizer | None = None,
+        **sections: Any,
+    ) -> None:
         name = task or getattr(self, "task", None)
         if name is None:
             raise ConfigError(f"A recipe has a task. Name it: Recipe(data, task=...). Known: {', '.join(TASKS)}.")
@@ -74,13 +90,16 @@ class Recipe:
         source |= {key: sections.pop(key) for key in columns & set(sections)}
         source, sources = name_objects(source)
         sections, backbone, change = _name_objects(sections)
+        custom = CustomParts(loss, tuple(metrics), optimizer)
+        if custom.names:
+            sections["training"] = {**sections.get("training", {}), **custom.marks}
         values = {
             name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
             for name, value in sections.items()
         }
         config = _parse({"task": name, "data": source, **values}, where="The recipe")
         function = None if change is None else take_function(change, getattr(config.data, "channels", 3))
-        self._spec = RecipeSpec(TASKS[name], config, Given(sources, backbone, function))
+        self._spec = RecipeSpec(TASKS[name], config, Given(sources, backbone, function), custom)
 
     @staticmethod
     def from_file(recipe: str | Path, overrides: Sequence[str] = ()) -> "Recipe":

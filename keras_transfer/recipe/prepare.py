@@ -35,7 +35,8 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
     Raises:
         TransferError: The first problem that is found.
     """
-    task, config = spec.task, spec.config
+    task, config, custom = spec.task, spec.config, spec.custom
+    custom.check_marks(config.training)
 
     loaded, scanned = _read_data(spec, distribution)
     if console:
@@ -52,15 +53,27 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
 
     model = task.build_model(config, backbone, splits, reader)
     distribution.check_model(model.trainer)
-    phases = plan_phases(config, model, splits)
+    phases = plan_phases(config, model, splits, custom)
     add_phase_adapters(model, phases)
-    find_monitors(config.training, model.head)
+    custom.check(model.head, config.training, policy=config.policy.name, phases=phases)
+    find_monitors(config.training, model.head, custom)
     summaries = summarize(model, phases)
     if console and config.policy.name != "auto":
         print_plan(summaries, len(backbone.stages), console)
 
     record = {**splits.describe(), "skipped": scanned.broken, "repeated": repeated, **facts}
-    return Job(task, config, splits, record, reader, model, phases, distribution=distribution, label_texts=label_texts)
+    return Job(
+        task,
+        config,
+        splits,
+        record,
+        reader,
+        model,
+        phases,
+        distribution=distribution,
+        label_texts=label_texts,
+        custom=custom,
+    )
 
 
 def _with_augmentation(reader: Reader, spec: RecipeSpec) -> Reader:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_transfer.config import TrainingConfig
+from keras_transfer.config.from_python import mark_object, read_mark
 from keras_transfer.errors import ConfigError, list_lines
 from keras_transfer.heads import Head, Mode
 from keras_transfer.networks.keras_internals import direction_of
@@ -48,6 +49,37 @@ class CustomParts:
         """Of the parts that are given: a recipe file alone cannot repeat them."""
         given = {"loss": self.loss is not None, "metrics": bool(self.metrics), "optimizer": self.optimizer is not None}
         return tuple(name for name, is_given in given.items() if is_given)
+
+    @property
+    def marks(self) -> dict[str, str | list[str]]:
+        """The keys of a recipe's training section that name the parts given."""
+        marks: dict[str, str | list[str]] = {}
+        if self.loss is not None:
+            marks["loss"] = mark_object(getattr(self.loss, "__name__", None) or type(self.loss).__name__)
+        if self.metrics:
+            marks["metrics"] = [mark_object(_name(metric)) for metric in self.metrics]
+        if self.optimizer is not None:
+            marks["optimizer"] = mark_object(type(self.optimizer).__name__)
+        return marks
+
+    def check_marks(self, training: TrainingConfig) -> None:
+        """Check that a recipe names the parts that are given, and no others: a file cannot hold them.
+
+        Args:
+            training: The recipe's training section.
+
+        Raises:
+            ConfigError: A part is named that is not given.
+        """
+        for key in ("loss", "metrics", "optimizer"):
+            named = getattr(training, key)
+            if named and named != self.marks.get(key):
+                names = named if isinstance(named, list) else [named]
+                given = ", ".join(str(read_mark(name) or repr(name)) for name in names)
+                raise ConfigError(
+                    f"training.{key}: {given} has to be given from Python, since no file holds it. "
+                    f"Pass it to the recipe's class, {key}=..., or leave training.{key} out."
+                )
 
     @property
     def allows_solved_head(self) -> bool:
