@@ -1,7 +1,7 @@
 """The contract of backbones, as the author of a plugin runs it."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import keras
@@ -83,7 +83,7 @@ def test_a_network_whose_weights_are_drawn_anew_breaks_the_contract(page):
             backbone.network.set_weights([weight + 1 for weight in backbone.network.get_weights()])
             return backbone
 
-    values = {name: getattr(page["shapes"], name) for name in page["shapes"].__dataclass_fields__}
+    values = {field.name: getattr(page["shapes"], field.name) for field in fields(page["shapes"])}
     with pytest.raises(AssertionError, match="weights come back from"):
         check_backbone(Forgetful(**values))
 
@@ -93,6 +93,6 @@ def test_a_contract_that_is_not_applied_breaks_the_contract(page):
         def load(self, **options):
             return replace(super().load(**options), contract=InputContract())
 
-    values = {name: getattr(page["shapes"], name) for name in page["shapes"].__dataclass_fields__}
+    values = {field.name: getattr(page["shapes"], field.name) for field in fields(page["shapes"])}
     with pytest.raises(AssertionError, match="applies the input contract"):
         check_backbone(Raw(**values))
