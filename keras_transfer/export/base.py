@@ -27,6 +27,7 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError, ExportError, TransferError
 from keras_transfer.export import probe
 from keras_transfer.heads import TargetHead
+from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.registry import Registry
 from keras_transfer.storage.atomic import UNFINISHED, sync_tree
@@ -67,6 +68,13 @@ class Served:
     head: TargetHead
     reader: Reader
     run: Path
+
+    def save_model(self, file: Path) -> None:
+        """Save the model to a ``.keras`` file that Keras can load without this package.
+
+        Its BatchNorm layers run on a fused kernel here, under a class of this package; in the file they are Keras' own.
+        """
+        write_keras_file(self.model, file)
 
 
 class Exporter(Configurable, ABC):
