@@ -20,7 +20,7 @@ class ByName:
 
     Args:
         sections: The sections by name; each has a field ``name`` whose only value is that name.
-        default: The name where a recipe gives none.
+        default: The name if a recipe gives none.
         without: Names that are not for this task.
 
     Example:

@@ -1,4 +1,4 @@
-"""The recipes that come with the package, found without importing TensorFlow."""
+"""The bundled recipes, found without importing TensorFlow."""
 
 import re
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class BundledRecipe:
     """A recipe file of the package.
 
     Attributes:
-        name: ``task/name``, as the command line takes it.
-        file: Where it lies.
+        name: ``task/name``, as on the command line.
+        file: Path of the recipe.
         summary: The first line of its header.
-        expected: What its header says a run reaches, or "".
+        expected: The result of a run, by its header, or "".
     """
 
     name: str
@@ -26,7 +26,7 @@ class BundledRecipe:
 
 
 def recipes_folder() -> Path:
-    """Return the folder of bundled recipes: inside the package in a wheel, beside it in a checkout."""
+    """Return the folder of bundled recipes: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "bundled_recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
@@ -57,7 +57,7 @@ def find_recipe(recipe: str) -> Path:
         The file.
 
     Raises:
-        ConfigError: There is neither.
+        ConfigError: There is no such recipe.
     """
     bundled = bundled_recipes()
     if recipe in bundled:
@@ -66,5 +66,6 @@ def find_recipe(recipe: str) -> Path:
     if file.is_file():
         return file
     raise ConfigError(
-        f"There is no recipe {recipe!r}: no bundled one of this name, and no such file. {did_you_mean(recipe, bundled)}"
+        f"There is no recipe {recipe!r}: no bundled recipe has this name, and there is no such file. "
+        f"{did_you_mean(recipe, bundled)}"
     )

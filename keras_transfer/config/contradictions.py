@@ -17,7 +17,14 @@ from keras_transfer.config.unused import find_unused
 
 
 def find_contradictions(config: RecipeConfig) -> Iterator[str]:
-    """Settings that are right one by one, and wrong together."""
+    """Find settings that are valid one by one and contradict each other.
+
+    Args:
+        config: A recipe whose values are valid one by one.
+
+    Yields:
+        One message per contradiction, which starts with the path of a key.
+    """
     training = config.training
     yield from _find_contradictions_of_targets(config)
     if isinstance(config, ImageClassificationConfig):
@@ -27,19 +34,19 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     if isinstance(config, TextPretrainingConfig):
         yield from _find_contradictions_of_pretraining(config)
     if _solves(config) and training.label_smoothing:
-        yield "policy.head_solver: solve knows no training.label_smoothing. Use sgd, or a smoothing of 0."
+        yield "policy.head_solver: solve does not support training.label_smoothing. Use sgd, or a smoothing of 0."
     if isinstance(config.head, HeadConfig):
         yield from explain_head(config.head, config.data.target)
         yield from _find_contradictions_of_heads(config, config.head)
     if config.policy.name == "auto" and training.learning_rate == "auto":
-        yield "training.learning_rate: policy.name=auto tries policies at one rate. Give it a number, or name a policy."
+        yield "training.learning_rate: policy.name=auto compares policies at one rate. Give it a number."
     yield from _find_contradictions_of_folds(config.data)
     yield from (f"{path}: {reason}. Leave it out." for path, reason in find_unused(config))
     yield from _find_contradictions_of_metrics(training, validates=config.data.validation != 0.0)
 
 
 def _find_contradictions_of_metrics(training: TrainingConfig, *, validates: bool) -> Iterator[str]:
-    """Which metrics there are, the head says once it is made; here it matters which rows they are measured on."""
+    """Check the rows that metrics are measured on; whether a metric exists is checked when the head is made."""
     if training.keep == "last" and training.keep_metric != TrainingConfig().keep_metric:
         yield (
             f"training.keep_metric: training.keep=last uses no metric. Received: {training.keep_metric}. "
@@ -76,14 +83,14 @@ def _find_contradictions_of_targets(config: RecipeConfig) -> Iterator[str]:
             "Use none; data.weight names a column of weights."
         )
     if data.target == "number" and training.label_smoothing:
-        yield "training.label_smoothing: numbers have no labels to smooth. Use 0; head.loss=huber bears outliers."
+        yield "training.label_smoothing: numbers have no labels. Use 0; head.loss=huber is robust to outliers."
 
 
 def _find_contradictions_of_heads(config: RecipeConfig, head: HeadConfig) -> Iterator[str]:
     if _solves(config) and head.hidden is not None:
-        yield "policy.head_solver: solve takes a linear head, and head.hidden is set. Use sgd, or no head.hidden."
+        yield "policy.head_solver: solve requires a linear head, and head.hidden is set. Use sgd, or leave it out."
     if _solves(config) and head.loss == "huber":
-        yield "policy.head_solver: solve minimises squared errors, and head.loss is huber. Use sgd, or squared_error."
+        yield "policy.head_solver: solve minimizes squared errors, and head.loss is huber. Use sgd, or squared_error."
     if config.data.target != "number" and head.loss != "squared_error":
         yield f"head.loss: {head.loss} is for numbers, and data.target is {config.data.target}. Leave it out."
 
@@ -99,21 +106,21 @@ def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
             "Name one, or set data.target to multilabel or number."
         )
     if data.target != "class" and data.per_class is not None:
-        yield f"data.per_class: it draws rows of each class, and data.target is {data.target}. Leave it out."
+        yield f"data.per_class: it draws rows per class, and data.target is {data.target}. Leave it out."
     if data.target != "multilabel" and data.separator is not None:
-        yield f"data.separator: only data.target=multilabel divides labels. Received: data.target={data.target}."
+        yield f"data.separator: only data.target=multilabel splits labels, and it is {data.target}. Leave it out."
     if data.target == "multilabel" and data.separator is not None and len(columns) > 1:
-        yield "data.separator: it divides the labels of one column, and data.label names several. Drop one of the two."
+        yield "data.separator: it splits the labels of one column, and data.label names several. Leave one of them out."
     if data.target == "multilabel" and data.separator is None and isinstance(data.label, str):
         yield (
             f"data.label: data.target=multilabel takes a list of columns of 0 and 1, or data.separator. Received: "
-            f"{data.label!r}. Write data.label=[a, b], or say by data.separator what divides the labels of one column."
+            f"{data.label!r}. Write data.label=[a, b], or set data.separator to the text between labels."
         )
 
 
 def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:
     if data.folds is not None and isinstance(data.test, str):
-        yield "data.folds: every fold is the test rows once, and data.test names a source. Leave one of them out."
+        yield "data.folds: each fold is the test set once, and data.test names a source. Leave one of them out."
     if data.repeats > 1 and data.folds is None and data.test == 0.0:
         yield "data.repeats: runs are compared by their test rows, and data.test is 0. Give it a share."
     if data.fold is not None and data.fold > (data.folds or 0):
@@ -132,8 +139,8 @@ def _find_contradictions_of_images(config: ImageClassificationConfig) -> Iterato
         yield "training.batch_size: mixup and cutmix need a second image in a batch. Use 2 or more, or turn both off."
     if config.data.target == "number" and augmentation.cutmix:
         yield (
-            "augmentation.cutmix: a share of an image's area is no share of a number, and data.target is number. "
-            "Turn it off; mixup blends numbers as it blends images."
+            "augmentation.cutmix: a share of an image's area is not a share of a number, and data.target is number. "
+            "Turn it off, or use mixup, which blends numbers too."
         )
 
 
@@ -141,8 +148,8 @@ def _find_contradictions_of_lengths(data: TextDataConfig) -> Iterator[str]:
     length, predicted = data.sequence_length, data.predict_length
     if isinstance(length, int) and isinstance(predicted, int) and predicted < length:
         yield (
-            f"data.predict_length: texts are cut to {length} tokens in training, and no shorter when they are "
-            f"predicted. Received: {predicted}. Use {length} or more, or leave it out."
+            f"data.predict_length: it must not be less than data.sequence_length={length}. Received: {predicted}. "
+            f"Use {length} or more, or leave it out."
         )
 
 
@@ -150,17 +157,17 @@ def _find_contradictions_of_pretraining(config: TextPretrainingConfig) -> Iterat
     if config.data.target != "class":
         yield f"data.target: pre-training has no labels. Received: {config.data.target}. Leave it out."
     if config.data.per_class is not None:
-        yield "data.per_class: pre-training looks at no classes, and learns from all texts. Leave it out."
+        yield "data.per_class: pre-training uses all texts and no classes. Leave it out."
     if config.data.predict_length is not None:
-        yield "data.predict_length: pre-training leaves nothing that predicts texts. Leave it out."
+        yield "data.predict_length: pre-training has no predictions for texts. Leave it out."
     if _solves(config):
-        yield "policy.head_solver: solve takes a classifier, and pre-training has none. Use sgd, or leave it out."
+        yield "policy.head_solver: solve requires a classifier, and pre-training has none. Use sgd, or leave it out."
     if config.training.label_smoothing:
         yield "training.label_smoothing: pre-training has no labels to smooth. Use 0."
     if config.training.class_weights != "none":
         yield "training.class_weights: pre-training has no classes. Use none."
     if config.export.formats:
         yield (
-            "export.formats: pre-training leaves nothing to serve. Use [], and name the run folder as backbone.weights "
-            "of the recipe that is to be served."
+            "export.formats: pre-training has no model to serve. Use [], and set backbone.weights of the next recipe "
+            "to the run folder."
         )

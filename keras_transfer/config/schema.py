@@ -1,4 +1,4 @@
-"""What a recipe may say: its sections, key by key. The only place where a default stands."""
+"""The schema of recipes: their sections, key by key. Defaults are here and nowhere else."""
 
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal
@@ -26,52 +26,56 @@ from keras_transfer.registry import Registry
 
 
 class DataConfig(Section):
-    """Where the examples come from and how they are divided."""
+    """The source of the examples, and how they are split."""
 
     example_kind: ClassVar[str]
     """What the examples are, as ``keras_transfer.data.sources.EXAMPLE_KINDS`` calls it; a subclass sets it."""
 
     source: StrictStr = Field(
-        description="a sample set | a folder | a .csv, .jsonl or .parquet file | tfds:NAME, tfds:NAME/CONFIG[SPLIT]"
+        description="sample set | folder | .csv, .jsonl or .parquet file | tfds:NAME or tfds:NAME/CONFIG[SPLIT]"
     )
     data_dir: StrictStr | None = Field(
-        default=None, description="tfds: the folder of prepared datasets; by default where TFDS looks"
+        default=None, description="folder of prepared TFDS datasets; TFDS' own by default"
     )
     validation: Share | StrictStr = Field(
-        default=0.15, description="a share of the training part, or a source of its own"
+        default=0.15, description="share of the rows left after the test rows, or another source; 0 for none"
     )
-    test: Share | StrictStr = Field(default=0.2, description="a share of all, or a source of its own")
+    test: Share | StrictStr = Field(default=0.2, description="share of all rows, or another source; 0 for none")
     stratify: list[StrictStr] = Field(
-        default=["label"], min_length=1, description="columns whose shares every split keeps"
+        default=["label"], min_length=1, description="columns whose values have the same shares in every split"
     )
     target: Literal["class", "multilabel", "number"] = Field(
-        default="class", description="one class out of several | any of several labels | numbers"
+        default="class", description="one class out of several | any number of labels | numbers"
     )
     label: StrictStr | Annotated[list[StrictStr], Field(min_length=1)] = Field(
-        default="label", description="table column: the class; several for labels of 0 and 1, or for numbers"
+        default="label", description="column of the class; a list of columns for labels of 0 and 1, or for numbers"
     )
     separator: Annotated[StrictStr, Field(min_length=1)] | None = Field(
-        default=None, description="multilabel: what divides the labels in one column"
+        default=None, description="multilabel: text between the labels in a single column"
     )
     split: StrictStr | None = Field(
-        default=None, description="table column: train, validation or test; a part that it lacks is drawn"
+        default=None, description="column with train, validation or test; a split that it does not name is drawn"
     )
-    group: StrictStr | None = Field(default=None, description="column: rows of one group never stand in two splits")
+    group: StrictStr | None = Field(
+        default=None, description="column of groups; all rows of a group are in the same split"
+    )
     folds: Annotated[StrictInt, Field(ge=2)] | None = Field(
         default=None,
-        description="cross-validation: each fold is the test rows of a run of its own, in place of data.test",
+        description="number of folds for cross-validation: one run per fold, with the fold as its test rows",
     )
     fold: Annotated[StrictInt, Field(ge=1)] | None = Field(
-        default=None, description="the one fold, counted from 1, whose run this is; all of them by default"
+        default=None, description="run only this fold, counted from 1; all folds by default"
     )
-    repeats: Count = Field(default=1, description="runs with seed, seed + 1 and so on, which draw other splits")
+    repeats: Count = Field(
+        default=1, description="number of runs, with seed, seed + 1 and so on, which draw other splits"
+    )
     per_class: Count | None = Field(
-        default=None, description="training rows of each class, drawn by seed; the rest is left out; all by default"
+        default=None, description="number of training rows per class, drawn by seed; all by default"
     )
     leaks: Literal["warn", "error", "off"] = Field(
-        default="warn", description="what examples that stand in two splits lead to; off: nobody looks"
+        default="warn", description="what happens if examples appear in two splits; off: they are not searched for"
     )
-    weight: StrictStr | None = Field(default=None, description="column: how much an example counts in training")
+    weight: StrictStr | None = Field(default=None, description="column of the weights of examples in training")
 
     @property
     def label_columns(self) -> list[str]:
@@ -80,91 +84,96 @@ class DataConfig(Section):
 
     @property
     def is_several_runs(self) -> bool:
-        """Whether a recipe stands for several runs: ``cross_validation.py`` makes them."""
+        """Whether a recipe describes several runs, for :func:`keras_transfer.cross_validate`."""
         return self.repeats > 1 or (self.folds is not None and self.fold is None)
 
 
 class ImageDataConfig(DataConfig):
-    """Images: where they come from, how they are divided and read."""
+    """The source of the images, and how they are split and read."""
 
     example_kind: ClassVar[str] = "image"
 
-    path: StrictStr = Field(default="path", description="table column: where the image lies")
+    path: StrictStr = Field(default="path", description="column of the paths of image files")
     root: StrictStr | None = Field(
-        default=None, description="the folder that paths in tables are relative to; by default the table's own"
+        default=None, description="folder that the paths in tables are relative to; the table's own by default"
     )
     bytes: StrictStr | None = Field(
         default=None,
-        description="column of Parquet or Arrow: the image file's content; source: a file, a folder or a/*.parquet",
+        description="column of encoded images in Parquet or Arrow; data.source is a file, a folder or a/*.parquet",
     )
-    broken: Literal["error", "skip"] = Field(default="error", description="what files that cannot be read lead to")
+    broken: Literal["error", "skip"] = Field(default="error", description="what happens to files that cannot be read")
     image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
-        default=None, description="height and width in pixels; the backbone's own by default"
+        default=None, description="height and width in pixels; the backbone's default size by default"
     )
     channels: Annotated[StrictInt, Field(ge=1, le=256)] = Field(
-        default=3, description="1: grey; 3: colour; others: as files have them, for a first convolution that is adapted"
+        default=3, description="1: greyscale; 3: RGB; other numbers: as in the files, with an adapted first convolution"
     )
     # Four channels of the largest are as many numbers as TensorFlow decodes.
     max_pixels: Annotated[StrictInt, Field(ge=1, lt=2**27)] = Field(
-        default=100_000_000, description="larger images are refused by what their header says, and not decoded"
+        default=100_000_000, description="larger images are refused by their header, without decoding them"
     )
-    resize: Literal["crop", "pad", "stretch"] = Field(default="crop", description="how an image becomes square")
+    resize: Literal["crop", "pad", "stretch"] = Field(default="crop", description="how images are made square")
 
 
 class TextDataConfig(DataConfig):
-    """Texts: where they come from, how they are divided and read."""
+    """The source of the texts, and how they are split and read."""
 
     example_kind: ClassVar[str] = "text"
 
-    text: StrictStr = Field(default="text", description="table column: the text")
-    text_pair: StrictStr | None = Field(default=None, description="table column: a second text, for pairs")
+    text: StrictStr = Field(default="text", description="column of the texts")
+    text_pair: StrictStr | None = Field(default=None, description="column of the second texts, for pairs")
     broken: Literal["error", "skip", "replace"] = Field(
-        default="error", description="what texts that are empty or no UTF-8 lead to; replace: U+FFFD for wrong bytes"
+        default="error",
+        description="what happens to texts that are empty or not UTF-8; replace: U+FFFD for invalid bytes",
     )
     sequence_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] = Field(
-        default="auto", description="most tokens of a text; auto: 99 % of the training texts are whole"
+        default="auto", description="longest text in tokens, in training; auto: 99 % of the training texts fit"
     )
     predict_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] | None = Field(
         default=None,
-        description="most tokens of a text that is validated, tested or served; by default as many as are learned from",
+        description="longest text in tokens, in evaluation and predictions; as sequence_length by default",
     )
 
 
 class AugmentationConfig(Section):
-    """Random changes to training images; 0 or false is none."""
+    """Random changes to training images; 0 or false turns a change off."""
 
-    horizontal_flip: StrictBool = Field(default=True, description="mirror left and right")
-    vertical_flip: StrictBool = Field(default=False, description="mirror top and bottom")
-    quarter_turns: StrictBool = Field(default=False, description="turn by 0, 90, 180 or 270 degrees")
+    horizontal_flip: StrictBool = Field(default=True, description="mirror images left to right")
+    vertical_flip: StrictBool = Field(default=False, description="mirror images top to bottom")
+    quarter_turns: StrictBool = Field(default=False, description="rotate by 0, 90, 180 or 270 degrees")
     rotation: Annotated[StrictFloat, Field(ge=0.0, le=180.0)] = Field(
-        default=0.0, description="turn by up to so many degrees"
+        default=0.0, description="rotate by up to N degrees"
     )
-    crop: Share = Field(default=0.0, description="cut up to this share off the sides, anywhere")
-    zoom: Share = Field(default=0.0, description="scale by up to this share, in or out")
-    shift: Share = Field(default=0.0, description="move by up to this share of the side")
-    brightness: Amount = Field(default=0.0, description="add up to this share of the full range")
-    contrast: Amount = Field(default=0.0, description="stretch or squeeze the values by up to this share")
-    saturation: Amount = Field(default=0.0, description="stretch or squeeze the colours by up to this share")
+    crop: Share = Field(default=0.0, description="crop at random, by up to this share of the sides")
+    zoom: Share = Field(default=0.0, description="zoom in or out by up to this share")
+    shift: Share = Field(default=0.0, description="shift by up to this share of the side")
+    brightness: Amount = Field(default=0.0, description="change brightness by up to this share of the full range")
+    contrast: Amount = Field(default=0.0, description="change contrast by up to this share")
+    saturation: Amount = Field(default=0.0, description="change saturation by up to this share")
     randaugment: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
-        default=0, description="two of 14 operations an image, at this magnitude out of 10"
+        default=0, description="RandAugment: two of 14 operations per image, at this magnitude out of 10"
     )
-    erase: Amount = Field(default=0.0, description="chance that a rectangle of 2 to 33 % of the area is blotted out")
-    mixup: Alpha = Field(default=0.0, description="blend with another image, by a share from Beta(mixup, mixup)")
-    cutmix: Alpha = Field(default=0.0, description="paste a box of another image, of an area from Beta(cutmix, cutmix)")
+    erase: Amount = Field(
+        default=0.0, description="random erasing: probability that a rectangle of 2 to 33 % of the area is erased"
+    )
+    mixup: Alpha = Field(default=0.0, description="blend two images, with a share from Beta(mixup, mixup)")
+    cutmix: Alpha = Field(
+        default=0.0, description="paste a box of another image, with an area from Beta(cutmix, cutmix)"
+    )
     function: StrictStr | None = Field(
         default=None,
-        description="a change of one's own, after the others; from Python alone, which gives it a name here",
+        description="a Keras layer or function from Python, applied after the other changes; its name is recorded here",
     )
     predict_flips: StrictBool = Field(
-        default=False, description="average predictions over the flips that are on; 2 or 4 times the work"
+        default=False, description="average predictions over the flips that are on, at 2 or 4 times the cost"
     )
 
 
 class BackboneConfig(Section):
     """The pretrained network."""
 
-    name: StrictStr = Field(default="efficientnet_lite0", description="see `keras-transfer backbones`")
-    weights: StrictStr = Field(default="pretrained", description="pretrained | none | a file or a run folder")
+    name: StrictStr = Field(default="efficientnet_lite0", description="name from `keras-transfer backbones`")
+    weights: StrictStr = Field(default="pretrained", description="pretrained | none | weights file | run folder")
 
 
 class ImageBackboneConfig(BackboneConfig):
@@ -172,10 +181,11 @@ class ImageBackboneConfig(BackboneConfig):
 
     name: StrictStr = Field(
         default="efficientnet_lite0",
-        description="see `keras-transfer backbones`; hub:PRESET of KerasHub; a preset's folder; a .keras file",
+        description="name from `keras-transfer backbones` | hub:PRESET of KerasHub | folder of a preset | .keras file",
     )
     input_range: tuple[StrictFloat, StrictFloat] | None = Field(
-        default=None, description="what a model from a .keras file takes for black and for white: [0, 255] | [-1, 1]"
+        default=None,
+        description=".keras files: values of black and white that the model expects, such as [0, 255] or [-1, 1]",
     )
 
 
@@ -183,94 +193,105 @@ class TextBackboneConfig(BackboneConfig):
     """The pretrained network."""
 
     name: StrictStr = Field(
-        default="minilm", description="see `keras-transfer backbones`; a KerasHub preset; a preset's or model's folder"
+        default="minilm",
+        description="name from `keras-transfer backbones` | KerasHub preset | folder of a preset or model",
     )
 
 
 class HeadConfig(Section):
-    """The new layers on top."""
+    """The new layers on top of the backbone."""
 
     name: StrictStr | None = Field(
-        default=None, description="head of a package that is installed; by default the one of data.target"
+        default=None, description="head of an installed package; the head for data.target by default"
     )
     settings: dict[StrictStr, Any] = Field(default={}, description="keys of a package's head; see its documentation")
-    dropout: Share = Field(default=0.2, description="share of features dropped in training")
-    hidden: Count | None = Field(default=None, description="width of a hidden layer; none by default")
+    dropout: Share = Field(default=0.2, description="share of the features dropped in training")
+    hidden: Count | None = Field(default=None, description="width of a hidden layer; no hidden layer by default")
     loss: Literal["squared_error", "huber"] = Field(
-        default="squared_error", description="numbers: huber counts what is off by more than a deviation less"
+        default="squared_error", description="numbers: huber is quadratic up to one standard deviation, linear beyond"
     )
 
 
 class ImageHeadConfig(HeadConfig):
-    """The new layers on top."""
+    """The new layers on top of the backbone."""
 
-    pooling: Literal["average", "max", "both"] = Field(default="average", description="feature map to vector")
+    pooling: Literal["average", "max", "both"] = Field(
+        default="average", description="how a feature map is pooled to a vector"
+    )
 
 
 class TextHeadConfig(HeadConfig):
-    """The new layers on top."""
+    """The new layers on top of the backbone."""
 
     pooling: Literal["auto", "own", "mean", "first", "last"] = Field(
         default="auto",
-        description="tokens to vector; own: the family's; auto: as the network was made, else mean, last for decoders",
+        description="how tokens are pooled to a vector; own: by the network's pooler; auto: as the network was "
+        "trained, else mean (last for decoders)",
     )
     label_texts: Literal["names", "none"] | dict[StrictStr, StrictStr] = Field(
         default="names",
-        description="a head solved on few texts learns from what classes are called too, where that helps on rows held "
-        "out; none; or a text for each class",
+        description="names: with few texts, a solved head also learns from the label names, if that helps on held-out "
+        "rows; none; or a text per class",
     )
 
 
 class MaskedHeadConfig(Section):
-    """What masked tokens are found again by: it is tied to the network's embeddings and has a share alone to choose."""
+    """The masked language model head, which is tied to the network's embeddings."""
 
     mask_selection_rate: Annotated[StrictFloat, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.15, description="share of a text's tokens that are to be found again"
+        default=0.15, description="share of the tokens that are masked"
     )
 
 
 class CacheConfig(Section):
-    """What the frozen stages put out, kept on disk."""
+    """The output of frozen stages, cached on disk."""
 
     views: Annotated[StrictInt, Field(ge=0)] = Field(
-        default=2, description="augmented views of each example; 1: the plain image; 0: no cache"
+        default=2, description="number of augmented views per example; 1: the image without augmentation; 0: no cache"
     )
-    dtype: Literal["float32", "float16"] = Field(default="float32", description="on disk; float16 halves it")
-    max_bytes: Count = Field(default=10_000_000_000, description="of all entries; the least recently used go first")
+    dtype: Literal["float32", "float16"] = Field(
+        default="float32", description="type on disk; float16 halves the space"
+    )
+    max_bytes: Count = Field(
+        default=10_000_000_000, description="most bytes of all entries; the least recently used are removed first"
+    )
 
 
 class CheckpointConfig(Section):
-    """When a run is saved in between, so that it can be resumed; at each epoch's end it always is."""
+    """When checkpoints are written, by which a run is resumed; one is always written after each epoch."""
 
-    every_seconds: Rate | None = Field(default=300.0, description="after a step, so long after the last; null: never")
-    every_steps: Count | None = Field(default=None, description="after a step, so many after the last; null: never")
+    every_seconds: Rate | None = Field(
+        default=300.0, description="seconds from one checkpoint to the next within an epoch; null: none"
+    )
+    every_steps: Count | None = Field(
+        default=None, description="steps from one checkpoint to the next within an epoch; null: none"
+    )
     grace_seconds: Rate = Field(
         default=20.0,
-        description="after SIGTERM: what the next step and its checkpoint may take",
+        description="seconds after SIGTERM within which the next step and its checkpoint must be done",
     )
 
 
 class DistributionConfig(Section):
-    """Over which devices and processes a run is spread."""
+    """The devices and processes that share a run."""
 
     strategy: Literal["auto", "none", "mirrored", "multi_worker", "data_parallel", "model_parallel"] = Field(
-        default="auto", description="auto: mirrored where there are several GPUs, else none"
+        default="auto", description="auto: mirrored if there are several GPUs, else none"
     )
     devices: Count | Annotated[list[StrictStr], Field(min_length=1)] | None = Field(
-        default=None, description="of each process: how many, or their names; all by default; a CPU is split into many"
+        default=None,
+        description="number or names of the devices of each process; all by default; a CPU can be split into several",
     )
     workers: list[StrictStr] = Field(
-        default=[], description="host:port of each process, the chief first; by default from TF_CONFIG or SLURM"
+        default=[], description="host:port of each process, the chief first; from TF_CONFIG or SLURM by default"
     )
     worker: Annotated[StrictInt, Field(ge=0)] | None = Field(
-        default=None, description="which of them this process is, from 0; in an override: recipes are alike"
+        default=None, description="index of this process among the workers, from 0; set it by an override"
     )
     learning_rate_scaling: Literal["none", "linear", "sqrt"] = Field(
-        default="none", description="factor on training.learning_rate: 1 | number of devices | its square root"
+        default="none", description="factor on training.learning_rate: 1, the number of devices, or its square root"
     )
-    timeout_seconds: Rate = Field(
-        default=120.0, description="how long a process waits at the start for others that do not come"
-    )
+    timeout_seconds: Rate = Field(default=120.0, description="seconds that a process waits for the others at the start")
 
 
 class EarlyStoppingConfig(Section):
@@ -286,22 +307,20 @@ class TrainingConfig(Section):
     """How each phase is trained."""
 
     epochs: Count = Field(default=8, description="epochs of the last phase")
-    batch_size: Count = Field(default=32, description="examples a step, over all devices")
+    batch_size: Count = Field(default=32, description="examples per step, over all devices")
     learning_rate: Rate | Literal["auto"] = Field(
-        default=1e-3, description="the peak, after warm-up; auto: see `keras-transfer find-lr`"
+        default=1e-3, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="what follows the warm-up")
-    warmup: Share = Field(default=0.1, description="share of a phase's steps over which the rate rises from 0")
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
+    warmup: Share = Field(default=0.1, description="share of a phase's steps in which the learning rate rises from 0")
     weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(
-        default=0.01, description="AdamW's; never on biases and norms"
+        default=0.01, description="weight decay of AdamW; never on biases and norms"
     )
     l2_sp: Annotated[StrictFloat, Field(ge=0.0)] = Field(
-        default=0.0, description="decay of pretrained weights towards their start, in place of weight_decay"
+        default=0.0, description="L2-SP: decay of pretrained weights towards their start, in place of weight_decay"
     )
-    clip_norm: Rate | None = Field(default=1.0, description="global norm that gradients are scaled down to")
-    ema: Share = Field(
-        default=0.0, description="how much of its value the running average of the weights keeps a step; 0 is off"
-    )
+    clip_norm: Rate | None = Field(default=1.0, description="largest global norm of the gradients; null: no clipping")
+    ema: Share = Field(default=0.0, description="momentum of the moving average of the weights; 0: off")
     label_smoothing: Share = Field(default=0.0, description="share of each label spread over all classes")
     class_weights: Literal["none", "balanced"] | Annotated[dict[StrictStr, Rate], Field(min_length=1)] = Field(
         default="none",
@@ -316,7 +335,7 @@ class TrainingConfig(Section):
     )
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="float32", description="arithmetic; auto: mixed_bfloat16 where it trains faster on this machine"
+        default="float32", description="arithmetic; auto: mixed_bfloat16 if it trains faster on this machine"
     )
 
 
@@ -325,21 +344,21 @@ class TextTrainingConfig(TrainingConfig):
 
     epochs: Count = Field(default=3, description="epochs of the last phase")
     learning_rate: Rate | Literal["auto"] = Field(
-        default=3e-4, description="the peak, after warm-up; auto: see `keras-transfer find-lr`"
+        default=3e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
-    batch_size: Count = Field(default=16, description="examples a step, over all devices")
+    batch_size: Count = Field(default=16, description="examples per step, over all devices")
 
 
 class PretrainingTrainingConfig(TextTrainingConfig):
     """How each phase is trained."""
 
     learning_rate: Rate | Literal["auto"] = Field(
-        default=1e-4, description="the peak, after warm-up; auto: see `keras-transfer find-lr`"
+        default=1e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
 
 
 class NamedSettings(Section):
-    """A part that a registry holds: ``NAME``, or ``{name: NAME, ...}`` with settings that the part itself declares."""
+    """A part from a registry: ``NAME``, or ``{name: NAME, ...}`` with settings that the part declares."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -366,7 +385,7 @@ class NamedSettings(Section):
 
 
 class ExportConfig(Section):
-    """What a run leaves for serving."""
+    """The exported model, for serving."""
 
     formats: list[NamedSettings] = Field(
         default=[NamedSettings(name="saved_model")],
@@ -375,21 +394,19 @@ class ExportConfig(Section):
 
 
 class PretrainingExportConfig(ExportConfig):
-    """What a run leaves for serving: nothing; the next recipe names its folder as backbone.weights."""
+    """Nothing is exported: the next recipe names the run folder as backbone.weights."""
 
-    formats: list[NamedSettings] = Field(default=[], description="there is nothing to serve")
+    formats: list[NamedSettings] = Field(default=[], description="pre-training has no model to serve")
 
 
 class RecipeConfig(Section):
-    """One transfer-learning job: what recipes of every task have."""
+    """One transfer-learning job: the sections that recipes of every task have."""
 
     task: StrictStr
     seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = Field(
-        default=0, description="of splits, weights, order, augmentation"
+        default=0, description="seed of splits, new weights, order and augmentation"
     )
-    deterministic: StrictBool = Field(
-        default=False, description="the same seed gives the same weights; slower on a GPU"
-    )
+    deterministic: StrictBool = Field(default=False, description="same seed, same weights; slower on a GPU")
     data: DataConfig
     backbone: BackboneConfig = BackboneConfig()
     head: Section = HeadConfig()
@@ -407,7 +424,7 @@ class RecipeConfig(Section):
 
 
 class ImageClassificationConfig(RecipeConfig):
-    """Images in; one class out of several, labels or numbers out."""
+    """From images to one class out of several, labels or numbers."""
 
     task: Literal["image_classification"]
     data: ImageDataConfig
@@ -417,7 +434,7 @@ class ImageClassificationConfig(RecipeConfig):
 
 
 class TextClassificationConfig(RecipeConfig):
-    """Texts in; one class out of several, labels or numbers out."""
+    """From texts to one class out of several, labels or numbers."""
 
     task: Literal["text_classification"]
     data: TextDataConfig
@@ -427,7 +444,7 @@ class TextClassificationConfig(RecipeConfig):
 
 
 class TextPretrainingConfig(RecipeConfig):
-    """Texts in, and the tokens that were masked in them out: a network to start another recipe from."""
+    """Masked language modelling on texts, for another recipe to start from."""
 
     task: Literal["text_pretraining"]
     data: TextDataConfig

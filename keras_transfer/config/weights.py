@@ -30,7 +30,7 @@ class Weights:
 
     @classmethod
     def parse(cls, value: "Weights | str | Path") -> "Weights":
-        """Read what a recipe says.
+        """Parse the value of a recipe.
 
         Args:
             value: ``pretrained``, ``none``, or the path of a file or of a run folder, which need not exist yet.
@@ -52,7 +52,7 @@ class Weights:
         return self.path if self.kind == "run" else None
 
     def __str__(self) -> str:
-        """Return what a recipe says for these weights."""
+        """Return the value in a recipe."""
         return self.kind if self.path is None else str(self.path)
 
 
