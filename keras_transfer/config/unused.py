@@ -115,6 +115,7 @@ _OF_TRAINED_PHASES = (
     "weight_decay",
     "clip_norm",
     "ema",
+    "optimizer",
     "keep_metric",
     "early_stopping",
 )
@@ -163,9 +164,10 @@ def _of_views(config: RecipeConfig) -> Unused:
     if not isinstance(config, ImageClassificationConfig):
         return
     augmentation = config.augmentation
-    if augmentation.mixup or augmentation.cutmix:
+    uncached = [key for key in ("mixup", "cutmix", "function") if getattr(augmentation, key)]
+    if uncached:
         if views:
-            yield "cache.views", "mixed images are not cached (augmentation.mixup, augmentation.cutmix)"
+            yield "cache.views", f"with augmentation.{uncached[0]}, no features of training images are cached"
     elif views > 1 and not any(value for key, value in augmentation if key != "predict_flips"):
         yield "cache.views", "no augmentation is on, so there is one view"
     elif views == 1 and _trains_on_features_alone(config):

@@ -18,6 +18,8 @@ from pydantic import BaseModel
 
 from keras_transfer.config import POLICY_SECTIONS, SCHEMAS, HeadConfig, parse_recipe
 from keras_transfer.config.by_name import ByName
+from keras_transfer.config.heads import HEAD_ENTRIES, HeadEntry
+from keras_transfer.config.section import Section
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.readers.masked import MaskedTextReader
@@ -127,7 +129,7 @@ def label_texts(config):
 def reader_of(config):
     if config.task == IMAGES:
         data = config.data
-        return ImageReader(
+        reader = ImageReader(
             image_size=data.image_size or 32,
             channels=data.channels,
             resize=data.resize,
@@ -135,6 +137,7 @@ def reader_of(config):
             seed=config.seed,
             max_pixels=data.max_pixels,
         )
+        return reader.with_function(lambda images, seeds: images) if config.augmentation.function else reader
     reader = TextReader if config.task == TEXTS else MaskedTextReader
     views = functools.partial(Reader.training_views, None)
     return SimpleNamespace(mixes=reader.mixes, training_views=views, flips=((),), describe=lambda *_: None)
@@ -248,6 +251,8 @@ KEYS = {
     "head.loss": Key("huber", loss, NUMBER),
     "head.pooling": Key({IMAGES: "max", TEXTS: "last"}, loss),
     "head.label_texts": Key("none", label_texts),
+    "head.name": Key("spare", passed_on("head.name"), {}, NOT_PRETRAINING),
+    "head.settings": Key({"depth": 2}, passed_on("head.settings"), {"head.name": "spare"}, NOT_PRETRAINING),
     "head.mask_selection_rate": Key(0.3, loss),
     "training.epochs": Key(5, batch_norms),
     "training.batch_size": Key(4, passed_on("training.batch_size")),  # of evaluations too
@@ -262,6 +267,10 @@ KEYS = {
     "training.class_weights": Key({"a": 2.0, "b": 1.0}, class_weights, {}, NOT_PRETRAINING),
     "training.keep": Key("last", epochs_that_end),
     "training.keep_metric": Key("val_accuracy", epochs_that_end),
+    # Objects from Python, whose names a recipe records; the run refuses what they make meaningless.
+    "training.loss": Key("<python: own>", passed_on("training.loss")),
+    "training.metrics": Key(["<python: own>"], passed_on("training.metrics")),
+    "training.optimizer": Key("<python: own>", passed_on("training.optimizer")),
     "training.early_stopping": Key({}, epochs_that_end),
     "training.early_stopping.metric": Key("loss", epochs_that_end),
     "training.early_stopping.patience": Key(9, epochs_that_end),
@@ -297,6 +306,7 @@ KEYS = {
             "erase": 0.2,
             "mixup": 0.2,
             "cutmix": 0.2,
+            "function": "<python: own>",
             "predict_flips": True,
         }.items()
     },
@@ -335,6 +345,7 @@ CHOICES = [
     {"cache.views": 0, "policy.name": "head"},
     {"cache.views": 1, "policy.name": "last_stages"},
     {"augmentation.mixup": 0.2, "policy.name": "last_stages"},
+    {"augmentation.function": "<python: own>", "policy.name": "last_stages"},
     {"augmentation.horizontal_flip": False, "policy.name": "last_stages"},
     {"distribution.strategy": "none"},
     PROCESSES,
@@ -398,9 +409,16 @@ def folder(tmp_path_factory):
     return root
 
 
+class SpareConfig(Section):
+    depth: int = 1
+
+
 @pytest.fixture(autouse=True)
 def at_home(folder, monkeypatch):
+    """In the folder of the tables, with a head that has a setting."""
     monkeypatch.chdir(folder)
+    spare = HeadEntry("class", SpareConfig)
+    monkeypatch.setattr(HEAD_ENTRIES, "_values", {**HEAD_ENTRIES._values, "spare": spare})
 
 
 def keys_of(task):
