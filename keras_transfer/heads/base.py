@@ -11,8 +11,9 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.config import HeadConfig, ImageHeadConfig
-from keras_transfer.config.section import Section
+from keras_transfer.config.section import Section, is_set
 from keras_transfer.data.targets.base import Targets
+from keras_transfer.errors import ConfigError
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
 from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head
@@ -212,8 +213,15 @@ class TargetHead(Head):
 
         Returns:
             ``float32[batch, channels]``, or twice as many channels with ``both``.
+
+        Raises:
+            ConfigError: ``head.pooling`` is set, and the network pools itself.
         """
         rank = len(features.shape)
+        if rank == 2 and isinstance(self.config, ImageHeadConfig) and is_set(self.config, "pooling"):
+            raise ConfigError(
+                f"head.pooling: the backbone pools its features itself. Received: {self.config.pooling}. Leave it out."
+            )
         if not isinstance(self.config, ImageHeadConfig) or rank == 2:
             return layers.Identity(name="head_pooled", dtype="float32")(features)
         # Sums over many positions lose digits in half precision.

@@ -13,6 +13,7 @@ FEATURES = np.arange(2 * 2 * 2 * 3, dtype="float32").reshape(2, 2, 2, 3)
 
 
 def build(**config):
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((2, 2, 3))
     head = ClassificationHead(("a", "b", "c", "d"), ImageHeadConfig(**config))
     return keras.Model(inputs, head.read_out(head.pool(inputs)))
@@ -30,6 +31,15 @@ def test_pooling(pooling, expected):
     model = build(pooling=pooling, dropout=0.0)
     kernel, bias = model.get_layer("head_logits").get_weights()
     np.testing.assert_allclose(model.predict(FEATURES, verbose=0), expected @ kernel + bias, rtol=1e-5)
+
+
+def test_pooling_is_an_error_if_the_network_pools_itself():
+    features = keras.Input((8,))
+    assert ClassificationHead(("a", "b"), ImageHeadConfig()).pool(features).shape == (None, 8)
+    with pytest.raises(
+        ConfigError, match=r"head\.pooling: the backbone pools its features itself.* max\."
+    ):
+        ClassificationHead(("a", "b"), ImageHeadConfig(pooling="max")).pool(features)
 
 
 def test_a_hidden_layer_has_its_width():

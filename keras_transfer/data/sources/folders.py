@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from keras_transfer.config import DataConfig
+from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.shards import reads_shards
@@ -33,6 +34,7 @@ class Folders(SourceKind):
                 f"Data source {name} is a folder, whose sub-folders are classes, but data.target is {config.target}. "
                 f"Use a table ({', '.join(TABLE_SUFFIXES)}) with the columns that data.label names."
             )
+        _refuse_columns(name, config)
         return examples.from_folder(name, Path(self.absolute(name)), config)
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
@@ -42,6 +44,20 @@ class Folders(SourceKind):
     def absolute(self, name: str) -> str:
         """Return the absolute path."""
         return str(Path(name).expanduser().resolve())
+
+
+def _refuse_columns(name: str, config: DataConfig) -> None:
+    """Refuse keys that name columns if all sources of a recipe are folders."""
+    named = [source for source in (config.source, config.validation, config.test) if isinstance(source, str)]
+    if not all(Path(source).expanduser().is_dir() for source in named):
+        return
+    keys = ["path", "root", "bytes", "text"] + ["label"] * reads_labels(config)
+    unused = [f"data.{key}" for key in keys if key in type(config).model_fields and is_set(config, key)]
+    if unused:
+        raise DataError(
+            f"{' and '.join(unused)}: only tables have columns, and {name} is a folder, whose sub-folders are the "
+            "classes. Leave this out, or use a table."
+        )
 
 
 def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[pd.DataFrame, tuple[str, ...]]:

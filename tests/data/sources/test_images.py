@@ -25,6 +25,14 @@ def write_table(file, rows):
     return file
 
 
+def test_a_folder_refuses_keys_that_name_columns(make_images, tmp_path):
+    root = make_images(tmp_path / "p", {"dog": 2, "cat": 3})
+    with pytest.raises(DataError, match=r"data\.path and data\.label: only tables have columns, and .* is a folder"):
+        read(root, path="file", label="animal")
+    # They may be for another source of the same recipe.
+    assert len(read(root, label="animal", test="held_out.csv").rows) == 5
+
+
 def test_folder_gives_a_row_an_image_in_a_fixed_order(make_images, tmp_path):
     root = make_images(tmp_path / "p", {"dog": 2, "cat": 3})
     source = read(root)
