@@ -36,9 +36,7 @@ def test_pooling(pooling, expected):
 def test_pooling_is_an_error_if_the_network_pools_itself():
     features = keras.Input((8,))
     assert ClassificationHead(("a", "b"), ImageHeadConfig()).pool(features).shape == (None, 8)
-    with pytest.raises(
-        ConfigError, match=r"head\.pooling: the backbone pools its features itself.* max\."
-    ):
+    with pytest.raises(ConfigError, match=r"head\.pooling: the backbone pools its features itself.* max\."):
         ClassificationHead(("a", "b"), ImageHeadConfig(pooling="max")).pool(features)
 
 
