@@ -24,6 +24,8 @@ TEST = ReportMade("test", {"n": 8, "accuracy": 0.875, "accuracy_interval": [0.5,
 class Play:
     """Plays the run, or a part of it, to a tracker."""
 
+    epochs = EPOCHS
+
     def __init__(self, folder):
         self.folder = folder
         folder.mkdir()
