@@ -1,4 +1,5 @@
 import copy
+import json
 
 import pytest
 import yaml
@@ -74,3 +75,12 @@ def test_every_key_has_a_description():
 def test_an_unknown_task_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match=r"There is no task 'image'\. Known: image_classification, text_"):
         describe_recipes("image")
+
+
+def test_the_command_prints_the_schema_of_a_task_or_of_all(command):
+    one = json.loads(command("schema", "text_pretraining").stdout)
+    assert one == describe_recipes("text_pretraining")
+    assert json.loads(command("schema").stdout) == describe_recipes()
+    result = command("schema", "text_pretrain")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "Error: There is no task 'text_pretrain'. Did you mean text_pretraining?\n"
