@@ -13,7 +13,8 @@ from keras_transfer.storage.atomic import whole
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
-HEAD, PLOT, SAMPLES, EXPORT = "head.json", "history.png", "samples", "export"
+HEAD, SAMPLES, EXPORT = "head.json", "samples", "export"
+PLOT, CONFUSION = "history.png", "confusion.png"
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 CHECKPOINTS = "checkpoints"
 """Exists from the start of a run to its end: a folder that has it holds an unfinished run."""

@@ -11,11 +11,12 @@ from keras_transfer.config import RecipeConfig, write_recipe
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.errors import CheckpointError
-from keras_transfer.heads import Head
+from keras_transfer.heads import ClassificationReport, Head
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.lora import adapter_weights, merge_adapters
+from keras_transfer.report import plot_confusion
 from keras_transfer.run import folder as names
 from keras_transfer.storage.atomic import FolderLock, whole
 
@@ -94,8 +95,15 @@ class RunWriter:
         write_keras_file(model.predictor, self.folder / names.MODEL)
 
     def write_evaluation(self, head: Head, reports: Sequence[Report]) -> dict[str, Any]:
-        """Write the head with what was chosen on validation rows, and the reports; return what metrics.json holds."""
+        """Write the head with what was chosen on validation rows, and the reports; return what metrics.json holds.
+
+        The confusion matrix of the last report is drawn as well.
+        """
         self.write_head(head)
+        for report in reports[-1:]:
+            if isinstance(report, ClassificationReport):
+                with whole(self.folder / names.CONFUSION) as image:
+                    plot_confusion([one.name for one in report.classes], report.confusion, image)
         metrics = {report.split: report.to_json() for report in reports}
         names.write_json(self.folder / names.METRICS, metrics)
         return metrics

@@ -19,6 +19,7 @@ def test_the_folder_holds_what_the_design_says(finished_run):
         "data.json",
         "history.jsonl",
         "history.png",
+        "confusion.png",
         "metrics.json",
         "model.keras",
         "samples",
