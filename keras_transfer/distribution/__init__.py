@@ -1,7 +1,7 @@
 """The only package that knows of devices, of strategies and of Keras backends.
 
-``distribute`` settles ``distribution.strategy`` and connects the processes of a run; what it gives is a
-:class:`~keras_transfer.distribution.base.Distribution`, all that the rest of the code sees.
+``distribute`` resolves ``distribution.strategy`` and connects the processes of a run. It yields a
+:class:`~keras_transfer.distribution.base.Distribution`, which is all that the rest of the code sees.
 """
 
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution

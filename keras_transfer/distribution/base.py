@@ -1,4 +1,4 @@
-"""Devices and processes that share a run: what the rest of the code sees of them. This one is one device."""
+"""The interface to the devices and processes that share a run, and its simplest case: one device."""
 
 import contextlib
 import math
@@ -10,16 +10,17 @@ import keras
 
 from keras_transfer.data.readers.batch_shares import Share
 from keras_transfer.errors import TrainingError
+from keras_transfer.networks.types import Batches
 
 
 class Distribution:
-    """One device in one process; those of several override what differs.
+    """One device in one process. Subclasses for several devices override what differs.
 
     Attributes:
         strategy: ``distribution.strategy``, without ``auto``.
-        replicas: On how many devices the model lies, over all processes; each takes a slice of every batch.
+        replicas: Number of devices that have the model, over all processes; each takes a slice of every batch.
         process: Index of this process; 0 is the chief, and it alone writes the run folder.
-        processes: How many there are.
+        processes: Number of processes.
     """
 
     strategy = "none"
@@ -29,17 +30,17 @@ class Distribution:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes the run folder and talks to the user."""
+        """Whether this process writes the run folder and prints to the terminal."""
         return self.process == 0
 
     @property
     def rows(self) -> Share:
-        """What this process predicts of every batch."""
+        """The part of every batch that this process predicts."""
         return Share(self.process, 1, self.processes)
 
     @property
     def share(self) -> Share:
-        """What this process reads of every batch."""
+        """The part of every batch that this process reads."""
         local = self.replicas // self.processes
         return Share(self.process * local, local, self.replicas)
 
@@ -52,31 +53,31 @@ class Distribution:
         """
         yield
 
-    def feed(self, dataset: Any) -> Any:
-        """Turn a dataset of this process's slices, one for each of its devices in turn, into what ``fit`` takes."""
+    def feed(self, dataset: Batches) -> Batches:
+        """Convert a dataset of this process's slices, one for each of its devices in turn, to what ``fit`` takes."""
         return dataset
 
     def check_model(self, model: keras.Model) -> None:
-        """Refuse a model that these devices can make nothing of.
+        """Check that the model can be distributed over these devices.
 
         Args:
             model: Made in the scope.
         """
 
-    # What processes tell one another. All of them make the same calls in the same order.
+    # Communication between processes. All of them make the same calls in the same order.
 
     def _exchange(self, content: bytes) -> list[bytes]:
-        """Give every process what each of them has, in their order."""
+        """Send content to every process; return that of each, in their order."""
         return [content]
 
     def gather(self, value: Any) -> list[Any]:
         """Return what each process has.
 
         Args:
-            value: Numbers, strings, arrays, nested; of this process.
+            value: This process's: numbers, strings and arrays, nested.
 
         Returns:
-            One a process, in their order.
+            One value per process, in their order.
         """
         if self.processes == 1:
             return [value]
@@ -87,22 +88,22 @@ class Distribution:
         return self.gather(value if self.is_chief else None)[0]
 
     def any(self, flag: bool) -> bool:
-        """Tell whether a flag is set in some process."""
+        """Return whether a flag is set in any process."""
         return any(self.gather(flag))
 
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has reached this call."""
         self.gather(None)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Stay until every process is done; say which one was lost where one was.
+        """Wait for every process at the end; name the process that was lost, if one was.
 
         Yields:
-            Nothing: the run goes on inside.
+            Nothing: the run happens inside.
 
         Raises:
-            TrainingError: A process has gone.
+            TrainingError: A process was lost.
         """
         try:
             yield
@@ -114,16 +115,16 @@ class Distribution:
             raise loss from error
 
     def _find_loss(self, error: Exception) -> TrainingError | None:
-        """What ends the run where an error comes of a process that has gone, and None where it does not."""
+        """The error to raise if this one results from a lost process; None if it does not."""
         return None
 
     def rate_factor(self, rule: str) -> float:
-        """Return the factor on the learning rate by ``distribution.learning_rate_scaling``."""
+        """Return the factor on the learning rate for ``distribution.learning_rate_scaling``."""
         return {"none": 1.0, "linear": float(self.replicas), "sqrt": math.sqrt(self.replicas)}[rule]
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """Let the chief do something before the others: what it leaves in a shared cache, they find.
+        """Let the chief go first, so that the others find its result in a shared cache.
 
         Yields:
             Nothing.

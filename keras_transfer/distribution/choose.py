@@ -1,4 +1,4 @@
-"""Settles ``distribution.strategy``, refuses what cannot be, and makes the distribution."""
+"""Resolve ``distribution.strategy``, check that it is possible here, and make the distribution."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
-from keras_transfer.distribution.environment import keep_memory
+from keras_transfer.distribution.environment import reuse_cpu_memory
 from keras_transfer.distribution.jax_devices import choose_jax_devices, connected
 from keras_transfer.distribution.keras_parallel import DataParallel, ModelParallel
 from keras_transfer.distribution.mirrored import Mirrored, choose_devices
@@ -17,7 +17,7 @@ from keras_transfer.distribution.multi_worker import MultiWorker
 from keras_transfer.distribution.workers import Workers, find_workers
 from keras_transfer.errors import ConfigError
 
-# Of each strategy, the backend that has it, and what the other one has in its place.
+# The backend that each strategy needs, and the alternative on the other backend.
 _BACKENDS = {
     "mirrored": ("tensorflow", "data_parallel"),
     "multi_worker": ("tensorflow", "data_parallel"),
@@ -28,22 +28,22 @@ _BACKENDS = {
 
 @contextlib.contextmanager
 def distribute(config: RecipeConfig, *, connect: bool = True) -> Iterator[Distribution]:
-    """Make what a recipe's ``distribution`` section stands for.
+    """Make the distribution that a recipe's ``distribution`` section describes.
 
-    It comes before anything else that TensorFlow or JAX do: both fix their devices when they first use one.
+    Call it before anything else uses TensorFlow or JAX: both fix their devices when they first use one.
 
     Args:
         config: The recipe.
-        connect: Whether to wait for the other processes; without, what is yielded is one device.
+        connect: Whether to wait for the other processes; if not, one device is yielded.
 
     Yields:
         The distribution.
 
     Raises:
-        ConfigError: There are no such devices, the backend has no such strategy, or the recipe does not fit them.
-        TrainingError: Another process did not come, or has gone.
+        ConfigError: The devices do not exist, the backend lacks the strategy, or the recipe does not fit them.
+        TrainingError: Another process did not connect in time, or was lost.
     """
-    strategy = _settle(config)
+    strategy = _resolve_strategy(config)
     _check_backend(strategy)
     if strategy == "none":
         yield ONE_DEVICE
@@ -91,7 +91,7 @@ def _distribute_on_jax(config: RecipeConfig, strategy: str, connect: bool) -> It
 
 
 def _find_processes(config: RecipeConfig) -> Workers | None:
-    """Those that a recipe, TF_CONFIG or SLURM name, where they are several: strategies of Keras do with one."""
+    """The processes that a recipe, TF_CONFIG or SLURM name, if there are several; Keras' strategies also run in one."""
     several = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     if not (config.distribution.workers or "TF_CONFIG" in os.environ or several):
         return None
@@ -100,12 +100,12 @@ def _find_processes(config: RecipeConfig) -> Workers | None:
 
 
 def is_chief(config: RecipeConfig) -> bool:
-    """Tell whether this process is to write the run folder, before it has met the others.
+    """Return whether this process writes the run folder; it need not be connected to the others.
 
     Raises:
-        ConfigError: Nobody says which of them it is.
+        ConfigError: The index of this process is not known.
     """
-    strategy = _settle(config)
+    strategy = _resolve_strategy(config)
     if strategy == "multi_worker":
         return find_workers(config.distribution).index == 0
     workers = _find_processes(config) if strategy in ("data_parallel", "model_parallel") else None
@@ -113,7 +113,7 @@ def is_chief(config: RecipeConfig) -> bool:
 
 
 def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
-    """All devices of all processes; each uses all the GPUs that it sees, or else its CPU."""
+    """Number of devices of all processes; each process uses all the GPUs that it sees, or its CPU."""
     devices = choose_devices(config.distribution.devices)
     gpus = [device for device in devices if device.startswith("GPU:")]
     if len(devices) > 1 and not gpus:
@@ -125,11 +125,11 @@ def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
         every = tf.config.list_physical_devices("GPU")
         tf.config.set_visible_devices([every[int(gpu[4:])] for gpu in gpus], "GPU")
     else:
-        keep_memory()
+        reuse_cpu_memory()
     return len(workers.addresses) * len(devices)
 
 
-def _settle(config: RecipeConfig) -> str:
+def _resolve_strategy(config: RecipeConfig) -> str:
     strategy, devices = config.distribution.strategy, config.distribution.devices
     if strategy != "auto":
         return strategy
@@ -149,16 +149,16 @@ def _check_backend(strategy: str) -> None:
 
 
 def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: int = 1) -> None:
-    """Refuse what Keras does wrong over several devices, and batches that cannot be shared out.
+    """Check a recipe for what Keras does wrong over several devices, and for batches that cannot be divided.
 
     Args:
         config: The recipe.
-        strategy: Settled.
-        replicas: On how many devices the model lies.
-        processes: How many there are.
+        strategy: Not ``auto``.
+        replicas: Number of devices that have the model.
+        processes: Number of processes.
 
     Raises:
-        ConfigError: All that stands against it.
+        ConfigError: There are problems; the message has all of them.
     """
     size, problems = config.training.batch_size, []
     if size % replicas:
@@ -170,16 +170,16 @@ def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: 
     if config.training.precision == "mixed_float16" and replicas > 1:
         problems.append(
             f"training.precision=mixed_float16 scales the loss, and with distribution.strategy={strategy} an infinity "
-            "on one device spoils the weights of all. Use mixed_bfloat16 or float32."
+            "on one device ruins the weights on all. Use mixed_bfloat16 or float32."
         )
     if strategy == "multi_worker" or processes > 1:
-        problems += _find_own_ways(config, strategy)
+        problems += _find_local_choices(config, strategy)
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def _find_own_ways(config: RecipeConfig, strategy: str) -> Iterator[str]:
-    """What each process would settle for itself, by its own clock."""
+def _find_local_choices(config: RecipeConfig, strategy: str) -> Iterator[str]:
+    """Problems with what each process would resolve by itself, from its own measurements."""
     keys = {
         "policy.name": config.policy.name,
         "training.learning_rate": config.training.learning_rate,
@@ -188,8 +188,8 @@ def _find_own_ways(config: RecipeConfig, strategy: str) -> Iterator[str]:
     for key, value in keys.items():
         if value == "auto":
             yield (
-                f"{key}=auto is found by trying, which processes of {strategy} would do each for itself. Run it with "
-                "one process first, and take the value that its recipe.yaml names."
+                f"{key}=auto is resolved by a measurement, and each process of {strategy} would make its own. Run the "
+                "recipe with one process first, and use the value in its recipe.yaml."
             )
     if config.data.is_several_runs:
-        yield f"data.folds and data.repeats stand for several runs, and {strategy} makes one. Name data.fold."
+        yield f"data.folds and data.repeats make several runs, and {strategy} trains one. Set data.fold."

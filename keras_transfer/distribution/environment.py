@@ -1,4 +1,4 @@
-"""Keras as a run wants it, and what the machine is."""
+"""Set Keras up for a run, and describe the machine."""
 
 import contextlib
 import os
@@ -14,15 +14,15 @@ from keras_transfer.config import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError
 
-# What a recipe trains on. TensorFlow is there in any case: it reads the data, and exports.
+# Those that recipes train on. TensorFlow is installed in any case: it reads the data, and exports.
 _BACKENDS = ("tensorflow", "jax")
 
 
 def prepare_backend() -> None:
-    """Refuse a backend of Keras that recipes do not train on, and leave JAX the GPUs to itself.
+    """Check Keras' backend, and reserve the GPUs for JAX if it is the backend.
 
     Raises:
-        ConfigError: It is another one than TensorFlow or JAX.
+        ConfigError: The backend is neither TensorFlow nor JAX.
     """
     if keras.backend.backend() not in _BACKENDS:
         raise ConfigError(
@@ -30,49 +30,49 @@ def prepare_backend() -> None:
             f"KERAS_BACKEND={keras.backend.backend()}. Set KERAS_BACKEND=tensorflow, or leave it out."
         )
     if keras.backend.backend() == "jax":
-        with contextlib.suppress(RuntimeError):  # TensorFlow is at work already, and has what it has
+        with contextlib.suppress(RuntimeError):  # TensorFlow has started already and keeps its devices
             tf.config.set_visible_devices([], "GPU")
 
 
-def keep_memory() -> None:
-    """Let TensorFlow keep the memory of the CPU's large tensors, before its first device is made.
+def reuse_cpu_memory() -> None:
+    """Let TensorFlow reuse the memory of large tensors on the CPU. Call it before the first device is made.
 
-    Without, the C library maps it anew for every tensor, and the kernel clears it page by page: devices or processes
+    Otherwise the C library maps it anew for every tensor, and the kernel clears it page by page: devices or processes
     that share cores lost a third of their time to that, while one device by itself gains nothing.
     """
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 
 def chosen_jit() -> Literal["auto"] | bool:
-    """Return what ``compile`` is told of XLA: the whole of JAX is made for it.
+    """Return ``jit_compile`` for ``compile``: XLA on JAX, no XLA on TensorFlow.
 
-    On a CPU, XLA's convolutions were measured to be ten times slower than the oneDNN ones that TensorFlow has without.
+    On a CPU, XLA's convolutions were measured to be ten times slower than those of oneDNN.
     """
     return "auto" if keras.backend.backend() == "jax" else False
 
 
 def sync_variables(model: keras.Model) -> None:
-    """Let variables hold what ``fit`` or ``evaluate`` has made of them; on JAX they are empty in an epoch.
+    """Write the current values to the variables; on JAX they are empty within an epoch.
 
     Args:
-        model: The one that is trained, in a callback.
+        model: The one that ``fit`` or ``evaluate`` runs; this is called in one of its callbacks.
     """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()
 
 
 def builds_with_a_batch() -> bool:
-    """Tell whether ``fit`` takes a batch before the first step; on TensorFlow it looks at shapes alone."""
+    """Return whether ``fit`` reads a batch to build the model; on TensorFlow shapes are enough."""
     return keras.backend.backend() == "jax"
 
 
 @contextlib.contextmanager
 def session(config: RecipeConfig, distribution: Distribution) -> Iterator[None]:
-    """Set seeds, determinism, precision and devices for one run, and put precision and devices back afterwards.
+    """Set seeds, determinism, precision and devices for one run; restore precision and devices afterwards.
 
     Args:
         config: The recipe.
-        distribution: Over which the run is spread.
+        distribution: The devices and processes of the run.
 
     Yields:
         Nothing: model and optimizer are made inside.
@@ -87,7 +87,7 @@ def session(config: RecipeConfig, distribution: Distribution) -> Iterator[None]:
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Make layers in one arithmetic, and put back what was set before.
+    """Make layers under a dtype policy, and restore the previous one afterwards.
 
     Args:
         name: A dtype policy of Keras, such as ``mixed_bfloat16``.

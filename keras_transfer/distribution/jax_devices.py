@@ -1,4 +1,4 @@
-"""Devices of JAX, in one process or in several that meet."""
+"""Devices of JAX, in one process or in several."""
 
 import atexit
 import contextlib
@@ -7,19 +7,19 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 
-from keras_transfer.distribution.rendezvous import meet
+from keras_transfer.distribution.rendezvous import await_workers
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import ConfigError, RunInterrupted
 
 
 def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
-    """Return Keras' names of the devices of all processes, by process; each takes those that a recipe counts or names.
+    """Return Keras' names of the devices of all processes, by process; each uses those that the recipe counts or names.
 
     Args:
-        given: ``distribution.devices``: names are those within a process. A CPU is split where that is needed.
+        given: ``distribution.devices``: names are those within a process. A CPU is split if needed.
 
     Raises:
-        ConfigError: There are not so many, or it is too late to split the CPU.
+        ConfigError: There are fewer devices, or it is too late to split the CPU.
     """
     import jax  # TensorFlow's backend needs none
 
@@ -27,7 +27,7 @@ def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
     numbers = [int(number) if number.isdecimal() else -1 for number in (name.partition(":")[2] for name in names)]
     count = given if isinstance(given, int) else max(numbers, default=0) + 1
     if count > 1:
-        with contextlib.suppress(RuntimeError):  # JAX has begun: what there is, there is
+        with contextlib.suppress(RuntimeError):  # JAX has started: its devices are fixed
             jax.config.update("jax_num_cpu_devices", count)
     platform = names[0].partition(":")[0] if names else None
     try:
@@ -42,8 +42,8 @@ def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
         received = given if isinstance(given, int) else ", ".join(names)
         raise ConfigError(
             f"distribution.devices: JAX has no such devices. Received: {received}. This process has "
-            f"{', '.join(here) or f'no {platform}'}, each of which can be named once; a CPU can be split only before "
-            "JAX has begun, in a fresh process."
+            f"{', '.join(here) or f'no {platform}'}; each can be named once. A CPU can be split only before JAX has "
+            "started: use a fresh process."
         )
     return [
         f"{of_process[here.index(name)].platform}:{of_process[here.index(name)].id}"
@@ -54,28 +54,28 @@ def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
 
 @contextlib.contextmanager
 def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
-    """Let the processes of a run meet, and stay together for a while.
+    """Connect the processes of a run for a while.
 
     Args:
-        workers: Where they are; the chief's address is where they meet.
-        timeout_seconds: How long they are waited for, and how long one that is lost may go unnoticed.
+        workers: Their addresses; all connect to the chief's.
+        timeout_seconds: How long to wait for them, and how long a lost process may go unnoticed.
 
     Yields:
         Nothing: JAX sees the devices of all of them inside.
 
     Raises:
-        TrainingError: Some did not come.
-        ConfigError: Two came with one index.
+        TrainingError: Some did not connect in time.
+        ConfigError: Two have the same index.
     """
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would take SIGTERM for itself, and the run would go on.
+    # It would handle SIGTERM itself, and the run would continue.
     jax.config.update("jax_enable_preemption_service", False)
     with contextlib.ExitStack() as stack:
-        if workers.index:  # who looks for it finds it: JAX itself listens at the chief alone
+        if workers.index:  # for find_lost: JAX itself listens at the chief only
             stack.enter_context(socket.create_server(("", int(workers.addresses[workers.index].rpartition(":")[2]))))
-        meet(workers, timeout_seconds=timeout_seconds)
+        await_workers(workers, timeout_seconds=timeout_seconds)
         jax.distributed.initialize(
             coordinator_address=workers.addresses[0],
             num_processes=len(workers.addresses),
@@ -86,11 +86,11 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
         )
         try:
             yield
-        except RunInterrupted:  # as all of them are
+        except RunInterrupted:  # all of them are interrupted
             jax.distributed.shutdown()
             raise
         except BaseException as error:
-            # What comes first when Python ends: JAX would wait for the others, and abort.
+            # Runs before JAX's own exit handler, which would wait for the others and abort.
             atexit.register(_leave, getattr(error, "exit_code", 1))
             raise
         jax.distributed.shutdown()

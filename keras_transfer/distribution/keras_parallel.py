@@ -1,13 +1,13 @@
 """Several devices under ``keras.distribution``, on JAX: data parallel over processes, model parallel within each.
 
-JAX cuts an array into slices of one size alone. A batch of another number of rows lies whole on every device: each
-computes all of it, to the same result.
+JAX splits an array into slices of one size only. If a batch cannot be split so, every device has all of it and computes
+the same result.
 """
 
 import contextlib
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,7 +19,9 @@ from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import ConfigError, TrainingError
 from keras_transfer.networks.keras_internals import assigned_layout, patched, replaced
+from keras_transfer.networks.types import Array, Batches, Model, Tensor, Tensors, Variable
 
+Original = Callable[..., Any]
 _AXES = ["batch", "model"]
 # Smaller weights are not worth the traffic.
 _LEAST_SHARDED = 4096
@@ -29,8 +31,8 @@ class DataParallel(Distribution):
     """Every device has the whole model and takes a slice of each batch.
 
     Args:
-        devices: Keras' names of those of all processes, one process after the other.
-        workers: The processes, where there are several.
+        devices: Keras' names of the devices of all processes, one process after the other.
+        workers: The processes, if there are several.
     """
 
     strategy = "data_parallel"
@@ -48,7 +50,7 @@ class DataParallel(Distribution):
 
     @property
     def share(self) -> Share:
-        """What this process reads of every batch; its devices' slices are cut when it is placed on them."""
+        """The part of every batch that this process reads; it is split when it is placed on its devices."""
         return Share(self.process, 1, self.processes) if self.processes > 1 else WHOLE
 
     @contextlib.contextmanager
@@ -68,10 +70,10 @@ class DataParallel(Distribution):
                 stack.enter_context(context)
             yield
 
-    # Each takes what was there before, and returns what takes its place.
+    # Each takes the original function, and returns its replacement.
 
-    def _place(self, original: Any) -> Any:
-        """By which Keras 3.15 makes one array of all processes' rows; JAX 0.10 refuses other than equal slices."""
+    def _place(self, original: Original) -> Original:
+        """Keras 3.15 makes one array of all processes' rows with it; JAX 0.10 requires slices of equal size."""
         import jax
 
         def place(layout: Any, rows: NDArray[Any]) -> Any:
@@ -90,8 +92,8 @@ class DataParallel(Distribution):
         padded[: len(rows)] = rows
         return [part[:size] for part, size in zip(_allgather(padded), sizes, strict=True)]
 
-    def _predict_on_batch(self, original: Any) -> Any:
-        def predict_on_batch(model: keras.Model, inputs: Any) -> Any:
+    def _predict_on_batch(self, original: Original) -> Original:
+        def predict_on_batch(model: Model, inputs: Tensors) -> Any:
             if self.processes > 1:
                 return self._predict_here(model, inputs)
             import jax
@@ -106,11 +108,11 @@ class DataParallel(Distribution):
 
         return predict_on_batch
 
-    def _predict_here(self, model: keras.Model, inputs: Any) -> Any:
-        """Run a model whose weights lie on all processes on this one alone."""
+    def _predict_here(self, model: Model, inputs: Tensors) -> Any:
+        """Run a model, whose weights are distributed over all processes, on this one alone."""
         import jax
 
-        # Compiled anew where other weights train: JAX tells arguments apart by their shapes alone.
+        # Compiled anew if other weights train: JAX distinguishes arguments by their shapes only.
         trains = tuple(weight.trainable for weight in model.weights)
         known, run = self._compiled.get(model, (None, None))
         if known != trains:
@@ -121,25 +123,25 @@ class DataParallel(Distribution):
         local = ([self._own(variable) for variable in variables] for variables in weights)
         return jax.tree.map(np.asarray, run(*local, inputs))
 
-    def _own(self, variable: Any) -> Any:
-        """What a weight is on this process alone: an array that JAX computes with here, and that NumPy can read."""
+    def _own(self, variable: Variable) -> Tensor:
+        """A weight's value on this process: an array that JAX computes with here, and that NumPy can read."""
         return variable.value.addressable_data(0)
 
-    def _to_array(self, original: Any) -> Any:
-        def to_array(variable: Any, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def _to_array(self, original: Original) -> Original:
+        def to_array(variable: Variable, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
             return np.array(self._own(variable), dtype, copy=copy)
 
         return to_array
 
-    def _predict(self, original: Any) -> Any:
-        def predict(model: keras.Model, batches: Any, verbose: Any = 0) -> Any:
-            """Over a dataset of this process's own."""
+    def _predict(self, original: Original) -> Original:
+        def predict(model: Model, batches: Batches, verbose: Any = 0) -> Array:
+            """Predict a dataset that this process alone has."""
             inputs = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in batches.as_numpy_iterator())
             return np.concatenate([np.asarray(self._predict_here(model, batch)) for batch in inputs])
 
         return predict
 
-    # What processes tell one another.
+    # Communication between processes.
 
     def _exchange(self, content: bytes) -> list[bytes]:
         sizes = [int(size) for size in _allgather(np.array(len(content)))]
@@ -149,15 +151,15 @@ class DataParallel(Distribution):
         import jax
 
         if self._workers is None or not isinstance(error, (jax.errors.JaxRuntimeError, ValueError)):
-            return None  # it depends on where it is noticed
-        lost = self._workers.find_absent()
+            return None  # the type depends on where the loss is noticed
+        lost = self._workers.find_lost()
         return self._workers.describe_loss(lost) if lost or "Gloo" in str(error) else None
 
 
 class ModelParallel(DataParallel):
-    """Large weights are cut along their last axis over the devices of a process, each of which sees its whole batch.
+    """Large weights are split along their last axis over the devices of a process, each of which reads its whole batch.
 
-    Several processes share batches, as under :class:`DataParallel`.
+    Several processes divide batches, as under :class:`DataParallel`.
     """
 
     strategy = "model_parallel"
@@ -168,8 +170,8 @@ class ModelParallel(DataParallel):
         layout_map = keras.distribution.LayoutMap(mesh)
         return _ByShape(layout_map=layout_map, batch_dim_name=_AXES[0], auto_shard_dataset=False)
 
-    def _own(self, variable: Any) -> Any:
-        """The parts on this process's devices make up the whole."""
+    def _own(self, variable: Variable) -> Tensor:
+        """The parts on this process's devices make up the whole weight."""
         import jax
 
         value, layout = variable.value, self._keras.get_variable_layout(variable).backend_layout
@@ -180,34 +182,34 @@ class ModelParallel(DataParallel):
         return jax.make_array_from_single_device_arrays(value.shape, here, parts)
 
     def check_model(self, model: keras.Model) -> None:
-        """Refuse a model of which every device would have the whole.
+        """Check that some weight is split: otherwise every device would have the whole model.
 
         Raises:
-            ConfigError: No weight of it can be cut.
+            ConfigError: No weight can be split.
         """
-        if not any(self._keras.cuts(weight) for weight in model.weights):
+        if not any(self._keras.splits(weight) for weight in model.weights):
             raise ConfigError(
-                f"distribution.strategy=model_parallel would cut nothing: no Dense, EinsumDense or Embedding weight of "
-                f"this model has {_LEAST_SHARDED:,} numbers and a last axis that is a multiple of the "
-                f"devices of a process. Received: {self._keras.device_mesh.shape[1]} devices. Use data_parallel, or "
-                "another number in distribution.devices."
+                f"distribution.strategy=model_parallel would split nothing: no Dense, EinsumDense or Embedding weight "
+                f"of this model has {_LEAST_SHARDED:,} numbers and a last axis that is a multiple of the devices of a "
+                f"process. Received: {self._keras.device_mesh.shape[1]} devices. Use data_parallel, or another number "
+                "in distribution.devices."
             )
 
 
 class _ByShape(keras.distribution.ModelParallel):
-    """Finds layouts by what a weight is: paths of pretrained networks follow no rule that one map could hold."""
+    """Chooses layouts by kind and size of a weight: paths of pretrained networks follow no common pattern."""
 
-    def cuts(self, variable: Any) -> bool:
-        """Tell whether a weight is worth cutting, and can be cut evenly."""
+    def splits(self, variable: Variable) -> bool:
+        """Return whether a weight is large enough to be split, and can be split evenly."""
         name, shape = variable.path.rpartition("/")[2], variable.shape
         kinds = name == "embeddings" or (name == "kernel" and len(shape) < 4)  # those of convolutions have more axes
         size = self.device_mesh.shape[1]
         large = len(shape) > 1 and math.prod(shape) >= _LEAST_SHARDED
         return kinds and large and size > 1 and shape[-1] % size == 0
 
-    def get_variable_layout(self, variable: Any) -> Any:
-        """Return the layout of a weight; slots of an optimizer have that of their weight."""
-        if assigned_layout(variable) is None and self.cuts(variable):
+    def get_variable_layout(self, variable: Variable) -> Any:
+        """Return the layout of a weight; an optimizer's slots have that of their weight."""
+        if assigned_layout(variable) is None and self.splits(variable):
             axes = [None] * (len(variable.shape) - 1) + _AXES[1:]
             return keras.distribution.TensorLayout(axes, self.device_mesh)
         return super().get_variable_layout(variable)

@@ -3,28 +3,28 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from keras_transfer.distribution.base import Distribution
-from keras_transfer.distribution.environment import keep_memory
+from keras_transfer.distribution.environment import reuse_cpu_memory
 from keras_transfer.distribution.keras_patches import distribute_slices, patched_keras
 from keras_transfer.errors import ConfigError
+from keras_transfer.networks.types import Batches
 
 
 class Mirrored(Distribution):
     """Every device takes a slice of each batch, and gradients are summed.
 
     Args:
-        devices: TensorFlow's names of them, such as ``GPU:0``.
+        devices: TensorFlow's names of the devices, such as ``GPU:0``.
     """
 
     strategy = "mirrored"
 
     def __init__(self, devices: Sequence[str]) -> None:
         self.replicas = len(devices)
-        # TensorFlow 2.21 sums over CPUs by collectives, which fail where gradients are rows of an embedding.
+        # TensorFlow 2.21 sums over CPUs by collectives, which fail if gradients are rows of an embedding.
         on_cpu = any(name.startswith("CPU:") for name in devices)
         sums = tf.distribute.ReductionToOneDevice() if on_cpu else None
         self._strategy = tf.distribute.MirroredStrategy(list(devices), cross_device_ops=sums)
@@ -35,16 +35,16 @@ class Mirrored(Distribution):
         with self._strategy.scope(), patched_keras(self._strategy, processes=self.processes):
             yield
 
-    def feed(self, dataset: Any) -> Any:
-        """Turn slices into a distributed dataset."""
+    def feed(self, dataset: Batches) -> Batches:
+        """Convert slices to a distributed dataset."""
         return distribute_slices(self._strategy, dataset, local=self.replicas)
 
 
 def choose_devices(given: int | Sequence[str] | None) -> list[str]:
-    """Return TensorFlow's names of the devices that a recipe counts or names; CPUs are split where that is needed.
+    """Return TensorFlow's names of the devices that the recipe counts or names; a CPU is split if needed.
 
     Raises:
-        ConfigError: There are not so many, or it is too late to split the CPU.
+        ConfigError: There are fewer devices, or it is too late to split the CPU.
     """
     gpus = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices("GPU")]
     if given is None:
@@ -52,8 +52,8 @@ def choose_devices(given: int | Sequence[str] | None) -> list[str]:
     if isinstance(given, int):
         if gpus and given > len(gpus):
             raise ConfigError(
-                f"distribution.devices: there are not so many. Received: {given}. This machine has {len(gpus)}: "
-                f"{', '.join(gpus)}. Ask for at most {len(gpus)}."
+                f"distribution.devices: not enough GPUs. Received: {given}. This machine has {len(gpus)}: "
+                f"{', '.join(gpus)}. Use at most {len(gpus)}."
             )
         given = gpus[:given] if gpus else [f"CPU:{number}" for number in range(given)]
     names = [name.upper() for name in given]
@@ -75,15 +75,14 @@ def _split_cpu(count: int) -> None:
     there = tf.config.get_logical_device_configuration(cpu) or [tf.config.LogicalDeviceConfiguration()]
     if len(there) >= count:
         return
-    keep_memory()
+    reuse_cpu_memory()
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         if count >= (os.cpu_count() or 1) and "TF_NUM_INTRAOP_THREADS" not in os.environ:
-            # The devices take all cores by themselves: more threads in each operation only wait for one another.
+            # The devices use all cores by themselves: more threads in each operation only wait for one another.
             tf.config.threading.set_intra_op_parallelism_threads(1)
     except RuntimeError as error:
         raise ConfigError(
-            f"distribution.devices: TensorFlow has begun to use the CPU as {len(there)} of the {count} devices that it "
-            "is to be split into, and cannot change that any more. Begin the run in a fresh process, before anything "
-            "else uses TensorFlow."
+            f"distribution.devices: the CPU cannot be split into {count} devices any more, because TensorFlow already "
+            f"uses it as {len(there)}. Start the run in a fresh process, before anything else uses TensorFlow."
         ) from error

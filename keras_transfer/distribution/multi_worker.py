@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from keras_transfer.distribution.base import Distribution
 from keras_transfer.distribution.keras_patches import distribute_slices, patched_keras
-from keras_transfer.distribution.rendezvous import meet
+from keras_transfer.distribution.rendezvous import await_workers
 from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import TrainingError
+from keras_transfer.networks.types import Batches, Tensor
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 
@@ -25,8 +26,8 @@ class MultiWorker(Distribution):
     """Every device of every process takes a slice of each batch, and gradients are summed over the network.
 
     Args:
-        workers: Where the processes are. They are waited for.
-        timeout_seconds: How long; then this process ends.
+        workers: The addresses of the processes, which must all connect.
+        timeout_seconds: How long to wait for them; then this process ends.
     """
 
     strategy = "multi_worker"
@@ -34,8 +35,8 @@ class MultiWorker(Distribution):
     def __init__(self, workers: Workers, *, timeout_seconds: float) -> None:
         self.process, self.processes = workers.index, len(workers.addresses)
         self._workers = workers
-        meet(workers, timeout_seconds=timeout_seconds)
-        with _patience(timeout_seconds):
+        await_workers(workers, timeout_seconds=timeout_seconds)
+        with _exit_after(timeout_seconds):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
                 cluster_resolver=tf.distribute.cluster_resolver.SimpleClusterResolver(
                     tf.train.ClusterSpec({"worker": list(workers.addresses)}),
@@ -45,39 +46,39 @@ class MultiWorker(Distribution):
                 )
             )
         if threading.current_thread() is threading.main_thread():
-            # TensorFlow has put a handler of its own in the place of Python's, and ignores the signal.
+            # TensorFlow has replaced Python's handler by its own, which ignores the signal.
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         self.replicas = self._strategy.num_replicas_in_sync
         self._add = self._make_sum()
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Make model and optimizer on every device of every process; the chief's first values are everybody's."""
+        """Make model and optimizer on every device of every process; all start from the chief's values."""
         with self._strategy.scope(), patched_keras(self._strategy, processes=self.processes):
             yield
 
-    def feed(self, dataset: Any) -> Any:
-        """Turn slices into a distributed dataset."""
+    def feed(self, dataset: Batches) -> Batches:
+        """Convert slices to a distributed dataset."""
         return distribute_slices(self._strategy, dataset, local=self.replicas // self.processes)
 
     def _find_loss(self, error: Exception) -> TrainingError | None:
         if not isinstance(error, _LOST) and "Collective ops is aborted" not in str(error):
             return None
         named = {int(index) for index in re.findall(r"/task:(\d+)", str(error))} - {self.process}
-        return self._workers.describe_loss(sorted(named & set(range(self.processes))) or self._workers.find_absent())
+        return self._workers.describe_loss(sorted(named & set(range(self.processes))) or self._workers.find_lost())
 
-    # What processes tell one another, as sums of integers to which all but one process add zeros.
+    # Communication between processes: sums of integers to which all but one process add zeros.
 
     def _make_sum(self) -> Any:
         strategy, local = self._strategy, self.replicas // self.processes
 
-        def add(values: Any) -> Any:
+        def add(values: Tensor) -> Tensor:
             context = tf.distribute.get_replica_context()
             mine = tf.cast(context.replica_id_in_sync_group, tf.int32) % local == 0
             own = tf.where(mine, values, tf.zeros_like(values))
             return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
 
-        def add_everywhere(values: Any) -> Any:
+        def add_everywhere(values: Tensor) -> Tensor:
             return strategy.experimental_local_results(strategy.run(add, args=(values,)))[0]
 
         signature = [tf.TensorSpec([None], tf.int32)]
@@ -87,7 +88,7 @@ class MultiWorker(Distribution):
         return np.asarray(self._add(tf.constant(values, tf.int32)))
 
     def _send(self, content: bytes, source: int) -> bytes:
-        """Give every process what one of them has."""
+        """Send the content of one process to all."""
         mine = self.process == source
         size = int(self._sum(np.array([len(content) if mine else 0], np.int32))[0])
         words = np.zeros(-(-size // 4), np.int32)
@@ -99,15 +100,15 @@ class MultiWorker(Distribution):
         return [self._send(content, source) for source in range(self.processes)]
 
     def any(self, flag: bool) -> bool:
-        """Tell whether a flag is set in some process."""
+        """Return whether a flag is set in any process."""
         return bool(self._sum(np.array([flag], np.int32))[0])
 
 
 @contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """End the process where TensorFlow waits for so long: it does so within C++, where no other thread of Python runs.
+def _exit_after(seconds: float) -> Iterator[None]:
+    """Exit if TensorFlow waits longer: it waits in C++, where no other thread of Python runs.
 
-    The processes have met before; this is for one that is lost just then.
+    The processes have connected before; this is for one that is lost just then.
     """
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:

@@ -1,4 +1,4 @@
-"""The processes of a run find one another, before TensorFlow waits for them where nothing can interrupt it."""
+"""Wait until all processes of a run are there. TensorFlow and JAX would wait in C++, where nothing interrupts them."""
 
 import contextlib
 import json
@@ -13,16 +13,16 @@ _BETWEEN_TRIES_SECONDS = 0.2
 _ANSWER_SECONDS = 5.0
 
 
-def meet(workers: Workers, *, timeout_seconds: float) -> None:
-    """Wait until every process has told the chief, on the chief's own port, that it is there.
+def await_workers(workers: Workers, *, timeout_seconds: float) -> None:
+    """Wait until every process has reported to the chief, on the chief's port.
 
     Args:
-        workers: All of them, and which this one is.
+        workers: All processes, and the index of this one.
         timeout_seconds: How long to wait.
 
     Raises:
-        TrainingError: Some did not come; they are named, in every process that did.
-        ConfigError: Two came with one index.
+        TrainingError: Some did not connect in time; every process that did names them.
+        ConfigError: Two have the same index.
     """
     limit = time.monotonic() + timeout_seconds
     problem = _await_all(workers, limit, timeout_seconds) if workers.index == 0 else _report(workers, limit)
@@ -33,7 +33,7 @@ def meet(workers: Workers, *, timeout_seconds: float) -> None:
 
 
 def _await_all(workers: Workers, limit: float, seconds: float) -> tuple[str, str] | None:
-    """The chief's part; what stands against the run, which all that came are told."""
+    """The chief's part: return the problem, if there is one, after sending it to all that connected."""
     here: set[int] = set()
     connections = []
     problem = None
@@ -47,15 +47,15 @@ def _await_all(workers: Workers, limit: float, seconds: float) -> tuple[str, str
                 index = int(connection.makefile().readline())
             except TimeoutError:
                 if time.monotonic() >= limit:
-                    problem = "TrainingError", _describe_absence(workers, here, seconds)
+                    problem = "TrainingError", _describe_timeout(workers, here, seconds)
                 continue
-            except (OSError, ValueError):  # somebody else who tries ports
+            except (OSError, ValueError):  # another program that tries ports
                 continue
             connections.append(connection)
             if index in here or not 0 < index < len(workers.addresses):
                 problem = (
                     "ConfigError",
-                    (f"Two workers came with the index {index}. Give each one of 0 to {len(workers.addresses) - 1}."),
+                    f"Two workers have the index {index}. Give each worker one of 0 to {len(workers.addresses) - 1}.",
                 )
             here.add(index)
         for connection in connections:
@@ -64,16 +64,16 @@ def _await_all(workers: Workers, limit: float, seconds: float) -> tuple[str, str
     return problem
 
 
-def _describe_absence(workers: Workers, here: set[int], seconds: float) -> str:
-    absent = [workers.name(index) for index in range(1, len(workers.addresses)) if index not in here]
+def _describe_timeout(workers: Workers, here: set[int], seconds: float) -> str:
+    missing = [workers.name(index) for index in range(1, len(workers.addresses)) if index not in here]
     return (
-        f"Did not come within {seconds:g} s (distribution.timeout_seconds): {', '.join(absent)}. "
-        "Start one process for each address, all at about one time."
+        f"Timed out after {seconds:g} s (distribution.timeout_seconds) waiting for {', '.join(missing)}. "
+        "Start one process for each address, all at about the same time."
     )
 
 
 def _report(workers: Workers, limit: float) -> tuple[str, str] | None:
-    """What every other process does: say its index to the chief, and wait for the answer."""
+    """The part of every other process: send its index to the chief, and wait for the answer."""
     host, _, port = workers.addresses[0].rpartition(":")
     while time.monotonic() < limit:
         with contextlib.suppress(OSError, ValueError):
@@ -84,6 +84,6 @@ def _report(workers: Workers, limit: float) -> tuple[str, str] | None:
                 return answer
         time.sleep(_BETWEEN_TRIES_SECONDS)
     return "TrainingError", (
-        f"{workers.name(workers.index)} did not find {workers.name(0)}, the chief, within "
-        "distribution.timeout_seconds. Start one process for each address, all at about one time."
+        f"{workers.name(workers.index)} could not connect to {workers.name(0)}, the chief, within "
+        "distribution.timeout_seconds. Start one process for each address, all at about the same time."
     )

@@ -1,7 +1,7 @@
-"""Where the processes of a SLURM step are.
+"""The addresses of the processes of a SLURM step.
 
-TensorFlow's ``SlurmClusterResolver`` (2.21) is of no use here: it fails where there is no ``nvidia-smi`` or no GPU, and
-sorts hosts as texts, n10 before n9, while SLURM counts in the order of its list.
+TensorFlow's ``SlurmClusterResolver`` (2.21) cannot be used: it fails without ``nvidia-smi`` or GPUs, and sorts hosts as
+texts, n10 before n9, while SLURM counts in the order of its list.
 """
 
 import re
@@ -11,14 +11,14 @@ _FIRST_PORT, _PORTS, _PORTS_OF_A_JOB = 10000, 20000, 64
 
 
 def find_slurm_addresses(environment: Mapping[str, str]) -> list[str]:
-    """Return ``host:port`` of each task of a step, by rank; tasks are spread block by block, as is SLURM's default.
+    """Return ``host:port`` of each task of a step, by rank; tasks are distributed in blocks, as is SLURM's default.
 
     Args:
-        environment: With SLURM's variables, which srun sets.
+        environment: With the variables that srun sets.
 
     Raises:
-        KeyError: One of them is missing.
-        ValueError: One makes no sense.
+        KeyError: A variable is missing.
+        ValueError: A variable is malformed.
     """
     hosts = list(_expand_hosts(environment["SLURM_STEP_NODELIST"]))
     tasks = list(_expand_counts(environment["SLURM_STEP_TASKS_PER_NODE"]))

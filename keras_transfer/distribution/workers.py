@@ -1,4 +1,4 @@
-"""Where the processes of a run are, and which of them this one is: the recipe, TF_CONFIG or SLURM say so."""
+"""The addresses of the processes of a run, and the index of this one: from the recipe, TF_CONFIG or SLURM."""
 
 import json
 import os
@@ -19,35 +19,35 @@ class Workers:
 
     Attributes:
         addresses: ``host:port`` of each, the chief first.
-        index: Which of them this one is.
+        index: Of this process.
     """
 
     addresses: tuple[str, ...]
     index: int
 
     def name(self, index: int) -> str:
-        """Return what a message calls a process."""
+        """Return the name of a process in messages."""
         return f"worker {index} ({self.addresses[index]})"
 
     def describe_loss(self, lost: Sequence[int]) -> TrainingError:
-        """Return the error that ends a run whose processes have gone.
+        """Return the error that ends a run that has lost processes.
 
         Args:
-            lost: Which; none where nobody can tell.
+            lost: Their indices; empty if they are not known.
         """
         names = ", ".join(map(self.name, lost)) or "another worker"
         return TrainingError(
-            f"The run ends, because {names} no longer answers. What it wrote last says why. "
-            "Give the same commands with --resume to go on from the last checkpoint."
+            f"The run ends because {names} no longer responds. Its last output says why. "
+            "Run the same commands with --resume to continue from the last checkpoint."
         )
 
     @property
     def port(self) -> int:
-        """What this process listens on."""
+        """The port that this process listens on."""
         return int(self.addresses[self.index].rpartition(":")[2])
 
     def check_port(self) -> None:
-        """Refuse a port that something else listens on.
+        """Check that nothing else listens on this process's port.
 
         Raises:
             ConfigError: It is in use.
@@ -58,36 +58,36 @@ class Workers:
                 probe.bind(("", self.port))
             except OSError as error:
                 raise ConfigError(
-                    f"The port of {self.name(self.index)} cannot be listened on: {error.strerror}. Another program has "
-                    "it, or another worker was given the same index. Give each worker an index and a port of its own."
+                    f"The port of {self.name(self.index)} cannot be used: {error.strerror}. Another program uses it, "
+                    "or another worker has the same index. Give each worker an index and a port of its own."
                 ) from error
 
-    def find_absent(self) -> list[int]:
-        """Return the processes that nobody answers for."""
-        absent = []
+    def find_lost(self) -> list[int]:
+        """Return the indices of the processes that do not respond."""
+        lost = []
         for index, address in enumerate(self.addresses):
             host, _, port = address.rpartition(":")
             try:
                 socket.create_connection((host, int(port)), timeout=3.0).close()
             except OSError:
-                absent.append(index)
-        return [index for index in absent if index != self.index]
+                lost.append(index)
+        return [index for index in lost if index != self.index]
 
 
 def find_workers(config: DistributionConfig, environment: Mapping[str, str] = os.environ) -> Workers:
     """Find the addresses of a run's processes.
 
     Args:
-        config: Where it names workers, they count; then TF_CONFIG; then SLURM.
+        config: Its workers come first, then TF_CONFIG, then SLURM.
         environment: The process's variables.
 
     Raises:
-        ConfigError: Nobody names them, or what is said makes no sense.
+        ConfigError: No addresses were given, or they are malformed.
     """
     if config.workers:
         if config.worker is None:
             raise ConfigError(
-                "distribution.worker says which of distribution.workers a process is, and is missing. "
+                "distribution.worker, the index of this process in distribution.workers, is missing. "
                 f"Give each process its own: distribution.worker=0 to distribution.worker={len(config.workers) - 1}."
             )
         return _checked(config.workers, config.worker, "distribution.workers")
@@ -96,8 +96,8 @@ def find_workers(config: DistributionConfig, environment: Mapping[str, str] = os
     if "SLURM_PROCID" in environment:
         return _read_slurm(environment)
     raise ConfigError(
-        "distribution.strategy=multi_worker: nobody says where the workers are. Name them in distribution.workers and "
-        "distribution.worker, or in TF_CONFIG, or start them with srun; on this machine: keras-transfer launch."
+        "distribution.strategy=multi_worker: no worker addresses were given. Set distribution.workers and "
+        "distribution.worker, or TF_CONFIG, or start the workers with srun; on this machine: keras-transfer launch."
     )
 
 
@@ -106,19 +106,19 @@ def _read_tf_config(text: str) -> Workers:
         values = json.loads(text)
     except ValueError as error:
         raise ConfigError(
-            f"TF_CONFIG is no JSON: {error}. Received: {text[:200]!r}. Write, say, {_EXAMPLE}."
+            f"TF_CONFIG is not valid JSON: {error}. Received: {text[:200]!r}. Example: {_EXAMPLE}."
         ) from error
     parts = values if isinstance(values, dict) else {}
     missing = [name for name in ("cluster", "task") if not isinstance(parts.get(name), dict)]
     if missing:
-        raise ConfigError(f"TF_CONFIG lacks {' and '.join(missing)}. Received: {text[:200]}. Write, say, {_EXAMPLE}.")
+        raise ConfigError(f"TF_CONFIG lacks {' and '.join(missing)}. Received: {text[:200]}. Example: {_EXAMPLE}.")
     kinds: dict[str, list[str]] = {kind: list(parts["cluster"].get(kind, [])) for kind in ("chief", "worker")}
     kind, index = parts["task"].get("type"), parts["task"].get("index")
     if kind not in kinds or not isinstance(index, int) or not 0 <= index < len(kinds[kind]):
         there = ", ".join(f"{len(kinds[name])} of type {name}" for name in kinds if kinds[name]) or "none"
         raise ConfigError(
-            f"TF_CONFIG: its task is none of its cluster's. Received: type {kind!r}, index {index!r}; the cluster has "
-            f"{there}. Write, say, {_EXAMPLE}."
+            f"TF_CONFIG: the task is not in the cluster. Received: type {kind!r}, index {index!r}; the cluster has "
+            f"{there}. Example: {_EXAMPLE}."
         )
     return _checked([*kinds["chief"], *kinds["worker"]], index + (kind == "worker") * len(kinds["chief"]), "TF_CONFIG")
 
@@ -129,8 +129,8 @@ def _read_slurm(environment: Mapping[str, str]) -> Workers:
     except (KeyError, ValueError) as error:
         problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise ConfigError(
-            f"SLURM's variables say nothing of the workers that makes sense: {problem}. Start them with srun, or name "
-            "them in distribution.workers and distribution.worker."
+            f"SLURM's variables do not describe the workers: {problem}. Start them with srun, or set "
+            "distribution.workers and distribution.worker."
         ) from error
     return _checked(addresses, index, "SLURM")
 
@@ -138,10 +138,12 @@ def _read_slurm(environment: Mapping[str, str]) -> Workers:
 def _checked(addresses: list[str], index: int, where: str) -> Workers:
     wrong = [address for address in addresses if not _is_address(address)]
     if wrong:
-        raise ConfigError(f"{where}: {wrong[0]!r} is no host:port. Write, say, node1:2222.")
+        raise ConfigError(f"{where}: {wrong[0]!r} is not of the form host:port. Example: node1:2222.")
     twice = sorted({address for address in addresses if addresses.count(address) > 1})
     if twice:
-        raise ConfigError(f"{where}: two workers have one address. Received: {', '.join(twice)} twice. Use two ports.")
+        raise ConfigError(
+            f"{where}: two workers have the same address. Received: {', '.join(twice)} twice. Use two ports."
+        )
     if index >= len(addresses):
         raise ConfigError(
             f"{where}: there is no worker {index}. Received: {len(addresses)} workers. Count from 0 to "

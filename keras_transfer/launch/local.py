@@ -1,4 +1,4 @@
-"""Several processes of one recipe on this machine: their ports, their output, their end."""
+"""Run several processes of one recipe on this machine."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ _BETWEEN_LOOKS_SECONDS = 0.1
 
 
 def find_free_addresses(count: int) -> list[str]:
-    """Return ``localhost:port`` of ports that nothing listens on, each another one."""
+    """Return ``localhost:port`` for different ports that nothing listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in sockets:
@@ -29,39 +29,39 @@ def find_free_addresses(count: int) -> list[str]:
 
 
 def name_workers(addresses: Sequence[str], number: int) -> list[str]:
-    """Return the overrides that tell a worker where all of them are, and which one it is."""
+    """Return a worker's overrides: the addresses of all workers, and its own index."""
     return [f"distribution.workers=[{','.join(addresses)}]", f"distribution.worker={number}"]
 
 
 def launch(commands: Sequence[Sequence[str]]) -> int:
-    """Run a command a worker, and end all of them when one dies.
+    """Run one command per worker; when one worker fails, end all.
 
-    Every line that they write begins with the worker's number. SIGTERM and SIGINT are passed on to all.
+    Every line of their output is prefixed by the worker's number. SIGTERM and SIGINT are forwarded to all.
 
     Args:
-        commands: The chief's comes first.
+        commands: The chief's first.
 
     Returns:
-        The exit code of the first one that did not end with 0; 128 more than the signal's number where one ended it.
-        0 where none did.
+        The exit code of the first worker that failed: 128 plus the number of the signal, if one ended it. 0 if none
+        failed.
     """
-    # Each takes its share of the cores, and no more threads than that.
+    # As many threads each as its share of the cores.
     threads = max(1, (os.cpu_count() or 1) // len(commands))
     environment = {"TF_NUM_INTRAOP_THREADS": str(threads), **os.environ, "PYTHONUNBUFFERED": "1"}
     workers = [_start(number, command, environment) for number, command in enumerate(commands)]
 
-    def pass_on(number: int) -> None:
+    def forward(number: int) -> None:
         for worker in workers:
             if worker.process.poll() is None:
                 worker.process.send_signal(number)
 
-    with heeding_signals(pass_on):
+    with forwarding_signals(forward):
         return _wait(workers)
 
 
 @contextlib.contextmanager
-def heeding_signals(receive: Callable[[int], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT do nothing but call a function, for a while; the workers decide what becomes of them.
+def forwarding_signals(receive: Callable[[int], None]) -> Iterator[None]:
+    """Call a function on SIGTERM and SIGINT, for a while, and do nothing else: the workers handle them.
 
     Args:
         receive: Takes the signal's number.
@@ -82,34 +82,34 @@ def heeding_signals(receive: Callable[[int], None]) -> Iterator[None]:
 
 
 def exit_code(returncode: int) -> int:
-    """Return a process's exit code as a shell does: 128 more than the signal's number where one ended it."""
+    """Return a process's exit code as a shell does: 128 plus the number of the signal, if one ended it."""
     return 128 - returncode if returncode < 0 else returncode
 
 
-def settle_in(parent: str, folder: str) -> None:
-    """Begin a process that a cluster's engine has started: let it end with what started it, and choose its folder.
+def enter(parent: str, folder: str) -> None:
+    """Prepare a process that a cluster's engine has started: it ends with its parent, and changes to the folder.
 
     Args:
         parent: The id of the process that started it.
-        folder: Where the launch was called; an absolute path, which all nodes see.
+        folder: The working folder of the launch: an absolute path that all nodes see.
     """
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, KILLED - 128)
-    if os.getppid() != int(parent):  # it was dead before that
+    if os.getppid() != int(parent):  # the parent ended before that
         sys.exit(KILLED)
     try:
         os.chdir(folder)
     except OSError as error:
         sys.stderr.write(
-            f"Error: the folder where the launch was called is not on {socket.gethostname()}: {error.strerror}. "
-            f"Received: {folder}. Call it in a folder that all nodes of the cluster see.\n"
+            f"Error: the working folder of the launch does not exist on {socket.gethostname()}: {error.strerror}. "
+            f"Received: {folder}. Launch from a folder that all nodes of the cluster see.\n"
         )
         sys.exit(2)
 
 
 class _Worker:
-    """A process and the threads that read what it writes."""
+    """A process and the threads that read its output."""
 
     def __init__(self, number: int, process: "subprocess.Popen[str]") -> None:
         self.number, self.process = number, process
@@ -140,13 +140,13 @@ def _start(number: int, command: Sequence[str], environment: dict[str, str]) -> 
 
 
 def _wait(workers: Sequence[_Worker]) -> int:
-    """Until all have ended by themselves, or one has died and the others were ended."""
-    died: _Worker | None = None
-    while died is None and any(worker.process.poll() is None for worker in workers):
+    """Wait until all have ended by themselves, or one has failed and the others were ended."""
+    failed: _Worker | None = None
+    while failed is None and any(worker.process.poll() is None for worker in workers):
         time.sleep(_BETWEEN_LOOKS_SECONDS)
-        died = next((worker for worker in workers if worker.process.poll() not in (None, 0)), None)
-    if died is not None:
-        # The others notice by themselves, or are interrupted as it was; who does neither is ended.
+        failed = next((worker for worker in workers if worker.process.poll() not in (None, 0)), None)
+    if failed is not None:
+        # The others notice by themselves, or are interrupted as it was; the rest are killed.
         limit = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < limit and any(worker.process.poll() is None for worker in workers):
             time.sleep(_BETWEEN_LOOKS_SECONDS)
@@ -156,8 +156,8 @@ def _wait(workers: Sequence[_Worker]) -> int:
     for worker in workers:
         worker.process.wait()
         worker.finish_reading()
-    if died is None:
+    if failed is None:
         return next((worker.exit_code for worker in workers if worker.process.returncode), 0)
-    if any(worker.exit_code != died.exit_code for worker in workers):
-        sys.stderr.write(f"Worker {died.number} ended first, with exit code {died.exit_code}.\n")
-    return died.exit_code
+    if any(worker.exit_code != failed.exit_code for worker in workers):
+        sys.stderr.write(f"Worker {failed.number} ended first, with exit code {failed.exit_code}.\n")
+    return failed.exit_code

@@ -1,7 +1,7 @@
-"""Several processes of one recipe on a Ray cluster, begun again from the last checkpoint when one is lost.
+"""Run several processes of one recipe on a Ray cluster; restart them from the last checkpoint when one is lost.
 
-Ray places an actor a worker. Each actor starts the command that the local engine starts, in a process of its own: a
-fresh one for the devices of TensorFlow and JAX, which gets signals, and which ends with its actor.
+Ray places one actor per worker. Each actor starts the command that the local engine starts, in a process of its own: it
+is fresh for the devices of TensorFlow and JAX, receives signals, and ends with its actor.
 """
 
 import contextlib
@@ -23,48 +23,48 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from keras_transfer.errors import ConfigError, RunInterrupted
-from keras_transfer.launch.local import KILLED, exit_code, heeding_signals, name_workers
+from keras_transfer.launch.local import KILLED, exit_code, forwarding_signals, name_workers
 
 _CONNECT_SECONDS = 30.0
 _PLACE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.2
-# Done, to be mended by the user, told to end: beginning again changes nothing.
+# Done, for the user to fix, or output to end: a restart changes nothing.
 _FINAL = (0, 2, 128 + signal.SIGTERM)
-# What workers see of the variables here; a node has its own of others.
+# Prefixes of the environment variables that workers inherit; a node has its own values of others.
 _PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
 _CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
 _RUN = (
-    "import sys; from keras_transfer.launch.local import settle_in; settle_in(*sys.argv[1:3]); "
+    "import sys; from keras_transfer.launch.local import enter; enter(*sys.argv[1:3]); "
     "from keras_transfer.cli import main; main(sys.argv[3:], prog_name='keras-transfer')"
 )
 
 
 def launch_on_ray(arguments: Sequence[str], *, workers: int, address: str | None = None, retries: int = 3) -> int:
-    """Run a command a worker where Ray has room for them, and begin again with ``--resume`` when one dies.
+    """Run one command per worker on a Ray cluster, and restart with ``--resume`` when one is lost.
 
-    Lines and signals are those of :func:`keras_transfer.launch.launch`.
+    Output and signals are handled as by :func:`keras_transfer.launch.launch`.
 
     Args:
-        arguments: Of ``keras-transfer``, but for the overrides that name the workers.
-        workers: How many; each takes a CPU, and a GPU where the cluster has any.
-        address: Of the cluster, as ``ray.init`` takes it; without one, a Ray is started on this machine.
-        retries: How many times to begin again; never after exit code 2, nor after a signal to this process.
+        arguments: Of ``keras-transfer``, without the overrides that name the workers.
+        workers: Their number; each takes a CPU, and a GPU if the cluster has any.
+        address: Of the cluster, as ``ray.init`` takes it; if None, Ray is started on this machine.
+        retries: Number of restarts; there is none after exit code 2 or after a signal to this process.
 
     Returns:
-        The exit code of the first worker that did not end with 0, of the last attempt; 0 where none did.
+        The exit code of the first worker that failed in the last attempt; 0 if none failed.
 
     Raises:
-        ConfigError: Nobody answers at the address, or there is no room.
-        RunInterrupted: A signal came before there was.
+        ConfigError: There is no cluster at the address, or not enough resources.
+        RunInterrupted: A signal arrived while waiting for resources.
     """
     received: list[int] = []
-    with _connected(address, workers), heeding_signals(received.append):
+    with _connected(address, workers), forwarding_signals(received.append):
         for left in range(retries, -1, -1):
             code = _attempt(arguments, workers, received)
             if code in _FINAL or received or not left:
                 break
-            sys.stderr.write(f"The workers begin again from the last checkpoint. Retries left: {left - 1}.\n")
+            sys.stderr.write(f"Restarting the workers from the last checkpoint. Retries left: {left - 1}.\n")
             arguments = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
     return code
 
@@ -85,25 +85,25 @@ def _connected(address: str | None, workers: int) -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Try it in a process that can be ended: Ray itself goes on for minutes, and no signal gets through."""
+    """Try the address in a process that can be ended: Ray keeps trying for minutes, and no signal gets through."""
     process = subprocess.Popen([sys.executable, "-c", _CONNECT, address], stderr=subprocess.PIPE)
     try:
-        _, told = process.communicate(timeout=_CONNECT_SECONDS)
+        _, output = process.communicate(timeout=_CONNECT_SECONDS)
         if process.returncode == 0:
             return
     except subprocess.TimeoutExpired:
         process.kill()
-        _, told = process.communicate()
-    lines = told.decode(errors="replace").strip().splitlines() or ["nothing"]
+        _, output = process.communicate()
+    lines = output.decode(errors="replace").strip().splitlines() or ["nothing"]
     raise ConfigError(
-        f"--address: no Ray cluster can be joined there. Received: {address}. Ray said within {_CONNECT_SECONDS:g} s: "
-        f"{lines[-1][:500]} Start one with ray start --head, name it with --address host:port or auto, and let "
-        "RAY_AUTH_MODE and the token be the cluster's."
+        f"--address: cannot connect to a Ray cluster. Received: {address}. Ray's output within {_CONNECT_SECONDS:g} s: "
+        f"{lines[-1][:500]} Start a cluster with ray start --head, and pass --address host:port or auto. RAY_AUTH_MODE "
+        "and the token must be those of the cluster."
     )
 
 
 def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) -> int:
-    """Place the workers, run them until all have ended, and leave none behind."""
+    """Place the workers, and run them until all have ended; none is left running."""
     with _reserved(workers, received) as places:
         try:
             addresses = ray.get([place.address.remote() for place in places], timeout=_PLACE_SECONDS)
@@ -123,21 +123,21 @@ def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) ->
 
 @contextlib.contextmanager
 def _reserved(workers: int, received: Sequence[int]) -> Iterator[list[Any]]:
-    """Room for all workers at once, and an actor in each place."""
+    """Resources for all workers at once, with an actor in each."""
     each = {"CPU": 1.0, "GPU": 1.0} if ray.cluster_resources().get("GPU") else {"CPU": 1.0}
-    # On CPUs a process takes all of its machine's; GPUs talk fastest within one.
+    # A process on CPUs uses all of its machine's; GPUs communicate fastest within one.
     group = placement_group([each] * workers, strategy="PACK" if "GPU" in each else "SPREAD")
     try:
         limit = time.monotonic() + _PLACE_SECONDS
         while not group.wait(timeout_seconds=1):
             if received:
-                raise RunInterrupted("The launch was stopped while it waited for room on the cluster.")
+                raise RunInterrupted("The launch was stopped while waiting for resources of the cluster.")
             if time.monotonic() > limit:
                 there = {name: ray.cluster_resources().get(name, 0.0) for name in each}
                 raise ConfigError(
-                    f"--workers: the cluster had no room for so many within {_PLACE_SECONDS:g} s. Received: {workers}, "
-                    f"each with {_describe(each)}. All its nodes together have {_describe(there)}, of which others may "
-                    "use some. Ask for fewer, or add nodes."
+                    f"--workers: timed out after {_PLACE_SECONDS:g} s waiting for resources of the cluster. Received: "
+                    f"{workers}, each with {_describe(each)}. All nodes together have {_describe(there)}, some of "
+                    "which may be in use. Start fewer workers, or add nodes."
                 )
         actor = ray.remote(num_cpus=each["CPU"], num_gpus=each.get("GPU", 0))(_Place)
         strategies = [PlacementGroupSchedulingStrategy(group, number) for number in range(workers)]
@@ -151,7 +151,7 @@ def _describe(resources: Mapping[str, float]) -> str:
 
 
 def _watch(places: Sequence[Any], received: Sequence[int]) -> int:
-    """Print what workers write until all have ended, or one has died and the others had time to notice."""
+    """Print the workers' output until all have ended, or one has failed and the others had time to notice."""
     codes: dict[int, int] = {}
     passed_on, limit = 0, math.inf
     while len(codes) < len(places) and time.monotonic() < limit:
@@ -168,20 +168,20 @@ def _watch(places: Sequence[Any], received: Sequence[int]) -> int:
                 codes[number] = code
         if any(codes.values()):
             limit = min(limit, time.monotonic() + _GRACE_SECONDS)
-    died = next((number for number, code in codes.items() if code), None)
-    if died is None:
+    failed = next((number for number, code in codes.items() if code), None)
+    if failed is None:
         return 0
-    if list(codes.values()) != [codes[died]] * len(places):
-        sys.stderr.write(f"Worker {died} ended first, with exit code {codes[died]}.\n")
-    return codes[died]
+    if list(codes.values()) != [codes[failed]] * len(places):
+        sys.stderr.write(f"Worker {failed} ended first, with exit code {codes[failed]}.\n")
+    return codes[failed]
 
 
 def _print(number: int, answer: Any) -> int | None:
-    """A worker's lines; its exit code once it has ended."""
+    """Print a worker's lines; return its exit code once it has ended."""
     try:
         lines, code = ray.get(answer)
     except RayError as error:
-        lines, code = [("stderr", f"Ray has lost this worker: {str(error).splitlines()[0]}\n")], KILLED
+        lines, code = [("stderr", f"Ray lost this worker: {str(error).splitlines()[0]}\n")], KILLED
     for stream, line in lines:
         target = getattr(sys, stream)
         target.write(f"[{number}] {line}")
@@ -191,7 +191,7 @@ def _print(number: int, answer: Any) -> int | None:
 
 
 class _Place:
-    """An actor: where Ray has put a worker."""
+    """An actor: it runs a worker on the node that Ray has chosen."""
 
     def __init__(self) -> None:
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
@@ -222,7 +222,7 @@ class _Place:
             self._lines.put((name, line))
 
     def read(self) -> tuple[list[tuple[str, str]], int | None]:
-        """What it has written since; its exit code once that is all."""
+        """Return the lines since the last call, and the exit code once there are no more."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_BETWEEN_LOOKS_SECONDS)
             for reader in self._readers:

@@ -9,7 +9,7 @@ import pytest
 from keras_transfer import ConfigError, TrainingError
 from keras_transfer.config import DistributionConfig
 from keras_transfer.distribution import mirrored
-from keras_transfer.distribution.rendezvous import meet
+from keras_transfer.distribution.rendezvous import await_workers
 from keras_transfer.distribution.workers import Workers, find_workers
 from keras_transfer.launch.local import find_free_addresses
 
@@ -30,12 +30,15 @@ RECIPE = "image/quickstart"
         (["strategy=mirrored", "devices=[CPU:0, CPU:0]"], ["a device is named twice. Received: CPU:0, CPU:0"]),
         (
             ["strategy=multi_worker"],
-            ["nobody says where the workers are", "TF_CONFIG", "srun"],
+            ["no worker addresses were given", "TF_CONFIG", "srun"],
         ),
         (["strategy=multi_worker", "workers=[a:1, b:2]"], ["distribution.worker", "0 to distribution.worker=1"]),
         (["strategy=multi_worker", "workers=[a:1, b:2]", "worker=2"], ["no worker 2. Received: 2 workers"]),
-        (["strategy=multi_worker", "workers=[a:1, a:1]", "worker=0"], ["two workers have one address. Received: a:1"]),
-        (["strategy=multi_worker", "workers=[a, b:2]", "worker=0"], ["'a' is no host:port"]),
+        (
+            ["strategy=multi_worker", "workers=[a:1, a:1]", "worker=0"],
+            ["two workers have the same address. Received: a:1"],
+        ),
+        (["strategy=multi_worker", "workers=[a, b:2]", "worker=0"], ["'a' is not of the form host:port"]),
     ],
 )
 def test_what_cannot_be_is_refused(refused, overrides, needs):
@@ -51,7 +54,7 @@ def test_a_batch_that_cannot_be_shared_evenly_and_an_arithmetic_that_spoils_the_
     needs = ["training.batch_size must be a multiple of the 4 devices. Received: 30. Use 28 or 32."]
     refused("check", RECIPE, *workers, "training.batch_size=30", needs=needs)
     refused("check", RECIPE, *workers, "training.precision=mixed_float16", needs=["Use mixed_bfloat16 or float32"])
-    needs = ["policy.name=auto is found by trying", "training.precision=auto"]
+    needs = ["policy.name=auto is resolved by a measurement", "training.precision=auto"]
     refused("check", RECIPE, *workers, "policy.name=auto", "training.precision=auto", needs=needs)
 
 
@@ -60,7 +63,7 @@ def test_more_gpus_than_there_are(monkeypatch):
         name = "/physical_device:GPU:0"
 
     monkeypatch.setattr(mirrored.tf.config, "list_physical_devices", lambda kind: [Device()] if kind == "GPU" else [])
-    with pytest.raises(ConfigError, match=r"not so many. Received: 3. This machine has 1: GPU:0. Ask for at most 1."):
+    with pytest.raises(ConfigError, match=r"not enough GPUs. Received: 3. This machine has 1: GPU:0. Use at most 1."):
         mirrored.choose_devices(3)
 
 
@@ -68,7 +71,7 @@ def test_it_is_too_late_to_split_the_cpu():
     import tensorflow as tf
 
     tf.constant(1)
-    with pytest.raises(ConfigError, match="Begin the run in a fresh process, before anything else uses TensorFlow"):
+    with pytest.raises(ConfigError, match="Start the run in a fresh process, before anything else uses TensorFlow"):
         mirrored.choose_devices(9)
 
 
@@ -78,7 +81,7 @@ CLUSTER = {"worker": ["a:1", "b:2"]}
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{cluster", "TF_CONFIG is no JSON: .* Received: '{cluster'. Write"),
+        ("{cluster", "TF_CONFIG is not valid JSON: .* Received: '{cluster'. Example"),
         ("[]", "TF_CONFIG lacks cluster and task"),
         (json.dumps({"cluster": CLUSTER}), "TF_CONFIG lacks task. Received"),
         (
@@ -106,28 +109,28 @@ def test_a_port_in_use_and_so_two_workers_with_one_index():
         other.bind(("", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"The port of worker 1 \(localhost:{port}\) cannot be listened on"):
+        with pytest.raises(ConfigError, match=rf"The port of worker 1 \(localhost:{port}\) cannot be used"):
             Workers(("localhost:1", f"localhost:{port}"), 1).check_port()
 
 
 def test_a_worker_that_never_comes_is_named():
     addresses = tuple(find_free_addresses(3))
     with ThreadPoolExecutor() as pool:
-        second = pool.submit(meet, Workers(addresses, 1), timeout_seconds=20.0)
+        second = pool.submit(await_workers, Workers(addresses, 1), timeout_seconds=20.0)
         with pytest.raises(TrainingError) as caught:
-            meet(Workers(addresses, 0), timeout_seconds=2.0)
-        message = f"Did not come within 2 s (distribution.timeout_seconds): worker 2 ({addresses[2]})."
+            await_workers(Workers(addresses, 0), timeout_seconds=2.0)
+        message = f"Timed out after 2 s (distribution.timeout_seconds) waiting for worker 2 ({addresses[2]})."
         assert message in str(caught.value)
         assert message in str(second.exception(timeout=30))
-    with pytest.raises(TrainingError, match=r"worker 1 \(.*\) did not find worker 0 \(.*\), the chief, within"):
-        meet(Workers(addresses, 1), timeout_seconds=0.5)
+    with pytest.raises(TrainingError, match=r"worker 1 \(.*\) could not connect to worker 0 \(.*\), the chief, within"):
+        await_workers(Workers(addresses, 1), timeout_seconds=0.5)
 
 
 def test_two_workers_with_one_index_on_two_machines():
     addresses = tuple(find_free_addresses(3))
     with ThreadPoolExecutor() as pool:
-        each = [pool.submit(meet, Workers(addresses, index), timeout_seconds=20.0) for index in (0, 1, 1)]
+        each = [pool.submit(await_workers, Workers(addresses, index), timeout_seconds=20.0) for index in (0, 1, 1)]
         errors = [future.exception(timeout=60) for future in each]
     assert isinstance(errors[0], ConfigError)
-    assert "Two workers came with the index 1. Give each one of 0 to 2." in str(errors[0])
+    assert "Two workers have the index 1. Give each worker one of 0 to 2." in str(errors[0])
     assert sum("with the index 1" in str(error) for error in errors) == 3

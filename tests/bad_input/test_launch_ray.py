@@ -28,11 +28,11 @@ def test_options_of_ray_without_it(refused):
 
 
 def test_a_folder_that_a_node_does_not_see():
-    code = "import sys, os; from keras_transfer.launch.local import settle_in; settle_in(os.getppid(), '/absent')"
+    code = "import sys, os; from keras_transfer.launch.local import enter; enter(os.getppid(), '/absent')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.startswith("Error: the folder where the launch was called is not on ")
-    assert "Received: /absent. Call it in a folder that all nodes of the cluster see." in result.stderr
+    assert "Received: /absent. Launch from a folder that all nodes of the cluster see." in result.stderr
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def test_an_address_that_nobody_answers_at(refused, monkeypatch):
     engine = pytest.importorskip("keras_transfer.launch.on_ray", reason="needs the extra ray", exc_type=ImportError)
     monkeypatch.setattr(engine, "_CONNECT_SECONDS", 8.0)
     (address,) = find_free_addresses(1)
-    needs = ["--address: no Ray cluster can be joined there", f"Received: {address}", "within 8 s", "ray start --head"]
+    needs = ["--address: cannot connect to a Ray cluster", f"Received: {address}", "within 8 s", "ray start --head"]
     refused(*LAUNCH, "--engine", "ray", "--address", address, needs=needs)
 
 
@@ -65,5 +65,7 @@ def test_more_workers_than_the_cluster_has_room_for(monkeypatch):
         cluster.terminate()
         cluster.wait(60)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: --workers: the cluster had no room for so many within 3 s. Received: 2, ")
-    assert "each with 1 CPU. All its nodes together have 1 CPU, of which others may use some." in result.stderr
+    assert result.stderr.startswith(
+        "Error: --workers: timed out after 3 s waiting for resources of the cluster. Received: 2, "
+    )
+    assert "each with 1 CPU. All nodes together have 1 CPU, some of which may be in use." in result.stderr

@@ -193,7 +193,7 @@ def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(r
     other.communicate()
     assert code == 1, said
     assert time.monotonic() - killed < 60
-    assert "no longer answers" in said, said
+    assert "no longer responds" in said, said
     code, said = finish(start(recipe, folder, "--resume", f"distribution.strategy={strategy}", *TWO_DEVICES[1:]))
     assert code == 0, said
     assert "replicas: " not in said or "may differ in the last digits" in said

@@ -38,7 +38,7 @@ def test_jobs_that_share_a_node_have_ports_of_their_own():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"SLURM_STEP_NODELIST": "n[9-"}, r"nothing of the workers that makes sense: SLURM_STEP_NODELIST: 'n\[9-'"),
+        ({"SLURM_STEP_NODELIST": "n[9-"}, r"do not describe the workers: SLURM_STEP_NODELIST: 'n\[9-'"),
         ({"SLURM_STEP_NODELIST": "n9"}, "SLURM_STEP_NODELIST has 1 nodes, SLURM_STEP_TASKS_PER_NODE 3"),
         ({"SLURM_STEP_TASKS_PER_NODE": "2,x"}, "SLURM_STEP_TASKS_PER_NODE: '2,x'"),
         ({"SLURM_STEP_NODELIST": None}, r"SLURM_STEP_NODELIST is missing\. Start them with srun"),

@@ -40,7 +40,7 @@ def find_workers(folder):
         except (OSError, ValueError):
             continue
         numbers = [word.partition("=")[2] for word in words if word.startswith("distribution.worker=")]
-        if numbers and str(folder) in words and "settle_in" in words[2]:
+        if numbers and str(folder) in words and "enter" in words[2]:
             found[int(numbers[0])] = int(process.name), int(words[3])
     return found
 
@@ -72,8 +72,8 @@ def test_killed_workers_begin_again_and_train_what_unbroken_ones_do(recipe_file,
     assert {line[:4] for line in out.splitlines() if "(raylet)" not in line} == {"[0] "}
     assert out.count("Resumed from checkpoint-") == 2
     assert "Worker 1 ended first, with exit code 137.\n" in told
-    assert "[0] Ray has lost this worker: " in told
-    assert "The workers begin again from the last checkpoint. Retries left: 1." in told
+    assert "[0] Ray lost this worker: " in told
+    assert "Restarting the workers from the last checkpoint. Retries left: 1." in told
     assert history(folder) == history(tmp_path / "unbroken")
     assert all(np.array_equal(a, b) for a, b in zip(weights(folder), weights(tmp_path / "unbroken"), strict=True))
 
