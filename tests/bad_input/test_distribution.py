@@ -133,4 +133,4 @@ def test_two_workers_with_one_index_on_two_machines():
         errors = [future.exception(timeout=60) for future in each]
     assert isinstance(errors[0], ConfigError)
     assert "Two workers have the index 1. Give each worker one of 0 to 2." in str(errors[0])
-    assert sum("with the index 1" in str(error) for error in errors) == 3
+    assert sum("have the index 1" in str(error) for error in errors) == 3
