@@ -1,5 +1,6 @@
 """Metrics that a head can report every epoch, computed from raw outputs while a model trains and validates."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -134,10 +135,11 @@ class MeanRootMeanSquaredError(keras.metrics.Metric):
 
 
 def _against_others(logits: Tensor) -> Tensor:
-    """The logit of each class against all others together, which orders rows as its probability does."""
+    """The logit of each class against the mean of all others, which orders rows as its probability does."""
     logs = keras.ops.log_softmax(keras.ops.cast(logits, "float32"), axis=-1)
     # Of a probability that rounds to 1, the others have what float32 can still tell from 0.
-    return logs - keras.ops.log(keras.ops.maximum(-keras.ops.expm1(logs), 1e-9))
+    others = keras.ops.log(keras.ops.maximum(-keras.ops.expm1(logs), 1e-9))
+    return logs - others + math.log(logits.shape[-1] - 1)
 
 
 def _mean_of_defined(numerators: Tensor, denominators: Tensor) -> Tensor:

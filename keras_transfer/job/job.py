@@ -232,6 +232,7 @@ class Job:
         if checkpoints is not None:
             start = checkpoints.position
             checkpoints.add("weights", Variables("weights", self.model.trainer.variables))
+            checkpoints.add("custom", self.custom)
             checkpoints.add("best_weights", best)
             checkpoints.add("callbacks", state.observers.callbacks)
             checkpoints.add("training_seconds", watch)

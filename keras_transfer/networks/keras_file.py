@@ -1,5 +1,6 @@
 """Write ``.keras`` files, and load them from anywhere without running what they ask for."""
 
+import contextlib
 import json
 import zipfile
 import zlib
@@ -11,6 +12,8 @@ import keras
 
 from keras_transfer.errors import TransferError
 from keras_transfer.networks.batch_norm import plain_batch_norm
+from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.types import Model
 from keras_transfer.storage.atomic import whole
 
 _OUR_PACKAGES = ("keras", "keras_hub", "keras_transfer")
@@ -24,8 +27,21 @@ def write_keras_file(model: keras.Model, file: Path) -> None:
         model: The model.
         file: Ends in ``.keras``.
     """
-    with plain_batch_norm(model), whole(file) as unfinished:
+    with plain_batch_norm(model), _uncompiled(model), whole(file) as unfinished:
         model.save(unfinished)
+
+
+@contextlib.contextmanager
+def _uncompiled(model: Model) -> Iterator[None]:
+    """Let no model inside say how it was compiled: loss, metrics and optimizer may be a user's own classes."""
+    compiled = [part for part in parts(model) if isinstance(part, keras.Model) and part.compiled]
+    for part in compiled:
+        part.compiled = False
+    try:
+        yield
+    finally:
+        for part in compiled:
+            part.compiled = True
 
 
 def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:

@@ -54,6 +54,8 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
     model = task.build_model(config, backbone, splits, reader)
     distribution.check_model(model.trainer)
     phases = plan_phases(config, model, splits, custom)
+    if custom.loss is not None and phases != plan_phases(config, model, splits):
+        _print_lines(["The head is trained, not solved: a loss was given from Python."], console)
     add_phase_adapters(model, phases)
     custom.check(model.head, config.training, policy=config.policy.name, phases=phases)
     find_monitors(config.training, model.head, custom)

@@ -1,5 +1,6 @@
 """Loss, metrics and optimizer that a user gives from Python, in place of the recipe's own."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import keras
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.config.from_python import mark_object, read_mark
-from keras_transfer.errors import ConfigError, list_lines
+from keras_transfer.errors import CheckpointError, ConfigError, list_lines
 from keras_transfer.heads import Head, Mode
 from keras_transfer.networks.keras_internals import direction_of
 from keras_transfer.networks.types import JsonObject, Loss, Metric, Optimizer, Tensor
@@ -49,6 +50,25 @@ class CustomParts:
         """Of the parts that are given: a recipe file alone cannot repeat them."""
         given = {"loss": self.loss is not None, "metrics": bool(self.metrics), "optimizer": self.optimizer is not None}
         return tuple(name for name, is_given in given.items() if is_given)
+
+    def get_state(self) -> JsonObject:
+        """Return what the parts are: a checkpoint cannot hold them, and a run is resumed with the same ones."""
+        metrics = [[_name(metric), _describe(metric)] for metric in self.metrics]
+        return {"loss": _describe(self.loss), "metrics": metrics, "optimizer": _describe(self.optimizer)}
+
+    def set_state(self, state: JsonObject) -> None:
+        """Compare the parts with those that a run was started with.
+
+        Raises:
+            CheckpointError: They are others.
+        """
+        now = self.get_state()
+        lines = [f"{name}: {state[name]} then, {now[name]} now" for name in now if now[name] != state[name]]
+        if lines:
+            raise CheckpointError(
+                f"The run was started with other parts from Python:\n{list_lines(lines)}\n"
+                "Resume it with the same ones, or choose another --out."
+            )
 
     @property
     def marks(self) -> dict[str, str | list[str]]:
@@ -195,6 +215,16 @@ class _OfPredictions(keras.metrics.Metric):
 
     def reset_state(self) -> None:
         self._of_predictions.reset_state()
+
+
+def _describe(part: Any) -> Any:
+    """Class and configuration, as JSON returns them, without a name that Keras may have counted up."""
+    if part is None:
+        return None
+    if not hasattr(part, "get_config"):
+        return str(getattr(part, "__name__", type(part).__name__))
+    config = {key: value for key, value in part.get_config().items() if key != "name"}
+    return json.loads(json.dumps([type(part).__name__, config], default=str))
 
 
 def _name(metric: Metric | LossFunction) -> str:

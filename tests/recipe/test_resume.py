@@ -123,6 +123,18 @@ KILLS = {
         {"training": {"keep": "last", "epochs": 2}, "data": {"validation": 0.0}},
         [(*STEP, STEPS), (keras_transfer.trackers.plot, "plot_history", 1)],
     ),
+    "loss, metric and optimizer from Python": (
+        "head",
+        {
+            "loss": keras.losses.CategoricalFocalCrossentropy(from_logits=True),
+            "metrics": [keras.metrics.TopKCategoricalAccuracy(2, name="top_2"), keras.metrics.Recall(name="recall")],
+            "optimizer": keras.optimizers.SGD(
+                keras.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9), momentum=0.9, use_ema=True
+            ),
+            "training": {"keep_metric": "val_recall"},
+        },
+        [(*STEP, STEPS + 2), (Job, "evaluate", 1)],
+    ),
     "head on cached views": (
         {"name": "head", "head_solver": "sgd"},
         {"augmentation": {"rotation": 20}, "head": {"hidden": 4}},
