@@ -69,7 +69,8 @@ class Recipe:
     def __init_subclass__(cls, **options: Any) -> None:
         """Let :meth:`from_file` return an instance of the class for recipes of its task."""
         super().__init_subclass__(**options)
-        Recipe._classes[cls.task] = cls
+        if "task" in vars(cls):
+            Recipe._classes[cls.task] = cls
 
     def __init__(
         self,
@@ -94,8 +95,8 @@ class Recipe:
         if custom.names:
             sections["training"] = {**sections.get("training", {}), **custom.marks}
         values = {
-            name: {"name": value} if name in _NAMED_SECTIONS and isinstance(value, str) else value
-            for name, value in sections.items()
+            key: {"name": value} if key in _NAMED_SECTIONS and isinstance(value, str) else value
+            for key, value in sections.items()
         }
         config = _parse({"task": name, "data": source, **values}, where="The recipe")
         function = None if change is None else take_function(change, getattr(config.data, "channels", 3))
