@@ -188,7 +188,7 @@ def test_test_rows_that_the_network_has_learned_from(refused, recipe, run, prese
         "check",
         recipe,
         "seed=1",
-        needs=["of 5 test rows are among those that run", "seed=1, and the run has seed=0", "data.test"],
+        needs=["of 5 test rows are among those that run", "seed=1; the run has seed=0", "data.test"],
     )
 
 
@@ -197,7 +197,7 @@ def test_test_rows_that_the_run_before_it_has_learned_from(refused, recipe, run,
     chained.write_text(chained.read_text().replace("weights: pretrained", f"weights: {run.folder}"))
     (spoilt / "data.json").write_text(json.dumps({"splits": {"train": {"rows": []}, "validation": {"rows": []}}}))
     classify(recipe, run.config.data.source, preset, spoilt)
-    refused("check", recipe, "seed=1", needs=[f"are among those that run {run.folder} learned from"])
+    refused("check", recipe, "seed=1", needs=[f"are among those that run {run.folder} was trained on"])
 
 
 def test_rows_of_another_source_may_have_the_same_names(command, recipe, texts, run, preset):

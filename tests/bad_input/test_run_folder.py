@@ -62,8 +62,8 @@ def change_config(folder, change):
     [
         ("absent", ["There is no run folder", "keras-transfer run"]),
         ("file", ["There is no run folder"]),
-        ("empty", ["no finished run", "recipe.yaml", "model.keras"]),
-        ("images", ["no finished run", "recipe.yaml"]),
+        ("empty", ["not a finished run", "recipe.yaml", "model.keras"]),
+        ("images", ["not a finished run", "recipe.yaml"]),
     ],
 )
 def test_what_is_no_run_folder(refused, fill, images, tmp_path, words, kind, needs):
@@ -76,7 +76,7 @@ def test_what_is_no_run_folder(refused, fill, images, tmp_path, words, kind, nee
 @pytest.mark.parametrize("words", COMMANDS)
 def test_an_unfinished_run(refused, fill, folder, words):
     (folder / "model.keras").unlink()
-    refused(*fill(words, folder), needs=[folder, "no finished run", "it lacks model.keras"])
+    refused(*fill(words, folder), needs=[folder, "not a finished run", "it lacks model.keras"])
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_an_unfinished_run(refused, fill, folder, words):
         ("recipe.yaml", "", ["recipe.yaml", "is not a recipe"]),
         ("recipe.yaml", "task: [", ["recipe.yaml", "Fix the YAML there"]),
         ("recipe.yaml", "task: image_classification\n", ["recipe.yaml", "data: missing"]),
-        ("data.json", "", ["data.json is damaged", "Make the run again"]),
+        ("data.json", "", ["data.json is damaged", "Run the recipe again"]),
         ("data.json", "{", ["data.json is damaged"]),
-        ("data.json", "[]", ["data.json is damaged", "no object"]),
-        ("data.json", "{}", ["data.json is damaged", "it lacks class_names, splits"]),
+        ("data.json", "[]", ["data.json is damaged", "expected a JSON object"]),
+        ("data.json", "{}", ["data.json is damaged", "it lacks splits"]),
     ],
 )
 def test_a_damaged_record(refused, fill, folder, name, content, needs):
@@ -104,7 +104,7 @@ def test_damaged_metrics_where_nothing_else_is_left_to_show(refused, folder, con
         (folder / "metrics.json").unlink()
     else:
         (folder / "metrics.json").write_text(content)
-    refused("evaluate", folder, needs=["metrics.json is damaged", "Make the run again"])
+    refused("evaluate", folder, needs=["metrics.json is damaged", "Run the recipe again"])
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_model_that_names_a_function_of_python_runs_nothing(refused, fill, fol
 
 def test_the_model_of_another_run_is_refused(refused, fill, folder):
     save(folder, classes=3)
-    refused(*fill(COMMANDS[0], folder), needs=["the run has 2 classes, and the model gives (None, 3)"])
+    refused(*fill(COMMANDS[0], folder), needs=["the run has 2 classes, and the model has outputs of shape (None, 3)"])
 
 
 def test_an_export_without_the_images_that_prove_it(refused, folder):
@@ -207,7 +207,7 @@ def test_rows_that_are_no_longer_those_of_the_run(refused, folder, finished_run,
     (folder / "metrics.json").write_text("{}")
     for file in images.glob("*/*"):
         file.write_bytes(file.read_bytes() + b" ")
-    refused("evaluate", folder, needs=["test rows", "no longer those of the run", "--data"])
+    refused("evaluate", folder, needs=["test rows", "have changed since the run", "--data"])
 
 
 @pytest.fixture

@@ -104,12 +104,12 @@ def test_settings_that_contradict_the_target(rejected, table, overrides, needs):
         ),
         (MULTILABEL, {"b": ["yes", "no"]}, ["column 'b'", "'yes' in row 1, 'no' in row 2"]),
         (MULTILABEL, {"a": [None]}, ["column 'a' is empty in 1 rows: row 1", "Fill in the values, or remove the rows"]),
-        (MULTILABEL, {"b": [0] * 16}, ["train split", "without 'b'", "Add rows with it"]),
+        (MULTILABEL, {"b": [0] * 16}, ["train split", "none with 'b'", "Add rows with it"]),
         (MULTILABEL, {"b": [1] * 16}, ["train split", "all with 'b'", "Add rows without it"]),
         (TAGS, {"tags": ["", " ", ";"] * 6}, ["has no labels", "empty in every row"]),
         (TAGS, {"tags": ["red"] * 16}, ["train split", "all with 'red'"]),
-        (MULTILABEL, {"a": [1, 0] + 14 * [0], "b": [0, 1] + 14 * [0]}, ["split has", "no row has a label"]),
-        (NUMBER, {"x": ["tall", 2.0, "?"]}, ["column 'x'", "than finite numbers: 'tall' in row 1, '?' in row 3"]),
+        (MULTILABEL, {"a": [1, 0] + 14 * [0], "b": [0, 1] + 14 * [0]}, ["split has", "none has a label"]),
+        (NUMBER, {"x": ["tall", 2.0, "?"]}, ["column 'x'", "not finite numbers: 'tall' in row 1, '?' in row 3"]),
         (NUMBER, {"x": ["nan", "inf", "-inf", "1e60"]}, ["'nan' in row 1, 'inf' in row 2, '-inf' in row 3, '1e60' in"]),
         (NUMBER, {"x": [None]}, ["column 'x' is empty in 1 rows: row 1"]),
         (NUMBER, {"x": [7.5] * 16}, ["train split", "column 'x' is 7.5 in all of them"]),
@@ -176,4 +176,4 @@ def test_a_damaged_head(refused, number_run, tmp_path, content):
     folder = tmp_path / "copy"
     shutil.copytree(number_run.folder, folder)
     (folder / "head.json").write_text(content)
-    refused("evaluate", folder, needs=["head.json is damaged", "Make the run again"])
+    refused("evaluate", folder, needs=["head.json is damaged", "Run the recipe again"])

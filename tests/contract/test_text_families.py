@@ -13,6 +13,7 @@ from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.backbones.texts.hub import find_families
 from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.network import MaskedLanguageModel
+from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 from keras_transfer.networks.stages import submodel
@@ -178,7 +179,7 @@ def test_family(name, tmp_path):
     backbone, body = load(name, tmp_path)
     network, stages, family = backbone.network, backbone.stages, find_families()[name]
 
-    assert (backbone.family, backbone.weights) == (name, "pretrained")
+    assert (backbone.family, backbone.weights) == (name, Weights.PRETRAINED)
     assert backbone.pooling.kind == ("last" if family.is_decoder else "mean")
     assert backbone.maximum_length == (
         POSITIONS if hasattr(body, "max_sequence_length") or name == "smollm3" else 2**15
