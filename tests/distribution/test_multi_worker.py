@@ -50,7 +50,7 @@ def wait_for_lines(folder, count, process):
 
 
 def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
-    more = ("policy.name=lp_ft", "training.keep=best")
+    more = ("policy.name=lp_ft", "training.keep=best", "trackers=[tensorboard]")
     process = launch(recipe_file, tmp_path / "two", *more)
     out, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
@@ -66,6 +66,7 @@ def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
         file.name for file in (tmp_path / "one").iterdir()
     )
     assert "workers: []" in (tmp_path / "two" / "recipe.yaml").read_text()
+    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1  # only the chief calls trackers
 
 
 @pytest.mark.slow
