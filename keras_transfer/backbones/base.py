@@ -1,4 +1,4 @@
-"""What a backbone is: a network without its top, the pixels that it wants, its stages, and where weights come from."""
+"""A backbone: a network without its top, its input contract, its stages, and the source of its weights."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from keras_transfer.backbones.images.input_range import find_input_range
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import Stage, find_stages
+from keras_transfer.networks.types import Tensor, Tensors
 
 _PerChannel = float | tuple[float, ...]
 
@@ -23,7 +24,7 @@ class InputContract:
     Attributes:
         scale: Factor for all channels, or one for each.
         offset: Added after scaling, for all channels or for each.
-        channel_order: ``bgr`` turns the first three channels round; scale and offset are then in that order.
+        channel_order: ``bgr`` reverses the first three channels; scale and offset are then in that order.
     """
 
     scale: _PerChannel = 1.0
@@ -31,10 +32,10 @@ class InputContract:
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
     def __call__(self, pixels: keras.KerasTensor) -> keras.KerasTensor:
-        """Add the contract to a graph, in float32 under any dtype policy; a contract that changes nothing adds nothing.
+        """Add the contract to a graph, in float32 under any dtype policy; a neutral contract adds nothing.
 
         Args:
-            pixels: ``[batch, height, width, channels]``, RGB first where there are three or more, 0..255.
+            pixels: ``[batch, height, width, channels]``, RGB first if there are three or more, 0..255.
 
         Returns:
             A tensor of the same shape.
@@ -69,7 +70,7 @@ CAFFE = InputContract(1.0, (-103.939, -116.779, -123.68), "bgr")
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone(ABC):
-    """A network without its top, ready to have a head put on.
+    """A network without its top, ready for a head.
 
     Attributes:
         name: What a recipe calls it.
@@ -87,12 +88,12 @@ class Backbone(ABC):
     def inputs(self) -> Any:
         """Make new symbolic inputs, as the reader of its task gives them: a tensor, or a dictionary of tensors."""
 
-    def prepare(self, inputs: Any) -> Any:
+    def prepare(self, inputs: Tensors) -> Tensors:
         """Turn such inputs into what the network takes."""
         return inputs
 
     def describe(self) -> list[Any]:
-        """Return what features depend on beside weights and graph, for the key of the cache."""
+        """Return everything but weights and graph that features depend on, for the key of the cache."""
         return [self.name]
 
     @staticmethod
@@ -135,7 +136,7 @@ class Backbone(ABC):
         if not low < high:
             raise BackboneError(
                 f"input_range of {name} is what it takes for black, then for white. Received: {input_range}. "
-                "Use, say, (0, 255), (0, 1) or (-1, 1)."
+                "Use (0, 255), (0, 1) or (-1, 1), for example."
             )
         return ImageBackbone(
             name=name,
@@ -154,9 +155,9 @@ class ImageBackbone(Backbone):
     """A network that takes images, ``[batch, height, width, channels]``, and gives a feature map.
 
     Attributes:
-        contract: What to do to raw pixels first.
+        contract: What turns raw pixels into inputs of the network.
         image_size: Height and width that the network was built for, in pixels.
-        graph: A digest of what the network is made of, where its name does not say it.
+        graph: A digest of the graph of a network whose name does not determine it.
         channels: Of the images.
     """
 
@@ -169,7 +170,7 @@ class ImageBackbone(Backbone):
         """Make an input for raw pixels, ``float32[batch, size, size, channels]`` in 0..255."""
         return keras.Input((self.image_size, self.image_size, self.channels), name="pixels", dtype="float32")
 
-    def prepare(self, inputs: Any) -> Any:
+    def prepare(self, inputs: Tensor) -> Tensor:
         """Apply the contract."""
         return self.contract(inputs)
 
@@ -179,23 +180,23 @@ class ImageBackbone(Backbone):
 
 
 def digest_graph(network: keras.Model) -> str:
-    """Return a digest of what a network is made of, weights aside."""
+    """Return a digest of the graph of a network, without its weights."""
     return hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def find_image_size(name: str, model: keras.Model, image_size: int | None) -> int:
-    """Check what a model takes and gives, and settle the size of its images.
+    """Check the inputs and outputs of a model, and resolve the size of its images.
 
     Args:
         name: What messages call it.
-        model: Is to be a backbone for images.
-        image_size: What is asked for, in pixels; None for the model's own.
+        model: The candidate for a backbone.
+        image_size: The requested size in pixels; None for the model's own.
 
     Returns:
         Height and width in pixels.
 
     Raises:
-        BackboneError: It takes or gives something else, or no images of that size.
+        BackboneError: It has other inputs or outputs, or does not take images of that size.
     """
     shapes = [tuple(x.shape) for x in model.inputs], [tuple(x.shape) for x in model.outputs]
     (taken, *more), (given, *others) = shapes

@@ -21,6 +21,6 @@ def preset_classes() -> dict[str, type[Any]]:
 
 
 def shorten(error: Exception) -> str:
-    """Say in one line what another library says in many."""
+    """Return the message of another library in one line."""
     reason = " ".join(str(error).split())[:500] or type(error).__name__
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."

@@ -13,10 +13,10 @@ def find_run_model(folder: Path, name: str) -> Path:
 
     Args:
         folder: The run folder.
-        name: What the recipe that starts from it calls its backbone; a preset's folder is told by its place.
+        name: Name of the backbone in the recipe that starts from it; folders of presets are compared by path.
 
     Returns:
-        The run's model file. Adapters, where the run trained some, are merged in it.
+        The run's model file. Adapters that the run trained are merged in it.
 
     Raises:
         BackboneError: It is no run folder, the run did not finish, or it trained another backbone.
@@ -31,7 +31,7 @@ def find_run_model(folder: Path, name: str) -> Path:
 
 
 def read_run_recipe(folder: Path) -> RecipeConfig:
-    """Read the recipe that the folder of a finished run keeps.
+    """Read the recipe in the folder of a finished run.
 
     Args:
         folder: The run folder.
@@ -42,7 +42,7 @@ def read_run_recipe(folder: Path) -> RecipeConfig:
     file = folder / _RECIPE
     if not file.is_file():
         raise BackboneError(
-            f"{folder} is no run folder: it has no {_RECIPE}. Received: backbone.weights={folder}. "
+            f"{folder} is not a run folder: it has no {_RECIPE}. Received: backbone.weights={folder}. "
             "Name the folder that `keras-transfer run` printed, or a file of weights."
         )
     missing = [name for name in (_DATA, _MODEL) if not (folder / name).is_file()]

@@ -3,13 +3,13 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file
+from keras_transfer.networks.types import Array, Variable
 
 # Files of weights that a user names. Nothing in them is run.
 
@@ -23,7 +23,7 @@ def load_weights(
         network: Its weights change.
         path: A file (``.weights.h5``, ``.h5``, ``.keras``) or a run folder.
         name: What a recipe calls the network.
-        load_pth: Reads a ``.pth`` file, where the backbone has one.
+        load_pth: Reads a ``.pth`` file, for backbones that support them.
 
     Raises:
         BackboneError: There is no such file, it is damaged, it does not fit, or the run trained another backbone.
@@ -32,7 +32,7 @@ def load_weights(
     if not file.is_file():
         raise BackboneError(
             f"There is no weights file {file}. Received: weights={path}. "
-            "Use `pretrained`, `none`, or the path of a file or of a run folder that is there."
+            "Use `pretrained`, `none`, or the path of a file or of a run folder that exists."
         )
     if file.suffix == ".keras":
         _copy_fitting_weights(_find_backbone(read_keras_file(file, BackboneError), network), network, file, name)
@@ -91,7 +91,7 @@ def _copy_fitting_weights(source: keras.Model, target: keras.Model, file: Path, 
 
 
 def _wanted_weights(source: keras.Model, target: keras.Model) -> list[keras.Variable]:
-    """All weights; where there are more, those of layers that the target has: a pooling may have layers of its own."""
+    """All weights; if there are too many, those of layers that the target has: a pooling may add layers."""
     if len(source.weights) <= len(target.weights):
         return list(source.weights)
     names = {layer.name for layer in target.layers}
@@ -108,7 +108,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     set_weights(target, source.weights)
 
 
-def set_weights(target: keras.Model, values: Sequence[Any]) -> None:
+def set_weights(target: keras.Model, values: Sequence[Variable | Array]) -> None:
     """Put numbers into a network.
 
     Args:

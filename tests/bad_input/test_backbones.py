@@ -65,7 +65,7 @@ def test_the_package_with_the_weights_is_not_installed(monkeypatch):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(BackboneError, match=r"no weights file .*nowhere\.h5.*path of a file or of a run folder"):
         load(tmp_path / "nowhere.h5")
-    with pytest.raises(BackboneError, match=r"is no run folder: it has no recipe\.yaml.*a file of weights"):
+    with pytest.raises(BackboneError, match=r"is not a run folder: it has no recipe\.yaml.*a file of weights"):
         load(tmp_path)
 
 

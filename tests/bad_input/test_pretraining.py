@@ -151,7 +151,7 @@ def test_a_run_that_did_not_finish(spoilt, preset, name):
 
 
 def test_a_folder_that_is_no_run(tmp_path, preset):
-    assert f"{tmp_path} is no run folder: it has no recipe.yaml" in refuse(tmp_path, preset)
+    assert f"{tmp_path} is not a run folder: it has no recipe.yaml" in refuse(tmp_path, preset)
 
 
 def test_a_recipe_that_cannot_be_read(spoilt, preset):

@@ -52,7 +52,7 @@ class Application:
             return make(include_top=False, weights=weights, input_shape=(size, size, 3))
 
     def file_name(self, size: int) -> str:
-        """Name the file of weights that Keras wants for images of a size in pixels."""
+        """Return the name of the file of weights that Keras loads for images of a size in pixels."""
         return self.file.format(size=size if size in self.sizes else 224)
 
 
@@ -113,7 +113,7 @@ APPLICATIONS = {
 
 
 def _cache_folder() -> Path:
-    """Return where ``keras.utils.get_file`` keeps weights."""
+    """Return the folder that ``keras.utils.get_file`` stores weights in."""
     home = _KERAS_HOME.expanduser()
     if not os.access(home, os.W_OK):
         home = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()) / ".keras"
@@ -156,11 +156,11 @@ def complete_normalization(network: keras.Model) -> None:
     For ``weights="imagenet"`` Keras builds another graph: behind the Normalization layer it divides by the square
     root of ImageNet's standard deviation once more (https://github.com/tensorflow/tensorflow/issues/49930). A network
     built without weights lacks that, so the same file makes it another function. Here the factor goes into the
-    variance of the Normalization layer: one graph for all weights, which says all in its weights.
+    variance of the Normalization layer: one graph for all weights.
 
     Args:
-        network: Built with ``weights=None``. It is left alone where its Normalization layer does not hold ImageNet's
-            mean and variance: after training from scratch, or where the factor is in.
+        network: Built with ``weights=None``. It is left alone if its Normalization layer does not hold ImageNet's
+            mean and variance: after training from scratch, or if the factor is in it already.
     """
     layer = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
     mean, variance, count = layer.get_weights()

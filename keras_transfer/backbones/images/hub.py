@@ -24,18 +24,18 @@ from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import did_you_mean, nearest_names
 
 PREFIX = "hub:"
-# What a preset that takes any size was trained at is in its converter; where that says nothing:
+# The converter of a preset that takes any size has the size that it was trained at; if it has none:
 _USUAL_SIZE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFamily:
-    """A kind of network for images, as KerasHub knows it.
+    """A kind of network for images in KerasHub.
 
     Attributes:
         name: Its module's in KerasHub: ``vit``, ``resnet``.
         backbone: The network's class.
-        has_class_token: Whether the first token stands for the whole image.
+        has_class_token: Whether the first token represents the whole image.
         is_tower: Whether the network for images is one half of a network for images and texts.
     """
 
@@ -55,8 +55,8 @@ class ImageFamily:
 def find_image_families() -> dict[str, ImageFamily]:
     """Find the families that can classify images.
 
-    They are those with a task ``ImageClassifier``, and of those without any task the ones that put out features of a
-    image: encoders such as DINOv2, and networks such as SigLIP that have a tower for images and one for texts.
+    They are those with a task ``ImageClassifier``, and of those without any task the ones whose output is features of
+    an image: encoders such as DINOv2, and networks such as SigLIP that have a tower for images and one for texts.
 
     Returns:
         The families by name.
@@ -185,9 +185,9 @@ def _load(name: str, load: Callable[[], Any]) -> Any:
         if preset in preset_classes() and not Path(preset).is_dir():
             handle = preset_classes()[preset].presets[preset]["kaggle_handle"].removeprefix("kaggle://")
             message = (
-                f"Backbone {name} is downloaded by KerasHub, and cannot be had now: {shorten(error)}\n"
-                f"Where there is a network, kagglehub.model_download('{handle}') returns a folder: copy it here and "
-                "set backbone.name to its path."
+                f"Backbone {name} is downloaded by KerasHub, and is not available now: {shorten(error)}\n"
+                f"On a machine with network access, kagglehub.model_download('{handle}') returns a folder: copy it "
+                "here and set backbone.name to its path."
             )
         else:
             message = (
@@ -226,13 +226,13 @@ def _check_folder(name: str, folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         hint = " It is a run folder: set backbone.weights to it." if (folder / "model.keras").is_file() else ""
         raise BackboneError(
-            f"Folder {folder} is no preset of KerasHub: it has no config.json of one.{hint} "
+            f"Folder {folder} is not a KerasHub preset: it has no config.json of one.{hint} "
             f"Received: backbone.name={name}. Use a folder that save_to_preset() wrote."
         ) from None
     if backbone not in {family.backbone for family in find_image_families().values()}:
         raise BackboneError(_not_for_images(name, getattr(backbone, "__name__", str(config["registered_name"]))))
     if not (folder / "image_converter.json").is_file():
         raise BackboneError(
-            f"The KerasHub preset {folder} does not say what its network wants of pixels (image_converter.json). "
+            f"The KerasHub preset {folder} does not say how its network takes pixels: it has no image_converter.json. "
             f"Received: backbone.name={name}. Save it with the task's or the preprocessor's save_to_preset()."
         )

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_transfer.networks.keras_internals import announce_output, save_own_variables_plainly
+from keras_transfer.networks.types import JsonObject, Layer, Tensors
 
 
 # Registered under the name that models saved by version 0.1 have.
@@ -20,7 +21,7 @@ class ImageNetwork(keras.Model):
 
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
-        has_class_token: Whether the first token stands for the whole image.
+        has_class_token: Whether the first token represents the whole image.
         name: Of the model.
     """
 
@@ -43,7 +44,7 @@ class ImageNetwork(keras.Model):
         # A text, for Keras wraps dictionaries that a model holds.
         self._settings = json.dumps({"backbone": parts, "has_class_token": has_class_token})
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         """Return what the model is made of."""
         return {**json.loads(self._settings), "name": self.name}
 
@@ -75,7 +76,7 @@ def image_input(backbone: keras.Model) -> keras.KerasTensor:
 def _open_encoders(network: keras.Model) -> keras.Model:
     """Put the blocks of encoders in their places.
 
-    Where that makes no graph (two blocks of one name, or blocks that put out more than tensors), nothing is opened.
+    If that makes no graph (two blocks of one name, or blocks whose output is more than tensors), nothing is opened.
     """
     try:
         return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=_call)
@@ -83,7 +84,7 @@ def _open_encoders(network: keras.Model) -> keras.Model:
         return network
 
 
-def _call(layer: Any, *arguments: Any, **options: Any) -> Any:
+def _call(layer: Layer, *arguments: Any, **options: Any) -> Tensors:
     if _holds_blocks(layer):
         return layer.call(*arguments, **options)
     outputs = layer(*arguments, **options)
@@ -109,7 +110,7 @@ def _blank(value: Any) -> Any:
     return np.zeros([1 if length is None else length for length in value.shape], value.dtype)
 
 
-def _holds_blocks(layer: Any) -> bool:
+def _holds_blocks(layer: Layer) -> bool:
     """Whether a layer is no more than blocks of one kind, one after another, and what goes with them."""
     if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model) or not layer.weights:
         return False

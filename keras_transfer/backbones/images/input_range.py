@@ -1,4 +1,4 @@
-"""What a Keras model takes for black and white, if the layer at its start says so."""
+"""The range of pixels that a Keras model takes, read from the layer at its start."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a recipe names as its backbone for images: a row, a preset of KerasHub, or a Keras model of the user's own."""
+"""Load the image backbone that a recipe names: a row, a preset of KerasHub, or a Keras model of the user."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -48,7 +48,7 @@ def name_backbone(value: Any) -> tuple[Any, ImageBackbone | None]:
 
 
 def is_elsewhere(name: object) -> bool:
-    """Return whether a recipe's name of a backbone is of none in ``BACKBONES``: of a preset, a folder or a file."""
+    """Return whether the name of a backbone is not one of ``BACKBONES``, but a preset, a folder or a file."""
     if not isinstance(name, str):
         return False
     return (
@@ -66,11 +66,11 @@ def load_image_backbone(
     channels: int = 3,
     weights: Weights = Weights.PRETRAINED,
 ) -> ImageBackbone:
-    """Load what a recipe names.
+    """Load the backbone that a recipe names.
 
     Args:
         config: ``name`` is one in ``BACKBONES``, ``hub:`` and a preset of KerasHub, the folder of one, or a ``.keras``
-            file; for the latter ``input_range`` says what the model takes for black and for white.
+            file; for the latter ``input_range`` has its values for black and white.
         image_size: Height and width of the images in pixels; None for the backbone's own.
         channels: Of the images; the first convolution is adapted to other than three.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
@@ -79,7 +79,7 @@ def load_image_backbone(
         The backbone.
 
     Raises:
-        BackboneError: It cannot be had, or does not take such images or weights.
+        BackboneError: It is not available, or does not take such images or weights.
     """
     return _adapt(lambda own: _load(config, image_size, own), weights, channels)
 
@@ -94,7 +94,7 @@ def _adapt(load: Callable[[Weights], ImageBackbone], weights: Weights, channels:
 
 
 def _is_run_of(folder: Path, channels: int) -> bool:
-    """Return whether a run was on images of so many channels, and not three."""
+    """Return whether a run was on images of this number of channels, other than three."""
     if channels == 3:
         return False
     data = read_run_recipe(folder).data
@@ -114,7 +114,7 @@ def _load(config: ImageBackboneConfig, image_size: int | None, weights: Weights)
         return _load_file(file, input_range=config.input_range, image_size=image_size, weights=weights)
     if config.input_range is not None:
         raise BackboneError(
-            f"backbone.input_range is for models from .keras files; {name} knows its own. "
+            f"backbone.input_range is for models from .keras files; {name} has an input range of its own. "
             f"Received: {list(config.input_range)}. Leave it out."
         )
     if name in BACKBONES:
@@ -162,7 +162,7 @@ def _load_file(
 ) -> ImageBackbone:
     """A model from a file that holds nothing but classes of Keras; nothing in it is run."""
     if not file.is_file():
-        raise BackboneError(f"There is no model file {file}. Received: backbone.name={file}. Name one that is there.")
+        raise BackboneError(f"There is no model file {file}. Received: backbone.name={file}. Name a file that exists.")
     model = read_keras_file(file, BackboneError)
     backbone = Backbone.from_keras(model, input_range=input_range, image_size=image_size, name=str(file))
     return _copy(backbone, weights)

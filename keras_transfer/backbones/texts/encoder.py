@@ -1,4 +1,4 @@
-"""From texts to what a KerasHub network takes, in one TensorFlow graph for training, ``predict`` and the export.
+"""From texts to inputs of a KerasHub network, in one TensorFlow graph for training, ``predict`` and the export.
 
 KerasHub tokenizes eagerly in Python, and in a graph with TensorFlow Text. Only the second can be served, and the two do
 not agree on every text: here every text goes through a graph.
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from keras_transfer.backbones.keras_hub_catalog import shorten
 from keras_transfer.data.readers.tokens import MASK
 from keras_transfer.errors import BackboneError
+from keras_transfer.networks.types import Tensor
 
 TOKENS = "token_ids"
 _CONFIG = "preprocessor.json"
@@ -44,7 +45,7 @@ class TextEncoder:
     """A tokenizer with the special tokens of its family.
 
     Encoders are packed by their family's ``TextClassifierPreprocessor``. Decoders, which KerasHub packs for generation
-    alone, begin with their start token, where they have one, and end with the text: the last token is the one to pool.
+    alone, start with their start token, if they have one, and end with the text: the last token is the one to pool.
     Pairs of texts for decoders have the family's end token between them and are cut by turns, as those for encoders.
 
     What is odd is defined: bytes that are no UTF-8 are read as U+FFFD, a NUL as a space, a byte that a vocabulary lacks
@@ -71,13 +72,13 @@ class TextEncoder:
         self.columns: Sequence[str] = tuple(name for name in (TOKENS, "segment_ids", MASK) if name in names)
         self.padding: Mapping[str, int] = {name: self._padding_id if name == TOKENS else 0 for name in self.columns}
 
-    def __call__(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
+    def __call__(self, segments: tuple[Tensor, ...], length: int) -> dict[str, Tensor]:
         """Encode texts, eagerly or in a graph.
 
         Args:
             segments: One ``string[n]``, or two for pairs of texts.
             length: How many tokens each gets: longer ones are cut as their family does it, shorter ones padded. A
-                traced function keeps the length that it was traced with.
+                traced function has the length that it was traced with.
 
         Returns:
             ``int32[n, length]`` for each of ``columns``. A row's padding comes last.
@@ -124,7 +125,7 @@ class TextEncoder:
 
     @property
     def mask_id(self) -> int | None:
-        """The token that stands for a masked one; None where the family has none."""
+        """The mask token; None if the family has none."""
         found = getattr(self._tokenizer, "mask_token_id", None)
         return None if found is None else int(found)
 
@@ -140,7 +141,7 @@ class TextEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of all that an encoding follows from beside the length."""
+        """A digest of everything but the length that an encoding depends on."""
         digest = hashlib.sha256(type(self._preprocessor).__name__.encode())
         for part in (self._preprocessor, self._tokenizer):
             config = {key: value for key, value in part.get_config().items() if key not in _NOT_ENCODING}
@@ -186,7 +187,7 @@ class TextEncoder:
     def _fresh(self) -> "TextEncoder":
         """Return an encoder for graphs that may be exported.
 
-        A byte-pair tokenizer keeps every word that it has seen in a table, which would go into the export: words of
+        A byte-pair tokenizer stores every word that it has seen in a table, which would go into the export: words of
         the training texts. This one has seen none.
         """
         with self._lock:
@@ -200,7 +201,7 @@ class TextEncoder:
                     self._for_graphs._tokenizer.built = True
             return self._for_graphs
 
-    def _run(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
+    def _run(self, segments: tuple[Tensor, ...], length: int) -> dict[str, Tensor]:
         """Encode eagerly: tokenizing is traced once, which takes seconds, and packing once for each length."""
         with self._lock:
             if self._tokenize_function is None:
@@ -219,7 +220,7 @@ class TextEncoder:
                 self._pack_functions[key] = function.get_concrete_function()
             return self._pack_functions[key]
 
-    def _tokenize(self, texts: Any) -> Any:
+    def _tokenize(self, texts: Tensor) -> Tensor:
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         # TensorFlow Text takes it for the end of the text.
         texts = tf.strings.regex_replace(texts, r"\x00", " ")
@@ -233,7 +234,7 @@ class TextEncoder:
             tokenizer = type(tokenizer).from_config({**tokenizer.get_config(), "proto": tokenizer.proto})
         return tokenizer(texts)
 
-    def _pack(self, tokens: tuple[Any, ...], length: int) -> dict[str, Any]:
+    def _pack(self, tokens: tuple[Tensor, ...], length: int) -> dict[str, Tensor]:
         pack = self._packer(length)
         if self._is_decoder:
             # An end token would be what is pooled.
@@ -275,19 +276,19 @@ class TextEncoder:
 
 
 class _Tokenized:
-    """Stands for a tokenizer where texts are tokens already."""
+    """Replaces a tokenizer for texts that are tokens already."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
-    def __call__(self, tokens: Any) -> Any:
+    def __call__(self, tokens: Tensor) -> Tensor:
         return tokens
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
 
 
-def _strings(rows: Sequence[tuple[str, ...]]) -> tuple[Any, ...]:
+def _strings(rows: Sequence[tuple[str, ...]]) -> tuple[Tensor, ...]:
     # What is half a character in Python is no UTF-8 either.
     encoded = [[text.encode("utf-8", "surrogatepass") for text in row] for row in rows]
     return tuple(tf.constant(np.array(column, object)) for column in zip(*encoded, strict=True))

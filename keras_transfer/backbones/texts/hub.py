@@ -35,7 +35,7 @@ _UNLIMITED = 2**15
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A kind of network for texts, as KerasHub knows it.
+    """A kind of network for texts in KerasHub.
 
     Attributes:
         name: Its module's in KerasHub: ``bert``, ``gpt2``.
@@ -87,7 +87,7 @@ def find_families() -> dict[str, Family]:
 
     They are those with a task ``{Family}TextClassifier``, or ``{Family}CausalLM`` for decoders, whose preprocessor
     takes texts alone and whose tokenizer runs in TensorFlow. That leaves out aliases, ESM's ``ESMProteinClassifier``,
-    encoder-decoders, and what takes images or sound beside texts.
+    encoder-decoders, and families that also take images or sound.
 
     Returns:
         The families by name.
@@ -273,9 +273,9 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
         if source in preset_classes():
             handle = preset_classes()[source].presets[source]["kaggle_handle"].removeprefix("kaggle://")
             message = (
-                f"Text backbone {name} is downloaded by KerasHub, and cannot be had now: {shorten(error)}\n"
-                f"Where there is a network, kagglehub.model_download('{handle}') returns a folder: copy it here and "
-                f"set backbone.name to its path.\nWithout a download: {_without_download()}."
+                f"Text backbone {name} is downloaded by KerasHub, and is not available now: {shorten(error)}\n"
+                f"On a machine with network access, kagglehub.model_download('{handle}') returns a folder: copy it "
+                f"here and set backbone.name to its path.\nWithout a download: {_without_download()}."
             )
         elif "no converter" in str(error):
             message = (
@@ -291,7 +291,7 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
 
 
 def _check_tokenizer(encoder: TextEncoder, weights: Path, name: str) -> None:
-    """Refuse a run whose network knows the tokens by other numbers."""
+    """Refuse a run whose tokenizer gives other ids."""
     if TextEncoder.load(weights / TOKENIZER).fingerprint != encoder.fingerprint:
         raise BackboneError(
             f"Run {weights} read texts with another tokenizer than {name} has now, of {encoder.vocabulary_size:,} "
@@ -303,7 +303,7 @@ def _load_preprocessor(family: Family, source: str) -> Any:
     preprocessor = family.preprocessor.from_preset(source)
     settings = Path(source) / "tokenizer_config.json"
     if isinstance(preprocessor.tokenizer, keras_hub.tokenizers.WordPieceTokenizer) and settings.is_file():
-        # Hugging Face strips accents where it lowercases, unless told; KerasHub's conversion does not (0.32).
+        # Hugging Face strips accents if it lowercases, by default; KerasHub's conversion does not (0.32).
         config = json.loads(settings.read_text(encoding="utf-8"))
         strips = config.get("strip_accents")
         preprocessor.tokenizer.strip_accents = bool(config.get("do_lower_case") if strips is None else strips)

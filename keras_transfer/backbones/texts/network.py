@@ -13,6 +13,7 @@ from keras_transfer.backbones.texts.sentence_pooling import Pooling
 from keras_transfer.data.readers.tokens import MASK, POSITIONS
 from keras_transfer.heads import MaskedLanguageHead
 from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.types import JsonObject, Layer, Tensors
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -25,7 +26,7 @@ class TextNetwork(keras.Model):
 
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
-        pooling: ``own`` is the backbone's ``pooled_output``, where it has none the first token, or the last one of
+        pooling: ``own`` is the backbone's ``pooled_output``; if it has none, the first token, or the last one of
             decoders; ``mean`` is over tokens that are no padding; ``first`` and ``last`` are those of them. ``masked``
             pools nothing: it takes the tokens at one more input, ``mask_positions``, ``int32[batch, masked]``.
         is_decoder: Whether a token sees only those before it.
@@ -62,12 +63,12 @@ class TextNetwork(keras.Model):
         self._settings = json.dumps({"backbone": parts, **settings})
 
     @property
-    def token_embedding(self) -> Any:
+    def token_embedding(self) -> Layer:
         """The layer that makes vectors of tokens, and can make tokens of vectors; it may lie inside another one."""
         inside = (part for layer in self.layers for part in parts(layer))
         return next(part for part in inside if isinstance(part, keras.layers.ReversibleEmbedding))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         """Return what the model is made of."""
         return {**json.loads(self._settings), "name": self.name}
 
@@ -87,7 +88,7 @@ class MaskedLanguageModel(keras.Model):
 
     Args:
         network: Its pooling is ``masked``.
-        top: From what the network puts out to logits, tied to its embedding; a new one by default.
+        top: From the network's output to logits, tied to its embedding; a new one by default.
         name: Of the model.
     """
 
@@ -101,7 +102,7 @@ class MaskedLanguageModel(keras.Model):
         super().__init__(inputs=inputs, outputs=top(network(inputs)), name=name)
         self._settings = json.dumps(network.get_config())
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         """Return what the model is made of."""
         return {"network": json.loads(self._settings), "name": self.name}
 
@@ -112,17 +113,17 @@ class MaskedLanguageModel(keras.Model):
         return cls(network=network, name=config["name"])
 
 
-def _by_name(outputs: Any) -> Mapping[str, keras.KerasTensor]:
+def _by_name(outputs: Tensors) -> Mapping[str, keras.KerasTensor]:
     return outputs if isinstance(outputs, Mapping) else {"sequence_output": outputs}
 
 
-def _take(outputs: Any, positions: keras.KerasTensor) -> keras.KerasTensor:
+def _take(outputs: Tensors, positions: keras.KerasTensor) -> keras.KerasTensor:
     """Return ``float32[batch, masked, width]``."""
     tokens = _by_name(outputs)["sequence_output"]
     return _as_float32(keras.ops.take_along_axis(tokens, keras.ops.expand_dims(positions, -1), axis=1))
 
 
-def _pool(outputs: Any, mask: keras.KerasTensor, pooling: Pooling, *, is_decoder: bool) -> keras.KerasTensor:
+def _pool(outputs: Tensors, mask: keras.KerasTensor, pooling: Pooling, *, is_decoder: bool) -> keras.KerasTensor:
     """Return ``float32[batch, width]`` under any dtype policy; a row that is all padding gives zeros."""
     by_name = _by_name(outputs)
     tokens = by_name["sequence_output"]

@@ -39,7 +39,7 @@ def check_pooling(pooling: str) -> None:
     """Refuse a pooling that does not exist.
 
     Args:
-        pooling: What ``head.pooling`` says; ``masked`` in pre-training.
+        pooling: The value of ``head.pooling``; ``masked`` in pre-training.
 
     Raises:
         BackboneError: There is no such pooling.
@@ -52,7 +52,7 @@ def check_pooling(pooling: str) -> None:
 
 
 def resolve_pooling(pooling: str, *, is_decoder: bool, folder: Path) -> SentencePooling:
-    """Say what ``head.pooling`` comes to.
+    """Resolve ``head.pooling``.
 
     Args:
         pooling: ``auto``, ``own``, ``mean``, ``first``, ``last`` or ``masked``.
@@ -69,7 +69,7 @@ def resolve_pooling(pooling: str, *, is_decoder: bool, folder: Path) -> Sentence
 
 
 def _read(folder: Path) -> SentencePooling | None:
-    """What ``modules.json`` names, where it is there and names what can be done here."""
+    """The pooling in ``modules.json``, if there is such a file and its pooling is supported."""
     modules = _load(folder / "modules.json")
     if not isinstance(modules, list):
         return None

@@ -4,18 +4,18 @@ All changes of place (flips, turns, crop, zoom, shift, and RandAugment's) are on
 interpolated once. Images are changed one at a time, so that not even the last bit depends on the rest of the batch.
 
 The layers of ``keras.layers`` (RandAugment, RandomErasing, MixUp, CutMix) draw from a seed generator that moves on with
-every call: an image's change depends on how many batches came before it, and a run that is resumed takes another
-course. ``benchmarks/augmentation.py`` shows that, and measures both.
+every call: an image's change depends on how many batches came before it, and a resumed run sees
+other images. ``benchmarks/augmentation.py`` shows that, and measures both.
 """
 
 import math
-from typing import Any
 
 import tensorflow as tf
 
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augmentation import randaugment
 from keras_transfer.data.augmentation.randaugment import blend, clip
+from keras_transfer.networks.types import Tensor
 
 # How many random numbers an example draws; the order is fixed, so that one option does not change another's draws:
 # 0-9 place, 10-12 colour, 13-16 RandAugment, 17-21 erasing, 22-25 mixing.
@@ -23,7 +23,7 @@ _DRAWS = 26
 _PLACE = ("horizontal_flip", "vertical_flip", "quarter_turns", "rotation", "crop", "zoom", "shift", "randaugment")
 
 
-def draw(seed: int, epoch: Any, example: Any) -> Any:
+def draw(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
     """Draw an example's random numbers for an epoch.
 
     Args:
@@ -39,11 +39,11 @@ def draw(seed: int, epoch: Any, example: Any) -> Any:
 
 
 def is_identity(config: AugmentationConfig) -> bool:
-    """Tell whether a recipe changes nothing within its training images; mixing comes after that."""
+    """Return whether a recipe leaves each training image as it is; mixing comes after that."""
     return not any(config.model_dump(exclude={"predict_flips", "mixup", "cutmix", "function"}).values())
 
 
-def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
+def augment(pixels: Tensor, draws: Tensor, config: AugmentationConfig) -> Tensor:
     """Change the images of a batch, each on its own.
 
     RandAugment is in ``randaugment.py``. Random erasing is that of Zhong et al. 2020
@@ -52,16 +52,16 @@ def augment(pixels: Any, draws: Any, config: AugmentationConfig) -> Any:
     Args:
         pixels: ``float32[batch, size, size, 3]`` in 0..255.
         draws: ``float32[batch, 26]`` of :func:`draw`.
-        config: How much of what.
+        config: The recipe's section.
 
     Returns:
-        Images of the same shape and range. What moves in from outside is the mirrored image.
+        Images of the same shape and range. Pixels from outside are those of the mirrored image.
     """
     spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
     return tf.map_fn(lambda one: _change(one[0], one[1], config), (pixels, draws), fn_output_signature=spec)
 
 
-def _change(image: Any, draws: Any, config: AugmentationConfig) -> Any:
+def _change(image: Tensor, draws: Tensor, config: AugmentationConfig) -> Tensor:
     signed = 2.0 * draws - 1.0
     operations, strengths = randaugment.choose(draws[13:17], config.randaugment)
     if any(getattr(config, name) for name in _PLACE):
@@ -75,7 +75,7 @@ def _change(image: Any, draws: Any, config: AugmentationConfig) -> Any:
     return image
 
 
-def _move(image: Any, draws: Any, signed: Any, moves: list[Any], config: AugmentationConfig) -> Any:
+def _move(image: Tensor, draws: Tensor, signed: Tensor, moves: list[Tensor], config: AugmentationConfig) -> Tensor:
     size = tf.cast(tf.shape(image)[0], tf.float32)
     turn, shear_x, shear_y, slide_x, slide_y = moves
     quarter = tf.floor(draws[0] * 4.0) if config.quarter_turns else 0.0
@@ -108,11 +108,11 @@ def _move(image: Any, draws: Any, signed: Any, moves: list[Any], config: Augment
     )[0]
 
 
-def _mirror(number: Any, *, on: bool) -> Any:
+def _mirror(number: Tensor, *, on: bool) -> Tensor:
     return tf.where(number < 0.5, -1.0, 1.0) if on else 1.0
 
 
-def _colour(image: Any, signed: Any, config: AugmentationConfig) -> Any:
+def _colour(image: Tensor, signed: Tensor, config: AugmentationConfig) -> Tensor:
     if config.saturation:
         image = blend(tf.image.rgb_to_grayscale(image), image, config.saturation * signed[12])
     if config.contrast:
@@ -120,9 +120,9 @@ def _colour(image: Any, signed: Any, config: AugmentationConfig) -> Any:
     return clip(image + 255.0 * (config.brightness * signed[11]))
 
 
-def _erase(image: Any, draws: Any, chance: float) -> Any:
+def _erase(image: Tensor, draws: Tensor, chance: float) -> Tensor:
     area = 0.02 + 0.31 * draws[1]
-    # The ratio of the sides runs from 0.3 to 1 / 0.3, and less far where the longer side would not fit.
+    # The ratio of the sides runs from 0.3 to 1 / 0.3, or less if the longer side would not fit.
     steepest = tf.minimum(-math.log(0.3), -tf.math.log(area))
     ratio = tf.exp(steepest * (2.0 * draws[2] - 1.0))
     height, width = tf.sqrt(area * ratio), tf.sqrt(area / ratio)
@@ -133,12 +133,12 @@ def _erase(image: Any, draws: Any, chance: float) -> Any:
     return paste(tf.tile(colour, [size]), image, rows & (draws[0] < chance), columns)
 
 
-def span(size: Any, start: Any, length: Any) -> Any:
+def span(size: Tensor, start: Tensor, length: Tensor) -> Tensor:
     """Tell which pixels of a side lie within a part of it, by their centres.
 
     Args:
         size: ``int32[]``, how many pixels the side has.
-        start: ``float32[...]``, where the part begins, as a share of the side; outside of 0..1 there are no pixels.
+        start: ``float32[...]``, start of the part, as a share of the side; outside of 0..1 there are no pixels.
         length: ``float32[...]``, a share of the side.
 
     Returns:
@@ -149,7 +149,7 @@ def span(size: Any, start: Any, length: Any) -> Any:
     return (start <= centres) & (centres < end)
 
 
-def paste(new: Any, old: Any, rows: Any, columns: Any) -> Any:
+def paste(new: Tensor, old: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Overwrite a rectangle of an image.
 
     Args:

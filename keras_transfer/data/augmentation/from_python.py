@@ -110,7 +110,7 @@ def draw_seed(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
 
 
 class _GivenSeed(keras.random.SeedGenerator):
-    """Hands out seeds that follow from a given one, where a layer asks its generator for the next seed."""
+    """A generator whose seeds follow from a given one, for layers that ask for the next seed."""
 
     def __init__(self) -> None:
         super().__init__(seed=0, name="given_seed")

@@ -1,6 +1,4 @@
-"""Mixup and CutMix: an image with a share of another one of its batch, and a label that says so."""
-
-from typing import Any
+"""Mixup and CutMix: an image with a share of another image of its batch, and a target to match."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,13 +6,16 @@ from scipy.special import betaincinv
 
 from keras_transfer.config import AugmentationConfig
 from keras_transfer.data.augmentation.augment import paste, span
+from keras_transfer.networks.types import Tensor
 
 
-def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: AugmentationConfig) -> tuple[Any, Any, Any]:
+def mix(
+    pixels: Tensor, targets: Tensor, weights: Tensor, draws: Tensor, config: AugmentationConfig
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mix each example of a batch with the one before it, the first with the last.
 
     Mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends two images by a share from Beta(alpha, alpha).
-    CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899) pastes a square of that share of the area; where the
+    CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899) pastes a square of that share of the area; if the
     border cuts it, what is left of it counts. With both on, each example takes one or the other, at equal chance.
 
     Batches are a function of (seed, epoch), so partners are one too. Labels and numbers are mixed as classes are.
@@ -24,7 +25,7 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
         targets: ``float32[batch, outputs]``.
         weights: ``float32[batch]``.
         draws: ``float32[batch, 26]`` of :func:`~keras_transfer.data.augmentation.augment.draw`.
-        config: The alphas; where both are 0, everything is returned as it came.
+        config: The alphas; if both are 0, everything is returned unchanged.
 
     Returns:
         Images, targets and weights of the same shapes. Cross-entropy is linear in its target: a weight times the loss
@@ -39,7 +40,7 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
     rows = span(size, draws[:, 24] - side / 2.0, side)
     columns = span(size, draws[:, 25] - side / 2.0, side)
 
-    def mix_images(index: Any) -> Any:
+    def mix_images(index: Tensor) -> Tensor:
         own, other = pixels[index], pixels[index - 1]
         return tf.cond(
             pastes[index],
@@ -51,18 +52,18 @@ def mix(pixels: Any, targets: Any, weights: Any, draws: Any, config: Augmentatio
     mixed = tf.map_fn(mix_images, tf.range(tf.shape(pixels)[0]), fn_output_signature=spec)
     share = tf.where(pastes, _mean(rows) * _mean(columns), blended)
     own, other = (1.0 - share) * weights, share * tf.roll(weights, 1, axis=0)
-    # One weight and one target a row stand for two weighted labels; the target is their weighted mean.
+    # One weight and one target per row represent two weighted labels; the target is their weighted mean.
     total = own + other
     sums = own[:, None] * targets + other[:, None] * tf.roll(targets, 1, axis=0)
     return mixed, tf.math.divide_no_nan(sums, total[:, None]), total
 
 
-def _mean(inside: Any) -> Any:
+def _mean(inside: Tensor) -> Tensor:
     return tf.reduce_mean(tf.cast(inside, tf.float32), axis=1)
 
 
-def _beta(numbers: Any, alpha: float) -> Any:
-    """Numbers of Beta(alpha, alpha) for uniform ones: one draw each, where sampling by rejection takes any number."""
+def _beta(numbers: Tensor, alpha: float) -> Tensor:
+    """Numbers of Beta(alpha, alpha) for uniform ones: one draw each; sampling by rejection takes any number."""
     steps = 4096
     quantiles = betaincinv(alpha, alpha, (np.arange(steps) + 0.5) / steps)
     return tf.gather(tf.constant(quantiles, tf.float32), tf.cast(numbers * steps, tf.int32))

@@ -5,13 +5,14 @@ eight that recolour it where it is. Those that move pixels come first, whatever 
 """
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_transfer.networks.types import Tensor
 
-def choose(draws: Any, magnitude: int) -> tuple[Any, Any]:
+
+def choose(draws: Tensor, magnitude: int) -> tuple[Tensor, Tensor]:
     """Choose an image's two operations.
 
     Args:
@@ -25,8 +26,8 @@ def choose(draws: Any, magnitude: int) -> tuple[Any, Any]:
     return operations, tf.where(draws[2:] < 0.5, -0.1, 0.1) * magnitude
 
 
-def moves(operations: Any, strengths: Any) -> list[Any]:
-    """Tell how the operations move an image.
+def moves(operations: Tensor, strengths: Tensor) -> list[Tensor]:
+    """Return how the operations move an image.
 
     Args:
         operations: ``int32[2]`` of :func:`choose`.
@@ -39,8 +40,8 @@ def moves(operations: Any, strengths: Any) -> list[Any]:
     return tf.unstack(totals[:_MOVES] * [np.pi / 6, 0.3, 0.3, 0.45, 0.45])
 
 
-def recolour(image: Any, operations: Any, strengths: Any) -> Any:
-    """Apply the operations that leave pixels where they are, one after the other.
+def recolour(image: Tensor, operations: Tensor, strengths: Tensor) -> Tensor:
+    """Apply the operations that do not move pixels, one after the other.
 
     Args:
         image: ``float32[size, size, 3]`` in 0..255.
@@ -56,8 +57,8 @@ def recolour(image: Any, operations: Any, strengths: Any) -> Any:
     return image
 
 
-def blend(dull: Any, image: Any, strength: Any) -> Any:
-    """Move an image away from a duller version of itself, or, where the strength is below 0, towards it.
+def blend(dull: Tensor, image: Tensor, strength: Tensor) -> Tensor:
+    """Move an image away from a duller version of itself, or towards it if the strength is below 0.
 
     Args:
         dull: What it is compared with, such as its mean or itself in grey.
@@ -70,28 +71,28 @@ def blend(dull: Any, image: Any, strength: Any) -> Any:
     return dull + (image - dull) * (1.0 + strength)
 
 
-def clip(image: Any) -> Any:
+def clip(image: Tensor) -> Tensor:
     """Bring an image back to 0..255."""
     return tf.clip_by_value(image, 0.0, 255.0)
 
 
-def _keep(image: Any, strength: Any) -> Any:
+def _keep(image: Tensor, strength: Tensor) -> Tensor:
     return image
 
 
-def _brighten(image: Any, strength: Any) -> Any:
+def _brighten(image: Tensor, strength: Tensor) -> Tensor:
     return clip(blend(0.0, image, 0.9 * strength))
 
 
-def _contrast(image: Any, strength: Any) -> Any:
+def _contrast(image: Tensor, strength: Tensor) -> Tensor:
     return clip(blend(tf.reduce_mean(image), image, 0.9 * strength))
 
 
-def _saturate(image: Any, strength: Any) -> Any:
+def _saturate(image: Tensor, strength: Tensor) -> Tensor:
     return clip(blend(tf.image.rgb_to_grayscale(image), image, 0.9 * strength))
 
 
-def _sharpen(image: Any, strength: Any) -> Any:
+def _sharpen(image: Tensor, strength: Tensor) -> Tensor:
     kernel = np.ones((3, 3, 3, 1), np.float32)
     kernel[1, 1] = 5.0  # Pillow's SMOOTH
     padded = tf.pad(image, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
@@ -99,28 +100,28 @@ def _sharpen(image: Any, strength: Any) -> Any:
     return clip(blend(smooth, image, 0.9 * strength))
 
 
-def _posterize(image: Any, strength: Any) -> Any:
+def _posterize(image: Tensor, strength: Tensor) -> Tensor:
     step = 2.0 ** (4.0 * tf.abs(strength))  # from 8 bits down to 4
     return tf.floor(tf.round(image) / step) * step
 
 
-def _solarize(image: Any, strength: Any) -> Any:
+def _solarize(image: Tensor, strength: Tensor) -> Tensor:
     return tf.where(image < 256.0 * (1.0 - tf.abs(strength)), image, 255.0 - image)
 
 
-def _autocontrast(image: Any, strength: Any) -> Any:
+def _autocontrast(image: Tensor, strength: Tensor) -> Tensor:
     return _stretch(image, image, axis=[0, 1])
 
 
-def _equalize(image: Any, strength: Any) -> Any:
+def _equalize(image: Tensor, strength: Tensor) -> Tensor:
     levels = tf.cast(tf.round(tf.transpose(tf.reshape(image, [-1, 3]))), tf.int32)
     up_to = tf.cumsum(tf.math.bincount(levels, minlength=256, maxlength=256, axis=-1), axis=-1)
     ranks = tf.cast(tf.gather(up_to, levels, batch_dims=1), tf.float32)
     return tf.reshape(tf.transpose(_stretch(ranks, tf.cast(levels, tf.float32), axis=[1])), tf.shape(image))
 
 
-def _stretch(values: Any, fallback: Any, *, axis: list[int]) -> Any:
-    """Let each channel's values reach from 0 to 255; where they are all the same, take the fallback."""
+def _stretch(values: Tensor, fallback: Tensor, *, axis: list[int]) -> Tensor:
+    """Let each channel's values range from 0 to 255; if they are all the same, take the fallback."""
     lowest, highest = (reduce(values, axis, keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
     stretched = tf.math.divide_no_nan(values - lowest, highest - lowest) * 255.0
     return tf.where(lowest < highest, stretched, fallback)

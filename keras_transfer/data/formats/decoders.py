@@ -1,11 +1,10 @@
 """From the bytes of an image file to its pixels as a person sees them, in a TensorFlow graph, format by format.
 
-TensorFlow's decoders do the work; what they leave out is done here: EXIF orientation, transparent colours of GIF and
+TensorFlow's decoders do the work; what they lack is done here: EXIF orientation, transparent colours of GIF and
 PNG, palettes of BMP.
 """
 
 import functools
-from typing import Any
 
 import tensorflow as tf
 
@@ -18,31 +17,32 @@ from keras_transfer.data.formats.orientation import (
     rarely,
     read_number,
 )
+from keras_transfer.networks.types import Tensor
 
 DECODES_WEBP = hasattr(tf.io, "decode_webp")
-"""Whether the installed TensorFlow knows WebP."""
+"""Whether the installed TensorFlow supports WebP."""
 
 # What TensorFlow's own decoders take for too large.
 _MOST_NUMBERS = 2**29
 _REST = 2**31 - 1
-# An APP14 segment that says no more than that it is there.
+# A minimal APP14 segment.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + b"\x00" * 5
 _BYTES = [bytes([number]) for number in range(256)]
-# Where a GIF tells of the palette that its frames share, and where that begins.
+# Offsets of the flags of a GIF's global palette, and of the palette.
 _SHARED_FLAGS, _SHARED_PALETTE = 10, 13
 
 
 def kind_of(content: bytes) -> bytes:
-    """Return what tells an image's format."""
+    """Return the first two bytes, which determine the format of an image."""
     return content[:2]
 
 
-def decode_pixels(content: Any, kinds: frozenset[bytes] | None = None) -> Any:
+def decode_pixels(content: Tensor, kinds: frozenset[bytes] | None = None) -> Tensor:
     """Decode JPEG, PNG, BMP, WebP, the first frame of a GIF, or NumPy's own file of an image.
 
     Args:
         content: ``string[]``, the bytes of a file.
-        kinds: What :func:`kind_of` tells of all that will come; None where it may be anything. Each dataset has a graph
+        kinds: The values of :func:`kind_of` that will occur; None if any may. Each dataset has a graph
             of its own, and that of every format takes half a second to set up, that of PNG a fifth.
 
     Returns:
@@ -55,7 +55,7 @@ def decode_pixels(content: Any, kinds: frozenset[bytes] | None = None) -> Any:
 
 
 @functools.cache
-def _decoder(kinds: frozenset[bytes] | None) -> Any:
+def _decoder(kinds: frozenset[bytes] | None) -> Tensor:
     """Traced once in a process, and not for every dataset anew."""
     decoders = {b"\xff\xd8": _decode_jpeg, b"\x89P": _decode_png, b"GI": _decode_gif, b"BM": _decode_bmp}
     decoders[kind_of(MARK)] = decode_array
@@ -63,7 +63,7 @@ def _decoder(kinds: frozenset[bytes] | None) -> Any:
         decoders[b"RI"] = _decode_webp
     decoders = {kind: decode for kind, decode in decoders.items() if kinds is None or kind in kinds}
 
-    def dispatch(content: Any) -> Any:
+    def dispatch(content: Tensor) -> Tensor:
         begins = tf.strings.substr(tf.strings.join([content, b"\x00\x00"]), 0, 2) == tf.constant([*decoders], tf.string)
         kind = tf.argmax(tf.concat([begins, [True]], axis=0), output_type=tf.int32)
         branches = (*decoders.values(), _decode_any)
@@ -73,24 +73,24 @@ def _decoder(kinds: frozenset[bytes] | None) -> Any:
 
 
 @rarely
-def _decode_any(content: Any) -> Any:
+def _decode_any(content: Tensor) -> Tensor:
     return tf.io.decode_image(content, expand_animations=False)
 
 
-def _decode_jpeg(content: Any) -> Any:
+def _decode_jpeg(content: Tensor) -> Tensor:
     # The decoder's default transform is up to five levels off.
     pixels = tf.io.decode_jpeg(_mark_cmyk(content), dct_method="INTEGER_ACCURATE")
     return orient(pixels, orientation_of_jpeg(content))
 
 
-def _mark_cmyk(content: Any) -> Any:
+def _mark_cmyk(content: Tensor) -> Tensor:
     """Give Adobe's mark to CMYK without it.
 
     Like browsers and Pillow, this takes all CMYK to be inverted, as Adobe writes it; TensorFlow, with that mark alone.
     """
 
     @rarely
-    def mark(content: Any) -> Any:
+    def mark(content: Tensor) -> Tensor:
         has_mark = tf.strings.regex_full_match(content, rb"\C*\x0eAdobe\C*")
         is_cmyk = tf.io.extract_jpeg_shape(content)[2] == 4
         marked = tf.strings.join([b"\xff\xd8", _ADOBE, tf.strings.substr(content, 2, _REST)])
@@ -101,8 +101,8 @@ def _mark_cmyk(content: Any) -> Any:
     return tf.cond(is_jfif, lambda: content, lambda: mark(content))
 
 
-def _decode_png(content: Any) -> Any:
-    # A transparent colour of an image without a palette becomes alpha where four channels are asked for, and only
+def _decode_png(content: Tensor) -> Tensor:
+    # A transparent colour of an image without a palette becomes alpha if four channels are asked for, and only
     # then.
     header = tf.strings.split([content], b"IDAT", maxsplit=1).flat_values[0]
     has_key = tf.strings.regex_full_match(header, r"\C*tRNS\C*")
@@ -111,7 +111,7 @@ def _decode_png(content: Any) -> Any:
 
 
 @rarely
-def _decode_webp(content: Any) -> Any:
+def _decode_webp(content: Tensor) -> Tensor:
     # An animation without alpha writes past the end of its memory (TensorFlow 2.21); with alpha, which here it is said
     # to have, all is well.
     flags = tf.io.decode_raw(tf.strings.substr(tf.strings.join([content, b"\x00" * 21]), 20, 1), tf.uint8)[0]
@@ -123,7 +123,7 @@ def _decode_webp(content: Any) -> Any:
 
 
 @rarely
-def _decode_gif(content: Any) -> Any:
+def _decode_gif(content: Tensor) -> Tensor:
     """The first frame on white.
 
     TensorFlow makes black of what is transparent, and its canvas is no larger than the largest frame. So before it sees
@@ -137,7 +137,7 @@ def _decode_gif(content: Any) -> Any:
     colour = read_number(data, control + 6, 1)
     transparent = (control > 0) & (read_number(data, control + 3, 1) % 2 == 1)
 
-    def paint() -> Any:
+    def paint() -> Tensor:
         opaque = _replace(content, control + 3, b"\x00")
         return tf.cond(colour < size, lambda: _replace(opaque, palette + 3 * colour, b"\xff" * 3), lambda: opaque)
 
@@ -147,7 +147,7 @@ def _decode_gif(content: Any) -> Any:
     return _put_on_screen(pixels, data, frame, free)
 
 
-def _put_on_screen(pixels: Any, data: Any, frame: Any, free: Any) -> Any:
+def _put_on_screen(pixels: Tensor, data: Tensor, frame: Tensor, free: Tensor) -> Tensor:
     numbers = [read_number(data, at, 2, little=True) for at in (6, 8, frame + 1, frame + 3, frame + 5, frame + 7)]
     screen_width, screen_height, left, top, width, height = (tf.cast(number, tf.int32) for number in numbers)
     below, right = tf.maximum(screen_height - top - height, 0), tf.maximum(screen_width - left - width, 0)
@@ -158,14 +158,14 @@ def _put_on_screen(pixels: Any, data: Any, frame: Any, free: Any) -> Any:
         return tf.pad(pixels[:height, :width] - free, around) + free
 
 
-def _find_frame(data: Any) -> tuple[Any, Any]:
-    """Where a GIF's first frame begins, and the graphic control extension before it, or 0."""
+def _find_frame(data: Tensor) -> tuple[Tensor, Tensor]:
+    """Offsets of a GIF's first frame, and of the graphic control extension before it, or 0."""
     end = tf.size(data, tf.int64)
 
-    def goes_on(at: Any, control: Any, inside: Any) -> Any:
+    def goes_on(at: Tensor, control: Tensor, inside: Tensor) -> Tensor:
         return (at < end) & (inside | (read_number(data, at, 1) == 0x21))
 
-    def step(at: Any, control: Any, inside: Any) -> Any:
+    def step(at: Tensor, control: Tensor, inside: Tensor) -> Tensor:
         length = read_number(data, at, 1)
         is_control = ~inside & (read_number(data, at + 1, 1) == 0xF9)
         # Inside of an extension come blocks with their lengths, up to an empty one.
@@ -176,27 +176,27 @@ def _find_frame(data: Any) -> tuple[Any, Any]:
     return at, control
 
 
-def _palette_size(data: Any, flags_at: Any) -> Any:
-    """How many colours the flags of a GIF's palette announce; 0 where there is none."""
+def _palette_size(data: Tensor, flags_at: Tensor) -> Tensor:
+    """Number of colours that the flags of a GIF's palette announce; 0 if there is none."""
     flags = read_number(data, flags_at, 1)
     return tf.where(flags >= 0x80, tf.bitwise.left_shift(tf.constant(2, tf.int64), flags % 8), 0)
 
 
-def _replace(content: Any, at: Any, new: Any) -> Any:
+def _replace(content: Tensor, at: Tensor, new: Tensor) -> Tensor:
     at = tf.cast(at, tf.int32)
     before, after = tf.strings.substr(content, 0, at), tf.strings.substr(content, at + tf.strings.length(new), _REST)
     return tf.strings.join([before, new, after])
 
 
 @rarely
-def _decode_bmp(content: Any) -> Any:
+def _decode_bmp(content: Tensor) -> Tensor:
     data = tf.io.decode_raw(content, tf.uint8)
     depth = read_number(data, 28, 2, little=True)
 
-    def direct() -> Any:
+    def direct() -> Tensor:
         pixels = tf.io.decode_bmp(content)
         pixels.set_shape([None, None, None])
-        # The fourth byte is alpha only where the header gives it a mask; else it may be anything.
+        # The fourth byte is alpha only if the header gives it a mask; else it may be anything.
         header, kind, mask = (read_number(data, at, 4, little=True) for at in (14, 30, 66))
         has_alpha = (kind == 3) & (header >= 56) & (mask > 0)
         return tf.cond((depth == 32) & ~has_alpha, lambda: pixels[..., :3], lambda: pixels)
@@ -204,7 +204,7 @@ def _decode_bmp(content: Any) -> Any:
     return tf.cond(depth <= 8, lambda: _decode_palette_bmp(data, depth), direct)
 
 
-def _decode_palette_bmp(data: Any, depth: Any) -> Any:
+def _decode_palette_bmp(data: Tensor, depth: Tensor) -> Tensor:
     """Pixels of 1, 4 or 8 bits are places in a palette, which TensorFlow does not look them up in."""
     start, header, width, height = (read_number(data, at, 4, little=True) for at in (10, 14, 18, 22))
     upside_down = height < 2**31

@@ -1,7 +1,7 @@
-"""Whether a JPEG or PNG is whole, by its structure alone: some twenty times as fast as to decode it.
+"""Whether a JPEG or PNG is complete, by its structure alone: about twenty times as fast as decoding it.
 
 PNG has a checksum in every chunk. JPEG has none: damage to its coded pixels shows as wrong pixels in every decoder, and
-what tells that a file was cut off is the mark at its end. Headers and tables are checked as libjpeg would.
+a file that was cut off lacks the mark at its end. Headers and tables are checked as libjpeg would.
 """
 
 import re
@@ -18,7 +18,7 @@ _PNG_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 @dataclass(frozen=True)
 class Header:
-    """What a whole image says of itself.
+    """The header of an image that is complete.
 
     Attributes:
         width: In pixels, as they lie in the file.
@@ -38,7 +38,7 @@ def read_header(content: bytes) -> Header | None:
         content: The bytes of a file.
 
     Returns:
-        The header; None for other formats, damage, and kinds so rare that only a decoder can tell.
+        The header; None for other formats, damage, and rare kinds that only a decoder can check.
     """
     try:
         if content.startswith(b"\xff\xd8"):
@@ -101,7 +101,7 @@ def _read_jpeg(content: bytes) -> Header | None:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Kind and content of each segment of a JPEG up to its end; no more where one is damaged."""
+    """Kind and content of each segment of a JPEG up to its end, or up to a damaged one."""
     at = 2
     while content[at] == 0xFF:
         kind = content[at + 1]
@@ -180,6 +180,6 @@ def _is_scan(segment: bytes, frame: bytes, tables: _Tables, progressive: bool) -
     if not means | others <= tables.huffman:
         return False
     if not progressive:
-        return count == frame[5]  # of several scans only a decoder can tell
+        return count == frame[5]  # only a decoder can check several scans
     band = last == 0 if first == 0 else first <= last <= 63 and count == 1
     return count > 0 and band and low <= 13 and (high == 0 or low == high - 1)

@@ -1,18 +1,19 @@
 """From the bytes of an image file to a tensor. One function serves training, ``predict`` and the exported model."""
 
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import tensorflow as tf
 
 from keras_transfer.data.formats.decoders import decode_pixels
+from keras_transfer.networks.types import Tensor
 
 Resize = Literal["crop", "pad", "stretch"]
 
 
 def decode_image(
-    content: Any, *, size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None = None
-) -> Any:
+    content: Tensor, *, size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None = None
+) -> Tensor:
     """Decode an image and make it square.
 
     As one channel or three it is as a person sees it, in grey or in colour, composed on white. Other numbers of
@@ -33,10 +34,10 @@ def decode_image(
 
 
 @functools.cache
-def _decoder(size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None) -> Any:
+def _decoder(size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None) -> Tensor:
     """Traced once in a process, and not for every dataset anew."""
 
-    def decode(content: Any) -> Any:
+    def decode(content: Tensor) -> Tensor:
         pixels = tf.cast(decode_pixels(content, kinds), tf.float32)
         if channels in (1, 3):
             pixels = _compose_on_white(pixels)
@@ -51,31 +52,31 @@ def _decoder(size: int, resize: Resize, channels: int, kinds: frozenset[bytes] |
     return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
-def _compose_on_white(pixels: Any) -> Any:
+def _compose_on_white(pixels: Tensor) -> Tensor:
     """Two and four channels carry an alpha at the end; one or three come out."""
 
-    def compose() -> Any:
+    def compose() -> Tensor:
         alpha = pixels[..., -1:] / 255.0
         return pixels[..., :-1] * alpha + 255.0 * (1.0 - alpha)
 
     return tf.cond(tf.shape(pixels)[-1] % 2 == 0, compose, lambda: pixels)
 
 
-def _scale(pixels: Any, height: Any, width: Any) -> Any:
-    # Antialiasing costs nothing at a scale of 1 and keeps fine lines when an image shrinks.
+def _scale(pixels: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    # Antialiasing costs nothing at a scale of 1 and preserves fine lines when an image shrinks.
     return tf.image.resize(pixels, [height, width], antialias=True)
 
 
-def _stretch(pixels: Any, size: int) -> Any:
+def _stretch(pixels: Tensor, size: int) -> Tensor:
     return _scale(pixels, size, size)
 
 
-def _crop(pixels: Any, size: int) -> Any:
+def _crop(pixels: Tensor, size: int) -> Tensor:
     side = tf.minimum(tf.shape(pixels)[0], tf.shape(pixels)[1])
     return _stretch(tf.image.resize_with_crop_or_pad(pixels, side, side), size)
 
 
-def _pad(pixels: Any, size: int) -> Any:
+def _pad(pixels: Tensor, size: int) -> Tensor:
     shape = tf.cast(tf.shape(pixels)[:2], tf.float32)
     height, width = tf.unstack(tf.cast(tf.round(shape * (size / tf.reduce_max(shape))), tf.int32))
     scaled = _scale(pixels, tf.maximum(height, 1), tf.maximum(width, 1))

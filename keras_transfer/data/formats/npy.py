@@ -1,7 +1,6 @@
 """Images of any number of channels, in NumPy's own files: format version 1.0, ``uint8[height, width, channels]``."""
 
 import io
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,9 +8,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from keras_transfer.data.formats.orientation import rarely, read_number
+from keras_transfer.networks.types import Tensor
 
 MARK = b"\x93NUMPY"
-# Where the header begins, and before it its length.
+# Offsets of the length of the header, and of the header.
 _LENGTH, _HEADER = 8, 10
 _DUE = "a .npy image is uint8[height, width, channels], written by numpy.save"
 
@@ -49,7 +49,7 @@ def read_array_shape(content: bytes) -> tuple[int, int, int]:
 
 
 @rarely
-def decode_array(content: Any) -> Any:
+def decode_array(content: Tensor) -> Tensor:
     """Decode such a file inside a TensorFlow graph.
 
     Args:

@@ -1,4 +1,4 @@
-"""How an image is to be turned, read from the EXIF in its bytes inside a TensorFlow graph: the decoder ignores it.
+"""EXIF orientation, read from the bytes of an image in a TensorFlow graph: TensorFlow's decoder ignores it.
 
 EXIF 2.32, section 4.6.4: tag 0x0112 of the first directory; 1 is upright. Damaged EXIF is upright too.
 """
@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_transfer.networks.types import Tensor
+
 _TAG, _SHORT, _LONG = 0x0112, 3, 4
 _BEFORE_TIFF = b"Exif\x00\x00"
 
@@ -15,7 +17,7 @@ _BEFORE_TIFF = b"Exif\x00\x00"
 def rarely(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make one operation of a function for graphs.
 
-    The operations of a branch that is not taken are gone through too, one by one, where they are inlined.
+    If they are inlined, the operations of a branch that is not taken are visited too, one by one.
     """
     whole: Callable[..., Any] = tf.function(
         function, autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True}
@@ -23,7 +25,7 @@ def rarely(function: Callable[..., Any]) -> Callable[..., Any]:
     return whole
 
 
-def orient(pixels: Any, orientation: Any) -> Any:
+def orient(pixels: Tensor, orientation: Tensor) -> Tensor:
     """Turn an image upright.
 
     Args:
@@ -37,13 +39,13 @@ def orient(pixels: Any, orientation: Any) -> Any:
 
 
 @rarely
-def _turn(pixels: Any, orientation: Any) -> Any:
+def _turn(pixels: Tensor, orientation: Tensor) -> Tensor:
     turned = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
     turned = tf.cond(_is_one_of(orientation, (2, 3, 6, 7)), lambda: tf.reverse(turned, [1]), lambda: turned)
     return tf.cond(_is_one_of(orientation, (3, 4, 7, 8)), lambda: tf.reverse(turned, [0]), lambda: turned)
 
 
-def orientation_of_jpeg(content: Any) -> Any:
+def orientation_of_jpeg(content: Tensor) -> Tensor:
     """Read the orientation out of a JPEG's APP1 segment.
 
     Args:
@@ -58,21 +60,21 @@ def orientation_of_jpeg(content: Any) -> Any:
 
 
 @rarely
-def _orientation_of_app1(parts: Any) -> Any:
+def _orientation_of_app1(parts: Tensor) -> Tensor:
     return tf.cond(_is_app1(parts[0]), lambda: _orientation_of_tiff(parts[1]), _upright)
 
 
-def orientation_of_png(content: Any) -> Any:
+def orientation_of_png(content: Tensor) -> Tensor:
     """Read the orientation out of a PNG's eXIf chunk; see :func:`orientation_of_jpeg`."""
     parts = _divide(content, b"eXIf")
     return tf.cond(tf.size(parts) > 1, lambda: _orientation_of_tiff(parts[1]), _upright)
 
 
-def orientation_of_webp(content: Any) -> Any:
+def orientation_of_webp(content: Tensor) -> Tensor:
     """Read the orientation out of a WebP's EXIF chunk; see :func:`orientation_of_jpeg`."""
     parts = _divide(content, b"EXIF")
 
-    def read() -> Any:
+    def read() -> Tensor:
         chunk = tf.strings.substr(parts[1], tf.minimum(4, tf.strings.length(parts[1])), 2**31 - 1)  # behind its length
         # Some writers put JPEG's prefix before it.
         tiff = tf.strings.regex_replace(chunk, rb"\AExif\x00\x00", b"")
@@ -81,20 +83,20 @@ def orientation_of_webp(content: Any) -> Any:
     return tf.cond(tf.size(parts) > 1, read, _upright)
 
 
-def _upright() -> Any:
+def _upright() -> Tensor:
     return tf.constant(1, tf.int64)
 
 
-def _is_one_of(orientation: Any, numbers: tuple[int, ...]) -> Any:
+def _is_one_of(orientation: Tensor, numbers: tuple[int, ...]) -> Tensor:
     return tf.reduce_any(orientation == tf.constant(numbers, tf.int64))
 
 
-def _divide(content: Any, mark: bytes) -> Any:
-    """``string[2]``: what comes before a mark and what after it; ``string[1]`` where there is none."""
+def _divide(content: Tensor, mark: bytes) -> Tensor:
+    """``string[2]``: what comes before a mark and after it; ``string[1]`` if there is none."""
     return tf.strings.split([content], mark, maxsplit=1).flat_values
 
 
-def _is_app1(before: Any) -> Any:
+def _is_app1(before: Tensor) -> Tensor:
     """Whether a JPEG's segments, one after another, lead to an APP1 at the end of its bytes so far.
 
     Without that, the EXIF may be that of a thumbnail, or of a second image behind the first.
@@ -102,7 +104,7 @@ def _is_app1(before: Any) -> Any:
     data = tf.io.decode_raw(before, tf.uint8)
     end = tf.size(data, tf.int64) - 4
 
-    def is_segment(at: Any) -> Any:
+    def is_segment(at: Tensor) -> Tensor:
         mark, kind = read_number(data, at, 1), read_number(data, at + 1, 1)
         return (at < end) & (mark == 0xFF) & (kind >= 0xC0) & (kind != 0xDA) & (read_number(data, at + 2, 2) >= 2)
 
@@ -111,7 +113,7 @@ def _is_app1(before: Any) -> Any:
 
 
 @rarely
-def _orientation_of_tiff(tiff: Any) -> Any:
+def _orientation_of_tiff(tiff: Tensor) -> Tensor:
     data = tf.io.decode_raw(tiff, tf.uint8)
     size = tf.size(data, tf.int64)
     start = tf.strings.substr(tf.strings.join([tiff, b"\x00" * 4]), 0, 4)
@@ -128,12 +130,12 @@ def _orientation_of_tiff(tiff: Any) -> Any:
     return tf.where(holds & (value >= 1) & (value <= 8), value, 1)
 
 
-def read_number(data: Any, at: Any, width: int, *, little: Any = False) -> Any:
+def read_number(data: Tensor, at: Tensor, width: int, *, little: Tensor = False) -> Tensor:
     """Read numbers out of bytes.
 
     Args:
         data: ``uint8[n]``.
-        at: Integers of any shape, where they begin; what lies outside reads as some number.
+        at: Offsets, integers of any shape; bytes outside of the data read as some number.
         width: How many bytes each has, up to 4.
         little: ``bool[]``, whether the least byte comes first.
 

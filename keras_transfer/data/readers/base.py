@@ -1,4 +1,4 @@
-"""How examples become what a network takes: one object serves training, the cache, evaluation, ``predict`` and export.
+"""How examples become inputs of a network: one object serves training, the cache, evaluation, ``predict`` and export.
 
 Batches are tf.data: read in parallel, streamed, and in an order that depends on (seed, epoch) alone.
 """
@@ -18,13 +18,14 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
+from keras_transfer.networks.types import Array, Batches, Dataset, Tensor, Tensors
 
 Rows = NDArray[np.int64]
 # Each call in flight holds a batch.
 _MOST_CALLS = 16
 
 
-def map_ahead(dataset: Any, function: Callable[..., Any]) -> Any:
+def map_ahead(dataset: Dataset, function: Callable[..., Tensors]) -> Batches:
     """Map a dataset's elements in parallel and in order, a few ahead of their use.
 
     The autotuning of tf.data is off. Its thread sleeps twice as long each time, and is not always woken when an
@@ -62,13 +63,13 @@ PLAIN = View()
 
 
 class Reader(ABC):
-    """From examples to what a network takes."""
+    """From examples to inputs of a network."""
 
     mixes = False
     """Whether training examples have no features that could be cached, since they are mixed with one another."""
 
     names: Sequence[str] = ()
-    """Names of the inputs, where a network takes several."""
+    """Names of the inputs of a network that takes several."""
 
     flips: Sequence[tuple[int, ...]] = ((),)
     """Axes along which inputs are flipped, for each view that predictions are averaged over."""
@@ -78,7 +79,7 @@ class Reader(ABC):
         return split
 
     @abstractmethod
-    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
         """Make a dataset of which rows each step of training takes.
 
         Args:
@@ -95,10 +96,10 @@ class Reader(ABC):
 
     @abstractmethod
     def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
-        """Return the rows of each batch of an evaluation, which comes to each row once."""
+        """Return the rows of each batch of an evaluation, each row once."""
 
     @abstractmethod
-    def load(self, split: Split, view: View) -> Callable[[Any], Any]:
+    def load(self, split: Split, view: View) -> Callable[[Tensor], Tensors]:
         """Return a function, for a graph, from row numbers ``int64[batch]`` to a batch of inputs."""
 
     def training_batches(
@@ -112,7 +113,7 @@ class Reader(ABC):
         epochs: range,
         skip: int = 0,
         share: Share = WHOLE,
-    ) -> Any:
+    ) -> Batches:
         """Make one dataset of all the batches of some epochs.
 
         Args:
@@ -135,7 +136,7 @@ class Reader(ABC):
             lambda epoch, rows: make(epoch, rows, tf.gather(targets, rows), tf.gather(weights, rows)),
         )
 
-    def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
+    def make_batch(self, split: Split) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensors]:
         """Return a function, for a graph, from epoch, row numbers, targets and weights to a batch of training."""
         load = self.load(split, PLAIN)
         return lambda epoch, rows, targets, weights: (load(rows), targets, weights)
@@ -148,7 +149,7 @@ class Reader(ABC):
         batch_size: int,
         view: View = PLAIN,
         share: Share = WHOLE,
-    ) -> Any:
+    ) -> Batches:
         """Make a dataset of a split's rows in the order of :meth:`evaluation_order`.
 
         Args:
@@ -168,11 +169,11 @@ class Reader(ABC):
         return map_ahead(batches, lambda rows: (load(rows), tf.gather(targets, rows)))
 
     def training_views(self, epochs: range, most: int) -> Sequence[View]:
-        """Return the views of training examples that are kept for some epochs.
+        """Return the views of training examples that are cached for some epochs.
 
         Args:
             epochs: Their numbers.
-            most: At most so many; 1 is the plain one.
+            most: The maximum number of views; 1 is the plain one.
         """
         return (PLAIN,)
 
@@ -182,21 +183,21 @@ class Reader(ABC):
 
     @abstractmethod
     def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
-        """Return all that these views of a split depend on beside its examples, for the key of the cache."""
+        """Return everything but the examples that these views of a split depend on, for the key of the cache."""
 
     def lengths(self, split: Split) -> Rows | None:
-        """Return how many tokens each example has; None where examples are all of one shape."""
+        """Return the number of tokens of each example; None if all examples have one shape."""
         return None
 
     def padded_length(self, lengths: Rows) -> int:
         """Return how long examples of these lengths are made in one batch."""
         return int(lengths.max())
 
-    def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[NDArray[Any]]:
+    def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
         """Return those inputs of a batch that are among :attr:`names`, by name."""
         return []
 
-    def with_function(self, function: Callable[[Any, Any], Any]) -> "Reader":
+    def with_function(self, function: Callable[[Tensor, Tensor], Tensor]) -> "Reader":
         """Return a reader that changes training examples by a function of the user's own, too.
 
         Args:
@@ -207,10 +208,10 @@ class Reader(ABC):
         """
         raise ConfigError("augmentation: these examples have no augmentation. Leave it out.")
 
-    # What a run folder keeps.
+    # What is stored in a run folder.
 
     def save(self, folder: Path) -> None:  # noqa: B027 - most readers need nothing
-        """Write what :meth:`decode` needs beside the recipe into a run folder."""
+        """Write what :meth:`decode` needs, in addition to the recipe, into a run folder."""
 
     # What a client has.
 
@@ -242,7 +243,7 @@ class Reader(ABC):
     """``tf.TensorSpec`` of what the exported model takes from a client."""
 
     @abstractmethod
-    def decode(self, *raw: Any) -> Any:
+    def decode(self, *raw: Tensor) -> Tensors:
         """Turn a batch of that into inputs, in a graph."""
 
     tensor_endpoint: str
@@ -252,11 +253,11 @@ class Reader(ABC):
     """``tf.TensorSpec`` of what that takes."""
 
     @abstractmethod
-    def arrange(self, *tensors: Any) -> Any:
+    def arrange(self, *tensors: Tensor) -> Tensors:
         """Turn a batch of that into inputs, in a graph."""
 
     resources: Sequence[Any] = ()
-    """What an exported graph reads beside the model: vocabularies."""
+    """Vocabularies that an exported graph reads."""
 
 
 def files_under(folder: Path) -> list[Path]:
@@ -264,7 +265,7 @@ def files_under(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
-def join_epochs(batches_of: Callable[[Any], Any], *, epochs: range, steps: int, skip: int) -> Any:
+def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps: int, skip: int) -> Batches:
     """Make one dataset of the batches of some epochs.
 
     Args:
@@ -274,8 +275,8 @@ def join_epochs(batches_of: Callable[[Any], Any], *, epochs: range, steps: int, 
         skip: How many batches are left out at the beginning.
 
     Returns:
-        The batches. Their number is known where none is left out: Keras' ``fit`` counts by it, and begins a dataset
-        again too early where it is made to pass over steps.
+        The batches. Their number is known if none is left out: Keras' ``fit`` relies on it, and restarts a dataset
+        too early if steps are skipped.
     """
     first = epochs.start + skip // steps
     batches = tf.data.Dataset.range(first, epochs.stop).flat_map(batches_of)
@@ -284,7 +285,7 @@ def join_epochs(batches_of: Callable[[Any], Any], *, epochs: range, steps: int, 
     return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * steps))
 
 
-def rows_dataset(batches: Sequence[Rows]) -> Any:
+def rows_dataset(batches: Sequence[Rows]) -> Dataset:
     """Make a dataset of row numbers, ``int64[batch]`` each."""
     sizes = [len(batch) for batch in batches]
     return tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(np.concatenate(batches), sizes))

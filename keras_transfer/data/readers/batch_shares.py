@@ -1,4 +1,4 @@
-"""Which part of each batch a process reads, where several devices or processes work on one."""
+"""The part of each batch that a process reads if several devices or processes share it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Share:
 
         slices = order.flat_map(cut)
         batches = int(order.cardinality())
-        if batches < 0:  # behind steps that were left out, nobody knows how many there are
+        if batches < 0:  # after skipped steps, their number is unknown
             return slices
         return slices.apply(tf.data.experimental.assert_cardinality(batches * self.count))
 

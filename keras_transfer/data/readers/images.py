@@ -19,7 +19,7 @@ from keras_transfer.data.formats.images import Resize, decode_image
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import DataError, list_lines
-from keras_transfer.networks.types import Tensor
+from keras_transfer.networks.types import Dataset, Tensor, Tensors
 
 
 class ImageReader(Reader):
@@ -69,11 +69,11 @@ class ImageReader(Reader):
         reader.mixes = True
         return reader
 
-    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
         """Make a dataset of which rows each step of training takes."""
         rows, steps = len(split), steps_per_epoch(len(split), batch_size)
 
-        def batches_of(epoch: Any) -> Any:
+        def batches_of(epoch: Tensor) -> Dataset:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(rows, dtype=tf.int64), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
             )
@@ -86,12 +86,12 @@ class ImageReader(Reader):
         """Return the rows in their own order."""
         return [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
 
-    def load(self, split: Split, view: View) -> Callable[[Any], Any]:
+    def load(self, split: Split, view: View) -> Callable[[Tensor], Tensor]:
         """Return a function from row numbers to images as a view shows them."""
         images = images_of(split)
         contents, kinds = images.contents(), images.kinds
 
-        def load(rows: Any) -> Any:
+        def load(rows: Tensor) -> Tensor:
             pixels = self._decode(contents(rows), kinds)
             if view.epoch is not None:
                 epoch = tf.constant(view.epoch, tf.int64)
@@ -100,25 +100,25 @@ class ImageReader(Reader):
 
         return load
 
-    def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
+    def make_batch(self, split: Split) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensors]:
         """Return a function that augments images and mixes them."""
         load = self.load(split, PLAIN)
 
-        def make(epoch: Any, rows: Any, targets: Any, weights: Any) -> Any:
+        def make(epoch: Tensor, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensors:
             draws = self._draw(epoch, rows)
             return mix(self._augment(load(rows), draws, epoch, rows), targets, weights, draws, self._augmentation)
 
         return make
 
     def training_views(self, epochs: range, most: int) -> Sequence[View]:
-        """Return the first epochs of a phase, or the plain image where nothing is augmented."""
+        """Return the first epochs of a phase, or the plain image if nothing is augmented."""
         views = min(most, len(epochs))
         if most == 1 or not self._augments:
             return (PLAIN,)
         return [View(epoch=epoch) for epoch in epochs[:views]]
 
     def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
-        """Return size, resizing and, where a view is augmented, the random changes."""
+        """Return size, resizing and, if a view is augmented, the random changes."""
         augmented = any(view.epoch is not None for view in views)
         return {
             "size": self._size,
@@ -129,13 +129,13 @@ class ImageReader(Reader):
         }
 
     def read(self, inputs: Sequence[str | Path]) -> Images:
-        """Find image files: a folder stands for every file in it."""
+        """Find image files; for a folder, every file in it."""
         files = [file for name in inputs for file in _expand(Path(name))]
         images = Images(Path(), tuple(map(str, files)))
         problems = self._find_problems(images)
         if problems or not files:
             lines = list_lines(problems or ["none"])
-            raise DataError(f"No prediction was made, for these inputs cannot be read:\n{lines}")
+            raise DataError(f"No prediction was made. These inputs cannot be read:\n{lines}")
         return images
 
     def find_lost(self, split: Split) -> list[str]:
@@ -143,7 +143,7 @@ class ImageReader(Reader):
         return self._find_problems(images_of(split))
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
-        """Write their bytes; the name of a file keeps its suffix."""
+        """Write their bytes, in files with the same suffixes."""
         images = images_of(split)
         for number, row in enumerate(rows):
             suffix = Path(images.names[row]).suffix.lower()
@@ -154,11 +154,11 @@ class ImageReader(Reader):
         """Find those copies."""
         return Images(folder, tuple(file.name for file in sorted(folder.glob("*"))))
 
-    def decode(self, *raw: Any) -> Any:
+    def decode(self, *raw: Tensor) -> Tensor:
         """Turn ``string[batch]``, the bytes of files, into pixels."""
         return self._decode(raw[0], None)
 
-    def arrange(self, *tensors: Any) -> Any:
+    def arrange(self, *tensors: Tensor) -> Tensor:
         """Return pixels as they are."""
         return tensors[0]
 
@@ -166,7 +166,7 @@ class ImageReader(Reader):
         problems = [find_problem(images, row, self._max_pixels, self._channels) for row in range(len(images))]
         return [f"{place}: {problem}" for place, problem in zip(images.places, problems, strict=True) if problem]
 
-    def _decode(self, contents: Any, kinds: frozenset[bytes] | None) -> Any:
+    def _decode(self, contents: Tensor, kinds: frozenset[bytes] | None) -> Tensor:
         decode = functools.partial(
             decode_image, size=self._size, resize=self._resize, channels=self._channels, kinds=kinds
         )
@@ -181,7 +181,7 @@ class ImageReader(Reader):
         seeds = tf.map_fn(lambda row: draw_seed(self._seed, epoch, row), rows, fn_output_signature=tf.int32)
         return apply_function(self._function, pixels, seeds)
 
-    def _draw(self, epoch: Any, rows: Any) -> Any:
+    def _draw(self, epoch: Tensor, rows: Tensor) -> Tensor:
         return tf.map_fn(lambda row: draw(self._seed, epoch, row), rows, fn_output_signature=tf.float32)
 
 

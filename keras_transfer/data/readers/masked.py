@@ -1,4 +1,4 @@
-"""Texts with masked tokens, for a network to find again (Devlin et al. 2019, arXiv 1810.04805)."""
+"""Texts with masked tokens, for a network to predict (Devlin et al. 2019, arXiv 1810.04805)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
@@ -13,8 +13,9 @@ from keras_transfer.data.readers.texts import Encoder, TextReader
 from keras_transfer.data.readers.tokens import IDS, POSITIONS, Tokens
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
+from keras_transfer.networks.types import Batches, Tensor, Tensors
 
-# Of the tokens that are to be found again, so many become the mask, and so many any other token; the rest stays.
+# Shares of the selected tokens that become the mask token, and any other token; the rest stays.
 _MASKED, _RANDOM = 0.8, 0.1
 # An evaluation masks the same tokens every time; epochs count from 1 here.
 _EVALUATION = 0
@@ -37,14 +38,14 @@ class MaskingEncoder(Encoder, Protocol):
 
 
 class MaskedTextReader(TextReader):
-    """Reads texts, masks some of their tokens, and gives the places and the tokens that stood there.
+    """Reads texts, masks some of their tokens, and returns the positions and the original tokens.
 
-    Inputs have one more, ``mask_positions``, ``int32[batch, masked]``; targets are ``int32[batch, masked]``, -1 where a
-    shorter text has fewer masked tokens than its batch has places for.
+    Inputs have one more, ``mask_positions``, ``int32[batch, masked]``; targets are ``int32[batch, masked]``, -1 if a
+    shorter text has fewer masked tokens than its batch has positions for.
 
     Args:
         encoder: The backbone's.
-        rate: Share of a text's tokens that are to be found again; special tokens are none of them.
+        rate: Share of a text's tokens that are to be predicted, special tokens excluded.
         seed: Which ones: a function of seed, epoch and row alone.
         **options: Those of a reader of texts.
     """
@@ -60,7 +61,7 @@ class MaskedTextReader(TextReader):
         self._ordinary = np.setdiff1d(np.arange(encoder.vocabulary_size, dtype=np.int32), self._special)
 
     def check(self, splits: Sequence[Split]) -> None:
-        """Refuse splits in which no text has two tokens, one to be found again and one to tell it by.
+        """Refuse splits in which no text has two tokens, one to predict and one to predict it from.
 
         Raises:
             DataError: With the split.
@@ -71,8 +72,9 @@ class MaskedTextReader(TextReader):
             most = (before[tokens.starts + tokens.lengths] - before[tokens.starts]).max(initial=0)
             if len(split) and most < 2:
                 raise DataError(
-                    f"No {split.name} text has two tokens or more: there is nothing to find a masked one by. Received: "
-                    f"{len(split)} texts of at most {most}, such as {tokens.texts.segments[0]!r}. Name longer texts."
+                    f"No {split.name} text has two tokens or more: a masked token could not be predicted from others. "
+                    f"Received: {len(split)} texts of at most {most}, such as {tokens.texts.segments[0]!r}. "
+                    "Name longer texts."
                 )
 
     def mask(self, split: Split, rows: Rows, epoch: int | None) -> tuple[list[NDArray[np.int32]], NDArray[np.int32]]:
@@ -84,7 +86,7 @@ class MaskedTextReader(TextReader):
             epoch: Whose masks; None for those of evaluations.
 
         Returns:
-            Inputs in the order of :attr:`names` and then the places, and what stood there.
+            Inputs in the order of :attr:`names` and then the positions, and the original tokens.
         """
         tokens = cast(Tokens, split.examples)
         length = self.padded_length(tokens.lengths[rows])
@@ -107,10 +109,10 @@ class MaskedTextReader(TextReader):
     def _count(self, tokens: int) -> int:
         return max(1, int(self._rate * tokens + 0.5))
 
-    def make_batch(self, split: Split) -> Callable[[Any, Any, Any, Any], Any]:
+    def make_batch(self, split: Split) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensors]:
         """Return a function from epoch, row numbers, targets (of which there are none) and weights to a batch."""
 
-        def make(epoch: Any, rows: Any, targets: Any, weights: Any) -> Any:
+        def make(epoch: Tensor, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensors:
             return (*self._load(split, rows, epoch), weights)
 
         return make
@@ -123,7 +125,7 @@ class MaskedTextReader(TextReader):
         batch_size: int,
         view: View = PLAIN,
         share: Share = WHOLE,
-    ) -> Any:
+    ) -> Batches:
         """Make a dataset of (inputs, targets) in the order of :meth:`evaluation_order`; the masks are always the same.
 
         Args:
@@ -136,11 +138,11 @@ class MaskedTextReader(TextReader):
         rows = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size)))
         return map_ahead(rows, lambda rows: self._load(split, rows, None))
 
-    def _load(self, split: Split, rows: Any, epoch: Any) -> tuple[Any, Any]:
+    def _load(self, split: Split, rows: Tensor, epoch: Tensor | None) -> tuple[Tensors, Tensor]:
         """In a graph."""
         names = [*self.names, POSITIONS]
 
-        def load(rows: Rows, *epoch: Any) -> tuple[NDArray[np.int32], ...]:
+        def load(rows: Rows, *epoch: Tensor) -> tuple[NDArray[np.int32], ...]:
             inputs, answers = self.mask(split, rows, int(epoch[0]) if epoch else None)
             return (*inputs, answers)
 

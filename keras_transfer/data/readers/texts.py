@@ -7,13 +7,13 @@ from typing import Any, Literal, Protocol, Self, cast
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.readers.base import Reader, Rows, View, files_under, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError, DataError, list_lines
+from keras_transfer.networks.types import Array, Dataset, Tensor, Tensors
 
 TOKENIZER = "tokenizer"
 """Folder of the tokenizer in a run folder."""
@@ -28,10 +28,10 @@ class Encoder(Protocol):
     columns: Sequence[str]
     padding: Mapping[str, int]
 
-    def __call__(self, segments: tuple[Any, ...], length: int) -> dict[str, Any]:
+    def __call__(self, segments: tuple[Tensor, ...], length: int) -> dict[str, Tensor]:
         """Turn one or two ``string[n]`` into ``[n, length]`` for each column, in a graph."""
 
-    def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> dict[str, NDArray[Any]]:
+    def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> dict[str, Array]:
         """Do the same with texts."""
 
     def save(self, folder: Path) -> None:
@@ -43,7 +43,7 @@ class Encoder(Protocol):
 
 
 class TextReader(Reader):
-    """Tokenizes texts, cuts them to a length, and makes batches of them without padding that nobody needs.
+    """Tokenizes texts, cuts them to a length, and makes batches of them with little padding.
 
     Inputs are ``int32[batch, tokens]`` by name.
 
@@ -92,10 +92,10 @@ class TextReader(Reader):
             encoder: The backbone's.
             splits: The training rows come first; their examples are texts.
             sequence_length: Most tokens of an example; auto: 99 % of the training texts are whole.
-            predict_length: The same for all that are not training rows, where that is to be more.
+            predict_length: The same for all rows but training rows, if longer.
             maximum_length: Most tokens that the network takes.
-            pads_to_longest: Whether what the network puts out does not depend on padding.
-            **options: What a kind of reader takes beside that.
+            pads_to_longest: Whether the network's output does not depend on padding.
+            **options: Further arguments of a subclass.
 
         Returns:
             The reader, and the splits with tokens for examples.
@@ -108,7 +108,7 @@ class TextReader(Reader):
         segments = len(texts[0].segments[0])
         wanted = {"sequence_length": sequence_length, "predict_length": predict_length or sequence_length}
         most = _find_most(wanted, maximum_length)
-        # One token more than may be tells which texts are too long.
+        # One more token than the limit shows which texts are too long.
         tokenized = [_tokenize(encoder, part, most + 1) for part in texts]
         training = tokenized[0].lengths
         whole = max(min(int(np.quantile(training, _WHOLE_SHARE, method="higher")), most), 4)
@@ -134,15 +134,15 @@ class TextReader(Reader):
         tokens = _tokenize(self._encoder, cast(Texts, split.examples), self.limit + 1)
         return split.with_examples(_cut(self._encoder, tokens, self.limit))
 
-    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Any:
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
         """Make a dataset of which rows each step of training takes: texts of like length together."""
         lengths, steps = self.lengths(split), steps_per_epoch(len(split), batch_size)
 
-        def draw(epoch: Any) -> tuple[Rows, Rows]:
+        def draw(epoch: Tensor) -> tuple[Rows, Rows]:
             batches = draw_batches(lengths, batch_size=batch_size, seed=seed, epoch=int(epoch))
             return np.concatenate(batches), np.array([len(batch) for batch in batches])
 
-        def batches_of(epoch: Any) -> Any:
+        def batches_of(epoch: Tensor) -> Dataset:
             rows, sizes = tf.numpy_function(draw, [epoch], [tf.int64, tf.int64], stateful=False)
             rows, sizes = tf.ensure_shape(rows, [len(lengths)]), tf.ensure_shape(sizes, [steps])
             batches = tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(rows, sizes))
@@ -155,10 +155,10 @@ class TextReader(Reader):
         order = np.argsort(self.lengths(split), kind="stable")
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
-    def load(self, split: Split, view: View) -> Callable[[Any], Any]:
+    def load(self, split: Split, view: View) -> Callable[[Tensor], Tensors]:
         """Return a function from row numbers to inputs by name."""
 
-        def load(rows: Any) -> Any:
+        def load(rows: Tensor) -> Tensors:
             kinds = [tf.int32] * len(self.names)
             columns = tf.numpy_function(
                 lambda rows: self.gather(split, rows, self.names), [rows], kinds, stateful=False
@@ -168,7 +168,7 @@ class TextReader(Reader):
         return load
 
     def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
-        """Return the most tokens, and what batches are padded to where that changes anything."""
+        """Return the most tokens, and whether batches are padded to the longest text."""
         return {"sequence_length": _tokens(split).limit, "pads_to_longest": self._pads_to_longest}
 
     def lengths(self, split: Split) -> Rows:
@@ -180,7 +180,7 @@ class TextReader(Reader):
         longest = int(lengths.max())
         return next((length for length in self._lengths if length >= longest), self.limit)
 
-    def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[NDArray[Any]]:
+    def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
         """Return some of the inputs of a batch, by name."""
         tokens = _tokens(split)
         return list(tokens.pad(rows, names, self.padded_length(tokens.lengths[rows])))
@@ -201,7 +201,7 @@ class TextReader(Reader):
         }
 
     def read(self, inputs: Sequence[str | Path]) -> Texts:
-        """Take each input as a text, or read it where it is a file; a folder stands for every file in it."""
+        """Take each input as a text, or read it if it is a file; for a folder, every file in it."""
         if self._segments == 2:
             raise DataError(
                 "This model takes pairs of texts, which the command line cannot give. "
@@ -211,7 +211,7 @@ class TextReader(Reader):
         wrong = [f"{name}: no UTF-8" for name, text in found if any("\ud800" <= c <= "\udfff" for c in text)]
         if wrong or not found:
             problems = list_lines(wrong or ["none"])
-            raise DataError(f"No prediction was made, for these inputs cannot be read:\n{problems}")
+            raise DataError(f"No prediction was made. These inputs cannot be read:\n{problems}")
         return Texts(tuple(name for name, _ in found), tuple((text,) for _, text in found))
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
@@ -227,15 +227,15 @@ class TextReader(Reader):
         segments = [tuple(json.loads(file.read_text(encoding="utf-8")).values()) for file in files]
         return Texts(tuple(file.name for file in files), tuple(segments))
 
-    def decode(self, *raw: Any) -> Any:
-        """Tokenize ``string[batch]``, pad to the longest, or to the limit where the network needs that."""
+    def decode(self, *raw: Tensor) -> Tensors:
+        """Tokenize ``string[batch]``, pad to the longest, or to the limit if the network needs that."""
         inputs = self._encoder(raw, self.limit)
         if not self._pads_to_longest:
             return inputs
         longest = tf.reduce_max(tf.reduce_sum(tf.cast(inputs[MASK], tf.int32), axis=1))
         return {name: column[:, : tf.maximum(longest, 1)] for name, column in inputs.items()}
 
-    def arrange(self, *tensors: Any) -> Any:
+    def arrange(self, *tensors: Tensor) -> Tensors:
         """Return inputs by name."""
         return dict(zip(self.names, tensors, strict=True))
 
@@ -262,7 +262,7 @@ def _check_predict_length(predicted: int, length: int, pads_to_longest: bool) ->
         )
     if predicted > length and not pads_to_longest:
         raise ConfigError(
-            "data.predict_length: what this network says of a text depends on how far it is padded, and it is to be "
+            "data.predict_length: the output of this network depends on padding, and training texts are "
             f"padded to {length} tokens in training. Received: {predicted}. Leave it out."
         )
 
@@ -273,7 +273,7 @@ def _tokenize(encoder: Encoder, texts: Texts, length: int) -> Tokens:
 
 
 def _cut(encoder: Encoder, tokens: Tokens, length: int) -> Tokens:
-    """The same with at most so many tokens: what is longer is tokenized anew, as its family cuts texts."""
+    """The same with at most ``length`` tokens: longer texts are tokenized again, as their family cuts texts."""
     rows = np.flatnonzero(tokens.lengths > length)
     return tokens.replace_rows(rows, _tokenize(encoder, tokens.texts.select(rows), length))
 

@@ -14,22 +14,22 @@ from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.readers.base import Rows, steps_per_epoch
 
 IDS, MASK, POSITIONS = "token_ids", "padding_mask", "mask_positions"
-# Where a backend compiles each shape anew there should be few; with so many, padding is a few per cent all the same.
+# Some backends compile each shape anew, so there should be few; with twelve, padding is a few per cent.
 _MOST_LENGTHS = 12
-# Texts are sorted within so many batches: more would leave less to chance, fewer would pad more.
+# Texts are sorted within this number of batches: more would be less random, fewer would pad more.
 _POOL = 50
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Texts as a network takes them.
+    """Tokenized texts.
 
     Attributes:
         texts: What they were.
         columns: ``int32[all tokens]`` for each input of the network but the mask, one text after the other.
         padding: What each column is padded with.
-        starts: ``int64[n]``, where each text begins.
-        lengths: ``int64[n]``, how many tokens each has.
+        starts: ``int64[n]``, the offset of each text.
+        lengths: ``int64[n]``, the number of tokens of each.
         is_cut: ``bool[n]``, whether tokens were cut off.
         limit: Most tokens that a text may have.
     """
@@ -47,7 +47,7 @@ class Tokens:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What people call the texts."""
+        """Names of the texts."""
         return self.texts.names
 
     @property
@@ -118,7 +118,7 @@ def collect_tokens(
     columns = {name: [np.zeros(0, np.int32)] for name in padding if name != MASK}
     for batch in batches:
         mask = np.array(batch.get(MASK, batch[IDS] != padding[IDS]), bool)
-        # What has no token at all is one of padding: a mean over nothing is no number.
+        # A text without tokens gets one of padding: a mean over nothing is NaN.
         mask[~mask.any(axis=1), 0] = True
         lengths.append(mask.sum(axis=1))
         for name, parts in columns.items():

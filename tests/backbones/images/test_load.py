@@ -167,12 +167,15 @@ def test_a_model_without_a_graph():
     [
         ({"name": "absent.keras", "input_range": [0, 1]}, ["no model file absent.keras"]),
         ({"name": "FILE"}, ["backbone.input_range", "[0, 255]"]),
-        ({"name": "efficientnet_lite0", "input_range": [0, 1]}, ["efficientnet_lite0 knows its own", "Leave it out"]),
+        (
+            {"name": "efficientnet_lite0", "input_range": [0, 1]},
+            ["efficientnet_lite0 has an input range of its own", "Leave it out"],
+        ),
         ({"name": "LAMBDA", "input_range": [0, 1]}, ["a Lambda layer", "could run any code"]),
         ({"name": "hub:vit_base_patch16_224_imagenot"}, ["Did you mean", "vit_base_patch16_224_imagenet"]),
         ({"name": "hub:bert_tiny_en_uncased"}, ["cannot classify images", "BertBackbone", "vit"]),
         ({"name": "hub:nonsense"}, ["no preset of KerasHub or folder named 'nonsense'", "keras-transfer backbones"]),
-        ({"name": "EMPTY"}, ["is no preset of KerasHub", "save_to_preset()"]),
+        ({"name": "EMPTY"}, ["is not a KerasHub preset", "save_to_preset()"]),
         ({"name": "BARE"}, ["image_converter.json", "preprocessor's save_to_preset()"]),
         ({"name": "WEIGHTLESS"}, ["cannot be loaded", "Take a whole copy of the folder"]),
     ],
