@@ -47,7 +47,7 @@ def test_every_stage_begins_with_the_weights_of_the_run_whose_own_rows_it_is_not
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_array_equal(a, b)
 
-    with pytest.raises(DataError, match=r"test rows are among those .*seed=5, and the run has seed=0\. Use"):
+    with pytest.raises(DataError, match=r"test rows are among those .*seed=5; the run has seed=0\. Use"):
         recipe(first.config.data.source, seed=5, weights=first.folder).prepare()
 
 

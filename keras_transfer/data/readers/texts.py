@@ -263,7 +263,7 @@ def _check_predict_length(predicted: int, length: int, pads_to_longest: bool) ->
     if predicted > length and not pads_to_longest:
         raise ConfigError(
             "data.predict_length: the output of this network depends on padding, and training texts are "
-            f"padded to {length} tokens in training. Received: {predicted}. Leave it out."
+            f"padded to {length} tokens. Received: {predicted}. Leave it out."
         )
 
 
