@@ -201,7 +201,7 @@ def test_a_longer_text_than_a_network_learned_from_that_notices_padding(table, t
     name = sorted(FAMILIES["PADDING_CHANGES_IT"])[0]
     for part in FAMILIES["build"](name):
         part.save_to_preset(str(tmp_path / name))
-    with pytest.raises(ConfigError, match=r"data\.predict_length: .*depends on padding.*padded to 4 tokens.*Received: 8"):
+    with pytest.raises(ConfigError, match=r"data\.predict_length: .*depends on padding.*to 4 tokens.*Received: 8"):
         TextClassification(table, backbone=str(tmp_path / name), sequence_length=4, predict_length=8).check()
 
 
