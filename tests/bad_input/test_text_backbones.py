@@ -187,7 +187,7 @@ def test_a_hugging_face_model_without_safetensors(tmp_path, file):
         ({"sequence_length": 999}, ["data.sequence_length", "tokens at most. Received: 999", "or auto"]),
         ({"predict_length": 999}, ["data.predict_length", "tokens at most. Received: 999", "or auto"]),
         ({"sequence_length": 3}, ["data.sequence_length", "Received: 3"]),
-        ({"sequence_length": 8, "predict_length": 4}, ["data.predict_length", "cut to 8", "Received: 4"]),
+        ({"sequence_length": 8, "predict_length": 4}, ["data.predict_length", "data.sequence_length=8", "Received: 4"]),
         ({"predict_length": 4}, ["data.predict_length must be at least", "Received: 4"]),
     ],
 )
