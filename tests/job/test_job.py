@@ -55,7 +55,7 @@ def test_class_weights_multiply_the_weights_of_examples(images):
     training = {"class_weights": {"dog": 0.5, "cat": 3.0}}
     job = recipe(images, "full", training=training).prepare()
     assert job.config.training.class_weights == training["class_weights"]
-    _, targets, weights = next(iter(job.inputs(job.phases[0], range(1)).batches))
+    _, targets, weights = next(iter(job.training_batches(range(1))))
     dogs = np.asarray(targets)[:, 1]
     assert 0 < dogs.sum() < len(dogs)
     assert np.asarray(weights).tolist() == np.where(dogs == 1.0, 0.5, 3.0).tolist()
