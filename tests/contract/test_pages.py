@@ -103,7 +103,10 @@ def test_the_page_on_sources():
 
 
 @pytest.mark.parametrize("task", ["text", "image"])
-def test_an_installed_source_works_from_files_the_command_line_and_python(task, install, images, tmp_path, command):
+def test_an_installed_source_works_from_files_the_command_line_and_python(
+    task, install, images, tmp_path, command, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     site = install("sources", "sqlite = mine:Sqlite", blocks("sources.md")[0])
     if task == "text":
         rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(16)]

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
+from keras_transfer.networks.types import Tensor
 
 
 class ImageExamples(Examples, Protocol):
@@ -42,7 +43,7 @@ class ImageExamples(Examples, Protocol):
             OSError: It cannot be read.
         """
 
-    def contents(self) -> Callable[[Any], Any]:
+    def contents(self) -> Callable[[Tensor], Tensor]:
         """Return a function, for a graph, from row numbers ``int64[batch]`` to their bytes, ``string[batch]``."""
 
 
@@ -107,7 +108,7 @@ class Images:
         """Return the bytes of one."""
         return (self.root / self.names[row]).read_bytes()
 
-    def contents(self) -> Callable[[Any], Any]:
+    def contents(self) -> Callable[[Tensor], Tensor]:
         """Return a function that reads files inside the graph."""
         files = tf.constant(self.files, tf.string)
         return lambda rows: tf.map_fn(tf.io.read_file, tf.gather(files, rows))
@@ -179,7 +180,7 @@ class EncodedImages:
         begin, end = self.bounds[row]
         return self.data[begin:end].tobytes()
 
-    def contents(self) -> Callable[[Any], Any]:
+    def contents(self) -> Callable[[Tensor], Tensor]:
         """Return a function that takes bytes from the array, with one call per batch."""
 
         def gather(rows: NDArray[np.int64]) -> NDArray[np.object_]:

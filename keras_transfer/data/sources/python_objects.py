@@ -18,6 +18,7 @@ from keras_transfer.data.sources.base import PYTHON
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.tables.tables import check_columns, kind_of
 from keras_transfer.errors import DataError
+from keras_transfer.networks.types import Dataset
 
 
 def describe_object(data: Any) -> str:
@@ -121,7 +122,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _pairs(dataset: Any, what: str) -> Iterator[tuple[Any, Any]]:
+def _pairs(dataset: Dataset, what: str) -> Iterator[tuple[Any, Any]]:
     """The single elements of a dataset, which may be batched."""
     spec = dataset.element_spec
     if isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec):
