@@ -13,7 +13,7 @@ from keras_transfer.networks.stages import submodel
 
 
 class _AsInPrediction(keras.layers.Layer):
-    """Runs a model with ``training=False``, which a functional model that is called so forgets when it is trained."""
+    """Runs a model with ``training=False``, which a functional model that is called so ignores when it is trained."""
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _AsInPrediction(keras.layers.Layer):
         return self.model(inputs, training=False)
 
     def compute_output_spec(self, inputs: Any) -> Any:
-        """Said outright: JAX cannot find it out where a length is open."""
+        """Return the model's own outputs: JAX cannot infer them if a length is open."""
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), self.model.output)
 
 
@@ -36,8 +36,8 @@ class TransferModel:
         head: With its loss and metrics.
         pooling: The network's feature map to pooled features.
         top: Pooled features to raw outputs (see :class:`~keras_transfer.heads.Head`): the head's weights.
-        trainer: What the reader of its task gives, for images ``float32[batch, size, size, 3]`` in 0..255, to raw
-            ``float32[batch, outputs]``.
+        trainer: From what the reader of its task returns, for images ``float32[batch, size, size, 3]`` in 0..255, to
+            raw outputs, ``float32[batch, outputs]``.
         predictor: The same layers, to predictions. This is what is saved.
     """
 
@@ -129,7 +129,7 @@ def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ..
 
     Args:
         backbone: Its network is used, not copied.
-        head: Goes on what the network puts out.
+        head: Takes the output of the network.
         flips: Axes along which inputs are flipped, for each view that predictions are averaged over.
 
     Returns:

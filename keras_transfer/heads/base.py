@@ -25,7 +25,7 @@ LOGITS = "head_logits"
 
 @dataclass(frozen=True)
 class Prediction(ABC):
-    """What a model says of one input; each kind of target says something else.
+    """A prediction for one input; each kind of target has its own.
 
     Attributes:
         input: The file, or the text.
@@ -35,15 +35,15 @@ class Prediction(ABC):
 
     @abstractmethod
     def __str__(self) -> str:
-        """What is said, in one line, without the input."""
+        """The prediction in one line, without the input."""
 
 
 @dataclass(frozen=True)
 class Head(ABC):
     """The new layers on top of a backbone, with their loss and metrics.
 
-    *Raw* is what the last layer with weights puts out, which is trained: logits, or standardized numbers. *Predictions*
-    are what the final layer makes of it, which is served: probabilities, or numbers.
+    *Raw* is the output of the last layer with weights, which is trained: logits, or standardized numbers. *Predictions*
+    are the output of the final layer, which is served: probabilities, or numbers.
 
     Attributes:
         names: Of the outputs.
@@ -52,17 +52,17 @@ class Head(ABC):
     names: tuple[str, ...]
 
     figure: ClassVar[Figure]
-    """What models are compared by."""
+    """The metric that models are compared by."""
 
     last_layer: ClassVar[str] = LOGITS
     """Name of the last layer with weights, which :meth:`read_out` makes; a solved head is put into it."""
 
     metric: ClassVar[str]
-    """Name of what is reported every epoch beside the loss."""
+    """Name of the metric that is reported every epoch beside the loss."""
 
     @property
     def facts(self) -> JsonObject:
-        """What predicting needs beside the model: what the run folder's head.json holds."""
+        """What prediction needs beside the model: the content of the run folder's head.json."""
         return {}
 
     @property
@@ -72,11 +72,11 @@ class Head(ABC):
 
     @abstractmethod
     def pool(self, features: Tensor) -> Tensor:
-        """Turn what the network puts out into pooled features."""
+        """Turn the output of the network into pooled features."""
 
     @abstractmethod
     def describe_pooling(self) -> str | None:
-        """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
+        """Return what pooled features depend on, for the key of the cache; None if the network pools itself."""
 
     @abstractmethod
     def read_out(self, pooled: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Head(ABC):
 
     @abstractmethod
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Turn what rows are to be told as into what raw is trained towards, ``float32[n, outputs]``."""
+        """Turn targets into what raw outputs are trained towards, ``float32[n, outputs]``."""
 
     @abstractmethod
     def loss(self, *, label_smoothing: float) -> Loss:
@@ -151,7 +151,7 @@ class Head(ABC):
 
 @dataclass(frozen=True)
 class TargetHead(Head):
-    """A head that tells what examples are labelled with, and all that depends on what that is.
+    """A head that predicts what examples are labelled with, and everything that depends on the kind of target.
 
     Attributes:
         config: Pooling, dropout, hidden layer and loss.
@@ -168,14 +168,14 @@ class TargetHead(Head):
     report_type: ClassVar[type[Report]]
 
     predictions_output: ClassVar[str]
-    """Which of an exported model's answers are the predictions themselves."""
+    """Which of an exported model's outputs are the predictions themselves."""
 
     @property
     def settings(self) -> Any:
         """The settings of the recipe, as :attr:`settings_type` with its defaults."""
         return self.settings_type.model_validate(self.config.settings)
 
-    # What a run learns and keeps beside the weights.
+    # What a run learns and stores beside the weights.
 
     @classmethod
     def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
@@ -236,7 +236,7 @@ class TargetHead(Head):
         return layers.Concatenate(name="head_average_max", dtype="float32")(both)
 
     def describe_pooling(self) -> str | None:
-        """Return what pooled features depend on, for the key of the cache; None where the network pools itself."""
+        """Return what pooled features depend on, for the key of the cache; None if the network pools itself."""
         return self.config.pooling if isinstance(self.config, ImageHeadConfig) else None
 
     def read_out(self, pooled: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ class TargetHead(Head):
         return targets
 
     def label_targets(self) -> Targets | None:
-        """Return targets of one row for each output, which is told as that alone; None where there are no such rows."""
+        """Return targets of one row per output, which has that output alone; None if there are no such rows."""
         return None
 
     def solve(
@@ -276,11 +276,11 @@ class TargetHead(Head):
             targets: Of the same rows.
             weights: ``[n]``, how much each counts.
             folds: Of the rows, by which the strength of the penalty is chosen.
-            label_features: ``[outputs, channels]``, of what each output is called; None where that says nothing, as of
+            label_features: ``[outputs, channels]``, of each output's name; None if names mean nothing, as those of
                 numbers.
 
         Returns:
-            The solution; what it says of rows that were held out are predictions.
+            The solution; its predictions for held-out rows are in ``held_out``.
         """
         labels = self.label_targets()
         return solve_head(
@@ -292,7 +292,7 @@ class TargetHead(Head):
             hints=None if label_features is None or labels is None else (label_features, labels),
         )
 
-    # Judging.
+    # Evaluation.
 
     @abstractmethod
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
@@ -326,16 +326,16 @@ class TargetHead(Head):
 
     @abstractmethod
     def to_prediction(self, name: str, row: Floats) -> Prediction:
-        """Turn the prediction for an input, ``float32[outputs]``, into what a user is told."""
+        """Turn the prediction for an input, ``float32[outputs]``, into a record for users."""
 
     @abstractmethod
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return what an exported model answers, in a graph, to predictions ``float32[batch, outputs]``."""
+        """Return the outputs of an exported model, in a graph, for predictions ``float32[batch, outputs]``."""
 
     def allowance(self, tolerance: float) -> Floats:
         """Return how far served predictions may lie from ours, ``[outputs]``, for a tolerance of raw."""
         return np.full(len(self.names), tolerance)
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
-        """Return ``bool[n]``, for which rows the further answers hang on less than a tolerance."""
+        """Return ``bool[n]``, for which rows the further outputs depend on less than a tolerance."""
         return np.zeros(len(predicted), bool)

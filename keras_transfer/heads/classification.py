@@ -25,7 +25,7 @@ from keras_transfer.registry import did_you_mean
 
 @dataclass(frozen=True)
 class ClassReport:
-    """How one class fared; ``support`` is its number of rows."""
+    """Results for one class; ``support`` is its number of rows."""
 
     name: str
     precision: float
@@ -36,15 +36,15 @@ class ClassReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationReport(Report):
-    """How a classifier does on a split; its loss is the mean cross-entropy, in nats.
+    """Results of a classifier on a split; its loss is the mean cross-entropy, in nats.
 
     Attributes:
         accuracy: Share of rows whose most probable class is the true one.
         accuracy_interval: 95 % Wilson score interval of the accuracy (Wilson 1927).
         macro_f1: Mean of the classes' F1.
         auroc: Area under the ROC curve of the second class, for two classes; else None.
-        classes: A report a class.
-        confusion: ``confusion[i][j]`` rows of class i were taken for class j.
+        classes: A report per class.
+        confusion: ``confusion[i][j]`` rows of class i were predicted as class j.
     """
 
     accuracy: float
@@ -83,7 +83,7 @@ class ClassificationReport(Report):
 
 @dataclass(frozen=True)
 class ClassPrediction(Prediction):
-    """What a classifier says of one input.
+    """A classifier's prediction for one input.
 
     Attributes:
         label: The most probable class.

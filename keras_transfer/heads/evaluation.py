@@ -1,4 +1,4 @@
-"""How good a model is: predictions over a split, and figures of them with intervals."""
+"""How good a model is: predictions for a split, and metrics of them with intervals."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ class Figure:
 
     Attributes:
         name: In metrics.json.
-        words: How a value of it is said.
-        unit: What a difference is said in.
-        is_error: Whether less is better; other figures are shares, of which differences are said in hundredths.
+        words: Format of a value, with its name.
+        unit: Of a difference.
+        is_error: Whether less is better; the others are shares, whose differences are given in hundredths.
     """
 
     name: str
@@ -32,18 +32,18 @@ class Figure:
     is_error: bool
 
     def describe(self, value: float) -> str:
-        """Say a value."""
+        """Describe a value in words."""
         return self.words.format(value)
 
     def describe_difference(self, difference: float, interval: tuple[float, float]) -> str:
-        """Say by how much two models differ."""
+        """Describe the difference of two models in words."""
         low, high = interval
         if self.is_error:
             return f"{difference:+.3g} {self.unit} (95 % interval {low:+.3g} to {high:+.3g})"
         return f"{100 * difference:+.1f} {self.unit} (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
 
     def is_better(self, value: float, other: float) -> bool:
-        """Tell whether a value is better than another one."""
+        """Return whether a value is better than another one."""
         return value < other if self.is_error else value > other
 
 
@@ -57,15 +57,15 @@ FIGURES = {figure.name: figure for figure in (ACCURACY, MEAN_AVERAGE_PRECISION, 
 
 @dataclass(frozen=True)
 class Gain:
-    """What fine-tuning bought over a solved head on the pretrained network, on the same rows.
+    """What fine-tuning gained over a solved head on the pretrained network, on the same rows.
 
     Attributes:
         figure: What was compared.
         head_value: Of the solved head alone.
         difference: The fine-tuned model's value less that.
         interval: 95 % interval of the difference: percentiles of a paired bootstrap over the rows.
-        head_seconds: What features and solution took.
-        seconds: What all phases took.
+        head_seconds: Time for features and solution.
+        seconds: Time of all phases.
     """
 
     figure: Figure
@@ -118,8 +118,8 @@ def measure_gain(
         score: How to get it.
         predicted: ``float32[n, outputs]`` of the fine-tuned model.
         head_predicted: The same of the solved head.
-        head_seconds: What features and solution took.
-        seconds: What all phases took.
+        head_seconds: Time for features and solution.
+        seconds: Time of all phases.
 
     Returns:
         The gain. The bootstrap is seeded: the same rows give the same interval.
@@ -140,8 +140,8 @@ def bootstrap(measure: Callable[[Floats], Floats], rows: int) -> tuple[float, fl
     """Return a 95 % interval of a figure: percentiles over resamples of the rows (Efron 1979).
 
     Args:
-        measure: From how often each row counts, ``[resamples, rows]``, to the figure, ``[resamples]``; what is no
-            number there is left out.
+        measure: From how often each row counts, ``[resamples, rows]``, to the figure, ``[resamples]``; values
+            that are NaN or infinite are left out.
         rows: How many there are.
 
     Returns:
@@ -160,25 +160,25 @@ _MOST_RESAMPLES, _LEAST_RESAMPLES, _MOST_DRAWS, _CHUNK = 10_000, 1000, 20_000_00
 
 
 def _draw_resamples(rows: int) -> Iterator[Floats]:
-    """How often each row stands in resamples of as many rows, some resamples at a time."""
+    """How often each row is in resamples of as many rows, some resamples at a time."""
     random = np.random.default_rng(0)
     total = min(max(_MOST_DRAWS // rows, _LEAST_RESAMPLES), _MOST_RESAMPLES)
     size = max(_CHUNK // rows, 1)
-    for begun in range(0, total, size):
-        resamples = min(size, total - begun)
+    for start in range(0, total, size):
+        resamples = min(size, total - start)
         drawn = random.integers(0, rows, (resamples, rows)) + rows * np.arange(resamples)[:, None]
         yield np.bincount(drawn.ravel(), minlength=resamples * rows).reshape(resamples, rows).astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report(ABC):
-    """How a model does on a split; each kind of target has figures of its own beside these.
+    """Results of a model on a split; each kind of target has further metrics.
 
     Attributes:
         split: The split's name.
         n: How many rows.
         loss: Mean of what is minimised.
-        gain: Over the solved head, where that was measured.
+        gain: Over the solved head, if that was measured.
     """
 
     split: str
@@ -188,7 +188,7 @@ class Report(ABC):
 
     @abstractmethod
     def figures(self) -> JsonObject:
-        """Return the figures of this kind of target as metrics.json records them."""
+        """Return the metrics of this kind of target as metrics.json records them."""
 
     @classmethod
     @abstractmethod
@@ -211,9 +211,9 @@ def predict(model: Model, batches: Batches, order: NDArray[np.int64] | None = No
     """Run a model over a dataset.
 
     Args:
-        model: From inputs to what it puts out.
+        model: From inputs to outputs.
         batches: Inputs, or tuples that begin with them.
-        order: ``int64[n]``, which row comes at which place of the dataset; None for the rows' own order.
+        order: ``int64[n]``, which row comes at which position of the dataset; None for the rows' own order.
 
     Returns:
         ``float32[n, outputs]``, in the order of the rows.

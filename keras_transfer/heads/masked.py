@@ -1,4 +1,4 @@
-"""The head of pre-training on texts: which token stood at each masked place."""
+"""The head of pre-training on texts: which token was at each masked position."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ from keras_transfer.networks.types import Batches, JsonObject, Loss, Tensor
 
 @dataclass(frozen=True)
 class MaskedLanguageHead(Head):
-    """Which token stood at each masked place, out of the whole vocabulary (Devlin et al. 2019, arXiv 1810.04805).
+    """Which token was at each masked position, out of the whole vocabulary (Devlin et al. 2019, arXiv 1810.04805).
 
-    Answers are ``int32[batch, masked]``, -1 at places that a shorter text does not use.
+    Targets are ``int32[batch, masked]``, -1 at positions that a shorter text does not use.
 
     Attributes:
         names: Of the outputs: there are as many as tokens, and they have no names.
-        embedding: The network's own embedding of tokens, which also tells the answers apart.
+        embedding: The network's own embedding of tokens, which is the output layer's kernel too.
     """
 
     embedding: keras.layers.Layer
@@ -58,11 +58,11 @@ class MaskedLanguageHead(Head):
         return layers.Softmax(dtype="float32")
 
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Return nothing for each row: the reader makes answers of the texts themselves."""
+        """Return nothing for each row: the reader makes targets of the texts themselves."""
         return np.zeros((len(targets), 0), np.float32)
 
     def loss(self, *, label_smoothing: float) -> Loss:
-        """Return the loss of logits against answers: the mean over all masked tokens of a batch."""
+        """Return the loss of logits against targets: the mean over all masked tokens of a batch."""
         return MaskedCrossentropy()
 
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
@@ -94,7 +94,7 @@ class MaskedCrossentropyMean(keras.metrics.Mean):
 
 
 class MaskedAccuracy(keras.metrics.Mean):
-    """Share of masked tokens that are found again."""
+    """Share of masked tokens that are predicted correctly."""
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         """Add a batch."""
@@ -105,7 +105,7 @@ class MaskedAccuracy(keras.metrics.Mean):
 
 
 def _crossentropy(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """In nats, 0 at places that are not used, and which are: ``float32[batch, masked]`` both."""
+    """In nats, 0 at positions that are not used, and which are: ``float32[batch, masked]`` both."""
     answers = keras.ops.cast(y_true, "int32")
     used = keras.ops.cast(answers >= 0, "float32")
     values = keras.ops.sparse_categorical_crossentropy(keras.ops.maximum(answers, 0), y_pred, from_logits=True)
@@ -114,11 +114,11 @@ def _crossentropy(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedReport(Report):
-    """How well a network finds masked tokens again.
+    """How well a network predicts masked tokens.
 
     Attributes:
         masked: How many tokens were masked in the rows; the same ones every time.
-        accuracy: Share of those that the network found again. The loss is the mean over them, too, in nats.
+        accuracy: Share of those that the network predicted correctly. The loss is the mean over them, too, in nats.
     """
 
     masked: int

@@ -21,7 +21,7 @@ from keras_transfer.networks.types import JsonObject, Loss, Tensor
 
 @dataclass(frozen=True)
 class LabelReport:
-    """How one label fared: ``average_precision`` is None where no row has it, ``support`` its number of rows."""
+    """Results for one label: ``average_precision`` is None if no row has it, ``support`` is its number of rows."""
 
     name: str
     threshold: float
@@ -34,7 +34,7 @@ class LabelReport:
 
 @dataclass(frozen=True, kw_only=True)
 class MultilabelReport(Report):
-    """How a multi-label model does on a split; its loss is the mean binary cross-entropy over labels, in nats.
+    """Results of a multi-label model on a split; its loss is the mean binary cross-entropy over labels, in nats.
 
     Attributes:
         mean_average_precision: Mean of the labels' average precision, over labels that rows of the split have; None
@@ -42,7 +42,7 @@ class MultilabelReport(Report):
         mean_average_precision_interval: Its 95 % bootstrap interval.
         macro_f1: Mean of the labels' F1 at their thresholds.
         micro_f1: F1 over all decisions together.
-        labels: A report a label.
+        labels: A report per label.
     """
 
     mean_average_precision: float | None
@@ -77,7 +77,7 @@ class MultilabelReport(Report):
 
 @dataclass(frozen=True)
 class MultilabelPrediction(Prediction):
-    """What a multi-label model says of one input.
+    """A multi-label prediction for one input.
 
     Attributes:
         labels: Those whose probability reaches their threshold.
@@ -97,8 +97,8 @@ class MultilabelHead(TargetHead):
     """Any of several labels: sigmoid, binary cross-entropy, one-vs-rest logistic regression.
 
     Attributes:
-        thresholds: The probability from which on each label is said to be there. Chosen on the validation rows, for the
-            best F1 of each label; 0.5 where there are none.
+        thresholds: The probability from which on each label is predicted. Chosen on the validation rows, for the
+            best F1 of each label; 0.5 if there are none.
     """
 
     thresholds: tuple[float, ...]
@@ -242,7 +242,7 @@ def average_precision(scores: Floats, truth: Floats, counts: Floats) -> Floats:
         counts: ``[resamples, n]``, how often each row counts.
 
     Returns:
-        ``[resamples]``; no number where no row has the label.
+        ``[resamples]``; NaN if no row has the label.
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]

@@ -20,9 +20,9 @@ from keras_transfer.networks.types import JsonObject, Loss, Tensor
 
 @dataclass(frozen=True)
 class NumberReport:
-    """How one number fared, in its own units, each figure with its 95 % bootstrap interval.
+    """Results for one number, in its own units, each with its 95 % bootstrap interval.
 
-    ``r2``, the share of the variance that is explained, is None where all rows have one number.
+    ``r2``, the share of the variance that is explained, is None if all rows have the same number.
     """
 
     name: str
@@ -36,12 +36,12 @@ class NumberReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionReport(Report):
-    """How a model of numbers does on a split; its loss is that of training, of standardized numbers.
+    """Results of a model of numbers on a split; its loss is that of training, of standardized numbers.
 
     Attributes:
         mae: Mean absolute error: of one number in its own units, of several the mean of theirs in standard deviations
             of the training rows.
-        numbers: A report a number.
+        numbers: A report per number.
     """
 
     mae: float
@@ -64,7 +64,7 @@ class RegressionReport(Report):
 
 @dataclass(frozen=True)
 class NumberPrediction(Prediction):
-    """What a model of numbers says of one input.
+    """A prediction of numbers for one input.
 
     Attributes:
         values: In the units of the training data, by name.

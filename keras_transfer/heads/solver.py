@@ -31,7 +31,7 @@ _MOST_ITERATIONS = 2000
 # Natural logarithms of the least and greatest factor on logits.
 _POWERS = (-5.0, 5.0)
 _CLEARLY_WORSE = 1.02
-# Share of the mean variance over features in what each is scaled by. Few rows know variances badly, and what hardly
+# Share of the mean variance over features in what each is scaled by. Few rows estimate variances badly, and what hardly
 # ever changes would get weights without measure: the least change of the network would spoil the head. Against a floor
 # alone, digits of all rows went from 0.936 to 0.944 and of 4 a class from 0.723 to 0.730; solar cells and BBC by at
 # most 0.4 points, mostly up (20 draws of each size). A half does no better.
@@ -41,7 +41,7 @@ _POOLED = 0.25
 _HINT_ROWS = 4.0
 
 MOST_FOLDS = 5
-"""Of cross-validation."""
+"""Folds of cross-validation, at most."""
 
 MOST_HINTED_ROWS = 50
 """Rows an output up to which hints are tried: of 50 headlines a class, nothing was left to be gained."""
@@ -84,10 +84,10 @@ class LinearModel(ABC):
         """
 
     def scale(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32]) -> float:
-        """Return the factor on held-out logits, one for all, that says best how sure they are.
+        """Return the factor on held-out logits, one for all, that calibrates them best.
 
-        It is sought as if one more row had been held out of which nothing is known: rows that are all told apart would
-        have no best factor. Guo et al. 2017, arXiv 1706.04599, call its inverse the temperature.
+        It is sought as if one more row had been held out of which nothing is known: if all rows are classified
+        correctly, no factor is best otherwise. Guo et al. 2017, arXiv 1706.04599, call its inverse the temperature.
         """
         doubt = _doubt(raw)
         found = minimize_scalar(
@@ -182,19 +182,19 @@ class Ridge(LinearModel):
     """Ridge regression; targets are ``float32[rows, numbers]``, standardized.
 
     Args:
-        tell: Turns standardized numbers into predictions; by default they are.
+        to_predictions: Turns standardized numbers into predictions; by default they are.
     """
 
-    def __init__(self, tell: Callable[[NDArray[np.float64]], Array] = np.asarray) -> None:
-        self._model, self._tell = linear_model.Ridge(solver="cholesky"), tell
+    def __init__(self, to_predictions: Callable[[NDArray[np.float64]], Array] = np.asarray) -> None:
+        self._model, self._to_predictions = linear_model.Ridge(solver="cholesky"), to_predictions
 
     def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
         """Solve it."""
         self._model.set_params(alpha=1.0 / strength).fit(x, targets, sample_weight=weights)
 
     def predict(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what is told of them."""
-        return self._tell(raw)
+        """Return predictions."""
+        return self._to_predictions(raw)
 
     def scale(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32]) -> float:
         """Return 1: numbers are not surer for being larger."""
@@ -218,9 +218,9 @@ class SolvedHead:
         kernel: ``float32[features, outputs]``.
         bias: ``float32[outputs]``.
         strength: The inverse strength of the L2 penalty that was chosen.
-        loss: Mean loss over the held-out rows at that strength; None where there are no folds.
-        held_out: ``float32[rows, outputs]``, what is said of each row while it was held out, at that strength, or None.
-        scale: Factor on the solution at that strength, by which its logits are as sure as they are right.
+        loss: Mean loss over the held-out rows at that strength; None without folds.
+        held_out: ``float32[rows, outputs]``, predictions for rows while they were held out, at that strength, or None.
+        scale: Factor on the solution at that strength, by which its logits are calibrated.
         uses_hints: Whether it was solved with hints, because the loss was less with them.
     """
 
@@ -246,9 +246,9 @@ def solve_head(
 
     The strength of the penalty is the one of :data:`STRENGTHS` with the least loss on held-out folds, once logits are
     multiplied with the factor that is best there (:meth:`LinearModel.scale`). A strong penalty finds the better
-    direction and is too unsure; without the factor a weak one would be chosen for its sureness. Features are scaled by
-    three quarters of their own variance and a quarter of the mean one. Scaling and factor are folded into kernel and
-    bias.
+    direction, but its logits are too small; without the factor a weak penalty would be chosen for its larger logits.
+    Features are scaled by three quarters of their own variance and a quarter of the mean one. Scaling and factor are
+    folded into kernel and bias.
 
     Args:
         features: ``[rows, features]``.
@@ -317,12 +317,12 @@ class _Problem:
 
     def with_hints(self, x: NDArray[np.float64], targets: Array) -> "_Problem":
         """Return it with hints, which every fold learns from."""
-        places = np.arange(len(self.x), len(self.x) + len(x))
+        indices = np.arange(len(self.x), len(self.x) + len(x))
         return _Problem(
             np.concatenate([self.x, x]),
             np.concatenate([self.targets, targets]),
             np.append(self.weights, np.full(len(x), _HINT_ROWS * self.weights.mean(), np.float32)),
-            [(np.append(train, places), held_out) for train, held_out in self.folds],
+            [(np.append(train, indices), held_out) for train, held_out in self.folds],
         )
 
 
@@ -367,7 +367,7 @@ def _hold_out(
     strength: float,
     folds: Folds,
 ) -> NDArray[np.float64]:
-    """What is said of each row by the model that did not learn from it; each begins where it ended before."""
+    """The raw output for each row of the model that was not fitted to it; each starts from its last solution."""
 
     def hold_out(model: LinearModel, fold: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
         train, held_out = fold

@@ -238,7 +238,7 @@ def _mode(metric: Metric | LossFunction) -> Mode | None:
 
 
 def _copy_metric(metric: Metric | LossFunction) -> Metric:
-    """A new metric where its class says how to make it again, so that it belongs to the devices of the run."""
+    """A new metric if its class can make it again, so that it belongs to the devices of the run."""
     if not isinstance(metric, keras.metrics.Metric):
         return keras.metrics.MeanMetricWrapper(metric, name=_name(metric))
     kind = type(metric)

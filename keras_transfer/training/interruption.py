@@ -32,7 +32,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen, unless the signal has a handler already or this is no main thread, where there can be none.
+        """Listen, unless the signal has a handler already or this is not the main thread, where there can be none.
 
         Yields:
             Nothing.
@@ -46,12 +46,12 @@ class Interruption:
             yield
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            if self._patience is not None:  # who catches what was raised goes on living
+            if self._patience is not None:  # a caller that catches the exception continues
                 self._patience.cancel()
 
     @contextlib.contextmanager
     def at_a_step(self) -> Iterator[None]:
-        """Leave it to whoever looks at :attr:`asked` after each step to call :meth:`leave`.
+        """Let the caller check :attr:`asked` after each step and call :meth:`leave`.
 
         Yields:
             Nothing.
@@ -63,14 +63,14 @@ class Interruption:
             self._waits_for_a_step = False
 
     def leave(self) -> None:
-        """End the run where that was asked for.
+        """End the run if that was asked for.
 
         Raises:
             RunInterrupted: It was.
         """
         if self.asked:
             raise RunInterrupted(
-                f"The run in {self._folder} was stopped by SIGTERM. Give the same command with --resume to go on."
+                f"The run in {self._folder} was stopped by SIGTERM. Give the same command with --resume to continue."
             )
 
     def _receive(self, *_: Any) -> None:
@@ -85,7 +85,7 @@ class Interruption:
     def _give_up(self) -> None:
         sys.stderr.write(
             f"Error: no step and checkpoint were done within checkpoint.grace_seconds ({self._grace_seconds:g}). "
-            "--resume goes on from the checkpoint before.\n"
+            "--resume continues from the checkpoint before.\n"
         )
         sys.stderr.flush()
         os._exit(RunInterrupted.exit_code)

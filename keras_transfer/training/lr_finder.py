@@ -171,6 +171,6 @@ def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0) -> list[floa
 
 
 def _has_diverged(losses: Sequence[float]) -> bool:
-    """Whether the running mean is four times its minimum. Where little is left to lose, noise alone reaches that."""
+    """Whether the running mean is four times its minimum. If the loss is small already, noise alone reaches that."""
     means = np.convolve(losses, np.full(5, 0.2), mode="valid")
     return bool(means[-1] > max(4.0 * means.min(), 2.0 * np.mean(losses[:_BEGINNING])))

@@ -14,18 +14,18 @@ from keras_transfer.networks.keras_internals import averages_of, index_of, varia
 def build_schedule(
     config: TrainingConfig, *, rate: float, steps: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Make a schedule that rises in a line from 0, then falls as a cosine to 0 or stays.
+    """Make a schedule that rises linearly from 0, then falls as a cosine to 0 or stays.
 
     Args:
         config: Learning rate, warm-up and schedule.
         rate: Factor on the learning rate.
-        steps: How many steps the phase has.
+        steps: Steps of the phase.
 
     Returns:
         A function of the step.
 
     Raises:
-        ConfigError: The learning rate is still to be found.
+        ConfigError: The learning rate is still ``auto``.
     """
     if config.learning_rate == "auto":
         raise ConfigError(
@@ -61,7 +61,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
     Args:
         learning_rate: A number, or a function of the step.
         weight_decay: Share of a weight that is taken off it in a step, times the learning rate.
-        factors: On the learning rate, and with it on the decay, one a variable; all 1 by default.
+        factors: On the learning rate, and with it on the decay, one per variable; all 1 by default.
         l2_sp: Share of the distance from the start that is taken off in a step, times the learning rate.
         new: Whether a variable has no pretrained start, and so keeps weight decay; none by default.
         beta_1: Decay of the gradients' running mean.
@@ -86,7 +86,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         epsilon: float = 1e-7,
         **options: Any,
     ) -> None:
-        # Keras' own weight decay knows one rate for all and stays off: its attribute weight_decay is None.
+        # Keras' own weight decay has one rate for all and stays off: its attribute weight_decay is None.
         super().__init__(learning_rate, **options)
         self.decay = weight_decay
         self.factors = None if factors is None else tuple(factors)
@@ -103,7 +103,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
             variables: What will be trained.
 
         Raises:
-            ValueError: ``factors`` or ``new`` are not one a variable.
+            ValueError: ``factors`` or ``new`` are not one per variable.
         """
         if self.built:
             return
@@ -247,9 +247,9 @@ def build_optimizer(
     Args:
         config: Rate, decay, clipping and averaging.
         rate: The phase's factor on the learning rate.
-        steps: How many steps the phase has.
+        steps: Steps of the phase.
         variables: What will be trained, in the order of the model's ``trainable_variables``.
-        factors: On the learning rate, one a variable; all 1 by default.
+        factors: On the learning rate, one per variable; all 1 by default.
         new_variables: Those that are not pretrained, such as the head's: with ``config.l2_sp`` they keep weight decay.
 
     Returns:

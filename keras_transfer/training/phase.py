@@ -59,7 +59,7 @@ def _train_stage(stage: Stage, phase: Phase) -> list[Variable]:
     # A layer comes before those inside it, which have the last word.
     for part in inner:
         part.trainable = phase.batch_norm == "adapt" or not isinstance(part, keras.layers.BatchNormalization)
-    # Only while no weight is frozen one by one do layers tell statistics from weights.
+    # Only while no weight is frozen one by one can statistics be told from weights by their layers.
     weights = [(part, list(part.trainable_weights)) for part in inner]
     frozen = {id(weight) for part in inner if not part.trainable for weight in part.weights}
     statistics = {id(weight): weight for part in inner for weight in part.non_trainable_weights}

@@ -1,4 +1,4 @@
-"""What ``training.precision: auto`` stands for: the arithmetic that trains this network faster on this machine."""
+"""The meaning of ``training.precision: auto``: the arithmetic that trains this network faster on this machine."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ CANDIDATES = ("float32", "mixed_bfloat16")
 _STEPS = 4
 _BATCH = 16
 _TOKENS = 128
-# What is gained must be more than the noise of a few steps.
+# The gain must be more than the noise of a few steps.
 _LEAST_GAIN = 1.05
 
 
@@ -27,7 +27,7 @@ class PrecisionTest:
     """How fast a network trains.
 
     Attributes:
-        rates: Examples a second in training every layer, by ``training.precision``.
+        rates: Examples per second in training every layer, by ``training.precision``.
     """
 
     rates: Mapping[str, float]
@@ -40,21 +40,21 @@ class PrecisionTest:
 
     def __str__(self) -> str:
         rates = ", ".join(f"{name} {rate:.0f}" for name, rate in self.rates.items())
-        return f"Precision: {self.precision} (examples a second in training: {rates})"
+        return f"Precision: {self.precision} (examples per second in training: {rates})"
 
 
 def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int) -> PrecisionTest:
     """Train a network for a few steps in each arithmetic.
 
     Args:
-        load_backbone: Makes the network; its weights do not matter.
-        batch_size: The recipe's; 16 examples a step at most are tried.
+        load_backbone: Returns the network; its weights do not matter.
+        batch_size: The recipe's; at most 16 examples per step are tried.
 
     Returns:
         The rates.
 
     Raises:
-        BackboneError: It cannot be made.
+        BackboneError: It cannot be loaded.
     """
     rates = {}
     size = min(batch_size, _BATCH)
@@ -75,5 +75,5 @@ def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int
 
 
 def _example(tensor: keras.KerasTensor, size: int) -> NDArray[Any]:
-    """A batch of ones; what may have any length has 128 tokens."""
+    """A batch of ones; an axis of any length has 128 tokens."""
     return np.ones((size, *(_TOKENS if length is None else length for length in tensor.shape[1:])), tensor.dtype)

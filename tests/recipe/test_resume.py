@@ -251,7 +251,7 @@ def test_sigterm_takes_a_checkpoint_at_the_next_step_and_exits_with_143(
     stopped = command("run", file, "--out", out)
     assert stopped.exit_code == 143
     assert stopped.stderr == (
-        f"Error: The run in {out} was stopped by SIGTERM. Give the same command with --resume to go on.\n"
+        f"Error: The run in {out} was stopped by SIGTERM. Give the same command with --resume to continue.\n"
     )
     assert position(out) == {"phase": 0, "epoch": 1, "step": 3}
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -20,7 +20,7 @@ from keras_transfer.training.precision import PrecisionTest, run_precision_test
 def test_bfloat16_is_taken_where_it_is_faster_by_more_than_noise(float32, bfloat16, expected):
     found = PrecisionTest({"float32": float32, "mixed_bfloat16": bfloat16})
     assert found.precision == expected
-    assert str(found).startswith(f"Precision: {expected} (examples a second in training: float32 {float32:.0f}, ")
+    assert str(found).startswith(f"Precision: {expected} (examples per second in training: float32 {float32:.0f}, ")
 
 
 @pytest.mark.usefixtures("tiny")
