@@ -93,6 +93,21 @@ def test_settings_that_contradict_the_target(rejected, table, overrides, needs):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "needs"),
+    [
+        (
+            [*NUMBER, "training.early_stopping={metric: val_accuracy}"],
+            ["training.early_stopping.metric: this head has no metric 'accuracy'", "Metrics: loss, mae, rmse, r2"],
+        ),
+        ([*MULTILABEL, "training.keep_metric=mae"], ["training.keep_metric: this head has no metric 'mae'", "f1"]),
+        (["training.keep_metric=val_f1"], ["no metric 'f1'. Received: val_f1. Did you mean val_macro_f1", "auroc"]),
+    ],
+)
+def test_a_metric_that_the_target_does_not_have(rejected, table, overrides, needs):
+    rejected(table(), "backbone.weights=none", *overrides, needs=needs)
+
+
+@pytest.mark.parametrize(
     ("overrides", "changes", "needs"),
     [
         (["data.target=multilabel", "data.label=[a, c]"], {}, ["no column 'c'", "Columns: path, a, b", "data.label"]),

@@ -174,6 +174,23 @@ def test_combinations_that_cannot_be_are_all_reported():
     assert "data.validation is 0" in lines[1]
 
 
+@pytest.mark.parametrize(
+    ("validation", "training", "start"),
+    [
+        (0, {"keep_metric": "val_auroc"}, "training.keep_metric: val_auroc is measured on validation rows"),
+        (0.2, {"keep": "last", "keep_metric": "val_auroc"}, "training.keep_metric: training.keep=last uses no metric"),
+    ],
+)
+def test_a_metric_to_keep_by_that_cannot_be_measured_or_is_not_used(validation, training, start):
+    (line,) = mistakes(data={"source": "x", "validation": validation}, training=training)
+    assert line.strip().startswith(start)
+
+
+def test_the_training_loss_can_choose_without_validation_rows():
+    config = parse(data={"source": "x", "validation": 0}, training={"keep_metric": "loss"})
+    assert (config.training.keep, config.training.keep_metric) == ("best", "loss")
+
+
 def test_no_validation_rows_are_fine_where_nothing_needs_them():
     config = parse(
         data={"source": "x", "validation": 0}, training={"keep": "last", "early_stopping": {"metric": "loss"}}

@@ -15,13 +15,14 @@ from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.stages import Stage
 from keras_transfer.trackers import HistoryTracker, PhaseStarted, Trackers
 from keras_transfer.training.callbacks import BestWeights, TrainedWeights
-from keras_transfer.training.custom_parts import BUILT_IN
+from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 from keras_transfer.training.monitors import Monitor, find_monitors
-from keras_transfer.training.observers import Observers
+from keras_transfer.training.observers import Observers, UserCallbacks
 from keras_transfer.training.phase import (
     Inputs,
     PlannedPhase,
     RunState,
+    apply_phase,
     set_batch_norm_memory,
     set_trainable,
     summarize,
@@ -170,3 +171,71 @@ def test_early_stopping_ends_a_phase(model, tmp_path):
     stop = {"metric": "val_loss", "patience": 1}
     train(model, phase, tmp_path, early_stopping=stop, validation=batches(1).map(lambda x, y, w: (x, y)))
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "batch_norm", "expected"),
+    [
+        ("all", "frozen", {"kernel"}),
+        ("all", "adapt", {"kernel", "gamma", "beta", "moving_mean", "moving_variance"}),
+        ("bias", "adapt", {"beta", "moving_mean", "moving_variance"}),
+        ("batch_norm", "adapt", {"gamma", "beta", "moving_mean", "moving_variance"}),
+    ],
+)
+def test_only_what_training_changes_is_copied(model, weights, batch_norm, expected):
+    last = model.backbone.stages[-1]
+    phase = Phase("last", (last.index,), 1, 1.0, batch_norm, weights=weights)
+    applied = apply_phase(model, phase, config=TrainingConfig(), steps=STEPS)
+    of_stage = {id(weight) for weight in last.weights}
+    changing = [variable for variable in applied.changing if id(variable) in of_stage]
+    assert {variable.name for variable in changing} == expected
+    others = [variable.path for variable in applied.changing if id(variable) not in of_stage]
+    assert sorted(path.split("/")[-1] for path in others) == ["bias", "kernel"]
+    assert all("head_logits" in path for path in others)
+
+
+def test_the_best_epoch_by_a_metric_is_restored_with_its_statistics(model, tmp_path):
+    """Its value rises from epoch to epoch, and less is better: the first epoch it is, whatever the loss."""
+
+    def high(y_true, y_pred):
+        return keras.ops.sum(y_pred * 0.0, axis=-1) + counter
+
+    counter = keras.Variable(0.0, trainable=False)
+    high.direction = "min"
+    held_out = batches(1).map(lambda x, y, w: (x, y))
+    phase = Phase("last", (len(model.backbone.stages) - 1,), 3, 1.0, "adapt")
+    before = model.trainer.get_weights()
+    snapshots = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            snapshots.append(model.trainer.get_weights())
+            counter.assign(float(epoch + 1))
+
+    config = TrainingConfig(batch_size=BATCH, keep_metric="val_high", learning_rate=1e-2)
+    custom = CustomParts(metrics=[high])
+    best = BestWeights(find_monitors(config, model.head, custom).keep)
+    train_phase(
+        model,
+        PlannedPhase(phase, config, PhaseStarted("last", 1, 1, 3, STEPS)),
+        Inputs(model.trainer, batches(3), held_out),
+        RunState(best, Observers(callbacks=UserCallbacks([Watch()])), custom=custom),
+    )
+    after = model.trainer.get_weights()
+    for value, first in zip(after, snapshots[0], strict=True):
+        np.testing.assert_array_equal(value, first)
+    assert any(not np.array_equal(first, last) for first, last in zip(snapshots[0], snapshots[-1], strict=True))
+    model.trainer.set_weights(before)
+
+
+def test_an_optimizer_from_python_trains_at_the_phases_share_of_its_rate(model, tmp_path):
+    given = keras.optimizers.SGD(1.0, clipnorm=1e-3)
+    phase = Phase("head", (), 1, 0.25, "frozen")
+    before = model.trainer.get_weights()
+    optimizer = train(model, phase, tmp_path, keep="last", custom=CustomParts(optimizer=given))
+    assert (type(optimizer), float(optimizer.learning_rate), given.built) == (keras.optimizers.SGD, 0.25, False)
+    moved = [np.linalg.norm(a - b) for a, b in zip(before, model.trainer.get_weights(), strict=True)]
+    # Each step goes at most 0.25 times the clipped norm, for each of the head's two weights.
+    assert sum(distance > 0 for distance in moved) == 2
+    assert max(moved) <= STEPS * 0.25 * 1e-3 * 1.01
+    model.trainer.set_weights(before)
