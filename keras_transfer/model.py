@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 
@@ -10,6 +9,7 @@ from keras_transfer.backbones import Backbone
 from keras_transfer.heads import Head
 from keras_transfer.networks.batch_norm import fold_batch_norm, fuse_batch_norm
 from keras_transfer.networks.stages import submodel
+from keras_transfer.networks.types import Tensors
 
 
 class _AsInPrediction(keras.layers.Layer):
@@ -19,10 +19,10 @@ class _AsInPrediction(keras.layers.Layer):
         super().__init__()
         self.model = model
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensors) -> Tensors:
         return self.model(inputs, training=False)
 
-    def compute_output_spec(self, inputs: Any) -> Any:
+    def compute_output_spec(self, inputs: Tensors) -> Tensors:
         """Return the model's own outputs: JAX cannot infer them if a length is open."""
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), self.model.output)
 

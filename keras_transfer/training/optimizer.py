@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.networks.keras_internals import averages_of, index_of, variables_of
+from keras_transfer.networks.types import JsonObject, Tensor, Variable
 
 
 def build_schedule(
@@ -96,7 +97,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def build(self, variables: Sequence[Any]) -> None:
+    def build(self, variables: Sequence[Variable]) -> None:
         """Make the slots; the first call counts.
 
         Args:
@@ -131,13 +132,13 @@ class StagedAdamW(keras.optimizers.Optimizer):
                 if average is not None:
                     average.assign(keras.ops.copy(variable))
 
-    def _add_reference(self, variable: Any) -> Any:
+    def _add_reference(self, variable: Variable) -> Variable:
         # A copy: JAX may not be given one buffer as two variables.
         return self.add_variable_from_reference(
             variable, name="reference", initializer=lambda shape, dtype=None: keras.ops.copy(variable)
         )
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Tensor, variable: Variable, learning_rate: Tensor) -> None:
         """Move one variable.
 
         Args:
@@ -164,7 +165,9 @@ class StagedAdamW(keras.optimizers.Optimizer):
         bias = ops.sqrt(1 - ops.power(self.beta_2, step)) / (1 - ops.power(self.beta_1, step))
         self.assign_sub(variable, ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), self.epsilon)))
 
-    def _move_by_kernel(self, variable: Any, *, gradient: Any, mean: Any, square: Any, rate: Any, step: Any) -> None:
+    def _move_by_kernel(
+        self, variable: Variable, *, gradient: Tensor, mean: Variable, square: Variable, rate: Tensor, step: Tensor
+    ) -> None:
         """The same in one pass over the memory: on two cores four times as fast, which short texts are bound by."""
         tf.raw_ops.ResourceApplyAdam(
             var=_resource(variable).handle,
@@ -204,7 +207,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
                     slot.assign(keras.ops.copy(earlier_slot))
         self._steps_before.assign(counts)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         """Return what makes the same optimizer again, but for its variables."""
         return {
             **super().get_config(),
@@ -218,17 +221,17 @@ class StagedAdamW(keras.optimizers.Optimizer):
         }
 
 
-def _has_kernel(variable: Any) -> bool:
+def _has_kernel(variable: Variable) -> bool:
     """Whether TensorFlow's own Adam can move a variable; of one that lies on several devices, each one's part."""
     return keras.backend.backend() == "tensorflow" and hasattr(_resource(variable), "handle")
 
 
-def _resource(variable: Any) -> Any:
+def _resource(variable: Variable) -> Tensor:
     """TensorFlow's variable: Keras' own one holds it, and hands it to the optimizer bare (3.15)."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _decays(variable: Any) -> bool:
+def _decays(variable: Variable) -> bool:
     """Whether a variable is neither a bias nor a norm's."""
     return len(variable.shape) > 1
 
@@ -238,9 +241,9 @@ def build_optimizer(
     *,
     rate: float,
     steps: int,
-    variables: Sequence[Any],
+    variables: Sequence[Variable],
     factors: Sequence[float] | None = None,
-    new_variables: Iterable[Any] = (),
+    new_variables: Iterable[Variable] = (),
 ) -> StagedAdamW:
     """Make the optimizer of a phase.
 
