@@ -188,7 +188,7 @@ def _of_label_texts(config: RecipeConfig) -> Unused:
     if config.data.target == "number":
         yield path, "numbers have no label names (data.target=number)"
     elif pair is not None:
-        yield path, "label names are single texts, and data.text_pair makes pairs"
+        yield path, "label names are single texts, and data.text_pair makes pairs of texts"
     elif _solver(config) in (None, "sgd"):
         yield path, f"only a solved head uses label names, and policy.name={config.policy.name} solves none here"
     elif head.hidden is not None or config.training.label_smoothing:
