@@ -107,7 +107,7 @@ def test_leaks_are_told_recorded_refused_or_not_looked_for(tiny, make_images, tm
     recorded = json.loads((run.folder / "data.json").read_text(encoding="utf-8"))["repeated"]
     assert sum(part["exact"] for part in recorded.values()) == 2
     assert "also in" in console.file.getvalue()
-    with pytest.raises(DataError, match=r"stand in two splits:\n  .*also in.*\n.*data\.group"):
+    with pytest.raises(DataError, match=r"are in two splits:\n  .*also in.*\n.*data\.group"):
         recipe("error").fit(tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
     console = Console(file=io.StringIO(), width=500)
