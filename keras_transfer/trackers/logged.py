@@ -58,14 +58,18 @@ def list_epoch_metrics(epoch: EpochEnded) -> dict[str, float]:
 
 
 def list_report_metrics(report: ReportMade) -> dict[str, float]:
-    """Return what a tracker logs of a report: all of its numbers, by ``<split>/<path>``, without those in lists.
+    """Return what a tracker logs of a report: its numbers for the whole split, by ``<split>/<name>``.
+
+    Those in a mapping are ``<split>/<name>.<inner>``. Lists and what is deeper, such as results per class, are left
+    out: there may be thousands, and ``metrics.json`` has them.
 
     Args:
         report: The report.
     """
-    flat = _flatten(report.metrics)
-    return {
-        f"{report.split}/{path}": float(value)
-        for path, value in flat.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    numbers: dict[str, float] = {}
+    for name, value in report.metrics.items():
+        inner = value.items() if isinstance(value, Mapping) else ()
+        for path, number in [(name, value), *((f"{name}.{key}", item) for key, item in inner)]:
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                numbers[f"{report.split}/{path}"] = float(number)
+    return numbers

@@ -1,6 +1,8 @@
 """Weights & Biases: a run of a project, online or on this machine."""
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, StrictStr
@@ -74,8 +76,10 @@ class WandbTracker(Tracker):
 
     def run_ended(self, result: RunEnded) -> None:
         """Save the files and finish the run."""
-        for file in result.find(*ARTIFACTS):
-            self._run.save(str(file), base_path=str(result.folder), policy="now")
+        for file in result.find(*ARTIFACTS) if Path(self._run.dir).is_dir() else ():  # mode: disabled has none
+            # A copy: W&B would link to the run folder by its absolute path.
+            copy = shutil.copy(file, self._run.dir)
+            self._run.save(copy, base_path=self._run.dir, policy="now")
         self._run.finish()
 
     def run_failed(self, error: BaseException) -> None:

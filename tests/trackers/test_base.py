@@ -185,8 +185,9 @@ def test_the_name_of_a_phase_becomes_a_name_of_metrics():
     assert list_epoch_metrics(EpochEnded(phase, 1, 3, {"loss": 0.5}, 3.0))["phase_2_stages_3_last/loss"] == 0.5
 
 
-def test_figures_of_a_report_are_its_numbers():
-    report = ReportMade("test", {"n": 4, "auroc": None, "confusion": [[1, 2]], "gain": {"points": 0.5, "sure": True}})
+def test_figures_of_a_report_are_its_numbers_for_the_whole_split():
+    metrics = {"n": 4, "auroc": None, "confusion": [[1, 2]], "gain": {"points": 0.5, "sure": True}}
+    report = ReportMade("test", {**metrics, "classes": {"black cat": {"f1": 0.5}, "dog": {"f1": 1.0}}})
     assert list_report_metrics(report) == {"test/n": 4.0, "test/gain.points": 0.5}
 
 
