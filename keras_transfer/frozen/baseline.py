@@ -1,4 +1,4 @@
-"""What fine-tuning is measured against: the solved head on the network as it came."""
+"""The baseline of fine-tuning: a solved head on the pretrained network."""
 
 import time
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ _Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Baseline:
-    """The solved head on the network as it came, before anything was fine-tuned.
+    """The solved head on the pretrained network, before fine-tuning.
 
     Attributes:
         head: The solution.
         features: Pooled features of the training and the validation rows.
-        predicted: ``float32[n, outputs]`` for the rows of each split that the run is judged by.
-        seconds: What features of training rows and solution took.
+        predicted: ``float32[n, outputs]`` for the rows of each split that the run is evaluated on.
+        seconds: For the features of the training rows and the solution.
     """
 
     head: SolvedHead
@@ -35,12 +35,12 @@ class Baseline:
     seconds: float
 
     def to_state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds: all but the features, which are cached, and done with once it is taken."""
+        """Return what a checkpoint has: all but the features, which are not needed after it."""
         return asdict(replace(self, head=replace(self.head, held_out=None), features={}))
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> "Baseline":
-        """Read that back."""
+        """Restore a baseline from :meth:`to_state`."""
         return Baseline(**{**state, "head": SolvedHead(**state["head"])})
 
     def put_on(self, model: TransferModel) -> None:

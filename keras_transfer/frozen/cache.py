@@ -1,8 +1,8 @@
-"""What the frozen stages put out, computed once and kept: a phase then trains only the rest of the network.
+"""The output of the frozen stages, computed once and cached: a phase then trains only the rest of the network.
 
-Training on kept features is training of the whole network with the same stages frozen: frozen BatchNorm runs on its
-stored statistics, and rows come in the same order. Augmented images are kept as *views*: view v of an example is what
-epoch v of the phase would have shown, and a phase of more epochs begins again at the first.
+Training on cached features equals training of the whole network with the same stages frozen: frozen BatchNorm uses its
+stored statistics, and rows come in the same order. Augmented images are cached as *views*: view v of an example is what
+epoch v of the phase would have shown, and a phase of more epochs starts again with the first view.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ _BATCH = 32
 
 
 class FeatureCache:
-    """Computes features, and finds again what was computed before.
+    """Computes features, or finds them in the cache.
 
     Args:
-        config: How many views, in which precision, under which budget.
+        config: Number of views, precision and budget.
         reader: Of the examples.
-        distribution: The processes of the run: the chief computes, and those that share its cache find what it kept.
+        distribution: The processes of the run: the chief computes, and the others read its cache if they share it.
     """
 
     def __init__(self, config: CacheConfig, reader: Reader, distribution: Distribution = ONE_DEVICE) -> None:
@@ -44,7 +44,7 @@ class FeatureCache:
         self._store = FeatureStore(cache_folder() / "features", max_bytes=config.max_bytes)
 
     def serves(self, frozen_stages: int) -> bool:
-        """Tell whether a phase with so many frozen stages trains on features."""
+        """Return whether a phase with this number of frozen stages trains on features."""
         return bool(self._config.views and frozen_stages and not self._reader.mixes)
 
     def training(self, model: TransferModel, frozen_stages: int, split: Split, epochs: range) -> Features | None:
@@ -52,16 +52,16 @@ class FeatureCache:
 
         Args:
             model: Its first stages are run as they are now.
-            frozen_stages: How many.
+            frozen_stages: Their number.
             split: The rows.
-            epochs: Numbers of the phase's epochs. There are as many views, at most ``cache.views``, and one view, of
-                the plain examples, where that is 1 or nothing is augmented.
+            epochs: Numbers of the phase's epochs. There is a view for each, up to ``cache.views``, and one view of the
+                plain examples if that is 1 or nothing is augmented.
 
         Returns:
-            The features; None where they cannot be kept, with a warning where that is for want of space.
+            The features; None if they cannot be cached, with a warning if there is not enough space.
 
         Raises:
-            TrainingError: Some are no numbers.
+            TrainingError: Some are NaN or infinite.
         """
         views = self._reader.training_views(epochs, self._config.views)
         return self._load(model, frozen_stages, split, views)
@@ -73,31 +73,31 @@ class FeatureCache:
 
         Args:
             model: Its first stages are run as they are now.
-            frozen_stages: How many.
+            frozen_stages: Their number.
             split: The rows.
-            flips: A view for each flip that predictions are averaged over, in place of one.
+            flips: A view for each flip that predictions are averaged over, instead of one.
 
         Returns:
-            The features; None where they cannot be kept, with a warning where that is for want of space.
+            The features; None if they cannot be cached, with a warning if there is not enough space.
 
         Raises:
-            TrainingError: Some are no numbers.
+            TrainingError: Some are NaN or infinite.
         """
         return self._load(model, frozen_stages, split, self._plain_views(flips))
 
     def pooled(self, model: TransferModel, split: Split, *, flips: bool = False) -> NDArray[np.float32]:
-        """Return pooled features of plain examples, kept or not.
+        """Return pooled features of plain examples, cached or computed.
 
         Args:
             model: Its network is run as it is now.
             split: The rows.
-            flips: A view for each flip that predictions are averaged over, the plain one first, in place of one.
+            flips: A view for each flip that predictions are averaged over, the plain one first, instead of one.
 
         Returns:
             ``float32[views, rows, channels]``.
 
         Raises:
-            TrainingError: Some are no numbers.
+            TrainingError: Some are NaN or infinite.
         """
         stages = len(model.backbone.stages)
         features = self.evaluation(model, stages, split, flips=flips) if self._config.views else None
@@ -108,15 +108,15 @@ class FeatureCache:
         return rows.reshape(len(views), len(split), -1)[:, self._indices(split)]
 
     def time(self, model: TransferModel, frozen_stages: int, split: Split) -> tuple[float, float, float]:
-        """Measure how fast features are computed here and now.
+        """Measure how fast features are computed on this machine.
 
         Args:
             model: Its first stages are run.
-            frozen_stages: How many.
+            frozen_stages: Their number.
             split: A few rows.
 
         Returns:
-            Seconds an example to read it, seconds an example in the network, and seconds until the network is ready.
+            Seconds per example to read it, seconds per example in the network, and seconds until the network is ready.
         """
         started = time.perf_counter()
         batches = list(self._inputs(split, PLAIN))
@@ -138,7 +138,7 @@ class FeatureCache:
         return self._reader.evaluation_views() if flips else (PLAIN,)
 
     def _indices(self, split: Split) -> Rows:
-        """Where each row lies among features, which are computed in the order of an evaluation."""
+        """The index of each row in the features, which are computed in the order of an evaluation."""
         return np.argsort(np.concatenate(self._reader.evaluation_order(split, batch_size=_BATCH)))
 
     def _load(self, model: TransferModel, frozen_stages: int, split: Split, views: Sequence[View]) -> Features | None:
@@ -147,7 +147,7 @@ class FeatureCache:
             return None if whole is None else whole.select(split, split.rows)
         extra_inputs = model.extra_inputs(frozen_stages)
         if not set(extra_inputs) <= set(self._reader.names):
-            return None  # an input that augmentation changes would have to be kept too
+            return None  # an input that augmentation changes would have to be cached too
         boundary, starts = model.boundary(frozen_stages), self._starts(split)
         key = self._key(model, frozen_stages, split, views)
         with self._distribution.chief_first():
@@ -168,7 +168,7 @@ class FeatureCache:
         return Features(arrays, split, self._indices(split), starts, tokens, extra_inputs, self._reader)
 
     def _starts(self, split: Split) -> Rows:
-        """Where the tokens of each row begin, in the order of the arrays."""
+        """The index of each row's first token, in the order of the arrays."""
         lengths = self._reader.lengths(split)
         if lengths is None:
             return np.zeros(len(split) + 1, np.int64)
@@ -185,7 +185,7 @@ class FeatureCache:
             (inputs, rows) for view in views for inputs, rows in zip(self._inputs(split, view), order, strict=True)
         )
         for inputs, rows in track(batches, "features", len(views) * len(order)):
-            # A last batch of fewer images is filled up: another shape would be compiled anew.
+            # A smaller last batch is filled up: another shape would have to be compiled.
             shown = keras.tree.map_structure(lambda x: np.resize(x, (_BATCH, *x.shape[1:])), inputs)
             outputs = keras.tree.flatten(frozen.predict_on_batch(shown))
             arrays = []
@@ -196,9 +196,9 @@ class FeatureCache:
                     array = array[np.arange(array.shape[1]) < lengths[rows, None]]
                 else:
                     owners = rows
-                with np.errstate(over="ignore"):  # what is too large becomes infinite, which is looked for
-                    kept = array.astype(self._config.dtype)
-                finite = np.isfinite(kept).reshape(len(array), -1).all(axis=1)
+                with np.errstate(over="ignore"):  # what is too large becomes infinite, and is detected below
+                    stored = array.astype(self._config.dtype)
+                finite = np.isfinite(stored).reshape(len(array), -1).all(axis=1)
                 if not finite.all():
                     bad = owners[int(finite.argmin())]
                     index = int(np.flatnonzero(rows == bad)[0])
@@ -211,18 +211,18 @@ class FeatureCache:
         return self._reader.evaluation_batches(split, batch_size=_BATCH, view=view).as_numpy_iterator()
 
     def _explain(self, model: TransferModel, frozen_stages: int, inputs: Any, name: str) -> str:
-        """Run the stages one by one to find the first whose output is no number."""
+        """Run the stages one by one to find the first whose output is NaN or infinite."""
         for count in range(1, frozen_stages + 1):
             outputs = keras.tree.flatten(model.frozen_part(count).predict_on_batch(inputs))
             if not all(np.isfinite(np.asarray(output, np.float32)).all() for output in outputs):
                 return (
-                    f"Features of {name} are no numbers after stage {model.backbone.stages[count - 1].name} of "
+                    f"Features of {name} are NaN or infinite after stage {model.backbone.stages[count - 1].name} of "
                     f"{model.backbone.name}. Check it and backbone.weights, or set training.precision=float32."
                 )
         return f"Features of {name} are too large for {self._config.dtype}. Set cache.dtype=float32."
 
     def _key(self, model: TransferModel, frozen_stages: int, split: Split, views: Sequence[View]) -> str:
-        """A digest of all that the features follow from."""
+        """A digest of everything that the features depend on."""
         backbone = model.backbone
         facts = {
             "versions": [_FORMAT, keras.backend.backend(), keras.__version__, tf.__version__],

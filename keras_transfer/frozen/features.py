@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from keras_transfer.data.readers.base import Reader, Rows, map_ahead, rows_dataset
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split
+from keras_transfer.networks.types import Batches, IntArray, Tensor, Tensors
 from keras_transfer.storage.cache_store import Arrays
 
 
@@ -19,12 +20,12 @@ class Features:
     """The tensors at the boundary after the frozen stages, for every row of a split.
 
     Attributes:
-        arrays: ``[views, rows, ...]``, one for each tensor there; ``[views, tokens of all rows, ...]`` for those
-            with a value for each token.
+        arrays: ``[views, rows, ...]``, one for each tensor; ``[views, tokens of all rows, ...]`` for those with a
+            value per token.
         split: The rows.
-        indices: ``int64[rows]``, where each of them lies in the arrays.
-        starts: ``int64[rows of the arrays + 1]``, where each begins in arrays with a value for each token.
-        has_tokens: Which of the arrays those are.
+        indices: ``int64[rows]``, the index of each row in the arrays.
+        starts: ``int64[rows of the arrays + 1]``, where each row starts in arrays with a value per token.
+        has_tokens: Whether each of the arrays has a value per token.
         extra_inputs: Names of the network's inputs that the stages after the frozen ones read.
         reader: Of the split.
     """
@@ -38,7 +39,7 @@ class Features:
     reader: Reader
 
     def select(self, split: Split, rows: Rows) -> "Features":
-        """Return those of some rows, which are a split of their own."""
+        """Return the features of some rows, which are a split of their own."""
         return replace(self, split=split, indices=self.indices[rows])
 
     def batches(
@@ -51,24 +52,24 @@ class Features:
         epochs: range,
         skip: int = 0,
         share: Share = WHOLE,
-    ) -> Any:
+    ) -> Batches:
         """Make a dataset of training batches, in the order in which examples would come.
 
         Args:
             targets: ``float32[rows, outputs]``, as the head encodes them.
             weights: ``float32[rows]``.
-            batch_size: Rows a step, at most.
+            batch_size: Rows per step, at most.
             seed: Of the order.
             epochs: Numbers of the phase's epochs.
-            skip: How many batches are left out at the beginning.
-            share: What is read of each batch.
+            skip: Number of batches to leave out at the start.
+            share: The part of each batch to read.
 
         Returns:
             Batches of (features, targets, weights).
         """
         order = self.reader.order(self.split, batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
-        def batch(epoch: Any, rows: Any) -> Any:
+        def batch(epoch: Tensor, rows: Tensor) -> tuple[Tensors, Tensor, Tensor]:
             view = (epoch - epochs.start) % len(self.arrays[0])
             return self._read(view, rows), tf.gather(targets, rows), tf.gather(weights, rows)
 
@@ -76,13 +77,13 @@ class Features:
 
     def evaluation_batches(
         self, targets: NDArray[np.float32], *, batch_size: int, view: int = 0, share: Share = WHOLE
-    ) -> Any:
+    ) -> Batches:
         """Make a dataset of (features, targets) of one view, in the reader's order of evaluation."""
         order = self.reader.evaluation_order(self.split, batch_size=batch_size)
         rows = rows_dataset(share.divide_evaluation(order))
         return map_ahead(rows, lambda rows: (self._read(view, rows), tf.gather(targets, rows)))
 
-    def _read(self, view: Any, rows: Any) -> Any:
+    def _read(self, view: Tensor | int, rows: Tensor) -> Tensors:
         kinds = [tf.float32] * len(self.arrays) + [tf.int32] * len(self.extra_inputs)
         tensors = tf.numpy_function(self._gather, [view, rows], kinds, stateful=False)
         for tensor, array, has_tokens in zip(tensors, self.arrays, self.has_tokens, strict=False):
@@ -91,7 +92,7 @@ class Features:
             tensor.set_shape([None, None])
         return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
-    def _gather(self, view: Any, rows: Rows) -> list[NDArray[Any]]:
+    def _gather(self, view: IntArray, rows: Rows) -> list[NDArray[Any]]:
         indices = self.indices[rows]
         batch: list[NDArray[Any]] = [
             self._pad(array[int(view)], indices) if has_tokens else array[int(view)][indices].astype(np.float32)

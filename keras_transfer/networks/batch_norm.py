@@ -1,8 +1,8 @@
-"""BatchNorm by TensorFlow's fused kernel, where Keras 3.15 composes it from elementary operations.
+"""BatchNorm by TensorFlow's fused kernel; Keras 3.15 composes it from elementary operations.
 
-The mathematics is Keras' own. On two cores, efficientnet_lite0 trains 1.5 times as fast with it, and predicts 1.25
-times as fast, because TensorFlow joins it with the convolution before it (benchmarks/batch_norm.py). Where BatchNorm is
-on stored statistics for good, it becomes part of that convolution.
+The result is that of Keras' layer. On two cores, efficientnet_lite0 trains 1.5 times as fast with it, and predicts 1.25
+times as fast, because TensorFlow joins it with the convolution before it (benchmarks/batch_norm.py). In models for
+prediction only, BatchNorm is folded into that convolution.
 """
 
 import contextlib
@@ -13,12 +13,13 @@ import keras
 import tensorflow as tf
 
 from keras_transfer.networks.keras_internals import change_class
+from keras_transfer.networks.types import Layer, SymbolicTensor, Tensor
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer with another way to compute; never saved: :func:`plain_batch_norm` puts Keras' class back."""
+    """Keras' layer, computed differently. It is never saved: :func:`plain_batch_norm` restores Keras' class."""
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor = None) -> Tensor:
         """Normalize ``[batch, height, width, channels]``; other shapes are left to Keras."""
         if mask is not None or len(inputs.shape) != 4:
             return super().call(inputs, training=training, mask=mask)
@@ -36,7 +37,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
         if adapts:
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
-            # The kernel gives the unbiased variance; Keras keeps that of the batch itself.
+            # The kernel returns the unbiased variance; Keras stores that of the batch itself.
             variance *= (count - 1.0) / count
             self.moving_mean.assign(moving_mean * self.momentum + mean * (1.0 - self.momentum))
             self.moving_variance.assign(moving_variance * self.momentum + variance * (1.0 - self.momentum))
@@ -44,7 +45,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def fuse_batch_norm(model: keras.Model) -> None:
-    """Let a model's BatchNorm layers use the fused kernel, where they can and Keras runs on TensorFlow.
+    """Let a model's BatchNorm layers use the fused kernel if they can and Keras runs on TensorFlow.
 
     Args:
         model: Changed in place; nested models too.
@@ -56,13 +57,13 @@ def fuse_batch_norm(model: keras.Model) -> None:
 
 
 class _Folded(keras.layers.Layer):
-    """A convolution whose kernel and bias do what BatchNorm on stored statistics would do behind it."""
+    """A convolution whose kernel and bias include a BatchNorm layer on stored statistics after it."""
 
-    def __init__(self, convolution: Any, norm: FusedBatchNormalization) -> None:
+    def __init__(self, convolution: Layer, norm: FusedBatchNormalization) -> None:
         super().__init__(dtype=convolution.dtype_policy)
         self.convolution, self.norm = convolution, norm
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         layer, norm = self.convolution, self.norm
         scale = keras.ops.rsqrt(norm.moving_variance + norm.epsilon)
         if norm.scale:
@@ -83,20 +84,20 @@ class _Folded(keras.layers.Layer):
 
 
 def fold_batch_norm(network: keras.Model) -> keras.Model:
-    """Make a network for prediction alone of another's layers, in which convolutions take over BatchNorm.
+    """Build a network for prediction only, in which BatchNorm is folded into convolutions.
 
     Args:
         network: A functional model, after :func:`fuse_batch_norm`.
 
     Returns:
-        A model with the same variables that gives what the network gives with ``training=False``, up to rounding; the
-        network itself where there is nothing to take over.
+        A model with the same variables and, up to rounding, the same output as the network with ``training=False``; the
+        network itself if there is nothing to fold.
     """
     if not any(type(layer) is FusedBatchNormalization for layer in network.layers):
         return network
-    convolved: dict[int, tuple[Any, Any, Any]] = {}
+    convolved: dict[int, tuple[Layer, SymbolicTensor, SymbolicTensor]] = {}
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(layer: Layer, *args: Any, **kwargs: Any) -> Any:
         if type(layer) is FusedBatchNormalization and id(args[0]) in convolved:
             convolution, inputs, _ = convolved[id(args[0])]
             return _Folded(convolution, layer)(inputs)
@@ -110,7 +111,7 @@ def fold_batch_norm(network: keras.Model) -> keras.Model:
     )
 
 
-def _can_fold(layer: Any) -> bool:
+def _can_fold(layer: Layer) -> bool:
     return (
         type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
         and layer.activation is keras.activations.linear
@@ -120,10 +121,10 @@ def _can_fold(layer: Any) -> bool:
 
 
 def adapting_statistics(model: keras.Model) -> list[keras.Variable]:
-    """Return the statistics that a model's training changes.
+    """Return the statistics that change when a model is trained.
 
     Args:
-        model: Nested models count too.
+        model: Its nested models are included.
     """
     statistics = []
     for layer in model.layers:
@@ -136,7 +137,7 @@ def adapting_statistics(model: keras.Model) -> list[keras.Variable]:
 
 @contextlib.contextmanager
 def plain_batch_norm(model: keras.Model) -> Iterator[None]:
-    """Give a model Keras' own BatchNorm layers for a while, so that what is saved needs nothing of ours.
+    """Restore Keras' own BatchNorm layers for a while, so that a saved model does not need this package.
 
     Args:
         model: Changed in place; nested models too.
@@ -154,7 +155,7 @@ def plain_batch_norm(model: keras.Model) -> Iterator[None]:
             change_class(layer, FusedBatchNormalization)
 
 
-def _batch_norms(model: keras.Model, kind: type) -> list[Any]:
-    """Layers of a class and not of one derived from it, also those of nested models."""
+def _batch_norms(model: keras.Model, kind: type) -> list[Layer]:
+    """Layers of exactly this class, those of nested models included."""
     nested = (_batch_norms(layer, kind) if isinstance(layer, keras.Model) else [layer] for layer in model.layers)
     return [layer for layers in nested for layer in layers if type(layer) is kind]

@@ -1,4 +1,4 @@
-"""Write ``.keras`` files, and load them from anywhere without running what they ask for."""
+"""Write ``.keras`` files, and load untrusted ones without running code that they name."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ _PLAIN_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__
 
 
 def write_keras_file(model: keras.Model, file: Path) -> None:
-    """Save a model so that Keras alone can load it.
+    """Save a model so that it can be loaded without this package.
 
     Args:
         model: The model.
@@ -45,17 +45,17 @@ def _uncompiled(model: Model) -> Iterator[None]:
 
 
 def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
-    """Load a ``.keras`` file that holds nothing but classes of Keras, KerasHub and this package.
+    """Load a ``.keras`` file if it has only classes of Keras, KerasHub and this package.
 
     Args:
         file: The file.
-        error: What to raise.
+        error: The class of the exception to raise.
 
     Returns:
         The model, not compiled.
 
     Raises:
-        TransferError: The file is damaged, or asks for a class or function that could run any code.
+        TransferError: The file is damaged, or names a class or function that could run arbitrary code.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -66,21 +66,21 @@ def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
             f"Model file {file} cannot be read as a .keras file: {cause}. Save it again with model.save()."
         ) from cause
     if damaged is not None:
-        raise error(f"Model file {file} is damaged: {damaged} in it has changed. Take a whole copy of the file.")
+        raise error(f"Model file {file} is damaged: the checksum of {damaged} in it is wrong. Copy the file again.")
     # How it was compiled is not read.
     parts = {key: value for key, value in config.items() if key != "compile_config"} if isinstance(config, dict) else {}
     foreign = sorted(set(_foreign_classes(parts)))
     if foreign:
         raise error(
-            f"Model file {file} asks for {', '.join(foreign)}, which could run any code; only classes of Keras are "
-            "loaded. Where you trust it, load it yourself and save its weights with save_weights('NAME.weights.h5')."
+            f"Model file {file} contains {', '.join(foreign)}, which could run arbitrary code; only classes of Keras "
+            "are loaded. If you trust it, load it yourself and save its weights with save_weights('NAME.weights.h5')."
         )
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as cause:  # Keras raises nearly every kind
         reason = " ".join(str(cause).split())[:500]
         raise error(
-            f"Model file {file} cannot be loaded. Keras says: {reason} Save it again with model.save()."
+            f"Model file {file} cannot be loaded. Keras' message: {reason} Save it again with model.save()."
         ) from cause
 
 

@@ -1,15 +1,15 @@
 """LoRA: adapters of a low rank that train in place of a layer's weight (Hu et al. 2021, arXiv 2106.09685).
 
 Keras 3.15 has them in Dense, EinsumDense, Embedding and Conv layers, and in none that is depthwise, separable or
-transposed: the layer then computes with ``weight + alpha / rank * A @ B``. This module puts them into whole stages and
-mends what Keras leaves open:
+transposed: the layer then computes with ``weight + alpha / rank * A @ B``. This module adds them to whole stages, and
+fixes what is missing in Keras:
 
 - Keras' ``save`` and ``save_weights`` add the factors to the weight, and loading leaves both factors zero. Neither has
-  a gradient then, and resumed training moves nothing. :func:`without_adapters` and :func:`adapter_weights` keep weights
-  and factors apart.
-- Keras has no way to take an adapter off again. :func:`merge_adapters` makes an ordinary layer of it.
+  a gradient then, and resumed training changes nothing. :func:`without_adapters` and :func:`adapter_weights` keep
+  weights and factors apart.
+- Keras cannot remove an adapter. :func:`merge_adapters` makes an ordinary layer of it.
 - Adding an adapter freezes the weight, but a layer whose ``trainable`` goes from False to True lets it train again. Set
-  it to False on every layer of a stage, then to True on each factor that :func:`find_adapters` gives.
+  it to False on every layer of a stage, then to True on each factor that :func:`find_adapters` returns.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import gc
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from keras_transfer.errors import CheckpointError, PolicyError
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.stages import Stage
+from keras_transfer.networks.types import Array, Layer
 
 _KINDS = ("Dense", "EinsumDense", "Embedding", "Conv1D", "Conv2D", "Conv3D")
 _CLASSES = tuple(getattr(keras.layers, kind) for kind in _KINDS)
@@ -36,8 +37,8 @@ class Adapter:
     """A layer with an adapter.
 
     Attributes:
-        layer: The layer, which may lie inside a composite one.
-        weight: What is adapted, frozen: the kernel, ``[..., columns]``, or the embeddings.
+        layer: The layer, which may be inside a composite one.
+        weight: The adapted weight, frozen: the kernel, ``[..., columns]``, or the embeddings.
         a: ``float32[..., rank]``, random at first.
         b: ``float32[rank, columns]``, zero at first, so that a new adapter changes nothing.
     """
@@ -49,7 +50,7 @@ class Adapter:
 
     @property
     def factors(self) -> tuple[keras.Variable, keras.Variable]:
-        """What trains."""
+        """The variables that train."""
         return self.a, self.b
 
 
@@ -61,17 +62,17 @@ def add_adapters(
     alpha: float | None = None,
     which: Literal["all", "query_value"] = "all",
 ) -> tuple[Adapter, ...]:
-    """Put an adapter into each layer that can have one; what was compiled before must be compiled again.
+    """Add an adapter to each layer that can have one. Compile the model again afterwards.
 
-    A ``predict`` that has run before does not know of them until ``make_predict_function(force=True)``.
+    If ``predict`` has run before, it ignores them until ``make_predict_function(force=True)``.
 
     Args:
         stages: All of the backbone's.
         chosen: Indices of those to adapt.
-        rank: 1 or more. A layer whose weight is smaller gets its smaller dimension: more would add numbers, but nothing
-            that they could express.
-        which: All layers that can have one, or those whose name says that they make queries or values of an attention.
-        alpha: The product of the factors is scaled by ``alpha / rank``, in every layer alike; by default ``rank``.
+        rank: 1 or more. It is limited to the smaller dimension of a layer's weight: more would add parameters, but no
+            expressiveness.
+        which: All layers that can have one, or those with ``query`` or ``value`` in their name.
+        alpha: The product of the factors is scaled by ``alpha / rank``, in every layer; by default ``rank``.
 
     Returns:
         The adapters, from input to output.
@@ -87,8 +88,7 @@ def add_adapters(
         layers = [layer for layer in layers if "query" in layer.name or "value" in layer.name]
         if not layers:
             raise PolicyError(
-                f"policy.lora_layers=query_value: no layer of the stages that train is named so. Received: {names}. "
-                "Use all."
+                f"policy.lora_layers=query_value: no layer of these stages has such a name. Received: {names}. Use all."
             )
     for layer in layers:
         if layer.lora_enabled:
@@ -114,15 +114,15 @@ def find_adapters(stages: Iterable[Stage]) -> tuple[Adapter, ...]:
 
 
 def merge_adapters(stages: Iterable[Stage]) -> None:
-    """Add each adapter's product to its weight, and leave ordinary layers that predict the same.
+    """Add each adapter's product to its weight, which leaves ordinary layers with the same output.
 
-    They may be parts of any number of models. The weights stay frozen until ``trainable`` of their layers goes from
-    False to True; what was True already does nothing in Keras.
+    The layers may be parts of any number of models. The weights stay frozen until ``trainable`` of their layers goes
+    from False to True; setting it to True again does nothing in Keras.
 
     Args:
         stages: Any; those without adapters stay as they are.
     """
-    # Keras collects garbage each time a weight is deleted: half a second, unless what is there need not be looked at.
+    # Keras collects garbage each time a weight is deleted: half a second, unless existing objects are exempt.
     gc.freeze()
     try:
         for adapter in find_adapters(stages):
@@ -136,7 +136,7 @@ def _merge(adapter: Adapter) -> None:
     # Not what the layer itself computes: under mixed precision that is rounded to half precision.
     product = (layer.lora_alpha / layer.lora_rank) * keras.ops.matmul(*adapter.factors)
     adapter.weight.assign_add(keras.ops.cast(product, adapter.weight.dtype))
-    # Functions that Keras has traced go on reading the factors; as zeros they are right.
+    # Functions that Keras has traced still read the factors; with zeros they stay correct.
     for factor in adapter.factors:
         factor.assign(keras.ops.zeros(factor.shape, factor.dtype))
     layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
@@ -146,7 +146,7 @@ def _merge(adapter: Adapter) -> None:
 
 @contextlib.contextmanager
 def without_adapters(stages: Iterable[Stage]) -> Iterator[None]:
-    """Let Keras see ordinary layers for a while, so that it saves the weights as they were before any adapter.
+    """Make the layers ordinary ones for Keras for a while, so that it saves the weights without adapters.
 
     To load what was saved, load it into a model with its adapters on, then call :func:`load_adapter_weights`.
 
@@ -167,27 +167,27 @@ def without_adapters(stages: Iterable[Stage]) -> Iterator[None]:
 
 
 def adapter_weights(stages: Iterable[Stage]) -> dict[str, NDArray[np.float32]]:
-    """Copy the factors.
+    """Return copies of the factors.
 
     Args:
         stages: Those with adapters, and others.
 
     Returns:
-        ``"0.a"``, ``"0.b"``, ``"1.a"`` and so on: by place, because Keras numbers layers over the whole process, and
-        their names may differ in the next one.
+        ``"0.a"``, ``"0.b"``, ``"1.a"`` and so on: by position, because Keras numbers layers over the whole process,
+        and their names may differ in the next one.
     """
     return {key: keras.ops.convert_to_numpy(factor).copy() for key, factor in _keyed_factors(stages).items()}
 
 
-def load_adapter_weights(stages: Iterable[Stage], weights: Mapping[str, NDArray[Any]]) -> None:
-    """Put factors back; Keras' loading, which leaves them zero, must come before.
+def load_adapter_weights(stages: Iterable[Stage], weights: Mapping[str, Array]) -> None:
+    """Restore factors. Call it after Keras' loading, which sets them to zero.
 
     Args:
-        stages: With adapters where they were when the factors were copied, of the same rank and alpha.
+        stages: With the same adapters as when the factors were copied, of the same rank and alpha.
         weights: From :func:`adapter_weights`.
 
     Raises:
-        CheckpointError: They are those of other adapters; none was changed.
+        CheckpointError: They belong to other adapters; none was changed.
     """
     factors = _keyed_factors(stages)
     expected = {key: tuple(factor.shape) for key, factor in factors.items()}
@@ -195,7 +195,7 @@ def load_adapter_weights(stages: Iterable[Stage], weights: Mapping[str, NDArray[
     wrong = sorted(key for key in expected.keys() | received.keys() if expected.get(key) != received.get(key))
     if wrong:
         raise CheckpointError(
-            f"The checkpoint holds factors of other adapters: {len(wrong)} differ, among them {wrong[0]}. Expected: "
+            f"The checkpoint has factors of other adapters: {len(wrong)} differ, among them {wrong[0]}. Expected: "
             f"shape {expected.get(wrong[0])}. Received: {received.get(wrong[0])}. Resume with the recipe that wrote it."
         )
     for key, factor in factors.items():
@@ -207,7 +207,7 @@ def _keyed_factors(stages: Iterable[Stage]) -> dict[str, keras.Variable]:
     return {f"{place}.{name}": getattr(adapter, name) for place, adapter in adapters for name in "ab"}
 
 
-# What Keras calls things.
+# Keras' names.
 
 
 def _adapted(layer: keras.layers.Layer) -> str:
@@ -217,18 +217,18 @@ def _adapted(layer: keras.layers.Layer) -> str:
 
 def _adapter(layer: keras.layers.Layer) -> Adapter:
     kind = _adapted(layer)
-    # The attribute of that name is the sum by now.
+    # The attribute of that name is now the sum of weight and factors.
     weight = next(weight for weight in layer.weights if weight.name == kind)
     return Adapter(layer, weight, getattr(layer, f"lora_{kind}_a"), getattr(layer, f"lora_{kind}_b"))
 
 
-def _adaptable(stages: Iterable[Stage]) -> list[Any]:
-    """Layers that Keras lets have an adapter, each once."""
+def _adaptable(stages: Iterable[Stage]) -> list[Layer]:
+    """Layers to which Keras can add an adapter, each once."""
     found = dict.fromkeys(part for stage in stages for layer in stage.layers for part in parts(layer))
     return [part for part in found if isinstance(part, _CLASSES) and _can_adapt(part)]
 
 
-def _can_adapt(layer: Any) -> bool:
+def _can_adapt(layer: Layer) -> bool:
     return layer.built and layer.quantization_mode is None and getattr(layer, f"{_adapted(layer)}_constraint") is None
 
 

@@ -1,10 +1,10 @@
 """Split any functional Keras model into stages: runs of layers between two cut points of its graph.
 
-A *cut point* is a place in topological order where one tensor is alive: all that comes after can be computed from
-it. Inputs of the model, and what follows from them without variables (a padding mask, say), are free: they can be had
-again at any place. Where a network is never that narrow (NASNet hands two tensors from cell to cell), two may be
-alive. Cut points come out of the graph alone, so they hold for every architecture; the names of layers serve to name
-the stages and to keep the pieces of one numbered block together.
+A *cut point* is a point in topological order where one tensor is alive: everything after it can be computed from it.
+Inputs of the model, and what is computed from them without variables (such as a padding mask), are free: they are
+available at every point. If a network is never that narrow (NASNet passes two tensors from cell to cell), two may be
+alive. Cut points are derived from the graph alone, so they exist in every architecture; names of layers are used to
+name the stages and to keep the parts of one numbered block together.
 """
 
 import itertools
@@ -29,12 +29,12 @@ class Stage:
     """A run of layers between two cut points.
 
     Attributes:
-        index: Place in the network; 0 is nearest the input.
-        name: What the names of its layers have in common; no two stages of a network share it.
+        index: Position in the network; 0 is nearest to the input.
+        name: The common part of its layers' names; unique in the network.
         layers: Its layers in the order in which they run, with and without weights. A nested model is one layer.
         outputs: The symbolic tensors alive at its end, free ones left out: one, at times two. At the last stage: the
             outputs of the network.
-        inputs: The network's own inputs that its layers read, at once or through free tensors.
+        inputs: The network's inputs that its layers read, directly or through free tensors.
     """
 
     index: int
@@ -50,21 +50,21 @@ class Stage:
 
     @property
     def parameters(self) -> int:
-        """How many numbers its weights hold."""
+        """Number of parameters."""
         return sum(math.prod(weight.shape) for weight in self.weights)
 
 
 def find_stages(network: keras.Model) -> tuple[Stage, ...]:
-    """Split a network into 5 to 25 stages, or fewer where its graph has fewer; the size of inputs does not matter.
+    """Split a network into 5 to 25 stages, or fewer if its graph has fewer; the size of its inputs does not matter.
 
     Args:
         network: A functional or a built sequential model, with any number of inputs and outputs.
 
     Returns:
-        The stages from input to output. Each weight of a layer in the graph lies in exactly one.
+        The stages from input to output. Each weight of a layer in the graph is in exactly one.
 
     Raises:
-        BackboneError: The model is not functional, so that it has no graph to read.
+        BackboneError: The model is not functional, so it has no graph.
     """
     calls, outputs = _read_graph(_as_functional(network))
     blocks = _find_blocks(calls, outputs, most_alive=1)
@@ -98,10 +98,10 @@ def submodel(network: keras.Model, stages: Sequence[Stage], start: int, stop: in
         stop: Index of the first stage not to run; ``len(stages)`` for the end of the network.
 
     Returns:
-        A model from the tensors alive before ``start`` to those alive at ``stop``: a bare tensor where it is one,
-        else a list. From start 0 it takes what the network takes, in the same structure. From a later start, inputs
-        of the network that this part reads beside come last in the list and keep their names. Up to ``len(stages)``
-        it gives what the network gives, in the same structure.
+        A model from the tensors alive before ``start`` to those alive at ``stop``: a tensor if there is one,
+        else a list. From start 0 it has the network's inputs, in the same structure. From a later start, the extra
+        inputs of the network that this part reads come last in the list and keep their names. Up to ``len(stages)``
+        it has the network's outputs, in the same structure.
 
     Raises:
         BackboneError: The range is empty or reaches past the stages.
@@ -117,7 +117,7 @@ def submodel(network: keras.Model, stages: Sequence[Stage], start: int, stop: in
         inputs = network.input
     else:
         alive = list(stages[start - 1].outputs)
-        # Keras loses track of a tensor that is an input and an output at once; behind a layer it is a new one.
+        # Keras loses a tensor that is an input and an output at once; a layer makes a new one of it.
         passed = {id(x) for x in alive}
         outputs = [keras.layers.Identity()(x) if id(x) in passed else x for x in outputs]
         read = {id(x) for stage in stages[start:stop] for x in stage.inputs}

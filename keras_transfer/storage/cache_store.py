@@ -1,8 +1,8 @@
-"""Files that can be made again, under a budget: an entry is there whole, or not at all.
+"""A cache of files under a budget: an entry exists as a whole or not at all.
 
-Features are kept here as arrays to be memory-mapped, and the images of sources that are no image files. An entry
-is a folder that is written under another name and renamed when it is whole. Two processes that write the same
-one at once do not meet: who comes second throws his own away.
+It has features as arrays that are memory-mapped, and the images of sources that are not image files. An entry is a
+folder that is written under a temporary name and renamed when it is complete. If two processes write the same entry at
+once, the second one discards its own.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _CHECKED_BYTES = 1 << 24
 
 
 def cache_folder() -> Path:
-    """Return where work that can be done again is kept: ``KERAS_TRANSFER_CACHE``, or the user's cache folder."""
+    """Return the cache folder: ``KERAS_TRANSFER_CACHE``, or a folder in the user's cache folder."""
     own = os.environ.get("KERAS_TRANSFER_CACHE")
     if own:
         return Path(own)
@@ -41,7 +41,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the store holds under one key.
+    """An entry of the store.
 
     Attributes:
         key: Names it.
@@ -57,11 +57,11 @@ class Entry:
 
 
 class FeatureStore:
-    """Keeps files, most of them arrays, by key.
+    """Stores files, most of them arrays, by key.
 
     Args:
         folder: Made when the first entry is written.
-        max_bytes: The entries that were used least recently are removed to stay below it; None removes none.
+        max_bytes: The least recently used entries are removed to stay below it; None removes none.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int | None) -> None:
@@ -70,7 +70,7 @@ class FeatureStore:
         self._checked: set[str] = set()
 
     def entries(self) -> list[Entry]:
-        """Return what is there, least recently used first."""
+        """Return all entries, least recently used first."""
         found = []
         for meta in self._folder.glob(f"*/{_META}"):
             with contextlib.suppress(OSError):  # another process may just have removed it
@@ -79,12 +79,12 @@ class FeatureStore:
         return sorted(found, key=lambda entry: entry.used)
 
     def clear(self) -> None:
-        """Remove every entry and what interrupted writing left."""
+        """Remove every entry, and what interrupted writing has left."""
         for folder in self._folder.glob("*"):
             _remove(folder)
 
     def find(self, key: str) -> Arrays | None:
-        """Return an entry's arrays, memory-mapped and read-only; None where there is none.
+        """Return an entry's arrays, memory-mapped and read-only; None if there is no such entry.
 
         A damaged entry is removed, with a warning.
         """
@@ -92,7 +92,7 @@ class FeatureStore:
         return None if names is None else tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in names)
 
     def find_files(self, key: str) -> list[Path] | None:
-        """Return an entry's files, in the order in which they were published; None where there is none.
+        """Return an entry's files, in the order in which they were published; None if there is no such entry.
 
         A damaged entry is removed, with a warning.
         """
@@ -104,7 +104,7 @@ class FeatureStore:
             os.utime(folder / _META)
         except (OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(
-                f"The cached files in {folder} are damaged ({error}) and were removed; they are computed again.",
+                f"The cached files in {folder} are damaged ({error}) and were removed; they will be computed again.",
                 TransferWarning,
                 stacklevel=2,
             )
@@ -113,7 +113,7 @@ class FeatureStore:
         return [folder / name for name in names]
 
     def _check(self, folder: Path) -> list[str]:
-        """Names of an entry's files, whose checksums are right: a crash of the machine can leave zeros behind."""
+        """Check the checksums of an entry's files, since a crash of the machine can leave zeros; return their names."""
         files = json.loads((folder / _META).read_text(encoding="utf-8"))["files"]
         if folder.name not in self._checked:
             for name, checksum in files.items():
@@ -132,21 +132,21 @@ class FeatureStore:
             description: What it is, for people.
             shapes: Of each array.
             dtype: Of all of them.
-            batches: The arrays in pieces along the first axis, or the first two axes run together, in order.
+            batches: The arrays in pieces along the first axis, or along the first two axes flattened, in order.
 
         Returns:
-            The arrays, memory-mapped; None, with a warning, where they do not fit the budget or cannot be written.
+            The arrays, memory-mapped; None, with a warning, if they exceed the budget or cannot be written.
         """
         needed = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape in shapes)
         if self._max_bytes is not None and needed > self._max_bytes:
-            _warn(f"Features of {needed:,} bytes are more than cache.max_bytes allows ({self._max_bytes:,})")
+            _warn(f"Features of {needed:,} bytes exceed cache.max_bytes ({self._max_bytes:,})")
             return None
         try:
             with self.begin(needed) as unfinished:
                 names = _write_arrays(unfinished, shapes, np.dtype(dtype), batches)
                 self.publish(unfinished, key, description, names)
         except OSError as error:
-            _warn(f"Features cannot be kept in {self._folder}: {error.strerror or error}")
+            _warn(f"Features cannot be cached in {self._folder}: {error.strerror or error}")
             return None
         return self.find(key)
 
@@ -155,7 +155,7 @@ class FeatureStore:
         """Make a folder for the files of an entry; it is removed if it is not published.
 
         Args:
-            needed: Bytes to make room for, where they are known.
+            needed: Bytes to make room for, if they are known.
 
         Raises:
             OSError: The folder cannot be written.
@@ -173,7 +173,7 @@ class FeatureStore:
 
         Args:
             unfinished: From :meth:`begin`.
-            key: Names the entry; where there is one of this name, that one stays.
+            key: Names the entry; an existing one of this name stays.
             description: What it is, for people.
             names: Of the files.
 
@@ -187,7 +187,7 @@ class FeatureStore:
         except OSError:
             if not (self._folder / key).is_dir():
                 raise
-            return  # another process was first
+            return  # another process was faster
         self._checked.add(key)
 
     def _make_room(self, needed: int) -> None:
@@ -209,9 +209,9 @@ class FeatureStore:
 def _write_arrays(
     folder: Path, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
 ) -> list[str]:
-    """Write arrays piece by piece; the name of each file.
+    """Write arrays piece by piece; return the name of each file.
 
-    Plain writing, not a memory map: on a full disk the one raises an error, the other kills the process.
+    They are not memory-mapped for writing: on a full disk that kills the process, while a write raises an error.
     """
     names = [f"{index}.npy" for index in range(len(shapes))]
     written = [0] * len(shapes)
@@ -246,7 +246,7 @@ def _description(meta: Path) -> str:
 
 
 def _remove(folder: Path) -> None:
-    """Rename first: nobody must find half an entry. Who has it mapped keeps what he has."""
+    """Rename the folder first, so that nobody finds half an entry. Who has it memory-mapped can still read it."""
     unfinished = folder.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
     with contextlib.suppress(OSError):
         folder.rename(unfinished)

@@ -1,7 +1,7 @@
-"""Checkpoints on disk: a state is written whole or not at all, and SHA-256 sums tell whether it still is.
+"""Checkpoints on disk: a state is written as a whole or not at all, and SHA-256 checksums detect damage.
 
-A checkpoint is a folder of three files. ``arrays.safetensors`` holds each array once, under the sum of its content;
-``state.json`` holds the rest, with those sums in the arrays' places; ``manifest.json`` holds the sum of that.
+A checkpoint is a folder of three files. ``arrays.safetensors`` has each array once, under the checksum of its content;
+``state.json`` has the rest, with those checksums in place of the arrays; ``manifest.json`` has the checksum of that.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _ARRAY = "$array"
 
 
 class CheckpointStore:
-    """Keeps the last two checkpoints of a run.
+    """Stores the last two checkpoints of a run.
 
     Args:
         folder: Made when the first one is written.
@@ -39,15 +39,15 @@ class CheckpointStore:
         self.folder = folder
 
     def names(self) -> list[str]:
-        """Return the checkpoints that are there, damaged ones among them, from the oldest to the newest."""
+        """Return the names of all checkpoints, damaged ones included, from the oldest to the newest."""
         return sorted(entry.name for entry in self.folder.glob(f"{_PREFIX}*"))
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, then remove the oldest.
 
         Args:
-            state: Nested mappings and sequences of numbers, strings, None and arrays. Where it cannot be written and
-                there is an earlier checkpoint, that one is kept, with a warning.
+            state: Nested mappings and sequences of numbers, strings, None and arrays. If it cannot be written and there
+                is an earlier checkpoint, that one stays, with a warning.
 
         Raises:
             CheckpointError: It cannot be written, and there is no earlier one.
@@ -63,18 +63,20 @@ class CheckpointStore:
             sync(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            problem = f"No checkpoint can be written to {self.folder}: {getattr(error, 'strerror', None) or error}."
+            problem = f"The checkpoint cannot be written to {self.folder}: {getattr(error, 'strerror', None) or error}."
             if not names:
-                raise CheckpointError(f"{problem} Make room there, or choose another --out.") from error
+                raise CheckpointError(f"{problem} Free disk space there, or choose another --out.") from error
             warnings.warn(
-                f"{problem} The run goes on, and {names[-1]} is kept. Make room there.", TransferWarning, stacklevel=2
+                f"{problem} The run continues, and {names[-1]} stays. Free disk space there.",
+                TransferWarning,
+                stacklevel=2,
             )
             return
         for old in self.names()[:-_KEPT]:
             self._remove(old)
 
     def read(self) -> tuple[str, dict[str, Any]] | None:
-        """Return name and state of the newest checkpoint that is whole; None where there is none at all.
+        """Return name and state of the newest undamaged checkpoint; None if there is no checkpoint at all.
 
         A damaged one is named in a warning, and removed once an earlier one has been read.
 
@@ -89,17 +91,19 @@ class CheckpointStore:
                 damaged.append(f"{self.folder / name} is damaged: {error}.")
                 continue
             for problem in damaged:
-                warnings.warn(f"{problem} {name} is taken in its place.", TransferWarning, stacklevel=2)
+                warnings.warn(f"{problem} Using {name} instead.", TransferWarning, stacklevel=2)
             for newer in self.names()[-len(damaged) :] if damaged else ():
                 self._remove(newer)
             return name, state
         if damaged:
             problems = " ".join(damaged)
-            raise CheckpointError(f"{problems} No other is left to resume from. Begin the run again in another --out.")
+            raise CheckpointError(
+                f"{problems} There is no other checkpoint to resume from. Start the run again in another --out."
+            )
         return None
 
     def clear(self) -> None:
-        """Remove the folder with all checkpoints: at once, as who looks at it sees it."""
+        """Remove the folder with all checkpoints, atomically for other processes."""
         unfinished = self.folder.with_name(UNFINISHED + self.folder.name)
         shutil.rmtree(unfinished, ignore_errors=True)
         if self.folder.exists():
@@ -129,14 +133,14 @@ def _write(folder: Path, state: Mapping[str, Any]) -> None:
 def _read(folder: Path) -> dict[str, Any]:
     manifest = json.loads((folder / _MANIFEST).read_bytes())
     if manifest["format"] != _FORMAT:
-        raise ValueError(f"{_MANIFEST} names the format {manifest['format']}, and {_FORMAT} is known")
+        raise ValueError(f"{_MANIFEST} has the format {manifest['format']}, and {_FORMAT} is expected")
     content = (folder / _STATE).read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest[_STATE]:
-        raise ValueError(f"the sum of {_STATE} is wrong")
+        raise ValueError(f"the checksum of {_STATE} is wrong")
     arrays = load_file(folder / _ARRAYS)
     wrong = sum(_sum(array) != name for name, array in arrays.items())
     if wrong:
-        raise ValueError(f"the sums of {wrong} of {len(arrays)} arrays in {_ARRAYS} are wrong")
+        raise ValueError(f"the checksums of {wrong} of {len(arrays)} arrays in {_ARRAYS} are wrong")
     state: dict[str, Any] = _unpack(json.loads(content), arrays)
     return state
 
@@ -148,7 +152,7 @@ def _sum(array: NDArray[Any]) -> str:
 
 
 def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """The same with a name in the place of each array, and the arrays by name: equal ones are one."""
+    """Return the value with a name in place of each array; collect the arrays by name, equal ones once."""
     if isinstance(value, np.ndarray):
         array = np.asarray(value, order="C")
         name = _sum(array)

@@ -1,4 +1,4 @@
-"""What was found out about files, kept from one run to the next: JSON, by the place of each."""
+"""Results of scanning files, stored from one run to the next: JSON, by the path of each file."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def recall(record: Path) -> dict[str, list[Any]]:
-    """Return what was kept; nothing where that cannot be read."""
+    """Return what was stored; nothing if it cannot be read."""
     try:
         values = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -17,12 +17,12 @@ def recall(record: Path) -> dict[str, list[Any]]:
 
 
 def remember(record: Path, values: dict[str, list[Any]]) -> None:
-    """Keep something. Memory is a convenience: where it cannot be kept, the next run looks again."""
-    beside = record.with_suffix(f".{os.getpid()}")
+    """Store results. If they cannot be stored, the next run scans again."""
+    temporary = record.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         record.parent.mkdir(parents=True, exist_ok=True)
         try:
-            beside.write_text(json.dumps(values), encoding="utf-8")
-            beside.replace(record)
+            temporary.write_text(json.dumps(values), encoding="utf-8")
+            temporary.replace(record)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)

@@ -115,7 +115,14 @@ def test_other_data_is_told_by_its_split(refused, place, folder, tmp_path, chang
 def test_no_checkpoint_that_is_whole(refused, recipe, folder):
     for manifest in folder.glob("checkpoints/*/manifest.json"):
         manifest.write_text("{")
-    refused("run", recipe, "--out", folder, "--resume", needs=["is damaged", "No other is left", "another --out"])
+    refused(
+        "run",
+        recipe,
+        "--out",
+        folder,
+        "--resume",
+        needs=["is damaged", "There is no other checkpoint", "another --out"],
+    )
     for manifest in folder.glob("checkpoints/*/manifest.json"):
         assert manifest.read_text() == "{"
 

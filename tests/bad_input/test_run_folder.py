@@ -114,7 +114,10 @@ def test_damaged_metrics_where_nothing_else_is_left_to_show(refused, folder, con
         (lambda content: b"no model", "File is not a zip file"),
         (lambda content: content[: len(content) // 2], "File is not a zip file"),
         # In the middle of the weights, which Keras itself would read without a word.
-        (lambda content: content[:200_000] + bytes(400) + content[200_400:], "model.weights.h5 in it has changed"),
+        (
+            lambda content: content[:200_000] + bytes(400) + content[200_400:],
+            "the checksum of model.weights.h5 in it is wrong",
+        ),
     ],
     ids=["empty", "text", "truncated", "overwritten"],
 )
@@ -138,19 +141,19 @@ def test_a_model_that_lacks_a_part(refused, fill, folder, missing):
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_lambda_layer_is_refused(refused, fill, folder, words):
     save(folder, keras.layers.Lambda(lambda x: x * 2))
-    refused(*fill(words, folder), needs=[folder / "model.keras", "Lambda", "could run any code"])
+    refused(*fill(words, folder), needs=[folder / "model.keras", "Lambda", "could run arbitrary code"])
 
 
 def test_a_lambda_layer_inside_another_is_refused(refused, fill, folder):
     pixels = keras.Input((64, 64, 3))
     save(folder, keras.Model(pixels, keras.layers.Lambda(lambda x: x * 2)(pixels)))
-    refused(*fill(COMMANDS[0], folder), needs=["could run any code"])
+    refused(*fill(COMMANDS[0], folder), needs=["could run arbitrary code"])
 
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_class_that_is_not_keras_own_is_refused(refused, fill, folder, words):
     save(folder, Own())
-    refused(*fill(words, folder), needs=[folder / "model.keras", "could run any code"])
+    refused(*fill(words, folder), needs=[folder / "model.keras", "could run arbitrary code"])
 
 
 @pytest.mark.parametrize(("module", "name"), [("os", "system"), ("subprocess", "run"), ("builtins", "exec")])
@@ -164,7 +167,7 @@ def test_a_model_that_names_a_function_of_python_runs_nothing(refused, fill, fol
         layer["config"] = {"command": f"touch {proof}", "args": ["touch", str(proof)], "name": "x"}
 
     change_config(folder, change)
-    refused(*fill(COMMANDS[0], folder), needs=["could run any code"])
+    refused(*fill(COMMANDS[0], folder), needs=["could run arbitrary code"])
     assert not proof.exists()
 
 

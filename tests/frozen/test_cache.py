@@ -246,7 +246,7 @@ def test_features_that_are_no_numbers_name_stage_and_image(split):
     model = small_model()
     kernel = model.backbone.stages[1].layers[0].kernel
     kernel.assign(np.full(kernel.shape, np.nan))
-    with pytest.raises(TrainingError, match=r"a\.png are no numbers after stage layer1 of small"):
+    with pytest.raises(TrainingError, match=r"a\.png are NaN or infinite after stage layer1 of small"):
         cache().evaluation(model, 3, split)
     assert cache().evaluation(model, 1, split) is not None
 

@@ -416,7 +416,7 @@ def test_a_disk_that_fills_up_ends_in_a_run_that_can_be_resumed(recipe, tmp_path
     )
     monkeypatch.setattr(keras.Model, "save", full)
     with (
-        pytest.warns(TransferWarning, match="The run goes on, and checkpoint-000004 is kept"),
+        pytest.warns(TransferWarning, match="The run continues, and checkpoint-000004 stays"),
         pytest.raises(
             CheckpointError, match=r"model\.keras cannot be written: No space left on device\. Free disk space"
         ),

@@ -124,7 +124,7 @@ def test_a_full_disk_is_a_warning_and_leaves_nothing(store, monkeypatch):
 def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path):
     (tmp_path / "file").write_text("")
     store = FeatureStore(tmp_path / "file" / "features", max_bytes=1000)
-    with pytest.warns(TransferWarning, match="cannot be kept in"):
+    with pytest.warns(TransferWarning, match="cannot be cached in"):
         assert write(store) is None
     assert store.entries() == []
 

@@ -85,7 +85,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_taken(store, file, damage)
         file_there.unlink()
         if changed is not None:
             file_there.write_bytes(changed)
-        with pytest.warns(TransferWarning, match=r"checkpoint-000002 is damaged: .*checkpoint-000001 is taken"):
+        with pytest.warns(TransferWarning, match=r"checkpoint-000002 is damaged: .*Using checkpoint-000001 instead"):
             assert number(copy) == 1
         assert copy.names() == ["checkpoint-000001"]
         shutil.rmtree(copy.folder)
@@ -95,7 +95,9 @@ def test_where_all_are_damaged_nothing_is_resumed_or_removed(store):
     for count in (1, 2):
         store.write(state(count))
         (store.folder / f"checkpoint-{count:06}" / "state.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"000002 is damaged: .*000001 is damaged: .*No other is left"):
+    with pytest.raises(
+        CheckpointError, match=r"000002 is damaged: .*000001 is damaged: .*There is no other checkpoint"
+    ):
         store.read()
     assert len(store.names()) == 2
 
@@ -139,7 +141,7 @@ def small_files():
 
 def test_a_full_disk_leaves_the_earlier_one_with_a_warning(store, small_files):
     store.write(state(1))
-    with pytest.warns(TransferWarning, match=r"No checkpoint can be written .*goes on, and checkpoint-000001"):
+    with pytest.warns(TransferWarning, match=r"The checkpoint cannot be written .*continues, and checkpoint-000001"):
         store.write({"weights": np.random.default_rng(0).normal(size=100_000)})
     assert number(store) == 1
     assert sorted(entry.name for entry in store.folder.iterdir()) == ["checkpoint-000001"]
@@ -150,7 +152,7 @@ def test_a_full_disk_without_an_earlier_one_ends_the_run(store, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(CheckpointError, match=r"No space left on device\. Make room there") as raised:
+    with pytest.raises(CheckpointError, match=r"No space left on device\. Free disk space there") as raised:
         store.write(state(1))
     assert raised.value.exit_code == 2
     assert store.names() == []
@@ -168,7 +170,7 @@ def test_a_checkpoint_of_a_later_format_is_not_guessed_at(store):
     store.write(state(1))
     manifest = store.folder / "checkpoint-000001" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
-    with pytest.raises(CheckpointError, match="names the format 2, and 1 is known"):
+    with pytest.raises(CheckpointError, match="has the format 2, and 1 is expected"):
         store.read()
 
 

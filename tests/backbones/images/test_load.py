@@ -171,7 +171,7 @@ def test_a_model_without_a_graph():
             {"name": "efficientnet_lite0", "input_range": [0, 1]},
             ["efficientnet_lite0 has an input range of its own", "Leave it out"],
         ),
-        ({"name": "LAMBDA", "input_range": [0, 1]}, ["a Lambda layer", "could run any code"]),
+        ({"name": "LAMBDA", "input_range": [0, 1]}, ["a Lambda layer", "could run arbitrary code"]),
         ({"name": "hub:vit_base_patch16_224_imagenot"}, ["Did you mean", "vit_base_patch16_224_imagenet"]),
         ({"name": "hub:bert_tiny_en_uncased"}, ["cannot classify images", "BertBackbone", "vit"]),
         ({"name": "hub:nonsense"}, ["no preset of KerasHub or folder named 'nonsense'", "keras-transfer backbones"]),
