@@ -20,6 +20,8 @@ FAST = "not slow and not trains and not heavy"
 _TRAINING_CALLS = {"fit", "fit_recipe", "fit_phase", "train_on_batch", "cross_validate", "find_learning_rate", "apply"}
 _TRAINING_COMMANDS = {"run", "find-lr", "search", "launch"}
 _HEAVY_CALLS = {"Popen", "subprocess"}
+# Whole networks are built, or whole commands run.
+_HEAVY_FOLDERS = {"backbones", "bad_input", "contract", "distribution", "export", "launch", "recipe", "run"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             names = set().union(*map(_names_in, (item.function, *fixtures)))
             if names & _TRAINING_CALLS or names & {f"'{command}'" for command in _TRAINING_COMMANDS}:
                 item.add_marker(pytest.mark.trains)
-            elif names & _HEAVY_CALLS:
+            elif names & _HEAVY_CALLS or _HEAVY_FOLDERS & {*item.path.parts[len(Path(__file__).parent.parts) :]}:
                 item.add_marker(pytest.mark.heavy)
 
 

@@ -77,6 +77,15 @@ class Backbone(ABC):
         network: From prepared inputs to a feature map, or to a vector for each example.
         stages: The network's stages, nearest the input first.
         weights: Where its weights came from.
+
+    Example:
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> x = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
+        >>> for block in range(3):
+        ...     x = keras.layers.Conv2D(8, 3, strides=2, name=f"block{block}_conv")(x)
+        >>> backbone = Backbone.from_keras(keras.Model(inputs, x))
+        >>> [stage.name for stage in backbone.stages]
+        ['block0_conv', 'block1_conv', 'block2_conv']
     """
 
     name: str

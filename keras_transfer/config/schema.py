@@ -400,7 +400,13 @@ class PretrainingExportConfig(ExportConfig):
 
 
 class RecipeConfig(Section):
-    """One transfer-learning job: the sections that recipes of every task have."""
+    """One transfer-learning job: the sections that recipes of every task have.
+
+    Example:
+        >>> config = ImageClassificationConfig(task="image_classification", data={"source": "images/"})
+        >>> config.policy.name, config.export.formats[0].name
+        ('lp_ft', 'saved_model')
+    """
 
     task: StrictStr
     seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = Field(

@@ -65,6 +65,11 @@ def find_stages(network: keras.Model) -> tuple[Stage, ...]:
 
     Raises:
         BackboneError: The model is not functional, so it has no graph.
+
+    Example:
+        >>> layers = [keras.layers.Dense(4, name=f"block{number}_dense") for number in range(3)]
+        >>> [stage.name for stage in find_stages(keras.Sequential([keras.Input((2,)), *layers]))]
+        ['block0_dense', 'block1_dense', 'block2_dense']
     """
     calls, outputs = _read_graph(_as_functional(network))
     blocks = _find_blocks(calls, outputs, most_alive=1)

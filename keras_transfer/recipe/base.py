@@ -61,6 +61,11 @@ class Recipe:
 
     Raises:
         ConfigError: All mistakes at once.
+
+    Example:
+        >>> recipe = ImageClassification("images/", policy={"name": "lora", "rank": 4})
+        >>> recipe.config.policy.rank, recipe.config.seed
+        (4, 0)
     """
 
     task: ClassVar[str]
@@ -232,7 +237,13 @@ class Recipe:
 
 
 class ImageClassification(Recipe):
-    """Images in; a class, labels or numbers out: ``ImageClassification("images/").fit()``."""
+    """Images in; a class, labels or numbers out: ``ImageClassification("images/").fit()``.
+
+    Example:
+        >>> recipe = ImageClassification("images/", policy={"name": "last_stages", "stages": 2}, training={"epochs": 8})
+        >>> recipe.config.policy.stages, recipe.config.training.epochs
+        (2, 8)
+    """
 
     task = "image_classification"
 
@@ -242,6 +253,11 @@ class TextClassification(Recipe):
 
     ``TextClassification("reviews.csv", text="review", label="stars").fit()``; ``target="number"`` predicts stars as a
     number.
+
+    Example:
+        >>> recipe = TextClassification([("A joy.", "good"), ("A bore.", "bad")], policy="head")
+        >>> recipe.config.policy.name
+        'head'
     """
 
     task = "text_classification"
@@ -251,6 +267,11 @@ class TextPretraining(Recipe):
     """Texts in, masked tokens out: ``run = TextPretraining("texts/").fit()`` trains the network further.
 
     The next recipe starts from it: ``backbone={"weights": str(run.folder)}``.
+
+    Example:
+        >>> recipe = TextPretraining("texts/", training={"epochs": 2})
+        >>> recipe.config.task, recipe.config.training.epochs
+        ('text_pretraining', 2)
     """
 
     task = "text_pretraining"

@@ -55,6 +55,14 @@ def cross_validate(
 
     Raises:
         TransferError: A problem with one of the runs; those before it are kept.
+
+    Example:
+        >>> from keras_transfer import ImageClassification
+        >>> recipe = ImageClassification("images/", folds=5)
+        >>> recipe.config.data.is_several_runs
+        True
+        >>> result = cross_validate(recipe, "runs/five")  # doctest: +SKIP
+        >>> result.summary["test"]["accuracy"]["mean"]  # doctest: +SKIP
     """
     folder = choose_folder(recipe.task, out, resume=resume)
     _begin(folder, with_absolute_paths(recipe.config), resume=resume)

@@ -51,6 +51,11 @@ class Run:
 
     Raises:
         CheckpointError: It is not a run folder, or its run has not finished.
+
+    Example:
+        >>> run = Run("runs/cats")  # doctest: +SKIP
+        >>> run.reports["test"].accuracy  # doctest: +SKIP
+        >>> run.predict(["cat.jpg"])[0].label  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | Path) -> None:

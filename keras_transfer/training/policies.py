@@ -37,6 +37,11 @@ class Phase:
         lora_rank: Rank of the adapters that train in place of the weights of the training stages; None for none.
         lora_layers: The layers that get an adapter.
         solve: Whether the head is solved instead of trained; no stage trains then.
+
+    Example:
+        >>> phase = Phase("top", stages=(3, 4), epochs=2, rate=0.1, batch_norm="frozen")
+        >>> phase.frozen_stages(5)
+        3
     """
 
     name: str
