@@ -24,7 +24,7 @@ EXAMPLES = {
     if found.examples
 }
 NEEDED = {"ImageClassification", "TextClassification", "TextPretraining", "Recipe", "RecipeConfig", "Run", "Backbone"}
-NEEDED |= {"cross_validate", "Phase", "Policy", "Registry", "InputContract", "Tracker"}
+NEEDED |= {"cross_validate", "Phase", "Policy", "Registry", "Tracker"}
 
 
 def test_the_main_classes_have_an_example():
