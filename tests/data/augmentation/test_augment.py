@@ -7,7 +7,7 @@ from keras_transfer.data.augmentation.augment import augment, draw, is_identity
 
 SIZE = 12
 FIELDS = {name: field for name, field in AugmentationConfig.model_fields.items() if name != "function"}
-OFF = {name: False if field.annotation is bool else 0 for name, field in FIELDS.items()}
+OFF = {name: False if field.annotation is bool else 0 for name, field in FIELDS.items() if name != "function"}
 # What is done within an image in training, in amounts that nearly all of them show.
 OPTIONS = sorted(set(OFF) - {"predict_flips", "mixup", "cutmix"})
 AMOUNTS = {"rotation": 20.0, "randaugment": 8, "erase": 1.0}
