@@ -1,7 +1,7 @@
 """The recipe: its schema, its YAML, its overrides."""
 
 from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
-from keras_transfer.config.recipe_file import parse_recipe, read_recipe, write_recipe
+from keras_transfer.config.recipe_file import expand_names, parse_recipe, read_recipe, write_recipe
 from keras_transfer.config.schema import (
     SCHEMAS,
     AugmentationConfig,
@@ -59,6 +59,7 @@ __all__ = [
     "TextPretrainingConfig",
     "TextTrainingConfig",
     "TrainingConfig",
+    "expand_names",
     "parse_recipe",
     "read_recipe",
     "write_recipe",

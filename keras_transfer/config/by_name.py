@@ -75,14 +75,15 @@ class ByName:
             return f"this task does not support {name!r}. Choose one of: {', '.join(sorted(self.names))}."
         return f"there is no {name!r}. {did_you_mean(name, self.names)}"
 
-    def explain_key(self, value: object, key: str) -> str:
+    def explain_key(self, value: object, key: str, *, section: str) -> str:
         """Return what is wrong with a key that the chosen section does not have.
 
         Args:
             value: What a recipe has in this place.
             key: The key.
+            section: What a recipe calls this place.
         """
-        section, users = self.choose(value), []
+        chosen, users = self.choose(value), []
         for name in self.names:
             with contextlib.suppress(TransferError):  # a broken plugin is reported when it is chosen
                 if key in self._find(name).model_fields:
@@ -90,9 +91,12 @@ class ByName:
         if users and self.explain_name(value):
             return f"this key is used by: {', '.join(users)}."
         if users:
-            chosen = section.model_fields["name"].default
-            return f"{chosen} does not use this key. It is used by: {', '.join(users)}."
-        return f"unknown key. {did_you_mean(key, section.model_fields)}"
+            name = chosen.model_fields["name"].default
+            return (
+                f"{name} does not use this key. It is used by: {', '.join(users)}. Leave it out; on the command line, "
+                f"{section}={name} drops the other keys of the section."
+            )
+        return f"unknown key. {did_you_mean(key, chosen.model_fields)}"
 
     def _validate(self, value: Any) -> Section:
         if not isinstance(value, Section | Mapping):

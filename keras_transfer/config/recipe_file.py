@@ -19,6 +19,17 @@ from keras_transfer.config.schema import SCHEMAS, RecipeConfig
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.registry import Registry, did_you_mean
 
+# Sections that are mostly their name.
+_NAMED_SECTIONS = ("backbone", "head", "policy")
+
+
+def expand_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe whose short forms are written out: ``policy: full`` is short for ``policy: {name: full}``."""
+    return {
+        key: {"name": value} if key in _NAMED_SECTIONS and isinstance(value, str) else value
+        for key, value in values.items()
+    }
+
 
 def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]], where: str) -> RecipeConfig:
     """Validate a recipe's values and fill in the defaults.
@@ -159,7 +170,7 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
 def _explain_unknown(names: Sequence[str], schema: type[BaseModel], values: Mapping[str, Any]) -> str:
     for key, by_name in _sections_by_name(schema):
         if names[:-1] == [key]:
-            return by_name.explain_key(values[key], names[-1])
+            return by_name.explain_key(values[key], names[-1], section=key)
     return f"unknown key. {did_you_mean(names[-1], _section_at(names[:-1], schema, values).model_fields)}"
 
 
@@ -248,7 +259,7 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         )
     for override in overrides:
         _apply_override(values, override)
-    return values
+    return expand_names(values)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

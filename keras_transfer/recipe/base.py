@@ -9,7 +9,7 @@ from rich.console import Console
 
 from keras_transfer.backbones import Backbone
 from keras_transfer.backbones.images.load import name_backbone
-from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config import RecipeConfig, expand_names, parse_recipe, read_recipe
 from keras_transfer.config.catalog import find_recipe
 from keras_transfer.data.augmentation.from_python import name_augmentation, take_function
 from keras_transfer.data.sources.python_objects import name_objects
@@ -30,9 +30,6 @@ from keras_transfer.tasks import TASKS, Given
 from keras_transfer.trackers import TRACKERS, Tracker, make_trackers
 from keras_transfer.training.custom_parts import CustomParts, LossFunction
 from keras_transfer.training.lr_finder import RangeTest
-
-# Sections that are mostly their name: `policy="full"` stands for `policy={"name": "full"}`.
-_NAMED_SECTIONS = ("backbone", "head", "policy")
 
 
 class Recipe:
@@ -99,11 +96,7 @@ class Recipe:
         custom = CustomParts(loss, tuple(metrics), optimizer)
         if custom.names:
             sections["training"] = {**sections.get("training", {}), **custom.marks}
-        values = {
-            key: {"name": value} if key in _NAMED_SECTIONS and isinstance(value, str) else value
-            for key, value in sections.items()
-        }
-        config = _parse({"task": name, "data": source, **values}, where="The recipe")
+        config = _parse(expand_names({"task": name, "data": source, **sections}), where="The recipe")
         function = None if change is None else take_function(change, getattr(config.data, "channels", 3))
         self._spec = RecipeSpec(TASKS[name], config, Given(sources, backbone, function), custom)
 

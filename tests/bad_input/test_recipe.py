@@ -43,7 +43,7 @@ def recipe(images, tmp_path):
         (["policy.name=nonsense", "policy.rank=4"], ["policy.name", "Known: auto", "policy.rank: this key is used by"]),
         (["policy.name=5"], ["policy.name: expected a name. Received: 5.", "last_stages"]),
         (["policy.stagse=3"], ["policy.stagse: unknown key", "Did you mean stages"]),
-        (["policy=lora"], ["policy: expected a mapping. Received: 'lora'", "Keys: name, fine_tune_rate"]),
+        (["policy=[lora]"], ["policy: expected a mapping. Received: ", "Keys: name, fine_tune_rate"]),
         (["policy.stage_decay=0"], ["policy.stage_decay", "greater than 0", "Received: 0"]),
         (["policy.stage_decay=1.5"], ["policy.stage_decay", "less than or equal to 1", "Received: 1.5"]),
         (["policy.head_solver=solve", "head.hidden=8"], ["policy.head_solver", "head.hidden is set", "sgd"]),

@@ -233,3 +233,16 @@ def test_contradictions_are_told_along_with_other_mistakes():
         parse_recipe(values, known={}, where="It")
     for path in ("data.tset", "training.epochs", "training.keep", "augmentation.predict_flips"):
         assert f"  {path}: " in str(caught.value)
+
+
+def test_a_name_is_short_for_a_section_and_as_an_override_drops_the_keys_of_the_file(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        "task: image_classification\ndata: {source: x}\nbackbone: resnet50\npolicy: {name: last_stages, stages: 3}\n"
+    )
+    config = parse_recipe(read_recipe(file), known={}, where="r.yaml")
+    assert (config.backbone.name, config.policy.name, config.policy.stages) == ("resnet50", "last_stages", 3)
+    config = parse_recipe(read_recipe(file, ["policy=full"]), known={}, where="r.yaml")
+    assert config.policy.name == "full"
+    with pytest.raises(ConfigError, match=r"policy\.stages: full does not use this key.*policy=full drops"):
+        parse_recipe(read_recipe(file, ["policy.name=full"]), known={}, where="r.yaml")
