@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_transfer.backbones.texts import network  # noqa: F401 - saved models of texts are of its class
-from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.backbones.texts.hub import TextBackbone
 from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.config import TextClassificationConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.leaks import Repeated

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import ConfigError
+from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_internals import averages_of, index_of, variables_of
 from keras_transfer.networks.types import JsonObject, Tensor, Variable
+from keras_transfer.training.policies import Phase
 
 
 def build_schedule(
@@ -271,3 +273,21 @@ def build_optimizer(
     )
     optimizer.build(list(variables))
     return optimizer
+
+
+def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[Variable]) -> list[float]:
+    """Return each variable's factor on the learning rate: 1 in the head, less from stage to stage towards the input.
+
+    Howard and Ruder 2018 (arXiv 1801.06146) divide by 2.6 per layer.
+
+    Args:
+        model: Its stages have the variables.
+        phase: Its ``stage_decay`` is the factor from stage to stage.
+        variables: That train.
+    """
+    depth = {
+        id(weight): len(model.backbone.stages) - stage.index
+        for stage in model.backbone.stages
+        for weight in stage.weights
+    }
+    return [phase.stage_decay ** depth.get(id(variable), 0) for variable in variables]

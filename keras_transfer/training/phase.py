@@ -24,7 +24,7 @@ from keras_transfer.training.checkpointing import CheckpointedPhase, Checkpointe
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 from keras_transfer.training.monitors import find_monitors
 from keras_transfer.training.observers import Observers, PhaseTracking, UserCallbacks
-from keras_transfer.training.optimizer import StagedAdamW, build_optimizer
+from keras_transfer.training.optimizer import StagedAdamW, build_optimizer, rate_factors
 from keras_transfer.training.policies import Phase
 
 
@@ -78,24 +78,6 @@ def _is_chosen(layer: keras.layers.Layer, weight: Variable, phase: Phase) -> boo
     if phase.weights == "layer_norm":
         return isinstance(layer, _LAYER_NORMS)
     return phase.weights == "all" or weight.name in ("bias", "beta")
-
-
-def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[Variable]) -> list[float]:
-    """Return each variable's factor on the learning rate: 1 in the head, less from stage to stage towards the input.
-
-    Howard and Ruder 2018 (arXiv 1801.06146) divide by 2.6 per layer.
-
-    Args:
-        model: Its stages have the variables.
-        phase: Its ``stage_decay`` is the factor from stage to stage.
-        variables: That train.
-    """
-    depth = {
-        id(weight): len(model.backbone.stages) - stage.index
-        for stage in model.backbone.stages
-        for weight in stage.weights
-    }
-    return [phase.stage_decay ** depth.get(id(variable), 0) for variable in variables]
 
 
 def set_batch_norm_memory(stages: Sequence[Stage], steps: int) -> None:

@@ -9,10 +9,10 @@ import pytest
 import sentencepiece
 from keras_hub.tokenizers import BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer
 
-from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.backbones.texts.hub import find_families
 from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.network import MaskedLanguageModel
+from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file

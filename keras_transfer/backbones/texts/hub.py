@@ -18,9 +18,9 @@ from keras_transfer.backbones.base import Backbone
 from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
 from keras_transfer.backbones.rows import list_installs, list_rows
 from keras_transfer.backbones.run_weights import find_run_model
-from keras_transfer.backbones.texts.encoder import TextEncoder
 from keras_transfer.backbones.texts.network import TextNetwork
 from keras_transfer.backbones.texts.sentence_pooling import SentencePooling, check_pooling, resolve_pooling
+from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.backbones.weights import load_weights
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.readers.texts import TOKENIZER

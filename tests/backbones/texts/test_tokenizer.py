@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.backbones.texts.encoder import TextEncoder
+from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.errors import BackboneError
 
 # Tiny tokenizers of every family.
