@@ -1,5 +1,6 @@
 """The recipe: its schema, its YAML, its overrides."""
 
+from keras_transfer.config.data import DataConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
 from keras_transfer.config.recipe_file import expand_names, parse_recipe, read_recipe, write_recipe
 from keras_transfer.config.schema import (
@@ -8,24 +9,23 @@ from keras_transfer.config.schema import (
     BackboneConfig,
     CacheConfig,
     CheckpointConfig,
-    DataConfig,
     DistributionConfig,
-    EarlyStoppingConfig,
     ExportConfig,
     HeadConfig,
     ImageBackboneConfig,
     ImageClassificationConfig,
-    ImageDataConfig,
     ImageHeadConfig,
     MaskedHeadConfig,
     PretrainingExportConfig,
-    PretrainingTrainingConfig,
     RecipeConfig,
     TextBackboneConfig,
     TextClassificationConfig,
-    TextDataConfig,
     TextHeadConfig,
     TextPretrainingConfig,
+)
+from keras_transfer.config.training import (
+    EarlyStoppingConfig,
+    PretrainingTrainingConfig,
     TextTrainingConfig,
     TrainingConfig,
 )

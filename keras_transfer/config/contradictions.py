@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 
+from keras_transfer.config.data import DataConfig, TextDataConfig
 from keras_transfer.config.heads import explain_head
 from keras_transfer.config.schema import (
-    DataConfig,
     HeadConfig,
     ImageClassificationConfig,
     RecipeConfig,
     TextClassificationConfig,
-    TextDataConfig,
     TextPretrainingConfig,
-    TrainingConfig,
 )
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.config.unused import find_unused
 
 

@@ -5,6 +5,7 @@ A key counts as unused only if it has another value than its default: recipes th
 
 from collections.abc import Iterator
 
+from keras_transfer.config.data import DataConfig, ImageDataConfig
 from keras_transfer.config.policies import (
     BatchNormPolicyConfig,
     BiasPolicyConfig,
@@ -19,11 +20,9 @@ from keras_transfer.config.policies import (
 )
 from keras_transfer.config.schema import (
     AugmentationConfig,
-    DataConfig,
     DistributionConfig,
     HeadConfig,
     ImageClassificationConfig,
-    ImageDataConfig,
     RecipeConfig,
     TextClassificationConfig,
     TextHeadConfig,

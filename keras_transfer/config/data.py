@@ -1,0 +1,121 @@
+"""The data section of a recipe: where examples come from, and how they are divided and read."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    Field,
+    StrictInt,
+    StrictStr,
+)
+
+from keras_transfer.config.section import Count, Section, Share
+
+
+class DataConfig(Section):
+    """The source of the examples, and how they are split."""
+
+    example_kind: ClassVar[str]
+    """What the examples are, as ``keras_transfer.data.sources.EXAMPLE_KINDS`` calls it; a subclass sets it."""
+
+    source: StrictStr = Field(
+        description="sample set | folder | .csv, .jsonl or .parquet file | tfds:NAME or tfds:NAME/CONFIG[SPLIT]"
+    )
+    data_dir: StrictStr | None = Field(
+        default=None, description="folder of prepared TFDS datasets; TFDS' own by default"
+    )
+    validation: Share | StrictStr = Field(
+        default=0.15, description="share of the rows left after the test rows, or another source; 0 for none"
+    )
+    test: Share | StrictStr = Field(default=0.2, description="share of all rows, or another source; 0 for none")
+    stratify: list[StrictStr] = Field(
+        default=["label"], min_length=1, description="columns whose values have the same shares in every split"
+    )
+    target: Literal["class", "multilabel", "number"] = Field(
+        default="class", description="one class out of several | any number of labels | numbers"
+    )
+    label: StrictStr | Annotated[list[StrictStr], Field(min_length=1)] = Field(
+        default="label", description="column of the class; a list of columns for labels of 0 and 1, or for numbers"
+    )
+    separator: Annotated[StrictStr, Field(min_length=1)] | None = Field(
+        default=None, description="multilabel: text between the labels in a single column"
+    )
+    split: StrictStr | None = Field(
+        default=None, description="column with train, validation or test; a split that it does not name is drawn"
+    )
+    group: StrictStr | None = Field(
+        default=None, description="column of groups; all rows of a group are in the same split"
+    )
+    folds: Annotated[StrictInt, Field(ge=2)] | None = Field(
+        default=None,
+        description="number of folds for cross-validation: one run per fold, with the fold as its test rows",
+    )
+    fold: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        default=None, description="run only this fold, counted from 1; all folds by default"
+    )
+    repeats: Count = Field(
+        default=1, description="number of runs, with seed, seed + 1 and so on, which draw other splits"
+    )
+    per_class: Count | None = Field(
+        default=None, description="number of training rows per class, drawn by seed; all by default"
+    )
+    leaks: Literal["warn", "error", "off"] = Field(
+        default="warn", description="what happens if examples appear in two splits; off: they are not searched for"
+    )
+    weight: StrictStr | None = Field(default=None, description="column of the weights of examples in training")
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The columns that :attr:`label` names."""
+        return [self.label] if isinstance(self.label, str) else self.label
+
+    @property
+    def is_several_runs(self) -> bool:
+        """Whether a recipe describes several runs, for :func:`keras_transfer.cross_validate`."""
+        return self.repeats > 1 or (self.folds is not None and self.fold is None)
+
+
+class ImageDataConfig(DataConfig):
+    """The source of the images, and how they are split and read."""
+
+    example_kind: ClassVar[str] = "image"
+
+    path: StrictStr = Field(default="path", description="column of the paths of image files")
+    root: StrictStr | None = Field(
+        default=None, description="folder that the paths in tables are relative to; the table's own by default"
+    )
+    bytes: StrictStr | None = Field(
+        default=None,
+        description="column of encoded images in Parquet or Arrow; data.source is a file, a folder or a/*.parquet",
+    )
+    broken: Literal["error", "skip"] = Field(default="error", description="what happens to files that cannot be read")
+    image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
+        default=None, description="height and width in pixels; the backbone's default size by default"
+    )
+    channels: Annotated[StrictInt, Field(ge=1, le=256)] = Field(
+        default=3, description="1: greyscale; 3: RGB; other numbers: as in the files, with an adapted first convolution"
+    )
+    # Four channels of the largest are as many numbers as TensorFlow decodes.
+    max_pixels: Annotated[StrictInt, Field(ge=1, lt=2**27)] = Field(
+        default=100_000_000, description="larger images are refused by their header, without decoding them"
+    )
+    resize: Literal["crop", "pad", "stretch"] = Field(default="crop", description="how images are made square")
+
+
+class TextDataConfig(DataConfig):
+    """The source of the texts, and how they are split and read."""
+
+    example_kind: ClassVar[str] = "text"
+
+    text: StrictStr = Field(default="text", description="column of the texts")
+    text_pair: StrictStr | None = Field(default=None, description="column of the second texts, for pairs")
+    broken: Literal["error", "skip", "replace"] = Field(
+        default="error",
+        description="what happens to texts that are empty or not UTF-8; replace: U+FFFD for invalid bytes",
+    )
+    sequence_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] = Field(
+        default="auto", description="longest text in tokens, in training; auto: 99 % of the training texts fit"
+    )
+    predict_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] | None = Field(
+        default=None,
+        description="longest text in tokens, in evaluation and predictions; as sequence_length by default",
+    )

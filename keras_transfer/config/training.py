@@ -1,0 +1,74 @@
+"""The training section of a recipe: how each phase is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    StrictFloat,
+    StrictStr,
+)
+
+from keras_transfer.config.section import Count, Rate, Section, Share
+
+
+class EarlyStoppingConfig(Section):
+    """When to stop before the last epoch."""
+
+    metric: StrictStr = Field(
+        default="val_loss", description="loss or a metric of the head, such as macro_f1; with val_ of validation rows"
+    )
+    patience: Count = Field(default=3, description="epochs without an improvement before the phase ends")
+
+
+class TrainingConfig(Section):
+    """How each phase is trained."""
+
+    epochs: Count = Field(default=8, description="epochs of the last phase")
+    batch_size: Count = Field(default=32, description="examples per step, over all devices")
+    learning_rate: Rate | Literal["auto"] = Field(
+        default=1e-3, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
+    )
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
+    warmup: Share = Field(default=0.1, description="share of a phase's steps in which the learning rate rises from 0")
+    weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(
+        default=0.01, description="weight decay of AdamW; never on biases and norms"
+    )
+    l2_sp: Annotated[StrictFloat, Field(ge=0.0)] = Field(
+        default=0.0, description="L2-SP: decay of pretrained weights towards their start, in place of weight_decay"
+    )
+    clip_norm: Rate | None = Field(default=1.0, description="largest global norm of the gradients; null: no clipping")
+    ema: Share = Field(default=0.0, description="momentum of the moving average of the weights; 0: off")
+    label_smoothing: Share = Field(default=0.0, description="share of each label spread over all classes")
+    class_weights: Literal["none", "balanced"] | Annotated[dict[StrictStr, Rate], Field(min_length=1)] = Field(
+        default="none",
+        description="factors on the weights of examples; balanced: all classes count the same; or a weight per class",
+    )
+    loss: StrictStr | None = Field(default=None, description="a loss given from Python in place of the head's")
+    metrics: list[StrictStr] = Field(default=[], description="metrics given from Python beside the head's")
+    optimizer: StrictStr | None = Field(default=None, description="an optimizer given from Python in place of AdamW")
+    keep: Literal["best", "last"] = Field(default="best", description="the weights of the best epoch, or of the last")
+    keep_metric: StrictStr = Field(
+        default="val_loss", description="keep=best: the metric that the best epoch is chosen by, as in early_stopping"
+    )
+    early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32", description="arithmetic; auto: mixed_bfloat16 if it trains faster on this machine"
+    )
+
+
+class TextTrainingConfig(TrainingConfig):
+    """How each phase is trained."""
+
+    epochs: Count = Field(default=3, description="epochs of the last phase")
+    learning_rate: Rate | Literal["auto"] = Field(
+        default=3e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
+    )
+    batch_size: Count = Field(default=16, description="examples per step, over all devices")
+
+
+class PretrainingTrainingConfig(TextTrainingConfig):
+    """How each phase is trained."""
+
+    learning_rate: Rate | Literal["auto"] = Field(
+        default=1e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
+    )
