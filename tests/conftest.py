@@ -1,9 +1,6 @@
 """What the tests share: small images that can be told apart, and one finished run."""
 
-import functools
-import inspect
 import sys
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,67 +13,12 @@ from PIL import Image
 MakeImages = Callable[..., Path]
 
 
-FAST = "not slow and not trains and not heavy"
-_TRAINING_CALLS = {"fit", "fit_recipe", "fit_phase", "train_on_batch", "cross_validate", "find_learning_rate", "apply"}
-_TRAINING_COMMANDS = {"run", "find-lr", "search", "launch"}
-_HEAVY_CALLS = {"Popen", "subprocess"}
-# Whole networks are built, or whole commands run.
-_HEAVY_FOLDERS = {"backbones", "bad_input", "contract", "distribution", "export", "launch", "recipe", "run"}
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Graphs of default tests run a few times each: to optimize them takes longer. Slow tests run them as users do."""
-    if config.option.markexpr in ("not slow", FAST):
+    if config.option.markexpr == "not slow":
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what trains, and what starts other processes: by what a test, its fixtures and its helpers call."""
-    for item in items:
-        if isinstance(item, pytest.Function):
-            fixtures = (fixture.func for found in item._fixtureinfo.name2fixturedefs.values() for fixture in found)
-            names = set().union(*map(_names_in, (item.function, *fixtures)))
-            if names & _TRAINING_CALLS or names & {f"'{command}'" for command in _TRAINING_COMMANDS}:
-                item.add_marker(pytest.mark.trains)
-            elif names & _HEAVY_CALLS or _HEAVY_FOLDERS & {*item.path.parts[len(Path(__file__).parent.parts) :]}:
-                item.add_marker(pytest.mark.heavy)
-
-
-@functools.cache
-def _names_in(function: Callable[..., Any]) -> frozenset[str]:
-    """Names and quoted texts in a function's code, in those nested in it, and in helpers that its module defines."""
-    function = inspect.unwrap(function)
-    own = getattr(function, "__globals__", {})
-    found: set[str] = set()
-    codes = [function.__code__] if hasattr(function, "__code__") else []
-    helpers: dict[str, Any] = {}
-    while codes:
-        code = codes.pop()
-        found |= {*code.co_names, *(f"'{text}'" for text in code.co_consts if isinstance(text, str))}
-        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        for name in code.co_names:
-            helper = own.get(name)
-            methods = vars(helper).values() if isinstance(helper, type) else [helper]
-            for method in methods:
-                own_module = getattr(method, "__module__", None) == own.get("__name__")
-                if own_module and hasattr(method, "__code__") and method.__qualname__ not in helpers:
-                    helpers[method.__qualname__] = method
-                    codes.append(method.__code__)
-    return frozenset(found)
-
-
-@pytest.fixture(autouse=True)
-def no_training(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the fast tests fast: one that trains, and is not marked so, fails."""
-    if request.config.option.markexpr == FAST:
-        import keras
-
-        def fit(*_: Any, **__: Any) -> None:
-            raise AssertionError("This test trains: mark it with @pytest.mark.trains, or let it not train.")
-
-        monkeypatch.setattr(keras.Model, "fit", fit)
 
 
 @pytest.fixture(autouse=True)
