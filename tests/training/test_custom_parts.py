@@ -48,7 +48,7 @@ def check(parts, *, head=CLASSES, policy="full", phases=(PHASE,), **training):
         ),
         ({"optimizer": keras.optimizers.Adam()}, {"policy": "auto"}, ["policy.name: auto"]),
     ],
-    ids=str,
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_what_does_not_fit_the_recipe(parts, options, needs):
     with pytest.raises(ConfigError, match="Parts given from Python") as caught:
