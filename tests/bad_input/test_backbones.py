@@ -164,7 +164,7 @@ def test_a_run_that_did_not_finish(run, missing):
 
 def test_a_lambda_layer_is_refused(tmp_path):
     small(keras.layers.Lambda(lambda x: x * 2)).save(tmp_path / "lambda.keras")
-    with pytest.raises(BackboneError, match=r"lambda\.keras asks for a Lambda layer.*save_weights"):
+    with pytest.raises(BackboneError, match=r"lambda\.keras contains a Lambda layer.*save_weights"):
         load(tmp_path / "lambda.keras")
 
 
@@ -175,7 +175,7 @@ def test_a_class_of_ones_own_is_refused_even_where_it_is_registered(tmp_path):
             return inputs
 
     small(Own()).save(tmp_path / "own.keras")
-    with pytest.raises(BackboneError, match=r"own\.keras asks for the class Own of "):
+    with pytest.raises(BackboneError, match=r"own\.keras contains the class Own of "):
         load(tmp_path / "own.keras")
 
 
@@ -202,7 +202,7 @@ def test_a_configuration_that_asks_for_more_than_layers(tmp_path, entry):
                 config["config"]["layers"][1]["config"]["kernel_initializer"] = entry
                 content = json.dumps(config).encode()
             target.writestr(name, content)
-    with pytest.raises(BackboneError, match=r"bad\.keras asks for .*only classes of Keras"):
+    with pytest.raises(BackboneError, match=r"bad\.keras contains .*only classes of Keras"):
         load(bad)
 
 

@@ -163,13 +163,13 @@ def test_a_solved_head_learns_from_what_classes_are_called(table, preset, tmp_pa
         run = job.fit(tmp_path / f"run{len(kernels)}", console=Console(width=500))
         is_used = "label_texts" in json.loads((run.folder / "history.jsonl").read_text())
         assert is_used == (texts == given)
-        assert ("head.label_texts=none leaves that out" in capsys.readouterr().out) == is_used
+        assert ("head.label_texts=none leaves them out" in capsys.readouterr().out) == is_used
         kernels[is_used] = run.model.get_layer("head").get_weights()[0]
     assert np.abs(kernels[True] - kernels[False]).max() > 1e-3
 
 
 def test_many_texts_want_no_names(table, preset, computed, monkeypatch):
-    monkeypatch.setattr("keras_transfer.job.job.MOST_HINTED_ROWS", 5)
+    monkeypatch.setattr("keras_transfer.frozen.baseline.MOST_HINTED_ROWS", 5)
     assert recipe(table, preset, policy="head").prepare().baseline.head.uses_hints is False
     assert "labels" not in computed
 
