@@ -150,7 +150,9 @@ def test_an_image_that_vanishes_before_its_epoch(images, tmp_path, tiny):
     gone, broken = (Path(job.splits.train.examples.files[row]) for row in (3, 5))
     gone.unlink()
     broken.write_bytes(b"something else")
-    with pytest.raises(DataError, match="2 examples cannot be read any more") as caught:
+    with pytest.raises(
+        DataError, match="2 examples that could be read before training can no longer be read"
+    ) as caught:
         job.train()
     assert f"{gone}: No such file or directory" in str(caught.value)
     assert f"{broken}: not an image" in str(caught.value)
