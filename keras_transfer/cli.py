@@ -229,7 +229,7 @@ def launch_workers(
     options = {name: value for name, value in of_ray.items() if value is not None}
     if options and engine != "ray":
         raise ConfigError(
-            f"{' and '.join(f'--{name}' for name in options)} needs --engine ray. Add it, or leave the option out."
+            f"{' and '.join(f'--{name}' for name in options)} only work with --engine ray. Add it, or leave them out."
         )
     if out is None:
         if resume:

@@ -14,10 +14,16 @@ MakeImages = Callable[..., Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Graphs of default tests run a few times each: to optimize them takes longer. Slow tests run them as users do."""
-    if config.option.markexpr == "not slow":
-        import tensorflow as tf
+    """Split the CPU into two devices, and spare default tests the optimizing of graphs.
 
+    TensorFlow fixes its devices when it is first used, which may be when tests are collected. Graphs of default tests
+    run a few times each: to optimize them takes longer. Slow tests run them as users do.
+    """
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    if config.option.markexpr == "not slow":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 

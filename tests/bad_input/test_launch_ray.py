@@ -24,14 +24,16 @@ def test_ray_is_not_installed(refused, monkeypatch):
 
 
 def test_options_of_ray_without_it(refused):
-    refused(*LAUNCH, "--address", "auto", "--retries", "1", needs=["--address and --retries: of Ray", "--engine ray"])
+    refused(
+        *LAUNCH, "--address", "auto", "--retries", "1", needs=["--address and --retries only work with --engine ray"]
+    )
 
 
 def test_a_folder_that_a_node_does_not_see():
     code = "import sys, os; from keras_transfer.launch.local import enter; enter(os.getppid(), '/absent')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr.startswith("Error: the folder where the launch was called is not on ")
+    assert result.stderr.startswith("Error: the working folder of the launch does not exist on ")
     assert "Received: /absent. Launch from a folder that all nodes of the cluster see." in result.stderr
 
 

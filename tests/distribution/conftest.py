@@ -1,14 +1,8 @@
-"""A CPU of two devices: it must be split before any test uses TensorFlow, which is when tests are collected."""
+"""What tests of several devices share; tests/conftest.py makes the devices."""
 
-import contextlib
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
-
-_CPU = tf.config.list_physical_devices("CPU")[0]
-with contextlib.suppress(RuntimeError):  # where it is too late, the tests here say so themselves
-    tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 @pytest.fixture(scope="session")
