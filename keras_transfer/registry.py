@@ -3,10 +3,12 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from keras_transfer.errors import TransferError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -91,7 +93,9 @@ class Registry(Generic[T]):
         return self.add(name, value)
 
     @cached_property
-    def _plugins(self) -> dict[str, list[EntryPoint]]:
+    def _plugins(self) -> "dict[str, list[EntryPoint]]":
+        from importlib.metadata import entry_points  # as long to import as `keras-transfer list` takes
+
         found: dict[str, list[EntryPoint]] = {}
         for entry in entry_points(group=self._group) if self._group else ():
             found.setdefault(entry.name, []).append(entry)

@@ -1,34 +1,87 @@
-"""The recipe: its schema, its YAML, its overrides."""
+"""The recipe: its schema, its YAML, its overrides.
 
-from keras_transfer.config.data import DataConfig, ImageDataConfig, TextDataConfig
-from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
-from keras_transfer.config.recipe_file import expand_names, parse_recipe, read_recipe, write_recipe
-from keras_transfer.config.schema import (
-    SCHEMAS,
-    AugmentationConfig,
-    BackboneConfig,
-    CacheConfig,
-    CheckpointConfig,
-    DistributionConfig,
-    ExportConfig,
-    HeadConfig,
-    ImageBackboneConfig,
-    ImageClassificationConfig,
-    ImageHeadConfig,
-    MaskedHeadConfig,
-    PretrainingExportConfig,
-    RecipeConfig,
-    TextBackboneConfig,
-    TextClassificationConfig,
-    TextHeadConfig,
-    TextPretrainingConfig,
-)
-from keras_transfer.config.training import (
-    EarlyStoppingConfig,
-    PretrainingTrainingConfig,
-    TextTrainingConfig,
-    TrainingConfig,
-)
+Names are imported when they are first used: `keras-transfer list` needs none of the schema, which takes time to build.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_transfer.config.data import DataConfig, ImageDataConfig, TextDataConfig
+    from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
+    from keras_transfer.config.recipe_file import expand_names, parse_recipe, read_recipe, write_recipe
+    from keras_transfer.config.schema import (
+        SCHEMAS,
+        AugmentationConfig,
+        BackboneConfig,
+        CacheConfig,
+        CheckpointConfig,
+        DistributionConfig,
+        ExportConfig,
+        HeadConfig,
+        ImageBackboneConfig,
+        ImageClassificationConfig,
+        ImageHeadConfig,
+        MaskedHeadConfig,
+        PretrainingExportConfig,
+        RecipeConfig,
+        TextBackboneConfig,
+        TextClassificationConfig,
+        TextHeadConfig,
+        TextPretrainingConfig,
+    )
+    from keras_transfer.config.training import (
+        EarlyStoppingConfig,
+        PretrainingTrainingConfig,
+        TextTrainingConfig,
+        TrainingConfig,
+    )
+
+_HOMES = {
+    "data": (
+        "DataConfig",
+        "ImageDataConfig",
+        "TextDataConfig",
+    ),
+    "policies": (
+        "POLICY_SECTIONS",
+        "AutoPolicyConfig",
+        "PolicyConfig",
+    ),
+    "recipe_file": (
+        "expand_names",
+        "parse_recipe",
+        "read_recipe",
+        "write_recipe",
+    ),
+    "schema": (
+        "SCHEMAS",
+        "AugmentationConfig",
+        "BackboneConfig",
+        "CacheConfig",
+        "CheckpointConfig",
+        "DistributionConfig",
+        "ExportConfig",
+        "HeadConfig",
+        "ImageBackboneConfig",
+        "ImageClassificationConfig",
+        "ImageHeadConfig",
+        "MaskedHeadConfig",
+        "PretrainingExportConfig",
+        "RecipeConfig",
+        "TextBackboneConfig",
+        "TextClassificationConfig",
+        "TextHeadConfig",
+        "TextPretrainingConfig",
+    ),
+    "training": (
+        "EarlyStoppingConfig",
+        "PretrainingTrainingConfig",
+        "TextTrainingConfig",
+        "TrainingConfig",
+    ),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "POLICY_SECTIONS",
@@ -64,3 +117,10 @@ __all__ = [
     "read_recipe",
     "write_recipe",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
