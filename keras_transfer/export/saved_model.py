@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from keras_transfer.data.readers.base import Reader
-from keras_transfer.export.base import Exporter, Parity, Served, export_run
+from keras_transfer.export.base import Exporter, Served
 from keras_transfer.heads import TargetHead
 from keras_transfer.networks.types import Tensor
 
@@ -69,19 +67,3 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
     )
     archive.add_endpoint("classes", classes)
     archive.write_out(str(artifact), verbose=False)
-
-
-def export_saved_model(
-    model: keras.Model,
-    head: TargetHead,
-    reader: Reader,
-    folder: Path,
-    *,
-    run: Path,
-    samples: Path,
-    expected: NDArray[np.float32],
-) -> Parity:
-    """Write a verified SavedModel: :func:`export_run` with :class:`SavedModelExporter`."""
-    return export_run(
-        SavedModelExporter(), Served(model, head, reader, run), folder, samples=samples, expected=expected
-    )

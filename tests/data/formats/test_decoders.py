@@ -16,7 +16,7 @@ from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.formats.images import decode_image
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
-from keras_transfer.export.saved_model import export_saved_model
+from keras_transfer.export import EXPORTERS, Served, export_run
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.heads.evaluation import predict
 
@@ -297,15 +297,10 @@ def test_what_is_served_sees_what_a_person_sees(reader, read, files, tmp_path):
     model, _, pixels = read
     assert differing(pixels) == {}
     # In a fresh process; it raises where the two differ.
-    parity = export_saved_model(
-        model,
-        ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), ImageHeadConfig()),
-        reader,
-        tmp_path / "1",
-        run=tmp_path,
-        samples=files[0].parent,
-        expected=pixels,
-    )
+    head = ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), ImageHeadConfig())
+    served = Served(model, head, reader, tmp_path)
+    exporter = EXPORTERS["saved_model"]()
+    parity = export_run(exporter, served, tmp_path / "1", samples=files[0].parent, expected=pixels)
     assert parity.examples == len(table())
 
 
