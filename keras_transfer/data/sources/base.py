@@ -18,6 +18,7 @@ from keras_transfer.data.tables.tables import (
     further_columns,
     some,
 )
+from keras_transfer.data.targets.base import Labels
 from keras_transfer.data.targets.read import read_targets
 from keras_transfer.errors import DataError
 
@@ -56,8 +57,8 @@ def reads_labels(config: DataConfig) -> bool:
 
 def take_columns(
     where: Path, table: pd.DataFrame, config: DataConfig, examples: Mapping[str, str], *, drop: Sequence[str] = ()
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Check a table, and return its rows with the columns that every source has, and the names of the outputs.
+) -> tuple[pd.DataFrame, Labels]:
+    """Check a table, and return its rows with the columns that every source has, and its labels.
 
     Args:
         where: Where the table comes from, for messages.
@@ -68,7 +69,7 @@ def take_columns(
 
     Returns:
         The rows without the columns of examples: ``label``, ``split``, and any further columns. A column that only
-        happens to have one of these names is not used. And the names of the model's outputs.
+        happens to have one of these names is not used. And the labels, with the names of the model's outputs.
 
     Raises:
         DataError: A column is missing, or its values are not of the expected kind.
@@ -78,12 +79,12 @@ def take_columns(
         raise DataError(f"{where} has no rows. Add one row per example.")
     for column in further_columns(config):
         check_written(where, table, column)
-    labels, names = read_targets(where, table, config)
+    labels = read_targets(where, table, config)
     split: Any = "" if config.split is None else _read_split(where, table, config.split)
     if config.group is not None:
         check_filled(where, table, config.group)
     rows = table.drop(columns=[*examples.values(), *config.label_columns, "split", *drop], errors="ignore")
-    return rows.assign(label=pd.Series(labels, rows.index, object), split=split), names
+    return rows.assign(label=pd.Series(labels.values, rows.index, object), split=split), labels
 
 
 def _read_split(where: Path, table: pd.DataFrame, column: str) -> list[str]:

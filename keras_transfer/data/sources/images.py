@@ -44,7 +44,7 @@ class ImageKind(ExampleKind[ImageDataConfig]):
     ) -> Source:
         """Check a table of paths; each names a file that exists, and no two name the same one."""
         where = where or Path(name)
-        taken, names = take_columns(where, table, config, self.columns(config), drop=["path"])
+        taken, labels = take_columns(where, table, config, self.columns(config), drop=["path"])
         check_filled(where, table, config.path)
         check_written(where, table, config.path)
         root = (folder or Path.cwd()) if config.root is None else Path(config.root).expanduser().resolve()
@@ -62,7 +62,7 @@ class ImageKind(ExampleKind[ImageDataConfig]):
                 f"Data source {name} names {len(repeated)} images twice: {some(repeated)}. Keep one row for each."
             )
         rows = rows.sort_values("path", kind="stable", ignore_index=True)
-        return Source(name, root, rows, names)
+        return Source(name, root, rows, labels.names, notes=labels.notes)
 
     def from_tfds(self, name: str, dataset: Any, config: ImageDataConfig) -> Source:
         """Read the feature that is an image, and the scalar features."""

@@ -107,5 +107,6 @@ def _choose_targets(source: Source, config: DataConfig) -> Source:
         return source
     rows = source.rows
     check_columns(Path(source.name), list(map(str, rows.columns)), config, {})
-    labels, names = read_targets(Path(source.name), rows, config)
-    return replace(source, rows=rows.assign(label=pd.Series(labels, rows.index, object)), class_names=names)
+    labels = read_targets(Path(source.name), rows, config)
+    rows = rows.assign(label=pd.Series(labels.values, rows.index, object))
+    return replace(source, rows=rows, class_names=labels.names, notes=(*source.notes, *labels.notes))

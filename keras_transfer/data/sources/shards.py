@@ -49,8 +49,8 @@ def to_source(
         DataError: A column is missing, or its values are not of the expected kind.
     """
     images, table = cache_images(records, source=name, facts=facts)
-    rows, names = take_columns(Path(name), table, config, {})
-    return Source(name, Path(), rows, class_names or names, images)
+    rows, labels = take_columns(Path(name), table, config, {})
+    return Source(name, Path(), rows, class_names or labels.names, images, labels.notes)
 
 
 class Shards(SourceKind):

@@ -63,11 +63,11 @@ class TextKind(ExampleKind[TextDataConfig]):
         folder: Path | None = None,
     ) -> Source:
         """Check a table of texts."""
-        where, columns, labels = where or Path(name), self.columns(config), config.label_columns
-        taken, class_names = take_columns(where, table, config, columns, drop=["text", "text_pair"])
-        texts = {key: _read_texts(where, table, key, column, labels) for key, column in columns.items()}
+        where, columns, label_columns = where or Path(name), self.columns(config), config.label_columns
+        taken, labels = take_columns(where, table, config, columns, drop=["text", "text_pair"])
+        texts = {key: _read_texts(where, table, key, column, label_columns) for key, column in columns.items()}
         names = [f"row {number}" for number in range(1, len(taken) + 1)]
-        return Source(name, where, taken.assign(name=names, **texts), class_names)
+        return Source(name, where, taken.assign(name=names, **texts), labels.names, notes=labels.notes)
 
     def check(self, source: Source, config: TextDataConfig) -> None:
         """Refuse a source of single texts if the recipe has pairs."""

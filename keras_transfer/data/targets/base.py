@@ -18,6 +18,21 @@ Targets = NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Labels:
+    """The labels of a table.
+
+    Attributes:
+        values: The label of each row: a class, a tuple of labels or a tuple of numbers.
+        names: The names of the model's outputs.
+        notes: Lines for the user on how the columns were read.
+    """
+
+    values: list[Any]
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Target(ABC):
     """What a model predicts for the examples of a source.
 
@@ -32,8 +47,8 @@ class Target(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
-        """Return the label of each row of a table, and the names of the model's outputs.
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
+        """Return the labels of a table's rows, and the names of the model's outputs.
 
         Raises:
             DataError: The label columns have other values.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import DataConfig
 from keras_transfer.data.tables.label_columns import read_labels
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Target, Targets, describe_range
+from keras_transfer.data.targets.base import Labels, Target, Targets, describe_range
 from keras_transfer.errors import DataError
 
 
@@ -23,10 +23,10 @@ class ClassTarget(Target):
     _plural = "classes"
 
     @classmethod
-    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
         """Return the class of each row."""
         labels = read_labels(file, table, config.label_columns[0])
-        return labels, tuple(sorted(set(labels)))
+        return Labels(labels, tuple(sorted(set(labels))))
 
     def encode(self, values: Iterable[Any]) -> Targets:
         """Return ``int64[n]``."""

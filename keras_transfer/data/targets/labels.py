@@ -11,7 +11,7 @@ import pandas as pd
 from keras_transfer.config import DataConfig
 from keras_transfer.data.tables.label_columns import read_marks, split_labels
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Target, Targets, describe_range
+from keras_transfer.data.targets.base import Labels, Target, Targets, describe_range
 from keras_transfer.errors import DataError
 
 
@@ -25,14 +25,15 @@ class MultilabelTarget(Target):
     _plural = "labels"
 
     @classmethod
-    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
         """Return the labels of each row, from several columns of 0 and 1 or from one column with a separator."""
         if config.separator is not None:
             rows = split_labels(file, table, config.label_columns[0], config.separator)
-            return rows, tuple(sorted({label for labels in rows for label in labels}))
+            return Labels(rows, tuple(sorted({label for labels in rows for label in labels})))
         names = config.label_columns
         marks = np.array([read_marks(file, table, column) for column in names], bool).T
-        return [tuple(name for name, mark in zip(names, row, strict=True) if mark) for row in marks], tuple(names)
+        values = [tuple(name for name, mark in zip(names, row, strict=True) if mark) for row in marks]
+        return Labels(values, tuple(names))
 
     def encode(self, values: Iterable[Any]) -> Targets:
         """Return ``float32[n, labels]`` of 0 and 1."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.targets.base import Target, Targets
+from keras_transfer.data.targets.base import Labels, Target, Targets
 
 
 class NoTarget(Target):
@@ -18,9 +18,9 @@ class NoTarget(Target):
     _plural = "classes"
 
     @classmethod
-    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
         """Return the same label for each row."""
-        return ["text"] * len(table), NO_TARGET.names
+        return Labels(["text"] * len(table), NO_TARGET.names)
 
     def encode(self, values: Iterable[Any]) -> Targets:
         """Return ``int64[n]`` of 0, whatever the labels."""

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from keras_transfer.config import DataConfig
 from keras_transfer.data.tables.label_columns import read_numbers
-from keras_transfer.data.targets.base import Target, Targets
+from keras_transfer.data.targets.base import Labels, Target, Targets
 from keras_transfer.errors import DataError
 
 _MOST_BINS = 10
@@ -26,10 +26,10 @@ class NumberTarget(Target):
     _plural = "numbers"
 
     @classmethod
-    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
+    def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
         """Return the numbers of each row."""
         columns = [read_numbers(file, table, column) for column in config.label_columns]
-        return list(zip(*columns, strict=True)), tuple(config.label_columns)
+        return Labels(list(zip(*columns, strict=True)), tuple(config.label_columns))
 
     def encode(self, values: Iterable[Any]) -> Targets:
         """Return ``float32[n, numbers]``."""

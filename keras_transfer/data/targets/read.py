@@ -5,12 +5,11 @@ divided, and which rows cannot be learned from. ``heads`` defines the network's 
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.targets.base import Target
+from keras_transfer.data.targets.base import Labels, Target
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.data.targets.labels import MultilabelTarget
 from keras_transfer.data.targets.none import NoTarget
@@ -25,8 +24,8 @@ TARGETS: dict[str, type[Target]] = {
 """By the recipe's ``data.target``; ``none`` if labels are not read."""
 
 
-def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> tuple[list[Any], tuple[str, ...]]:
-    """Return the label of each row of a table, and the names of the model's outputs.
+def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
+    """Return the labels of a table's rows, and the names of the model's outputs.
 
     Args:
         file: Where the table comes from, for messages.

@@ -20,7 +20,8 @@ def config(**options):
 
 
 def read(rows, **options):
-    return read_targets(Path("t.csv"), pd.DataFrame(rows, dtype=object), config(**options))
+    labels = read_targets(Path("t.csv"), pd.DataFrame(rows, dtype=object), config(**options))
+    return labels.values, labels.names
 
 
 def test_columns_of_0_and_1_are_labels_in_the_columns_order():
