@@ -15,7 +15,9 @@ from keras_transfer.config.by_name import ByName
 from keras_transfer.config.configurable import Configurable
 from keras_transfer.config.contradictions import find_contradictions
 from keras_transfer.config.from_python import find_marks
+from keras_transfer.config.overrides import apply_override
 from keras_transfer.config.schema import SCHEMAS, RecipeConfig
+from keras_transfer.config.yaml_text import load_yaml
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.registry import Registry, did_you_mean
 
@@ -92,7 +94,7 @@ def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[Rec
     rest = copy.deepcopy(dict(values))
     for detail in error.errors(include_url=False):
         section: Any = rest
-        for key in detail["loc"]:
+        for key in _place(detail["loc"]):
             if not isinstance(section, dict) or not isinstance(section.get(key), dict):
                 break
             section = section[key]
@@ -148,10 +150,13 @@ def _explain_settings(values: object, path: str, parts: Registry[Any]) -> Iterat
 def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, str]:
     """One line per key: a union of types gives one error per type, which are reported together."""
     messages: dict[str, list[str]] = {}
-    for detail in error.errors(include_url=False):
-        names = [str(part) for part in detail["loc"]]
+    details = error.errors(include_url=False)
+    places = [_place(detail["loc"]) for detail in details]
+    for detail, names in zip(details, places, strict=True):
+        inside = any(other[: len(names)] == names and len(other) > len(names) for other in places)
+        if isinstance(detail["input"], Mapping) and inside:
+            continue  # it is a mapping, and what is wrong in it is reported
         if detail["type"] in ("extra_forbidden", "invalid_key"):
-            names = [name for name in names if name != "[key]"]
             message = _explain_unknown(names, schema, values)
         elif detail["type"] == "missing":
             message = "missing. Give it a value."
@@ -159,12 +164,15 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
             keys = ", ".join(_section_at(names, schema, values).model_fields)
             message = f"expected a mapping. Received: {_shown(detail['input'])}. Keys: {keys}."
         else:
-            # A union puts the type that it tried behind the key, as in data.test.float.
-            names = [*names[:1], *(name for name in names[1:] if not _UNION_TAG.fullmatch(name))]
-            names = [name for name in names if name != "[key]"]
             message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {_shown(detail['input'])}."
         messages.setdefault(".".join(names), []).append(message)
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
+
+
+def _place(loc: Sequence[int | str]) -> list[str]:
+    """The keys of an error, without the types that pydantic tried, as in data.test.float."""
+    names = [str(part) for part in loc]
+    return [*names[:1], *(name for name in names[1:] if name != "[key]" and not _UNION_TAG.fullmatch(name))]
 
 
 def _explain_unknown(names: Sequence[str], schema: type[BaseModel], values: Mapping[str, Any]) -> str:
@@ -174,7 +182,7 @@ def _explain_unknown(names: Sequence[str], schema: type[BaseModel], values: Mapp
     return f"unknown key. {did_you_mean(names[-1], _section_at(names[:-1], schema, values).model_fields)}"
 
 
-_UNION_TAG = re.compile(r"(constrained-)?(float|int|str)|(literal|dict|list)\[.*\]")
+_UNION_TAG = re.compile(r"(constrained-)?(float|int|str)|(literal|dict|list)\[.*\]|OtherSource")
 
 
 def _shown(value: object) -> str:
@@ -199,47 +207,13 @@ def _section_at(path: Sequence[str], schema: type[BaseModel], values: Mapping[st
     return section
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses duplicate keys and reads 1e-3 as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
-            seen.add(key if isinstance(key, str) else None)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1, which PyYAML follows, requires a dot in a float: 1e-3 would be a string.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _load_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, _StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = str(error.problem or error)
-        if "could not determine a constructor" in problem:
-            problem = "YAML tags (!...) are refused, because a recipe is plain data"
-        raise ConfigError(f"{where}{line}: {problem}. Fix the YAML there.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not YAML: {str(error).splitlines()[0]}. Save it as plain UTF-8 text.") from error
-
-
 def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a recipe file and apply overrides; the keys and values are validated by :func:`parse_recipe`.
 
     Args:
         file: The YAML file.
-        overrides: Each ``section.key=value``, with the value in YAML.
+        overrides: Each ``section.key=value``, with the value as the key's type expects it: a number, a text, or a list
+            or mapping in YAML.
 
     Returns:
         Nested sections.
@@ -252,32 +226,14 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"Recipe {file} cannot be read: {reason}. Name a recipe file.") from error
-    values = _load_yaml(text, str(file))
+    values = load_yaml(text, str(file))
     if not isinstance(values, dict):
         raise ConfigError(
             f"{file} is not a recipe: expected sections such as `task:` and `data:`. See `keras-transfer list`."
         )
-    for override in overrides:
-        _apply_override(values, override)
+    for override in sorted(overrides, key=lambda override: not override.startswith("task=")):
+        apply_override(values, override, _find_schema(values.get("task")))
     return expand_names(values)
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ConfigError(f"Expected an override KEY=VALUE, such as training.epochs=3. Received: {override!r}.")
-    section = values
-    for depth, key in enumerate(keys[:-1], start=1):
-        inner = section.setdefault(key, {})
-        if inner is None:
-            inner = section[key] = {}
-        if not isinstance(inner, dict):
-            raise ConfigError(
-                f"Override {override!r}: {'.'.join(keys[:depth])} is a value, not a section. Name a section."
-            )
-        section = inner
-    section[keys[-1]] = _load_yaml(text, f"Override {override!r}")
 
 
 def write_recipe(config: RecipeConfig, file: Path) -> None:

@@ -58,7 +58,7 @@ def recipe(images, tmp_path):
         (["training..epochs=3"], ["KEY=VALUE", "Received: 'training..epochs=3'"]),
         (["task.name=x"], ["'task.name=x'", "task is a value, not a section"]),
         (["training.epochs=[1"], ["training.epochs=[1", "Fix the YAML there"]),
-        (["data.source=!!python/name:os.system"], ["YAML tags", "refused"]),
+        (["seed=!!python/name:os.system"], ["YAML tags", "refused"]),
     ],
 )
 def test_a_wrong_override(refused, recipe, overrides, needs):
