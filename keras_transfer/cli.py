@@ -300,9 +300,10 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--data", help="Labelled examples: a folder, a table, a sample set or another source.")
+@click.option("--root", help="With --data: folder that the paths in the table are relative to; by default its own.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
 @_AS_JSON
-def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
+def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_json: bool) -> None:
     """Evaluate a run on labelled examples: by default its own test rows.
 
     If those are not on this machine, the report that the run recorded is shown.
@@ -314,9 +315,11 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool) -> None:
     from keras_transfer.report import print_report
     from keras_transfer.run.run import Run
 
+    if root is not None and data is None:
+        raise ConfigError(f"--root is for the table of --data. Received: {root}. Name a table with --data.")
     finished = Run(folder)
     try:
-        report = finished.evaluate(data, split=split)
+        report = finished.evaluate(data, split=split, root=root)
     except DataError as error:
         recorded = finished.reports.get(split)
         if data is not None or recorded is None:

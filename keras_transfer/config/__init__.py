@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_transfer.config.data import DataConfig, ImageDataConfig, TextDataConfig
+    from keras_transfer.config.data import DataConfig, ImageDataConfig, OtherSource, TextDataConfig
     from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
     from keras_transfer.config.recipe_file import expand_names, parse_recipe, read_recipe, write_recipe
     from keras_transfer.config.schema import (
@@ -41,6 +41,7 @@ _HOMES = {
     "data": (
         "DataConfig",
         "ImageDataConfig",
+        "OtherSource",
         "TextDataConfig",
     ),
     "policies": (
@@ -101,6 +102,7 @@ __all__ = [
     "ImageDataConfig",
     "ImageHeadConfig",
     "MaskedHeadConfig",
+    "OtherSource",
     "PolicyConfig",
     "PretrainingExportConfig",
     "PretrainingTrainingConfig",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from keras_transfer.config.data import DataConfig, TextDataConfig
+from keras_transfer.config.data import DataConfig, PathKeys, TextDataConfig
 from keras_transfer.config.heads import explain_head
 from keras_transfer.config.schema import (
     HeadConfig,
@@ -11,6 +11,7 @@ from keras_transfer.config.schema import (
     TextClassificationConfig,
     TextPretrainingConfig,
 )
+from keras_transfer.config.section import is_set
 from keras_transfer.config.training import TrainingConfig
 from keras_transfer.config.unused import find_unused
 
@@ -40,6 +41,7 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     if config.policy.name == "auto" and training.learning_rate == "auto":
         yield "training.learning_rate: policy.name=auto compares policies at one rate. Give it a number."
     yield from _find_contradictions_of_folds(config.data)
+    yield from _find_contradictions_of_other_sources(config.data)
     yield from (f"{path}: {reason}. Leave it out." for path, reason in find_unused(config))
     yield from _find_contradictions_of_metrics(training, validates=config.data.validation != 0.0)
 
@@ -118,12 +120,22 @@ def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
 
 
 def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:
-    if data.folds is not None and isinstance(data.test, str):
+    if data.folds is not None and data.own_source("test") is not None:
         yield "data.folds: each fold is the test set once, and data.test names a source. Leave one of them out."
     if data.repeats > 1 and data.folds is None and data.test == 0.0:
         yield "data.repeats: runs are compared by their test rows, and data.test is 0. Give it a share."
     if data.fold is not None and data.fold > (data.folds or 0):
         yield f"data.fold: there is no fold {data.fold} of data.folds={data.folds}. Count from 1 to data.folds."
+
+
+def _find_contradictions_of_other_sources(data: DataConfig) -> Iterator[str]:
+    if not isinstance(data, TextDataConfig):
+        return
+    for part in ("validation", "test"):
+        other = data.own_source(part)
+        for key in PathKeys.model_fields:
+            if other is not None and is_set(other, key):
+                yield f"data.{part}.{key}: a table of texts names no files. Leave it out."
 
 
 def _find_contradictions_of_images(config: ImageClassificationConfig) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """The data section of a recipe: where examples come from, and how they are divided and read."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
+    PrivateAttr,
     StrictInt,
     StrictStr,
 )
@@ -11,22 +12,48 @@ from pydantic import (
 from keras_transfer.config.section import Count, Section, Share
 
 
-class DataConfig(Section):
+class SourceKeys(Section):
+    """A source, and how its tables are written."""
+
+    source: StrictStr = Field(
+        description="sample set | folder | .csv, .tsv, .jsonl or .parquet file | tfds:NAME or tfds:NAME/CONFIG[SPLIT]"
+    )
+
+
+class PathKeys(Section):
+    """How the paths in a table lead to files."""
+
+    root: StrictStr | None = Field(
+        default=None, description="folder that the paths in the table are relative to; the table's own by default"
+    )
+
+
+class OtherSource(PathKeys, SourceKeys):
+    """A source of validation or test rows. Its keys are its own; the columns are those of the data section."""
+
+
+class DataConfig(SourceKeys):
     """The source of the examples, and how they are split."""
 
     example_kind: ClassVar[str]
     """What the examples are, as ``keras_transfer.data.sources.EXAMPLE_KINDS`` calls it; a subclass sets it."""
 
-    source: StrictStr = Field(
-        description="sample set | folder | .csv, .jsonl or .parquet file | tfds:NAME or tfds:NAME/CONFIG[SPLIT]"
-    )
+    # Where the section was made for another source than data.source, for messages and for paths that are ambiguous.
+    _root_key: str = PrivateAttr(default="data.root")
+    _main_root: str | None = PrivateAttr(default=None)
+
     data_dir: StrictStr | None = Field(
         default=None, description="folder of prepared TFDS datasets; TFDS' own by default"
     )
-    validation: Share | StrictStr = Field(
-        default=0.15, description="share of the rows left after the test rows, or another source; 0 for none"
+    validation: Share | StrictStr | OtherSource = Field(
+        default=0.15,
+        description="share of the rows left after the test rows, or another source, by name or as a mapping with a "
+        "root of its own; 0 for none",
     )
-    test: Share | StrictStr = Field(default=0.2, description="share of all rows, or another source; 0 for none")
+    test: Share | StrictStr | OtherSource = Field(
+        default=0.2,
+        description="share of all rows, or another source, by name or as a mapping with a root of its own; 0 for none",
+    )
     stratify: list[StrictStr] = Field(
         default=["label"], min_length=1, description="columns whose values have the same shares in every split"
     )
@@ -68,21 +95,56 @@ class DataConfig(Section):
         """The columns that :attr:`label` names."""
         return [self.label] if isinstance(self.label, str) else self.label
 
+    def own_source(self, part: str) -> OtherSource | None:
+        """Return the source that ``validation`` or ``test`` names; None if that is a share."""
+        value = getattr(self, part, None)
+        if isinstance(value, str):
+            return OtherSource(source=value)
+        return value if isinstance(value, OtherSource) else None
+
+    @property
+    def sources(self) -> list[str]:
+        """The names of all sources, that of the training rows first."""
+        others = (self.own_source(part) for part in ("validation", "test"))
+        return [self.source, *(other.source for other in others if other is not None)]
+
+    def for_source(self, other: OtherSource, *, root_key: str) -> Self:
+        """Return the section as it applies to another source than :attr:`source`.
+
+        Columns are the same. What is known of the files of :attr:`source`, such as their root, does not apply.
+
+        Args:
+            other: The other source.
+            root_key: What sets its root, for messages: ``data.test.root``.
+        """
+        own = {key: getattr(other, key) for key in OtherSource.model_fields if key in type(self).model_fields}
+        section = self.model_copy(update=own)
+        section._root_key = root_key
+        section._main_root = getattr(self, "root", None)
+        return section
+
+    @property
+    def root_key(self) -> str:
+        """What sets the root of the source: ``data.root``, or the key of another source."""
+        return self._root_key
+
+    @property
+    def main_root(self) -> str | None:
+        """The root of ``data.source``, if this section is for another source."""
+        return self._main_root
+
     @property
     def is_several_runs(self) -> bool:
         """Whether a recipe describes several runs, for :func:`keras_transfer.cross_validate`."""
         return self.repeats > 1 or (self.folds is not None and self.fold is None)
 
 
-class ImageDataConfig(DataConfig):
+class ImageDataConfig(PathKeys, DataConfig):
     """The source of the images, and how they are split and read."""
 
     example_kind: ClassVar[str] = "image"
 
     path: StrictStr = Field(default="path", description="column of the paths of image files")
-    root: StrictStr | None = Field(
-        default=None, description="folder that the paths in tables are relative to; the table's own by default"
-    )
     bytes: StrictStr | None = Field(
         default=None,
         description="column of encoded images in Parquet or Arrow; data.source is a file, a folder or a/*.parquet",

@@ -195,12 +195,12 @@ def _of_label_texts(config: RecipeConfig) -> Unused:
 
 
 def _of_data(data: DataConfig) -> Unused:
-    sources = [name for name in (data.source, data.validation, data.test) if isinstance(name, str)]
+    sources = data.sources
     if not any(name.startswith(_TFDS) for name in sources):
         yield "data.data_dir", "only sources tfds:NAME are read from it"
     if isinstance(data, ImageDataConfig) and data.bytes is not None and len(sources) == 1:
         yield from ((f"data.{key}", "images come from the column data.bytes") for key in ("path", "root"))
-    if data.folds is not None and not isinstance(data.test, str):
+    if data.folds is not None and data.own_source("test") is None:
         default = DataConfig.model_fields["test"].default
         yield "data.test", f"with data.folds, each fold is the test rows once (the default is data.test={default})"
     elif not _draws_rows(data):
@@ -209,7 +209,7 @@ def _of_data(data: DataConfig) -> Unused:
 
 def _draws_rows(data: DataConfig) -> bool:
     """Whether validation or test rows are drawn by a share or a fold."""
-    shares = [part for part in (data.validation, data.test) if not isinstance(part, str) and part]
+    shares = [part for part in (data.validation, data.test) if isinstance(part, float) and part]
     return data.folds is not None or bool(shares)
 
 

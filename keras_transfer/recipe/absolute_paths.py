@@ -4,21 +4,26 @@ from pathlib import Path
 
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.images.hub import PREFIX
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config import OtherSource, RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.sources import absolute_name
 
 
 def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     """Return a recipe whose paths are absolute, so that they are valid in any working folder."""
-    data: dict[str, float | str] = {}
+    data: dict[str, str | OtherSource] = {}
     for key in ("root", "data_dir"):
         folder = getattr(config.data, key, None)
         if folder:
-            data[key] = str(Path(folder).resolve()) if Path(folder).exists() else folder
+            data[key] = _absolute_folder(folder)
     for key in ("source", "validation", "test"):
         value = getattr(config.data, key)
-        data[key] = absolute_name(value, config.data) if isinstance(value, str) else value
+        if isinstance(value, str):
+            data[key] = absolute_name(value, config.data)
+        elif isinstance(value, OtherSource):
+            own: dict[str, str | None] = {"source": absolute_name(value.source, config.data)}
+            own["root"] = None if value.root is None else _absolute_folder(value.root)
+            data[key] = value.model_copy(update=own)
     path = Weights.parse(config.backbone.weights).path
     weights = {} if path is None else {"weights": str(path.resolve()) if path.exists() else str(path)}
     name = config.backbone.name.removeprefix(PREFIX)
@@ -31,3 +36,8 @@ def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
         "distribution": config.distribution.model_copy(update={"workers": [], "worker": None}),
     }
     return config.model_copy(update=sections)
+
+
+def _absolute_folder(folder: str) -> str:
+    path = Path(folder).expanduser()
+    return str(path.resolve()) if path.exists() else folder

@@ -53,6 +53,5 @@ def check_rows_apart(folder: Path, data: DataConfig, test: Sequence[str], *, see
 
 def _place(data: DataConfig, part: str) -> str:
     """Where the rows of a split are read from."""
-    own = getattr(data, part, None)
-    source = own if isinstance(own, str) else data.source
-    return find_location(source, data)
+    own = data.own_source(part)
+    return find_location(data.source if own is None else own.source, data)

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config import OtherSource, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.sources.python_objects import describe_object
 from keras_transfer.data.splits.splits import Split
@@ -121,13 +121,15 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(file, f"{error} is missing or of a wrong type") from error
 
-    def evaluate(self, data: Any = None, *, split: str = "test") -> Report:
+    def evaluate(self, data: Any = None, *, split: str = "test", root: str | Path | None = None) -> Report:
         """Run the model over labelled examples; of pre-training, over texts.
 
         Args:
             data: A source, or labelled examples that Python holds, as a recipe takes them; by default one of the run's
                 own splits.
             split: Which of those: train, validation or test.
+            root: The folder that the paths in ``data`` are relative to; by default the folder of the table. The run's
+                own ``data.root`` belongs to its own source.
 
         Returns:
             The report.
@@ -135,7 +137,9 @@ class Run:
         Raises:
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
-        return self.task.evaluate(self, self._own_split(split) if data is None else self._other_source(data))
+        if data is None and root is not None:
+            raise DataError(f"root is for another source, and none is named. Received: {root}. Name one with --data.")
+        return self.task.evaluate(self, self._own_split(split) if data is None else self._other_source(data, root))
 
     def _own_split(self, name: str) -> Split:
         rows = {split.name: split for split in self.task.reload_splits(self.config)}[name]
@@ -150,10 +154,13 @@ class Run:
             )
         return rows
 
-    def _other_source(self, data: Any) -> Split:
+    def _other_source(self, data: Any, root: str | Path | None) -> Split:
         name = str(data) if isinstance(data, (str, Path)) else describe_object(data)
         given = {} if isinstance(data, (str, Path)) else {name: data}
-        return self.task.read_split(self.config, name, self.target, given)
+        other = OtherSource(source=name, root=None if root is None else str(root))
+        section = self.config.data.for_source(other, root_key="--root (in Python: root)")
+        config = self.config.model_copy(update={"data": section})
+        return self.task.read_split(config, name, self.target, given)
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
         """Predict for image files or texts.

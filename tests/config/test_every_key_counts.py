@@ -167,7 +167,8 @@ def rows(config):
     load = load_unlabelled if config.task == PRETRAINING else load_splits
     splits = load(config.data, seed=config.seed)
     each = [[s.examples.fingerprints, np.asarray(s.targets).tolist(), s.weights.tolist()] for s in splits]
-    return [each, splits.target.names, str(getattr(splits.train.examples, "root", None))]
+    roots = [str(getattr(split.examples, "root", None)) for split in splits]
+    return [each, splits.target.names, roots]
 
 
 def epochs_that_end(config):
@@ -219,6 +220,10 @@ KEYS = {
     "data.data_dir": Key("folder", passed_on("data.data_dir"), {"data.source": "tfds:x"}),
     "data.validation": Key(0.4, rows),
     "data.test": Key(0.4, rows),
+    "data.validation.source": Key("other.csv", rows),
+    "data.test.source": Key("other.csv", rows),
+    "data.validation.root": Key("elsewhere", rows, {"data.validation.source": "other.csv"}, (IMAGES,)),
+    "data.test.root": Key("elsewhere", rows, {"data.test.source": "other.csv"}, (IMAGES,)),
     "data.stratify": Key(["label", "site"], rows),
     "data.target": Key("number", rows, {"data.label": "x"}, NOT_PRETRAINING),
     "data.label": Key("site", rows),
@@ -358,7 +363,8 @@ def is_as_asked(place, task, values):
         return task == PRETRAINING or bool({"head.hidden", "training.label_smoothing"} & set(values))
     solves, one_view = values.get("policy.head_solver") == "solve", values.get("cache.views") == 1
     return (
-        (place == "training.keep" and solves)  # the last epoch is the only one
+        place.endswith(".source")  # of the table that the choice names, too
+        or (place == "training.keep" and solves)  # the last epoch is the only one
         or (place == "augmentation.horizontal_flip" and (solves or one_view))  # off, and it is not used
         or (place == "cache.views" and task == IMAGES and (solves or "augmentation.horizontal_flip" in values))  # 1
     )
@@ -373,6 +379,8 @@ def nested(values):
         *sections, key = path.split(".")
         inner = recipe
         for section in sections:
+            if not isinstance(inner.get(section, {}), dict):  # a share, or a source by its name
+                inner[section] = {"source": inner[section]} if isinstance(inner[section], str) else {}
             inner = inner.setdefault(section, {})
         inner[key] = {**inner[key], **value} if isinstance(inner.get(key), dict) and isinstance(value, dict) else value
     return recipe

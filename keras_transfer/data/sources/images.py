@@ -1,6 +1,5 @@
 """Images as a kind of examples."""
 
-import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from keras_transfer.data.examples.images import Images
 from keras_transfer.data.sources.base import Source, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.folders import read_classes
+from keras_transfer.data.sources.paths import find_files
 from keras_transfer.data.sources.python_objects import holds_images, image_records
 from keras_transfer.data.sources.shards import to_source
 from keras_transfer.data.tables.tables import check_filled, check_written, some
@@ -47,22 +47,15 @@ class ImageKind(ExampleKind[ImageDataConfig]):
         taken, labels = take_columns(where, table, config, self.columns(config), drop=["path"])
         check_filled(where, table, config.path)
         check_written(where, table, config.path)
-        root = (folder or Path.cwd()) if config.root is None else Path(config.root).expanduser().resolve()
-        # ./a.png and a.png are one image.
-        rows = taken.assign(path=[posixpath.normpath(str(path)) for path in table[config.path]])
-        missing = [path for path in rows["path"] if not (root / path).is_file()]
-        if missing:
-            raise DataError(
-                f"{where} names {len(missing)} of {len(rows)} files that do not exist: {some(missing)}. "
-                f"Paths are relative to {root}; use data.root for another folder."
-            )
+        found = find_files(where, table[config.path].tolist(), config, folder=folder or Path.cwd())
+        rows = taken.assign(path=list(found.paths))
         repeated = rows["path"][rows["path"].duplicated()].tolist()
         if repeated:
             raise DataError(
                 f"Data source {name} names {len(repeated)} images twice: {some(repeated)}. Keep one row for each."
             )
         rows = rows.sort_values("path", kind="stable", ignore_index=True)
-        return Source(name, root, rows, labels.names, notes=labels.notes)
+        return Source(name, found.root, rows, labels.names, notes=(*labels.notes, *found.notes))
 
     def from_tfds(self, name: str, dataset: Any, config: ImageDataConfig) -> Source:
         """Read the feature that is an image, and the scalar features."""

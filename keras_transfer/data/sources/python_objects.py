@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config import ImageDataConfig, OtherSource
 from keras_transfer.data.formats.npy import encode_array
 from keras_transfer.data.sources.base import PYTHON
 from keras_transfer.data.sources.encoded_bytes import Record
@@ -53,16 +53,29 @@ def name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     Raises:
         DataError: An object is of a type that cannot be a source.
     """
-    named, given = dict(section), {}
+    named = dict(section)
+    given: dict[str, Any] = {}
     for key in ("source", "validation", "test"):
-        value = named.get(key)
-        if isinstance(value, Path):
-            named[key] = str(value)
-        elif value is not None and not isinstance(value, (str, bool, int, float)):
-            name = describe_object(value)
-            named[key] = name if name not in given else f"{name[:-1]} for {key}>"
-            given[named[key]] = value
+        if key not in named:
+            continue
+        value = named[key]
+        if key != "source" and isinstance(value, Mapping) and "source" in value:
+            named[key] = {**value, "source": _name_object(value["source"], key, given)}
+        else:
+            named[key] = _name_object(value, key, given)
     return named, given
+
+
+def _name_object(value: Any, key: str, given: dict[str, Any]) -> Any:
+    """The name of an object, which is added to those that were given; other values as they are."""
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, (str, bool, int, float, OtherSource)):
+        return value
+    name = describe_object(value)
+    name = name if name not in given else f"{name[:-1]} for {key}>"
+    given[name] = value
+    return name
 
 
 def _columns(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:

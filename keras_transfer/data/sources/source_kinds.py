@@ -93,7 +93,7 @@ class TableSource(SourceKind):
         """
 
     def folder(self, name: str) -> Path:
-        """Return the folder that paths in the table are relative to, unless the recipe has ``data.root``."""
+        """Return the folder that paths in the table are relative to, unless a root is given for this source."""
         return Path.cwd()
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:

@@ -142,7 +142,7 @@ def load_splits(config: DataConfig, *, seed: int, given: Mapping[str, Any] | Non
         DataError: A source cannot be read, or has too few rows for these splits.
     """
     source, target = read_labelled(config, given)
-    parts = divide(source, target, config, seed=seed, read=lambda name: _read_whole(name, config, target, given))
+    parts = divide(source, target, config, seed=seed, read=lambda own: _read_whole(own, target, given))
     return _take_few(make_splits(parts, target, config), config, seed)
 
 
@@ -216,7 +216,7 @@ def read_split(
     Args:
         name: The split's name.
         source: As in a recipe.
-        config: Names the columns of a table.
+        config: Names the columns of a table; its ``root`` is that of this source.
         target: What the model predicts; the source may lack some of its classes or labels.
         given: The Python objects that names of sources refer to.
 
@@ -226,7 +226,7 @@ def read_split(
     Raises:
         DataError: It cannot be read, or has classes that the model does not have.
     """
-    own = _read_whole(source, config, target, given)
+    own = _read_whole(config.model_copy(update={"source": source}), target, given)
     return make_split(name, Part(own, own.rows), target, config.model_copy(update={"weight": None}))
 
 
@@ -247,9 +247,9 @@ def _take_few(splits: Splits, config: DataConfig, seed: int) -> Splits:
     return replace(splits, train=few, notes=(*splits.notes, note))
 
 
-def _read_whole(name: str, config: DataConfig, target: Target, given: Mapping[str, Any] | None) -> Source:
+def _read_whole(config: DataConfig, target: Target, given: Mapping[str, Any] | None) -> Source:
     # A whole source is not divided by columns, and weights are for training alone.
     config = config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None})
-    own = read_source(name, config, (given or {}).get(name), whole=True)
-    target.check_names(name, own.class_names, own.rows["label"].tolist())
+    own = read_source(config.source, config, (given or {}).get(config.source), whole=True)
+    target.check_names(config.source, own.class_names, own.rows["label"].tolist())
     return own

@@ -32,7 +32,7 @@ class Part:
 
 
 def divide(
-    source: Source, target: Target, config: DataConfig, *, seed: int, read: Callable[[str], Source]
+    source: Source, target: Target, config: DataConfig, *, seed: int, read: Callable[[DataConfig], Source]
 ) -> dict[str, Part]:
     """Divide a source as a recipe specifies.
 
@@ -45,7 +45,7 @@ def divide(
         target: What the model predicts: rows are drawn by its strata.
         config: The recipe's data section.
         seed: For drawing rows.
-        read: Reads a source that the recipe names for validation or test rows.
+        read: Reads a source of validation or test rows by the data section that applies to it.
 
     Returns:
         The parts by name; validation or test has no rows if the recipe sets 0.
@@ -61,9 +61,10 @@ def divide(
     if rest.empty:
         raise DataError(f"{source.name} has {' and '.join(explicit)} rows, but no training rows. Add some.")
     parts = {}
-    for name, wanted in (("test", config.test), ("validation", config.validation)):
-        if isinstance(wanted, str):
-            own = read(wanted)
+    for name in ("test", "validation"):
+        other = config.own_source(name)
+        if other is not None:
+            own = read(config.for_source(other, root_key=f"data.{name}.root"))
             parts[name] = Part(own, own.rows)
             continue
         if name == "test" and config.folds is not None:
@@ -73,12 +74,12 @@ def divide(
         elif name in explicit:
             if is_set(config, name):
                 raise DataError(
-                    f"data.{name}={wanted:g}: {source.name} has {name} rows of its own, so no share is drawn. "
-                    f"Leave data.{name} out."
+                    f"data.{name}={getattr(config, name):g}: {source.name} has {name} rows of its own, so no share is "
+                    f"drawn. Leave data.{name} out."
                 )
             taken = explicit[name]
         else:
-            drawn = draw.share(name, rest, wanted)
+            drawn = draw.share(name, rest, getattr(config, name))
             taken, rest = rest[drawn], rest[~drawn]
         parts[name] = Part(source, taken)
     parts["train"] = Part(source, rest)

@@ -33,7 +33,7 @@ def load_unlabelled(config: DataConfig, *, seed: int, given: Mapping[str, Any] |
         source, target = read_labelled(config, given)
     else:
         source, target = read_source(config.source, _unlabelled(config), given.get(config.source)), NO_TARGET
-    parts = divide(source, target, config, seed=seed, read=lambda name: _read_whole(name, config, given))
+    parts = divide(source, target, config, seed=seed, read=lambda own: _read_whole(own, given))
     return make_splits(parts, NO_TARGET, config)
 
 
@@ -46,14 +46,14 @@ def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Map
         config: Names the columns of a table.
         given: The Python objects that names of sources refer to.
     """
-    own = _read_whole(source, config, given or {})
+    own = _read_whole(config.model_copy(update={"source": source}), given or {})
     return make_split(name, Part(own, own.rows), NO_TARGET, config.model_copy(update={"weight": None}))
 
 
-def _read_whole(name: str, config: DataConfig, given: Mapping[str, Any]) -> Source:
+def _read_whole(config: DataConfig, given: Mapping[str, Any]) -> Source:
     # A whole source is not divided by columns, and weights are for training alone.
     plain = {"stratify": ["label"], "weight": None, "split": None, "group": None}
-    return read_source(name, _unlabelled(config.model_copy(update=plain)), given.get(name))
+    return read_source(config.source, _unlabelled(config.model_copy(update=plain)), given.get(config.source))
 
 
 def _unlabelled(config: DataConfig) -> DataConfig:
