@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from rich.console import Console
 
@@ -18,6 +19,7 @@ from keras_transfer.report import print_confusion
 from keras_transfer.run.folder import RECIPE, choose_folder, prepare_folder, write_json
 from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import whole
+from keras_transfer.trackers import Tracker
 
 SUMMARY = "summary.json"
 
@@ -39,7 +41,13 @@ class CrossValidation:
 
 
 def cross_validate(
-    recipe: Recipe, out: str | Path | None = None, *, resume: bool = False, console: Console | None = None
+    recipe: Recipe,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    trackers: Sequence[Tracker | str] = (),
 ) -> CrossValidation:
     """Run a recipe once for every fold and repeat.
 
@@ -49,6 +57,8 @@ def cross_validate(
         resume: Continue where these runs were interrupted in ``out``; finished runs stay as they are. The recipe has
             to be the same.
         console: Prints what happens; None for silence.
+        callbacks: Keras callbacks, as :meth:`Recipe.fit` takes them, for each run in turn.
+        trackers: Beside the recipe's own; each run is one of theirs.
 
     Returns:
         The runs and their summary.
@@ -70,7 +80,11 @@ def cross_validate(
     for name, config in _plan(recipe.config):
         if console:
             console.rule(name)
-        runs.append(recipe.with_config(config).fit(folder / name, resume=resume, console=console))
+        runs.append(
+            recipe.with_config(config).fit(
+                folder / name, resume=resume, console=console, callbacks=callbacks, trackers=trackers
+            )
+        )
     summary = {**_summarise([run.reports["test"].to_json() for run in runs]), "runs": [run.folder.name for run in runs]}
     write_json(folder / SUMMARY, summary)
     result = CrossValidation(folder, tuple(runs), summary)

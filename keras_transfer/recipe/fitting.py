@@ -218,11 +218,8 @@ def _find_state(
     check_origin(state["run"], with_absolute_paths(spec.config), environment)
     if console:
         position = state["position"]
-        console.print(
-            f"Resumed from {name}: phase {position['phase'] + 1}, {position['epoch']} epochs and "
-            f"{position['step']} steps done",
-            highlight=False,
-        )
+        place = ", ".join(f"{part} {position[part] + 1}" for part in ("phase", "epoch", "step"))
+        console.print(f"Resumed from {name} at {place}", highlight=False)
     return state
 
 

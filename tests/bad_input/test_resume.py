@@ -150,7 +150,7 @@ def test_a_newer_keras_is_told_and_more_checkpoints_are_no_other_recipe(folder, 
     with pytest.warns(TransferWarning) as caught:
         result = command("run", folder / "recipe.yaml", "checkpoint.every_steps=5", "--out", folder, "--resume")
     assert result.exit_code == 0, result.output
-    assert "Resumed from checkpoint-000005: phase 1, 1 epochs and 0 steps done" in result.stdout
+    assert "Resumed from checkpoint-000005 at phase 1, epoch 2, step 1" in result.stdout
     (warning,) = (str(w.message) for w in caught if "may differ in the last digits" in str(w.message))
     assert f"  versions.keras: {keras.__version__} when the run was started, 99.1 now" in warning
 

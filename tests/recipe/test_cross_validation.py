@@ -1,11 +1,12 @@
 import json
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from keras_transfer import CheckpointError, ConfigError, DataError, ImageClassification, Run
+from keras_transfer import CheckpointError, ConfigError, DataError, ImageClassification, Run, Tracker
 from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.recipe import cross_validation as module
@@ -77,6 +78,28 @@ def test_a_run_folder_a_fold_and_a_summary(command, tiny, images, tmp_path):
     # Each is a run like any other.
     assert runs[1].evaluate().to_json() == reports[1].to_json()
     assert "Confusion over 2 runs" in result.output
+
+
+class _Counts(keras.callbacks.Callback, Tracker):
+    """Counts as a callback and as a tracker, for it is both."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.folders = 0, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+    def run_ended(self, result):
+        self.folders.append(result.folder.name)
+
+
+def test_callbacks_and_trackers_follow_every_run(tiny, images, tmp_path):
+    counts = _Counts()
+    recipe = ImageClassification(str(images), **(QUICK | {"training": {"epochs": 1, "keep": "last"}}), folds=2, validation=0)
+    module.cross_validate(recipe, tmp_path / "out", callbacks=[counts], trackers=[counts])
+    assert counts.folders == ["fold-1", "fold-2"]
+    assert counts.steps == 2  # 16 training rows are one batch in each
 
 
 @pytest.mark.slow

@@ -258,7 +258,7 @@ def test_sigterm_takes_a_checkpoint_at_the_next_step_and_exits_with_143(
     monkeypatch.undo()
     resumed = command("run", file, "--out", out, "--resume")
     assert resumed.exit_code == 0, resumed.output
-    assert "Resumed from checkpoint-000003: phase 1, 1 epochs and 3 steps done" in resumed.stdout
+    assert "Resumed from checkpoint-000003 at phase 1, epoch 2, step 4" in resumed.stdout
     assert_same(Run(out), made.fit(tmp_path / "unbroken"))
     # Once more there is nothing to do.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
