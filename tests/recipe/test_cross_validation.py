@@ -96,7 +96,8 @@ class _Counts(keras.callbacks.Callback, Tracker):
 
 def test_callbacks_and_trackers_follow_every_run(tiny, images, tmp_path):
     counts = _Counts()
-    recipe = ImageClassification(str(images), **(QUICK | {"training": {"epochs": 1, "keep": "last"}}), folds=2, validation=0)
+    quick = QUICK | {"training": {"epochs": 1, "keep": "last"}}
+    recipe = ImageClassification(str(images), **quick, folds=2, validation=0)
     module.cross_validate(recipe, tmp_path / "out", callbacks=[counts], trackers=[counts])
     assert counts.folders == ["fold-1", "fold-2"]
     assert counts.steps == 2  # 16 training rows are one batch in each
