@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_transfer.console import print_table, table_width
+from keras_transfer.data.tables.tables import some
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.networks.types import IntArray
@@ -82,6 +83,17 @@ def _print_rows(
     print_table(headings, shown, console, title=title, footer=footer)
 
 
+def _print_absent(what: str, names: Sequence[str], console: Console) -> None:
+    """Say which classes or labels the averages leave out."""
+    if names:
+        line = f"{what} without rows, left out of averages: {some(names)}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _three_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def _print_lines(report: Report, lines: Mapping[str, str], console: Console) -> None:
     lines = {**lines, "loss": f"{report.loss:.4f}"}
     width = max(map(len, lines))
@@ -92,11 +104,11 @@ def _print_lines(report: Report, lines: Mapping[str, str], console: Console) -> 
 @_print_figures.register
 def _(report: ClassificationReport, console: Console) -> None:
     rows = [
-        (one.name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", str(one.support))
-        for one in report.classes
+        (one.name, *map(_three_digits, (one.precision, one.recall, one.f1)), str(one.support)) for one in report.classes
     ]
     mean = ("mean", "", "", f"{report.macro_f1:.3f}", str(report.n))
     _print_rows(report, ("class", "precision", "recall", "F1", "rows"), rows, console, footer=[mean])
+    _print_absent("Classes", report.without_rows, console)
     print_confusion([one.name for one in report.classes], report.confusion, "Confusion", console)
     lines = {"accuracy": _with_interval(report.accuracy, report.accuracy_interval)}
     if report.auroc is not None:
@@ -110,13 +122,13 @@ def _(report: MultilabelReport, console: Console) -> None:
         (
             label.name,
             f"{label.threshold:.3f}",
-            "" if label.average_precision is None else f"{label.average_precision:.3f}",
-            *(f"{value:.3f}" for value in (label.precision, label.recall, label.f1)),
+            *map(_three_digits, (label.average_precision, label.precision, label.recall, label.f1)),
             str(label.support),
         )
         for label in report.labels
     ]
     _print_rows(report, ("label", "threshold", "AP", "precision", "recall", "F1", "rows"), rows, console)
+    _print_absent("Labels", report.without_rows, console)
     lines = {"F1, mean of labels": f"{report.macro_f1:.4f}", "F1, all decisions": f"{report.micro_f1:.4f}"}
     mean, interval = report.mean_average_precision, report.mean_average_precision_interval
     if mean is not None and interval is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from keras_transfer.config.data import DataConfig, PathKeys, TextDataConfig
 from keras_transfer.config.heads import explain_head
+from keras_transfer.config.names import find_twins, show_name
 from keras_transfer.config.schema import (
     HeadConfig,
     ImageClassificationConfig,
@@ -112,11 +113,33 @@ def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
         yield f"data.separator: only data.target=multilabel splits labels, and it is {data.target}. Leave it out."
     if data.target == "multilabel" and data.separator is not None and len(columns) > 1:
         yield "data.separator: it splits the labels of one column, and data.label names several. Leave one of them out."
-    if data.target == "multilabel" and data.separator is None and isinstance(data.label, str):
+    yield from _find_contradictions_of_names(data)
+
+
+def _find_contradictions_of_names(data: DataConfig) -> Iterator[str]:
+    """The names of classes and labels that a recipe gives; whether rows have them is checked when they are read."""
+    if data.target == "number":
+        for key in ("classes", "relabel", "merge_labels"):
+            if is_set(data, key):
+                yield f"data.{key}: numbers have no classes, and data.target is number. Leave it out."
+        return
+    classes = data.classes or []
+    repeated = sorted({name for name in classes if classes.count(name) > 1})
+    if repeated:
+        yield f"data.classes: {', '.join(repeated)} is listed twice. List each name once."
+    elif data.merge_labels is not False and (twins := find_twins(classes)):
         yield (
-            f"data.label: data.target=multilabel takes a list of columns of 0 and 1, or data.separator. Received: "
-            f"{data.label!r}. Write data.label=[a, b], or set data.separator to the text between labels."
+            f"data.classes: {' and '.join(map(show_name, twins[0]))} differ only in case, blanks, Unicode form, "
+            "invisible characters or the form of a number. List one, or set data.merge_labels=false."
         )
+    if data.target == "class" and len(classes) == 1:
+        yield f"data.classes: a classifier needs at least two. Received: {classes[0]}. List another one."
+    blank = [old for old, new in data.relabel.items() if not new.strip()]
+    if blank:
+        yield f"data.relabel.{blank[0]}: the new name is blank. Give it a name."
+    gone = [name for name in classes if name in data.relabel and name not in data.relabel.values()]
+    if gone:
+        yield f"data.classes: data.relabel renames {gone[0]} to {data.relabel[gone[0]]}. List the new name."
 
 
 def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:

@@ -5,11 +5,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import (
     Field,
     PrivateAttr,
+    StrictBool,
     StrictInt,
     StrictStr,
 )
 
-from keras_transfer.config.section import Count, Section, Share
+from keras_transfer.config.section import Count, Name, Section, Share
 
 
 class SourceKeys(Section):
@@ -61,10 +62,24 @@ class DataConfig(SourceKeys):
         default="class", description="one class out of several | any number of labels | numbers"
     )
     label: StrictStr | Annotated[list[StrictStr], Field(min_length=1)] = Field(
-        default="label", description="column of the class; a list of columns for labels of 0 and 1, or for numbers"
+        default="label",
+        description="column of the class or of lists of labels; a list of columns for labels of 0 and 1, or numbers",
     )
     separator: Annotated[StrictStr, Field(min_length=1)] | None = Field(
-        default=None, description="multilabel: text between the labels in a single column"
+        default=None, description="multilabel: text between the labels in a single column; lists need none"
+    )
+    classes: Annotated[list[Name], Field(min_length=1)] | None = Field(
+        default=None,
+        description="classes or labels to use, in the order of the outputs; rows of other classes are left out; all by "
+        "default, numbers in numeric order",
+    )
+    relabel: dict[Name, Name] = Field(
+        default={}, description="new names of classes or labels, as {old: new}; several may get one name"
+    )
+    merge_labels: StrictBool | None = Field(
+        default=None,
+        description="names that differ only in case, blanks, Unicode form, invisible characters or the form of a "
+        "number: true merges them, false keeps them apart; an error by default",
     )
     split: StrictStr | None = Field(
         default=None, description="column with train, validation or test; a split that it does not name is drawn"

@@ -2,7 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
+
+def _write_number(value: object) -> object:
+    """YAML reads the class 3 as a number and the class true as a boolean; sources have both as text."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+Name = Annotated[StrictStr, BeforeValidator(_write_number)]
+"""The name of a class or a label, which a recipe may write as a number."""
 
 Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]

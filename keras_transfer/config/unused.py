@@ -77,9 +77,12 @@ def _find_meaningless(config: RecipeConfig) -> Unused:
     yield from _of_views(config)
     yield from _of_label_texts(config)
     yield from _of_data(config.data)
-    if isinstance(config, TextPretrainingConfig) and not _draws_rows(config.data):
-        yield "data.label", "labels matter for drawing rows alone, and none are drawn"
+    if isinstance(config, TextPretrainingConfig) and not _draws_rows(config.data) and config.data.classes is None:
+        yield from ((f"data.{key}", "labels matter for drawing rows alone, and none are drawn") for key in _LABEL_KEYS)
     yield from _of_distributions(config.distribution)
+
+
+_LABEL_KEYS = ("label", "relabel")
 
 
 def _solver(config: RecipeConfig) -> str | None:

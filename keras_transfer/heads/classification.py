@@ -17,7 +17,7 @@ from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
-from keras_transfer.heads.evaluation import ACCURACY, Floats, Report
+from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
 from keras_transfer.heads.solver import LinearModel, Multinomial
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
 from keras_transfer.registry import did_you_mean
@@ -25,12 +25,12 @@ from keras_transfer.registry import did_you_mean
 
 @dataclass(frozen=True)
 class ClassReport:
-    """Results for one class; ``support`` is its number of rows."""
+    """Results for one class; ``support`` is its number of rows. Without any, the others are None."""
 
     name: str
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     support: int
 
 
@@ -41,7 +41,7 @@ class ClassificationReport(Report):
     Attributes:
         accuracy: Share of rows whose most probable class is the true one.
         accuracy_interval: 95 % Wilson score interval of the accuracy (Wilson 1927).
-        macro_f1: Mean of the classes' F1.
+        macro_f1: Mean of the F1 of the classes that rows of the split have.
         auroc: Area under the ROC curve of the second class, for two classes; else None.
         classes: A report per class.
         confusion: ``confusion[i][j]`` rows of class i were predicted as class j.
@@ -54,6 +54,11 @@ class ClassificationReport(Report):
     classes: tuple[ClassReport, ...]
     confusion: tuple[tuple[int, ...], ...]
 
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """The classes that no row of the split has."""
+        return tuple(one.name for one in self.classes if not one.support)
+
     def figures(self) -> JsonObject:
         """Return what metrics.json records."""
         return {
@@ -61,6 +66,7 @@ class ClassificationReport(Report):
             "accuracy_interval": list(self.accuracy_interval),
             "macro_f1": self.macro_f1,
             "auroc": self.auroc,
+            "without_rows": list(self.without_rows),
             "classes": {
                 c.name: {"precision": c.precision, "recall": c.recall, "f1": c.f1, "support": c.support}
                 for c in self.classes
@@ -187,7 +193,7 @@ class ClassificationHead(TargetHead):
         return counts @ right / counts.sum(axis=1)
 
     def report(self, split: str, predicted: Floats, targets: Targets) -> ClassificationReport:
-        """Compare probabilities with classes; a class without a row or a prediction scores 0."""
+        """Compare probabilities with classes; a class without a prediction scores 0, one without rows nothing."""
         indices = np.arange(len(self.names))
         chosen = predicted.argmax(axis=1)
         right = int((chosen == targets).sum())
@@ -201,10 +207,16 @@ class ClassificationHead(TargetHead):
             loss=float(self.row_losses(predicted, targets).mean()),
             accuracy=right / len(targets),
             accuracy_interval=(float(interval.low), float(interval.high)),
-            macro_f1=float(f1.mean()),
+            macro_f1=mean_where_present(f1, support > 0),
             auroc=float(roc_auc_score(targets, predicted[:, 1].astype(np.float64))) if both else None,
             classes=tuple(
-                ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+                ClassReport(
+                    name=name,
+                    precision=float(precision[i]) if support[i] else None,
+                    recall=float(recall[i]) if support[i] else None,
+                    f1=float(f1[i]) if support[i] else None,
+                    support=int(support[i]),
+                )
                 for i, name in enumerate(self.names)
             ),
             confusion=tuple(tuple(row) for row in confusion_matrix(targets, chosen, labels=indices).tolist()),

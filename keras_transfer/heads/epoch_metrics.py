@@ -48,6 +48,16 @@ class LogitF1(keras.metrics.F1Score):
         """Add a batch."""
         super().update_state(y_true, getattr(keras.ops, self._activation)(y_pred), sample_weight)
 
+    def result(self) -> Tensor:
+        """Return F1; a macro average is that of the outputs that rows have, as in reports, and 0 if there are none."""
+        if self.average != "macro":
+            return super().result()
+        ops = keras.ops
+        positives = self.true_positives + self.false_negatives
+        f1 = ops.divide_no_nan(2.0 * self.true_positives, self.true_positives + self.false_positives + positives)
+        present = ops.cast(positives > 0, "float32")
+        return ops.divide_no_nan(ops.sum(f1 * present), ops.sum(present))
+
 
 # Bins of the inverse hyperbolic sine of a logit: fine around 0, where the logits of a new head lie close together, and
 # a width of 0.4 % of the logit elsewhere. Logits beyond 20 are equal in float32 probabilities anyway.

@@ -207,6 +207,14 @@ class Report(ABC):
         return cls(split=split, n=values["n"], loss=values["loss"], gain=gain, **cls.read_figures(values))
 
 
+def mean_where_present(values: Floats, present: NDArray[np.bool_]) -> float:
+    """Return the mean of metrics over the classes or labels that rows have; 0 if there are none.
+
+    This is what scikit-learn returns with ``average="macro"`` and ``labels`` set to the classes of ``y_true``.
+    """
+    return float(values[present].mean()) if present.any() else 0.0
+
+
 def predict(model: Model, batches: Batches, order: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """Run a model over a dataset.
 

@@ -14,21 +14,21 @@ from keras_transfer.config import HeadConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
-from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap
+from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap, mean_where_present
 from keras_transfer.heads.solver import LinearModel, OneVsRest
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
 
 
 @dataclass(frozen=True)
 class LabelReport:
-    """Results for one label: ``average_precision`` is None if no row has it, ``support`` is its number of rows."""
+    """Results for one label; ``support`` is its number of rows. Without any, the others are None."""
 
     name: str
     threshold: float
     average_precision: float | None
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     support: int
 
 
@@ -40,7 +40,7 @@ class MultilabelReport(Report):
         mean_average_precision: Mean of the labels' average precision, over labels that rows of the split have; None
             where no row has a label.
         mean_average_precision_interval: Its 95 % bootstrap interval.
-        macro_f1: Mean of the labels' F1 at their thresholds.
+        macro_f1: Mean of the F1 at their thresholds, over labels that rows of the split have.
         micro_f1: F1 over all decisions together.
         labels: A report per label.
     """
@@ -51,6 +51,11 @@ class MultilabelReport(Report):
     micro_f1: float
     labels: tuple[LabelReport, ...]
 
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """The labels that no row of the split has."""
+        return tuple(label.name for label in self.labels if not label.support)
+
     def figures(self) -> JsonObject:
         """Return what metrics.json records."""
         labels, interval = [asdict(label) for label in self.labels], self.mean_average_precision_interval
@@ -59,6 +64,7 @@ class MultilabelReport(Report):
             "mean_average_precision_interval": interval and list(interval),
             "macro_f1": self.macro_f1,
             "micro_f1": self.micro_f1,
+            "without_rows": list(self.without_rows),
             "labels": {label.pop("name"): label for label in labels},
         }
 
@@ -196,16 +202,16 @@ class MultilabelHead(TargetHead):
             loss=float(self.row_losses(predicted, targets).mean()),
             mean_average_precision=self.score_once(predicted, targets) if truth.any() else None,
             mean_average_precision_interval=interval if truth.any() else None,
-            macro_f1=float(f1.mean()),
+            macro_f1=mean_where_present(f1, support > 0),
             micro_f1=float(micro_f1),
             labels=tuple(
                 LabelReport(
                     name=name,
                     threshold=self.thresholds[i],
                     average_precision=averages[i] if support[i] else None,
-                    precision=float(precision[i]),
-                    recall=float(recall[i]),
-                    f1=float(f1[i]),
+                    precision=float(precision[i]) if support[i] else None,
+                    recall=float(recall[i]) if support[i] else None,
+                    f1=float(f1[i]) if support[i] else None,
                     support=int(support[i]),
                 )
                 for i, name in enumerate(self.names)

@@ -100,6 +100,7 @@ def _read_data(spec: RecipeSpec, distribution: Distribution) -> tuple[Splits, Sc
     scanned = spec.task.scan(spec.config, tuple(loaded))
     loaded = loaded.with_parts(scanned.splits)
     loaded.check()
+    loaded = loaded.with_gaps()
     for split in loaded:
         distribution.share.check(split.name, len(split))
     run = Weights.parse(spec.config.backbone.weights).run

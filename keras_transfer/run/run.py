@@ -1,5 +1,6 @@
 """A finished run, read back from its folder."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from keras_transfer.data.sources.python_objects import describe_object
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
-from keras_transfer.errors import CheckpointError, DataError
+from keras_transfer.errors import CheckpointError, DataError, TransferWarning
 from keras_transfer.export import EXPORTERS, Exporter, Parity, Served, export_run
 from keras_transfer.heads import Prediction
 from keras_transfer.heads.evaluation import Report
@@ -142,17 +143,23 @@ class Run:
         return self.task.evaluate(self, self._own_split(split) if data is None else self._other_source(data, root))
 
     def _own_split(self, name: str) -> Split:
-        rows = {split.name: split for split in self.task.reload_splits(self.config)}[name]
+        splits = self.task.reload_splits(self.config)
+        if set(splits.target.names) != set(self.target.names):
+            raise self._changed(name)
+        rows = {split.name: split for split in splits.with_names(self.target)}[name]
         recorded = {name for name, _ in self.record["splits"][name]["rows"]}
         # What the run's scan left out as broken is left out again.
         rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
         if not len(rows):
             raise DataError(f"The run has no {name} rows. Name a source with --data.")
         if rows.fingerprint(self.target) != self.record["splits"][name]["fingerprint"]:
-            raise DataError(
-                f"The {name} rows of {self.config.data.source} have changed since the run. Name a source with --data."
-            )
+            raise self._changed(name)
         return rows
+
+    def _changed(self, name: str) -> DataError:
+        return DataError(
+            f"The {name} rows of {self.config.data.source} have changed since the run. Name a source with --data."
+        )
 
     def _other_source(self, data: Any, root: str | Path | None) -> Split:
         name = str(data) if isinstance(data, (str, Path)) else describe_object(data)
@@ -160,7 +167,10 @@ class Run:
         other = OtherSource(source=name, root=None if root is None else str(root))
         section = self.config.data.for_source(other, root_key="--root (in Python: root)")
         config = self.config.model_copy(update={"data": section})
-        return self.task.read_split(config, name, self.target, given)
+        split = self.task.read_split(config, name, self.target, given)
+        for note in split.notes:
+            warnings.warn(f"{name}: {note}", TransferWarning, stacklevel=3)
+        return split
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
         """Predict for image files or texts.

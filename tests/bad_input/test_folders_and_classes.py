@@ -75,7 +75,7 @@ def test_an_image_that_cannot_be_read(images, tiny, monkeypatch):
         make(images).check()
 
 
-NAMES = ["red car", "red/car", "🐱", "кошка", "[bold]猫[/bold]", "Ant", "ant"]
+NAMES = ["red car", "red/car", "🐱", "кошка", "[bold]猫[/bold]", "Ant", "ant"]  # the last two are twins
 
 
 def test_classes_may_be_called_anything(images, tiny, tmp_path):
@@ -84,11 +84,10 @@ def test_classes_may_be_called_anything(images, tiny, tmp_path):
     labels = [NAMES[n % len(NAMES)] for n in range(len(files))]
     pd.DataFrame({"path": files, "label": labels}).to_csv(table, index=False)
     console = Console(record=True, width=300)
-    run = make(table, test=0.25, validation=0.3).fit(tmp_path / "run", console=console)
+    run = make(table, test=0.25, validation=0.3, merge_labels=False).fit(tmp_path / "run", console=console)
     assert run.target.names == tuple(sorted(NAMES))
     text = console.export_text()
     assert [name for name in NAMES if name not in text] == []
-    assert "Class names that differ only in case: 'Ant', 'ant'. Are they the same class?" in text
     recorded = json.loads((run.folder / "data.json").read_text(encoding="utf-8"))
     assert set(recorded["splits"]["test"]["classes"]) == set(NAMES)
     (prediction,) = run.predict([files[0]])

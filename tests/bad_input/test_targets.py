@@ -73,6 +73,19 @@ def rejected(refused, recipe, tmp_path):
         (["data.target=multilabel", "data.label=[a, b, a]"], ["data.label: a is named twice"]),
         (["data.target=multi"], ["data.target", "'multilabel'", "Received: 'multi'"]),
         ([*TAGS[:2], "data.separator=''"], ["data.separator", "at least 1 character"]),
+        ([*NUMBER, "data.classes=[c, d]"], ["data.classes: numbers have no classes", "data.target is number"]),
+        ([*NUMBER, "data.relabel={c: d}"], ["data.relabel: numbers have no classes", "data.target is number"]),
+        ([*NUMBER, "data.merge_labels=true"], ["data.merge_labels: numbers have no classes", "Leave it out"]),
+        (["data.classes=[c]"], ["data.classes: a classifier needs at least two", "Received: c"]),
+        (["data.classes=[]"], ["data.classes", "at least 1 item"]),
+        (["data.classes=[c, d, c]"], ["data.classes: c is listed twice"]),
+        (["data.classes=[c, d, C]"], ["data.classes: 'C' and 'c' differ only in case", "data.merge_labels=false"]),
+        (["data.classes=[c, d]", "data.relabel={c: e}"], ["data.classes: data.relabel renames c to e"]),
+        (["data.relabel={c: ' '}"], ["data.relabel.c: the new name is blank"]),
+        (["data.relabel={x: c}"], ["data.relabel: No row has 'x'", "Known: c, d"]),
+        (["data.classes=[c, dd]"], ["data.classes: ", "No row has 'dd'", "Fix the names, or remove them"]),
+        ([*TAGS[:2], "data.separator=|"], ["data.separator='|' separates nothing", "';' in 5 rows", "data.classes"]),
+        (TAGS[:2], ["column 'tags'", "'red' in row 1", "data.separator", "Likely separators: ';' in 5 rows"]),
         ([*NUMBER, "training.label_smoothing=0.1"], ["training.label_smoothing", "huber"]),
         ([*NUMBER, "training.class_weights=balanced"], ["training.class_weights", "data.target is number"]),
         ([*MULTILABEL, "training.class_weights=balanced"], ["training.class_weights", "data.target is multilabel"]),
@@ -138,11 +151,32 @@ def test_columns_that_cannot_be_learned(rejected, table, overrides, changes, nee
 
 def test_tags_and_numbers_of_other_kinds(rejected, table):
     tags = table("t.jsonl", tags=[["red", "blue"], 5])
-    rejected(tags, *TAGS, needs=["column 'tags' has values that are not text", "['red', 'blue'] in row 1, 5 in row 2"])
+    rejected(
+        tags,
+        *TAGS,
+        needs=["column 'tags' has labels in brackets, but not in all rows: 5 in row 2", "set data.separator"],
+    )
     numbers = table("t.jsonl", x=[True, [1], {"a": 1}, float("nan")])
     rejected(numbers, *NUMBER, needs=["column 'x'", "row 4"])
     numbers = table("t.jsonl", x=[True, [1], {"a": 1}])
     rejected(numbers, *NUMBER, needs=["column 'x'", "True in row 1, [1] in row 2, {'a': 1} in row 3"])
+
+
+def test_classes_that_look_alike(rejected, table):
+    file = table(label=["c", "c ", "C", "d", "ｃ", "d\u200b"] * 3)
+    rejected(
+        file,
+        needs=[
+            f"{file} has classes whose names differ only in case, blanks, Unicode form, invisible characters",
+            "\n  'C' (3 rows), 'c' (3 rows), 'c ' (3 rows), 'ｃ' (2 rows)\n  'd' (3 rows), 'd\\u200b' (2 rows)\n",
+            "data.merge_labels=true",
+            "data.merge_labels=false",
+            "data.relabel",
+        ],
+    )
+    rejected(
+        table(label=["c", "\u2060"] * 8), needs=["nothing but blanks and invisible characters: '\\u2060' in 8 rows"]
+    )
 
 
 @pytest.mark.parametrize("overrides", [MULTILABEL, NUMBER], ids=["multilabel", "number"])

@@ -228,6 +228,9 @@ KEYS = {
     "data.target": Key("number", rows, {"data.label": "x"}, NOT_PRETRAINING),
     "data.label": Key("site", rows),
     "data.separator": Key(";", rows, {"data.target": "multilabel", "data.label": "tags"}, NOT_PRETRAINING),
+    "data.classes": Key(["red", "blue"], rows, {"data.label": "tags"}),
+    "data.relabel": Key({"a": "z"}, rows),
+    "data.merge_labels": Key(False, passed_on("data.merge_labels")),  # of names that are alike
     "data.split": Key("part", rows),
     "data.group": Key("who", rows),
     "data.folds": Key(3, rows, {"data.fold": 1}),

@@ -40,6 +40,7 @@ class Source:
         class_names: The classes, labels or columns of numbers, in the order of the model's outputs.
         encoded: The images of all rows, if they are not files.
         notes: Lines for the user on how the source was read.
+        written: The classes or labels that rows have, as the source writes them, before a recipe renames any.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     class_names: tuple[str, ...]
     encoded: EncodedImages | None = None
     notes: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
 
 def reads_labels(config: DataConfig) -> bool:

@@ -1,23 +1,26 @@
 """Find the kind of source that reads a name, and read it."""
 
 import re
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from keras_transfer.config import DataConfig
+from keras_transfer.data.sources.arrange_labels import arrange_labels
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.source_kinds import SOURCES, SourceKind
-from keras_transfer.data.tables.tables import TABLE_SUFFIXES, check_weights, some
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES, check_weights
 from keras_transfer.errors import DataError
 from keras_transfer.registry import nearest_names
 
 
-def read_source(name: str, config: DataConfig, given: Any = None, *, whole: bool = False) -> Source:
+def read_source(
+    name: str, config: DataConfig, given: Any = None, *, whole: bool = False, known: Sequence[str] | None = None
+) -> Source:
     """Read a source by its name in a recipe.
 
     Args:
@@ -25,6 +28,7 @@ def read_source(name: str, config: DataConfig, given: Any = None, *, whole: bool
         config: The recipe's data section. Without label columns, labels are not read.
         given: The Python object that the name refers to, if there is one.
         whole: Whether the source is to be one split, so that it may not have several.
+        known: The classes or labels of the training rows, if the source has other rows.
 
     Returns:
         The source.
@@ -38,7 +42,7 @@ def read_source(name: str, config: DataConfig, given: Any = None, *, whole: bool
     examples.check(source, config)
     if whole:
         kind.check_whole(source)
-    return _complete(source, config)
+    return _complete(source, config, known)
 
 
 def has_labels(name: str, config: DataConfig, given: Any = None) -> bool:
@@ -109,13 +113,9 @@ def _not_found(name: str, config: DataConfig) -> DataError:
     )
 
 
-def _complete(source: Source, config: DataConfig) -> Source:
-    """Convert the weights to numbers, and note classes whose names differ in case alone."""
-    alike = Counter(name.casefold() for name in source.class_names)
-    twins = [name for name in source.class_names if alike[name.casefold()] > 1]
-    if twins:
-        note = f"Class names that differ only in case: {some(map(repr, twins))}. Are they the same class?"
-        source = replace(source, notes=(*source.notes, note))
+def _complete(source: Source, config: DataConfig, known: Sequence[str] | None) -> Source:
+    """Arrange the labels, and convert the weights to numbers."""
+    source = arrange_labels(source, config, known)
     if config.weight is None:
         return source
     weights = check_weights(source.name, source.rows, config.weight)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import DataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import ImageExamples
+from keras_transfer.data.sources.arrange_labels import check_classes, check_relabel
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.find import read_source
@@ -33,6 +34,7 @@ class Split:
         weights: ``float32[n]``, the weight of each example in training.
         whole: The split that this one is a fold of, whose features it shares; None if it is not a fold.
         rows: ``int64[n]``, the rows of that split.
+        notes: Lines for the user on how the rows were read, of a split that is only evaluated.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Split:
     weights: NDArray[np.float32]
     whole: "Split | None" = None
     rows: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -97,6 +100,15 @@ class Splits:
         train, validation, test = parts
         return replace(self, train=train, validation=validation, test=test)
 
+    def with_names(self, target: Target) -> "Splits":
+        """Return splits whose targets have the names in the order of another target, which has the same names."""
+        if target.names == self.target.names:
+            return self
+        parts = [
+            replace(split, targets=target.encode(self.target.decode(row) for row in split.targets)) for split in self
+        ]
+        return replace(self.with_parts(parts), target=target)
+
     def check(self) -> None:
         """Refuse splits from which the target cannot be learned.
 
@@ -104,6 +116,11 @@ class Splits:
             DataError: With the numbers.
         """
         self.target.check_splits({split.name: split.targets for split in self})
+
+    def with_gaps(self) -> "Splits":
+        """Return splits with a line on classes or labels that no validation or test row has."""
+        gaps = self.target.describe_gaps({split.name: split.targets for split in self})
+        return replace(self, notes=(*self.notes, *gaps))
 
     def describe(self) -> dict[str, Any]:
         """Return what data.json records: names, and for each split its counts, fingerprint and rows.
@@ -143,6 +160,7 @@ def load_splits(config: DataConfig, *, seed: int, given: Mapping[str, Any] | Non
     """
     source, target = read_labelled(config, given)
     parts = divide(source, target, config, seed=seed, read=lambda own: _read_whole(own, target, given))
+    check_relabel([part.source for part in parts.values()], config)
     return _take_few(make_splits(parts, target, config), config, seed)
 
 
@@ -160,6 +178,7 @@ def read_labelled(config: DataConfig, given: Mapping[str, Any] | None) -> tuple[
         DataError: It cannot be read, or its labels cannot be learned.
     """
     source = read_source(config.source, config, (given or {}).get(config.source))
+    check_classes(source, config)
     target = TARGETS[config.target](source.class_names)
     target.check_source(source.name, source.rows["label"].tolist())
     return source, target
@@ -180,9 +199,16 @@ def make_splits(parts: Mapping[str, Part], target: Target, config: DataConfig) -
         DataError: The target cannot be learned from them.
     """
     splits = {name: make_split(name, part, target, config) for name, part in parts.items()}
-    result = Splits(target, **splits, notes=parts["train"].source.notes)
+    result = Splits(target, **splits, notes=_collect_notes(parts))
     result.check()
     return result
+
+
+def _collect_notes(parts: Mapping[str, Part]) -> tuple[str, ...]:
+    """The lines on how the main source was read, and those on others, with their names."""
+    main = parts["train"].source
+    others = [part.source for part in parts.values() if part.source is not main]
+    return tuple(dict.fromkeys([*main.notes, *(f"{own.name}: {note}" for own in others for note in own.notes)]))
 
 
 def make_split(name: str, part: Part, target: Target, config: DataConfig) -> Split:
@@ -227,7 +253,8 @@ def read_split(
         DataError: It cannot be read, or has classes that the model does not have.
     """
     own = _read_whole(config.model_copy(update={"source": source}), target, given)
-    return make_split(name, Part(own, own.rows), target, config.model_copy(update={"weight": None}))
+    split = make_split(name, Part(own, own.rows), target, config.model_copy(update={"weight": None}))
+    return replace(split, notes=own.notes)
 
 
 def _take_few(splits: Splits, config: DataConfig, seed: int) -> Splits:
@@ -250,6 +277,6 @@ def _take_few(splits: Splits, config: DataConfig, seed: int) -> Splits:
 def _read_whole(config: DataConfig, target: Target, given: Mapping[str, Any] | None) -> Source:
     # A whole source is not divided by columns, and weights are for training alone.
     config = config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None})
-    own = read_source(config.source, config, (given or {}).get(config.source), whole=True)
+    own = read_source(config.source, config, (given or {}).get(config.source), whole=True, known=target.names)
     target.check_names(config.source, own.class_names, own.rows["label"].tolist())
     return own

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_transfer.config import DataConfig
+from keras_transfer.config.section import is_set
+from keras_transfer.data.sources.arrange_labels import check_relabel
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.find import has_labels, read_source
 from keras_transfer.data.splits.splits import Split, Splits, make_split, make_splits, read_labelled
 from keras_transfer.data.splits.stratified import Part, divide
 from keras_transfer.data.targets.none import NO_TARGET
+from keras_transfer.errors import DataError
 
 
 def load_unlabelled(config: DataConfig, *, seed: int, given: Mapping[str, Any] | None = None) -> Splits:
@@ -31,10 +34,19 @@ def load_unlabelled(config: DataConfig, *, seed: int, given: Mapping[str, Any] |
     given = given or {}
     if has_labels(config.source, config, given.get(config.source)):
         source, target = read_labelled(config, given)
+        check_relabel([source], config)
     else:
+        _refuse_names(config)
         source, target = read_source(config.source, _unlabelled(config), given.get(config.source)), NO_TARGET
     parts = divide(source, target, config, seed=seed, read=lambda own: _read_whole(own, given))
     return make_splits(parts, NO_TARGET, config)
+
+
+def _refuse_names(config: DataConfig) -> None:
+    """Refuse keys on classes for a source that has none."""
+    given = [f"data.{key}" for key in ("classes", "relabel", "merge_labels") if is_set(config, key)]
+    if given:
+        raise DataError(f"{' and '.join(given)}: {config.source} has no labels. Leave this out.")
 
 
 def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Mapping[str, Any] | None = None) -> Split:

@@ -1,6 +1,6 @@
-"""Columns of labels: one class per row, indicators of 0 and 1, lists of labels, numbers."""
+"""Columns of labels: one class per row, indicators of 0 and 1, labels with a separator between them, numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from keras_transfer.data.tables.label_lists import parse_list
 from keras_transfer.data.tables.tables import check_filled, check_written, kind_of, some_values
 from keras_transfer.errors import DataError
 
@@ -31,7 +32,12 @@ def read_labels(file: Path, table: pd.DataFrame, column: str) -> list[str]:
     if other:
         raise DataError(
             f"{file}: column {column!r} has values that are not classes: {some_values(values, other)}. "
-            "Give each row one class, as text or as a number."
+            "Give each row one class, as text or as a number; for lists of labels, set data.target=multilabel."
+        )
+    if all(isinstance(value, str) and _is_list_of_texts(value) for value in values):
+        raise DataError(
+            f"{file}: column {column!r} has lists of labels, and data.target is class: {some_values(values, [0])}. "
+            "Set data.target=multilabel, or give each row one class without brackets."
         )
     if len(set(kinds)) > 1:
         first = [kinds.index(kind) for kind in sorted(set(kinds))]
@@ -42,6 +48,10 @@ def read_labels(file: Path, table: pd.DataFrame, column: str) -> list[str]:
     # Whole numbers that were read as floats lose their .0 again.
     whole = kinds[0] == "number" and all(value % 1 == 0 for value in values)
     return [str(int(value)) if whole else str(value) for value in values]
+
+
+def _is_list_of_texts(value: str) -> bool:
+    return any(isinstance(item, str) for item in parse_list(value) or ())
 
 
 def read_marks(file: Path, table: pd.DataFrame, column: str) -> NDArray[np.bool_]:
@@ -72,6 +82,43 @@ def split_labels(file: Path, table: pd.DataFrame, column: str, separator: str) -
         )
     parts = [[part.strip() for part in value.split(separator)] for value in values]
     return [tuple(sorted({part for part in row if part})) for row in parts]
+
+
+# A blank is often a part of a label, so that it counts only if no other mark is there.
+_SEPARATORS = ("|", ";", ",", "\t", "/")
+
+
+def find_separators(values: Sequence[Any]) -> dict[str, int]:
+    """Return what may be a separator between labels, and in how many values it is, the most frequent one first.
+
+    Args:
+        values: A column; only text counts. A blank is likely if the words between blanks are no more than the values.
+    """
+    texts = [value for value in values if isinstance(value, str)]
+    found = {mark: sum(mark in text.strip() for text in texts) for mark in _SEPARATORS}
+    if not any(found.values()):
+        distinct = set(texts)
+        spaced = sum(" " in text.strip() for text in texts)
+        found = {" ": spaced if len({word for text in distinct for word in text.split()}) <= len(distinct) else 0}
+    return {mark: found[mark] for mark in sorted(found, key=lambda mark: -found[mark]) if found[mark]}
+
+
+def describe_separators(found: Mapping[str, int]) -> str:
+    """Return separators and the number of their rows, in words."""
+    return ", ".join(f"{mark!r} in {count:,} row{'s' * (count != 1)}" for mark, count in found.items())
+
+
+def refuse_text(file: Path, table: pd.DataFrame, column: str) -> DataError:
+    """Return the error for a column that has neither lists nor a separator."""
+    values = table[column].tolist()
+    filled = np.flatnonzero(table[column].notna().to_numpy()).tolist()
+    likely = find_separators(values)
+    hint = f" Likely separators: {describe_separators(likely)}." if likely else ""
+    return DataError(
+        f"{file}: column {column!r} has values that are not lists of labels: {some_values(values, filled[:1])}. With "
+        "data.target=multilabel, set data.separator to the text between labels, or name columns of 0 and 1: "
+        f"data.label=[a, b].{hint}"
+    )
 
 
 def read_numbers(file: Path, table: pd.DataFrame, column: str) -> list[float]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from keras_transfer.config import DataConfig
+from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError
 
 Targets = NDArray[Any]
@@ -107,6 +108,14 @@ class Target(ABC):
             DataError: With the counts.
         """
 
+    def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
+        """Return lines on classes or labels that no row of an evaluated split has.
+
+        Args:
+            splits: The targets by split.
+        """
+        return []
+
     def check_names(self, source: str, names: Sequence[str], values: Sequence[Any]) -> None:
         """Refuse a source with classes or labels that the model does not predict.
 
@@ -134,6 +143,12 @@ class Target(ABC):
         """Return a row of the array as text."""
         value = self.decode(row)
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def describe_absent(split: str, names: Sequence[str], what: str) -> str:
+    """Return the line on classes or labels without rows in a split that is evaluated."""
+    shown = some(map(repr, names), 5)
+    return f"Warning: the {split} split has no rows of {what}: {shown}. Its metrics leave them out."
 
 
 def describe_range(counts: NDArray[Any]) -> str:

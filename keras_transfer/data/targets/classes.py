@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_transfer.config import DataConfig
 from keras_transfer.data.tables.label_columns import read_labels
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Labels, Target, Targets, describe_range
+from keras_transfer.data.targets.base import Labels, Target, Targets, describe_absent, describe_range
 from keras_transfer.errors import DataError
 
 
@@ -74,16 +74,24 @@ class ClassTarget(Target):
             )
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Refuse splits in which a class has no rows."""
-        for name, targets in splits.items():
-            counts = self._count(targets)
-            absent = [index for index, count in enumerate(counts) if count == 0]
-            if not absent or (not len(targets) and name != "train"):
-                continue
-            total = self._count(np.concatenate(list(splits.values())))
-            numbers = ", ".join(f"{self.names[index]!r} ({total[index]} in all)" for index in absent[:5])
-            more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
-            raise DataError(
-                f"The {name} split has {len(targets)} rows, and none of {numbers}{more}. "
-                "Add examples of these, or change data.validation and data.test."
-            )
+        """Refuse training rows that lack a class."""
+        train = splits["train"]
+        absent = np.flatnonzero(self._count(train) == 0).tolist()
+        if not absent:
+            return
+        total = self._count(np.concatenate(list(splits.values())))
+        numbers = ", ".join(f"{self.names[index]!r} ({total[index]} in all)" for index in absent[:5])
+        more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
+        raise DataError(
+            f"The train split has {len(train)} rows, and none of {numbers}{more}. "
+            "Add examples of these, or change data.validation and data.test."
+        )
+
+    def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
+        """Return a line for validation and test rows that lack classes."""
+        found = {name: np.flatnonzero(self._count(targets) == 0) for name, targets in splits.items() if len(targets)}
+        return [
+            describe_absent(name, [self.names[index] for index in absent], "classes")
+            for name, absent in found.items()
+            if len(absent) and name != "train"
+        ]

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.tables.label_columns import read_marks, split_labels
+from keras_transfer.data.tables.label_columns import read_marks, refuse_text, split_labels
+from keras_transfer.data.tables.label_lists import describe_lists, read_lists
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Labels, Target, Targets, describe_range
+from keras_transfer.data.targets.base import Labels, Target, Targets, describe_absent, describe_range
 from keras_transfer.errors import DataError
 
 
@@ -26,10 +27,9 @@ class MultilabelTarget(Target):
 
     @classmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
-        """Return the labels of each row, from several columns of 0 and 1 or from one column with a separator."""
-        if config.separator is not None:
-            rows = split_labels(file, table, config.label_columns[0], config.separator)
-            return Labels(rows, tuple(sorted({label for labels in rows for label in labels})))
+        """Return the labels of each row, from columns of 0 and 1, or from one of lists or with a separator."""
+        if config.separator is not None or isinstance(config.label, str):
+            return _read_column(file, table, config.label_columns[0], config.separator)
         names = config.label_columns
         marks = np.array([read_marks(file, table, column) for column in names], bool).T
         values = [tuple(name for name, mark in zip(names, row, strict=True) if mark) for row in marks]
@@ -97,3 +97,22 @@ class MultilabelTarget(Target):
                     f"The train split has {len(train)} rows, {word} {some(map(repr, found), 5)}, so that it cannot be "
                     f"learned. Add rows {'with' if number == 0 else 'without'} it, or remove the label."
                 )
+
+    def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
+        """Return a line for validation and test rows that lack labels."""
+        found = {name: np.flatnonzero(targets.sum(axis=0) == 0) for name, targets in splits.items() if len(targets)}
+        return [
+            describe_absent(name, [self.names[index] for index in absent], "labels")
+            for name, absent in found.items()
+            if len(absent) and name != "train"
+        ]
+
+
+def _read_column(file: Path, table: pd.DataFrame, column: str, separator: str | None) -> Labels:
+    rows = read_lists(file, table, column, separator)
+    notes = () if rows is None else (describe_lists(column),)
+    if rows is None and separator is None:
+        raise refuse_text(file, table, column)
+    if rows is None:
+        rows = split_labels(file, table, column, str(separator))
+    return Labels(rows, tuple(sorted({label for labels in rows for label in labels})), notes)

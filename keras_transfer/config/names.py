@@ -1,0 +1,82 @@
+"""Names of classes and labels: which are alike, and their order."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+# Three digits of an exponent are more than floats have, and keep decimals small.
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+# Invisible, and neither format nor control characters: fillers, the blank of Braille, and variation selectors.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(0xFE00 + n) for n in range(16)}
+
+
+def order_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names in numeric order if all of them are numbers, else in alphabetical order.
+
+    Example:
+        >>> order_names(["10", "9", "007"]), order_names(["10", "9", "b"])
+        (('007', '9', '10'), ('10', '9', 'b'))
+    """
+    names = list(names)
+    if all(map(_NUMBER.fullmatch, names)):
+        return tuple(sorted(names, key=lambda name: (Decimal(name), name)))
+    return tuple(sorted(names))
+
+
+def reduce_name(name: str) -> str | Decimal:
+    """Return what names have in common that are probably meant to be one.
+
+    That is the name without regard to case, blanks at its ends, the number and kind of blanks within, Unicode form and
+    invisible characters; of a number, its value. It is empty for a name that nobody can see.
+
+    Example:
+        >>> reduce_name(" Not\u00a0OK\u200b") == reduce_name("not  ok"), reduce_name("7.0") == reduce_name("07")
+        (True, True)
+    """
+    for _ in range(2):  # folding case may leave a form that is not normalized
+        name = unicodedata.normalize("NFKC", name).casefold()
+    visible = "".join(" " if mark.isspace() else mark for mark in name if mark.isspace() or _is_visible(mark))
+    text = " ".join(visible.split())
+    return Decimal(text) if _NUMBER.fullmatch(text) else text
+
+
+def _is_visible(mark: str) -> bool:
+    return unicodedata.category(mark) not in ("Cf", "Cc") and mark not in _INVISIBLE
+
+
+def find_twins(names: Iterable[str]) -> list[list[str]]:
+    """Return the groups of two or more names that are probably meant to be one, each in order."""
+    groups: dict[str | Decimal, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(reduce_name(name), []).append(name)
+    return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
+def choose_spellings(counts: Mapping[str, int], preferred: Sequence[str] = ()) -> dict[str, str]:
+    """Choose one spelling for names that are probably meant to be one.
+
+    Args:
+        counts: The names, and how many rows have each.
+        preferred: Spellings that are used if a name is a twin of one; otherwise it is the most frequent one without
+            blanks at its ends and invisible characters.
+
+    Returns:
+        From each name to its spelling.
+    """
+    exact, chosen = set(preferred), {reduce_name(name): name for name in reversed(preferred)}
+    groups: dict[str | Decimal, list[str]] = {}
+    for name in counts:
+        groups.setdefault(reduce_name(name), []).append(name)
+    for key, group in groups.items():
+        chosen.setdefault(key, min(group, key=lambda name: (not _is_clean(name), -counts[name], len(name), name)))
+    return {name: name if name in exact else chosen[reduce_name(name)] for name in counts}
+
+
+def _is_clean(name: str) -> bool:
+    return name == name.strip() and all(mark == " " or (_is_visible(mark) and not mark.isspace()) for mark in name)
+
+
+def show_name(name: str) -> str:
+    """Return a name in quotes; what cannot be seen or told apart is escaped."""
+    return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
