@@ -79,4 +79,5 @@ def _is_clean(name: str) -> bool:
 
 def show_name(name: str) -> str:
     """Return a name in quotes; what cannot be seen or told apart is escaped."""
-    return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
+    is_clear = unicodedata.is_normalized("NFC", name) and all(map(_is_visible, name))
+    return repr(name) if is_clear else ascii(name)

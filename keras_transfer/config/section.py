@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 
 
 def _write_number(value: object) -> object:
@@ -10,7 +10,7 @@ def _write_number(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
-Name = Annotated[StrictStr, BeforeValidator(_write_number)]
+Name = Annotated[StrictStr, BeforeValidator(_write_number), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 """The name of a class or a label, which a recipe may write as a number."""
 
 Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]

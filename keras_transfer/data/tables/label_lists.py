@@ -132,7 +132,9 @@ def read_lists(file: Path, table: pd.DataFrame, column: str, separator: str | No
 
 
 def _is_absent(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and np.isnan(cell)) or cell is pd.NA or _is_blank(cell)
+    return (
+        cell is None or cell is pd.NA or (isinstance(cell, float | np.floating) and np.isnan(cell)) or _is_blank(cell)
+    )
 
 
 def _is_blank(cell: Any) -> bool:
