@@ -3,6 +3,7 @@
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     PrivateAttr,
     StrictBool,
@@ -13,11 +14,34 @@ from pydantic import (
 from keras_transfer.config.section import Count, Name, Section, Share
 
 
+def _check_encoding(name: str) -> str:
+    try:
+        is_known = name == "auto" or "a".encode(name).decode(name) == "a"
+    except (LookupError, ValueError):
+        is_known = False
+    if not is_known:
+        raise ValueError("there is no such encoding. Use auto, utf-8, cp1252, utf-16 or another one that Python knows")
+    return name
+
+
+def _check_delimiter(name: str) -> str:
+    if name not in ("auto", "tab", "\\t") and (len(name) != 1 or name in '\r\n"' or ord(name) > 0xFFFF):
+        raise ValueError("expected auto, tab or one character")
+    return name
+
+
 class SourceKeys(Section):
     """A source, and how its tables are written."""
 
     source: StrictStr = Field(
         description="sample set | folder | .csv, .tsv, .jsonl or .parquet file | tfds:NAME or tfds:NAME/CONFIG[SPLIT]"
+    )
+    encoding: Annotated[StrictStr, AfterValidator(_check_encoding)] = Field(
+        default="auto",
+        description="encoding of CSV, JSONL and text files, such as cp1252; auto: by a byte order mark, else UTF-8",
+    )
+    delimiter: Annotated[StrictStr, AfterValidator(_check_delimiter)] = Field(
+        default="auto", description="between the fields of a CSV: auto | tab | one character"
     )
 
 
@@ -26,6 +50,10 @@ class PathKeys(Section):
 
     root: StrictStr | None = Field(
         default=None, description="folder that the paths in the table are relative to; the table's own by default"
+    )
+    suffix: Annotated[StrictStr, Field(pattern=r"^(auto|\..+)$")] = Field(
+        default="auto",
+        description="added to each path, such as .jpg; auto: to paths without a file, if one fits all",
     )
 
 

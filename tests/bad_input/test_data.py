@@ -48,7 +48,7 @@ def test_a_sample_set_with_a_slip_of_the_pen(rejected):
 
 def test_a_file_of_an_unknown_kind(rejected, tmp_path):
     (tmp_path / "data.xlsx").write_bytes(b"x")
-    rejected(tmp_path / "data.xlsx", needs=["data.xlsx", ".csv, .jsonl, .parquet"])
+    rejected(tmp_path / "data.xlsx", needs=["data.xlsx", ".csv, .tsv, .jsonl, .parquet"])
 
 
 @pytest.mark.parametrize("files", [[], ["a.png", "b.png"]])
@@ -160,7 +160,7 @@ def test_a_table_that_does_not_fit(rejected, table, change, overrides, needs):
         ("empty.csv", b"", ["Cannot read table", "empty.csv: "]),
         ("rows.csv", b"path,label\n", ["rows.csv", "no rows"]),
         ("ragged.csv", b"path,label\na,b\nc,d,e\n", ["Cannot read table", "ragged.csv: ", "line 3"]),
-        ("binary.csv", b"\xff\xfe\x00\x81\n", ["Cannot read table", "binary.csv: "]),
+        ("binary.csv", b"\xff\x00\x81\n", ["Cannot read table", "binary.csv: "]),
         ("bad.jsonl", b'{"path": "a", "label": "b"}\n{"path": \n', ["bad.jsonl", "line 2"]),
         ("list.jsonl", b"[1, 2]\n", ["list.jsonl", "line 1"]),
         ("empty.jsonl", b"", ["empty.jsonl", "no column 'path'"]),

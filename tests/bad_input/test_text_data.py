@@ -72,8 +72,8 @@ def test_a_sample_set_with_a_slip_of_the_pen(rejected):
 
 
 def test_a_file_of_an_unknown_kind(rejected, tmp_path):
-    (tmp_path / "data.tsv").write_text("text\tlabel\n", encoding="utf-8")
-    rejected(tmp_path / "data.tsv", needs=["data.tsv", "unknown format", ".csv, .jsonl, .parquet"])
+    (tmp_path / "data.xls").write_text("text\tlabel\n", encoding="utf-8")
+    rejected(tmp_path / "data.xls", needs=["data.xls", "unknown format", ".csv, .tsv, .jsonl, .parquet"])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -162,12 +162,12 @@ def test_labels_that_are_no_classes(rejected, table, labels, needs):
         ("t.csv", b'text,label\nhello,a\n"He said \\"no\\"",b\n', ["row that starts in line 3", "invalid quoting"]),
         ("t.csv", b"label,text\na,first line\nsecond line\nb,third\n", ["too few rows", "second line: 1"]),
         ("t.csv", b"text,label\nfirst line\nsecond line,b\n", ["column 'label' is empty in 1 rows: row 1"]),
-        ("t.csv", b"text;label\nhello;a\n", ["separated by ';'", "commas"]),
-        ("t.csv", "text,label\nhello,a\n".encode("utf-16"), ["Cannot read table", "not UTF-8"]),
+        ("t.csv", b"text;a,label\nhello;b,c\n", ["separated by ',' or ';'", "data.delimiter"]),
+        ("t.csv", "text,label\nhello,a\n".encode("utf-16-le"), ["Cannot read table", "data.encoding"]),
         ("t.jsonl", b'{"text": "a", "label": "b"}\n{"text": \n', ["Cannot read table", "line 2 is not valid JSON"]),
         ("t.jsonl", b'[{"text": "a", "label": "b"}]\n', ["line 1 is not a JSON object"]),
         ("t.jsonl", b"", ["no column 'text'", "Columns: none"]),
-        ("t.jsonl", '{"text": "a"}'.encode("utf-16"), ["line 1 is not valid JSON"]),
+        ("t.jsonl", '{"text": "a"}'.encode("utf-16-le"), ["line 1 is not valid JSON"]),
         ("t.parquet", b"no parquet at all", ["Cannot read table"]),
     ],
 )
@@ -205,7 +205,7 @@ def test_pairs_from_a_source_that_has_none(rejected, folder):
 
 def test_wrong_bytes_in_files(rejected, folder):
     (folder / "ham" / "3.txt").write_bytes(b"one\ncaf\xe9")
-    (folder / "spam" / "5.txt").write_bytes("hello".encode("utf-16"))
+    (folder / "spam" / "5.txt").write_bytes(b"\xff\xfeh")  # the mark of UTF-16, and half a character
     message = rejected(
         folder,
         most_lines=4,
@@ -217,6 +217,7 @@ def test_wrong_bytes_in_files(rejected, folder):
             "): UTF-16; expected UTF-8",
             "data.broken=skip",
             "data.broken=replace",
+            "cp1252: set data.encoding",
         ],
     )
     assert "ham/2.txt" not in message

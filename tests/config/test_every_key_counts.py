@@ -217,6 +217,18 @@ KEYS = {
     "seed": Key(7, passed_on("seed")),  # of weights, orders and augmentation too
     "deterministic": Key(True, passed_on("deterministic")),
     "data.source": Key("other.csv", rows),
+    **{
+        f"data.{part}{key}": Key(value, passed_on(f"data.{part}{key}"), {f"data.{part}source": "other.csv"})
+        for part in ("", "validation.", "test.")
+        for key, value in {"encoding": "cp1252", "delimiter": ","}.items()
+    },
+    "data.suffix": Key(".png", passed_on("data.suffix")),
+    **{
+        f"data.{part}.suffix": Key(
+            ".png", passed_on(f"data.{part}.suffix"), {f"data.{part}.source": "other.csv"}, (IMAGES,)
+        )
+        for part in ("validation", "test")
+    },
     "data.data_dir": Key("folder", passed_on("data.data_dir"), {"data.source": "tfds:x"}),
     "data.validation": Key(0.4, rows),
     "data.test": Key(0.4, rows),

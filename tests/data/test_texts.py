@@ -82,8 +82,8 @@ def test_error_names_every_broken_text_and_why():
         "  test/2 (test): empty or blank",
         "  test/3 (test): second text: byte 0xe9 is not UTF-8: line 1, after 'caf'",
         "  test/4 (test): first text: empty or blank",
-        "Fix or remove them, drop them with data.broken=skip, or replace invalid bytes by U+FFFD with "
-        "data.broken=replace.",
+        "Many texts written on Windows are cp1252: set data.encoding. Fix or remove them, drop them with "
+        "data.broken=skip, or replace invalid bytes by U+FFFD with data.broken=replace.",
     ]
 
 

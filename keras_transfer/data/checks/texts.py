@@ -59,10 +59,11 @@ def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]
         found = [f"{line}; replaced by U+FFFD" for line in _name_broken(splits, wrong)]
         return [split.with_examples(_fix(split.examples, wrong[split.name])) for split in splits], found
     if broken == "error":
+        encoding = "Many texts written on Windows are cp1252: set data.encoding. " if any(wrong.values()) else ""
         _refuse(
             splits,
             left_out,
-            "Fix or remove them, drop them with data.broken=skip, or replace invalid bytes by U+FFFD with "
+            f"{encoding}Fix or remove them, drop them with data.broken=skip, or replace invalid bytes by U+FFFD with "
             "data.broken=replace.",
         )
     kept = [split.select([i for i in range(len(split.examples)) if i not in left_out[split.name]]) for split in splits]

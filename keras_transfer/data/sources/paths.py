@@ -3,6 +3,7 @@
 import os
 import posixpath
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,32 @@ def _read_backslashes(found: FoundFiles) -> FoundFiles:
 
 
 def _add_suffix(found: FoundFiles, where: Path, config: ImageDataConfig) -> FoundFiles:
-    return found
+    """Add the suffix that a recipe gives or, to paths that lead to no file, the only one with which all do."""
+    if config.suffix != "auto":
+        named = (path if path.endswith(config.suffix) else path + config.suffix for path in found.paths)
+        return FoundFiles(found.root, tuple(named), found.notes)
+    bare = [path for path in found.paths if not _is_file(found.root / path)]
+    if not bare or any(Path(path).suffix.lower() in IMAGE_SUFFIXES for path in bare):
+        return found
+    with_suffix = {path: [end for end in IMAGE_SUFFIXES if _is_file(found.root / (path + end))] for path in bare}
+    twice = [f"{path} ({' and '.join(ends)})" for path, ends in with_suffix.items() if len(ends) > 1]
+    if twice:
+        raise DataError(
+            f"{where} names files without a suffix, and {len(twice)} of them exist with several: {some(twice, 5)}. Set "
+            "data.suffix to the one that is meant, or write whole names."
+        )
+    counts = Counter(ends[0] for ends in with_suffix.values() if ends)
+    if len(counts) > 1:
+        found_ends = ", ".join(f"{count:,} as {end}" for end, count in counts.most_common())
+        raise DataError(
+            f"{where} names files without a suffix, which exist with different ones: {found_ends}. Write whole names."
+        )
+    if not all(with_suffix.values()):
+        return found
+    (suffix,) = counts
+    note = f"Paths without a suffix, read with {suffix}: {len(bare):,} rows, such as {bare[0]}"
+    ends = (path + suffix if path in with_suffix else path for path in found.paths)
+    return FoundFiles(found.root, tuple(ends), (*found.notes, note))
 
 
 def _refuse_two_roots(found: FoundFiles, where: Path, config: ImageDataConfig) -> None:
@@ -127,7 +153,10 @@ def _explain_missing(
                 f"{what} Paths are relative to {found.root}; {count:,} of them exist in {other}. If these are meant, "
                 f"set {config.root_key} to {other}."
             )
-    hint = f"use {config.root_key} for another folder"
+    if config.suffix == "auto" and not any(Path(path).suffix for path in missing):
+        hint = f"set data.suffix if file names have one, or use {config.root_key} for another folder"
+    else:
+        hint = f"use {config.root_key} for another folder"
     if any("\\" in path for path in missing):
         hint += "; paths with backslashes are tried with slashes, too, without a drive (C:)"
     return DataError(f"{what} Paths are relative to {found.root}; {hint}.")

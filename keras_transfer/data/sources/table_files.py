@@ -1,17 +1,21 @@
 """Files that are tables, with one row per example."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from keras_transfer.config import DataConfig
+from keras_transfer.data.sources.base import Source
+from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.shards import reads_shards
 from keras_transfer.data.sources.source_kinds import TableSource
-from keras_transfer.data.tables.tables import TABLE_SUFFIXES, load_table
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES, Table, read_table
 
 
 class TableFiles(TableSource):
-    """CSV, JSON Lines and Parquet files."""
+    """CSV, TSV, JSON Lines and Parquet files."""
 
     name, form = "table", f"a {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]} file"
 
@@ -22,7 +26,16 @@ class TableFiles(TableSource):
 
     def load(self, name: str, config: DataConfig) -> pd.DataFrame:
         """Read the file."""
-        return load_table(Path(self.absolute(name)))
+        return self._read_file(name, config).frame
+
+    def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
+        """Read the file and make rows of it, with lines on how it was read."""
+        table, where = self._read_file(name, config), Path(self.absolute(name))
+        source = examples.from_table(name, table.frame, config, where=where, folder=where.parent)
+        return replace(source, notes=(*table.notes, *source.notes))
+
+    def _read_file(self, name: str, config: DataConfig) -> Table:
+        return read_table(Path(self.absolute(name)), encoding=config.encoding, delimiter=config.delimiter)
 
     def folder(self, name: str) -> Path:
         """Return the file's folder."""

@@ -2,7 +2,9 @@
 
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from keras_transfer.data.sources.base import Source, reads_labels, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.folders import read_classes
 from keras_transfer.data.tables.tables import SPLIT_NAMES, kind_of, some, some_values
+from keras_transfer.data.tables.text_files import AUTO, decode_text, describe_undecodable
 from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
 
@@ -43,9 +46,11 @@ class TextKind(ExampleKind[TextDataConfig]):
 
     def from_folder(self, name: str, root: Path, config: TextDataConfig) -> Source:
         """Read a folder with one sub-folder per class; without labels, text files anywhere in it."""
-        if reads_labels(config):
-            return read_class_folders(name, root, _decode)
-        return _read_loose_files(name, root)
+        decoder = _Decoder(config.encoding)
+        source = (
+            read_class_folders(name, root, decoder) if reads_labels(config) else _read_loose_files(name, root, decoder)
+        )
+        return replace(source, notes=(*source.notes, *decoder.notes))
 
     def has_classes(self, root: Path) -> bool:
         """Return whether there are text files in at least two sub-folders."""
@@ -83,8 +88,27 @@ class TextKind(ExampleKind[TextDataConfig]):
         return Texts(tuple(rows["name"]), tuple(rows[columns].itertuples(index=False, name=None)))
 
 
-def _decode(data: bytes) -> str:
-    return data.decode("utf-8-sig", "surrogateescape")
+class _Decoder:
+    """Decodes the content of files, and counts those that are not UTF-8."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, data: bytes) -> str:
+        try:
+            decoded = decode_text(data, self._encoding)
+        except UnicodeDecodeError:
+            if self._encoding != AUTO:
+                raise
+            return data.decode("utf-8", "surrogateescape")  # the scan reports it
+        if decoded.note is not None:
+            self._seen[decoded.note] += 1
+        return decoded.text
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"Text files that are {note}: {count:,}" for note, count in self._seen.items())
 
 
 def read_class_folders(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:
@@ -111,6 +135,12 @@ def _read_texts_of(files: Sequence[Path], decode: Callable[[bytes], str]) -> lis
             texts.append(decode(file.read_bytes()))
         except OSError as error:
             raise DataError(f"Cannot read {file}: {error.strerror}. Fix or remove it.") from error
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"Cannot read {file}: {describe_undecodable(error)}. Set data.encoding to the encoding of the files."
+            ) from error
+        except ValueError as error:
+            raise DataError(f"Cannot read {file}: {error}. Remove data.encoding, or convert the file.") from error
     return texts
 
 
@@ -138,7 +168,7 @@ def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, labels: 
 def _are_numbers(file: Path, column: "pd.Series[Any]") -> bool:
     """Whether a column has only numbers; in a CSV all values are text, and text that looks like a number is one."""
     values = column.dropna().tolist()
-    if file.suffix.lower() == ".csv":
+    if file.suffix.lower() in (".csv", ".tsv"):
         return bool(values) and all(_NUMBER.fullmatch(value) for value in values)
     return bool(values) and all(kind_of(value) == "number" for value in values)
 
@@ -159,7 +189,7 @@ def _text_files(root: Path) -> list[Path]:
     ]
 
 
-def _read_loose_files(name: str, root: Path) -> Source:
+def _read_loose_files(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:
     files = _text_files(root)
     if not files:
         raise DataError(f"Folder {root} has no text files. Add some, or use another folder.")
@@ -167,6 +197,6 @@ def _read_loose_files(name: str, root: Path) -> Source:
     firsts = [path.partition("/")[0] for path in names]
     divided = "train" in firsts
     splits = [first if divided and first in SPLIT_NAMES else "train" if divided else "" for first in firsts]
-    texts = _read_texts_of(files, _decode)
+    texts = _read_texts_of(files, decode)
     rows = pd.DataFrame({"name": names, "text": pd.Series(texts, dtype=object), "split": splits})
     return Source(name, root, rows.assign(label=NO_TARGET.names[0]), NO_TARGET.names)

@@ -1,11 +1,11 @@
 """Tables of examples: reading them unchanged, and the checks that images and texts share."""
 
-import csv
+import io
 import json
 import numbers
-import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,93 +15,143 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from keras_transfer.config import DataConfig
+from keras_transfer.data.tables.text_files import (
+    AUTO,
+    DELIMITERS,
+    Dialect,
+    choose_dialect,
+    decode_text,
+    describe_undecodable,
+    read_records,
+)
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 
 SPLIT_NAMES = ("train", "validation", "test")
-TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl")
 _BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 
-def load_table(file: Path) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Table:
+    """A table that was read.
+
+    Attributes:
+        frame: One row per example, in the file's order, with the default index. All values of a CSV are text, because a
+            class may be named 007 or NA; empty ones are None. A byte that is not UTF-8 is a surrogate.
+        notes: Lines for the user on how the file was read.
+    """
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def load_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> pd.DataFrame:
+    """Read a table as :func:`read_table` does, and return its rows."""
+    return read_table(file, encoding=encoding, delimiter=delimiter).frame
+
+
+def read_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> Table:
     """Read a table.
 
     Text is Python's own type: pandas' strings cannot hold surrogates, which represent bytes that are not UTF-8.
 
     Args:
-        file: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
+        file: A ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
+        encoding: Of text: ``auto`` or a name, as ``data.encoding``.
+        delimiter: Between the fields of a CSV: ``auto``, ``tab`` or one character, as ``data.delimiter``.
 
     Returns:
-        One row per example, in the file's order, with the default index. All values of a CSV are text, because a class
-        may be named 007 or NA; empty ones are None. A byte that is not UTF-8 is a surrogate.
+        The table.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, or can be read in two ways.
     """
-    load = {".csv": _load_csv, ".jsonl": _load_jsonl, ".parquet": _load_parquet}[file.suffix.lower()]
     try:
-        return load(file)
-    except (ValueError, OSError, RecursionError, csv.Error, pa.ArrowException) as error:
+        if file.suffix.lower() == ".parquet":
+            return Table(_load_parquet(file))
+        if not file.is_file():  # opening a pipe would wait
+            raise ValueError("it is not a file" if file.exists() else "it does not exist")
+        decoded = decode_text(file.read_bytes(), encoding)
+        if file.suffix.lower() == ".jsonl":
+            return Table(_load_jsonl(decoded.text), _name_notes(file, decoded.note))
+        dialect = choose_dialect(decoded.text, delimiter, preferred="\t" if file.suffix.lower() == ".tsv" else ",")
+        frame = _load_csv(decoded.text, dialect)
+        return Table(frame, _name_notes(file, decoded.note, dialect.note))
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"Cannot read table {file}: {describe_undecodable(error)}. Set data.encoding to the encoding of the file."
+        ) from error
+    except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(f"Cannot read table {file}: {reason}. Fix the file.") from error
 
 
-def _load_csv(file: Path) -> pd.DataFrame:
+def _name_notes(file: Path, *notes: str | None) -> tuple[str, ...]:
+    return tuple(f"{file.name}: {note}" for note in notes if note is not None)
+
+
+def _load_csv(text: str, dialect: Dialect) -> pd.DataFrame:
     """Python's reader: pandas' uses the first fields of rows that are too long as an index."""
-    limit = csv.field_size_limit(2**31 - 1)
-    starts = 1
-    records: list[list[str | None]] = []
-    try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            header = _check_header(next(filter(None, reader), []))
-            starts = reader.line_num + 1
-            for fields in reader:
-                if len(fields) > len(header):
-                    raise ValueError(
-                        f"line {reader.line_num} ends a row of {len(fields)} fields, but the header has {len(header)}. "
-                        "Put quotes around fields with commas"
-                    )
-                if fields:
-                    records.append([field or None for field in fields] + [None] * (len(header) - len(fields)))
-                starts = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"invalid quoting in the row that starts in line {starts}: {error}") from error
-    finally:
-        csv.field_size_limit(limit)
-    return pd.DataFrame(records, columns=header, dtype=object)
+    records = read_records(text[dialect.start :], dialect.delimiter)
+    header = _check_header(next(records, (1, []))[1])
+    rows: list[list[str | None]] = []
+    for line, fields in records:
+        if len(fields) > len(header):
+            raise ValueError(
+                f"line {line} starts a row of {len(fields)} fields, but the header has {len(header)}. Put quotes "
+                f"around fields with {DELIMITERS.get(dialect.delimiter, dialect.delimiter)}, or set data.delimiter"
+            )
+        rows.append([field or None for field in fields] + [None] * (len(header) - len(fields)))
+    return pd.DataFrame(rows, columns=header, dtype=object)
 
 
 def _check_header(names: list[str]) -> list[str]:
     if not names:
         raise ValueError("the first line has no column names")
     if not all(map(is_utf8, names)):
-        raise ValueError("the first line is not UTF-8. Save the file as UTF-8")
-    if len(names) == 1 and (mark := re.search("[;\t]", names[0])):
-        raise ValueError(f"the fields of the first line are separated by {mark[0]!r}. Separate fields with commas")
+        raise ValueError(
+            "the first line is not UTF-8. Save the file as UTF-8, or set data.encoding, which is cp1252 for many "
+            "files written on Windows"
+        )
+    if any("\0" in name for name in names):
+        raise ValueError("the first line has NUL characters. If the file is UTF-16, set data.encoding to utf-16-le")
+    names = [name or f"column {number}" for number, name in enumerate(names, start=1)]
     for name in names:
-        if name and names.count(name) > 1:
+        if names.count(name) > 1:
             raise ValueError(f"the first line has column {name!r} twice")
-    return [name or f"column {number}" for number, name in enumerate(names, start=1)]
+    return names
 
 
-def _load_jsonl(file: Path) -> pd.DataFrame:
+def _load_jsonl(text: str) -> pd.DataFrame:
     records = []
-    with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line) if line.strip() else {}
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"line {number} is not valid JSON: {error}") from error
-            if not isinstance(record, dict):
-                raise ValueError(f"line {number} is not a JSON object")
-            records += [record] if record else []
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        try:
+            record = json.loads(line, object_pairs_hook=_take_once) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number} is not valid JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"line {number} is not a JSON object")
+        records += [record] if record else []
     return pd.DataFrame(records, dtype=object)
+
+
+def _take_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; Python alone would use the last of two equal keys."""
+    names = [name for name, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
+    if twice:
+        raise ValueError(f"it has key {twice[0]!r} twice")
+    return dict(pairs)
 
 
 def _load_parquet(file: Path) -> pd.DataFrame:
     with parquet.ParquetFile(file) as opened:
         table = opened.read()
+    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if twice:
+        raise ValueError(f"it has column {twice[0]!r} twice")
     return pd.DataFrame({name: _to_series(table[name]) for name in table.column_names})
 
 
@@ -197,8 +247,15 @@ def check_written(file: Path, table: pd.DataFrame, column: str) -> None:
     if wrong:
         raise DataError(
             f"{file}: column {column!r} is not UTF-8 in {len(wrong)} rows: row {some(map(str, wrong))}. "
-            "Save the file as UTF-8."
+            f"Save the file as UTF-8{suggest_encoding(file)}."
         )
+
+
+def suggest_encoding(file: Path) -> str:
+    """Return what to do with a file of text that is not UTF-8, as the end of a sentence."""
+    if file.suffix.lower() not in TEXT_SUFFIXES:
+        return ""
+    return ", or set data.encoding to its encoding: many files written on Windows are cp1252"
 
 
 def kind_of(value: Any) -> str:
