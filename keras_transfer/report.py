@@ -113,6 +113,8 @@ def _(report: ClassificationReport, console: Console) -> None:
     lines = {"accuracy": _with_interval(report.accuracy, report.accuracy_interval)}
     if report.auroc is not None:
         lines["AUROC"] = f"{report.auroc:.4f}  (of {report.classes[1].name})"
+    if report.decision is not None:
+        lines["thresholds"] = str(report.decision)
     _print_lines(report, lines, console)
 
 
@@ -130,6 +132,8 @@ def _(report: MultilabelReport, console: Console) -> None:
     _print_rows(report, ("label", "threshold", "AP", "precision", "recall", "F1", "rows"), rows, console)
     _print_absent("Labels", report.without_rows, console)
     lines = {"F1, mean of labels": f"{report.macro_f1:.4f}", "F1, all decisions": f"{report.micro_f1:.4f}"}
+    if report.choice is not None:
+        lines["thresholds"] = str(report.choice)
     mean, interval = report.mean_average_precision, report.mean_average_precision_interval
     if mean is not None and interval is not None:
         lines = {"mean average precision": _with_interval(mean, interval), **lines}

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from keras_transfer.config.from_python import read_mark
-from keras_transfer.config.schema import HeadConfig
+from keras_transfer.config.schema import HeadConfig, ThresholdConfig
 from keras_transfer.config.section import Section
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry, did_you_mean
@@ -81,6 +81,33 @@ def explain_head(head: HeadConfig, target: str) -> Iterator[str]:
             f"Leave head.name out, or set data.target={entry.target}."
         )
     yield from _explain_settings(name, entry.settings, head.settings)
+
+
+def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: bool) -> Iterator[str]:
+    """Yield what is wrong with ``head.threshold``, one line per mistake; names are checked when the data is read.
+
+    Args:
+        threshold: The recipe's section.
+        target: The recipe's ``data.target``.
+        validates: Whether there are validation rows.
+    """
+    if target == "number":
+        yield "head.threshold: numbers are not decided on, and data.target is number. Leave it out."
+        return
+    given = [key for key in ("value", "metric", "costs") if getattr(threshold, key) is not None]
+    if len(given) != 1:
+        found = ", ".join(given) or "none of them"
+        yield f"head.threshold: expected one of value, metric and costs. Received: {found}. Keep one."
+    for key in ("metric", "costs"):
+        if key in given and not validates:
+            yield (
+                f"head.threshold.{key}: thresholds are chosen on validation rows, and data.validation is 0. "
+                "Set data.validation, or head.threshold.value."
+            )
+    if threshold.positive is not None and target == "multilabel":
+        yield "head.threshold.positive: each label has a threshold of its own (data.target=multilabel). Leave it out."
+    elif threshold.positive is not None and threshold.costs is not None:
+        yield "head.threshold.positive: head.threshold.costs names both classes, so it changes nothing. Leave it out."
 
 
 def _explain_settings(name: str, section: type[Section], values: Mapping[str, Any]) -> Iterator[str]:

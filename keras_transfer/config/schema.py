@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema
 from keras_transfer.config.by_name import ByName
 from keras_transfer.config.data import DataConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.config.policies import POLICY_SECTIONS, FullPolicyConfig, LpFtPolicyConfig, PolicyConfig
-from keras_transfer.config.section import Alpha, Amount, Count, Rate, Section, Share
+from keras_transfer.config.section import Alpha, Amount, Count, Probability, Rate, Section, Share
 from keras_transfer.config.training import PretrainingTrainingConfig, TextTrainingConfig, TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
@@ -90,6 +90,26 @@ class TextBackboneConfig(BackboneConfig):
     )
 
 
+class ThresholdConfig(Section):
+    """From which probability on a class or label is predicted: given, or chosen on the validation rows."""
+
+    value: Probability | Annotated[dict[StrictStr, Probability], Field(min_length=1)] | None = Field(
+        default=None,
+        description="the threshold of the positive one of two classes, or of all labels; or one per class or label",
+    )
+    metric: Literal["f1", "balanced_accuracy", "accuracy", "matthews_corrcoef"] | None = Field(
+        default=None, description="choose thresholds on the validation rows for the best value of this metric"
+    )
+    costs: Annotated[dict[StrictStr, Rate], Field(min_length=1)] | None = Field(
+        default=None,
+        description="choose them for the least cost: what it costs to miss a row of each class; of labels, where a "
+        "false alarm costs 1",
+    )
+    positive: StrictStr | None = Field(
+        default=None, description="the positive one of two classes; the last class by default"
+    )
+
+
 class HeadConfig(Section):
     """The new layers on top of the backbone."""
 
@@ -101,6 +121,9 @@ class HeadConfig(Section):
     hidden: Count | None = Field(default=None, description="width of a hidden layer; no hidden layer by default")
     loss: Literal["squared_error", "huber"] = Field(
         default="squared_error", description="numbers: huber is quadratic up to one standard deviation, linear beyond"
+    )
+    threshold: ThresholdConfig | None = Field(
+        default=None, description="decision thresholds; by default the most probable class, and labels from 0.5 on"
     )
 
 

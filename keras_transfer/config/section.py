@@ -15,6 +15,7 @@ Name = Annotated[StrictStr, BeforeValidator(_write_number), WithJsonSchema({"typ
 
 Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
+Probability = Annotated[StrictFloat, Field(gt=0.0, lt=1.0)]
 Alpha = Annotated[StrictFloat, Field(ge=0.0)]
 Count = Annotated[StrictInt, Field(ge=1)]
 Rate = Annotated[StrictFloat, Field(gt=0.0, allow_inf_nan=False)]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
@@ -21,6 +22,9 @@ from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 
 LOGITS = "head_logits"
 """Name of the head's last layer with weights."""
+
+NAMES, OK = "names", "ok"
+"""Outputs of an exported model: the names of the predictions, and which inputs could be read."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +169,16 @@ class TargetHead(Head):
     settings_type: ClassVar[type[Section]] = Section
     """The keys of ``head.settings`` in a recipe, for a head that has settings of its own."""
 
+    has_thresholds: ClassVar[bool] = False
+    """Whether it decides by ``head.threshold``; a recipe that has that section is an error for other heads."""
+
     report_type: ClassVar[type[Report]]
 
     predictions_output: ClassVar[str]
     """Which of an exported model's outputs are the predictions themselves."""
+
+    neutral: ClassVar[float] = float("nan")
+    """What an exported model returns, in place of predictions, for an input that it cannot read."""
 
     @property
     def settings(self) -> Any:
@@ -192,6 +202,16 @@ class TargetHead(Head):
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
         """Make the head of a run again from what :attr:`facts` gave."""
         return cls(names, config)
+
+    def check_validation(self, targets: Targets) -> None:
+        """Check before training that :meth:`calibrate` can choose by these rows.
+
+        Args:
+            targets: Of the validation rows; not called if there are none.
+
+        Raises:
+            ConfigError: It cannot.
+        """
 
     def calibrate(self, predicted: Floats, targets: Targets) -> Self:
         """Return the head with what is chosen after training, on validation rows."""
@@ -331,6 +351,32 @@ class TargetHead(Head):
     @abstractmethod
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return the outputs of an exported model, in a graph, for predictions ``float32[batch, outputs]``."""
+
+    def repeat_names(self, predicted: Tensor) -> Tensor:
+        """Return the names of the outputs in their order, ``string[batch, outputs]``, the same in every row.
+
+        Servers that answer row by row, as TensorFlow Serving does, need a row for each input.
+        """
+        return tf.tile(tf.constant([self.names], tf.string), [tf.shape(predicted)[0], 1])
+
+    def masked_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
+        """Return :meth:`serving_outputs` with ``ok``, and neutral values for rows that are not.
+
+        Neutral is what no prediction looks like: strings are empty, probabilities 0 and numbers NaN, since each number
+        could be a prediction. ``names`` stay as they are.
+
+        Args:
+            predicted: ``float32[batch, outputs]``.
+            ok: ``bool[batch]``, which inputs could be read.
+        """
+        outputs = self.serving_outputs(predicted)
+        masked = {name: x if name == NAMES else self._mask(x, ok) for name, x in outputs.items()}
+        return {**masked, OK: ok}
+
+    def _mask(self, output: Tensor, ok: Tensor) -> Tensor:
+        neutral = tf.constant(self.neutral, output.dtype) if output.dtype.is_floating else tf.zeros([], output.dtype)
+        rows = tf.reshape(ok, tf.concat([tf.shape(ok), tf.ones([output.shape.rank - 1], tf.int32)], axis=0))
+        return tf.where(rows, output, neutral)
 
     def allowance(self, tolerance: float) -> Floats:
         """Return how far served predictions may lie from ours, ``[outputs]``, for a tolerance of raw."""

@@ -1,7 +1,8 @@
 """One class out of several."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
+from keras_transfer.config import HeadConfig
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
@@ -19,6 +21,7 @@ from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
 from keras_transfer.heads.solver import LinearModel, Multinomial
+from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
 from keras_transfer.registry import did_you_mean
 
@@ -39,12 +42,13 @@ class ClassificationReport(Report):
     """Results of a classifier on a split; its loss is the mean cross-entropy, in nats.
 
     Attributes:
-        accuracy: Share of rows whose most probable class is the true one.
+        accuracy: Share of rows whose predicted class is the true one.
         accuracy_interval: 95 % Wilson score interval of the accuracy (Wilson 1927).
         macro_f1: Mean of the F1 of the classes that rows of the split have.
         auroc: Area under the ROC curve of the second class, for two classes; else None.
         classes: A report per class.
         confusion: ``confusion[i][j]`` rows of class i were predicted as class j.
+        decision: The thresholds that classes were predicted by; None if the most probable class was predicted.
     """
 
     accuracy: float
@@ -53,6 +57,7 @@ class ClassificationReport(Report):
     auroc: float | None
     classes: tuple[ClassReport, ...]
     confusion: tuple[tuple[int, ...], ...]
+    decision: Decision | None = None
 
     @property
     def without_rows(self) -> tuple[str, ...]:
@@ -72,6 +77,7 @@ class ClassificationReport(Report):
                 for c in self.classes
             },
             "confusion": [list(row) for row in self.confusion],
+            **({} if self.decision is None else {"decision": self.decision.to_json()}),
         }
 
     @classmethod
@@ -84,6 +90,7 @@ class ClassificationReport(Report):
             "auroc": values["auroc"],
             "classes": tuple(ClassReport(name, **figures) for name, figures in values["classes"].items()),
             "confusion": tuple(tuple(row) for row in values["confusion"]),
+            "decision": Decision.from_json(values["decision"]) if "decision" in values else None,
         }
 
 
@@ -92,7 +99,7 @@ class ClassPrediction(Prediction):
     """A classifier's prediction for one input.
 
     Attributes:
-        label: The most probable class.
+        label: The predicted class: the most probable one, unless the run has thresholds.
         score: Its probability.
         probabilities: Of every class, by name.
     """
@@ -125,14 +132,60 @@ def check_class_weights(weights: Mapping[str, float], names: Sequence[str]) -> N
         )
 
 
+@dataclass(frozen=True)
 class ClassificationHead(TargetHead):
-    """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression."""
+    """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression.
+
+    Attributes:
+        decision: The thresholds that decide between classes; None for the most probable class.
+    """
+
+    decision: Decision | None = None
 
     figure = ACCURACY
     target = "class"
+    has_thresholds = True
     metric = "accuracy"
     report_type = ClassificationReport
     predictions_output = "probabilities"
+    neutral = 0.0
+
+    @classmethod
+    def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
+        """Make the head with the thresholds that the recipe has.
+
+        Raises:
+            ConfigError: ``head.threshold`` does not have the names of the classes.
+        """
+        check_threshold(config.threshold, names, classes=True)
+        return cls(names, config, decision=make_decision(config.threshold, names))
+
+    @classmethod
+    def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
+        """Make the head again with its thresholds."""
+        return cls(names, config, decision=Decision.restore(names, facts) if config.threshold else None)
+
+    @property
+    def facts(self) -> JsonObject:
+        """The thresholds, by class."""
+        return {} if self.decision is None else self.decision.to_json()
+
+    def check_validation(self, targets: Targets) -> None:
+        """Check that each class has a row to choose its threshold by."""
+        check_validation(self.config.threshold, self.names, targets)
+
+    def calibrate(self, predicted: Floats, targets: Targets) -> Self:
+        """Choose thresholds, if the recipe asks for it."""
+        config = self.config.threshold
+        if config is None or config.value is not None:
+            return self
+        return replace(self, decision=choose_decision(config, self.names, predicted, targets))
+
+    def decide(self, predicted: Floats) -> NDArray[np.int64]:
+        """Return the index of the predicted class, ``int64[...]``, for probabilities ``[..., classes]``."""
+        if self.decision is None:
+            return np.asarray(predicted.argmax(axis=-1), np.int64)
+        return self.decision.decide(predicted)
 
     def final_layer(self) -> layers.Layer:
         """Return a layer from logits to probabilities."""
@@ -189,13 +242,13 @@ class ClassificationHead(TargetHead):
 
     def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
         """Return the accuracy."""
-        right = predicted.argmax(axis=1) == targets
+        right = self.decide(predicted) == targets
         return counts @ right / counts.sum(axis=1)
 
     def report(self, split: str, predicted: Floats, targets: Targets) -> ClassificationReport:
         """Compare probabilities with classes; a class without a prediction scores 0, one without rows nothing."""
         indices = np.arange(len(self.names))
-        chosen = predicted.argmax(axis=1)
+        chosen = self.decide(predicted)
         right = int((chosen == targets).sum())
         interval = binomtest(right, len(targets)).proportion_ci(method="wilson")
         figures = precision_recall_fscore_support(targets, chosen, labels=indices, zero_division=0.0)
@@ -220,23 +273,28 @@ class ClassificationHead(TargetHead):
                 for i, name in enumerate(self.names)
             ),
             confusion=tuple(tuple(row) for row in confusion_matrix(targets, chosen, labels=indices).tolist()),
+            decision=self.decision,
         )
 
     def to_prediction(self, name: str, row: Floats) -> ClassPrediction:
-        """Name the most probable class."""
-        best = int(row.argmax())
+        """Name the predicted class."""
+        best = int(self.decide(row))
         probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
         return ClassPrediction(name, self.names[best], float(row[best]), probabilities)
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return ``probabilities``, ``label: string[batch]`` and ``score: float32[batch]``, the label's probability."""
+        """Return ``probabilities``, ``label`` and ``score: float32[batch]``, the label's probability, and ``names``."""
+        chosen = tf.argmax(predicted, axis=-1) if self.decision is None else self.decision.decide_in_graph(predicted)
         return {
             "probabilities": predicted,
-            "label": tf.gather(tf.constant(self.names), tf.argmax(predicted, axis=-1)),
-            "score": tf.reduce_max(predicted, axis=-1),
+            "label": tf.gather(tf.constant(self.names), chosen),
+            "score": tf.gather(predicted, chosen, batch_dims=1),
+            "names": self.repeat_names(predicted),
         }
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
         """Two classes that tie to within the tolerance may come out either way."""
+        if self.decision is not None:
+            return self.decision.is_tied(predicted, tolerance)
         ordered = np.sort(predicted, axis=1)
         return ordered[:, -1] - ordered[:, -2] < tolerance

@@ -109,7 +109,14 @@ class Gain:
 
 
 def measure_gain(
-    figure: Figure, score: Score, predicted: Floats, head_predicted: Floats, *, head_seconds: float, seconds: float
+    figure: Figure,
+    score: Score,
+    predicted: Floats,
+    head_predicted: Floats,
+    *,
+    head_seconds: float,
+    seconds: float,
+    head_score: Score | None = None,
 ) -> Gain:
     """Compare two models on the same rows.
 
@@ -120,17 +127,21 @@ def measure_gain(
         head_predicted: The same of the solved head.
         head_seconds: Time for features and solution.
         seconds: Time of all phases.
+        head_score: How to get it for the solved head, if it decides by thresholds of its own.
 
     Returns:
         The gain. The bootstrap is seeded: the same rows give the same interval.
     """
     once = np.ones((1, len(predicted)))
-    value, head_value = (float(score(rows, once)[0]) for rows in (predicted, head_predicted))
+    head_score = head_score or score
+    value, head_value = float(score(predicted, once)[0]), float(head_score(head_predicted, once)[0])
     return Gain(
         figure=figure,
         head_value=head_value,
         difference=value - head_value,
-        interval=bootstrap(lambda counts: score(predicted, counts) - score(head_predicted, counts), len(predicted)),
+        interval=bootstrap(
+            lambda counts: score(predicted, counts) - head_score(head_predicted, counts), len(predicted)
+        ),
         head_seconds=head_seconds,
         seconds=seconds,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 from keras_transfer.config import HeadConfig
 from keras_transfer.data.targets.base import Targets
@@ -16,6 +16,7 @@ from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
 from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap, mean_where_present
 from keras_transfer.heads.solver import LinearModel, OneVsRest
+from keras_transfer.heads.thresholds import Choice, Decision, check_threshold, choose_label_thresholds
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
 
 
@@ -43,6 +44,7 @@ class MultilabelReport(Report):
         macro_f1: Mean of the F1 at their thresholds, over labels that rows of the split have.
         micro_f1: F1 over all decisions together.
         labels: A report per label.
+        choice: How the labels' thresholds were chosen; None for 0.5, and for those that the recipe has.
     """
 
     mean_average_precision: float | None
@@ -50,6 +52,7 @@ class MultilabelReport(Report):
     macro_f1: float
     micro_f1: float
     labels: tuple[LabelReport, ...]
+    choice: Choice | None = None
 
     @property
     def without_rows(self) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ class MultilabelReport(Report):
             "micro_f1": self.micro_f1,
             "without_rows": list(self.without_rows),
             "labels": {label.pop("name"): label for label in labels},
+            **({} if self.choice is None else {"thresholds_chosen": asdict(self.choice)}),
         }
 
     @classmethod
@@ -78,6 +82,7 @@ class MultilabelReport(Report):
             "macro_f1": values["macro_f1"],
             "micro_f1": values["micro_f1"],
             "labels": tuple(LabelReport(name=name, **figures) for name, figures in values["labels"].items()),
+            "choice": Choice(**values["thresholds_chosen"]) if "thresholds_chosen" in values else None,
         }
 
 
@@ -103,37 +108,51 @@ class MultilabelHead(TargetHead):
     """Any of several labels: sigmoid, binary cross-entropy, one-vs-rest logistic regression.
 
     Attributes:
-        thresholds: The probability from which on each label is predicted. Chosen on the validation rows, for the
-            best F1 of each label; 0.5 if there are none.
+        thresholds: The probability from which on each label is predicted.
+        choice: How they were chosen on validation rows; None for 0.5, and for those that the recipe has.
     """
 
     thresholds: tuple[float, ...]
+    choice: Choice | None = None
 
     figure = MEAN_AVERAGE_PRECISION
     target = "multilabel"
+    has_thresholds = True
     metric = "f1"
     report_type = MultilabelReport
     predictions_output = "probabilities"
+    neutral = 0.0
 
     @classmethod
     def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
-        """Make the head with thresholds of 0.5."""
-        return cls(names, config, (0.5,) * len(names))
+        """Make the head with the thresholds that the recipe has, or 0.5.
+
+        Raises:
+            ConfigError: ``head.threshold`` has unknown names.
+        """
+        check_threshold(config.threshold, names, classes=False)
+        value = None if config.threshold is None else config.threshold.value
+        given = value if isinstance(value, dict) else dict.fromkeys(names, 0.5 if value is None else value)
+        return cls(names, config, tuple(given.get(name, 0.5) for name in names))
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
         """Make the head again with its thresholds."""
-        return cls(names, config, tuple(float(facts["thresholds"][name]) for name in names))
+        read = Decision.restore(names, facts)
+        return cls(names, config, tuple(read.thresholds.values()), read.choice)
 
     @property
     def facts(self) -> JsonObject:
         """The thresholds, by label."""
-        return {"thresholds": dict(zip(self.names, self.thresholds, strict=True))}
+        return Decision(dict(zip(self.names, self.thresholds, strict=True)), choice=self.choice).to_json()
 
     def calibrate(self, predicted: Floats, targets: Targets) -> Self:
-        """Choose thresholds."""
-        columns = zip(predicted.T, targets.T, strict=True)
-        return replace(self, thresholds=tuple(_best_threshold(scores, truth) for scores, truth in columns))
+        """Choose thresholds, if the recipe asks for it."""
+        config = self.config.threshold
+        if config is None or config.value is not None:
+            return self
+        found = choose_label_thresholds(config, self.names, predicted, targets)
+        return replace(self, thresholds=tuple(found.thresholds.values()), choice=found.choice)
 
     def final_layer(self) -> layers.Layer:
         """Return a layer from logits to probabilities."""
@@ -216,6 +235,7 @@ class MultilabelHead(TargetHead):
                 )
                 for i, name in enumerate(self.names)
             ),
+            choice=self.choice,
         )
 
     def _decide(self, predicted: Floats) -> NDArray[np.bool_]:
@@ -231,7 +251,7 @@ class MultilabelHead(TargetHead):
         return {
             "probabilities": predicted,
             "present": predicted >= tf.constant(self.thresholds, tf.float32),
-            "names": tf.tile(tf.constant([self.names]), [tf.shape(predicted)[0], 1]),
+            "names": self.repeat_names(predicted),
         }
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
@@ -267,15 +287,3 @@ def _mean(columns: list[Floats]) -> Floats:
     there = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.where(there, values, 0.0).sum(axis=0) / there.sum(axis=0)
-
-
-def _best_threshold(scores: Floats, truth: Floats) -> float:
-    """Half-way below the least score that is to be taken for the best F1; of equal ones, nearest to 0.5."""
-    if not truth.any():
-        return 0.5
-    precision, recall, steps = precision_recall_curve(truth, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-    below = np.concatenate([[0.0], steps[:-1]])
-    between = (steps.astype(np.float64) + below) / 2
-    best = np.flatnonzero(np.isclose(f1[:-1], f1[:-1].max()))
-    return float(min(between[best], key=lambda threshold: abs(threshold - 0.5)))

@@ -5,7 +5,6 @@ from typing import Self
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
@@ -188,7 +187,7 @@ class NumberHead(TargetHead):
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return ``values: float32[batch, numbers]`` and ``names: string[batch, numbers]``."""
-        return {"values": predicted, "names": tf.tile(tf.constant([self.names]), [tf.shape(predicted)[0], 1])}
+        return {"values": predicted, "names": self.repeat_names(predicted)}
 
     def allowance(self, tolerance: float) -> Floats:
         """Return the tolerance in the numbers' units, and the last digit of numbers that are large beside it."""

@@ -119,6 +119,19 @@ def class_weights(config):
     return None if head is None else head.class_weights(np.array([0, 0, 0, 1]), config.training.class_weights).tolist()
 
 
+def decisions(config):
+    """What is predicted with given probabilities, after thresholds were chosen on rows of two classes or labels."""
+    head = head_of(config)
+    if head is None or not head.has_thresholds:
+        return None
+    predicted = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.45, 0.55], [0.2, 0.8]], np.float32)
+    classes = np.array([0, 0, 1, 1, 0])
+    head = head.calibrate(
+        predicted, np.eye(2, dtype=np.float32)[classes] if config.data.target == "multilabel" else classes
+    )
+    return [head.facts, [str(head.to_prediction("x", row)) for row in predicted]]
+
+
 def label_texts(config):
     """Label names are extra examples of a solved head."""
     solves = any(phase.solve for phase in phases(config))
@@ -271,6 +284,11 @@ KEYS = {
     "head.loss": Key("huber", loss, NUMBER),
     "head.pooling": Key({IMAGES: "max", TEXTS: "last"}, loss),
     "head.label_texts": Key("none", label_texts),
+    "head.threshold": Key({"metric": "f1"}, decisions, {}, NOT_PRETRAINING),
+    "head.threshold.value": Key(0.2, decisions, {}, NOT_PRETRAINING),
+    "head.threshold.metric": Key("f1", decisions, {}, NOT_PRETRAINING),
+    "head.threshold.costs": Key({"a": 1.0, "b": 9.0}, decisions, {}, NOT_PRETRAINING),
+    "head.threshold.positive": Key("a", decisions, {"head.threshold.value": 0.2}, NOT_PRETRAINING),
     "head.name": Key("spare", passed_on("head.name"), {}, NOT_PRETRAINING),
     "head.settings": Key({"depth": 2}, passed_on("head.settings"), {"head.name": "spare"}, NOT_PRETRAINING),
     "head.mask_selection_rate": Key(0.3, loss),

@@ -149,7 +149,8 @@ def test_less_of_an_error_is_better():
 
 
 def test_thresholds_are_those_of_the_best_f1_on_the_rows_given():
-    head = multilabel().calibrate(SCORES, LABELS_OF_ROWS)
+    config = HeadConfig(threshold={"metric": "f1"})
+    head = MultilabelHead.fit(("a", "b", "c"), config, LABELS_OF_ROWS).calibrate(SCORES, LABELS_OF_ROWS)
     a, b, c = head.thresholds
     # a: taking all down to 0.4 finds both with one too many, 0.8; only 0.9 finds one of two, 0.67.
     assert a == pytest.approx((0.4 + 0.1) / 2)
