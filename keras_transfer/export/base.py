@@ -27,6 +27,8 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError, ExportError, TransferError
 from keras_transfer.export import probe
 from keras_transfer.heads import TargetHead
+from keras_transfer.heads.base import OK
+from keras_transfer.heads.evaluation import Floats
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.registry import Registry
@@ -121,7 +123,8 @@ class Exporter(Configurable, ABC):
 
         The outputs hold the predictions under ``served.head.predictions_output``, ``float32[batch, outputs]``; outputs
         that are not floats, such as labels, must be those of ``served.head.serving_outputs``. The class names are
-        inside.
+        inside. With the endpoint ``raw``, the outputs are those of ``served.head.masked_outputs``: ``ok: bool[batch]``
+        is false for inputs that cannot be read, which do no harm to the others.
 
         Args:
             served: The model, with what its inputs and outputs mean.
@@ -238,6 +241,7 @@ def _run_probe(exporter: Exporter, reader: Reader, artifact: Path, samples: Path
         "artifact": str(artifact),
         "examples": str(examples),
         "inputs": [spec.name for spec in specs],
+        "endpoint": exporter.endpoint,
         "answers": str(scratch / "answers.json"),
     }
     (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -304,6 +308,8 @@ def _compare(
         for row, tied in enumerate(ties)
         if not tied and any(served[name][row] != rows[row] for name, rows in decisions.items())
     ]
+    if exporter.endpoint == "raw":
+        _check_unreadable(exporter, answers, expected, head, allowed)
     largest = float(differences.max())
     if not (differences <= allowed).all() or other:
         raise ExportError(
@@ -312,6 +318,25 @@ def _compare(
             "Nothing was exported."
         )
     return Parity(len(expected), largest)
+
+
+def _check_unreadable(
+    exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, allowed: Floats
+) -> None:
+    """An input that cannot be read is named by ``ok``, and does no harm to those before and behind it."""
+    samples, mixed = answers["outputs"].get(OK), answers["unreadable"]
+    predicted = np.array(mixed.get(head.predictions_output), np.float32)
+    read = [0, 2]
+    if (
+        samples != [True] * len(expected)
+        or mixed.get(OK) != [True, False, True]
+        or not (np.abs(predicted[read] - expected[[0, -1]]) <= allowed).all()
+    ):
+        raise ExportError(
+            f"The {exporter.title} must return {OK}: bool[batch], false for an input that cannot be read, and answer "
+            f"the others as usual. Received for a batch of which the second cannot be read: {mixed.get(OK)}. "
+            "Nothing was exported."
+        )
 
 
 def _place(exporter: Exporter, artifact: Path, folder: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 _OURS = ("keras_transfer", "keras_hub")
+# Neither an image nor UTF-8.
+_UNREADABLE = b"\xff"
 
 
 def main(file: str) -> None:
@@ -22,13 +24,17 @@ def main(file: str) -> None:
 
     Args:
         file: JSON with ``probe``, the format's own file; ``artifact``; ``examples``, a folder; ``inputs``, their names;
-            and ``answers``, the file to write.
+            ``endpoint``, what the artifact takes; and ``answers``, the file to write.
     """
     job = json.loads(Path(file).read_text(encoding="utf-8"))
     serve, names = runpy.run_path(job["probe"])["load"](job["artifact"], job["inputs"])
     outputs = [serve(batch) for batch in _read_batches(Path(job["examples"]), job["inputs"])]
     answers = {name: [row for output in outputs for row in to_plain(output[name])] for name in outputs[0]}
-    Path(job["answers"]).write_text(json.dumps({"outputs": answers, "names": list(names)}), encoding="utf-8")
+    result = {"outputs": answers, "names": list(names)}
+    if job["endpoint"] == "raw":
+        output = serve(_read_unreadable(Path(job["examples"]), job["inputs"]))
+        result["unreadable"] = {name: to_plain(output[name]) for name in output}
+    Path(job["answers"]).write_text(json.dumps(result), encoding="utf-8")
     ours = sorted(name for name in sys.modules if name.split(".")[0] in _OURS)
     if ours:
         raise SystemExit(f"the probe must not import {', '.join(ours)}")
@@ -43,6 +49,15 @@ def _read_batches(folder: Path, inputs: list[str]) -> list[dict[str, Any]]:
     middle = (len(values) + 1) // 2
     batches = [values[:middle], *([value] for value in values[middle:])]
     return [{name: [value[name] for value in batch] for name in batch[0]} for batch in batches]
+
+
+def _read_unreadable(folder: Path, inputs: list[str]) -> dict[str, Any]:
+    """The first example, one that cannot be read, and the last example."""
+    files = sorted(folder.iterdir())
+    first, last = (_read(file, inputs) for file in (files[0], files[-1]))
+    rows = [first, dict.fromkeys(first, _UNREADABLE), last]
+    encoded = [{k: v.encode() if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+    return {name: [row[name] for row in encoded] for name in first}
 
 
 def _read(file: Path, inputs: list[str]) -> dict[str, Any]:

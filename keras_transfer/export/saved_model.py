@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Exporter, Served
 from keras_transfer.heads import TargetHead
-from keras_transfer.networks.types import Tensor
+from keras_transfer.networks.types import Tensor, Tensors
 
 
 class SavedModelExporter(Exporter):
@@ -23,10 +23,12 @@ class SavedModelExporter(Exporter):
 
       - one class: ``probabilities: float32[batch, classes]``, ``label: string[batch]`` and ``score: float32[batch]``,
         the probability of that label;
-      - labels: ``probabilities: float32[batch, labels]``, ``present: bool[batch, labels]``, whether each reaches its
-        threshold, and ``names: string[batch, labels]``, the same in every row;
-      - numbers: ``values: float32[batch, numbers]`` in the units of the training data, and ``names: string[batch,
-        numbers]``.
+      - labels: ``probabilities: float32[batch, labels]`` and ``present: bool[batch, labels]``, whether each reaches its
+        threshold;
+      - numbers: ``values: float32[batch, numbers]`` in the units of the training data;
+      - all: ``names: string[batch, outputs]``, the names of the predictions in their order, the same in every row; and
+        ``ok: bool[batch]``, false for an input that cannot be read, whose other outputs are neutral: empty strings,
+        probabilities of 0, numbers that are NaN. The other inputs of its batch are answered as usual.
     - ``classes`` takes nothing and returns ``names: string[outputs]``, in the order of the predictions.
 
     Names and thresholds are inside.
@@ -52,8 +54,12 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
         artifact: The folder to write.
     """
 
-    def answer(inputs: Tensor) -> dict[str, Tensor]:
-        return head.serving_outputs(model(inputs, training=False))
+    def answer(inputs: Tensors, ok: Tensor) -> dict[str, Tensor]:
+        rows = tf.size(ok)
+        # Some layers do not take an empty batch.
+        filled = keras.tree.map_structure(lambda x: _with_a_row(x, rows), inputs)
+        predicted = model(filled, training=False)[:rows]
+        return head.masked_outputs(predicted, ok & tf.reduce_all(tf.math.is_finite(predicted), axis=1))
 
     classes = tf.function(lambda: {"names": tf.constant(list(head.names), tf.string)}, input_signature=[])
     classes()  # Keras takes a function without inputs once it has been traced
@@ -61,9 +67,16 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
     archive.track(model)
     for resource in reader.resources:
         archive.track(resource)
-    archive.add_endpoint("serving_default", lambda *raw: answer(reader.decode(*raw)), list(reader.raw_inputs))
+    archive.add_endpoint("serving_default", lambda *raw: answer(*reader.decode_checked(*raw)), list(reader.raw_inputs))
     archive.add_endpoint(
-        reader.tensor_endpoint, lambda *tensors: answer(reader.arrange(*tensors)), list(reader.tensor_inputs)
+        reader.tensor_endpoint, lambda *tensors: answer(*reader.arrange_checked(*tensors)), list(reader.tensor_inputs)
     )
     archive.add_endpoint("classes", classes)
     archive.write_out(str(artifact), verbose=False)
+
+
+def _with_a_row(batch: Tensor, rows: Tensor) -> Tensor:
+    """A batch as it is, or a row of zeros in place of an empty one."""
+    around = [[0, 1], *[[0, 0]] * (batch.shape.rank - 1)]
+    filled = tf.cond(rows > 0, lambda: batch, lambda: tf.pad(batch, around))
+    return tf.ensure_shape(filled, [None, *batch.shape[1:]])

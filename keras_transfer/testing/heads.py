@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.config import HeadConfig, ImageHeadConfig
@@ -161,6 +162,13 @@ def _check_serving(made: TargetHead, predicted: NDArray[np.float32]) -> None:
     served = keras.ops.convert_to_numpy(outputs[head.predictions_output])
     bound = np.asarray(made.allowance(_TOLERANCE))
     _check(head, bool((np.abs(served - predicted) <= bound).all()), "served outputs are the predictions", served[:2])
+    named = np.asarray(outputs["names"]).tolist() if "names" in outputs else None
+    expected = [[name.encode() for name in made.names]] * _ROWS
+    _check(head, named == expected, "serving_outputs() has the names of the outputs in every row", named)
+    masked = made.masked_outputs(tf.constant(predicted), tf.range(_ROWS) > 0)
+    first, second = (np.asarray(masked[head.predictions_output])[row] for row in (0, 1))
+    neutral = bool(np.array_equal(first, np.full(len(first), made.neutral), equal_nan=True))
+    _check(head, neutral and bool(np.isfinite(second).all()), "inputs that cannot be read get `neutral`", first)
     sizes = {name: len(value) for name, value in outputs.items()}
     _check(head, set(sizes.values()) == {_ROWS}, "every output has a row per input", sizes)
     prediction = made.to_prediction("x", predicted[0])

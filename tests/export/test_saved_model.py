@@ -31,6 +31,8 @@ def test_signatures_are_the_contract(exported):
         "probabilities": (tf.float32, [None, 2]),
         "label": (tf.string, [None]),
         "score": (tf.float32, [None]),
+        "names": (tf.string, [None, 2]),
+        "ok": (tf.bool, [None]),
     }
     assert served.signatures["classes"]()["names"].numpy().tolist() == [b"cat", b"dog"]
     pixels = served.signatures["serve_tensor"].structured_input_signature[1]["pixels"]

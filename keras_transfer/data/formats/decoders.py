@@ -28,6 +28,8 @@ _REST = 2**31 - 1
 # A minimal APP14 segment.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + b"\x00" * 5
 _BYTES = [bytes([number]) for number in range(256)]
+# What a GIF of so many bytes unpacks to is bounded, at 170 MB.
+_SMALL_GIF = 2**16
 # Offsets of the flags of a GIF's global palette, and of the palette.
 _SHARED_FLAGS, _SHARED_PALETTE = 10, 13
 
@@ -131,7 +133,7 @@ def _decode_gif(content: Tensor) -> Tensor:
     the corner. What it leaves free of the screen gets the transparent colour, or the palette's first.
     """
     data = tf.io.decode_raw(content, tf.uint8)
-    frame, control = _find_frame(data)
+    frame, control = find_gif_frame(data)
     own, shared = _palette_size(data, frame + 9), _palette_size(data, _SHARED_FLAGS)
     palette, size = tf.where(own > 0, frame + 10, _SHARED_PALETTE), tf.where(own > 0, own, shared)
     colour = read_number(data, control + 6, 1)
@@ -142,9 +144,21 @@ def _decode_gif(content: Tensor) -> Tensor:
         return tf.cond(colour < size, lambda: _replace(opaque, palette + 3 * colour, b"\xff" * 3), lambda: opaque)
 
     painted = tf.cond(transparent, paint, lambda: content)
+    # Pixels are bytes in a GIF, of which a code can stand for some thousands.
+    painted = tf.cond(tf.size(data) > _SMALL_GIF, lambda: _cut_behind(painted, data, frame, own), lambda: painted)
     pixels = _decode_any(_replace(painted, frame + 1, b"\x00" * 4))
     free = tf.where(transparent, tf.constant(255, tf.uint8), data[palette : palette + 3])
     return _put_on_screen(pixels, data, frame, free)
+
+
+def _cut_behind(content: Tensor, data: Tensor, frame: Tensor, colours: Tensor) -> Tensor:
+    """A GIF without what is behind its first frame: TensorFlow makes room for all frames, even to return the first."""
+    start = frame + 10 + 3 * colours + 1
+    last = tf.size(data, tf.int64) - 1
+    (end,) = tf.while_loop(
+        lambda at: (at < last) & (data[at] > 0), lambda at: [at + 1 + tf.cast(data[at], tf.int64)], [start]
+    )
+    return tf.strings.join([tf.strings.substr(content, 0, tf.cast(end + 1, tf.int32)), b";"])
 
 
 def _put_on_screen(pixels: Tensor, data: Tensor, frame: Tensor, free: Tensor) -> Tensor:
@@ -158,7 +172,7 @@ def _put_on_screen(pixels: Tensor, data: Tensor, frame: Tensor, free: Tensor) ->
         return tf.pad(pixels[:height, :width] - free, around) + free
 
 
-def _find_frame(data: Tensor) -> tuple[Tensor, Tensor]:
+def find_gif_frame(data: Tensor) -> tuple[Tensor, Tensor]:
     """Offsets of a GIF's first frame, and of the graphic control extension before it, or 0."""
     end = tf.size(data, tf.int64)
 

@@ -48,6 +48,37 @@ def read_array_shape(content: bytes) -> tuple[int, int, int]:
     return height, width, channels
 
 
+def header_of_array(content: Tensor) -> Tensor:
+    """Read the shape of such a file inside a TensorFlow graph.
+
+    Args:
+        content: ``string[]``.
+
+    Returns:
+        ``int64[3]``: height, width and channels; zeros for what is no image.
+    """
+    header = _read_header(content)[0]
+    expected = [r"(?s).*'descr': '\|u1'.*", r"(?s).*'fortran_order': False.*", f"(?s){_SHAPE}"]
+    is_image = tf.reduce_all([tf.strings.regex_full_match(header, pattern) for pattern in expected])
+    is_image &= tf.strings.substr(content, len(MARK), 2) == b"\x01\x00"
+    return tf.cond(is_image, lambda: _read_shape(header), lambda: tf.zeros([3], tf.int64))
+
+
+_SHAPE = r".*'shape': \((\d+), (\d+), (\d+)\).*"
+
+
+def _read_header(content: Tensor) -> tuple[Tensor, Tensor]:
+    """The text of the header, and the offset behind it."""
+    first = tf.io.decode_raw(tf.strings.substr(content, 0, _HEADER), tf.uint8)
+    start = _HEADER + read_number(first, _LENGTH, 2, little=True)
+    return tf.strings.substr(content, _HEADER, tf.cast(start, tf.int32) - _HEADER), start
+
+
+def _read_shape(header: Tensor) -> Tensor:
+    shape = tf.strings.regex_replace(header, f"(?s){_SHAPE}", r"\1 \2 \3")
+    return tf.reshape(tf.strings.to_number(tf.strings.split(shape), tf.int64), [3])
+
+
 @rarely
 def decode_array(content: Tensor) -> Tensor:
     """Decode such a file inside a TensorFlow graph.
@@ -58,8 +89,5 @@ def decode_array(content: Tensor) -> Tensor:
     Returns:
         ``uint8[height, width, channels]``.
     """
-    data = tf.io.decode_raw(content, tf.uint8)
-    start = _HEADER + read_number(data, _LENGTH, 2, little=True)
-    header = tf.strings.substr(content, _HEADER, tf.cast(start, tf.int32) - _HEADER)
-    shape = tf.strings.regex_replace(header, r"(?s).*'shape': \((\d+), (\d+), (\d+)\).*", r"\1 \2 \3")
-    return tf.reshape(data[start:], tf.strings.to_number(tf.strings.split(shape), tf.int64))
+    header, start = _read_header(content)
+    return tf.reshape(tf.io.decode_raw(content, tf.uint8)[start:], _read_shape(header))

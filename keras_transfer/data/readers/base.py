@@ -246,6 +246,15 @@ class Reader(ABC):
     def decode(self, *raw: Tensor) -> Tensors:
         """Turn a batch of that into inputs, in a graph."""
 
+    def decode_checked(self, *raw: Tensor) -> tuple[Tensors, Tensor]:
+        """Do the same for what strangers send.
+
+        Returns:
+            The inputs, any in place of what cannot be read; and ``bool[batch]``, which could be read. One that cannot
+            does no harm to the others of its batch. By default all can.
+        """
+        return self.decode(*raw), tf.ones(tf.shape(raw[0])[:1], tf.bool)
+
     tensor_endpoint: str
     """Name of the endpoint for clients that decode or tokenize themselves."""
 
@@ -255,6 +264,10 @@ class Reader(ABC):
     @abstractmethod
     def arrange(self, *tensors: Tensor) -> Tensors:
         """Turn a batch of that into inputs, in a graph."""
+
+    def arrange_checked(self, *tensors: Tensor) -> tuple[Tensors, Tensor]:
+        """Do the same for what strangers send; see :meth:`decode_checked`."""
+        return self.arrange(*tensors), tf.ones(tf.shape(tensors[0])[:1], tf.bool)
 
     resources: Sequence[Any] = ()
     """Vocabularies that an exported graph reads."""

@@ -16,7 +16,9 @@ from keras_transfer.data.augmentation.mixing import mix
 from keras_transfer.data.checks.scan import find_problem
 from keras_transfer.data.examples.images import ImageExamples, Images
 from keras_transfer.data.formats.images import Resize, decode_image
+from keras_transfer.data.formats.pixel_counts import count_pixels
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.guarded import try_each
 from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.networks.types import Dataset, Tensor, Tensors
@@ -158,20 +160,37 @@ class ImageReader(Reader):
         """Turn ``string[batch]``, the bytes of files, into pixels."""
         return self._decode(raw[0], None)
 
+    def decode_checked(self, *raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode what can be decoded and has at most ``max_pixels``, which is looked up in the header first."""
+
+        def decode(content: Tensor) -> Tensor:
+            pixels = count_pixels(content)
+            # No decoder takes an empty file.
+            allowed = tf.where((pixels > 0) & (pixels <= self._max_pixels), content, b"")
+            return self._decode_one(allowed, None)
+
+        return try_each(decode, raw[0], [self._size, self._size, self._channels])
+
     def arrange(self, *tensors: Tensor) -> Tensor:
         """Return pixels as they are."""
         return tensors[0]
+
+    def arrange_checked(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pixels as they are, and black in place of images with values that are NaN or infinite."""
+        ok = tf.reduce_all(tf.math.is_finite(tensors[0]), axis=[1, 2, 3])
+        return tf.where(ok[:, None, None, None], tensors[0], 0.0), ok
 
     def _find_problems(self, images: ImageExamples) -> list[str]:
         problems = [find_problem(images, row, self._max_pixels, self._channels) for row in range(len(images))]
         return [f"{place}: {problem}" for place, problem in zip(images.places, problems, strict=True) if problem]
 
     def _decode(self, contents: Tensor, kinds: frozenset[bytes] | None) -> Tensor:
-        decode = functools.partial(
-            decode_image, size=self._size, resize=self._resize, channels=self._channels, kinds=kinds
-        )
+        decode = functools.partial(self._decode_one, kinds=kinds)
         spec = tf.TensorSpec([self._size, self._size, self._channels], tf.float32)
         return tf.map_fn(decode, contents, fn_output_signature=spec)
+
+    def _decode_one(self, content: Tensor, kinds: frozenset[bytes] | None) -> Tensor:
+        return decode_image(content, size=self._size, resize=self._resize, channels=self._channels, kinds=kinds)
 
     def _augment(self, pixels: Tensor, draws: Tensor, epoch: Tensor, rows: Tensor) -> Tensor:
         if self._augments:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.readers.base import Reader, Rows, View, files_under, join_epochs, steps_per_epoch
-from keras_transfer.data.readers.tokens import MASK, Tokens, choose_lengths, collect_tokens, draw_batches
+from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, draw_batches
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.networks.types import Array, Dataset, Tensor, Tensors
@@ -36,6 +36,10 @@ class Encoder(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write it to a folder."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest token id."""
 
     @property
     def resources(self) -> Sequence[Any]:
@@ -235,9 +239,29 @@ class TextReader(Reader):
         longest = tf.reduce_max(tf.reduce_sum(tf.cast(inputs[MASK], tf.int32), axis=1))
         return {name: column[:, : tf.maximum(longest, 1)] for name, column in inputs.items()}
 
+    def decode_checked(self, *raw: Tensor) -> tuple[Tensors, Tensor]:
+        """Tokenize what is UTF-8; the tokenizer itself would read other bytes as some text."""
+        read = [tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace") for text in raw]
+        ok = tf.reduce_all(tf.stack([text == same for text, same in zip(raw, read, strict=True)]), axis=0)
+        return self.decode(*(tf.where(ok, text, "") for text in raw)), ok
+
     def arrange(self, *tensors: Tensor) -> Tensors:
         """Return inputs by name."""
         return dict(zip(self.names, tensors, strict=True))
+
+    def arrange_checked(self, *tensors: Tensor) -> tuple[Tensors, Tensor]:
+        """Return inputs by name, and one token of padding in place of rows that no tokenizer returns."""
+        # A network takes at least one token.
+        missing = tf.maximum(1 - tf.shape(tensors[0])[1], 0)
+        padded = [tf.pad(column, [[0, 0], [0, missing]]) for column in tensors]
+        inputs = dict(zip(self.names, padded, strict=True))
+        # Numbers of tokens beyond the vocabulary; segments and masks are 0 or 1.
+        limits = {name: self._encoder.vocabulary_size if name == IDS else 2 for name in inputs}
+        inside = [tf.reduce_all((x >= 0) & (x < limits[name]), axis=1) for name, x in inputs.items()]
+        ok = tf.reduce_all(tf.stack([*inside, tf.reduce_any(inputs[MASK] > 0, axis=1)]), axis=0)
+        first = tf.cast(tf.range(tf.shape(inputs[MASK])[1]) == 0, tf.int32)[None]
+        neutral = {name: first if name == MASK else self._encoder.padding[name] for name in inputs}
+        return {name: tf.where(ok[:, None], column, neutral[name]) for name, column in inputs.items()}, ok
 
 
 def _tokens(split: Split) -> Tokens:
