@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema
 from keras_transfer.config.by_name import ByName
 from keras_transfer.config.data import DataConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.config.policies import POLICY_SECTIONS, FullPolicyConfig, LpFtPolicyConfig, PolicyConfig
-from keras_transfer.config.section import Alpha, Amount, Count, Probability, Rate, Section, Share
+from keras_transfer.config.section import Alpha, Amount, Count, Name, Probability, Rate, Section, Share
 from keras_transfer.config.training import PretrainingTrainingConfig, TextTrainingConfig, TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
@@ -93,19 +93,19 @@ class TextBackboneConfig(BackboneConfig):
 class ThresholdConfig(Section):
     """From which probability on a class or label is predicted: given, or chosen on the validation rows."""
 
-    value: Probability | Annotated[dict[StrictStr, Probability], Field(min_length=1)] | None = Field(
+    value: Probability | Annotated[dict[Name, Probability], Field(min_length=1)] | None = Field(
         default=None,
         description="the threshold of the positive one of two classes, or of all labels; or one per class or label",
     )
     metric: Literal["f1", "balanced_accuracy", "accuracy", "matthews_corrcoef"] | None = Field(
         default=None, description="choose thresholds on the validation rows for the best value of this metric"
     )
-    costs: Annotated[dict[StrictStr, Rate], Field(min_length=1)] | None = Field(
+    costs: Annotated[dict[Name, Rate], Field(min_length=1)] | None = Field(
         default=None,
         description="choose them for the least cost: what it costs to miss a row of each class; of labels, where a "
         "false alarm costs 1",
     )
-    positive: StrictStr | None = Field(
+    positive: Name | None = Field(
         default=None, description="the positive one of two classes; the last class by default"
     )
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, matthews_corrcoef
 
+from keras_transfer.config.names import show_name
 from keras_transfer.config.schema import ThresholdConfig
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
@@ -165,7 +166,7 @@ def check_threshold(config: ThresholdConfig | None, names: Sequence[str], *, cla
         unknown = [name for name in known if name is not None and name not in names]
         if unknown:
             raise ConfigError(
-                f"head.threshold.{key}: there is no {kind} {unknown[0]!r}. {did_you_mean(unknown[0], names)}"
+                f"head.threshold.{key}: there is no {kind} {show_name(unknown[0])}. {did_you_mean(unknown[0], names)}"
             )
     if config.positive is not None and len(names) != 2:
         raise ConfigError(
@@ -174,7 +175,7 @@ def check_threshold(config: ThresholdConfig | None, names: Sequence[str], *, cla
         )
     missing = [name for name in names if config.costs is not None and name not in config.costs]
     if missing:
-        raise ConfigError(f"head.threshold.costs: no cost for {some(map(repr, missing))}. Name every {kind}.")
+        raise ConfigError(f"head.threshold.costs: no cost for {some(map(show_name, missing))}. Name every {kind}.")
     if classes and config.value is not None:
         _check_class_values(config.value, config.positive, names)
 
@@ -184,7 +185,7 @@ def _check_class_values(value: float | dict[str, float], positive: str | None, n
         if isinstance(value, dict) and (len(value) != 1 or positive not in (None, *value)):
             raise ConfigError(
                 "head.threshold.value: two classes have one threshold, that of the positive class. Received: "
-                f"{some(map(repr, value))}. Name that class alone, or give a number and head.threshold.positive."
+                f"{some(map(show_name, value))}. Name that class alone, or give a number and head.threshold.positive."
             )
         return
     if not isinstance(value, dict):
@@ -194,7 +195,7 @@ def _check_class_values(value: float | dict[str, float], positive: str | None, n
         )
     missing = [name for name in names if name not in value]
     if missing:
-        raise ConfigError(f"head.threshold.value: no threshold for {some(map(repr, missing))}. Name every class.")
+        raise ConfigError(f"head.threshold.value: no threshold for {some(map(show_name, missing))}. Name every class.")
 
 
 def check_validation(config: ThresholdConfig | None, names: Sequence[str], targets: Targets) -> None:
@@ -214,7 +215,7 @@ def check_validation(config: ThresholdConfig | None, names: Sequence[str], targe
     if missing:
         raise ConfigError(
             f"head.threshold: thresholds are chosen on validation rows, and these classes have none: "
-            f"{some(map(repr, missing))}. Increase data.validation, or set head.threshold.value."
+            f"{some(map(show_name, missing))}. Increase data.validation, or set head.threshold.value."
         )
 
 

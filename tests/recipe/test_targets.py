@@ -90,8 +90,9 @@ def test_every_policy_trains(table, tmp_path, kind, policy):
 
 
 def test_labels_are_learned_and_told_by_thresholds_of_the_validation_rows(table, tmp_path):
-    run = recipe(table, "multilabel").fit(tmp_path / "run")
+    run = recipe(table, "multilabel", head={"threshold": {"metric": "f1"}}).fit(tmp_path / "run")
     report = as_in_the_run(run)
+    assert report.choice.metric == "f1"
     assert report.mean_average_precision > 0.7 and report.macro_f1 > 0.7  # the backbone is random
     kept = json.loads((run.folder / "head.json").read_text())["thresholds"]
     assert [(label.name, label.threshold) for label in report.labels] == list(kept.items())
@@ -129,11 +130,11 @@ def test_the_saved_model_answers_as_predict_does(table, tmp_path, kind):
     answer = {name: tensor.numpy() for name, tensor in answer.items()}
     predictions = run.predict(files)
     if kind == "number":
-        assert set(answer) == {"values", "names"}
+        assert set(answer) == {"values", "names", "ok"}
         np.testing.assert_allclose(answer["values"][:, 0], [p.values["level"] for p in predictions], rtol=1e-5)
         assert answer["names"].tolist() == [[b"level"]] * 9
         return
-    assert set(answer) == {"probabilities", "present", "names"}
+    assert set(answer) == {"probabilities", "present", "names", "ok"}
     ours = [list(p.probabilities.values()) for p in predictions]
     np.testing.assert_allclose(answer["probabilities"], ours, atol=1e-5)
     for present, names, prediction in zip(answer["present"], answer["names"], predictions, strict=True):
