@@ -17,20 +17,64 @@ from typing import Any
 import click
 
 from keras_transfer import __version__
+from keras_transfer.console.streams import take_streams
+from keras_transfer.console.text import printable
 from keras_transfer.errors import ConfigError, TransferError, TransferWarning
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+_LONG_COMMANDS = ("run", "launch")
+"""What they do is worth more than what they print: their exit codes do not tell of lost output."""
+
+
+def _echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text without the control characters that names and texts from data may have."""
+    click.echo(printable(text), err=err, nl=nl)
+
+
 class _Commands(click.Group):
-    """Prints a :class:`TransferError` as a few plain lines, and exits with its code."""
+    """Prints what the user can fix as a few plain lines, and exits with the code of the error."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except TransferError as error:
-            click.echo(f"Error: {error}", err=True)
-            context.exit(error.exit_code)
+        except (TransferError, OSError, UnicodeError, MemoryError) as error:
+            _echo(f"Error: {_describe(error)}", err=True)
+            context.exit(getattr(error, "exit_code", 2))
+        except KeyboardInterrupt:
+            _echo("Interrupted.", err=True)
+            context.exit(130)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command. Output that cannot be written never ends it."""
+        streams = take_streams()
+        if streams is None:
+            return super().main(*args, **options)
+        words = args[0] if args and args[0] is not None else sys.argv[1:]
+        try:
+            super().main(*args, **options)
+        except SystemExit as ended:
+            lost = streams.finish()
+            if lost is not None:
+                _echo(f"Error: output is lost, because stdout cannot be written: {lost}.", err=True)
+                is_long = next((word for word in words if not word.startswith("-")), None) in _LONG_COMMANDS
+                ended.code = ended.code or (0 if is_long else 2)
+            raise
+
+
+def _describe(error: Exception) -> str:
+    """What the user can do about an error of the system that no part of the package has described."""
+    if isinstance(error, TransferError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory. Use smaller batches or images, or a machine with more."
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}. Fix the path, its permissions or the space on its disk, and try again."
+    if isinstance(error, UnicodeError):
+        return f"a name or a text is not valid UTF-8: {str(error)[:300]}. Rename the file, or save it as UTF-8."
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:500]}"
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,7 +93,7 @@ _plain_format = warnings.formatwarning
 def _format_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> str:
     """Our warnings are for users: they come without a line of source code."""
     if issubclass(category, TransferWarning):
-        return f"Warning: {message}\n"
+        return f"Warning: {printable(message)}\n"
     return _plain_format(message, category, *where, **options)
 
 
@@ -93,10 +137,10 @@ def list_recipes(as_json: bool) -> None:
         return
     width = max(len(recipe.name) for recipe in recipes)
     for recipe in recipes:
-        click.echo(f"{recipe.name:<{width}}  {recipe.summary}")
+        _echo(f"{recipe.name:<{width}}  {recipe.summary}")
         if recipe.expected:
-            click.echo(f"{'':<{width}}  expected: {recipe.expected}")
-    click.echo("\nRun one with: keras-transfer run RECIPE")
+            _echo(f"{'':<{width}}  expected: {recipe.expected}")
+    _echo("\nRun one with: keras-transfer run RECIPE")
 
 
 @main.command()
@@ -126,7 +170,7 @@ def schema(task: str | None) -> None:
 @click.argument("recipe")
 def show(recipe: str) -> None:
     """Print a recipe."""
-    click.echo(_recipe_text(recipe), nl=False)
+    _echo(_recipe_text(recipe), nl=False)
 
 
 @main.command()
@@ -141,7 +185,7 @@ def copy(recipe: str, file: Path) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}. Name another file.") from error
-    click.echo(f"Copied to {file}. Run it with: keras-transfer run {file}")
+    _echo(f"Copied to {file}. Run it with: keras-transfer run {file}")
 
 
 def _recipe_text(recipe: str) -> str:
@@ -160,12 +204,11 @@ def _recipe_text(recipe: str) -> str:
 def check(recipe: str, overrides: tuple[str, ...]) -> None:
     """Validate a recipe, its data and its weights without training."""
     _import_tensorflow()
-    from rich.console import Console
-
+    from keras_transfer.console import make_console
     from keras_transfer.recipe import Recipe
 
-    Recipe.from_file(recipe, overrides).check(Console())
-    click.echo("No problems found.")
+    Recipe.from_file(recipe, overrides).check(make_console())
+    _echo("No problems found.")
 
 
 @main.command()
@@ -180,16 +223,15 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool)
     checkpoint, starts a run if there is none, and leaves a finished one unchanged.
     """
     _import_tensorflow()
-    from rich.console import Console
-
+    from keras_transfer.console import make_console
     from keras_transfer.recipe import Recipe
     from keras_transfer.recipe.cross_validation import cross_validate
 
     given = Recipe.from_file(recipe, overrides)
     if given.config.data.is_several_runs:
-        cross_validate(given, out, resume=resume, console=Console())
+        cross_validate(given, out, resume=resume, console=make_console())
     else:
-        given.fit(out, resume=resume, console=Console())
+        given.fit(out, resume=resume, console=make_console())
 
 
 @main.command("launch")
@@ -278,23 +320,22 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
         problem = "exists" if image.exists() else "is not a .png file"
         raise ConfigError(f"--out: {image} {problem}. Name a new file that ends in .png.")
     _import_tensorflow()
-    from rich.console import Console
-
+    from keras_transfer.console import make_console
     from keras_transfer.recipe import Recipe
     from keras_transfer.report import plot_range_test
 
-    test = Recipe.from_file(recipe, overrides).find_learning_rate(None if as_json else Console())
+    test = Recipe.from_file(recipe, overrides).find_learning_rate(None if as_json else make_console())
     if as_json:
         _print_json(test.to_json())
     else:
-        click.echo(test)
+        _echo(test)
     try:
         image.parent.mkdir(parents=True, exist_ok=True)
         plot_range_test(test, image)
     except OSError as error:
         raise ConfigError(f"--out: {image} cannot be written: {error.strerror}. Name another file.") from error
     if not as_json:
-        click.echo(f"Curve: {image}")
+        _echo(f"Curve: {image}")
 
 
 @main.command()
@@ -309,8 +350,7 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
     If those are not on this machine, the report that the run recorded is shown.
     """
     _import_tensorflow()
-    from rich.console import Console
-
+    from keras_transfer.console import make_console
     from keras_transfer.errors import DataError
     from keras_transfer.report import print_report
     from keras_transfer.run.run import Run
@@ -324,12 +364,12 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
         recorded = finished.reports.get(split)
         if data is not None or recorded is None:
             raise
-        click.echo(f"{error}\nThe report that the run recorded:", err=True)
+        _echo(f"{error}\nThe report that the run recorded:", err=True)
         report = recorded
     if as_json:
         _print_json({report.split: report.to_json()})
     else:
-        print_report(report, Console())
+        print_report(report, make_console())
 
 
 @main.command()
@@ -348,7 +388,7 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     for prediction in predictions:
         # A text may have many lines, and each prediction is to have one.
         shown = " ".join(prediction.input.splitlines())
-        click.echo(f"{shown}\t{prediction}")
+        _echo(f"{shown}\t{prediction}")
 
 
 @main.command()
@@ -367,7 +407,7 @@ def export(folder: Path, out: Path | None, format_name: str) -> None:
 
     exporter = EXPORTERS[format_name]()
     target, parity = Run(folder).export(out, format=exporter)
-    click.echo(f"{exporter.title}: {target} ({parity})")
+    _echo(f"{exporter.title}: {target} ({parity})")
 
 
 @main.command()
@@ -385,14 +425,14 @@ def cache(clear: bool, as_json: bool) -> None:
     size = sum(entry.size for entry in entries)
     if clear:
         store.clear()
-        click.echo(f"Removed {len(entries)} entries of {_megabytes(size)} from {folder}.")
+        _echo(f"Removed {len(entries)} entries of {_megabytes(size)} from {folder}.")
     elif as_json:
         _print_json([asdict(entry) for entry in entries])
     else:
         for entry in entries:
             used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
-            click.echo(f"{_megabytes(entry.size):>12}  used {used}  {entry.description}")
-        click.echo(f"{_megabytes(size):>12}  in {len(entries)} entries in {folder}")
+            _echo(f"{_megabytes(entry.size):>12}  used {used}  {entry.description}")
+        _echo(f"{_megabytes(size):>12}  in {len(entries)} entries in {folder}")
 
 
 def _megabytes(size: int) -> str:
@@ -400,7 +440,7 @@ def _megabytes(size: int) -> str:
 
 
 def _print_json(values: Any) -> None:
-    click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    _echo(json.dumps(values, indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

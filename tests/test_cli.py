@@ -82,7 +82,7 @@ def test_check_tells_which_images_are_left_out(command, recipe, images):
 def test_no_name_of_a_backbone_is_cut_on_a_narrow_terminal(command, monkeypatch):
     from keras_transfer.backbones import listing
 
-    monkeypatch.setattr(listing, "Console", lambda: Console(width=60, force_terminal=True))
+    monkeypatch.setattr(listing, "make_console", lambda: Console(width=60, force_terminal=True))
     text = done(command("backbones"))
     words = text.split()
     assert [name for name in BACKBONES if name not in words] == []

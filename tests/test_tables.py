@@ -83,7 +83,7 @@ def test_long_text_wraps_at_words_next_to_names_in_one_piece(width):
 def test_backbones_are_listed_with_whole_names(width, monkeypatch):
     file = io.StringIO()
     options = {} if width is None else {"width": width, "force_terminal": True, "color_system": None}
-    monkeypatch.setattr(listing, "Console", lambda: Console(file=file, **options))
+    monkeypatch.setattr(listing, "make_console", lambda: Console(file=file, **options))
     rows = listing.list_backbones()
     listing.print_backbones(rows)
     words = file.getvalue().split()

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
 
 from keras_transfer.backbones.images.hub import PREFIX, list_image_presets
 from keras_transfer.backbones.rows import list_rows
 from keras_transfer.backbones.texts.hub import list_presets
-from keras_transfer.console import print_table
+from keras_transfer.console import make_console, print_table
 
 _PRESETS = {
     "image": (
@@ -60,7 +59,7 @@ def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
         for row in sorted(named, key=lambda row: (row["modality"] == "image", row["modality"]))
     ]
     headings = ("name", "parameters", "input", "weights", "on this machine")
-    print_table(headings, cells, Console(), left=headings[2:])
+    print_table(headings, cells, make_console(), left=headings[2:])
     for modality, line in _PRESETS.items():
         families = [row["family"] for row in rows if row["modality"] == modality and "family" in row]
         click.echo(line.format(count=len(families), families=", ".join(sorted(set(families)))))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.errors import BackboneError, ConfigError
+from keras_transfer.storage.inside import check_inside
 
 _RECIPE, _DATA, _MODEL = "recipe.yaml", "data.json", "model.keras"
 
@@ -38,8 +39,11 @@ def read_run_recipe(folder: Path) -> RecipeConfig:
 
     Raises:
         BackboneError: It is no run folder, its run did not finish, or its recipe is damaged.
+        CheckpointError: Something in it is a link that leads out of it.
     """
     file = folder / _RECIPE
+    if folder.is_dir():
+        check_inside(folder, files=(_RECIPE, _DATA, _MODEL), folders=("tokenizer",))
     if not file.is_file():
         raise BackboneError(
             f"{folder} is not a run folder: it has no {_RECIPE}. Received: backbone.weights={folder}. "

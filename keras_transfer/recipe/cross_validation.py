@@ -18,7 +18,8 @@ from keras_transfer.recipe.resume_checks import check_recipe
 from keras_transfer.report import print_confusion
 from keras_transfer.run.folder import RECIPE, choose_folder, prepare_folder, write_json
 from keras_transfer.run.run import Run
-from keras_transfer.storage.atomic import whole
+from keras_transfer.storage.atomic import UNFINISHED, whole
+from keras_transfer.storage.inside import check_inside
 from keras_transfer.trackers import Tracker
 
 SUMMARY = "summary.json"
@@ -96,6 +97,8 @@ def cross_validate(
 def _begin(folder: Path, config: RecipeConfig, *, resume: bool) -> None:
     """Make the folder and write the recipe into it, with which a resumed run is compared."""
     file = folder / RECIPE
+    if folder.is_dir():
+        check_inside(folder, files=(RECIPE, SUMMARY), prefix=UNFINISHED)
     if resume and file.is_file():
         check_recipe([read_recipe(file)], config)
         return

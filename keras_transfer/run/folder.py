@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.distribution import Distribution
 from keras_transfer.errors import CheckpointError, ConfigError
-from keras_transfer.storage.atomic import whole
+from keras_transfer.storage.atomic import LOCK, UNFINISHED, whole
+from keras_transfer.storage.inside import check_inside
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
@@ -18,6 +20,19 @@ PLOT, CONFUSION = "history.png", "confusion.png"
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 CHECKPOINTS = "checkpoints"
 """Exists from the start of a run to its end: a folder that has it holds an unfinished run."""
+
+
+_FILES = (RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PLOT, CONFUSION, ADAPTERS, CHOICE, LOCK)
+_FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")
+
+
+def check_run_folder(folder: Path) -> None:
+    """Check that nothing leads out of a run folder, before anything in it is read or written.
+
+    Raises:
+        CheckpointError: A link does, or there is a named pipe or a device.
+    """
+    check_inside(folder, files=_FILES, folders=_FOLDERS, prefix=UNFINISHED)
 
 
 def choose_folder(task: str, out: str | Path | None, *, resume: bool) -> Path:
@@ -80,8 +95,10 @@ def find_run(folder: Path) -> Literal["none", "unfinished", "finished"]:
     """Return what a folder holds that could be resumed.
 
     Raises:
-        CheckpointError: It holds something else, or cannot be written.
+        CheckpointError: It holds something else, cannot be written, or is not safe to write.
     """
+    if folder.is_dir():
+        check_run_folder(folder)
     if (folder / CHECKPOINTS).is_dir():
         return "unfinished"
     if not folder.is_dir() or not any(folder.iterdir()):

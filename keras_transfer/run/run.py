@@ -29,6 +29,7 @@ from keras_transfer.run.folder import (
     MODEL,
     RECIPE,
     SAMPLES,
+    check_run_folder,
     damaged,
     prepare_folder,
     read_json,
@@ -65,6 +66,7 @@ class Run:
             raise CheckpointError(
                 f"There is no run folder {folder}. Name the folder that `keras-transfer run` printed."
             )
+        check_run_folder(self.folder)
         if (self.folder / CHECKPOINTS).is_dir():
             raise CheckpointError(
                 f"The run in {folder} has not finished: it is running, or was interrupted. If it was interrupted, give "

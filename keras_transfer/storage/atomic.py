@@ -31,6 +31,7 @@ def whole(file: Path) -> Iterator[Path]:
     """
     unfinished = file.with_name(UNFINISHED + file.name)
     try:
+        unfinished.unlink(missing_ok=True)  # of an interrupted process; writing would follow a link
         yield unfinished
         sync(unfinished)
         unfinished.replace(file)
@@ -101,6 +102,8 @@ class FolderLock:
         """
         if self._lock is not None or not self._folder.is_dir():
             return
+        if (self._folder / LOCK).is_symlink():  # it would be followed, and what it names emptied
+            raise CheckpointError(f"{self._folder / LOCK} is a link. Remove it.")
         lock = FileLock(self._folder / LOCK)
         try:
             lock.acquire(timeout=0)

@@ -1,18 +1,34 @@
-"""What people read on a terminal: tables that cut no name, and a progress line, which is silent on anything else."""
+"""Tables that cut no name, and a progress line, which is silent on anything but a terminal."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from keras_transfer.console.text import one_line, printable
+
 _Item = TypeVar("_Item")
 _UNLIMITED = 100_000
+
+
+class _SafeConsole(Console):
+    """A console whose own colours are the only control characters that reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+def make_console() -> Console:
+    """Return a console on stdout."""
+    return _SafeConsole()
 
 
 def print_table(
@@ -39,11 +55,11 @@ def print_table(
         left: Headings of other columns that are aligned to the left.
     """
     table = _make_table(headings, rows, names, left)
-    table.title = None if title is None else Text(title)
+    table.title = None if title is None else Text(one_line(title))
     if footer:
         table.add_section()
     for row in footer:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(_cell, row))
     least, full = _widths(table, console)
     width = min(full, console.width) if console.is_terminal else full
     if least <= width:
@@ -81,11 +97,15 @@ def _make_table(
     for number, heading in enumerate(headings):
         justify: Literal["left", "right"] = "left" if number < names or heading in left else "right"
         # Rich would allow a column that does not wrap the width of its longest word, and cut the others.
-        least = max(cell_len(row[number]) for row in rows) if rows and number < names else None
-        table.add_column(Text(heading), justify=justify, no_wrap=number < names, min_width=least)
+        least = max(cell_len(one_line(row[number])) for row in rows) if rows and number < names else None
+        table.add_column(_cell(heading), justify=justify, no_wrap=number < names, min_width=least)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(_cell, row))
     return table
+
+
+def _cell(text: str) -> Text:
+    return Text(one_line(text))
 
 
 def _widths(table: Table, console: Console) -> tuple[int, int]:
@@ -107,7 +127,7 @@ def _print_list(headings: Sequence[str], rows: Sequence[Sequence[str]], console:
         lines += [f"  {line}"] if line else []
     for line in lines:
         # The terminal itself wraps what is longer than it is wide: it can be copied in one piece.
-        console.print(Text(line), soft_wrap=True)
+        console.print(_cell(line), soft_wrap=True)
 
 
 def track(items: Iterable[_Item], description: str, total: int) -> Iterator[_Item]:
@@ -130,7 +150,7 @@ def track(items: Iterable[_Item], description: str, total: int) -> Iterator[_Ite
 
 def make_progress() -> Progress:
     """Return a line of description, bar, count, metrics and time left, which the caller starts and stops."""
-    console = Console()
+    console = make_console()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),

@@ -1,0 +1,19 @@
+"""What people read on a terminal: tables, progress lines, and no control characters from data.
+
+Names are imported when they are first used: `keras-transfer list` needs no tables, whose package takes time to import.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_transfer.console.tables import make_console, make_progress, print_table, table_width, track
+
+__all__ = ["make_console", "make_progress", "print_table", "table_width", "track"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from keras_transfer.console import tables
+
+    return getattr(tables, name)

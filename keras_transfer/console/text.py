@@ -1,0 +1,35 @@
+"""Text from data, file names and run folders, made safe for a terminal."""
+
+import re
+
+# Control characters (C0, DEL, C1), line separators, the bidi embeddings, overrides and isolates that reorder what is
+# read, and surrogates, which are bytes that are not UTF-8. Joiners and direction marks belong to names.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE_IN_LINE = re.compile(f"[\t\n{_UNSAFE.pattern[1:]}")
+
+
+def printable(text: object) -> str:
+    r"""Return a text in which characters that control a terminal are escaped, as in ``\u001b``.
+
+    Tabs and line ends stay. In JSON, the escapes are those of JSON.
+
+    Example:
+        >>> print(printable("red \x1b[31m"))
+        red \u001b[31m
+    """
+    return _UNSAFE.sub(_escape, str(text))
+
+
+def one_line(text: object) -> str:
+    r"""Return a text as :func:`printable` does, with tabs and line ends escaped too: one field of a line.
+
+    Example:
+        >>> print(one_line("two\nlines\tand a tab"))
+        two\nlines\tand a tab
+    """
+    return _UNSAFE_IN_LINE.sub(_escape, str(text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"\\u{ord(character):04x}")
