@@ -8,7 +8,7 @@ TransferError
 ├── TrainingError     a loss that is NaN or infinite
 ├── CheckpointError   a run folder
 ├── ExportError       an exported model
-└── RunInterrupted    a run that was stopped by SIGTERM
+└── RunInterrupted    a run that was stopped by SIGTERM or SIGHUP
 
 Every message says what is wrong, where, what was received, and what to do next. The user can fix all of them but
 ``TrainingError`` and ``RunInterrupted``: the command line prints the message and exits with 2.
@@ -60,9 +60,18 @@ class ExportError(TransferError):
 
 
 class RunInterrupted(TransferError):
-    """A run that was stopped by SIGTERM and can be resumed."""
+    """A run that was stopped by a signal and can be resumed.
+
+    Args:
+        message: What was stopped.
+        exit_code: 128 plus the number of the signal.
+    """
 
     exit_code = 143
+
+    def __init__(self, message: str, exit_code: int = 143) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class TransferWarning(UserWarning):

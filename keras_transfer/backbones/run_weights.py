@@ -5,6 +5,7 @@ from pathlib import Path
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.errors import BackboneError, ConfigError
 from keras_transfer.storage.inside import check_inside
+from keras_transfer.storage.sums import check_file
 
 _RECIPE, _DATA, _MODEL = "recipe.yaml", "data.json", "model.keras"
 
@@ -28,6 +29,7 @@ def find_run_model(folder: Path, name: str) -> Path:
             f"Run {folder} (task {config.task}) trained another backbone: {config.backbone.name}. "
             f"Received: backbone.name={name}. Set backbone.name={config.backbone.name}, or name a run of {name}."
         )
+    check_file(folder, _MODEL)
     return folder / _MODEL
 
 

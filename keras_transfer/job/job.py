@@ -18,7 +18,7 @@ from keras_transfer.config.unused import without_unused
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution
-from keras_transfer.errors import ConfigError, DataError, list_lines
+from keras_transfer.errors import CheckpointError, ConfigError, DataError, list_lines
 from keras_transfer.frozen.baseline import Baseline, measure_baseline
 from keras_transfer.heads.solver import MOST_FOLDS, Folds, draw_folds
 from keras_transfer.job.batches import BatchMaker
@@ -231,6 +231,7 @@ class Job:
         watch, start = Stopwatch(), Position()
         if checkpoints is not None:
             start = checkpoints.position
+            self._check_position(start, resumes)
             checkpoints.add("weights", Variables("weights", self.model.trainer.variables))
             checkpoints.add("custom", self.custom)
             checkpoints.add("best_weights", best)
@@ -251,6 +252,22 @@ class Job:
             else:
                 optimizer = self._train_phase(number, epochs, state, optimizer)
         return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
+
+    def _check_position(self, start: Position, resumes: bool) -> None:
+        """Refuse a checkpoint of another plan, which would skip phases without a word."""
+        count = len(self.phases)
+        if not resumes or (
+            start.phase < count
+            and start.epoch <= self.phases[start.phase].epochs
+            and start.step <= self.batches.steps
+            and not (self.phases[start.phase].solve and self.measured and start.epoch < self.phases[start.phase].epochs)
+        ):
+            return
+        raise CheckpointError(
+            f"The checkpoint does not fit the run: it is of phase {start.phase + 1}, epoch {start.epoch}, step "
+            f"{start.step}, and the run has {count} phases of {', '.join(str(phase.epochs) for phase in self.phases)} "
+            f"epochs with {self.batches.steps} steps each. Start the run again in another --out."
+        )
 
     def _started(self, number: int, steps: int) -> PhaseStarted:
         phase = self.phases[number]

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,6 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO
+
+TOKEN = "KERAS_TRANSFER_TOKEN"
+"""The environment variable of distribution/rendezvous.py, whose package imports TensorFlow."""
+
+PARENT = "KERAS_TRANSFER_PARENT"
+"""The environment variable with the id of the process that a worker ends with."""
 
 KILLED = 137
 """Exit code of a process that SIGKILL, which Windows does not have, has ended."""
@@ -36,7 +43,8 @@ def name_workers(addresses: Sequence[str], number: int) -> list[str]:
 def launch(commands: Sequence[Sequence[str]]) -> int:
     """Run one command per worker; when one worker fails, end all.
 
-    Every line of their output is prefixed by the worker's number. SIGTERM and SIGINT are forwarded to all.
+    Every line of their output is prefixed by the worker's number. SIGTERM, SIGHUP and SIGINT are forwarded to all, and
+    if this process is killed, all end with it.
 
     Args:
         commands: The chief's first.
@@ -48,6 +56,7 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
     # As many threads each as its share of the cores.
     threads = max(1, (os.cpu_count() or 1) // len(commands))
     environment = {"TF_NUM_INTRAOP_THREADS": str(threads), **os.environ, "PYTHONUNBUFFERED": "1"}
+    environment |= {TOKEN: make_token(), PARENT: str(os.getpid())}
     workers = [_start(number, command, environment) for number, command in enumerate(commands)]
 
     def forward(number: int) -> None:
@@ -61,7 +70,9 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
 
 @contextlib.contextmanager
 def forwarding_signals(receive: Callable[[int], None]) -> Iterator[None]:
-    """Call a function on SIGTERM and SIGINT, for a while, and do nothing else: the workers handle them.
+    """Call a function on SIGTERM, SIGHUP and SIGINT, for a while, and do nothing else: the workers handle them.
+
+    A signal that is ignored, as nohup ignores SIGHUP, stays ignored.
 
     Args:
         receive: Takes the signal's number.
@@ -72,7 +83,8 @@ def forwarding_signals(receive: Callable[[int], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGINT", "SIGHUP")]
+    numbers = [number for number in found if number is not None and signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda number, _: receive(number)) for number in numbers}
     try:
         yield
@@ -86,6 +98,34 @@ def exit_code(returncode: int) -> int:
     return 128 - returncode if returncode < 0 else returncode
 
 
+def make_token() -> str:
+    """Return a secret by which the workers of one launch know each other."""
+    return os.environ.get(TOKEN) or secrets.token_hex(16)
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when its parent does, whatever ends it.
+
+    Args:
+        parent: The id of the process that started it.
+    """
+    if os.name == "nt":  # a process is not told of its parent's end
+        return
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, KILLED - 128)
+    else:
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # the parent ended before that
+        sys.exit(KILLED)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_BETWEEN_LOOKS_SECONDS)
+    os._exit(KILLED)
+
+
 def enter(parent: str, folder: str) -> None:
     """Prepare a process that a cluster's engine has started: it ends with its parent, and changes to the folder.
 
@@ -93,11 +133,7 @@ def enter(parent: str, folder: str) -> None:
         parent: The id of the process that started it.
         folder: The working folder of the launch: an absolute path that all nodes see.
     """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, KILLED - 128)
-    if os.getppid() != int(parent):  # the parent ended before that
-        sys.exit(KILLED)
+    end_with(int(parent))
     try:
         os.chdir(folder)
     except OSError as error:

@@ -23,14 +23,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from keras_transfer.errors import ConfigError, RunInterrupted
-from keras_transfer.launch.local import KILLED, exit_code, forwarding_signals, name_workers
+from keras_transfer.launch.local import KILLED, TOKEN, exit_code, forwarding_signals, make_token, name_workers
 
 _CONNECT_SECONDS = 30.0
 _PLACE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.2
 # Done, for the user to fix, or output to end: a restart changes nothing.
-_FINAL = (0, 2, 128 + signal.SIGTERM)
+_FINAL = (0, 2, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 # Prefixes of the environment variables that workers inherit; a node has its own values of others.
 _PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
 _CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
@@ -109,6 +109,7 @@ def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) ->
             addresses = ray.get([place.address.remote() for place in places], timeout=_PLACE_SECONDS)
             commands = [[os.getcwd(), *arguments, *name_workers(addresses, number)] for number in range(workers)]
             environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+            environment[TOKEN] = make_token()
             ray.get([place.start.remote(command, environment) for place, command in zip(places, commands, strict=True)])
         except RayError as error:
             sys.stderr.write(f"Ray could not start a worker: {error}\n")

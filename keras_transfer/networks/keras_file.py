@@ -61,7 +61,7 @@ def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError) as cause:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, RecursionError, RuntimeError) as cause:
         raise error(
             f"Model file {file} cannot be read as a .keras file: {cause}. Save it again with model.save()."
         ) from cause
@@ -69,7 +69,10 @@ def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
         raise error(f"Model file {file} is damaged: the checksum of {damaged} in it is wrong. Copy the file again.")
     # How it was compiled is not read.
     parts = {key: value for key, value in config.items() if key != "compile_config"} if isinstance(config, dict) else {}
-    foreign = sorted(set(_foreign_classes(parts)))
+    try:
+        foreign = sorted(set(_foreign_classes(parts)))
+    except RecursionError as cause:
+        raise error(f"Model file {file} is nested too deep to be a model. Save it again with model.save().") from cause
     if foreign:
         raise error(
             f"Model file {file} contains {', '.join(foreign)}, which could run arbitrary code; only classes of Keras "

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from keras_transfer.config import parse_recipe
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
-from keras_transfer.errors import ConfigError, TrainingError, TransferWarning
+from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.export import make_exporters
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.job.job import Job, Trained
@@ -34,6 +34,7 @@ from keras_transfer.run.folder import (
     find_run,
     prepare_folder,
 )
+from keras_transfer.run.records import RunState, find_problem
 from keras_transfer.run.run import Run
 from keras_transfer.run.writer import RunWriter
 from keras_transfer.storage.atomic import FolderLock
@@ -196,6 +197,7 @@ def _train_and_evaluate(
             if start.record["choice"]:
                 output.writer.write_choice(start.record["choice"], watch.seconds)
                 print_time(start.record["choice"], watch.seconds, console)
+            output.writer.seal()
             if distribution.is_chief:  # the others look at the folder once this one is done with it
                 output.store.clear()
 
@@ -214,6 +216,12 @@ def _find_state(
             )
         return None
     name, state = found
+    problem = find_problem(RunState, state)
+    if problem is not None:
+        raise CheckpointError(
+            f"{store.folder / name} is damaged: {problem}. Remove it to use the checkpoint before, or start the run "
+            "again in another --out."
+        )
     environment = describe_environment(spec.config, distribution)
     check_origin(state["run"], with_absolute_paths(spec.config), environment)
     if console:
@@ -245,7 +253,13 @@ def _begin(spec: RecipeSpec, job: Job, console: Console | None) -> _Start:
 def _resume(job: Job, state: Mapping[str, Any]) -> _Start:
     record, baseline = state["run"], state["baseline"]
     check_rows(record["splits"], job.record["splits"])
-    return _Start(replace(job, measured=baseline and Baseline.from_state(baseline)), record, state)
+    try:
+        measured = baseline and Baseline.from_state(baseline)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"The checkpoint is damaged: its baseline lacks {error}. Start the run again in another --out."
+        ) from error
+    return _Start(replace(job, measured=measured), record, state)
 
 
 def _describe_start(folder: Path, start: _Start) -> RunStarted:

@@ -36,7 +36,7 @@ def check_rows_apart(folder: Path, data: DataConfig, test: Sequence[str], *, see
             for place in [_place(config.data, part)]
             for row in splits[part]["rows"]
         }
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise BackboneError(f"{folder / DATA} is damaged: {error}. Take a whole copy of the run folder.") from error
     earlier = Weights.parse(config.backbone.weights).run
     if earlier is not None:  # that run started from one, too

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from keras_transfer.config import read_recipe
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.distribution import Distribution
 from keras_transfer.errors import CheckpointError, ConfigError
 from keras_transfer.storage.atomic import LOCK, UNFINISHED, whole
 from keras_transfer.storage.inside import check_inside
+from keras_transfer.storage.sums import SUMS, check_value, write_sums
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
@@ -22,7 +24,7 @@ CHECKPOINTS = "checkpoints"
 """Exists from the start of a run to its end: a folder that has it holds an unfinished run."""
 
 
-_FILES = (RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PLOT, CONFUSION, ADAPTERS, CHOICE, LOCK)
+_FILES = (RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PLOT, CONFUSION, ADAPTERS, CHOICE, LOCK, SUMS)
 _FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")
 
 
@@ -138,13 +140,44 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
     """
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(file, getattr(error, "strerror", None) or str(error)) from error
     if not isinstance(values, dict):
         raise damaged(file, "expected a JSON object")
     missing = [key for key in keys if key not in values]
     if missing:
         raise damaged(file, f"it lacks {', '.join(missing)}")
+    return values
+
+
+_DECIDING = (DATA, HEAD, METRICS, MODEL, TOKENIZER, SAMPLES)
+_ELSEWHERE = ("source", "root", "data_dir", "validation", "test")
+_NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "trackers", "export")
+
+
+def seal(folder: Path) -> None:
+    """Write the sums of all files of a finished run that decide its predictions and reports."""
+    write_sums(folder, _DECIDING, {RECIPE: _what_decides(read_recipe(folder / RECIPE))})
+
+
+def check_recipe_sum(folder: Path) -> None:
+    """Check that recipe.yaml still says how the model predicts what it said when the run ended.
+
+    Where the data is may have changed, and so may what concerns training alone.
+
+    Raises:
+        CheckpointError: It has changed.
+    """
+    values = _what_decides(read_recipe(folder / RECIPE))
+    problem = "its task, data, backbone, head or augmentation has changed since the run ended"
+    check_value(folder, RECIPE, values, file=RECIPE, problem=problem)
+
+
+def _what_decides(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: section for name, section in recipe.items() if name not in _NOT_DECIDING}
+    for name, keys in (("data", _ELSEWHERE), ("backbone", ("weights",))):
+        if isinstance(values.get(name), Mapping):
+            values[name] = {key: value for key, value in values[name].items() if key not in keys}
     return values
 
 

@@ -29,13 +29,20 @@ from keras_transfer.run.folder import (
     MODEL,
     RECIPE,
     SAMPLES,
+    TOKENIZER,
+    check_recipe_sum,
     check_run_folder,
     damaged,
     prepare_folder,
     read_json,
 )
+from keras_transfer.run.records import DataRecord, check_report, find_problem
+from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
 from keras_transfer.tasks.base import predict_examples
+
+
+_WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
 
 
 class Run:
@@ -79,10 +86,15 @@ class Run:
         recipe = self.folder / RECIPE
         self.config: RecipeConfig = parse_recipe(read_recipe(recipe), known={}, where=str(recipe))
         self.task: Task = TASKS[self.config.task]
+        check_recipe_sum(self.folder)
         self.record: dict[str, Any] = read_json(self.folder / DATA, "splits")
+        problem = find_problem(DataRecord, self.record)
+        if problem is not None:
+            raise damaged(self.folder / DATA, problem)
+        check_file(self.folder, DATA)
         try:
             self.target: Target = self.task.restore_target(self.config, self.record)
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise damaged(self.folder / DATA, f"it lacks {error.args[0]}") from error
 
     @cached_property
@@ -91,9 +103,11 @@ class Run:
         file = self.folder / HEAD
         facts = read_json(file) if file.exists() else {}
         try:
-            return self.task.restore_head(self.config, self.target, facts)
-        except (KeyError, TypeError, ValueError) as error:
+            head = self.task.restore_head(self.config, self.target, facts)
+        except _WRONG_TYPES as error:
             raise damaged(file, f"{error} is missing or of a wrong type") from error
+        check_file(self.folder, HEAD)
+        return head
 
     @cached_property
     def model(self) -> keras.Model:
@@ -105,13 +119,18 @@ class Run:
             raise damaged(
                 file, f"the run has {self.target.headline()}, and the model has outputs of shape {model.output_shape}"
             )
+        check_file(self.folder, MODEL)
         fuse_batch_norm(model)
         return model
 
     @cached_property
     def reader(self) -> Reader:
         """Reads examples as they were read in training."""
-        return self.task.restore_reader(self)
+        check_file(self.folder, TOKENIZER)
+        try:
+            return self.task.restore_reader(self)
+        except KeyError as error:
+            raise damaged(self.folder / DATA, f"it lacks {error.args[0]}") from error
 
     @property
     def reports(self) -> dict[str, Report]:
@@ -120,9 +139,12 @@ class Run:
         metrics = read_json(file)
         try:
             kind = self.task.report_type(self)
-            return {name: kind.from_json(name, values) for name, values in metrics.items()}
-        except (KeyError, TypeError, ValueError) as error:
-            raise damaged(file, f"{error} is missing or of a wrong type") from error
+            reports = {name: check_report(kind.from_json(name, values)) for name, values in metrics.items()}
+        except _WRONG_TYPES as error:
+            reason = str(error).splitlines()[0]
+            raise damaged(file, f"{reason} is missing or of a wrong type") from error
+        check_file(self.folder, METRICS)
+        return reports
 
     def evaluate(self, data: Any = None, *, split: str = "test", root: str | Path | None = None) -> Report:
         """Run the model over labelled examples; of pre-training, over texts.
@@ -145,11 +167,13 @@ class Run:
         return self.task.evaluate(self, self._own_split(split) if data is None else self._other_source(data, root))
 
     def _own_split(self, name: str) -> Split:
+        if name not in self.record["splits"]:
+            raise damaged(self.folder / DATA, f"it lacks the split {name}")
         splits = self.task.reload_splits(self.config)
         if set(splits.target.names) != set(self.target.names):
             raise self._changed(name)
         rows = {split.name: split for split in splits.with_names(self.target)}[name]
-        recorded = {name for name, _ in self.record["splits"][name]["rows"]}
+        recorded = {row[0] for row in self.record["splits"][name]["rows"]}
         # What the run's scan left out as broken is left out again.
         rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
         if not len(rows):
@@ -213,6 +237,7 @@ class Run:
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")
         prepare_folder(target)
+        check_file(self.folder, SAMPLES)
         samples = self.reader.read_samples(self.folder / SAMPLES)
         if not len(samples):
             raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")

@@ -108,6 +108,10 @@ class RunWriter:
         names.write_json(self.folder / names.METRICS, metrics)
         return metrics
 
+    def seal(self) -> None:
+        """Write the sums of what decides predictions: nothing of that changes any more."""
+        names.seal(self.folder)
+
     def write_choice(self, choice: Mapping[str, Any], seconds: float) -> None:
         """Record what ``policy: auto`` chose, and how long the run took."""
         names.write_json(self.folder / names.CHOICE, {**choice, "seconds": seconds})

@@ -7,6 +7,7 @@ A checkpoint is a folder of three files. ``arrays.safetensors`` has each array o
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from keras_transfer.storage.atomic import UNFINISHED, sync
 _FORMAT = 1
 _KEPT = 2
 _PREFIX = "checkpoint-"
+_NAME = re.compile(rf"{_PREFIX}[0-9]{{6,18}}")
 _ARRAYS, _STATE, _MANIFEST = "arrays.safetensors", "state.json", "manifest.json"
 _ARRAY = "$array"
 
@@ -40,7 +42,7 @@ class CheckpointStore:
 
     def names(self) -> list[str]:
         """Return the names of all checkpoints, damaged ones included, from the oldest to the newest."""
-        return sorted(entry.name for entry in self.folder.glob(f"{_PREFIX}*"))
+        return sorted(entry.name for entry in self.folder.glob(f"{_PREFIX}*") if _NAME.fullmatch(entry.name))
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, then remove the oldest.
@@ -87,7 +89,7 @@ class CheckpointStore:
         for name in reversed(self.names()):
             try:
                 state = _read(self.folder / name)
-            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
                 damaged.append(f"{self.folder / name} is damaged: {error}.")
                 continue
             for problem in damaged:
@@ -125,7 +127,8 @@ def _write(folder: Path, state: Mapping[str, Any]) -> None:
     (folder / _STATE).write_bytes(content)
     manifest = {"format": _FORMAT, _STATE: hashlib.sha256(content).hexdigest()}
     (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    for name in (_ARRAYS, _STATE, _MANIFEST):
+    for name in (_NAME = re.compile(rf"{_PREFIX}[0-9]{{6,18}}")
+_ARRAYS, _STATE, _MANIFEST):
         sync(folder / name)
     sync(folder)
 
@@ -141,7 +144,9 @@ def _read(folder: Path) -> dict[str, Any]:
     wrong = sum(_sum(array) != name for name, array in arrays.items())
     if wrong:
         raise ValueError(f"the checksums of {wrong} of {len(arrays)} arrays in {_ARRAYS} are wrong")
-    state: dict[str, Any] = _unpack(json.loads(content), arrays)
+    state = _unpack(json.loads(content), arrays)
+    if not isinstance(state, dict):
+        raise ValueError(f"{_STATE} does not hold a JSON object")
     return state
 
 

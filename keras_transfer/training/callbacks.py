@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_transfer.distribution import sync_variables
-from keras_transfer.errors import TrainingError
+from keras_transfer.errors import CheckpointError, TrainingError
 from keras_transfer.networks.keras_internals import averages_of, variables_of
 from keras_transfer.networks.types import Array, JsonObject, Optimizer, Variable
 from keras_transfer.training.monitors import Monitor
@@ -40,6 +41,12 @@ class TrainedWeights:
 
     def put_back(self, values: Sequence[Array]) -> None:
         """Let the variables have these values."""
+        shapes = [tuple(variable.shape) for variable in self._variables]
+        if shapes != [value.shape for value in values]:
+            raise CheckpointError(
+                "The checkpoint does not fit the run: the weights of its best epoch have other shapes. Start the run "
+                "again in another --out."
+            )
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
 
@@ -87,6 +94,12 @@ class Averages(keras.callbacks.Callback):
         self.swap()
 
 
+def _arrays(state: Any) -> list[Array]:
+    if not isinstance(state, list) or not all(isinstance(value, np.ndarray) for value in state):
+        raise TypeError("expected a list of arrays")
+    return state
+
+
 class NanGuard(keras.callbacks.Callback):
     """Stops a phase if its loss becomes NaN or infinite, and restores the weights of the last epoch before.
 
@@ -128,7 +141,7 @@ class NanGuard(keras.callbacks.Callback):
 
     def set_state(self, state: list[Array]) -> None:
         """Take the last good weights from a checkpoint."""
-        self._weights.latest = state
+        self._weights.latest = _arrays(state)
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -175,4 +188,6 @@ class BestWeights(keras.callbacks.Callback):
 
     def set_state(self, state: JsonObject) -> None:
         """Take the best value and its weights from a checkpoint."""
-        self._value, self._best = state["value"], state["weights"]
+        value, best = state["value"], state["weights"]
+        self._value = None if value is None else float(value)
+        self._best = None if best is None else _arrays(best)

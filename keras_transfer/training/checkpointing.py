@@ -64,16 +64,31 @@ class Variables:
         Raises:
             CheckpointError: They are those of other variables; none was changed.
         """
-        here = [f"{tuple(variable.shape)}" for variable in self._variables]
-        there = [f"{value.shape}" for value in state]
+        here = [f"{tuple(variable.shape)} {_kind(variable.dtype)}" for variable in self._variables]
+        there = [f"{value.shape} {_kind(value.dtype)}" for value in state]
         if here != there:
             different = sum(a != b for a, b in zip(here, there, strict=False)) + abs(len(here) - len(there))
             raise CheckpointError(
                 f"The checkpoint does not fit the run's {self._what}: {different} of {len(here)} variables have "
-                f"another shape, or are missing. Received: {len(there)}. Resume with the versions that started the run."
+                f"another shape or type, or are missing. Received: {len(there)}. Resume with the versions that started the run."
             )
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
+
+
+_WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+def _describe_damage(name: str, problem: object) -> CheckpointError:
+    return CheckpointError(
+        f"The checkpoint is damaged: {name} cannot be restored ({problem}). Remove it from checkpoints/ in the run "
+        "folder to use the one before, or start the run again in another --out."
+    )
+
+
+def _kind(dtype: Any) -> str:
+    """The kind of a type of numbers, whatever its size: a precision may be another one on another device."""
+    return str(dtype).rstrip("0123456789")
 
 
 class Stopwatch:
@@ -93,7 +108,7 @@ class Stopwatch:
 
     def set_state(self, state: float) -> None:
         """Continue from the seconds so far."""
-        self._started = time.perf_counter() - state
+        self._started = time.perf_counter() - float(state)
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
@@ -115,8 +130,9 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from a state."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        best, *epochs = (state[name] for name in ("best", "best_epoch", "wait", "stopped_epoch"))
+        self.best = None if best is None else float(best)
+        self.best_epoch, self.wait, self.stopped_epoch = map(int, epochs)
 
 
 class Checkpoints:
@@ -168,7 +184,18 @@ class Checkpoints:
                 f"The checkpoint lacks {name}: another version of keras-transfer wrote it. Resume the run with that "
                 "version, or choose another --out."
             )
-        part.set_state(self._start[name])
+        self.restore(name, part)
+
+    def restore(self, name: str, part: Stateful) -> None:
+        """Restore a part from the checkpoint to continue from.
+
+        Raises:
+            CheckpointError: The checkpoint holds something else under that name.
+        """
+        try:
+            part.set_state(self.state_of(name))
+        except _WRONG_TYPES as error:
+            raise _describe_damage(name, error) from error
 
     def hold(self, name: str, state: Any) -> None:
         """Let checkpoints hold a state that does not change any more."""
@@ -176,7 +203,11 @@ class Checkpoints:
 
     def state_of(self, name: str) -> Any:
         """Return the state of a part in the checkpoint to continue from; None without one."""
-        return None if self._start is None else self._start[name]
+        if self._start is None:
+            return None
+        if name not in self._start:
+            raise _describe_damage(name, "it is missing")
+        return self._start[name]
 
     def is_due(self) -> bool:
         """Return, after each step, whether it is time for a checkpoint, or the run is to end after one."""
@@ -271,6 +302,8 @@ class Checkpointer(keras.callbacks.Callback):
             self._checkpoints.begin(self._start, **self._phase_state(None))
             return 0
         before, now = self._checkpoints.state_of("trained"), list(self._phase.trained)
+        if not (isinstance(before, list) and all(isinstance(index, int) for index in before)):
+            raise _describe_damage("trained", "expected indices of variables")
         if before != now:
             more, fewer = len(set(now) - set(before)), len(set(before) - set(now))
             raise CheckpointError(
@@ -278,7 +311,7 @@ class Checkpointer(keras.callbacks.Callback):
                 f"run was started: {more} were frozen then, {fewer} are frozen now. Resume with the versions and the "
                 "backbone that started it, or choose another --out."
             )
-        self._optimizer.set_state(self._checkpoints.state_of("optimizer"))
+        self._checkpoints.restore("optimizer", self._optimizer)
         if self._start.step and builds_with_a_batch():
             self._build()
         return self._start.epoch
@@ -317,7 +350,7 @@ class Checkpointer(keras.callbacks.Callback):
     def _restore_parts(self) -> None:
         """Restore what the other callbacks have just reset."""
         for name, part in self._phase.parts.items():
-            part.set_state(self._checkpoints.state_of(name))
+            self._checkpoints.restore(name, part)
 
     def _skip(self, steps: int) -> None:
         """Let ``fit`` count steps without a batch: the dataset starts after them."""
@@ -341,9 +374,11 @@ class Checkpointer(keras.callbacks.Callback):
             return
         self._restore_parts()
         state = self._checkpoints.state_of("metrics")
+        if not isinstance(state, list):
+            raise _describe_damage("metrics", "expected arrays")
         if len(self._trainer.metrics_variables) < len(state):
             self._build()  # which on one device otherwise is in the first step
-        self._metric_variables.set_state(state)
+        self._checkpoints.restore("metrics", self._metric_variables)
         self._logs = self._trainer.get_metrics_result()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

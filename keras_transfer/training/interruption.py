@@ -1,4 +1,4 @@
-"""SIGTERM as a request: a run takes a checkpoint at its next step and leaves."""
+"""SIGTERM and SIGHUP as a request: a run takes a checkpoint at its next step and leaves."""
 
 import contextlib
 import os
@@ -9,14 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_transfer.errors import RunInterrupted
+from keras_transfer.errors import RunInterrupted, TransferError
+
+
+_SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+
+
+class _Stop(KeyboardInterrupt):
+    """Raised wherever the main thread is: libraries take other exceptions for errors of their own, and rename them."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
 
 
 class Interruption:
-    """Listens for SIGTERM while a run trains.
+    """Listens for SIGTERM and SIGHUP while a run trains.
 
-    Outside of training there is nothing to save, and it is raised at once. A second signal is left to the system, which
-    ends the process.
+    Outside of training there is nothing to save, and the run ends at once. A second SIGTERM is left to the system, which
+    ends the process. A second SIGHUP is not: a terminal that closes sends one to every process, and so does ``launch``.
 
     Args:
         folder: The run's, for the message.
@@ -27,25 +38,36 @@ class Interruption:
         self._folder, self._grace_seconds = folder, grace_seconds
         self._waits_for_a_step = False
         self._patience: threading.Timer | None = None
+        self._stops = False
+        self._signal: signal.Signals = signal.SIGTERM
         self.asked = False
         """Whether the run is to end."""
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen, unless the signal has a handler already or this is not the main thread, where there can be none.
+        """Listen, unless a signal has a handler already or this is not the main thread, where there can be none.
+
+        A signal that is ignored, as nohup ignores SIGHUP, stays ignored.
 
         Yields:
             Nothing.
+
+        Raises:
+            RunInterrupted: A signal came while there was nothing to save.
         """
         mine = threading.current_thread() is threading.main_thread()
-        if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-            yield
-            return
-        signal.signal(signal.SIGTERM, self._receive)
+        numbers = [number for number in _SIGNALS if mine and signal.getsignal(number) is signal.SIG_DFL]
+        for number in numbers:
+            signal.signal(number, self._receive)
         try:
             yield
+        except (_Stop, Exception) as error:
+            if not self._stops or isinstance(error, TransferError):
+                raise
+            raise self._describe() from error
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for number in numbers:
+                signal.signal(number, signal.SIG_DFL)
             if self._patience is not None:  # a caller that catches the exception continues
                 self._patience.cancel()
 
@@ -69,15 +91,23 @@ class Interruption:
             RunInterrupted: It was.
         """
         if self.asked:
-            raise RunInterrupted(
-                f"The run in {self._folder} was stopped by SIGTERM. Give the same command with --resume to continue."
-            )
+            raise self._describe()
 
-    def _receive(self, *_: Any) -> None:
-        self.asked = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def _describe(self) -> RunInterrupted:
+        return RunInterrupted(
+            f"The run in {self._folder} was stopped by {self._signal.name}. Give the same command with --resume to "
+            "continue.",
+            128 + self._signal,
+        )
+
+    def _receive(self, number: int, *_: Any) -> None:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        if self.asked:
+            return
+        self.asked, self._signal = True, signal.Signals(number)
         if not self._waits_for_a_step:
-            self.leave()
+            self._stops = True
+            raise _Stop(128 + number)
         self._patience = threading.Timer(self._grace_seconds, self._give_up)
         self._patience.daemon = True
         self._patience.start()
@@ -88,4 +118,4 @@ class Interruption:
             "--resume continues from the checkpoint before.\n"
         )
         sys.stderr.flush()
-        os._exit(RunInterrupted.exit_code)
+        os._exit(128 + self._signal)

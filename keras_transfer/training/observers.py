@@ -204,4 +204,4 @@ class PhaseTracking(keras.callbacks.Callback):
 
     def set_state(self, state: float) -> None:
         """Let that many have passed already."""
-        self._started = time.perf_counter() - state
+        self._started = time.perf_counter() - float(state)

@@ -1,0 +1,120 @@
+"""The schemas of what is read back from a run folder: anything else is an error that names the file."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+
+from keras_transfer.heads.evaluation import Report
+
+_R = TypeVar("_R", bound=Report)
+_MOST_TOKENS = 1_000_000
+
+
+def _name_first(row: list[Any]) -> list[Any]:
+    if not isinstance(row[0], str):
+        raise ValueError("a row begins with the name of its example")
+    return row
+
+
+def _all_different(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("two names are the same")
+    return names
+
+
+Count = Annotated[int, Field(ge=0)]
+_Row = Annotated[list[Any], Field(min_length=2), AfterValidator(_name_first)]
+_Names = Annotated[list[str], AfterValidator(_all_different)]
+
+
+class _Record(BaseModel):
+    """Further keys are allowed: tasks of packages add their own."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _SplitRecord(_Record):
+    count: Count
+    fingerprint: str
+    rows: list[_Row]
+
+
+class DataRecord(_Record):
+    """The content of data.json."""
+
+    splits: dict[str, _SplitRecord]
+    class_names: _Names | None = None
+    label_names: _Names | None = None
+    number_names: _Names | None = None
+    predict_length: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    pads_to_longest: bool | None = None
+
+
+class _Position(_Record):
+    phase: Count
+    epoch: Count
+    step: Count
+
+
+class _SplitSum(_Record):
+    count: Count
+    fingerprint: str
+
+
+class _Choice(_Record):
+    policy: str
+    estimated_seconds: dict[str, float]
+
+
+class _Origin(_Record):
+    recipe: dict[str, Any]
+    resolved: dict[str, Any]
+    environment: dict[str, Any]
+    splits: dict[str, _SplitSum]
+    choice: _Choice | None
+
+
+class RunState(_Record):
+    """What every checkpoint has. The states of the parts of a run are checked by these parts."""
+
+    position: _Position
+    run: _Origin
+    baseline: dict[str, Any] | None
+
+
+def find_problem(schema: type[BaseModel], values: Any) -> str | None:
+    """Return what is wrong with values that were read back, in one line; None if nothing is.
+
+    Args:
+        schema: What they should be.
+        values: As JSON has them.
+    """
+    try:
+        schema.model_validate(values)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    return None
+
+
+def check_report(report: _R) -> _R:
+    """Return a report with every field of the type that its class declares.
+
+    Args:
+        report: As it was read back.
+
+    Raises:
+        ValueError: A field has another type.
+    """
+    try:
+        adapter = TypeAdapter(type(report))
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):  # a package's own type
+        return report
+    return adapter.validate_python(_fields(report))
+
+
+def _fields(report: Report) -> Mapping[str, Any]:
+    return dataclasses.asdict(report)
