@@ -10,6 +10,7 @@ import keras
 
 from keras_transfer.config import OtherSource, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.sources.python_objects import describe_object
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
@@ -29,7 +30,6 @@ from keras_transfer.run.folder import (
     MODEL,
     RECIPE,
     SAMPLES,
-    TOKENIZER,
     check_recipe_sum,
     check_run_folder,
     damaged,
@@ -40,7 +40,6 @@ from keras_transfer.run.records import DataRecord, check_report, find_problem
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
 from keras_transfer.tasks.base import predict_examples
-
 
 _WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
 

@@ -127,8 +127,7 @@ def _write(folder: Path, state: Mapping[str, Any]) -> None:
     (folder / _STATE).write_bytes(content)
     manifest = {"format": _FORMAT, _STATE: hashlib.sha256(content).hexdigest()}
     (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    for name in (_NAME = re.compile(rf"{_PREFIX}[0-9]{{6,18}}")
-_ARRAYS, _STATE, _MANIFEST):
+    for name in (_ARRAYS, _STATE, _MANIFEST):
         sync(folder / name)
     sync(folder)
 

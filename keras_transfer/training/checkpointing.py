@@ -70,7 +70,8 @@ class Variables:
             different = sum(a != b for a, b in zip(here, there, strict=False)) + abs(len(here) - len(there))
             raise CheckpointError(
                 f"The checkpoint does not fit the run's {self._what}: {different} of {len(here)} variables have "
-                f"another shape or type, or are missing. Received: {len(there)}. Resume with the versions that started the run."
+                f"another shape or type, or are missing. Received: {len(there)}. Resume with the versions "
+                "that started the run."
             )
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)

@@ -11,7 +11,6 @@ from typing import Any
 
 from keras_transfer.errors import RunInterrupted, TransferError
 
-
 _SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
 
 
@@ -26,8 +25,9 @@ class _Stop(KeyboardInterrupt):
 class Interruption:
     """Listens for SIGTERM and SIGHUP while a run trains.
 
-    Outside of training there is nothing to save, and the run ends at once. A second SIGTERM is left to the system, which
-    ends the process. A second SIGHUP is not: a terminal that closes sends one to every process, and so does ``launch``.
+    Outside of training there is nothing to save, and the run ends at once. A second SIGTERM is left to the system,
+    which ends the process. A second SIGHUP is not: a terminal that closes sends one to every process, and so does
+    ``launch``.
 
     Args:
         folder: The run's, for the message.
