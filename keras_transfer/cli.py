@@ -36,9 +36,19 @@ def _echo(text: object, *, err: bool = False, nl: bool = True) -> None:
 class _Commands(click.Group):
     """Prints what the user can fix as a few plain lines, and exits with the code of the error."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            error.message = printable(error.message)
+            raise
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.UsageError as error:
+            error.message = printable(error.message)
+            raise
         except (TransferError, OSError, UnicodeError, MemoryError) as error:
             _echo(f"Error: {_describe(error)}", err=True)
             context.exit(getattr(error, "exit_code", 2))

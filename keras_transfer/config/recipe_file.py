@@ -94,7 +94,10 @@ def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[Rec
     rest = copy.deepcopy(dict(values))
     for detail in error.errors(include_url=False):
         section: Any = rest
-        for key in _place(detail["loc"]):
+        place = _place(detail["loc"])
+        if not place:  # a key that is no text
+            return None
+        for key in place:
             if not isinstance(section, dict) or not isinstance(section.get(key), dict):
                 break
             section = section[key]
@@ -165,7 +168,7 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
             message = f"expected a mapping. Received: {_shown(detail['input'])}. Keys: {keys}."
         else:
             message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}. Received: {_shown(detail['input'])}."
-        messages.setdefault(".".join(names), []).append(message)
+        messages.setdefault(".".join(names) or "a key", []).append(message)
     return {path: f"{path}: {' Or: '.join(texts)}" for path, texts in messages.items()}
 
 

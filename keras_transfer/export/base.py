@@ -183,13 +183,20 @@ def export_run(
     Raises:
         ExportError: The folder cannot be written, or the artifact's predictions differ. Nothing is left behind.
     """
-    with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
-        artifact = Path(scratch) / exporter.name
-        artifact.mkdir()
-        _write(exporter, served, artifact)
-        answers = _run_probe(exporter, served.reader, artifact, samples)
-        parity = _compare(exporter, answers, expected, served.head, tolerance_of(served.model))
-        _place(exporter, artifact, folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
+            artifact = Path(scratch) / exporter.name
+            artifact.mkdir()
+            _write(exporter, served, artifact)
+            answers = _run_probe(exporter, served.reader, artifact, samples)
+            parity = _compare(exporter, answers, expected, served.head, tolerance_of(served.model))
+            _place(exporter, artifact, folder)
+    except OSError as error:
+        raise ExportError(
+            f"The {exporter.title} cannot be written to the folder for temporary files: {error.strerror or error}. "
+            f"Received: TMPDIR={os.environ.get('TMPDIR', '')!r}. Set TMPDIR to a folder with space for one copy of the "
+            "model. Nothing was exported."
+        ) from error
     return parity
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 import warnings
@@ -32,11 +33,18 @@ _CHECKED_BYTES = 1 << 24
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: ``KERAS_TRANSFER_CACHE``, or a folder in the user's cache folder."""
+    """Return the cache folder: ``KERAS_TRANSFER_CACHE``, or a folder in the user's cache folder.
+
+    A user without a home has a folder of their own among the temporary files.
+    """
     own = os.environ.get("KERAS_TRANSFER_CACHE")
     if own:
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_transfer"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "keras_transfer"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"keras_transfer-{os.getuid()}"
 
 
 @dataclass(frozen=True)

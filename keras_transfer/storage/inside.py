@@ -3,6 +3,7 @@
 Every run folder is checked here before anything in it is read or written.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Collection
@@ -64,6 +65,18 @@ def _check_entry(path: Path, root: Path) -> bool:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise _error(path, "is neither a file nor a folder")
     return stat.S_ISDIR(mode)
+
+
+def read_regular(file: Path) -> bytes:
+    """Return the content of a file; a named pipe, whose reader may wait for ever, and a device are no files.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "not a regular file", str(file))
+    return file.read_bytes()
 
 
 def _error(path: Path, problem: str) -> CheckpointError:

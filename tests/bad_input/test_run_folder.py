@@ -208,6 +208,7 @@ def test_rows_that_are_no_longer_those_of_the_run(refused, folder, finished_run,
     recipe = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text(recipe.replace(finished_run.config.data.source, str(images)))
     (folder / "metrics.json").write_text("{}")
+    (folder / "sums.json").unlink()
     for file in images.glob("*/*"):
         file.write_bytes(file.read_bytes() + b" ")
     refused("evaluate", folder, needs=["test rows", "have changed since the run", "--data"])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.networks.types import Tensor
+from keras_transfer.storage.inside import read_regular
 
 
 class ImageExamples(Examples, Protocol):
@@ -106,7 +107,7 @@ class Images:
 
     def read(self, row: int) -> bytes:
         """Return the bytes of one."""
-        return (self.root / self.names[row]).read_bytes()
+        return read_regular(self.root / self.names[row])
 
     def contents(self) -> Callable[[Tensor], Tensor]:
         """Return a function that reads files inside the graph."""
