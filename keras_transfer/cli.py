@@ -18,7 +18,7 @@ import click
 
 from keras_transfer import __version__
 from keras_transfer.console.streams import take_streams
-from keras_transfer.console.text import printable
+from keras_transfer.console.text import one_line, printable
 from keras_transfer.errors import ConfigError, TransferError, TransferWarning
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -431,7 +431,7 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
         return
     for prediction in predictions:
         # A text may have many lines, and each prediction is to have one.
-        shown = " ".join(prediction.input.splitlines())
+        shown = one_line(" ".join(prediction.input.splitlines()))
         _echo(f"{shown}\t{prediction}")
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config.earlier import convert_earlier
 from keras_transfer.errors import BackboneError, ConfigError
 from keras_transfer.storage.inside import check_inside
 from keras_transfer.storage.sums import check_file
@@ -58,7 +59,7 @@ def read_run_recipe(folder: Path) -> RecipeConfig:
             "Make the run again, or name another one."
         )
     try:
-        return parse_recipe(read_recipe(file), known={}, where=str(file))
+        return parse_recipe(convert_earlier(read_recipe(file)), known={}, where=str(file))
     except ConfigError as error:
         raise BackboneError(f"Run {folder} cannot be read. {error}\nTake a whole copy of the folder.") from error
 

@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 from sklearn.utils.class_weight import compute_class_weight
 
 from keras_transfer.config import HeadConfig
+from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
@@ -110,7 +111,7 @@ class ClassPrediction(Prediction):
 
     def __str__(self) -> str:
         """Class and probability."""
-        return f"{self.label}\t{self.score:.4f}"
+        return f"{one_line(self.label)}\t{self.score:.4f}"
 
 
 def check_class_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
 
 from keras_transfer.config import HeadConfig
+from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
@@ -100,7 +101,7 @@ class MultilabelPrediction(Prediction):
 
     def __str__(self) -> str:
         """Labels and their probabilities."""
-        return ", ".join(f"{label} {self.probabilities[label]:.4f}" for label in self.labels) or "no label"
+        return ", ".join(f"{one_line(label)} {self.probabilities[label]:.4f}" for label in self.labels) or "no label"
 
 
 @dataclass(frozen=True)

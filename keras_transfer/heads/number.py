@@ -9,6 +9,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.config import HeadConfig
+from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import Prediction, TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, MeanRootMeanSquaredError
@@ -73,7 +74,7 @@ class NumberPrediction(Prediction):
 
     def __str__(self) -> str:
         """Names and numbers."""
-        return "\t".join(f"{name} {value:.6g}" for name, value in self.values.items())
+        return "\t".join(f"{one_line(name)} {value:.6g}" for name, value in self.values.items())
 
 
 @dataclass(frozen=True)

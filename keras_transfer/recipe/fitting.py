@@ -252,12 +252,12 @@ def _begin(spec: RecipeSpec, job: Job, console: Console | None) -> _Start:
 
 def _resume(job: Job, state: Mapping[str, Any]) -> _Start:
     record, baseline = state["run"], state["baseline"]
-    check_rows(record["splits"], job.record["splits"])
     try:
+        check_rows(record["splits"], job.record["splits"])
         measured = baseline and Baseline.from_state(baseline)
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"The checkpoint is damaged: its baseline lacks {error}. Start the run again in another --out."
+            f"The checkpoint is damaged: what it says of the run lacks {error}. Start the run again in another --out."
         ) from error
     return _Start(replace(job, measured=measured), record, state)
 

@@ -151,7 +151,7 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
 
 
 _DECIDING = (DATA, HEAD, METRICS, MODEL, TOKENIZER, SAMPLES)
-_ELSEWHERE = ("source", "root", "data_dir", "validation", "test")
+_ELSEWHERE = ("source", "root", "data_dir", "validation", "test", "splits_of")
 _NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "trackers", "export")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_transfer.config import OtherSource, RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config.earlier import convert_earlier
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.sources.python_objects import describe_object
@@ -83,7 +84,7 @@ class Run:
         if missing:
             raise CheckpointError(f"{folder} is not a finished run: it lacks {', '.join(missing)}. Name a run folder.")
         recipe = self.folder / RECIPE
-        self.config: RecipeConfig = parse_recipe(read_recipe(recipe), known={}, where=str(recipe))
+        self.config: RecipeConfig = parse_recipe(convert_earlier(read_recipe(recipe)), known={}, where=str(recipe))
         self.task: Task = TASKS[self.config.task]
         check_recipe_sum(self.folder)
         self.record: dict[str, Any] = read_json(self.folder / DATA, "splits")

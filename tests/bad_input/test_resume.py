@@ -9,6 +9,7 @@ import yaml
 
 from keras_transfer import ImageClassification, TransferWarning
 from keras_transfer.config import write_recipe
+from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.checkpointing import Checkpointer
 
 
@@ -125,6 +126,43 @@ def test_no_checkpoint_that_is_whole(refused, recipe, folder):
     )
     for manifest in folder.glob("checkpoints/*/manifest.json"):
         assert manifest.read_text() == "{"
+
+
+def spoil(folder, change):
+    """Write a checkpoint whose sums are right, and whose content is not that of the run."""
+    store = CheckpointStore(folder / "checkpoints")
+    _, state = store.read()
+    change(state)
+    store.write(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "needs"),
+    [
+        (lambda state: state.update(position={"phase": 98, "epoch": 0, "step": 0}), ["phase 99", "has 1 phases"]),
+        (lambda state: state.update(position={"phase": 0, "epoch": 4, "step": 0}), ["epoch 4", "of 3 epochs"]),
+        (lambda state: state.update(position={"phase": 0, "epoch": 0, "step": 7}), ["step 7", "6 steps each"]),
+        (lambda state: state.update(position=[0, 0, 0]), ["position", "is damaged"]),
+        (lambda state: state.update(run=None), ["run", "is damaged"]),
+        (lambda state: state["run"].update(recipe=3), ["run.recipe", "is damaged"]),
+        (lambda state: state["run"].update(resolved={"task": 5}), ["The recipe in the checkpoint has a mistake"]),
+        (lambda state: state["run"]["splits"].pop("train"), ["The checkpoint is damaged", "train"]),
+        (lambda state: state.update(weights=7), ["weights cannot be restored"]),
+        (lambda state: state.update(weights=[1] * len(state["weights"])), ["weights cannot be restored"]),
+        (lambda state: state.update(weights=state["weights"][1:]), ["does not fit the run's weights"]),
+        (lambda state: state.update(weights=[w.astype("int64") for w in state["weights"]]), ["shape or type"]),
+        (lambda state: state.update(seconds="long"), ["seconds cannot be restored"]),
+        (lambda state: state.update(trackers=[]), ["trackers cannot be restored"]),
+        (lambda state: state.update(best_weights={"value": "x", "weights": 1}), ["best_weights cannot be restored"]),
+        (lambda state: state.update(optimizer={}), ["optimizer"]),
+        (lambda state: state.update(trained="all"), ["trained cannot be restored"]),
+        (lambda state: state.pop("trained"), ["trained cannot be restored"]),
+        (lambda state: state.update(metrics=None, position={"phase": 0, "epoch": 1, "step": 2}), ["metrics"]),
+    ],
+)
+def test_a_checkpoint_with_right_sums_and_wrong_content(refused, recipe, folder, change, needs):
+    spoil(folder, change)
+    refused("run", recipe, "--out", folder, "--resume", needs=needs)
 
 
 def test_another_trainable_set(refused, recipe, folder, monkeypatch):

@@ -89,6 +89,12 @@ def test_an_unfinished_run(refused, fill, folder, words):
         ("data.json", "{", ["data.json is damaged"]),
         ("data.json", "[]", ["data.json is damaged", "expected a JSON object"]),
         ("data.json", "{}", ["data.json is damaged", "it lacks splits"]),
+        ("data.json", '{"splits": 3}', ["data.json is damaged", "splits: input should be a valid dictionary"]),
+        ("data.json", '{"splits": {"test": {"rows": [[1, 2]]}}}', ["data.json is damaged", "splits.test"]),
+        ("data.json", '{"splits": {}}', ["data.json is damaged", "content has changed since the run ended"]),
+        ("data.json", "[" * 200_000, ["data.json is damaged"]),
+        ("head.json", '{"thresholds": {}}', ["head.json is damaged", "was not there when the run ended"]),
+        ("sums.json", "{}", ["sums.json is damaged", "not a file of sums"]),
     ],
 )
 def test_a_damaged_record(refused, fill, folder, name, content, needs):
@@ -96,7 +102,9 @@ def test_a_damaged_record(refused, fill, folder, name, content, needs):
     refused(*fill(COMMANDS[0], folder), needs=[folder, *needs])
 
 
-@pytest.mark.parametrize("content", [None, "", "{", '{"test": {"n": 1}}', '{"test": 3}'])
+@pytest.mark.parametrize(
+    "content", [None, "", "{", '{"test": {"n": 1}}', '{"test": 3}', '{"test": [', "{}", "[" * 200_000]
+)
 def test_damaged_metrics_where_nothing_else_is_left_to_show(refused, folder, content):
     recipe = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text(recipe.replace("source: ", "source: /nowhere"))
@@ -174,6 +182,43 @@ def test_a_model_that_names_a_function_of_python_runs_nothing(refused, fill, fol
 def test_the_model_of_another_run_is_refused(refused, fill, folder):
     save(folder, classes=3)
     refused(*fill(COMMANDS[0], folder), needs=["the run has 2 classes, and the model has outputs of shape (None, 3)"])
+
+
+def test_another_model_with_as_many_outputs_is_refused(refused, fill, folder):
+    save(folder)
+    refused(*fill(COMMANDS[0], folder), needs=[folder / "model.keras", "content has changed since the run ended"])
+
+
+def test_a_recipe_that_would_predict_in_another_way_is_refused(refused, fill, folder):
+    file = folder / "recipe.yaml"
+    file.write_text(file.read_text().replace("resize: crop", "resize: stretch"))
+    refused(*fill(COMMANDS[0], folder), needs=[file, "data, backbone, head or augmentation has changed since the run"])
+
+
+def test_a_recipe_may_say_that_the_data_is_elsewhere(command, fill, folder):
+    file = folder / "recipe.yaml"
+    changed = file.read_text().replace("source: ", "source: /moved").replace("epochs: 1", "epochs: 7")
+    file.write_text(changed)
+    assert command(*fill(COMMANDS[0], folder)).exit_code == 0
+
+
+def test_a_tokenizer_that_the_run_did_not_write_is_refused(refused, fill, folder):
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "vocabulary.txt").write_text("[PAD]")
+    refused(*fill(COMMANDS[0], folder), needs=["vocabulary.txt", "was not there when the run ended"])
+
+
+def test_another_raw_example_is_no_proof(refused, folder, image):
+    sample = sorted((folder / "samples").iterdir())[0]
+    sample.write_bytes(image.read_bytes() + b" ")
+    refused("export", folder, needs=[sample, "content has changed since the run ended"])
+
+
+def test_a_model_nested_deep(refused, fill, folder):
+    file = folder / "model.keras"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", "[" * 200_000)
+    refused(*fill(COMMANDS[0], folder), needs=[file])
 
 
 def test_an_export_without_the_images_that_prove_it(refused, folder):

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 import keras_transfer
+from keras_transfer.config.earlier import convert_earlier
 from keras_transfer.console import make_console, print_table
 from keras_transfer.console.text import one_line, printable
 from keras_transfer.distribution import rendezvous
@@ -574,3 +575,41 @@ def test_a_proof_is_of_one_token_one_launch_and_one_index(monkeypatch):
     assert rendezvous._prove(Workers(("a:1", "b:3"), 1), "worker", 1) != proof
     monkeypatch.setenv(rendezvous.TOKEN, "another")
     assert rendezvous._prove(workers, "worker", 1) != proof
+
+
+# Run folders of earlier versions.
+
+EARLIER = {
+    "name": "head",
+    "budget_seconds": None,
+    "stages": None,
+    "batch_norm": "auto",
+    "head_solver": "sgd",
+    "head_epochs": 2,
+    "fine_tune_rate": None,
+    "stage_decay": 1.0,
+    "groups": 3,
+    "group_epochs": 2,
+    "rank": 8,
+    "lora_layers": "all",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "policy"),
+    [
+        ({}, {"name": "head", "head_solver": "sgd"}),
+        ({"name": "last_stages", "stages": 2}, {"name": "last_stages", "stages": 2, "stage_decay": 1.0}),
+        (
+            {"name": "full", "stages": 2, "batch_norm": "frozen"},
+            {"name": "full", "batch_norm": "frozen", "stage_decay": 1.0},
+        ),
+        ({"name": "no such policy"}, {**EARLIER, "name": "no such policy"}),
+    ],
+)
+def test_recipes_with_the_keys_of_all_policies_are_converted(change, policy):
+    assert convert_earlier({"seed": 1, "policy": {**EARLIER, **change}}) == {"seed": 1, "policy": policy}
+
+
+def test_a_key_that_was_added_by_hand_stays_an_error():
+    assert convert_earlier({"policy": {"name": "full", "stages": 2}})["policy"] == {"name": "full", "stages": 2}
