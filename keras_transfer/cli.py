@@ -40,14 +40,14 @@ class _Commands(click.Group):
         try:
             return super().make_context(*arguments, **options)
         except click.UsageError as error:
-            error.message = printable(error.message)
+            vars(error).update(message=printable(error.message))
             raise
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except click.UsageError as error:
-            error.message = printable(error.message)
+            vars(error).update(message=printable(error.message))
             raise
         except (TransferError, OSError, UnicodeError, MemoryError) as error:
             _echo(f"Error: {_describe(error)}", err=True)

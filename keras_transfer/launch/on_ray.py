@@ -29,8 +29,8 @@ _CONNECT_SECONDS = 30.0
 _PLACE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.2
-# Done, for the user to fix, or output to end: a restart changes nothing.
-_FINAL = (0, 2, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
+# Done, for the user to fix, or stopped by SIGHUP (1) or SIGTERM: a restart changes nothing.
+_FINAL = (0, 2, 128 + 1, 128 + signal.SIGTERM)
 # Prefixes of the environment variables that workers inherit; a node has its own values of others.
 _PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
 _CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
