@@ -83,7 +83,8 @@ def _describe(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}. Fix the path, its permissions or the space on its disk, and try again."
     if isinstance(error, UnicodeError):
-        return f"a name or a text is not valid UTF-8: {str(error)[:300]}. Rename the file, or save it as UTF-8."
+        received = repr(getattr(error, "object", ""))[-300:]
+        return f"a name or a text is not valid UTF-8. Received: {received}. Rename the file, or save it as UTF-8."
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:500]}"
 
 

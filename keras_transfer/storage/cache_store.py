@@ -44,7 +44,8 @@ def cache_folder() -> Path:
     try:
         return Path(base or Path.home() / ".cache") / "keras_transfer"
     except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"keras_transfer-{os.getuid()}"
+        user = getattr(os, "getuid", int)()
+        return Path(tempfile.gettempdir()) / f"keras_transfer-{user}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Texts in, one class out of several, from data to what is served; on a small BERT that is made on the spot."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from keras_transfer import ConfigError, PolicyError, Run, TextClassification
+from keras_transfer import CheckpointError, ConfigError, PolicyError, Run, TextClassification
 from keras_transfer.frozen.cache import FeatureCache
 
 CATS = "cat mouse sofa milk purr".split()
@@ -104,6 +105,16 @@ def test_a_run_keeps_what_predicting_needs_and_says_the_same_later(finished, tmp
         assert [p.score for p in predictions] == pytest.approx(one_by_one, abs=1e-5)
     finally:
         moved.rename(finished.folder)
+
+
+def test_a_vocabulary_with_two_words_exchanged_is_found_out(finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "changed")
+    (file,) = folder.rglob("vocabulary.txt")
+    words = file.read_text().splitlines()
+    words[-1], words[-2] = words[-2], words[-1]
+    file.write_text("\n".join(words) + "\n")
+    with pytest.raises(CheckpointError, match=r"vocabulary\.txt is damaged: its content has changed"):
+        Run(folder).predict(["a text"])
 
 
 def test_data_json_says_how_long_texts_are_and_how_many_are_cut(finished):

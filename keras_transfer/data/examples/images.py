@@ -111,7 +111,8 @@ class Images:
 
     def contents(self) -> Callable[[Tensor], Tensor]:
         """Return a function that reads files inside the graph."""
-        files = tf.constant(self.files, tf.string)
+        # A name may have bytes that are not UTF-8.
+        files = tf.constant([os.fsencode(file) for file in self.files], tf.string)
         return lambda rows: tf.map_fn(tf.io.read_file, tf.gather(files, rows))
 
 
