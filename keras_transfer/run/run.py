@@ -169,7 +169,9 @@ class Run:
     def _own_split(self, name: str) -> Split:
         if name not in self.record["splits"]:
             raise damaged(self.folder / DATA, f"it lacks the split {name}")
-        splits = self.task.reload_splits(self.config)
+        # Names that look alike were classes of their own in a run that did not merge them.
+        apart = self.config.data.model_copy(update={"merge_labels": bool(self.config.data.merge_labels)})
+        splits = self.task.reload_splits(self.config.model_copy(update={"data": apart}))
         if set(splits.target.names) != set(self.target.names):
             raise self._changed(name)
         rows = {split.name: split for split in splits.with_names(self.target)}[name]

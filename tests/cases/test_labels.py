@@ -1,18 +1,21 @@
 """What the labels are, and what averages say: right values from scikit-learn, pandas and plain Python."""
 
+import io
 import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from rich.console import Console
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from keras_transfer import ImageClassification, Run, TextClassification
-from keras_transfer.config import HeadConfig, TextDataConfig
+from keras_transfer.config import HeadConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.data.splits.splits import load_splits, read_split
+from keras_transfer.data.splits.unlabelled import load_unlabelled
 from keras_transfer.errors import DataError, TransferWarning
 from keras_transfer.heads import ClassificationHead, MultilabelHead
 from keras_transfer.report import print_report
@@ -370,49 +373,74 @@ def test_many_classes_are_printed_as_their_confusions_and_no_name_is_cut(monkeyp
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, make_images, pebble):
-    """A run on the classes 2, 9 and 10."""
+    """A run on the classes 02, 09, 9 and 10; the first one is 2 in the folder."""
     root = tmp_path_factory.mktemp("labels")
-    images = make_images(root / "images", {"10": 12, "2": 12, "9": 12}, size=16)
+    images = make_images(root / "images", {"10": 12, "2": 12, "9": 12, "09": 12}, size=16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
-        data = {"source": str(images), "image_size": 16, "relabel": {"9": "09"}}
-        weights = {"2": 1.0, "09": 2.0, "10": 1.0}
         return ImageClassification(
-            data,
+            {"source": str(images), "image_size": 16, "relabel": {"2": "02"}, "merge_labels": False},
             backbone={"name": "pebble", "weights": "none"},
             policy={"name": "head", "head_solver": "sgd"},
-            training={"epochs": 1, "class_weights": weights},
+            training={"epochs": 1, "class_weights": {"02": 1.0, "09": 2.0, "9": 1.0, "10": 1.0}},
             export={"formats": []},
         ).fit(root / "run")
 
 
-def test_evaluating_on_two_of_three_classes(run, make_images, tmp_path, command):
+def test_evaluating_on_two_of_four_classes(run, make_images, tmp_path, command):
     two = make_images(tmp_path / "two", {"10": 6, "9": 6}, size=16)
     chosen = [prediction.label for prediction in run.predict(sorted(map(str, two.glob("*/*"))))]
-    truth = ["10"] * 6 + ["09"] * 6
-    expected = f1_score(truth, chosen, labels=["09", "10"], average="macro", zero_division=0.0)
+    truth = ["10"] * 6 + ["9"] * 6
+    expected = f1_score(truth, chosen, labels=["9", "10"], average="macro", zero_division=0.0)
     result = command("evaluate", run.folder, "--data", two)
-    assert "Classes without rows, left out of averages: 2\n" in result.stdout
+    assert "Classes without rows, left out of averages: 02, 09\n" in result.stdout
     written = json.loads(command("evaluate", run.folder, "--data", two, "--json").stdout)
     (figures,) = written.values()
     assert figures["macro_f1"] == pytest.approx(expected)
-    assert (figures["without_rows"], figures["classes"]["2"]["f1"]) == (["2"], None)
+    assert (figures["without_rows"], figures["classes"]["02"]["f1"]) == (["02", "09"], None)
+    chosen_run = Run(run.folder)
+    data = chosen_run.config.data.model_copy(update={"classes": ["02", "10"]})
+    chosen_run.config = chosen_run.config.model_copy(update={"data": data})
     with pytest.warns(TransferWarning, match=r"data.classes: 6 of 12 rows are left out"):
-        chosen_run = Run(run.folder)
-        chosen_run.config = chosen_run.config.model_copy(
-            update={"data": chosen_run.config.data.model_copy(update={"classes": ["2", "10"]})}
-        )
         assert chosen_run.evaluate(two).n == 6
 
 
-def test_a_run_folder_keeps_the_order_that_it_recorded(run, tmp_path):
-    assert run.target.names == ("2", "09", "10")
+def test_a_run_folder_keeps_the_names_and_the_order_that_it_recorded(run, tmp_path):
+    """Earlier versions ordered numbers as text, and had no data.merge_labels."""
+    assert run.target.names == ("02", "09", "9", "10")
     old = shutil.copytree(run.folder, tmp_path / "old")
     record = json.loads((old / "data.json").read_text())
-    (old / "data.json").write_text(json.dumps({**record, "class_names": ["09", "10", "2"]}))
+    (old / "data.json").write_text(json.dumps({**record, "class_names": ["02", "09", "10", "9"]}))
+    recipe = (old / "recipe.yaml").read_text()
+    assert "merge_labels: false" in recipe
+    (old / "recipe.yaml").write_text(recipe.replace("merge_labels: false", "merge_labels: null"))
     before, after = run.evaluate(), Run(old).evaluate()
-    confusion = np.array(before.confusion)
-    # The same outputs are other classes now: predicted columns move, true rows move with their names.
-    assert after.n == before.n
-    assert [one.name for one in after.classes] == ["09", "10", "2"]
-    assert np.array_equal(np.array(after.confusion), confusion[[1, 2, 0]])
+    assert [one.name for one in after.classes] == ["02", "09", "10", "9"]
+    # The third output is another class now, and the rows of each class are where its name is.
+    assert np.array_equal(np.array(after.confusion), np.array(before.confusion)[[0, 1, 3, 2]])
+
+
+# Sources of other kinds.
+
+
+def test_chosen_rows_of_images_in_the_cache_keep_their_pixels():
+    images = np.arange(30 * 12 * 12 * 3, dtype=np.uint8).reshape(30, 12, 12, 3)
+    labels = [str(number % 3) for number in range(30)]
+    config = ImageDataConfig(source=NAME, classes=[2, 0])
+    splits = load_splits(config, seed=0, given={NAME: (images, labels)})
+    assert sum(map(len, splits)) == 20
+    for split in splits:
+        for row, (name, target) in enumerate(zip(split.examples.names, split.targets, strict=True)):
+            number = int(name.removeprefix("row ")) - 1
+            assert splits.target.names[target] == labels[number]
+            assert np.array_equal(np.asarray(Image.open(io.BytesIO(split.examples.read(row)))), images[number])
+
+
+def test_pretraining_draws_the_rows_of_a_classifier():
+    table = pd.DataFrame({"text": [f"text {n}" for n in range(60)], "label": ["a", "A", "b", "c", "c"] * 12})
+    config = TextDataConfig(source=NAME, merge_labels=True, relabel={"c": "b"}, classes=["b", "a"])
+    both = [read(config, seed=1, given={NAME: table}) for read in (load_splits, load_unlabelled)]
+    names = [[split.examples.names for split in splits] for splits in both]
+    assert names[0] == names[1]
+    with pytest.raises(DataError, match=r"data.classes and data.relabel and data.merge_labels: .* has no labels"):
+        load_unlabelled(config, seed=1, given={NAME: table.drop(columns="label")})
