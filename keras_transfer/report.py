@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_transfer.console import print_table, table_width
+from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Report
@@ -86,7 +87,7 @@ def _print_rows(
 def _print_absent(what: str, names: Sequence[str], console: Console) -> None:
     """Say which classes or labels the averages leave out."""
     if names:
-        line = f"{what} without rows, left out of averages: {some(names)}"
+        line = f"{what} without rows, left out of averages: {some(map(one_line, names))}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

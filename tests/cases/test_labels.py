@@ -406,9 +406,10 @@ def test_evaluating_on_two_of_four_classes(run, make_images, tmp_path, command):
 
 
 def test_a_run_folder_keeps_the_names_and_the_order_that_it_recorded(run, tmp_path):
-    """Earlier versions ordered numbers as text, and had no data.merge_labels."""
+    """Earlier versions ordered numbers as text, and had neither data.merge_labels nor sums of files."""
     assert run.target.names == ("02", "09", "9", "10")
     old = shutil.copytree(run.folder, tmp_path / "old")
+    (old / "sums.json").unlink()
     record = json.loads((old / "data.json").read_text())
     (old / "data.json").write_text(json.dumps({**record, "class_names": ["02", "09", "10", "9"]}))
     recipe = (old / "recipe.yaml").read_text()
