@@ -65,6 +65,11 @@ def find_recipe(recipe: str) -> Path:
     file = Path(recipe)
     if file.is_file():
         return file
+    if file.exists():
+        raise ConfigError(
+            f"There is no recipe {recipe!r}: it is a folder, a named pipe or a device, and no such file is read. "
+            "Name a file."
+        )
     raise ConfigError(
         f"There is no recipe {recipe!r}: no bundled recipe has this name, and there is no such file. "
         f"{did_you_mean(recipe, bundled)}"

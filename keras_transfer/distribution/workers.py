@@ -104,7 +104,7 @@ def find_workers(config: DistributionConfig, environment: Mapping[str, str] = os
 def _read_tf_config(text: str) -> Workers:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"TF_CONFIG is not valid JSON: {error}. Received: {text[:200]!r}. Example: {_EXAMPLE}."
         ) from error

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.weights import Weights
+from keras_transfer.console.text import printable
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
@@ -128,14 +129,14 @@ def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) ->
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
     _print_lines([f"Data: {source}: {splits.target.headline()}; rows: {counts}"], console)
     for line in scanned.broken:
-        console.print(f"Broken: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(f"Broken: {line}"), style="yellow", highlight=False, markup=False, soft_wrap=True)
     _print_lines((*scanned.notes, *splits.notes), console)
 
 
 def _print_lines(lines: Any, console: Console | None) -> None:
     if console:
         for line in lines:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
