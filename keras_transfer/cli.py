@@ -17,78 +17,14 @@ from typing import IO, Any
 import click
 
 from keras_transfer import __version__
-from keras_transfer.console.streams import take_streams
+from keras_transfer.console.commands import Commands, echo
 from keras_transfer.console.text import one_line, printable
-from keras_transfer.errors import ConfigError, TransferError, TransferWarning
+from keras_transfer.errors import ConfigError, TransferWarning
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-_LONG_COMMANDS = ("run", "launch")
-"""What they do is worth more than what they print: their exit codes do not tell of lost output."""
-
-
-def _echo(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print a text without the control characters that names and texts from data may have."""
-    click.echo(printable(text), err=err, nl=nl)
-
-
-class _Commands(click.Group):
-    """Prints what the user can fix as a few plain lines, and exits with the code of the error."""
-
-    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        try:
-            return super().make_context(*arguments, **options)
-        except click.UsageError as error:
-            vars(error).update(message=printable(error.message))
-            raise
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except click.UsageError as error:
-            vars(error).update(message=printable(error.message))
-            raise
-        except (TransferError, OSError, UnicodeError, MemoryError) as error:
-            _echo(f"Error: {_describe(error)}", err=True)
-            context.exit(getattr(error, "exit_code", 2))
-        except KeyboardInterrupt:
-            _echo("Interrupted.", err=True)
-            context.exit(130)
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command. Output that cannot be written never ends it."""
-        streams = take_streams()
-        if streams is None:
-            return super().main(*args, **options)
-        words = args[0] if args and args[0] is not None else sys.argv[1:]
-        try:
-            super().main(*args, **options)
-        except SystemExit as ended:
-            lost = streams.finish()
-            if lost is not None:
-                _echo(f"Error: output is lost, because stdout cannot be written: {lost}.", err=True)
-                is_long = next((word for word in words if not word.startswith("-")), None) in _LONG_COMMANDS
-                ended.code = ended.code or (0 if is_long else 2)
-            raise
-
-
-def _describe(error: Exception) -> str:
-    """What the user can do about an error of the system that no part of the package has described."""
-    if isinstance(error, TransferError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "not enough memory. Use smaller batches or images, or a machine with more."
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return f"{where}{error.strerror}. Fix the path, its permissions or the space on its disk, and try again."
-    if isinstance(error, UnicodeError):
-        received = repr(getattr(error, "object", ""))[-300:]
-        return f"a name or a text is not valid UTF-8. Received: {received}. Rename the file, or save it as UTF-8."
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:500]}"
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="keras-transfer")
 def main() -> None:
     """Fine-tune pretrained networks with Keras, and export the result for serving."""
@@ -182,10 +118,10 @@ def list_recipes(as_json: bool) -> None:
         return
     width = max(len(recipe.name) for recipe in recipes)
     for recipe in recipes:
-        _echo(f"{recipe.name:<{width}}  {recipe.summary}")
+        echo(f"{recipe.name:<{width}}  {recipe.summary}")
         if recipe.expected:
-            _echo(f"{'':<{width}}  expected: {recipe.expected}")
-    _echo("\nRun one with: keras-transfer run RECIPE")
+            echo(f"{'':<{width}}  expected: {recipe.expected}")
+    echo("\nRun one with: keras-transfer run RECIPE")
 
 
 @main.command()
@@ -215,7 +151,7 @@ def schema(task: str | None) -> None:
 @click.argument("recipe")
 def show(recipe: str) -> None:
     """Print a recipe."""
-    _echo(_recipe_text(recipe), nl=False)
+    echo(_recipe_text(recipe), nl=False)
 
 
 @main.command()
@@ -230,7 +166,7 @@ def copy(recipe: str, file: Path) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}. Name another file.") from error
-    _echo(f"Copied to {file}. Run it with: keras-transfer run {file}")
+    echo(f"Copied to {file}. Run it with: keras-transfer run {file}")
 
 
 def _recipe_text(recipe: str) -> str:
@@ -253,7 +189,7 @@ def check(recipe: str, overrides: tuple[str, ...]) -> None:
     from keras_transfer.recipe import Recipe
 
     Recipe.from_file(recipe, overrides).check(make_console())
-    _echo("No problems found.")
+    echo("No problems found.")
 
 
 @main.command()
@@ -373,14 +309,14 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
     if as_json:
         _print_json(test.to_json())
     else:
-        _echo(test)
+        echo(test)
     try:
         image.parent.mkdir(parents=True, exist_ok=True)
         plot_range_test(test, image)
     except OSError as error:
         raise ConfigError(f"--out: {image} cannot be written: {error.strerror}. Name another file.") from error
     if not as_json:
-        _echo(f"Curve: {image}")
+        echo(f"Curve: {image}")
 
 
 @main.command()
@@ -409,7 +345,7 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
         recorded = finished.reports.get(split)
         if data is not None or recorded is None:
             raise
-        _echo(f"{error}\nThe report that the run recorded:", err=True)
+        echo(f"{error}\nThe report that the run recorded:", err=True)
         report = recorded
     if as_json:
         _print_json({report.split: report.to_json()})
@@ -433,7 +369,7 @@ def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     for prediction in predictions:
         # A text may have many lines, and each prediction is to have one.
         shown = one_line(" ".join(prediction.input.splitlines()))
-        _echo(f"{shown}\t{prediction}")
+        echo(f"{shown}\t{prediction}")
 
 
 @main.command()
@@ -452,7 +388,7 @@ def export(folder: Path, out: Path | None, format_name: str) -> None:
 
     exporter = EXPORTERS[format_name]()
     target, parity = Run(folder).export(out, format=exporter)
-    _echo(f"{exporter.title}: {target} ({parity})")
+    echo(f"{exporter.title}: {target} ({parity})")
 
 
 @main.command()
@@ -470,14 +406,14 @@ def cache(clear: bool, as_json: bool) -> None:
     size = sum(entry.size for entry in entries)
     if clear:
         store.clear()
-        _echo(f"Removed {len(entries)} entries of {_megabytes(size)} from {folder}.")
+        echo(f"Removed {len(entries)} entries of {_megabytes(size)} from {folder}.")
     elif as_json:
         _print_json([asdict(entry) for entry in entries])
     else:
         for entry in entries:
             used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
-            _echo(f"{_megabytes(entry.size):>12}  used {used}  {entry.description}")
-        _echo(f"{_megabytes(size):>12}  in {len(entries)} entries in {folder}")
+            echo(f"{_megabytes(entry.size):>12}  used {used}  {entry.description}")
+        echo(f"{_megabytes(size):>12}  in {len(entries)} entries in {folder}")
 
 
 def _megabytes(size: int) -> str:
@@ -485,7 +421,7 @@ def _megabytes(size: int) -> str:
 
 
 def _print_json(values: Any) -> None:
-    _echo(json.dumps(values, indent=2, ensure_ascii=False))
+    echo(json.dumps(values, indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

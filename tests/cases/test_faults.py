@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from keras_transfer.launch import local
 from keras_transfer.launch.local import find_free_addresses
 from keras_transfer.run.records import DataRecord, RunState, find_problem
 from keras_transfer.storage.atomic import FolderLock, whole
+from keras_transfer.storage.cache_store import cache_folder
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.storage.sums import check_file, check_value, write_sums
 from keras_transfer.training.interruption import Interruption
@@ -379,13 +381,60 @@ def test_a_strange_environment_ends_in_plain_lines(tmp_path, line, environment, 
     assert stderr is not None or result.stderr == ""
 
 
+def test_a_user_without_a_home_has_a_cache_among_temporary_files(monkeypatch):
+    for name in ("KERAS_TRANSFER_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    assert cache_folder().parent == Path(tempfile.gettempdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), "/x/y: No space left on device. Fix the path"),
+        (OSError("only words"), "OSError: only words"),
+        (MemoryError(), "not enough memory"),
+        (
+            UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"),
+            "not valid UTF-8. Received: 'a\\udcff'",
+        ),
+        (RuntimeError("Could not determine home directory."), "a path begins with ~"),
+    ],
+)
+def test_an_error_of_the_system_that_nobody_described_is_a_plain_line(command, monkeypatch, error, problem):
+    def fail(recipe):
+        raise error
+
+    monkeypatch.setattr("keras_transfer.cli._recipe_text", fail)
+    result = command("show", "image/quickstart")
+    assert (result.exit_code, problem in result.stderr, len(result.stderr.splitlines())) == (2, True, 1), result.stderr
+
+
+def test_a_defect_of_ours_is_not_hidden(command, monkeypatch):
+    monkeypatch.setattr("keras_transfer.cli._recipe_text", lambda recipe: {}[recipe])
+    with pytest.raises(KeyError):
+        command("show", "image/quickstart")
+
+
+def test_ctrl_c_exits_with_130(command, monkeypatch):
+    def interrupt(recipe):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_transfer.cli._recipe_text", interrupt)
+    assert (command("show", "x").exit_code, command("show", "x").stderr) == (130, "Interrupted.\n")
+
+
 PRINTING_RUN = """
 import sys
 from keras_transfer import cli
 @cli.main.command("run", context_settings={"ignore_unknown_options": True})
 def run():
     for number in range(20000):
-        cli._echo(f"epoch {number}")
+        cli.echo(f"epoch {number}")
     open(sys.argv[2], "w").write("done")
     raise SystemExit(int(sys.argv[3]))
 cli.main(["run"])
