@@ -240,7 +240,10 @@ class Run:
             raise CheckpointError(f"{target} exists. Choose another --out.")
         prepare_folder(target)
         check_file(self.folder, SAMPLES)
-        samples = self.reader.read_samples(self.folder / SAMPLES)
+        try:
+            samples = self.reader.read_samples(self.folder / SAMPLES)
+        except (*_WRONG_TYPES, RecursionError) as error:
+            raise damaged(self.folder / SAMPLES, f"{error} is missing or of a wrong type") from error
         if not len(samples):
             raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")
         served = Served(self.model, self.head, self.reader, self.folder)

@@ -96,9 +96,7 @@ def _read(folder: Path) -> _Sums | None:
 
 
 def _changed(file: Path, problem: str) -> CheckpointError:
-    return CheckpointError(
-        f"{file} is damaged: {problem}, so that predictions may be others. Restore it, or use another copy of the run."
-    )
+    return CheckpointError(f"{file} is damaged: {problem}. Run the recipe again, or use another copy of the run.")
 
 
 def _files(folder: Path, name: str) -> list[str]:
