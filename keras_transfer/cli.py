@@ -395,7 +395,7 @@ def export(folder: Path, out: Path | None, format_name: str) -> None:
 @click.option("--clear", is_flag=True, help="Remove all cached features.")
 @_AS_JSON
 def cache(clear: bool, as_json: bool) -> None:
-    """Show the cached features of frozen stages, least recently used first."""
+    """Show the cached features of frozen stages, least recently used first, and what killed runs have left."""
     from datetime import datetime
 
     from keras_transfer.storage.cache_store import FeatureStore, cache_folder
@@ -404,16 +404,22 @@ def cache(clear: bool, as_json: bool) -> None:
     store = FeatureStore(folder, max_bytes=0)
     entries = store.entries()
     size = sum(entry.size for entry in entries)
+    left = store.leftovers()
+    unfinished = f"{_megabytes(sum(entry.size for entry in left))} in {len(left)} unfinished entries of killed runs"
     if clear:
         store.clear()
         echo(f"Removed {len(entries)} entries of {_megabytes(size)} from {folder}.")
+        if left:
+            echo(f"Removed {unfinished}.")
     elif as_json:
-        _print_json([asdict(entry) for entry in entries])
+        _print_json([asdict(entry) for entry in (*entries, *left)])
     else:
         for entry in entries:
             used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
             echo(f"{_megabytes(entry.size):>12}  used {used}  {entry.description}")
         echo(f"{_megabytes(size):>12}  in {len(entries)} entries in {folder}")
+        if left:
+            echo(f"{unfinished}; --clear removes them, and so does the next run that writes an entry.")
 
 
 def _megabytes(size: int) -> str:

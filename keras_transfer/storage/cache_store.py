@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 import uuid
@@ -28,6 +29,7 @@ Arrays = tuple[NDArray[Any], ...]
 
 _META = "entry.json"
 _UNFINISHED = ".unfinished-"
+_OF_THIS_MACHINE = f"{_UNFINISHED}{socket.gethostname()}-"
 _SECONDS_UNTIL_ABANDONED = 24 * 3600.0
 _CHECKED_BYTES = 1 << 24
 
@@ -86,6 +88,20 @@ class FeatureStore:
                 size = sum(file.stat().st_size for file in meta.parent.iterdir())
                 found.append(Entry(meta.parent.name, _description(meta), size, meta.stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used)
+
+    def leftovers(self) -> list[Entry]:
+        """Return what processes have left that were killed while they wrote an entry."""
+        found = []
+        for folder in filter(_is_abandoned, self._folder.glob(f"{_UNFINISHED}*")):
+            with contextlib.suppress(OSError):
+                size = sum(file.stat().st_size for file in folder.iterdir())
+                found.append(Entry(folder.name, "left by a process that was killed", size, folder.stat().st_mtime))
+        return found
+
+    def clear_leftovers(self) -> None:
+        """Remove what processes have left that were killed while they wrote an entry."""
+        for entry in self.leftovers():
+            _remove(self._folder / entry.key)
 
     def clear(self) -> None:
         """Remove every entry, and what interrupted writing has left."""
@@ -169,7 +185,7 @@ class FeatureStore:
         Raises:
             OSError: The folder cannot be written.
         """
-        unfinished = self._folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        unfinished = self._folder / _name_unfinished()
         try:
             self._make_room(needed)
             unfinished.mkdir(parents=True)
@@ -200,10 +216,7 @@ class FeatureStore:
         self._checked.add(key)
 
     def _make_room(self, needed: int) -> None:
-        for folder in self._folder.glob(f"{_UNFINISHED}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > _SECONDS_UNTIL_ABANDONED:
-                    _remove(folder)
+        self.clear_leftovers()
         if self._max_bytes is None:
             return
         entries = self.entries()
@@ -256,10 +269,31 @@ def _description(meta: Path) -> str:
 
 def _remove(folder: Path) -> None:
     """Rename the folder first, so that nobody finds half an entry. Who has it memory-mapped can still read it."""
-    unfinished = folder.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    unfinished = folder.parent / _name_unfinished()
     with contextlib.suppress(OSError):
         folder.rename(unfinished)
     shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _name_unfinished() -> str:
+    """A folder that nobody reads, named after the process that writes it."""
+    return f"{_OF_THIS_MACHINE}{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether no process writes an unfinished entry any more: its process has ended, or nobody wrote for a day."""
+    number = folder.name.removeprefix(_OF_THIS_MACHINE).partition("-")[0]
+    if folder.name.startswith(_OF_THIS_MACHINE) and number.isdecimal() and os.name == "posix":
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):  # it is another user's
+            return False
+    try:
+        return time.time() - folder.stat().st_mtime > _SECONDS_UNTIL_ABANDONED
+    except OSError:
+        return False
 
 
 def _warn(problem: str) -> None:

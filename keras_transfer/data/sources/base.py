@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from keras_transfer.config import DataConfig
 from keras_transfer.data.examples.images import EncodedImages
+from keras_transfer.data.tables.split_names import describe_names, find_split
 from keras_transfer.data.tables.tables import (
     SPLIT_NAMES,
     check_columns,
@@ -82,20 +82,25 @@ def take_columns(
     for column in further_columns(config):
         check_written(where, table, column)
     labels = read_targets(where, table, config)
-    split: Any = "" if config.split is None else _read_split(where, table, config.split)
+    split, notes = ("", ()) if config.split is None else _read_split(where, table, config.split)
     if config.group is not None:
         check_filled(where, table, config.group)
     rows = table.drop(columns=[*examples.values(), *config.label_columns, "split", *drop], errors="ignore")
-    return rows.assign(label=pd.Series(labels.values, rows.index, object), split=split), labels
+    rows = rows.assign(label=pd.Series(labels.values, rows.index, object), split=split)
+    return rows, replace(labels, notes=(*labels.notes, *notes))
 
 
-def _read_split(where: Path, table: pd.DataFrame, column: str) -> list[str]:
+def _read_split(where: Path, table: pd.DataFrame, column: str) -> tuple[list[str], tuple[str, ...]]:
+    """The split of each row, and a line if the column has other names for them."""
     check_filled(where, table, column)
     values = [str(value) for value in table[column]]
-    counts = Counter(value for value in values if value not in SPLIT_NAMES)
+    splits = [find_split(value) for value in values]
+    counts = Counter(value for value, split in zip(values, splits, strict=True) if split is None)
     if counts:
         found = some([f"{value!r} in {count} rows" for value, count in counts.most_common()])
         raise DataError(
             f"data.split: column {column!r} of {where} has unknown values: {found}. Expected: {', '.join(SPLIT_NAMES)}."
         )
-    return values
+    names = describe_names(dict.fromkeys(values))
+    notes = () if names is None else (f"Splits by column {column!r}: {names}",)
+    return [str(split) for split in splits], notes

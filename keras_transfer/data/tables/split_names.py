@@ -1,0 +1,33 @@
+"""What people call training, validation and test rows: names of folders, and values of a column."""
+
+from collections.abc import Iterable
+
+from keras_transfer.data.tables.tables import SPLIT_NAMES
+
+_OTHER_NAMES = {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "testing": "test",
+}
+
+
+def find_split(name: str) -> str | None:
+    """Return the split that a name stands for, in any case; None if it stands for none.
+
+    Example:
+        >>> find_split("Train"), find_split("val"), find_split("cat")
+        ('train', 'validation', None)
+    """
+    plain = name.strip().casefold()
+    return plain if plain in SPLIT_NAMES else _OTHER_NAMES.get(plain)
+
+
+def describe_names(names: Iterable[str]) -> str | None:
+    """Return which name is which split, as in ``Train -> train``; None if all have the names of the splits."""
+    read = {name: find_split(name) for name in names}
+    if all(name == split for name, split in read.items()):
+        return None
+    return ", ".join(f"{name} -> {split}" for name, split in read.items() if split is not None)
