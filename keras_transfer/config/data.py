@@ -43,6 +43,11 @@ class SourceKeys(Section):
     delimiter: Annotated[StrictStr, AfterValidator(_check_delimiter)] = Field(
         default="auto", description="between the fields of a CSV: auto | tab | one character"
     )
+    folders: Literal["auto", "classes", "splits"] = Field(
+        default="auto",
+        description="sub-folders of a folder: splits with classes in them | classes with files at any depth; auto: "
+        "splits if one is named train, and each class must have files of its own",
+    )
 
 
 class PathKeys(Section):
@@ -67,8 +72,8 @@ class DataConfig(SourceKeys):
     example_kind: ClassVar[str]
     """What the examples are, as ``keras_transfer.data.sources.EXAMPLE_KINDS`` calls it; a subclass sets it."""
 
-    # Where the section was made for another source than data.source, for messages and for paths that are ambiguous.
-    _root_key: str = PrivateAttr(default="data.root")
+    # If the section was made for another source than data.source: for messages, and for paths that are ambiguous.
+    _prefix: str = PrivateAttr(default="data.")
     _main_root: str | None = PrivateAttr(default=None)
 
     data_dir: StrictStr | None = Field(
@@ -151,25 +156,26 @@ class DataConfig(SourceKeys):
         others = (self.own_source(part) for part in ("validation", "test"))
         return [self.source, *(other.source for other in others if other is not None)]
 
-    def for_source(self, other: OtherSource, *, root_key: str) -> Self:
+    def for_source(self, other: OtherSource, *, prefix: str) -> Self:
         """Return the section as it applies to another source than :attr:`source`.
 
         Columns are the same. What is known of the files of :attr:`source`, such as their root, does not apply.
 
         Args:
             other: The other source.
-            root_key: What sets its root, for messages: ``data.test.root``.
+            prefix: What its keys start with in messages: ``data.test.``.
         """
         own = {key: getattr(other, key) for key in OtherSource.model_fields if key in type(self).model_fields}
         section = self.model_copy(update=own)
-        section._root_key = root_key
+        section._prefix = prefix
         section._main_root = getattr(self, "root", None)
         return section
 
-    @property
-    def root_key(self) -> str:
-        """What sets the root of the source: ``data.root``, or the key of another source."""
-        return self._root_key
+    def key_of(self, key: str) -> str:
+        """Return what sets a key of the source, for messages: ``data.root``, or for another one ``data.test.root``."""
+        if self._prefix == "--" and key != "root":
+            return f"{key} (evaluate(data={{'source': ..., {key!r}: ...}}) in Python)"
+        return f"{self._prefix}{key}"
 
     @property
     def main_root(self) -> str | None:

@@ -1,18 +1,19 @@
 """A finished run, read back from its folder."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
+from pydantic import ValidationError
 
 from keras_transfer.config import OtherSource, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
-from keras_transfer.data.sources.python_objects import describe_object
+from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
@@ -150,8 +151,9 @@ class Run:
         """Run the model over labelled examples; of pre-training, over texts.
 
         Args:
-            data: A source, or labelled examples that Python holds, as a recipe takes them; by default one of the run's
-                own splits.
+            data: A source, or labelled examples that Python holds, as a recipe takes them, or a mapping with
+                ``source`` and its ``root``, ``suffix``, ``encoding`` or ``delimiter``; by default one of the run's own
+                splits.
             split: Which of those: train, validation or test.
             root: The folder that the paths in ``data`` are relative to; by default the folder of the table. The run's
                 own ``data.root`` belongs to its own source.
@@ -190,14 +192,20 @@ class Run:
         )
 
     def _other_source(self, data: Any, root: str | Path | None) -> Split:
-        name = str(data) if isinstance(data, (str, Path)) else describe_object(data)
-        given = {} if isinstance(data, (str, Path)) else {name: data}
-        other = OtherSource(source=name, root=None if root is None else str(root))
-        section = self.config.data.for_source(other, root_key="--root (in Python: root)")
-        config = self.config.model_copy(update={"data": section})
-        split = self.task.read_split(config, name, self.target, given)
+        section = dict(data) if isinstance(data, Mapping) and "source" in data else {"source": data}
+        section |= {} if root is None else {"root": str(root)}
+        named, given = name_objects({"test": section})
+        try:
+            other = OtherSource.model_validate(named["test"])
+        except ValidationError as error:
+            keys = ", ".join(OtherSource.model_fields)
+            raise DataError(
+                f"A source is a name, an object or a mapping with the keys {keys}. Received: {named['test']}."
+            ) from error
+        config = self.config.model_copy(update={"data": self.config.data.for_source(other, prefix="--")})
+        split = self.task.read_split(config, other.source, self.target, given)
         for note in split.notes:
-            warnings.warn(f"{name}: {note}", TransferWarning, stacklevel=3)
+            warnings.warn(f"{other.source}: {note}", TransferWarning, stacklevel=3)
         return split
 
     def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:

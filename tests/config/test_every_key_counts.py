@@ -233,7 +233,7 @@ KEYS = {
     **{
         f"data.{part}{key}": Key(value, passed_on(f"data.{part}{key}"), {f"data.{part}source": "other.csv"})
         for part in ("", "validation.", "test.")
-        for key, value in {"encoding": "cp1252", "delimiter": ","}.items()
+        for key, value in {"encoding": "cp1252", "delimiter": ",", "folders": "classes"}.items()
     },
     "data.suffix": Key(".png", passed_on("data.suffix")),
     **{

@@ -9,7 +9,7 @@ import pandas as pd
 
 from keras_transfer.config import DataConfig
 from keras_transfer.data.examples.images import EncodedImages
-from keras_transfer.data.tables.split_names import describe_names, find_split
+from keras_transfer.data.tables.split_names import describe_names, find_split, find_twins
 from keras_transfer.data.tables.tables import (
     SPLIT_NAMES,
     check_columns,
@@ -100,6 +100,11 @@ def _read_split(where: Path, table: pd.DataFrame, column: str) -> tuple[list[str
         found = some([f"{value!r} in {count} rows" for value, count in counts.most_common()])
         raise DataError(
             f"data.split: column {column!r} of {where} has unknown values: {found}. Expected: {', '.join(SPLIT_NAMES)}."
+        )
+    for split, twins in find_twins(dict.fromkeys(values)).items():
+        raise DataError(
+            f"data.split: column {column!r} of {where} has {len(twins)} names of the {split} split: "
+            f"{' and '.join(map(repr, twins))}. Use one of them."
         )
     names = describe_names(dict.fromkeys(values))
     notes = () if names is None else (f"Splits by column {column!r}: {names}",)

@@ -32,6 +32,9 @@ class ExampleKind(ABC, Generic[Config]):
     plural: ClassVar[str]
     """What messages call the examples: ``images``."""
 
+    reads_text_files: ClassVar[bool] = False
+    """Whether the files of a folder are text, so that ``data.encoding`` applies to them."""
+
     @abstractmethod
     def columns(self, config: Config) -> Mapping[str, str]:
         """Return the recipe keys that name the columns of examples in a table, with these columns; the main one first.

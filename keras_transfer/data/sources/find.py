@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_transfer.config import DataConfig
+from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.arrange_labels import arrange_labels
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import find_example_kind
@@ -38,11 +39,38 @@ def read_source(
     """
     kind = find_source_kind(name, config) if given is None else PythonObjects(given)
     examples = find_example_kind(config)
+    _refuse_unused(name, config, kind, whole=whole)
     source = kind.read(name, config, examples)
     examples.check(source, config)
     if whole:
         kind.check_whole(source)
     return _complete(source, config, known)
+
+
+# Keys that belong to one source; the others, which name columns, are for all sources of a recipe.
+_OF_ONE_SOURCE = ("root", "suffix", "encoding", "delimiter", "folders")
+
+
+def _refuse_unused(name: str, config: DataConfig, kind: SourceKind, *, whole: bool) -> None:
+    """Refuse keys that mean nothing for a source, and columns that no source of the recipe has."""
+    examples = find_example_kind(config)
+    unused = {key: why for key, why in kind.unused_keys(name, config, examples).items() if _is_set(config, key)}
+    own = {key: why for key, why in unused.items() if key in _OF_ONE_SOURCE}
+    columns = {key: why for key, why in unused.items() if key not in own and not whole}
+    for other in config.sources[1:] if columns else ():
+        kinds = _claiming(other, config)
+        if len(kinds) == 1:
+            also = kinds[0].unused_keys(other, config, examples)
+            columns = {key: why for key, why in columns.items() if key in also}
+        else:
+            columns = {}
+    for reason in dict.fromkeys([*own.values(), *columns.values()]):
+        keys = [config.key_of(key) if key in own else f"data.{key}" for key in (own | columns) if unused[key] == reason]
+        raise DataError(f"{' and '.join(keys)}: {reason}. Leave this out, or use a table.")
+
+
+def _is_set(config: DataConfig, key: str) -> bool:
+    return key in type(config).model_fields and is_set(config, key)
 
 
 def has_labels(name: str, config: DataConfig, given: Any = None) -> bool:

@@ -1,14 +1,13 @@
 """Folders with one sub-folder per class."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from keras_transfer.config import DataConfig
-from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.shards import reads_shards
@@ -34,8 +33,14 @@ class Folders(SourceKind):
                 f"Data source {name} is a folder, whose sub-folders are classes, but data.target is {config.target}. "
                 f"Use a table ({', '.join(TABLE_SUFFIXES)}) with the columns that data.label names."
             )
-        _refuse_columns(name, config)
         return examples.from_folder(name, Path(self.absolute(name)), config)
+
+    def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
+        """Return the keys that name columns, and those of tables."""
+        keys = ["path", "bytes", "text", "root", "suffix", "delimiter", *["label"] * reads_labels(config)]
+        if examples.reads_text_files:
+            return dict.fromkeys(keys, _no_columns(name))
+        return dict.fromkeys([*keys, "encoding"], _no_columns(name))
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
         """Return whether the sub-folders are classes."""
@@ -46,18 +51,8 @@ class Folders(SourceKind):
         return str(Path(name).expanduser().resolve())
 
 
-def _refuse_columns(name: str, config: DataConfig) -> None:
-    """Refuse keys that name columns if all sources of a recipe are folders."""
-    named = [source for source in (config.source, config.validation, config.test) if isinstance(source, str)]
-    if not all(Path(source).expanduser().is_dir() for source in named):
-        return
-    keys = ["path", "root", "bytes", "text"] + ["label"] * reads_labels(config)
-    unused = [f"data.{key}" for key in keys if key in type(config).model_fields and is_set(config, key)]
-    if unused:
-        raise DataError(
-            f"{' and '.join(unused)}: only tables have columns, and {name} is a folder, whose sub-folders are the "
-            "classes. Leave this out, or use a table."
-        )
+def _no_columns(name: str) -> str:
+    return f"only tables have columns, and {name} is a folder, whose sub-folders are the classes"
 
 
 def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[pd.DataFrame, tuple[str, ...]]:

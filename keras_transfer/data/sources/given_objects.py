@@ -1,5 +1,6 @@
 """Sources that Python holds, whose names stand for an object."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from keras_transfer.config import DataConfig
@@ -31,6 +32,11 @@ class PythonObjects(SourceKind):
         if self._data is None:
             raise DataError(f"{name} was given from Python and is not stored. Pass it again: evaluate(data=...).")
         return examples.from_object(name, self._data, config)
+
+    def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
+        """Return the keys of files and folders."""
+        keys = ("encoding", "delimiter", "folders")
+        return dict.fromkeys(keys, f"{name} is an object from Python, and no file")
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
         """Return whether the object has labels, and not examples alone."""

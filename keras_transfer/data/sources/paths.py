@@ -46,7 +46,9 @@ def find_files(where: Path, values: Sequence[Any], config: ImageDataConfig, *, f
     """
     root = folder if config.root is None else Path(config.root).expanduser().resolve()
     if config.root is not None and not root.is_dir():
-        raise DataError(f"{config.root_key} is not a folder. Received: {config.root}. Name the folder of the images.")
+        raise DataError(
+            f"{config.key_of('root')} is not a folder. Received: {config.root}. Name the folder of the images."
+        )
     # ./a.png and a.png are one image.
     found = FoundFiles(root, tuple(posixpath.normpath(str(value)) for value in values))
     found = _read_backslashes(found)
@@ -99,7 +101,7 @@ def _add_suffix(found: FoundFiles, where: Path, config: ImageDataConfig) -> Foun
     if twice:
         raise DataError(
             f"{where} names files without a suffix, and {len(twice)} of them exist with several: {some(twice, 5)}. Set "
-            "data.suffix to the one that is meant, or write whole names."
+            f"{config.key_of('suffix')} to the one that is meant, or write whole names."
         )
     counts = Counter(ends[0] for ends in with_suffix.values() if ends)
     if len(counts) > 1:
@@ -130,7 +132,8 @@ def _refuse_two_roots(found: FoundFiles, where: Path, config: ImageDataConfig) -
     if twice:
         raise DataError(
             f"{where}: {len(twice)} of {len(found.paths)} paths lead to two files, such as {found.root / twice[0]} "
-            f"beside the table, and {other / twice[0]} in data.root. Set {config.root_key} to {found.root} or {other}."
+            f"beside the table, and {other / twice[0]} in data.root. Set {config.key_of('root')} to {found.root} or "
+            f"{other}."
         )
 
 
@@ -151,12 +154,14 @@ def _explain_missing(
         if count:
             return DataError(
                 f"{what} Paths are relative to {found.root}; {count:,} of them exist in {other}. If these are meant, "
-                f"set {config.root_key} to {other}."
+                f"set {config.key_of('root')} to {other}."
             )
     if config.suffix == "auto" and not any(Path(path).suffix for path in missing):
-        hint = f"set data.suffix if file names have one, or use {config.root_key} for another folder"
+        hint = (
+            f"set {config.key_of('suffix')} if file names have one, or use {config.key_of('root')} for another folder"
+        )
     else:
-        hint = f"use {config.root_key} for another folder"
+        hint = f"use {config.key_of('root')} for another folder"
     if any("\\" in path for path in missing):
         hint += "; paths with backslashes are tried with slashes, too, without a drive (C:)"
     return DataError(f"{what} Paths are relative to {found.root}; {hint}.")

@@ -1,7 +1,7 @@
 """Sample sets: real data that an installed package brings."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ class SampleSets(SourceKind):
                 f"Sample sets of {examples.plural}: {', '.join(others) or 'none'}."
             )
         return _choose_targets(sample.load(name), config)
+
+    def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
+        """Return the keys of tables and folders: a sample set brings its examples."""
+        keys = ("path", "text", "bytes", "root", "suffix", "encoding", "delimiter", "folders")
+        return dict.fromkeys(keys, f"{name} is a sample set, which brings its own examples")
 
     def location(self, name: str) -> str:
         """Return the folder of its files, which several sample sets may share."""

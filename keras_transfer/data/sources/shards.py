@@ -5,7 +5,7 @@ import glob
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +65,11 @@ class Shards(SourceKind):
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
         """Read the images of all files."""
         return read_shards(name, cast(ImageDataConfig, config))
+
+    def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
+        """Return the keys of tables of paths and of folders."""
+        keys = ("path", "root", "suffix", "encoding", "delimiter", "folders")
+        return dict.fromkeys(keys, f"the images of {name} come from the column data.bytes")
 
     def absolute(self, name: str) -> str:
         """Return the absolute path or pattern."""

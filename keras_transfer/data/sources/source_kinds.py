@@ -1,6 +1,7 @@
 """Kinds of sources: which names each claims, and how it reads them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,6 +52,19 @@ class SourceKind(ABC):
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
         """Return whether the rows have labels that a classifier could learn."""
         return True
+
+    def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
+        """Return keys of the data section that mean nothing for such a source, each with the reason.
+
+        A recipe that sets one is refused: a column key if no source of the recipe uses it, and a key that belongs to
+        one source (``root``, ``encoding``) if that source does not. By default, all keys count as used.
+
+        Args:
+            name: A name that this kind claims.
+            config: The recipe's data section.
+            examples: What the examples are.
+        """
+        return {}
 
     def absolute(self, name: str) -> str:
         """Return a name that means the same source from any working folder; a run folder records it."""

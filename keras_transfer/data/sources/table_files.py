@@ -1,5 +1,6 @@
 """Files that are tables, with one row per example."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,16 @@ class TableFiles(TableSource):
 
     def _read_file(self, name: str, config: DataConfig) -> Table:
         return read_table(Path(self.absolute(name)), encoding=config.encoding, delimiter=config.delimiter)
+
+    def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
+        """Return the keys of folders, and those of text if it is a Parquet file or the delimiter of JSON Lines."""
+        keys = dict.fromkeys(("folders",), f"{name} is a table, and no folder")
+        suffix = Path(name).suffix.lower()
+        if suffix == ".parquet":
+            keys |= dict.fromkeys(("encoding", "delimiter"), f"{name} is a Parquet file, which is no text")
+        if suffix == ".jsonl":
+            keys["delimiter"] = f"{name} is a JSON Lines file, whose fields have no delimiter"
+        return keys
 
     def folder(self, name: str) -> Path:
         """Return the file's folder."""

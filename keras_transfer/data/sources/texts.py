@@ -39,6 +39,7 @@ class TextKind(ExampleKind[TextDataConfig]):
     """
 
     name, plural = "text", "texts"
+    reads_text_files = True
 
     def columns(self, config: TextDataConfig) -> Mapping[str, str]:
         """Return the columns of the text, and of the second text of pairs."""

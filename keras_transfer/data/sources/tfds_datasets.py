@@ -1,5 +1,6 @@
 """Datasets of TFDS as a kind of source: nothing of TFDS is imported before one is read."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from keras_transfer.config import DataConfig
@@ -24,6 +25,11 @@ class TfdsDatasets(SourceKind):
         from keras_transfer.data.sources.tfds import open_dataset
 
         return examples.from_tfds(name, open_dataset(name, config), config)
+
+    def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
+        """Return the keys of tables and folders."""
+        keys = ("path", "root", "suffix", "encoding", "delimiter", "folders")
+        return dict.fromkeys(keys, f"{name} is a dataset of TFDS, which is no table of files")
 
     def check_whole(self, source: Source) -> None:
         """Refuse a dataset with several splits."""

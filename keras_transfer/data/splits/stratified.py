@@ -64,7 +64,7 @@ def divide(
     for name in ("test", "validation"):
         other = config.own_source(name)
         if other is not None:
-            own = read(config.for_source(other, root_key=f"data.{name}.root"))
+            own = read(config.for_source(other, prefix=f"data.{name}."))
             parts[name] = Part(own, own.rows)
             continue
         if name == "test" and config.folds is not None:

@@ -25,6 +25,16 @@ def find_split(name: str) -> str | None:
     return plain if plain in SPLIT_NAMES else _OTHER_NAMES.get(plain)
 
 
+def find_twins(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the splits that several names stand for, each with these names."""
+    read: dict[str, list[str]] = {}
+    for name in names:
+        split = find_split(name)
+        if split is not None:
+            read.setdefault(split, []).append(name)
+    return {split: twins for split, twins in read.items() if len(twins) > 1}
+
+
 def describe_names(names: Iterable[str]) -> str | None:
     """Return which name is which split, as in ``Train -> train``; None if all have the names of the splits."""
     read = {name: find_split(name) for name in names}

@@ -96,7 +96,8 @@ def test_a_column_says_which_split_a_row_is_of(table):
 @pytest.mark.parametrize(
     ("values", "needs"),
     [
-        (["train", "val", "dev", "test"], ["data.split", "'val' in", "'dev' in", "Expected: train, validation, test"]),
+        (["train", "vla", "test"], ["data.split", "'vla' in", "Expected: train, validation, test"]),
+        (["train", "val", "dev", "test"], ["data.split", "2 names of the validation split", "'val' and 'dev'"]),
         (["train", "", "test"], ["'fold' is empty"]),
         (["validation", "test"], ["validation and test rows, but no training rows"]),
     ],
