@@ -77,6 +77,10 @@ class ExampleKind(ABC, Generic[Config]):
         """
         raise DataError(f"Data source {name} is a folder, and folders of {self.plural} are not supported. Use a table.")
 
+    def has_table(self, root: Path, config: Config) -> bool:
+        """Return whether a folder has a table of labels, so that its sub-folders are not classes."""
+        return False
+
     def has_classes(self, root: Path) -> bool:
         """Return whether the sub-folders of a folder are classes."""
         return True

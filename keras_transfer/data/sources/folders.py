@@ -10,9 +10,10 @@ import pandas as pd
 from keras_transfer.config import DataConfig
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.layout import find_layout, refuse_nested
 from keras_transfer.data.sources.shards import reads_shards
 from keras_transfer.data.sources.source_kinds import SourceKind
-from keras_transfer.data.tables.tables import SPLIT_NAMES, TABLE_SUFFIXES, is_utf8, some
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES, is_utf8, some
 from keras_transfer.errors import DataError
 
 
@@ -28,16 +29,19 @@ class Folders(SourceKind):
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
         """Read it as the kind of examples does."""
-        if reads_labels(config) and config.target != "class":
+        root = Path(self.absolute(name))
+        if reads_labels(config) and config.target != "class" and not examples.has_table(root, config):
             raise DataError(
                 f"Data source {name} is a folder, whose sub-folders are classes, but data.target is {config.target}. "
                 f"Use a table ({', '.join(TABLE_SUFFIXES)}) with the columns that data.label names."
             )
-        return examples.from_folder(name, Path(self.absolute(name)), config)
+        return examples.from_folder(name, root, config)
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         """Return the keys that name columns, and those of tables."""
-        keys = ["path", "bytes", "text", "root", "suffix", "delimiter", *["label"] * reads_labels(config)]
+        keys = ["path", "bytes", "text", "root", "suffix", "delimiter"]
+        if reads_labels(config) and not examples.has_table(Path(self.absolute(name)), config):
+            keys.append("label")
         if examples.reads_text_files:
             return dict.fromkeys(keys, _no_columns(name))
         return dict.fromkeys([*keys, "encoding"], _no_columns(name))
@@ -45,6 +49,15 @@ class Folders(SourceKind):
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
         """Return whether the sub-folders are classes."""
         return examples.has_classes(Path(name).expanduser())
+
+    def check_whole(self, source: Source) -> None:
+        """Refuse a folder with several splits."""
+        splits = sorted(set(source.rows["split"]))
+        if len(splits) > 1:
+            raise DataError(
+                f"{source.name} has folders for the splits {', '.join(splits)}. Name the one to use, such as "
+                f"{source.name}/test."
+            )
 
     def absolute(self, name: str) -> str:
         """Return the absolute path."""
@@ -55,13 +68,16 @@ def _no_columns(name: str) -> str:
     return f"only tables have columns, and {name} is a folder, whose sub-folders are the classes"
 
 
-def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_classes(
+    root: Path, kind: str, take: Callable[[Path], bool], *, folders: str = "auto"
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """List the files of a folder with one sub-folder per class, or with train/, validation/ and test/ above those.
 
     Args:
         root: The folder.
         kind: What messages call the files: ``images``.
         take: Whether a file is an example; hidden files are always ignored.
+        folders: ``data.folders``: what the sub-folders are.
 
     Returns:
         One row per file, in the order of the paths: ``path`` (relative to the root), ``label`` and ``split``. And lines
@@ -72,14 +88,14 @@ def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[p
     """
     try:
         entries = _visible(root)
-        folders = {folder.name: folder for folder in entries if folder.is_dir()}
-        parts = {name: folder for name, folder in folders.items() if name in SPLIT_NAMES}
-        if "train" not in folders:
-            parts = {"": root}
+        layout = find_layout(root, [entry for entry in entries if entry.is_dir()], asked=folders)
+        parts = layout.parts
         beside = [entry for folder in parts.values() for entry in _visible(folder) if not entry.is_dir()]
         if "" not in parts:
-            beside += [entry for entry in entries if entry not in parts.values()]
-        found = [_class_rows(root, split, folder, kind, take) for split, folder in parts.items()]
+            beside += [entry for entry in entries if entry not in (*parts.values(), *layout.unlabelled)]
+        found = [
+            _class_rows(root, split, folder, kind, take, nested=folders != "auto") for split, folder in parts.items()
+        ]
     except OSError as error:
         raise DataError(f"Cannot read {error.filename}: {error.strerror}. Fix or remove it.") from error
     records = [record for rows, _ in found for record in rows]
@@ -92,7 +108,7 @@ def read_classes(root: Path, kind: str, take: Callable[[Path], bool]) -> tuple[p
         for reason, entries in ignored.items()
         if entries
     )
-    return pd.DataFrame(records, columns=["path", "label", "split"]), notes
+    return pd.DataFrame(records, columns=["path", "label", "split"]), (*layout.notes, *notes)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -100,7 +116,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _class_rows(
-    root: Path, split: str, folder: Path, kind: str, take: Callable[[Path], bool]
+    root: Path, split: str, folder: Path, kind: str, take: Callable[[Path], bool], *, nested: bool
 ) -> tuple[list[tuple[str, str, str]], list[Path]]:
     """One row per file, and the links to folders inside the classes, which are not followed."""
     records, links = [], []
@@ -112,6 +128,12 @@ def _class_rows(
             for entry in sorted(class_folder.rglob("*"))
             if not any(part.startswith(".") for part in entry.relative_to(class_folder).parts)
         ]
+        special = [entry for entry in entries if entry.exists() and not entry.is_file() and not entry.is_dir()]
+        if special:
+            raise DataError(
+                f"Class folder {class_folder} has {len(special)} pipes or devices, which are no files: "
+                f"{some([entry.name for entry in special])}. Remove them."
+            )
         # A link that leads nowhere, or in a circle, is reported later, with other files that cannot be read.
         files = [entry for entry in entries if entry.is_file() or (entry.is_symlink() and not entry.exists())]
         links += [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
@@ -120,6 +142,8 @@ def _class_rows(
             others = Counter(file.suffix.lower() or file.name for file in files).most_common()
             held = f"has no {kind}: {some([f'{n} {suffix}' for suffix, n in others])}" if files else "is empty"
             raise DataError(f"Class folder {class_folder} {held}. Put {kind} into it, or remove it.")
+        if not nested:
+            refuse_nested(root, split, class_folder, taken, kind)
         records += [(file.relative_to(root).as_posix(), class_folder.name, split) for file in taken]
     if not records:
         raise DataError(

@@ -1,6 +1,7 @@
 """Images as a kind of examples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from keras_transfer.data.examples.images import Images
 from keras_transfer.data.sources.base import Source, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.folders import read_classes
+from keras_transfer.data.sources.metadata import find_metadata, read_metadata, without_own_paths
 from keras_transfer.data.sources.paths import find_files
 from keras_transfer.data.sources.python_objects import holds_images, image_records
 from keras_transfer.data.sources.shards import to_source
 from keras_transfer.data.tables.tables import check_filled, check_written, some
 from keras_transfer.errors import DataError
+
+_SPLIT = "split of the folder"
 
 
 class ImageKind(ExampleKind[ImageDataConfig]):
@@ -29,9 +33,25 @@ class ImageKind(ExampleKind[ImageDataConfig]):
         return {"path": config.path}
 
     def from_folder(self, name: str, root: Path, config: ImageDataConfig) -> Source:
-        """List the files of a folder with one sub-folder per class."""
-        rows, notes = read_classes(root, "images", lambda file: True)
+        """List the files of a folder with one sub-folder per class, or with a table of labels in it."""
+        tables = find_metadata(root, config)
+        if tables:
+            return self._from_metadata(name, root, tables, config)
+        rows, notes = read_classes(root, "images", lambda file: True, folders=config.folders)
         return Source(name, root, rows, tuple(sorted(set(rows["label"]))), notes=notes)
+
+    def has_table(self, root: Path, config: ImageDataConfig) -> bool:
+        """Return whether there is a ``metadata.csv`` or the like."""
+        return bool(find_metadata(root, config))
+
+    def _from_metadata(self, name: str, root: Path, tables: Sequence[Path], config: ImageDataConfig) -> Source:
+        metadata = read_metadata(root, tables, config)
+        frame = metadata.frame.assign(**{_SPLIT: metadata.splits})
+        where = tables[0] if len(tables) == 1 else root
+        source = self.from_table(name, frame, without_own_paths(config), where=where, folder=root)
+        splits = source.rows.pop(_SPLIT)
+        rows = source.rows if config.split is not None else source.rows.assign(split=splits)
+        return replace(source, rows=rows, notes=(*metadata.notes, *source.notes))
 
     def from_table(
         self,

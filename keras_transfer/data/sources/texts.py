@@ -16,7 +16,8 @@ from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.sources.base import Source, reads_labels, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.folders import read_classes
-from keras_transfer.data.tables.tables import SPLIT_NAMES, kind_of, some, some_values
+from keras_transfer.data.tables.split_names import find_split
+from keras_transfer.data.tables.tables import kind_of, some, some_values
 from keras_transfer.data.tables.text_files import AUTO, decode_text, describe_undecodable
 from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
@@ -48,14 +49,16 @@ class TextKind(ExampleKind[TextDataConfig]):
     def from_folder(self, name: str, root: Path, config: TextDataConfig) -> Source:
         """Read a folder with one sub-folder per class; without labels, text files anywhere in it."""
         decoder = _Decoder(config.encoding)
-        source = (
-            read_class_folders(name, root, decoder) if reads_labels(config) else _read_loose_files(name, root, decoder)
-        )
+        if reads_labels(config):
+            source = read_class_folders(name, root, decoder, folders=config.folders)
+        else:
+            source = _read_loose_files(name, root, decoder)
         return replace(source, notes=(*source.notes, *decoder.notes))
 
     def has_classes(self, root: Path) -> bool:
         """Return whether there are text files in at least two sub-folders."""
-        root = root / "train" if (root / "train").is_dir() else root
+        trains = (entry for entry in sorted(root.iterdir()) if entry.is_dir() and find_split(entry.name) == "train")
+        root = next(trains, root)
         firsts = {file.relative_to(root).parts[0] for file in _text_files(root) if file.parent != root}
         return len(firsts) > 1
 
@@ -112,18 +115,21 @@ class _Decoder:
         return tuple(f"Text files that are {note}: {count:,}" for note, count in self._seen.items())
 
 
-def read_class_folders(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:
+def read_class_folders(name: str, root: Path, decode: Callable[[bytes], str], *, folders: str = "auto") -> Source:
     """Read text files from a folder with one sub-folder per class.
 
     Args:
         name: The source's name.
         root: The folder.
         decode: From the content of a file to its text.
+        folders: ``data.folders``: what the sub-folders are.
 
     Raises:
         DataError: There are no classes, or a file cannot be read.
     """
-    rows, notes = read_classes(root, "text files", lambda file: file.suffix.lower() not in _OTHER_FILES)
+    rows, notes = read_classes(
+        root, "text files", lambda file: file.suffix.lower() not in _OTHER_FILES, folders=folders
+    )
     texts = _read_texts_of([root / path for path in rows["path"]], decode)
     rows = rows.rename(columns={"path": "name"}).assign(text=pd.Series(texts, dtype=object))
     return Source(name, root, rows, tuple(sorted(set(rows["label"]))), notes=notes)
@@ -195,9 +201,8 @@ def _read_loose_files(name: str, root: Path, decode: Callable[[bytes], str]) -> 
     if not files:
         raise DataError(f"Folder {root} has no text files. Add some, or use another folder.")
     names = [file.relative_to(root).as_posix() for file in files]
-    firsts = [path.partition("/")[0] for path in names]
-    divided = "train" in firsts
-    splits = [first if divided and first in SPLIT_NAMES else "train" if divided else "" for first in firsts]
+    firsts = [find_split(path.partition("/")[0]) if "/" in path else None for path in names]
+    splits = [(first or "train") if "train" in firsts else "" for first in firsts]
     texts = _read_texts_of(files, decode)
     rows = pd.DataFrame({"name": names, "text": pd.Series(texts, dtype=object), "split": splits})
     return Source(name, root, rows.assign(label=NO_TARGET.names[0]), NO_TARGET.names)
