@@ -156,7 +156,17 @@ _NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "t
 
 
 def seal(folder: Path) -> None:
-    """Write the sums of all files of a finished run that decide its predictions and reports."""
+    """Write the sums of all files of a finished run that decide its predictions and reports.
+
+    Raises:
+        CheckpointError: Somebody has removed files of the run in the meantime.
+    """
+    missing = [name for name in (RECIPE, DATA, MODEL, METRICS) if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder} lacks {', '.join(missing)}: files were removed while the run was writing there. Run the recipe "
+            "again, and leave its folder alone."
+        )
     write_sums(folder, _DECIDING, {RECIPE: _what_decides(read_recipe(folder / RECIPE))})
 
 

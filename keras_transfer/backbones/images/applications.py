@@ -22,7 +22,7 @@ from keras_transfer.backbones.weights import copy_weights
 from keras_transfer.errors import BackboneError
 
 # Where Keras puts what it downloads. Keras reads the variable once, when it is imported.
-_KERAS_HOME = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+_KERAS_HOME = Path(os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras"))
 
 
 @dataclass(frozen=True)
