@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
 from keras_transfer.backbones.images.hub import PREFIX, list_image_presets
 from keras_transfer.backbones.rows import list_rows
 from keras_transfer.backbones.texts.hub import list_presets
 from keras_transfer.console import make_console, print_table
+from keras_transfer.console.commands import echo
 
 _PRESETS = {
     "image": (
@@ -62,4 +61,4 @@ def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(headings, cells, make_console(), left=headings[2:])
     for modality, line in _PRESETS.items():
         families = [row["family"] for row in rows if row["modality"] == modality and "family" in row]
-        click.echo(line.format(count=len(families), families=", ".join(sorted(set(families)))))
+        echo(line.format(count=len(families), families=", ".join(sorted(set(families)))))

@@ -334,6 +334,14 @@ def test_a_console_prints_no_control_characters_of_data(capsys):
     assert capsys.readouterr().out == "name \\u001b[31m \\u202e\n"
 
 
+def test_only_the_console_package_prints():
+    files = [file for file in Path(keras_transfer.__file__).parent.rglob("*.py") if file.parent.name != "console"]
+    found = [
+        (file.name, line) for file in files for line in re.findall(r"click\.echo\(|\bConsole\(\)", file.read_text())
+    ]
+    assert found == []
+
+
 # Strange environments: real processes, which import no TensorFlow.
 
 
