@@ -34,11 +34,12 @@ def find_run_model(folder: Path, name: str) -> Path:
     return folder / _MODEL
 
 
-def read_run_recipe(folder: Path) -> RecipeConfig:
+def read_run_recipe(folder: Path, key: str = "backbone.weights") -> RecipeConfig:
     """Read the recipe in the folder of a finished run.
 
     Args:
         folder: The run folder.
+        key: The key of the recipe that names it, for messages.
 
     Raises:
         BackboneError: It is no run folder, its run did not finish, or its recipe is damaged.
@@ -49,13 +50,13 @@ def read_run_recipe(folder: Path) -> RecipeConfig:
         check_inside(folder, files=(_RECIPE, _DATA, _MODEL), folders=("tokenizer",))
     if not file.is_file():
         raise BackboneError(
-            f"{folder} is not a run folder: it has no {_RECIPE}. Received: backbone.weights={folder}. "
-            "Name the folder that `keras-transfer run` printed, or a file of weights."
+            f"{folder} is not a run folder: it has no {_RECIPE}. Received: {key}={folder}. "
+            f"Name the folder that `keras-transfer run` printed{', or a file of weights' * (key != 'data.splits_of')}."
         )
     missing = [name for name in (_DATA, _MODEL) if not (folder / name).is_file()]
     if missing:
         raise BackboneError(
-            f"Run {folder} did not finish: it lacks {', '.join(missing)}. Received: backbone.weights={folder}. "
+            f"Run {folder} did not finish: it lacks {', '.join(missing)}. Received: {key}={folder}. "
             "Make the run again, or name another one."
         )
     try:

@@ -120,6 +120,9 @@ class DataConfig(SourceKeys):
     group: StrictStr | None = Field(
         default=None, description="column of groups; all rows of a group are in the same split"
     )
+    splits_of: StrictStr | None = Field(
+        default=None, description="folder of an earlier run; rows that it knew keep the splits that they had there"
+    )
     folds: Annotated[StrictInt, Field(ge=2)] | None = Field(
         default=None,
         description="number of folds for cross-validation: one run per fold, with the fold as its test rows",

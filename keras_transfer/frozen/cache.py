@@ -26,7 +26,7 @@ from keras_transfer.frozen.features import Features, feature_width, has_tokens
 from keras_transfer.model import TransferModel
 from keras_transfer.storage.cache_store import Arrays, FeatureStore, cache_folder
 
-_FORMAT = 4
+_FORMAT = 5
 _BATCH = 32
 
 
@@ -234,8 +234,8 @@ class FeatureCache:
             "views": [[view.epoch, view.flipped] for view in views],
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for stamp in split.examples.stamps:
-            digest.update(f"{stamp}\n".encode())
+        for content in split.examples.content_hashes:
+            digest.update(f"{content}\n".encode())
         for stage in backbone.stages[:frozen_stages]:
             for weight in stage.weights:
                 digest.update(np.ascontiguousarray(weight).tobytes())

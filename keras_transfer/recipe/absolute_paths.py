@@ -12,7 +12,7 @@ from keras_transfer.data.sources import absolute_name
 def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     """Return a recipe whose paths are absolute, so that they are valid in any working folder."""
     data: dict[str, str | OtherSource] = {}
-    for key in ("root", "data_dir"):
+    for key in ("root", "data_dir", "splits_of"):
         folder = getattr(config.data, key, None)
         if folder:
             data[key] = _absolute_folder(folder)

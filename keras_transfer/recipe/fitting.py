@@ -253,7 +253,7 @@ def _begin(spec: RecipeSpec, job: Job, console: Console | None) -> _Start:
 def _resume(job: Job, state: Mapping[str, Any]) -> _Start:
     record, baseline = state["run"], state["baseline"]
     try:
-        check_rows(record["splits"], job.record["splits"])
+        check_rows(record, job.record["splits"])
         measured = baseline and Baseline.from_state(baseline)
     except (KeyError, TypeError) as error:
         raise CheckpointError(

@@ -17,7 +17,6 @@ from keras_transfer.distribution import session as device_session
 from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.job.job import Job
 from keras_transfer.job.phases import add_phase_adapters, plan_phases
-from keras_transfer.recipe.seen_rows import check_rows_apart
 from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.report import print_plan
 from keras_transfer.training.monitors import find_monitors
@@ -104,9 +103,6 @@ def _read_data(spec: RecipeSpec, distribution: Distribution) -> tuple[Splits, Sc
     loaded = loaded.with_gaps()
     for split in loaded:
         distribution.share.check(split.name, len(split))
-    run = Weights.parse(spec.config.backbone.weights).run
-    if run is not None:
-        check_rows_apart(run, spec.config.data, loaded.test.examples.names, seed=spec.config.seed)
     return loaded, scanned
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.errors import ConfigError, DataError, TransferWarning, list_lines
+from keras_transfer.run.folder import UNKNOWN_CONTENT
+from keras_transfer.storage.content_hashes import HASH
 
 
 def describe_origin(
@@ -24,6 +26,7 @@ def describe_origin(
         "resolved": resolved.model_dump(mode="json"),
         "environment": environment,
         "splits": {name: {key: split[key] for key in ("count", "fingerprint")} for name, split in splits.items()},
+        "hash": HASH,
     }
 
 
@@ -79,17 +82,19 @@ def _what_counts(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {name: section for name, section in recipe.items() if name not in _MAY_DIFFER}
 
 
-def check_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Check that the rows are those that a run was started with.
+def check_rows(record: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that the rows, by name and content, are those that a run was started with.
 
     Args:
-        before: Count, counts by class and fingerprint of each split.
-        now: The same.
+        record: What its checkpoints say of it, with count and fingerprint of each split.
+        now: Count and fingerprint of each split, here and now.
 
     Raises:
-        DataError: They are others.
+        DataError: They are others, or an early version recorded them in another way.
     """
-    lines = []
+    before, lines = record["splits"], []
+    if record.get("hash") != HASH:
+        raise DataError(f"The rows {UNKNOWN_CONTENT}. Choose another --out.")
     for name, split in now.items():
         if split["fingerprint"] != before[name]["fingerprint"]:
             counts = find_differences({"count": before[name]["count"]}, {"count": split["count"]}, f"{name} ")

@@ -23,6 +23,8 @@ ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 CHECKPOINTS = "checkpoints"
 """Exists from the start of a run to its end: a folder that has it holds an unfinished run."""
 
+UNKNOWN_CONTENT = "cannot be compared: the run was made by a version that did not record their content"
+
 
 _FILES = (RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PLOT, CONFUSION, ADAPTERS, CHOICE, LOCK, SUMS)
 _FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")

@@ -32,6 +32,7 @@ from keras_transfer.run.folder import (
     MODEL,
     RECIPE,
     SAMPLES,
+    UNKNOWN_CONTENT,
     check_recipe_sum,
     check_run_folder,
     damaged,
@@ -173,23 +174,23 @@ class Run:
             raise damaged(self.folder / DATA, f"it lacks the split {name}")
         # Names that look alike were classes of their own in a run that did not merge them.
         apart = self.config.data.model_copy(update={"merge_labels": bool(self.config.data.merge_labels)})
-        splits = self.task.reload_splits(self.config.model_copy(update={"data": apart}))
+        splits = self.task.reload_splits(self.config.model_copy(update={"data": apart}), self.record)
         if set(splits.target.names) != set(self.target.names):
             raise self._changed(name)
         rows = {split.name: split for split in splits.with_names(self.target)}[name]
         recorded = {row[0] for row in self.record["splits"][name]["rows"]}
         # What the run's scan left out as broken is left out again.
         rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
-        if not len(rows):
+        if not recorded:
             raise DataError(f"The run has no {name} rows. Name a source with --data.")
         if rows.fingerprint(self.target) != self.record["splits"][name]["fingerprint"]:
             raise self._changed(name)
         return rows
 
     def _changed(self, name: str) -> DataError:
-        return DataError(
-            f"The {name} rows of {self.config.data.source} have changed since the run. Name a source with --data."
-        )
+        has_hashes = "hashes" in self.record["splits"][name]
+        change = "have changed since the run" if has_hashes else UNKNOWN_CONTENT
+        return DataError(f"The {name} rows of {self.config.data.source} {change}. Name a source with --data.")
 
     def _other_source(self, data: Any, root: str | Path | None) -> Split:
         section = dict(data) if isinstance(data, Mapping) and "source" in data else {"source": data}

@@ -150,8 +150,13 @@ class Task(ABC):
             given: Sources that Python holds, by their names in the recipe.
         """
 
-    def reload_splits(self, config: Any) -> Splits:
-        """Read the sources of a finished run again: the examples as training saw them, broken ones still included."""
+    def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
+        """Read the sources of a finished run again: the examples as training saw them.
+
+        Args:
+            config: The recipe.
+            record: The content of data.json; rows that it does not name may be included, and are left out later.
+        """
         return self.load_splits(config, {})
 
     @abstractmethod

@@ -15,6 +15,7 @@ from keras_transfer.heads import Prediction, make_head, restore_head
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.tasks.base import Evaluation, FinishedRun, Task, TrainedModel, predict_examples
+from keras_transfer.tasks.earlier_runs import find_known
 
 
 class TargetTask(Task, ABC):
@@ -22,7 +23,11 @@ class TargetTask(Task, ABC):
 
     def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
         """Read labelled sources and divide them."""
-        return load_splits(config.data, seed=config.seed, given=given)
+        return load_splits(config.data, seed=config.seed, given=given, known=find_known(config))
+
+    def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
+        """Read the recorded rows of the sources."""
+        return load_splits(config.data, seed=config.seed, recorded=record["splits"])
 
     def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
         """Read a labelled source."""

@@ -25,9 +25,8 @@ from keras_transfer.tasks.targets import TargetTask
 class TextTask(Task, ABC):
     """What tasks on texts share."""
 
-    def reload_splits(self, config: Any) -> Splits:
-        """Read texts again, wrong bytes replaced as the run replaced them."""
-        splits = self.load_splits(config, {})
+    def fix(self, config: Any, splits: Splits) -> Splits:
+        """Replace wrong bytes of texts that are read again as the run replaced them."""
         return splits.with_parts(check_texts(tuple(splits), broken=config.data.broken)[0])
 
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
@@ -55,6 +54,10 @@ class TextClassificationTask(TextTask, TargetTask):
 
     name = "text_classification"
     config_class = TextClassificationConfig
+
+    def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
+        """Read the recorded texts again."""
+        return self.fix(config, super().reload_splits(config, record))
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> TextBackbone:
         """Load a network for texts with its tokenizer."""

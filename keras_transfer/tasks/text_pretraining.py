@@ -23,6 +23,7 @@ from keras_transfer.heads import MaskedLanguageHead, MaskedReport, Prediction, e
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.tasks.base import Evaluation, FinishedRun, Given, TrainedModel
+from keras_transfer.tasks.earlier_runs import find_known
 from keras_transfer.tasks.text_classification import TextTask, reader_options
 
 _EVALUATION_BATCH = 32
@@ -36,7 +37,12 @@ class TextPretrainingTask(TextTask):
 
     def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
         """Read texts and divide them as a classifier's recipe of the same source would."""
-        return load_unlabelled(config.data, seed=config.seed, given=given)
+        return load_unlabelled(config.data, seed=config.seed, given=given, known=find_known(config))
+
+    def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
+        """Read the recorded texts again."""
+        splits = load_unlabelled(config.data, seed=config.seed, recorded=record["splits"])
+        return self.fix(config, splits)
 
     def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
         """Read texts."""

@@ -1,10 +1,10 @@
-import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from keras_transfer.data.checks.texts import check_texts, find_repeated
 from keras_transfer.data.examples.texts import Texts
@@ -45,23 +45,24 @@ def test_rows_are_selected_in_the_order_that_was_asked_for():
     assert len(texts.select([])) == 0
 
 
-def test_stamps_tell_of_content_and_fingerprints_of_the_name_too():
+def test_hashes_tell_of_content_and_fingerprints_of_the_name_too():
     texts = Texts(("a", "b", "c"), (("same",), ("same",), ("other",)))
-    assert texts.stamps[0] == texts.stamps[1] != texts.stamps[2]
+    assert texts.content_hashes[0] == texts.content_hashes[1] != texts.content_hashes[2]
     assert len(set(texts.fingerprints)) == 3
     assert texts.fingerprints == Texts(("a", "b", "c"), texts.segments).fingerprints
     assert texts.fingerprints[0] != Texts(("a",), (("changed",),)).fingerprints[0]
 
 
-def test_stamps_of_pairs_know_where_one_text_ends():
+def test_hashes_of_pairs_know_where_one_text_ends():
     pairs = (("ab", "c"), ("a", "bc"), ("abc", ""), ("abc",), ("c", "ab"))
-    assert len(set(Texts(tuple("12345"), pairs).stamps)) == 5
+    assert len(set(Texts(tuple("12345"), pairs).content_hashes)) == 5
 
 
-def test_stamps_are_the_same_on_every_machine():
+def test_hashes_are_the_same_on_every_machine():
     # They are keys of what is kept on disk.
     data = bytes([5, *[0] * 7]) + b"caf\xc3\xa9" + bytes(8)
-    assert Texts(("a",), (("caf\u00e9", ""),)).stamps == [hashlib.sha256(data).hexdigest()]
+    assert Texts(("a",), (("caf\u00e9", ""),)).content_hashes == [blake3(data).hexdigest()]
+    assert Texts(("a",), (("caf\u00e9",),)).content_hashes == [blake3(b"caf\xc3\xa9").hexdigest()]
 
 
 @pytest.mark.parametrize("broken", ["error", "skip", "replace"])

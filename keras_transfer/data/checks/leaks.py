@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import string
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -139,37 +140,38 @@ def find_repeated_images(splits: Sequence[NamedSplit], *, memory: Path) -> Repea
     return report_repeated(splits, match, Wording("image", "alike", "near copies", "as near copies"))
 
 
-Hash = tuple[str, str]  # SHA-256 of the content, and the grey of its fields, "" if Pillow cannot read it
+Hash = tuple[str, str]  # of the content, and the grey of its fields, "" if Pillow cannot read it
 
 
 def _hash_all(images: ImageExamples, memory: Path) -> list[Hash]:
-    record = memory / f"{hashlib.sha256(images.home.encode()).hexdigest()[:24]}.json"
-    known = recall(record)
-    places, states = images.places, images.states
-    stamped = enumerate(zip(places, states, strict=True))
-    unknown = [row for row, (place, state) in stamped if place not in known or known[place][:-2] != state]
+    record = memory / f"{hashlib.sha256(images.home.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.json"
+    known = {content: grey for content, (grey,) in recall(record, (str,)).items() if _is_grey(grey)}
+    contents = images.content_hashes
+    unknown = {content: row for row, content in enumerate(contents) if content not in known}
     if unknown:
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(lambda row: _hash(images, row), unknown, chunksize=16)
-            known |= {places[row]: [*states[row], *hashes] for row, hashes in zip(unknown, found, strict=True)}
-        remember(record, known)
-    return [(known[place][-2], known[place][-1]) for place in places]
+            known |= zip(unknown, pool.map(lambda row: _grey(images, row), unknown.values(), chunksize=16), strict=True)
+        remember(record, {content: [grey] for content, grey in known.items()})
+    return [(content, known[content]) for content in contents]
 
 
-def _hash(images: ImageExamples, row: int) -> Hash:
+def _is_grey(text: str) -> bool:
+    return not text or (len(text) == 2 * _SIDE**2 and not set(text) - set(string.hexdigits))
+
+
+def _grey(images: ImageExamples, row: int) -> str:
     try:
         content = images.read(row)
     except OSError as error:
         raise DataError(f"Cannot read {images.places[row]} any longer: {error.strerror}. Run again.") from error
-    digest = hashlib.sha256(content).hexdigest()
     try:
         with Image.open(io.BytesIO(content)) as image:
             # A JPEG is decoded at a half to an eighth of its size; at smaller sizes than this it would look different.
             image.draft("L", (32 * _SIDE, 32 * _SIDE))
             grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return digest, ""
-    return digest, grey.tobytes().hex()
+        return ""
+    return grey.tobytes().hex()
 
 
 def _find_near(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:

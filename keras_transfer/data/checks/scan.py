@@ -21,6 +21,7 @@ from keras_transfer.data.formats.headers import read_header
 from keras_transfer.data.formats.npy import MARK, read_array_shape
 from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import DataError, list_lines
+from keras_transfer.storage.content_hashes import Stamp, hash_content
 from keras_transfer.storage.scan_memory import recall, remember
 
 # The formats that TensorFlow decodes inside the exported graph.
@@ -28,7 +29,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with furth
 # Formats that Pillow does not know, by the bytes that such files start with.
 _FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
 # Increase this when the checks change: images that an earlier scan passed are then checked again.
-_FORMAT = 4
+_FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,17 @@ class Look:
         problem: What is wrong with it, or None.
         animated: Whether it has more than one frame.
         kind: The bytes that identify its format.
+        content_hash: Of its content, if it was read.
     """
 
     problem: str | None
     animated: bool = False
     kind: bytes = b""
+    content_hash: str = ""
 
 
 def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int, memory: Path) -> Scan:
-    """Check every image, in parallel; images that passed earlier and have not changed are not checked again.
+    """Check every image, in parallel; images that passed earlier and have not changed are not read again.
 
     Args:
         splits: The images.
@@ -104,18 +107,18 @@ def _note_animated(files: Sequence[str]) -> list[str]:
 
 
 def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> dict[str, Look]:
-    """The result for each image of a split."""
+    """The result for each image of a split. What passed is remembered by content, so that it passes anywhere."""
     images = images_of(split)
     facts = [images.home, _FORMAT, max_pixels, channels, tf.__version__]
     record = memory / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.json"
-    known = recall(record)
-    places, states = images.places, images.states
+    known = recall(record, (bool, str))
+    places, stamps = images.places, images.stamps
     looks: dict[str, Look] = {}
     unknown = []
-    for row, (place, state) in enumerate(zip(places, states, strict=True)):
-        if state and known.get(place, [])[:-2] == state:
-            *_, animated, kind = known[place]
-            looks[place] = Look(None, animated, bytes.fromhex(kind))
+    for row, (place, stamp) in enumerate(zip(places, stamps, strict=True)):
+        if stamp.content_hash in known:
+            animated, kind = known[stamp.content_hash]
+            looks[place] = Look(None, animated, kind.encode("latin-1"))
         else:
             unknown.append(row)
     if unknown:
@@ -123,9 +126,13 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
             found = list(pool.map(lambda row: look_at(images, row, max_pixels, channels), unknown))
         looks |= {places[row]: look for row, look in zip(unknown, found, strict=True)}
-        whole = [(row, look) for row, look in zip(unknown, found, strict=True) if look.problem is None]
-        kept = {places[row]: [*states[row], look.animated, look.kind.hex()] for row, look in whole}
-        remember(record, known | kept)
+        images.remember(
+            {row: Stamp(stamps[row].state, look.content_hash) for row, look in zip(unknown, found, strict=True)}
+        )
+        whole = {
+            look.content_hash: [look.animated, look.kind.decode("latin-1")] for look in found if look.problem is None
+        }
+        remember(record, known | whole)
     return looks
 
 
@@ -141,7 +148,7 @@ def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> 
         look = _look_closely(content, max_pixels, channels)
     else:
         look = Look(_find_excess(header.width, header.height, max_pixels), header.animated)
-    return replace(look, kind=kind_of(content))
+    return replace(look, kind=kind_of(content), content_hash=hash_content(content))
 
 
 def find_problem(images: ImageExamples, row: int, max_pixels: int, channels: int) -> str | None:

@@ -1,12 +1,11 @@
 """Find texts that cannot be used: empty ones, wrong bytes, and texts that are in two splits."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
-from keras_transfer.data.examples.texts import Segments, Texts, digest
+from keras_transfer.data.examples.texts import Segments, Texts, hash_text, normalize
 from keras_transfer.errors import DataError, list_lines
 
 # Neither white space nor zero-width: soft hyphens, joiners, direction marks, U+FEFF. NUL is not visible either.
@@ -160,7 +159,7 @@ def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
         The repeated texts; each is counted once for each pair of splits.
     """
     keys = [
-        ([digest(s) for s in split.examples.segments], [digest(_normalise(s)) for s in split.examples.segments])
+        ([hash_text(s) for s in split.examples.segments], [hash_text(normalize(s)) for s in split.examples.segments])
         for split in splits
     ]
 
@@ -176,7 +175,3 @@ def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
         match,
         Wording("text", "normalised", "after normalizing case and spaces", "after normalizing case and spaces"),
     )
-
-
-def _normalise(segments: Segments) -> Segments:
-    return tuple(" ".join(unicodedata.normalize("NFKC", segment).casefold().split()) for segment in segments)

@@ -16,11 +16,11 @@ class Examples(Protocol):
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each, as far as they are quick to find; the same on every machine."""
+        """Name and content of each; the same on every machine."""
 
     @property
-    def stamps(self) -> list[str]:
-        """A string for each that changes when the example changes on this machine."""
+    def content_hashes(self) -> list[str]:
+        """A hash of the content of each, whatever its name and place; empty if it cannot be read."""
 
     def __len__(self) -> int: ...
 

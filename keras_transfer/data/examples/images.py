@@ -1,8 +1,7 @@
 """Images before they are decoded: files, or rows of one array of bytes."""
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.networks.types import Tensor
+from keras_transfer.storage.content_hashes import FileHashes, Stamp
 from keras_transfer.storage.inside import read_regular
 
 
@@ -27,8 +27,11 @@ class ImageExamples(Examples, Protocol):
         """Where each is, for messages and for cached results."""
 
     @property
-    def states(self) -> list[list[int]]:
-        """Numbers that change when an image changes; none for a missing image."""
+    def stamps(self) -> list[Stamp]:
+        """What is known of each without reading it."""
+
+    def remember(self, stamps: Mapping[int, Stamp]) -> None:
+        """Remember the hashes of images that were read, by row."""
 
     @property
     def kinds(self) -> frozenset[bytes] | None:
@@ -56,11 +59,17 @@ class Images:
         root: The folder that the names are relative to.
         names: The files' paths.
         kinds: The bytes that identify their formats, after a scan.
+        hashes: Remembers the hashes of their contents; by default one for the folder.
     """
 
     root: Path
     names: tuple[str, ...]
     kinds: frozenset[bytes] | None = None
+    hashes: FileHashes = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.hashes is None:
+            object.__setattr__(self, "hashes", FileHashes(str(self.root)))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,15 +81,13 @@ class Images:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Path and size of each."""
-        return [f"{name}\0{os.stat(file).st_size}" for name, file in zip(self.names, self.files, strict=True)]
+        """Path and content of each."""
+        return [f"{name}\0{content}" for name, content in zip(self.names, self.content_hashes, strict=True)]
 
     @property
-    def stamps(self) -> list[str]:
-        """Path, size and time of the last change of each."""
-        return [
-            "\0".join([name, *map(str, state)]) for name, state in zip(self.names, map(_state, self.files), strict=True)
-        ]
+    def content_hashes(self) -> list[str]:
+        """The hash of each file; those that have changed since they were last read are read again."""
+        return self.hashes.hash_all(self.files)
 
     @property
     def home(self) -> str:
@@ -93,13 +100,17 @@ class Images:
         return self.files
 
     @property
-    def states(self) -> list[list[int]]:
-        """Size and time of the last change of each."""
-        return [_state(file) for file in self.files]
+    def stamps(self) -> list[Stamp]:
+        """State and hash of each."""
+        return [self.hashes.stamp(file) for file in self.files]
+
+    def remember(self, stamps: Mapping[int, Stamp]) -> None:
+        """Remember hashes of files that were read."""
+        self.hashes.add({str(self.root / self.names[row]): stamp for row, stamp in stamps.items()})
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Images":
         """Return some, in this order."""
-        return Images(self.root, tuple(self.names[row] for row in rows), self.kinds)
+        return replace(self, names=tuple(self.names[row] for row in rows))
 
     def with_kinds(self, kinds: frozenset[bytes]) -> "Images":
         """Return the same images with known formats."""
@@ -116,14 +127,6 @@ class Images:
         return lambda rows: tf.map_fn(tf.io.read_file, tf.gather(files, rows))
 
 
-def _state(file: str) -> list[int]:
-    try:
-        status = os.stat(file)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
 @dataclass(frozen=True)
 class EncodedImages:
     """Images whose encoded bytes are stored one after the other in one array.
@@ -133,7 +136,7 @@ class EncodedImages:
         names: The name of each in messages.
         data: ``uint8[bytes]``, memory-mapped.
         bounds: ``int64[n, 2]``, where each starts and ends.
-        digests: ``uint8[n, 32]``, the SHA-256 of each.
+        digests: ``uint8[n, 32]``, the hash of each.
         kinds: The bytes that identify their formats, after a scan.
     """
 
@@ -150,11 +153,11 @@ class EncodedImages:
     @property
     def fingerprints(self) -> list[str]:
         """Name and content of each."""
-        return [f"{name}\0{stamp}" for name, stamp in zip(self.names, self.stamps, strict=True)]
+        return [f"{name}\0{content}" for name, content in zip(self.names, self.content_hashes, strict=True)]
 
     @property
-    def stamps(self) -> list[str]:
-        """The SHA-256 of each one's content, whatever its name."""
+    def content_hashes(self) -> list[str]:
+        """The hash of each one's content, whatever its name."""
         return [digest.tobytes().hex() for digest in self.digests]
 
     @property
@@ -163,9 +166,12 @@ class EncodedImages:
         return list(self.names)
 
     @property
-    def states(self) -> list[list[int]]:
-        """Where each is in the array, which never changes."""
-        return [[int(begin), int(end)] for begin, end in self.bounds]
+    def stamps(self) -> list[Stamp]:
+        """The hash of each: the array never changes."""
+        return [Stamp((), content) for content in self.content_hashes]
+
+    def remember(self, stamps: Mapping[int, Stamp]) -> None:
+        """Do nothing: the hashes are stored with the array."""
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "EncodedImages":
         """Return some, in this order; the bytes are shared."""

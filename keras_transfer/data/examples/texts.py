@@ -4,14 +4,19 @@ Sources decode bytes with ``errors="surrogateescape"``: a surrogate in a text re
 lone surrogates that JSON can contain (``\ud800``) are treated in the same way.
 """
 
-import hashlib
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.storage.content_hashes import hash_content
+
 Segments = tuple[str, ...]
+
+_NOT_UTF_8 = re.compile("[\ud800-\udfff\ufffd]+")
 
 
 @dataclass(frozen=True)
@@ -36,18 +41,28 @@ class Texts:
     @property
     def fingerprints(self) -> list[str]:
         """Name and content of each."""
-        return [f"{name}\0{stamp}" for name, stamp in zip(self.names, self.stamps, strict=True)]
+        return [f"{name}\0{content}" for name, content in zip(self.names, self.content_hashes, strict=True)]
 
     @property
-    def stamps(self) -> list[str]:
-        """The SHA-256 of each one's content, whatever its name."""
-        return [digest(segments).hex() for segments in self.segments]
+    def content_hashes(self) -> list[str]:
+        """The hash of each one's content, whatever its name."""
+        return [hash_text(segments) for segments in self.segments]
+
+    @property
+    def identities(self) -> list[str]:
+        """The hash of each one's content apart from case, white space, Unicode form and bytes that are not UTF-8.
+
+        A text is the same one in a file, which may end with a line end, and in a table.
+        """
+        return [hash_text(normalize(segments)) for segments in self.segments]
 
 
-def digest(segments: Segments) -> bytes:
-    """Return a SHA-256 of a text or a pair of texts."""
-    sha256 = hashlib.sha256()
-    for segment in segments:
-        data = segment.encode("utf-8", "surrogatepass")
-        sha256.update(len(data).to_bytes(8, "little") + data)
-    return sha256.digest()
+def normalize(segments: Segments) -> Segments:
+    """Return texts after Unicode NFKC, case folding, joining white space and replacing bytes that are not UTF-8."""
+    whole = (_NOT_UTF_8.sub("\ufffd", segment) for segment in segments)
+    return tuple(" ".join(unicodedata.normalize("NFKC", segment).casefold().split()) for segment in whole)
+
+
+def hash_text(segments: Segments) -> str:
+    """Return the hash of a text or a pair of texts."""
+    return hash_content(*(segment.encode("utf-8", "surrogatepass") for segment in segments))

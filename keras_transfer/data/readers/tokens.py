@@ -56,9 +56,14 @@ class Tokens:
         return self.texts.fingerprints
 
     @property
-    def stamps(self) -> list[str]:
+    def content_hashes(self) -> list[str]:
         """Those of the texts."""
-        return self.texts.stamps
+        return self.texts.content_hashes
+
+    @property
+    def identities(self) -> list[str]:
+        """Those of the texts."""
+        return self.texts.identities
 
     def select(self, rows: Sequence[int] | Rows) -> "Tokens":
         """Return some, in this order; the tokens are shared."""

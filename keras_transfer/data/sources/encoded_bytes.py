@@ -13,6 +13,7 @@ import pandas as pd
 from keras_transfer.data.examples.images import EncodedImages
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore, cache_folder
+from keras_transfer.storage.content_hashes import HASH, hash_content
 
 _BYTES, _BOUNDS, _DIGESTS, _ROWS = "bytes.npy", "bounds.npy", "digests.npy", "rows.jsonl"
 
@@ -47,7 +48,7 @@ def cache_images(records: Iterable[Record], *, source: str, facts: object | None
         DataError: They cannot be written.
     """
     store = FeatureStore(cache_folder() / "features", max_bytes=None)
-    key = None if facts is None else hashlib.sha256(json.dumps(["images", facts]).encode()).hexdigest()
+    key = None if facts is None else hashlib.sha256(json.dumps(["images", HASH, facts]).encode()).hexdigest()
     files = None if key is None else store.find_files(key)
     if files is None:
         try:
@@ -74,7 +75,7 @@ def _write(folder: Path, records: Iterable[Record]) -> tuple[int, str]:
         for record in records:
             file.write(record.content)
             ends.append(ends[-1] + len(record.content))
-            digests += hashlib.sha256(record.content).digest()
+            digests += bytes.fromhex(hash_content(record.content))
             line = json.dumps([record.name, record.columns], default=_to_json).encode() + b"\n"
             lines.write(line)
             rows.update(line)

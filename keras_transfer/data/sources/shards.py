@@ -19,6 +19,7 @@ from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.source_kinds import SourceKind
 from keras_transfer.data.tables.tables import check_columns, some
 from keras_transfer.errors import DataError
+from keras_transfer.storage.content_hashes import hash_folder
 
 SHARD_SUFFIXES = (".parquet", ".arrow")
 _ROWS = 64
@@ -140,9 +141,12 @@ def read_shards(name: str, config: ImageDataConfig) -> Source:
             )
     label = next(iter(config.label_columns), "")
     names = _class_names(_read_schema(files[0]), label) if config.target == "class" else None
-    status = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    with _explained(files[0].parent):
+        contents = hash_folder(files, Path(os.path.commonpath([file.parent for file in files])))
+    if len(contents) == 1:
+        contents[0][0] = ""  # the names of its rows do not have its name
     records = _shard_records(files, str(config.bytes), label, names)
-    return to_source(name, records, config, facts=["shards", config.bytes, label, status], class_names=names)
+    return to_source(name, records, config, facts=["shards", config.bytes, label, contents], class_names=names)
 
 
 def _holds_bytes(kind: Any) -> bool:

@@ -20,6 +20,7 @@ from keras_transfer.data.sources.shards import to_source
 from keras_transfer.data.tables.tables import SPLIT_NAMES, check_columns, some
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
+from keras_transfer.storage.content_hashes import hash_folder
 
 # NAME, /CONFIG, :VERSION as TFDS writes them, and a split or a slice of one in brackets.
 _NAME = re.compile(r"tfds:((\w+)(?:/[\w.+-]+)?(?::[\w.*]+)?)(?:\[(.+)\])?")
@@ -67,11 +68,10 @@ class Dataset:
         return self.names_of(tfds.features.Image)
 
     def facts(self) -> list[object]:
-        """Return facts that determine the content of the dataset, and that are quick to find."""
+        """Return what determines the content of the dataset: names and hashes of its files."""
         root = Path(self.builder.data_dir)
-        files = [(str(file.relative_to(root)), file.stat()) for file in sorted(root.rglob("*")) if file.is_file()]
-        stamps = [[name, status.st_size, status.st_mtime_ns] for name, status in files]
-        return [self.builder.info.full_name, str(root), dict(self.parts), stamps]
+        contents = hash_folder([file for file in root.rglob("*") if file.is_file()], root)
+        return [self.builder.info.full_name, dict(self.parts), contents]
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Iterate over the rows in the order of the files.

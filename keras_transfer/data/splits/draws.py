@@ -1,13 +1,20 @@
 """Ways to draw rows beyond a stratified shuffle: whole groups, folds, and a few rows per class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 
-def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
+def draw_groups(
+    strata: Sequence[str],
+    groups: Sequence[str],
+    *,
+    share: float,
+    seed: int,
+    sides: Mapping[str, bool] | None = None,
+) -> NDArray[np.bool_]:
     """Draw whole groups so that a share of every stratum is drawn, as closely as groups allow.
 
     Groups are assigned from the largest to the smallest, groups of equal size in random order, each to the side that it
@@ -18,6 +25,7 @@ def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, s
         groups: The group of each row.
         share: The share of rows to draw, above 0 and below 1.
         seed: For the order of groups of equal size.
+        sides: Groups that are drawn, or not drawn, already.
 
     Returns:
         ``bool[rows]``, whether each row is drawn.
@@ -31,13 +39,18 @@ def draw_groups(strata: Sequence[str], groups: Sequence[str], *, share: float, s
     wanted = np.outer([1.0 - share, share], counts.sum(axis=0))
     filled = np.zeros_like(wanted)
     drawn = np.zeros(len(names), bool)
+    given = {index: bool(sides[name]) for index, name in enumerate(names) if name in sides} if sides else {}
+    for index, side in given.items():
+        drawn[index] = side
+        filled[int(side)] += counts[index]
+    order = np.array([index for index in order if index not in given], int)
     for index in order:
         # How full each side would be of each stratum, with the group on either side.
         sides = [(filled + np.outer(side, counts[index])) / wanted for side in ([1, 0], [0, 1])]
         unevenness = [float(np.square(side[0] - side[1]).sum()) for side in sides]
         drawn[index] = unevenness[1] < unevenness[0]
         filled[int(drawn[index])] += counts[index]
-    if not drawn.any():
+    if not drawn.any() and len(order):
         # With many strata, no single one may justify a group, but all of them together do.
         sizes, expected = counts.sum(axis=1), share * counts.sum()
         nearest = order[np.argmin(np.abs(sizes[order] - expected))]

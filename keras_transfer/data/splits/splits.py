@@ -16,8 +16,9 @@ from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.data.splits.draws import draw_per_class
-from keras_transfer.data.splits.stratified import Part, divide
-from keras_transfer.data.tables.tables import some
+from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, identify
+from keras_transfer.data.splits.stratified import Division, Part, divide, restore
+from keras_transfer.data.tables.tables import SPLIT_NAMES, some
 from keras_transfer.data.targets.base import Target, Targets
 from keras_transfer.data.targets.read import TARGETS
 from keras_transfer.errors import DataError
@@ -62,7 +63,7 @@ class Split:
         return replace(self, examples=examples)
 
     def fingerprint(self, target: Target) -> str:
-        """Return a SHA-256 over examples and targets, which shows changes without reading images."""
+        """Return a SHA-256 over names, contents and targets; of unchanged image files, the contents are not read."""
         digest = hashlib.sha256()
         for example, row in zip(self.examples.fingerprints, self.targets, strict=True):
             digest.update(f"{example}\0{target.fingerprint(row)}\n".encode())
@@ -84,6 +85,7 @@ class Splits:
         validation: Rows to select weights, thresholds and epochs by.
         test: Rows to evaluate on.
         notes: Lines for the user on how the splits were made.
+        known: What data.json records of rows that earlier runs knew; None if the recipe names no such run.
     """
 
     target: Target
@@ -91,6 +93,7 @@ class Splits:
     validation: Split
     test: Split
     notes: tuple[str, ...] = ()
+    known: Mapping[str, Any] | None = None
 
     def __iter__(self) -> Iterator[Split]:
         return iter((self.train, self.validation, self.test))
@@ -125,12 +128,14 @@ class Splits:
     def describe(self) -> dict[str, Any]:
         """Return what data.json records: names, and for each split its counts, fingerprint and rows.
 
+        Rows have their names and targets in ``rows`` and the hashes by which later runs know them in ``hashes``.
         Classes are in ``class_names`` and counted in ``classes``, labels in ``label_names`` and ``labels``, numbers in
         ``number_names`` and ``numbers``.
         """
         return {
             self.target.names_key: list(self.target.names),
             "notes": list(self.notes),
+            **(self.known or {}),
             "splits": {split.name: self._describe(split) for split in self},
         }
 
@@ -141,16 +146,26 @@ class Splits:
             **self.target.describe(split.targets),
             "fingerprint": split.fingerprint(self.target),
             "rows": [[name, value] for name, value in zip(split.examples.names, values, strict=True)],
+            "hashes": identify(split.examples),
         }
 
 
-def load_splits(config: DataConfig, *, seed: int, given: Mapping[str, Any] | None = None) -> Splits:
+def load_splits(
+    config: DataConfig,
+    *,
+    seed: int,
+    given: Mapping[str, Any] | None = None,
+    known: Known = NOTHING_KNOWN,
+    recorded: Mapping[str, Any] | None = None,
+) -> Splits:
     """Read the sources of a recipe and divide them, as ``stratified.divide`` does.
 
     Args:
         config: The recipe's data section; its ``example_kind`` makes examples of the rows.
         seed: For drawing rows.
         given: The Python objects that names of sources refer to.
+        known: Rows of earlier runs, which keep their splits.
+        recorded: The splits in data.json of a run that is read again: its rows are returned as they were divided.
 
     Returns:
         The splits; validation or test is empty if the recipe sets 0.
@@ -159,9 +174,15 @@ def load_splits(config: DataConfig, *, seed: int, given: Mapping[str, Any] | Non
         DataError: A source cannot be read, or has too few rows for these splits.
     """
     source, target = read_labelled(config, given)
-    parts = divide(source, target, config, seed=seed, read=lambda own: _read_whole(own, target, given))
-    check_relabel([part.source for part in parts.values()], config)
-    return _take_few(make_splits(parts, target, config), config, seed)
+
+    def read(own: DataConfig) -> Source:
+        return _read_whole(own, target, given)
+
+    if recorded is not None:
+        return make_each(restore(source, config, recorded, read), target, config)
+    division = divide(source, target, config, seed=seed, read=read, known=known)
+    check_relabel([part.source for part in division.parts.values()], config)
+    return _take_few(make_splits(division, target, config), config, seed)
 
 
 def read_labelled(config: DataConfig, given: Mapping[str, Any] | None) -> tuple[Source, Target]:
@@ -184,11 +205,11 @@ def read_labelled(config: DataConfig, given: Mapping[str, Any] | None) -> tuple[
     return source, target
 
 
-def make_splits(parts: Mapping[str, Part], target: Target, config: DataConfig) -> Splits:
+def make_splits(division: Division, target: Target, config: DataConfig) -> Splits:
     """Make splits of a source's rows.
 
     Args:
-        parts: As ``stratified.divide`` returns them.
+        division: As ``stratified.divide`` returns it.
         target: What the model predicts.
         config: The recipe's data section.
 
@@ -198,10 +219,16 @@ def make_splits(parts: Mapping[str, Part], target: Target, config: DataConfig) -
     Raises:
         DataError: The target cannot be learned from them.
     """
-    splits = {name: make_split(name, part, target, config) for name, part in parts.items()}
-    result = Splits(target, **splits, notes=_collect_notes(parts))
+    notes = (*_collect_notes(division.parts), *division.notes)
+    result = replace(make_each(division.parts, target, config), notes=notes, known=division.record)
     result.check()
     return result
+
+
+def make_each(parts: Mapping[str, Part], target: Target, config: DataConfig) -> Splits:
+    """Make splits of parts, whatever is in them."""
+    train, validation, test = (make_split(name, parts[name], target, config) for name in SPLIT_NAMES)
+    return Splits(target, train, validation, test)
 
 
 def _collect_notes(parts: Mapping[str, Part]) -> tuple[str, ...]:

@@ -2,17 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from keras_transfer.config import DataConfig
 from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.base import Source
+from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.splits.draws import draw_fold, draw_groups
+from keras_transfer.data.splits.known import NOTHING_KNOWN, Known
+from keras_transfer.data.splits.placement import Flags, LeftOut, Names, apportion, describe_placement, place
 from keras_transfer.data.tables.tables import SPLIT_NAMES, some
 from keras_transfer.data.targets.base import Target
 from keras_transfer.errors import DataError
@@ -31,14 +34,37 @@ class Part:
     rows: pd.DataFrame
 
 
-def divide(
-    source: Source, target: Target, config: DataConfig, *, seed: int, read: Callable[[DataConfig], Source]
-) -> dict[str, Part]:
-    """Divide a source as a recipe specifies.
+@dataclass(frozen=True)
+class Division:
+    """A source, divided.
 
-    A split that the source defines (a ``test/`` folder, a column of splits) is used as it is. Otherwise the recipe's
-    share is drawn: test rows from all rows, then validation rows from the remaining ones; both are stratified, keep
-    groups together, and are the same on every machine.
+    Attributes:
+        parts: The rows by split.
+        notes: Lines for the user on rows that earlier runs knew.
+        record: What data.json records of them; None if there are no earlier runs.
+    """
+
+    parts: Mapping[str, Part]
+    notes: tuple[str, ...] = ()
+    record: Mapping[str, Any] | None = None
+
+
+def divide(
+    source: Source,
+    target: Target,
+    config: DataConfig,
+    *,
+    seed: int,
+    read: Callable[[DataConfig], Source],
+    known: Known = NOTHING_KNOWN,
+) -> Division:
+    """Divide a source as a recipe specifies: the only function that decides which split a row is in.
+
+    A row that an earlier run knew is in the split that it had there or, if the recipe puts it into another one, in
+    none. Further rows are in the split that the source defines (a ``test/`` folder, a column of splits). Otherwise the
+    recipe's share is drawn: test rows from all rows, then validation rows from the remaining ones; both are stratified,
+    keep groups together, and are the same on every machine. With folds, each row that no earlier run trained on or
+    selected weights by is a test row once.
 
     Args:
         source: The source.
@@ -46,30 +72,34 @@ def divide(
         config: The recipe's data section.
         seed: For drawing rows.
         read: Reads a source of validation or test rows by the data section that applies to it.
+        known: Rows of earlier runs.
 
     Returns:
-        The parts by name; validation or test has no rows if the recipe sets 0.
+        The parts; validation or test has no rows if the recipe sets 0.
 
     Raises:
         DataError: The source has too few rows for these splits, or lacks a column.
     """
     _check_columns(source, config)
+    own = _read_own(config, read)
+    places = place({"": source, **own}, config, known)
+    left_out, parts, main = LeftOut(), {}, places[""]
+    if config.folds is not None:
+        main = replace(main, pins=np.where(main.pins == "test", "", main.pins))
+    explicit, rest = _read_explicit(source)
+    drawn = {name for name in _HELD_OUT if name not in explicit and name not in own and getattr(config, name)}
+    at = main.at(rest)
+    fits = np.isin(at.pins, ["", "train", *drawn]) & places[""].at(rest).consistent
+    rest = left_out.keep("train", places[""], rest, fits)
     draw = _Draw(source, target, config, seed)
-    rows = source.rows
-    explicit = {name: rows[rows["split"] == name] for name in SPLIT_NAMES if (rows["split"] == name).any()}
-    rest = explicit.pop("train") if "train" in explicit else rows[rows["split"] == ""]
-    if rest.empty:
-        raise DataError(f"{source.name} has {' and '.join(explicit)} rows, but no training rows. Add some.")
-    parts = {}
-    for name in ("test", "validation"):
-        other = config.own_source(name)
-        if other is not None:
-            own = read(config.for_source(other, prefix=f"data.{name}."))
-            parts[name] = Part(own, own.rows)
+    for name in _HELD_OUT:
+        if name in own:
+            rows = own[name].rows
+            parts[name] = Part(own[name], left_out.keep(name, places[name], rows, places[name].fits(name)))
             continue
         if name == "test" and config.folds is not None:
             _refuse_test_rows(explicit, source)
-            inside = draw.fold(rest)
+            inside = draw.fold(rest, main.at(rest).pins)
             taken, rest = rest[inside], rest[~inside]
         elif name in explicit:
             if is_set(config, name):
@@ -77,14 +107,58 @@ def divide(
                     f"data.{name}={getattr(config, name):g}: {source.name} has {name} rows of its own, so no share is "
                     f"drawn. Leave data.{name} out."
                 )
-            taken = explicit[name]
+            taken = left_out.keep(name, places[""], explicit[name], places[""].at(explicit[name]).fits(name))
         else:
-            drawn = draw.share(name, rest, getattr(config, name))
-            taken, rest = rest[drawn], rest[~drawn]
+            inside = draw.share(name, rest, getattr(config, name), main.at(rest).pins)
+            taken, rest = rest[inside], rest[~inside]
         parts[name] = Part(source, taken)
     parts["train"] = Part(source, rest)
     _check_groups(parts, config)
+    placed = {name: places[name if name in own else ""].at(part.rows) for name, part in parts.items()}
+    return Division(parts, *describe_placement(known, placed, left_out))
+
+
+def restore(
+    source: Source, config: DataConfig, recorded: Mapping[str, Any], read: Callable[[DataConfig], Source]
+) -> dict[str, Part]:
+    """Return the rows of a run as it divided them.
+
+    Args:
+        source: The recipe's main source.
+        config: The recipe's data section.
+        recorded: The splits in the run's data.json, which name their rows.
+        read: Reads a source of validation or test rows by the data section that applies to it.
+    """
+    parts, others = {}, _read_own(config, read)
+    for name in SPLIT_NAMES:
+        own = others.get(name, source)
+        names = {row[0] for row in recorded[name]["rows"]}
+        examples = find_example_kind(config).to_examples(own, own.rows, config)
+        parts[name] = Part(own, own.rows[[each in names for each in examples.names]])
     return parts
+
+
+_HELD_OUT = ("test", "validation")
+
+
+def _read_own(config: DataConfig, read: Callable[[DataConfig], Source]) -> dict[str, Source]:
+    """The sources of their own that test and validation rows have."""
+    others = {name: config.own_source(name) for name in _HELD_OUT}
+    return {
+        name: read(config.for_source(other, prefix=f"data.{name}."))
+        for name, other in others.items()
+        if other is not None
+    }
+
+
+def _read_explicit(source: Source) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """The validation and test rows that a source defines, and the rows from which others are drawn."""
+    rows = source.rows
+    explicit = {name: rows[rows["split"] == name] for name in SPLIT_NAMES if (rows["split"] == name).any()}
+    rest = explicit.pop("train") if "train" in explicit else rows[rows["split"] == ""]
+    if rest.empty:
+        raise DataError(f"{source.name} has {' and '.join(explicit)} rows, but no training rows. Add some.")
+    return explicit, rest
 
 
 @dataclass(frozen=True)
@@ -96,15 +170,20 @@ class _Draw:
     config: DataConfig
     seed: int
 
-    def share(self, name: str, rows: pd.DataFrame, share: float) -> NDArray[np.bool_]:
-        """A share of the rows, stratified."""
+    def share(self, name: str, rows: pd.DataFrame, share: float, pins: Names) -> Flags:
+        """A share of the rows, stratified, with those that are pinned to the split."""
         drawn = np.zeros(len(rows), bool)
         if share == 0.0:
             return drawn
         taken = int(np.ceil(share * len(rows)))
         strata = self._join(self._label_strata(rows, least=2, most=min(taken, len(rows) - taken)))
         if self.config.group is not None:
-            return self._groups(name, rows, strata.tolist(), share)
+            return self._groups(name, rows, strata.tolist(), share, pins)
+        if (pins != "").any():
+            drawn = apportion(strata.tolist(), pins, name=name, share=share, seed=self.seed)
+            if not drawn.any():
+                raise self._nothing_left(name, share, rows, pins)
+            return drawn
         counts = strata.value_counts()
         if counts.min() < 2 or min(taken, len(rows) - taken) < len(counts):
             smallest = ", ".join(f"{stratum}: {count}" for stratum, count in counts.sort_values().head(5).items())
@@ -117,8 +196,11 @@ class _Draw:
         drawn[indices] = True
         return drawn
 
-    def fold(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
-        """The fold that ``data.fold`` selects."""
+    def fold(self, all_rows: pd.DataFrame, pins: Names) -> Flags:
+        """The fold that ``data.fold`` selects, of the rows that are pinned to no split."""
+        rows = all_rows[pins == ""]
+        if rows.empty:
+            raise self._nothing_left("folds", int(self.config.folds or 0), all_rows, pins)
         folds, group = int(self.config.folds or 0), self.config.group
         # Each fold needs one of these: a row of each class, or a group with one.
         own = self._label_strata(rows, least=folds, most=max(len(rows) // folds, 1))
@@ -132,11 +214,24 @@ class _Draw:
             )
         groups = None if group is None else rows[group].astype(str).tolist()
         strata = self._join(own).tolist()
-        return draw_fold(strata, groups, folds=folds, fold=self.config.fold or 1, seed=self.seed)
+        inside = np.zeros(len(all_rows), bool)
+        inside[pins == ""] = draw_fold(strata, groups, folds=folds, fold=self.config.fold or 1, seed=self.seed)
+        return inside
 
-    def _groups(self, name: str, rows: pd.DataFrame, strata: list[str], share: float) -> NDArray[np.bool_]:
+    def _nothing_left(self, name: str, share: float, rows: pd.DataFrame, pins: Names) -> DataError:
+        known = int((pins != "").sum())
+        return DataError(
+            f"data.{name}={share:g} of {self.source.name} has no rows to draw: an earlier run trained on, or selected "
+            f"weights by, {known} of {len(rows)} rows. Add new rows, set data.{name} to another source or to 0, or do "
+            "not start from that run."
+        )
+
+    def _groups(self, name: str, rows: pd.DataFrame, strata: list[str], share: float, pins: Names) -> Flags:
         groups = rows[self.config.group].astype(str).tolist()
-        drawn = draw_groups(strata, groups, share=share, seed=self.seed)
+        sides = {group: pin == name for group, pin in zip(groups, pins, strict=True) if pin}
+        drawn = draw_groups(strata, groups, share=share, seed=self.seed, sides=sides)
+        if sides and not drawn.any():
+            raise self._nothing_left(name, share, rows, pins)
         if not drawn.any() or drawn.all():
             largest = ", ".join(f"{group} ({count} rows)" for group, count in Counter(groups).most_common(3))
             raise DataError(

@@ -8,13 +8,21 @@ from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.arrange_labels import check_relabel
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.find import has_labels, read_source
+from keras_transfer.data.splits.known import NOTHING_KNOWN, Known
 from keras_transfer.data.splits.splits import Split, Splits, make_split, make_splits, read_labelled
-from keras_transfer.data.splits.stratified import Part, divide
+from keras_transfer.data.splits.stratified import Part, divide, restore
 from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
 
 
-def load_unlabelled(config: DataConfig, *, seed: int, given: Mapping[str, Any] | None = None) -> Splits:
+def load_unlabelled(
+    config: DataConfig,
+    *,
+    seed: int,
+    given: Mapping[str, Any] | None = None,
+    known: Known = NOTHING_KNOWN,
+    recorded: Mapping[str, Any] | None = None,
+) -> Splits:
     """Read the sources of a recipe without labels, and divide them.
 
     A source with labels is divided as a classifier's recipe with the same source, seed and shares divides it, and the
@@ -24,6 +32,8 @@ def load_unlabelled(config: DataConfig, *, seed: int, given: Mapping[str, Any] |
         config: The recipe's data section. Sources of validation or test rows need no labels either.
         seed: For drawing rows.
         given: The Python objects that names of sources refer to.
+        known: Rows of earlier runs, which keep their splits.
+        recorded: The splits in data.json of a run that is read again: its rows are returned as they were divided.
 
     Returns:
         The splits, without a target.
@@ -38,8 +48,14 @@ def load_unlabelled(config: DataConfig, *, seed: int, given: Mapping[str, Any] |
     else:
         _refuse_names(config)
         source, target = read_source(config.source, _unlabelled(config), given.get(config.source)), NO_TARGET
-    parts = divide(source, target, config, seed=seed, read=lambda own: _read_whole(own, given))
-    return make_splits(parts, NO_TARGET, config)
+
+    def read(own: DataConfig) -> Source:
+        return _read_whole(own, given)
+
+    if recorded is not None:
+        parts = restore(source, config, recorded, read)
+        return Splits(NO_TARGET, **{name: make_split(name, part, NO_TARGET, config) for name, part in parts.items()})
+    return make_splits(divide(source, target, config, seed=seed, read=read, known=known), NO_TARGET, config)
 
 
 def _refuse_names(config: DataConfig) -> None:

@@ -1,0 +1,134 @@
+"""What identifies an example: the BLAKE3 hash of its content, whatever its name and place.
+
+BLAKE3 is cryptographic, so nobody can make two examples that share cached features, and it is two to three times as
+fast as SHA-256 (docs/experiments.md).
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from keras_transfer.storage.cache_store import cache_folder
+from keras_transfer.storage.scan_memory import recall, remember
+
+HASH = "blake3"
+"""What the hashes are called where they are recorded."""
+
+_PIECE = 1 << 24
+
+
+class Stamp(NamedTuple):
+    """What is known of a file without reading it.
+
+    Attributes:
+        state: Size, modification time and change time in nanoseconds, and inode; empty if there is no such file.
+        content_hash: Of its content, if that was hashed in this state, else empty.
+    """
+
+    state: tuple[int, ...]
+    content_hash: str
+
+
+def hash_content(*pieces: bytes) -> str:
+    """Return the hash of bytes; of several pieces, each with its length, so that it shows where each ends."""
+    if len(pieces) == 1:
+        return blake3(pieces[0]).hexdigest()
+    digest = blake3()
+    for piece in pieces:
+        digest.update(len(piece).to_bytes(8, "little") + piece)
+    return digest.hexdigest()
+
+
+def hash_file(file: str | Path) -> str:
+    """Return the hash of a file's content.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = blake3()
+    with open(file, "rb") as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class FileHashes:
+    """Hashes of files, remembered from one run to the next: an unchanged file is not read again.
+
+    A file counts as unchanged if its absolute path, size, modification time, change time and inode are. Copying with
+    ``cp -p`` sets the modification time of an earlier file, but no program can set the change time.
+
+    Args:
+        home: What the files have in common, such as their folder: there is one record for each.
+    """
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._known: dict[str, Stamp] | None = None
+
+    def stamp(self, file: str) -> Stamp:
+        """Return what is known of a file without reading it."""
+        try:
+            status = os.stat(file)
+        except (OSError, ValueError):
+            return Stamp((), "")
+        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        known = self._load().get(os.path.abspath(file))
+        return Stamp(state, known.content_hash if known is not None and known.state == state else "")
+
+    def add(self, stamps: Mapping[str, Stamp]) -> None:
+        """Remember hashes of files, each with the state that the file had before it was read."""
+        new = {os.path.abspath(file): stamp for file, stamp in stamps.items() if stamp.state and stamp.content_hash}
+        if not new:
+            return
+        self._load().update(new)
+        remember(self._record, {file: [*stamp.state, stamp.content_hash] for file, stamp in self._load().items()})
+
+    def hash_all(self, files: Sequence[str]) -> list[str]:
+        """Return the hash of each file; empty for files that cannot be read."""
+        stamps = {file: self.stamp(file) for file in files}
+        unknown = [file for file, stamp in stamps.items() if stamp.state and not stamp.content_hash]
+        if unknown:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                found = list(pool.map(_try_to_hash, unknown, chunksize=16))
+            new = {file: Stamp(stamps[file].state, digest) for file, digest in zip(unknown, found, strict=True)}
+            self.add(new)
+            stamps |= new
+        return [stamps[file].content_hash for file in files]
+
+    @property
+    def _record(self) -> Path:
+        name = hashlib.sha256(os.path.abspath(self._home).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        return cache_folder() / "contents" / f"{name}.json"
+
+    def _load(self) -> dict[str, Stamp]:
+        if self._known is None:
+            rows = recall(self._record, (int, int, int, int, str))
+            self._known = {file: Stamp(tuple(row[:-1]), row[-1]) for file, row in rows.items()}
+        return self._known
+
+
+def hash_folder(files: Iterable[Path], root: Path) -> list[list[str]]:
+    """Return the relative path and the hash of each file, in the order of the paths.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    ordered = sorted(files)
+    hashes = FileHashes(str(root)).hash_all([str(file) for file in ordered])
+    lost = [file for file, found in zip(ordered, hashes, strict=True) if not found]
+    for file in lost:
+        hash_file(file)  # raises what is wrong with it
+    return [[file.relative_to(root).as_posix(), found] for file, found in zip(ordered, hashes, strict=True)]
+
+
+def _try_to_hash(file: str) -> str:
+    try:
+        return hash_file(file)
+    except OSError:
+        return ""

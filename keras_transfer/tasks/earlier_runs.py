@@ -1,0 +1,55 @@
+"""The earlier runs that a recipe names, whose rows keep the splits that they had."""
+
+import json
+from pathlib import Path
+
+from keras_transfer.backbones.run_weights import read_run_recipe
+from keras_transfer.config import DataConfig, RecipeConfig
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, parse_known
+from keras_transfer.data.tables.tables import SPLIT_NAMES
+from keras_transfer.errors import BackboneError
+
+_DATA = "data.json"
+
+
+def find_known(config: RecipeConfig) -> Known:
+    """Return the rows of the runs that a recipe names as ``backbone.weights`` and ``data.splits_of``.
+
+    Args:
+        config: The recipe.
+
+    Raises:
+        BackboneError: It is not the folder of a finished run, it is damaged, or an early version wrote it.
+    """
+    known = NOTHING_KNOWN
+    named = {"backbone.weights": Weights.parse(config.backbone.weights).run}
+    if config.data.splits_of is not None:
+        named["data.splits_of"] = Path(config.data.splits_of).expanduser()
+    for key, folder in named.items():
+        if folder is not None:
+            known = known.merge(_read_known(folder, key))
+    return known
+
+
+def _read_known(folder: Path, key: str) -> Known:
+    earlier, file = read_run_recipe(folder, key), folder / _DATA
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if any("hashes" not in record["splits"][name] for name in SPLIT_NAMES):
+            raise BackboneError(
+                f"Run {folder} was made by a version that did not record its rows by content, so rows that it trained "
+                f"on cannot be kept out of validation and test. Received: {key}={folder}. Make the run again."
+            )
+        return parse_known(str(folder), _sources_of(earlier.data), record)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise BackboneError(
+            f"{file} is damaged: {type(error).__name__}: {error}. Use another copy of the run folder, or make the run "
+            "again."
+        ) from error
+
+
+def _sources_of(data: DataConfig) -> dict[str, str]:
+    """The source that the rows of each split are read from."""
+    own = {name: data.own_source(name) for name in SPLIT_NAMES}
+    return {name: data.source if other is None else other.source for name, other in own.items()}
