@@ -407,8 +407,11 @@ def cache(clear: bool, as_json: bool) -> None:
     left = store.leftovers()
     unfinished = f"{_megabytes(sum(entry.size for entry in left))} in {len(left)} unfinished entries of killed runs"
     if clear:
-        store.clear()
-        echo(f"Removed {len(entries)} entries of {_megabytes(size)} from {folder}.")
+        cleared = store.clear()
+        freed = sum(entry.size for entry in cleared.removed)
+        echo(f"Removed {len(cleared.removed)} entries of {_megabytes(freed)} from {folder}.")
+        for entry, reason in cleared.kept:
+            echo(f"Could not remove {entry.description} ({_megabytes(entry.size)}, {entry.key[:12]}): {reason}.")
         if left:
             echo(f"Removed {unfinished}.")
     elif as_json:

@@ -2,13 +2,14 @@
 
 Training on cached features equals training of the whole network with the same stages frozen: frozen BatchNorm uses its
 stored statistics, and rows come in the same order. Augmented images are cached as *views*: view v of an example is what
-epoch v of the phase would have shown, and a phase of more epochs starts again with the first view.
+epoch v of the phase would have shown, and a phase of more epochs starts again with the first view. The cache is only a
+matter of time: if it cannot be written, a run computes the features of the same views for itself.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,10 +22,11 @@ from keras_transfer.console import track
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.distribution import ONE_DEVICE, Distribution
-from keras_transfer.errors import TrainingError
+from keras_transfer.errors import DataError, TrainingError, list_lines
 from keras_transfer.frozen.features import Features, feature_width, has_tokens
 from keras_transfer.model import TransferModel
 from keras_transfer.storage.cache_store import Arrays, FeatureStore, cache_folder
+from keras_transfer.storage.stored_arrays import StoredArray
 
 _FORMAT = 5
 _BATCH = 32
@@ -42,10 +44,15 @@ class FeatureCache:
     def __init__(self, config: CacheConfig, reader: Reader, distribution: Distribution = ONE_DEVICE) -> None:
         self._config, self._reader, self._distribution = config, reader, distribution
         self._store = FeatureStore(cache_folder() / "features", max_bytes=config.max_bytes)
+        self._used: list[StoredArray] = []
 
     def serves(self, frozen_stages: int) -> bool:
         """Return whether a phase with this number of frozen stages trains on features."""
         return bool(self._config.views and frozen_stages and not self._reader.mixes)
+
+    def covers(self, model: TransferModel, frozen_stages: int) -> bool:
+        """Return whether all that the later stages read can be cached: no input that augmentation changes."""
+        return set(model.extra_inputs(frozen_stages)) <= set(self._reader.names)
 
     def training(self, model: TransferModel, frozen_stages: int, split: Split, epochs: range) -> Features | None:
         """Return features of training examples as the epochs of a phase would show them.
@@ -58,13 +65,21 @@ class FeatureCache:
                 plain examples if that is 1 or nothing is augmented.
 
         Returns:
-            The features; None if they cannot be cached, with a warning if there is not enough space.
+            The features; None if they cannot be stored anywhere, with a warning if there is not enough space. The
+            phase then shows :meth:`training_views`.
 
         Raises:
             TrainingError: Some are NaN or infinite.
         """
-        views = self._reader.training_views(epochs, self._config.views)
-        return self._load(model, frozen_stages, split, views)
+        return self._load(model, frozen_stages, split, self.training_views(epochs))
+
+    def training_views(self, epochs: range) -> Sequence[View]:
+        """Return the views that the epochs of a phase show in turn."""
+        return self._reader.training_views(epochs, self._config.views)
+
+    def find_damage(self) -> list[str]:
+        """Return a line for each cached file that could be read before and cannot be read now."""
+        return [problem for array in self._used if (problem := array.problem()) is not None]
 
     def evaluation(
         self, model: TransferModel, frozen_stages: int, split: Split, *, flips: bool = False
@@ -102,7 +117,8 @@ class FeatureCache:
         stages = len(model.backbone.stages)
         features = self.evaluation(model, stages, split, flips=flips) if self._config.views else None
         if features is not None:
-            return np.asarray(features.arrays[0], np.float32)[:, features.indices]
+            (array,) = features.arrays
+            return np.stack([array.take(view, features.indices) for view in range(features.views)]).astype(np.float32)
         views = self._plain_views(flips)
         rows = np.concatenate([batch[0] for batch in self._compute(model, stages, split, views)])
         return rows.reshape(len(views), len(split), -1)[:, self._indices(split)]
@@ -145,25 +161,33 @@ class FeatureCache:
         if split.whole is not None and split.rows is not None:
             whole = self._load(model, frozen_stages, split.whole, views)
             return None if whole is None else whole.select(split, split.rows)
+        if not self.covers(model, frozen_stages):
+            return None
         extra_inputs = model.extra_inputs(frozen_stages)
-        if not set(extra_inputs) <= set(self._reader.names):
-            return None  # an input that augmentation changes would have to be cached too
         boundary, starts = model.boundary(frozen_stages), self._starts(split)
-        key = self._key(model, frozen_stages, split, views)
+        contents = split.examples.content_hashes
+        key = self._key(model, frozen_stages, contents, self._reader.describe(split, views), views)
+        rows = [int(starts[-1]) if has_tokens(tensor) else len(split) for tensor in boundary]
+        shapes = [(len(views), n, *feature_width(x)) for n, x in zip(rows, boundary, strict=True)]
+
+        def compute() -> Iterator[Arrays]:
+            yield from self._compute(model, frozen_stages, split, views)
+            _check_unchanged(split, contents)
+
         with self._distribution.chief_first():
-            arrays = self._store.find(key)
+            arrays = self._store.find(key, shapes=shapes, dtype=self._config.dtype)
             if arrays is None:
                 last = model.backbone.stages[frozen_stages - 1].name
-                rows = [int(starts[-1]) if has_tokens(tensor) else len(split) for tensor in boundary]
                 arrays = self._store.write(
                     key,
                     f"{model.backbone.name} to {last}, {len(split):,} rows, {len(views)} view{'s' * (len(views) > 1)}",
-                    shapes=[(len(views), n, *feature_width(x)) for n, x in zip(rows, boundary, strict=True)],
+                    shapes=shapes,
                     dtype=self._config.dtype,
-                    batches=self._compute(model, frozen_stages, split, views),
+                    batches=compute,
                 )
         if self._distribution.any(arrays is None) or arrays is None:  # all processes train alike
             return None
+        self._used += arrays
         tokens = tuple(map(has_tokens, boundary))
         return Features(arrays, split, self._indices(split), starts, tokens, extra_inputs, self._reader)
 
@@ -221,7 +245,14 @@ class FeatureCache:
                 )
         return f"Features of {name} are too large for {self._config.dtype}. Set cache.dtype=float32."
 
-    def _key(self, model: TransferModel, frozen_stages: int, split: Split, views: Sequence[View]) -> str:
+    def _key(
+        self,
+        model: TransferModel,
+        frozen_stages: int,
+        contents: Sequence[str],
+        reading: Mapping[str, Any],
+        views: Sequence[View],
+    ) -> str:
         """A digest of everything that the features depend on."""
         backbone = model.backbone
         facts = {
@@ -230,13 +261,24 @@ class FeatureCache:
             "backbone": [backbone.describe(), frozen_stages],
             "outputs": [list(tensor.shape[1:]) for tensor in model.boundary(frozen_stages)],
             "head": model.head.describe_pooling() if frozen_stages == len(backbone.stages) else None,
-            "reader": self._reader.describe(split, views),
+            "reader": reading,
             "views": [[view.epoch, view.flipped] for view in views],
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for content in split.examples.content_hashes:
+        for content in contents:
             digest.update(f"{content}\n".encode())
         for stage in backbone.stages[:frozen_stages]:
             for weight in stage.weights:
                 digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()
+
+
+def _check_unchanged(split: Split, contents: Sequence[str]) -> None:
+    """Refuse examples that changed while features were computed: they would be found under the old content."""
+    now = zip(split.examples.names, contents, split.examples.content_hashes, strict=True)
+    changed = [name for name, before, after in now if before != after]
+    if changed:
+        raise DataError(
+            f"{len(changed)} {split.name} examples changed while features of them were computed:\n"
+            f"{list_lines(changed)}\nRun again."
+        )

@@ -12,7 +12,8 @@ from keras_transfer.data.readers.base import Reader, Rows, map_ahead, rows_datas
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.networks.types import Batches, IntArray, Tensor, Tensors
-from keras_transfer.storage.cache_store import Arrays
+from keras_transfer.storage.cache_store import Stored
+from keras_transfer.storage.stored_arrays import StoredArray
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Features:
 
     Attributes:
         arrays: ``[views, rows, ...]``, one for each tensor; ``[views, tokens of all rows, ...]`` for those with a
-            value per token.
+            value per token. They are read batch by batch.
         split: The rows.
         indices: ``int64[rows]``, the index of each row in the arrays.
         starts: ``int64[rows of the arrays + 1]``, where each row starts in arrays with a value per token.
@@ -30,13 +31,18 @@ class Features:
         reader: Of the split.
     """
 
-    arrays: Arrays
+    arrays: Stored
     split: Split
     indices: Rows
     starts: Rows
     has_tokens: tuple[bool, ...]
     extra_inputs: tuple[str, ...]
     reader: Reader
+
+    @property
+    def views(self) -> int:
+        """The number of views."""
+        return self.arrays[0].shape[0]
 
     def select(self, split: Split, rows: Rows) -> "Features":
         """Return the features of some rows, which are a split of their own."""
@@ -70,7 +76,7 @@ class Features:
         order = self.reader.order(self.split, batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
         def batch(epoch: Tensor, rows: Tensor) -> tuple[Tensors, Tensor, Tensor]:
-            view = (epoch - epochs.start) % len(self.arrays[0])
+            view = (epoch - epochs.start) % self.views
             return self._read(view, rows), tf.gather(targets, rows), tf.gather(weights, rows)
 
         return map_ahead(share.divide(order), batch)
@@ -95,16 +101,16 @@ class Features:
     def _gather(self, view: IntArray, rows: Rows) -> list[NDArray[Any]]:
         indices = self.indices[rows]
         batch: list[NDArray[Any]] = [
-            self._pad(array[int(view)], indices) if has_tokens else array[int(view)][indices].astype(np.float32)
+            self._pad(array, int(view), indices) if has_tokens else array.take(int(view), indices).astype(np.float32)
             for array, has_tokens in zip(self.arrays, self.has_tokens, strict=True)
         ]
         return batch + (self.reader.gather(self.split, rows, self.extra_inputs) if self.extra_inputs else [])
 
-    def _pad(self, tokens: NDArray[Any], indices: Rows) -> NDArray[np.float32]:
+    def _pad(self, tokens: StoredArray, view: int, indices: Rows) -> NDArray[np.float32]:
         starts, stops = self.starts[indices], self.starts[indices + 1]
-        padded = np.zeros((len(indices), self.reader.padded_length(stops - starts), *tokens.shape[1:]), np.float32)
+        padded = np.zeros((len(indices), self.reader.padded_length(stops - starts), *tokens.shape[2:]), np.float32)
         for own, start, stop in zip(padded, starts, stops, strict=True):
-            own[: stop - start] = tokens[start:stop]
+            own[: stop - start] = tokens.take(view, np.arange(start, stop))
         return padded
 
 

@@ -1,20 +1,22 @@
 """The batches of a job: of examples or, if the stages next to the input are frozen, of their cached features."""
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.config import RecipeConfig
-from keras_transfer.data.readers.base import Reader, steps_per_epoch
+from keras_transfer.data.readers.base import Reader, map_ahead, steps_per_epoch
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import Distribution
 from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads.evaluation import predict
 from keras_transfer.model import TransferModel
-from keras_transfer.networks.types import Batches
+from keras_transfer.networks.types import Batches, Tensor, Tensors
 from keras_transfer.training.phase import Inputs
 from keras_transfer.training.policies import Phase
 
@@ -63,11 +65,14 @@ class BatchMaker:
             epochs: Numbers of the epochs.
             skip: How many batches are left out at the beginning.
         """
-        return self._feature_inputs(phase, epochs, skip) or self.example_inputs(phase, epochs, skip)
+        frozen = phase.frozen_stages(len(self.model.backbone.stages))
+        if not self.cache.serves(frozen) or not self.cache.covers(self.model, frozen):
+            return self.example_inputs(phase, epochs, skip)
+        return self._feature_inputs(phase, epochs, skip) or self._view_inputs(phase, epochs, skip)
 
     def example_inputs(self, phase: Phase, epochs: range, skip: int = 0) -> Inputs:
         """Return the same with the whole model, and batches of examples."""
-        train, validation = self.splits.train, self.splits.validation
+        train = self.splits.train
         batches = self.reader.training_batches(
             train,
             self._encode(train),
@@ -78,15 +83,32 @@ class BatchMaker:
             skip=skip,
             share=self.distribution.share,
         )
+        return self._whole(phase, batches)
+
+    def _view_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs:
+        """The same as :meth:`_feature_inputs` without storing features: the whole model, shown the same views."""
+        train, size = self.splits.train, self.config.training.batch_size
+        targets, weights = self._encode(train), self.weights(train)
+        loads = [self.reader.load(train, view) for view in self.cache.training_views(epochs)]
+        order = self.reader.order(train, batch_size=size, seed=self.config.seed, epochs=epochs, skip=skip)
+
+        def batch(epoch: Tensor, rows: Tensor) -> tuple[Tensors, Tensor, Tensor]:
+            view = tf.cast((epoch - epochs.start) % len(loads), tf.int32)
+            shown = [functools.partial(load, rows) for load in loads]
+            inputs = shown[0]() if len(shown) == 1 else tf.switch_case(view, shown)
+            return inputs, tf.gather(targets, rows), tf.gather(weights, rows)
+
+        return self._whole(phase, map_ahead(self.distribution.share.divide(order), batch))
+
+    def _whole(self, phase: Phase, batches: Batches) -> Inputs:
         trainer = self.model.freeze(phase.frozen_stages(len(self.model.backbone.stages)))
+        validation = self.splits.validation
         held_out = self.evaluation_batches(validation, self.distribution.share) if len(validation) else None
         return Inputs(trainer, batches, held_out)
 
     def _feature_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs | None:
-        """The part of the model behind the frozen stages, and features for it; None if they cannot be cached."""
+        """The part of the model behind the frozen stages, and features for it; None if they cannot be stored."""
         frozen = phase.frozen_stages(len(self.model.backbone.stages))
-        if not self.cache.serves(frozen):
-            return None
         train, training = self.splits.train, self.config.training
         features = self.cache.training(self.model, frozen, train, epochs)
         if features is None:
@@ -131,7 +153,7 @@ class BatchMaker:
             return self._join(predict(self.model.predictor, batches), split, self.config.training.batch_size)
         tail = self.model.tail(frozen)
         targets, views = self._encode(split), []
-        for view in range(len(features.arrays[0])):
+        for view in range(features.views):
             batches = features.evaluation_batches(targets, batch_size=_PREDICT_BATCH, view=view, share=share)
             raw = self._join(predict(tail, batches), split, _PREDICT_BATCH)
             views.append(self.model.head.predictions(raw))

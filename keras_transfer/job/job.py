@@ -18,7 +18,7 @@ from keras_transfer.config.unused import without_unused
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution
-from keras_transfer.errors import CheckpointError, ConfigError, DataError, list_lines
+from keras_transfer.errors import CheckpointError, ConfigError, DataError, TrainingError, list_lines
 from keras_transfer.frozen.baseline import Baseline, measure_baseline
 from keras_transfer.heads.solver import MOST_FOLDS, Folds, draw_folds
 from keras_transfer.job.batches import BatchMaker
@@ -66,6 +66,12 @@ def _names_lost_examples(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(job, *arguments, **options)
         except (tf.errors.OpError, OSError) as error:
+            damaged = job.batches.cache.find_damage()
+            if damaged:
+                raise TrainingError(
+                    f"Cached features can no longer be read:\n{list_lines(damaged)}\n"
+                    "Run again: they will be computed again."
+                ) from error
             lost = [line for split in job.splits for line in job.reader.find_lost(split)]
             if not lost:
                 raise

@@ -1,11 +1,13 @@
 """A cache of files under a budget: an entry exists as a whole or not at all.
 
-It has features as arrays that are memory-mapped, and the images of sources that are not image files. An entry is a
-folder that is written under a temporary name and renamed when it is complete. If two processes write the same entry at
-once, the second one discards its own.
+It has features as arrays, and the images of sources that are not image files. An entry is a folder that is written
+under a temporary name and renamed when it is complete. If two processes write the same entry at once, the second one
+discards its own. Several users may share the folder: entries of others are read, and never removed.
 """
 
 import contextlib
+import errno
+import io
 import json
 import os
 import shutil
@@ -15,23 +17,28 @@ import time
 import uuid
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
 from keras_transfer.errors import TransferWarning
+from keras_transfer.storage.stored_arrays import ArrayFile, HeldArray, StoredArray
 
 Arrays = tuple[NDArray[Any], ...]
+Stored = tuple[StoredArray, ...]
 
 _META = "entry.json"
 _UNFINISHED = ".unfinished-"
 _OF_THIS_MACHINE = f"{_UNFINISHED}{socket.gethostname()}-"
 _SECONDS_UNTIL_ABANDONED = 24 * 3600.0
 _CHECKED_BYTES = 1 << 24
+# What cannot be cached is held in memory if it is small, and in a temporary file otherwise.
+_MOST_HELD_BYTES = 1 << 27
 
 
 def cache_folder() -> Path:
@@ -67,12 +74,32 @@ class Entry:
     used: float
 
 
+@dataclass(frozen=True)
+class Cleared:
+    """What :meth:`FeatureStore.clear` did.
+
+    Attributes:
+        removed: Entries that are gone.
+        kept: Entries that could not be removed, each with the reason.
+    """
+
+    removed: tuple[Entry, ...]
+    kept: tuple[tuple[Entry, str], ...]
+
+
+class _Record(BaseModel):
+    """The content of an entry's ``entry.json``: what it is, and the checksum of each file."""
+
+    description: StrictStr
+    files: dict[StrictStr, StrictInt]
+
+
 class FeatureStore:
     """Stores files, most of them arrays, by key.
 
     Args:
         folder: Made when the first entry is written.
-        max_bytes: The least recently used entries are removed to stay below it; None removes none.
+        max_bytes: The user's least recently used entries are removed to stay below it; None removes none.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int | None) -> None:
@@ -103,43 +130,84 @@ class FeatureStore:
         for entry in self.leftovers():
             _remove(self._folder / entry.key)
 
-    def clear(self) -> None:
-        """Remove every entry, and what interrupted writing has left."""
+    def clear(self) -> Cleared:
+        """Remove every entry of this user, and what interrupted writing has left."""
+        removed, kept = [], []
+        for entry in self.entries():
+            reason = _remove(self._folder / entry.key)
+            if reason is None:
+                removed.append(entry)
+            else:
+                kept.append((entry, reason))
         for folder in self._folder.glob("*"):
-            _remove(folder)
+            if not (folder / _META).exists():
+                _remove(folder)
+        for name in [name for name in _TEMPORARY if name[0] == str(self._folder)]:
+            del _TEMPORARY[name]
+        return Cleared(tuple(removed), tuple(kept))
 
-    def find(self, key: str) -> Arrays | None:
-        """Return an entry's arrays, memory-mapped and read-only; None if there is no such entry.
+    def find(self, key: str, *, shapes: Sequence[tuple[int, ...]], dtype: str) -> Stored | None:
+        """Return an entry's arrays; None if there is no such entry.
 
-        A damaged entry is removed, with a warning.
+        Args:
+            key: Names it.
+            shapes: Of each array.
+            dtype: Of all of them. An entry of other shapes or types is damaged.
         """
         names = self.find_files(key)
-        return None if names is None else tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in names)
+        if names is None:
+            return _TEMPORARY.get((str(self._folder), key))
+        try:
+            arrays = tuple(ArrayFile(file) for file in names)
+            found = [(array.shape, array.dtype) for array in arrays]
+            if found != [(tuple(shape), np.dtype(dtype)) for shape in shapes]:
+                raise ValueError("it has other arrays than expected")
+        except (OSError, ValueError) as error:
+            self.discard(key, error)
+            return None
+        return arrays
 
     def find_files(self, key: str) -> list[Path] | None:
         """Return an entry's files, in the order in which they were published; None if there is no such entry.
 
-        A damaged entry is removed, with a warning.
+        A damaged entry counts as none, with a warning; it is removed if this user may.
         """
         folder = self._folder / key
-        if not folder.is_dir():
-            return None
         try:
+            if not folder.is_dir():
+                return None
             names = self._check(folder)
-            os.utime(folder / _META)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(
-                f"The cached files in {folder} are damaged ({error}) and were removed; they will be computed again.",
-                TransferWarning,
-                stacklevel=2,
-            )
-            _remove(folder)
+        except PermissionError:
+            return None  # another user's, who keeps it private
+        except (OSError, ValueError, RecursionError) as error:
+            self.discard(key, error)
             return None
+        with contextlib.suppress(OSError):  # a read-only cache, or another user's entry
+            os.utime(folder / _META)
         return [folder / name for name in names]
+
+    def discard(self, key: str, error: Exception) -> None:
+        """Remove a damaged entry if this user may, with a warning.
+
+        Args:
+            key: Names it.
+            error: What is wrong with it.
+        """
+        folder = self._folder / key
+        reason = _remove(folder)
+        done = "were removed" if reason is None else f"could not be removed ({reason})"
+        problem = str(error).splitlines()[0] if not isinstance(error, ValidationError) else f"{_META} is not valid"
+        warnings.warn(
+            f"The cached files in {folder} are damaged ({problem}) and {done}; they will be computed again.",
+            TransferWarning,
+            stacklevel=3,
+        )
 
     def _check(self, folder: Path) -> list[str]:
         """Check the checksums of an entry's files, since a crash of the machine can leave zeros; return their names."""
-        files = json.loads((folder / _META).read_text(encoding="utf-8"))["files"]
+        files = _Record.model_validate_json((folder / _META).read_bytes()).files
+        if any(name in ("", ".", "..") or Path(name).name != name for name in files):
+            raise ValueError(f"{_META} names files elsewhere")
         if folder.name not in self._checked:
             for name, checksum in files.items():
                 if _checksum(folder / name) != checksum:
@@ -148,32 +216,74 @@ class FeatureStore:
         return list(files)
 
     def write(
-        self, key: str, description: str, *, shapes: Sequence[tuple[int, ...]], dtype: str, batches: Iterable[Arrays]
-    ) -> Arrays | None:
-        """Add an entry of arrays.
+        self,
+        key: str,
+        description: str,
+        *,
+        shapes: Sequence[tuple[int, ...]],
+        dtype: str,
+        batches: Callable[[], Iterable[Arrays]],
+    ) -> Stored | None:
+        """Add an entry of arrays. What cannot be written to the folder is available to this process alone.
 
         Args:
             key: Names it.
             description: What it is, for people.
             shapes: Of each array.
             dtype: Of all of them.
-            batches: The arrays in pieces along the first axis, or along the first two axes flattened, in order.
+            batches: Computes the arrays in pieces along the first axis, or along the first two axes flattened, in
+                order.
 
         Returns:
-            The arrays, memory-mapped; None, with a warning, if they exceed the budget or cannot be written.
+            The arrays; None, with a warning, if they exceed the budget, or if there is no space for them anywhere.
         """
         needed = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape in shapes)
         if self._max_bytes is not None and needed > self._max_bytes:
-            _warn(f"Features of {needed:,} bytes exceed cache.max_bytes ({self._max_bytes:,})")
+            _warn(f"Features of {needed:,} bytes exceed cache.max_bytes ({self._max_bytes:,}); {_SLOWER}")
             return None
         try:
             with self.begin(needed) as unfinished:
-                names = _write_arrays(unfinished, shapes, np.dtype(dtype), batches)
+                names = [f"{index}.npy" for index in range(len(shapes))]
+                with contextlib.ExitStack() as stack:
+                    files = [stack.enter_context((unfinished / name).open("wb")) for name in names]
+                    _write_arrays(files, shapes, np.dtype(dtype), batches())
                 self.publish(unfinished, key, description, names)
         except OSError as error:
-            _warn(f"Features cannot be cached in {self._folder}: {error.strerror or error}")
+            return self._write_temporarily(key, needed, error, shapes=shapes, dtype=dtype, batches=batches)
+        found = self.find(key, shapes=shapes, dtype=dtype)
+        if found is None:
+            taken = OSError(errno.EEXIST, f"{key} is there and cannot be used")
+            return self._write_temporarily(key, needed, taken, shapes=shapes, dtype=dtype, batches=batches)
+        return found
+
+    def _write_temporarily(
+        self,
+        key: str,
+        needed: int,
+        error: OSError,
+        *,
+        shapes: Sequence[tuple[int, ...]],
+        dtype: str,
+        batches: Callable[[], Iterable[Arrays]],
+    ) -> Stored | None:
+        problem = f"Features cannot be cached in {self._folder}: {error.strerror or error}"
+        kind = np.dtype(dtype)
+        small = needed <= _MOST_HELD_BYTES
+        try:
+            # On Windows, a temporary file cannot be opened twice.
+            files: list[BinaryIO] = [io.BytesIO() if small else _open_temporary() for _ in shapes]
+            _write_arrays(files, shapes, kind, batches())
+            arrays: Stored
+            if small:
+                arrays = tuple(HeldArray(_parse(file)) for file in files if isinstance(file, io.BytesIO))
+            else:
+                arrays = tuple(map(ArrayFile, files))
+        except (OSError, MemoryError):
+            _warn(f"{problem}; {_SLOWER}")
             return None
-        return self.find(key)
+        _warn(f"{problem}. They are computed for this run alone.")
+        _hold((str(self._folder), key), arrays, self._max_bytes)
+        return arrays
 
     @contextlib.contextmanager
     def begin(self, needed: int = 0) -> Iterator[Path]:
@@ -189,6 +299,8 @@ class FeatureStore:
         try:
             self._make_room(needed)
             unfinished.mkdir(parents=True)
+            if shutil.disk_usage(unfinished).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             yield unfinished
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -219,7 +331,7 @@ class FeatureStore:
         self.clear_leftovers()
         if self._max_bytes is None:
             return
-        entries = self.entries()
+        entries = [entry for entry in self.entries() if _is_own(self._folder / entry.key)]
         excess = sum(entry.size for entry in entries) + needed - self._max_bytes
         for entry in entries:
             if excess <= 0:
@@ -228,28 +340,54 @@ class FeatureStore:
             excess -= entry.size
 
 
+_TEMPORARY: dict[tuple[str, str], Stored] = {}
+"""What could not be written to a store's folder, by folder and key: phases and folds of a run share it."""
+
+
+def _hold(name: tuple[str, str], arrays: Stored, most: int | None) -> None:
+    """Keep arrays for this process; the oldest ones go to stay below the budget."""
+    _TEMPORARY[name] = arrays
+
+    def size(held: Stored) -> int:
+        return sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in held)
+
+    while most is not None and len(_TEMPORARY) > 1 and sum(map(size, _TEMPORARY.values())) > most:
+        del _TEMPORARY[next(iter(_TEMPORARY))]
+
+
+def _open_temporary() -> BinaryIO:
+    return tempfile.TemporaryFile(buffering=0)
+
+
+def _parse(file: io.BytesIO) -> NDArray[Any]:
+    file.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
 def _write_arrays(
-    folder: Path, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
-) -> list[str]:
-    """Write arrays piece by piece; return the name of each file.
+    files: Sequence[BinaryIO], shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
+) -> None:
+    """Write arrays piece by piece, each to a file.
 
     They are not memory-mapped for writing: on a full disk that kills the process, while a write raises an error.
     """
-    names = [f"{index}.npy" for index in range(len(shapes))]
     written = [0] * len(shapes)
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context((folder / name).open("wb")) for name in names]
-        for file, shape in zip(files, shapes, strict=True):
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-        for batch in batches:
-            for index, (file, array) in enumerate(zip(files, batch, strict=True)):
-                file.write(np.ascontiguousarray(array, dtype).data)
-                written[index] += array.size
+    for file, shape in zip(files, shapes, strict=True):
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+    for batch in batches:
+        for index, (file, array) in enumerate(zip(files, batch, strict=True)):
+            _write_all(file, memoryview(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data))
+            written[index] += array.size
     expected = [int(np.prod(shape)) for shape in shapes]
     if written != expected:
         raise ValueError(f"The pieces of an entry hold {written} numbers. Its shapes need {expected}.")
-    return names
+
+
+def _write_all(file: BinaryIO, data: memoryview) -> None:
+    while len(data):  # a file without a buffer may write less than it is given
+        data = data[file.write(data) :]
 
 
 def _checksum(file: Path) -> int:
@@ -267,12 +405,30 @@ def _description(meta: Path) -> str:
         return "damaged"
 
 
-def _remove(folder: Path) -> None:
-    """Rename the folder first, so that nobody finds half an entry. Who has it memory-mapped can still read it."""
+def _is_own(folder: Path) -> bool:
+    """Whether this user made a folder; Windows, where files have other owners, is left to its access rights."""
+    return not hasattr(os, "geteuid") or folder.stat().st_uid == os.geteuid()
+
+
+def _remove(folder: Path) -> str | None:
+    """Remove an entry of this user; return the reason if that is impossible.
+
+    The folder is renamed first, so that nobody finds half an entry. Who has it open can still read it.
+    """
     unfinished = folder.parent / _name_unfinished()
-    with contextlib.suppress(OSError):
+    try:
+        if not _is_own(folder):
+            return "it belongs to another user"
         folder.rename(unfinished)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
     shutil.rmtree(unfinished, ignore_errors=True)
+    return f"{unfinished} is left of it" if unfinished.exists() else None
+
+
+_SLOWER = "this phase computes them at every step, which is slower"
 
 
 def _name_unfinished() -> str:
@@ -297,4 +453,4 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def _warn(problem: str) -> None:
-    warnings.warn(f"{problem}. This phase runs without the cache.", TransferWarning, stacklevel=3)
+    warnings.warn(f"{problem}{'' if problem.endswith('.') else '.'}", TransferWarning, stacklevel=4)

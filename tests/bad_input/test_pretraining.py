@@ -181,29 +181,36 @@ def classify(recipe, texts, preset, run):
     )
 
 
-def test_test_rows_that_the_network_has_learned_from(refused, recipe, run, preset):
-    texts = run.config.data.source
-    classify(recipe, texts, preset, run.folder)
-    refused(
-        "check",
-        recipe,
-        "seed=1",
-        needs=["of 5 test rows are among those that run", "seed=1; the run has seed=0", "data.test"],
-    )
+def test_a_source_of_which_the_network_has_learned_every_text(refused, recipe, run, preset):
+    """Each of the five texts is in the run's training rows."""
+    classify(recipe, run.config.data.source, preset, run.folder)
+    refused("check", recipe, needs=["data.test=0.2", "no rows to draw", "24 of 24 rows", "another source or to 0"])
 
 
-def test_test_rows_that_the_run_before_it_has_learned_from(refused, recipe, run, spoilt, preset, tmp_path):
-    chained = spoilt / "recipe.yaml"
-    chained.write_text(chained.read_text().replace("weights: pretrained", f"weights: {run.folder}"))
-    (spoilt / "data.json").write_text(json.dumps({"splits": {"train": {"rows": []}, "validation": {"rows": []}}}))
+def test_texts_that_the_run_before_it_has_learned_from(refused, recipe, run, spoilt, preset):
+    learned = json.loads((run.folder / "data.json").read_text())["splits"]["train"]["hashes"]
+    nothing = {name: {"rows": [], "hashes": []} for name in ("train", "validation", "test")}
+    (spoilt / "data.json").write_text(json.dumps({"splits": nothing, "earlier": {"train": learned}}))
     classify(recipe, run.config.data.source, preset, spoilt)
-    refused("check", recipe, "seed=1", needs=[f"are among those that run {run.folder} was trained on"])
+    refused("check", recipe, needs=["no rows to draw", "24 of 24 rows"])
 
 
-def test_rows_of_another_source_may_have_the_same_names(command, recipe, texts, run, preset):
-    classify(recipe, texts, preset, run.folder)
-    assert command("check", recipe, "seed=1").exit_code == 0
-    assert command("check", recipe, f"data.source={run.config.data.source}").exit_code == 0
+def test_rows_of_another_source_may_have_the_same_names(command, recipe, run, preset, tmp_path):
+    rows = [{"text": f"cat mouse {'sofa ' * n}milk", "label": ("cat", "dog")[n % 2]} for n in range(5, 29)]
+    pd.DataFrame(rows).to_csv(tmp_path / "others.csv", index=False)
+    classify(recipe, tmp_path / "others.csv", preset, run.folder)
+    said = command("check", recipe).stdout
+    assert "keep their splits: 0 train, 0 validation, 0 test; new rows: 16 train, 3 validation, 5 test" in said
+
+
+def test_a_run_of_an_early_version(refused, recipe, spoilt, texts, preset):
+    """It recorded no hashes, so nobody knows which of these texts it was trained on."""
+    record = json.loads((spoilt / "data.json").read_text())
+    for split in record["splits"].values():
+        del split["hashes"]
+    (spoilt / "data.json").write_text(json.dumps(record))
+    classify(recipe, texts, preset, spoilt)
+    refused("check", recipe, needs=[spoilt, "did not record its rows by content", "Make the run again"])
 
 
 def test_a_damaged_record_of_rows(refused, recipe, spoilt, texts, preset):

@@ -263,6 +263,7 @@ KEYS = {
     "data.repeats": Key(2, passed_on("data.is_several_runs")),
     "data.per_class": Key(2, rows, {}, NOT_PRETRAINING),
     "data.leaks": Key("error", passed_on("data.leaks")),
+    "data.splits_of": Key("runs/one", passed_on("data.splits_of")),
     "data.weight": Key("w", rows),
     "data.path": Key("path2", rows),
     "data.root": Key("elsewhere", rows),

@@ -267,17 +267,6 @@ def test_mixed_images_have_no_features():
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_written_leaves_training_as_it_was(images, tmp_path, monkeypatch):
-    whole = run(images, tmp_path / "whole", views=0)
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="without the cache"):
-        other = run(images, tmp_path / "other", views=1)
-    for a, b in zip(whole.model.get_weights(), other.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.slow
 def test_mixed_precision_features_train(images, tmp_path):
     recipe = ImageClassification(
         {"source": str(images), "image_size": 32},

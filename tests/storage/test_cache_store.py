@@ -1,8 +1,11 @@
 """Entries that are whole or not there, and a budget that holds."""
 
 import errno
+import json
 import os
 import warnings
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,8 +26,15 @@ def pieces():
 
 
 def write(store, key="key", *, batches=None, dtype="float32"):
-    shapes = [FIRST.shape, SECOND.shape]
-    return store.write(key, "some features", shapes=shapes, dtype=dtype, batches=batches or pieces())
+    return store.write(key, "some features", **arrays(dtype), batches=batches or pieces)
+
+
+def arrays(dtype="float32"):
+    return {"shapes": [FIRST.shape, SECOND.shape], "dtype": dtype}
+
+
+def find(store, key="key", dtype="float32"):
+    return store.find(key, **arrays(dtype))
 
 
 @pytest.fixture
@@ -40,13 +50,14 @@ def again(store):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_what_was_written_is_found_by_another_process(store, dtype):
     write(store, dtype=dtype)
-    first, second = again(store).find("key")
+    first, second = find(again(store), dtype=dtype)
     assert first.dtype == dtype
     np.testing.assert_array_equal(first, FIRST)
     np.testing.assert_array_equal(second, SECOND)
-    assert isinstance(first, np.memmap)
-    assert not first.flags.writeable
-    assert again(store).find("another") is None
+    for rows in ([0, 1, 2], [2, 0], [1], []):
+        np.testing.assert_array_equal(first.take(1, np.array(rows, int)), FIRST[1][rows])
+        np.testing.assert_array_equal(second.take(0, np.array(rows, int)), SECOND[0][rows])
+    assert find(again(store), "another", dtype) is None
 
 
 def test_interrupted_writing_leaves_no_entry(store):
@@ -55,19 +66,19 @@ def test_interrupted_writing_leaves_no_entry(store):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(store, batches=interrupted())
-    assert store.find("key") is None
+        write(store, batches=interrupted)
+    assert find(store) is None
     assert list(store._folder.iterdir()) == []
 
 
 def test_an_entry_is_invisible_until_it_is_whole(store):
     def watched():
         for piece in pieces():
-            assert again(store).find("key") is None
+            assert find(again(store)) is None
             assert again(store).entries() == []
             yield piece
 
-    assert write(store, batches=watched()) is not None
+    assert write(store, batches=watched) is not None
 
 
 def test_of_two_processes_that_write_at_once_the_first_wins(store):
@@ -75,7 +86,7 @@ def test_of_two_processes_that_write_at_once_the_first_wins(store):
         yield from pieces()
         write(again(store))
 
-    first, _ = write(store, batches=second_process_is_faster())
+    first, _ = write(store, batches=second_process_is_faster)
     np.testing.assert_array_equal(first, FIRST)
     assert [entry.key for entry in store.entries()] == ["key"]
     assert [file.name for file in store._folder.iterdir()] == ["key"]
@@ -99,25 +110,141 @@ def spoil_the_record(folder):
     (folder / "entry.json").write_text("{")
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove_a_file, spoil_the_record])
+def rewrite(folder, change):
+    record = json.loads((folder / "entry.json").read_text())
+    (folder / "entry.json").write_text(json.dumps(change(record)))
+
+
+def replace_an_array(array):
+    """By another one, under a right checksum."""
+
+    def damage(folder):
+        np.save(folder / "0.npy", array)
+        checksum = zlib.crc32((folder / "0.npy").read_bytes())
+        rewrite(folder, lambda record: {**record, "files": {**record["files"], "0.npy": checksum}})
+
+    return damage
+
+
+DAMAGE = {
+    "truncated": truncate,
+    "a flipped bit": flip_a_bit,
+    "a missing file": remove_a_file,
+    "no JSON": spoil_the_record,
+    "a list": lambda folder: rewrite(folder, lambda record: [record]),
+    "no files": lambda folder: rewrite(folder, lambda record: {"description": "x"}),
+    "files in a list": lambda folder: rewrite(folder, lambda record: {**record, "files": ["0.npy", "1.npy"]}),
+    "sums as texts": lambda folder: rewrite(
+        folder, lambda record: {**record, "files": {name: str(value) for name, value in record["files"].items()}}
+    ),
+    "a file elsewhere": lambda folder: rewrite(folder, lambda record: {**record, "files": {"../0.npy": 1}}),
+    "one array only": lambda folder: rewrite(
+        folder, lambda record: {**record, "files": {"0.npy": record["files"]["0.npy"]}}
+    ),
+    "another shape": replace_an_array(FIRST[:, :2].copy()),
+    "another type": replace_an_array(FIRST.astype("float64")),
+    "another order": replace_an_array(np.asfortranarray(FIRST)),
+    "deep": lambda folder: (folder / "entry.json").write_text("[" * 200_000),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_entry_is_removed_with_a_warning(store, damage):
     write(store)
     damage(store._folder / "key")
-    with pytest.warns(TransferWarning, match=r"key are damaged .* computed again"):
-        assert again(store).find("key") is None
+    with pytest.warns(TransferWarning, match=r"key are damaged .* were removed; they will be computed again"):
+        assert find(again(store)) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert again(store).find("key") is None
+        assert find(again(store)) is None
         assert write(again(store)) is not None
 
 
-def test_a_full_disk_is_a_warning_and_leaves_nothing(store, monkeypatch):
+def refuse(*_, **__):
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_an_entry_that_may_not_be_touched_is_used_all_the_same(store, monkeypatch):
+    write(store)
+    monkeypatch.setattr(os, "utime", refuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(find(again(store))[0], FIRST)
+
+
+def test_a_damaged_entry_that_may_not_be_removed_stays_and_is_not_used(store, monkeypatch):
+    write(store)
+    truncate(store._folder / "key")
+    monkeypatch.setattr(feature_store.Path, "rename", refuse)
+    with pytest.warns(TransferWarning, match=r"damaged .* could not be removed \(Permission denied\)"):
+        assert find(again(store)) is None
+    assert (store._folder / "key").is_dir()
+
+
+def test_entries_of_another_user_are_used_and_never_removed(tmp_path, monkeypatch):
+    store = FeatureStore(tmp_path / "features", max_bytes=1000)
+    write(store, "theirs")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    np.testing.assert_array_equal(find(again(store), "theirs")[0], FIRST)
+    for key in "abc":  # an entry takes some 450 bytes; only those of this user count
+        monkeypatch.setattr(feature_store, "_is_own", lambda folder: folder.name != "theirs")
+        write(store, key)
+    assert {"theirs", "c"} <= {entry.key for entry in store.entries()} < {"theirs", "a", "b", "c"}
+    cleared = store.clear()
+    assert "theirs" not in {entry.key for entry in cleared.removed}
+    assert [(entry.key, reason) for entry, reason in cleared.kept] == [("theirs", "it belongs to another user")]
+    assert [entry.key for entry in store.entries()] == ["theirs"]
+
+
+def test_an_array_that_is_truncated_while_it_is_used_is_an_error_that_says_so(store):
+    first, _ = write(store)
+    assert first.problem() is None
+    truncate(store._folder / "key")
+    with pytest.raises(OSError, match=r"0\.npy was truncated to 100 of 224 bytes"):
+        first.take(1, np.array([2, 0]))
+    assert "truncated" in first.problem()
+
+
+def fill_up(monkeypatch, *, everywhere=False):
+    """No space where the cache is, or anywhere."""
+
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(feature_store, "_write_arrays", full)
-    with pytest.warns(TransferWarning, match=r"No space left on device.*without the cache"):
+    original, calls = feature_store._write_arrays, []
+
+    def write_arrays(*arguments):
+        calls.append(1)
+        return full() if everywhere or len(calls) == 1 else original(*arguments)
+
+    monkeypatch.setattr(feature_store, "_write_arrays", write_arrays)
+
+
+@pytest.mark.parametrize("held", [1 << 20, 0], ids=["in memory", "in a temporary file"])
+def test_on_a_full_disk_the_arrays_are_there_for_this_process(store, monkeypatch, held):
+    fill_up(monkeypatch)
+    monkeypatch.setattr(feature_store, "_MOST_HELD_BYTES", held)
+    with pytest.warns(TransferWarning, match=r"No space left on device\. They are computed for this run alone\."):
+        first, second = write(store)
+    np.testing.assert_array_equal(first, FIRST)
+    np.testing.assert_array_equal(second.take(1, np.array([2, 0])), SECOND[1][[2, 0]])
+    assert find(again(store))[0] is first
+    assert list(store._folder.iterdir()) == []
+    store.clear()
+    assert find(store) is None
+
+
+def test_without_any_space_there_is_no_entry_and_a_warning(store, monkeypatch):
+    fill_up(monkeypatch, everywhere=True)
+    with pytest.warns(TransferWarning, match=r"No space left on device; .* at every step, which is slower\."):
         assert write(store) is None
+    assert list(store._folder.iterdir()) == []
+
+
+def test_a_disk_without_enough_space_is_not_filled(store, monkeypatch):
+    monkeypatch.setattr(feature_store.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.warns(TransferWarning, match=r"No space left on device\. They"):
+        assert write(store) is not None
     assert list(store._folder.iterdir()) == []
 
 
@@ -125,7 +252,7 @@ def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path):
     (tmp_path / "file").write_text("")
     store = FeatureStore(tmp_path / "file" / "features", max_bytes=1000)
     with pytest.warns(TransferWarning, match="cannot be cached in"):
-        assert write(store) is None
+        np.testing.assert_array_equal(write(store)[0], FIRST)
     assert store.entries() == []
 
 
@@ -142,7 +269,7 @@ def test_the_least_recently_used_goes_first(tmp_path):
     for key, age in (("a", 100), ("b", 200)):
         meta = store._folder / key / "entry.json"
         os.utime(meta, (meta.stat().st_atime, meta.stat().st_mtime - age))
-    mapped, _ = store.find("b")  # used just now
+    mapped, _ = find(store, "b")  # used just now
     write(store, "c")
     assert {entry.key for entry in store.entries()} == {"b", "c"}
     store.clear()

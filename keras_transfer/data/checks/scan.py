@@ -137,17 +137,18 @@ def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> 
 
 
 def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> Look:
-    """Check one image; it is decoded only if its structure does not show that it is complete."""
+    """Check one image; it is decoded by TensorFlow only if its structure does not show that it is complete."""
     try:
         content = images.read(row)
     except OSError as error:
         return Look(_reason(error))
     # Any image can be shown in grey or in colour; for other numbers of channels it must be decoded.
     header = read_header(content) if channels in (1, 3) else None
-    if header is None:
+    excess = None if header is None else _find_excess(header.width, header.height, max_pixels)
+    if header is None or (excess is None and not header.has_whole_stream()):
         look = _look_closely(content, max_pixels, channels)
     else:
-        look = Look(_find_excess(header.width, header.height, max_pixels), header.animated)
+        look = Look(excess, header.animated)
     return replace(look, kind=kind_of(content), content_hash=hash_content(content))
 
 

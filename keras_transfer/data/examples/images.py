@@ -13,6 +13,7 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.networks.types import Tensor
 from keras_transfer.storage.content_hashes import FileHashes, Stamp
 from keras_transfer.storage.inside import read_regular
+from keras_transfer.storage.stored_arrays import StoredArray
 
 
 class ImageExamples(Examples, Protocol):
@@ -134,7 +135,7 @@ class EncodedImages:
     Attributes:
         home: Where the array is stored.
         names: The name of each in messages.
-        data: ``uint8[bytes]``, memory-mapped.
+        data: ``uint8[bytes]``, read when an image is.
         bounds: ``int64[n, 2]``, where each starts and ends.
         digests: ``uint8[n, 32]``, the hash of each.
         kinds: The bytes that identify their formats, after a scan.
@@ -142,7 +143,7 @@ class EncodedImages:
 
     home: str
     names: tuple[str, ...]
-    data: NDArray[np.uint8]
+    data: StoredArray
     bounds: NDArray[np.int64]
     digests: NDArray[np.uint8]
     kinds: frozenset[bytes] | None = None
@@ -186,7 +187,7 @@ class EncodedImages:
     def read(self, row: int) -> bytes:
         """Return the bytes of one."""
         begin, end = self.bounds[row]
-        return self.data[begin:end].tobytes()
+        return self.data.read(int(begin), int(end)).tobytes()
 
     def contents(self) -> Callable[[Tensor], Tensor]:
         """Return a function that takes bytes from the array, with one call per batch."""

@@ -1,7 +1,8 @@
-"""Whether a JPEG or PNG is complete, by its structure alone: about twenty times as fast as decoding it.
+"""Whether a JPEG or PNG is complete, by its structure: several times as fast as decoding it.
 
-PNG has a checksum in every chunk. JPEG has none: damage to its coded pixels shows as wrong pixels in every decoder, and
-a file that was cut off lacks the mark at its end. Headers and tables are checked as libjpeg would.
+PNG has a checksum in every chunk; its stream of pixels is decompressed, too, since a program may have written a broken
+one under a right checksum. JPEG has no checksums: damage to its coded pixels shows as wrong pixels in every decoder,
+and a file that was cut off lacks the mark at its end. Headers and tables are checked as libjpeg would.
 """
 
 import re
@@ -14,6 +15,11 @@ _PNG_CHANNELS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6
 # Among a JPEG's coded pixels, 0xFF is followed by 0 or by the number of a restart.
 _MARK = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _PNG_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Of a PNG whose pixels come in seven passes: where each starts and how far apart its pixels are, by column and row.
+_PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
+_MOST_BYTES = 1 << 26
+_FILTERS = bytes(range(5))
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,35 @@ class Header:
         width: In pixels, as they lie in the file.
         height: In pixels.
         animated: Whether there is more than one frame.
+        stream: The compressed pixels of a PNG.
+        rows: The number of rows of each pass of a PNG, and how many bytes each takes.
     """
 
     width: int
     height: int
     animated: bool = False
+    stream: tuple[memoryview, ...] = ()
+    rows: tuple[tuple[int, int], ...] = ()
+
+    def has_whole_stream(self) -> bool:
+        """Return whether the pixels are certainly complete; what is not certain, a decoder has to show."""
+        if not self.rows:
+            return True
+        expected = sum(count * size for count, size in self.rows)
+        if expected > _MOST_BYTES:
+            return False
+        stream = zlib.decompressobj()
+        try:
+            pixels = stream.decompress(b"".join(self.stream), expected + 1)
+        except zlib.error:
+            return False
+        if len(pixels) != expected or not stream.eof:
+            return False
+        filters, at = bytearray(), 0
+        for count, size in self.rows:
+            filters += pixels[at : at + count * size : size]
+            at += count * size
+        return not filters.translate(None, _FILTERS)
 
 
 def read_header(content: bytes) -> Header | None:
@@ -51,6 +81,7 @@ def read_header(content: bytes) -> Header | None:
 def _read_png(content: bytes) -> Header | None:
     header: memoryview | None = None
     seen: set[bytes] = set()
+    stream: list[memoryview] = []
     at, view = len(_PNG), memoryview(content)
     while True:
         length, kind = int.from_bytes(view[at : at + 4]), bytes(view[at + 4 : at + 8])
@@ -66,10 +97,25 @@ def _read_png(content: bytes) -> Header | None:
         if kind == b"IEND":
             break
         seen.add(kind)
+        if kind == b"IDAT":
+            stream.append(view[at + 8 : end])
         at = end + 4
     if b"IDAT" not in seen or (header[9] == 3 and b"PLTE" not in seen) or header[12] > 1:
         return None
-    return Header(int.from_bytes(header[:4]), int.from_bytes(header[4:8]), animated=b"acTL" in seen)
+    width, height = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
+    rows = _rows_of_png(width, height, bits=_SAMPLES[header[9]] * header[8], is_interlaced=header[12] == 1)
+    return Header(width, height, animated=b"acTL" in seen, stream=tuple(stream), rows=rows)
+
+
+def _rows_of_png(width: int, height: int, *, bits: int, is_interlaced: bool) -> tuple[tuple[int, int], ...]:
+    """Of each pass, the number of rows and the bytes of each: one for the filter, then the pixels."""
+    passes = _PASSES if is_interlaced else ((0, 1, 0, 1),)
+    sizes = [
+        (-(-(height - top) // down), -(-(width - left) // across))
+        for left, across, top, down in passes
+        if height > top and width > left
+    ]
+    return tuple((rows, 1 + -(-columns * bits // 8)) for rows, columns in sizes)
 
 
 def _read_jpeg(content: bytes) -> Header | None:

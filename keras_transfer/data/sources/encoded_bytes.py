@@ -1,4 +1,4 @@
-"""Images that are not files: one pass writes their encoded bytes to an array in the cache, which is then mapped."""
+"""Images that are not files: one pass writes their encoded bytes to an array in the cache."""
 
 import hashlib
 import json
@@ -14,8 +14,9 @@ from keras_transfer.data.examples.images import EncodedImages
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 from keras_transfer.storage.content_hashes import HASH, hash_content
+from keras_transfer.storage.stored_arrays import ArrayFile
 
-_BYTES, _BOUNDS, _DIGESTS, _ROWS = "bytes.npy", "bounds.npy", "digests.npy", "rows.jsonl"
+_FILES = _BYTES, _BOUNDS, _DIGESTS, _ROWS = ["bytes.npy", "bounds.npy", "digests.npy", "rows.jsonl"]
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,35 @@ def cache_images(records: Iterable[Record], *, source: str, facts: object | None
     """
     store = FeatureStore(cache_folder() / "features", max_bytes=None)
     key = None if facts is None else hashlib.sha256(json.dumps(["images", HASH, facts]).encode()).hexdigest()
-    files = None if key is None else store.find_files(key)
-    if files is None:
+    found = None if key is None else _find(store, key)
+    if found is None:
         try:
             with store.begin() as folder:
                 count, content = _write(folder, records)
                 key = key or content
-                store.publish(folder, key, f"{count:,} images of {source}", [_BYTES, _BOUNDS, _DIGESTS, _ROWS])
+                store.publish(folder, key, f"{count:,} images of {source}", _FILES)
         except OSError as error:
             raise DataError(
                 f"Cannot write the images of {source} to {cache_folder()}: {error.strerror or error}. "
                 "Free some space, or set KERAS_TRANSFER_CACHE to another folder."
             ) from error
-        files = store.find_files(key)
-    if files is None:
-        raise DataError(f"Another process removed the images of {source} from {cache_folder()}. Run again.")
-    return _load(files)
+        found = _find(store, key)
+    if found is None:
+        raise DataError(
+            f"The images of {source} cannot be read from {cache_folder()}: another process removed them, or a damaged "
+            "entry of another user is in their place. Run again, or set KERAS_TRANSFER_CACHE to another folder."
+        )
+    return found
+
+
+def _find(store: FeatureStore, key: str) -> tuple[EncodedImages, pd.DataFrame] | None:
+    """The images of an entry; None if there is no such entry, or a damaged one."""
+    files = store.find_files(key)
+    try:
+        return None if files is None else _load(files)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        store.discard(key, error)
+        return None
 
 
 def _write(folder: Path, records: Iterable[Record]) -> tuple[int, str]:
@@ -99,10 +113,20 @@ def _to_json(value: Any) -> Any:
 
 
 def _load(files: list[Path]) -> tuple[EncodedImages, pd.DataFrame]:
-    data, bounds, digests = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files[:3])
+    if [file.name for file in files] != _FILES:
+        raise ValueError("it has other files than expected")
+    data = ArrayFile(files[0])
+    bounds, digests = (np.load(file, allow_pickle=False) for file in files[1:3])
     with files[3].open("rb") as lines:
         rows = [json.loads(line) for line in lines]
-    images = EncodedImages(
-        str(files[0].parent), tuple(name for name, _ in rows), data, np.asarray(bounds), np.asarray(digests)
-    )
+    names = tuple(name for name, _ in rows)
+    found = [(bounds.dtype, bounds.shape), (digests.dtype, digests.shape), (data.dtype, data.shape[1:])]
+    number, byte = np.dtype(np.int64), np.dtype(np.uint8)
+    if found != [(number, (len(rows), 2)), (byte, (len(rows), 32)), (byte, ())]:
+        raise ValueError("its arrays are not those of images")
+    if not ((bounds >= 0) & (bounds <= data.shape[0])).all() or (bounds[:, 0] > bounds[:, 1]).any():
+        raise ValueError("its images are outside of its bytes")
+    if not all(isinstance(name, str) and isinstance(columns, dict) for name, columns in rows):
+        raise ValueError("its rows are not names and columns")
+    images = EncodedImages(str(files[0].parent), names, data, bounds, digests)
     return images, pd.DataFrame([columns for _, columns in rows], dtype=object)

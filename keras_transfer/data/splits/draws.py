@@ -46,8 +46,8 @@ def draw_groups(
     order = np.array([index for index in order if index not in given], int)
     for index in order:
         # How full each side would be of each stratum, with the group on either side.
-        sides = [(filled + np.outer(side, counts[index])) / wanted for side in ([1, 0], [0, 1])]
-        unevenness = [float(np.square(side[0] - side[1]).sum()) for side in sides]
+        either = [(filled + np.outer(side, counts[index])) / wanted for side in ([1, 0], [0, 1])]
+        unevenness = [float(np.square(side[0] - side[1]).sum()) for side in either]
         drawn[index] = unevenness[1] < unevenness[0]
         filled[int(drawn[index])] += counts[index]
     if not drawn.any() and len(order):

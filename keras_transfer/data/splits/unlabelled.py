@@ -9,7 +9,7 @@ from keras_transfer.data.sources.arrange_labels import check_relabel
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.find import has_labels, read_source
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known
-from keras_transfer.data.splits.splits import Split, Splits, make_split, make_splits, read_labelled
+from keras_transfer.data.splits.splits import Split, Splits, make_each, make_split, make_splits, read_labelled
 from keras_transfer.data.splits.stratified import Part, divide, restore
 from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
@@ -53,8 +53,7 @@ def load_unlabelled(
         return _read_whole(own, given)
 
     if recorded is not None:
-        parts = restore(source, config, recorded, read)
-        return Splits(NO_TARGET, **{name: make_split(name, part, NO_TARGET, config) for name, part in parts.items()})
+        return make_each(restore(source, config, recorded, read), NO_TARGET, config)
     return make_splits(divide(source, target, config, seed=seed, read=read, known=known), NO_TARGET, config)
 
 

@@ -1,0 +1,149 @@
+"""Arrays of cached features and images, read by position.
+
+They are not memory-mapped: reading a mapped file that another process has truncated kills this process by SIGBUS, while
+reading by position fails with an error.
+"""
+
+import errno
+import math
+import os
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class StoredArray(Protocol):
+    """An array whose records, along its first axis, are read when they are needed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole array."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its values."""
+
+    def read(self, start: int, stop: int) -> Array:
+        """Return consecutive records of the array, ``[stop - start, ...]``.
+
+        Raises:
+            OSError: They cannot be read.
+        """
+
+    def take(self, view: int, rows: NDArray[np.int64]) -> Array:
+        """Return rows of a view of an array ``[views, rows, ...]``.
+
+        Raises:
+            OSError: They cannot be read.
+        """
+
+    def problem(self) -> str | None:
+        """Return why the array can no longer be read, or None."""
+
+
+class ArrayFile:
+    """An array in a ``.npy`` file.
+
+    Args:
+        file: A path, or an open file, which is read from its start and is closed with this object.
+
+    Raises:
+        OSError: It cannot be opened.
+        ValueError: It is not such a file, or is of Python objects.
+    """
+
+    def __init__(self, file: Path | BinaryIO) -> None:
+        self._name = str(file) if isinstance(file, Path) else "a temporary file"
+        self._file = file.open("rb", buffering=0) if isinstance(file, Path) else file
+        self._lock = threading.Lock()
+        self._file.seek(0)
+        version = np.lib.format.read_magic(self._file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read_header:
+            raise ValueError(f"unknown version {version} of the .npy format")
+        self.shape, is_fortran, self.dtype = read_header[version](self._file)
+        if is_fortran or self.dtype.hasobject or not self.shape:
+            raise ValueError("it is not an array of numbers by rows")
+        self._start = self._file.tell()
+        if os.fstat(self._file.fileno()).st_size < self._end:
+            raise ValueError("it is truncated")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return all of it."""
+        return self.read(0, self.shape[0]).astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def read(self, start: int, stop: int) -> Array:
+        """Return consecutive records, ``[stop - start, ...]``."""
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        self._fill(out, start * self.dtype.itemsize * math.prod(self.shape[1:]))
+        return out
+
+    def take(self, view: int, rows: NDArray[np.int64]) -> Array:
+        """Return rows of a view of an array ``[views, rows, ...]``."""
+        out = np.empty((len(rows), *self.shape[2:]), self.dtype)
+        size = self.dtype.itemsize * math.prod(self.shape[2:])
+        first = view * self.shape[1]
+        if len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+            self._fill(out, (first + int(rows[0])) * size)
+            return out
+        for number, row in enumerate(rows.tolist()):
+            self._fill(out[number : number + 1], (first + row) * size)
+        return out
+
+    def problem(self) -> str | None:
+        """Return why the array can no longer be read, or None."""
+        size = os.fstat(self._file.fileno()).st_size
+        return None if size >= self._end else f"{self._name} was truncated to {size:,} of {self._end:,} bytes"
+
+    @property
+    def _end(self) -> int:
+        return self._start + self.dtype.itemsize * math.prod(self.shape)
+
+    def _fill(self, out: Array, offset: int) -> None:
+        buffer = memoryview(out.reshape(-1).view(np.uint8).data) if out.size else memoryview(b"")
+        done = 0
+        while done < len(buffer):
+            count = self._read_at(buffer[done:], self._start + offset + done)
+            if not count:
+                raise OSError(errno.EIO, self.problem() or f"{self._name} ends too early")
+            done += count
+
+    def _read_at(self, buffer: memoryview, position: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [buffer], position)
+        with self._lock:  # Windows
+            self._file.seek(position)
+            return self._file.readinto(buffer)  # type: ignore[attr-defined]
+
+
+class HeldArray:
+    """An array in memory.
+
+    Args:
+        array: The array.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return it."""
+        return self._array.astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def read(self, start: int, stop: int) -> Array:
+        """Return consecutive records."""
+        return self._array[start:stop]
+
+    def take(self, view: int, rows: NDArray[np.int64]) -> Array:
+        """Return rows of a view."""
+        return self._array[view][rows]
+
+    def problem(self) -> str | None:
+        """Return None: memory can always be read."""
+        return None
