@@ -37,8 +37,8 @@ _UNFINISHED = ".unfinished-"
 _OF_THIS_MACHINE = f"{_UNFINISHED}{socket.gethostname()}-"
 _SECONDS_UNTIL_ABANDONED = 24 * 3600.0
 _CHECKED_BYTES = 1 << 24
-# What cannot be cached is held in memory if it is small, and in a temporary file otherwise.
-_MOST_HELD_BYTES = 1 << 27
+# Small entries are held in memory, as features that a solved head needs are.
+_MOST_HELD_BYTES = 1 << 26
 
 
 def cache_folder() -> Path:
@@ -162,10 +162,10 @@ class FeatureStore:
             found = [(array.shape, array.dtype) for array in arrays]
             if found != [(tuple(shape), np.dtype(dtype)) for shape in shapes]:
                 raise ValueError("it has other arrays than expected")
+            return tuple(map(HeldArray, map(np.asarray, arrays))) if _size(arrays) <= _MOST_HELD_BYTES else arrays
         except (OSError, ValueError) as error:
             self.discard(key, error)
             return None
-        return arrays
 
     def find_files(self, key: str) -> list[Path] | None:
         """Return an entry's files, in the order in which they were published; None if there is no such entry.
@@ -347,12 +347,12 @@ _TEMPORARY: dict[tuple[str, str], Stored] = {}
 def _hold(name: tuple[str, str], arrays: Stored, most: int | None) -> None:
     """Keep arrays for this process; the oldest ones go to stay below the budget."""
     _TEMPORARY[name] = arrays
-
-    def size(held: Stored) -> int:
-        return sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in held)
-
-    while most is not None and len(_TEMPORARY) > 1 and sum(map(size, _TEMPORARY.values())) > most:
+    while most is not None and len(_TEMPORARY) > 1 and sum(map(_size, _TEMPORARY.values())) > most:
         del _TEMPORARY[next(iter(_TEMPORARY))]
+
+
+def _size(arrays: Sequence[StoredArray]) -> int:
+    return sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in arrays)
 
 
 def _open_temporary() -> BinaryIO:

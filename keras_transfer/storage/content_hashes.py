@@ -86,8 +86,9 @@ class FileHashes:
         new = {os.path.abspath(file): stamp for file, stamp in stamps.items() if stamp.state and stamp.content_hash}
         if not new:
             return
-        self._load().update(new)
-        remember(self._record, {file: [*stamp.state, stamp.content_hash] for file, stamp in self._load().items()})
+        # Another object, or another process, may have added files to the record.
+        self._known = {**self._read(), **(self._known or {}), **new}
+        remember(self._record, {file: [*stamp.state, stamp.content_hash] for file, stamp in self._known.items()})
 
     def hash_all(self, files: Sequence[str]) -> list[str]:
         """Return the hash of each file; empty for files that cannot be read."""
@@ -108,9 +109,12 @@ class FileHashes:
 
     def _load(self) -> dict[str, Stamp]:
         if self._known is None:
-            rows = recall(self._record, (int, int, int, int, str))
-            self._known = {file: Stamp(tuple(row[:-1]), row[-1]) for file, row in rows.items()}
+            self._known = self._read()
         return self._known
+
+    def _read(self) -> dict[str, Stamp]:
+        rows = recall(self._record, (int, int, int, int, str))
+        return {file: Stamp(tuple(row[:-1]), row[-1]) for file, row in rows.items()}
 
 
 def hash_folder(files: Iterable[Path], root: Path) -> list[list[str]]:

@@ -60,6 +60,7 @@ class ArrayFile:
     def __init__(self, file: Path | BinaryIO) -> None:
         self._name = str(file) if isinstance(file, Path) else "a temporary file"
         self._file = file.open("rb", buffering=0) if isinstance(file, Path) else file
+        self._descriptor = self._file.fileno()
         self._lock = threading.Lock()
         self._file.seek(0)
         version = np.lib.format.read_magic(self._file)
@@ -70,8 +71,14 @@ class ArrayFile:
         if is_fortran or self.dtype.hasobject or not self.shape:
             raise ValueError("it is not an array of numbers by rows")
         self._start = self._file.tell()
-        if os.fstat(self._file.fileno()).st_size < self._end:
+        if os.fstat(self._descriptor).st_size < self._end:
             raise ValueError("it is truncated")
+
+    def __del__(self) -> None:
+        """Close the file."""
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return all of it."""
@@ -80,45 +87,48 @@ class ArrayFile:
     def read(self, start: int, stop: int) -> Array:
         """Return consecutive records, ``[stop - start, ...]``."""
         out = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        self._fill(out, start * self.dtype.itemsize * math.prod(self.shape[1:]))
+        self._fill(_bytes_of(out), start * self.dtype.itemsize * math.prod(self.shape[1:]))
         return out
 
     def take(self, view: int, rows: NDArray[np.int64]) -> Array:
         """Return rows of a view of an array ``[views, rows, ...]``."""
         out = np.empty((len(rows), *self.shape[2:]), self.dtype)
-        size = self.dtype.itemsize * math.prod(self.shape[2:])
+        buffer, size = _bytes_of(out), self.dtype.itemsize * math.prod(self.shape[2:])
         first = view * self.shape[1]
         if len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            self._fill(out, (first + int(rows[0])) * size)
+            self._fill(buffer, (first + int(rows[0])) * size)
             return out
         for number, row in enumerate(rows.tolist()):
-            self._fill(out[number : number + 1], (first + row) * size)
+            self._fill(buffer[number * size : (number + 1) * size], (first + row) * size)
         return out
 
     def problem(self) -> str | None:
         """Return why the array can no longer be read, or None."""
-        size = os.fstat(self._file.fileno()).st_size
+        size = os.fstat(self._descriptor).st_size
         return None if size >= self._end else f"{self._name} was truncated to {size:,} of {self._end:,} bytes"
 
     @property
     def _end(self) -> int:
         return self._start + self.dtype.itemsize * math.prod(self.shape)
 
-    def _fill(self, out: Array, offset: int) -> None:
-        buffer = memoryview(out.reshape(-1).view(np.uint8).data) if out.size else memoryview(b"")
-        done = 0
-        while done < len(buffer):
-            count = self._read_at(buffer[done:], self._start + offset + done)
+    def _fill(self, buffer: memoryview, offset: int) -> None:
+        position = self._start + offset
+        while len(buffer):
+            count = self._read_at(buffer, position)
             if not count:
                 raise OSError(errno.EIO, self.problem() or f"{self._name} ends too early")
-            done += count
+            buffer, position = buffer[count:], position + count
 
     def _read_at(self, buffer: memoryview, position: int) -> int:
         if hasattr(os, "preadv"):
-            return os.preadv(self._file.fileno(), [buffer], position)
+            return os.preadv(self._descriptor, (buffer,), position)
         with self._lock:  # Windows
             self._file.seek(position)
             return self._file.readinto(buffer)  # type: ignore[attr-defined]
+
+
+def _bytes_of(array: Array) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
 class HeldArray:

@@ -122,13 +122,14 @@ def _check_examples(subject: str, found: Examples, count: int) -> None:
     absolute = [n for n in names if PurePosixPath(n).is_absolute() or PureWindowsPath(n).is_absolute()]
     _check(subject, not absolute, "names of examples are not absolute paths", absolute[:5])
     try:
-        fingerprints = found.fingerprints
+        fingerprints, hashes = found.fingerprints, found.content_hashes
         read = getattr(found, "read", None)
         if read is not None:
             read(0)
     except OSError as error:
         _check(subject, False, "examples can be read", error)
     _check(subject, len(set(fingerprints)) == count, "fingerprints are unique", count)
+    _check(subject, len(hashes) == count and all(hashes), "there is a content hash per example", hashes[:5])
     picked = found.select(np.array([count - 1, 0], np.int64))
     _check(subject, list(picked.names) == [names[-1], names[0]], "select() returns examples in order", picked.names)
 

@@ -47,8 +47,10 @@ def again(store):
     return FeatureStore(store._folder, max_bytes=store._max_bytes)
 
 
+@pytest.mark.parametrize("held", [1 << 20, 0], ids=["in memory", "in its file"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_what_was_written_is_found_by_another_process(store, dtype):
+def test_what_was_written_is_found_by_another_process(store, dtype, held, monkeypatch):
+    monkeypatch.setattr(feature_store, "_MOST_HELD_BYTES", held)
     write(store, dtype=dtype)
     first, second = find(again(store), dtype=dtype)
     assert first.dtype == dtype
@@ -196,7 +198,8 @@ def test_entries_of_another_user_are_used_and_never_removed(tmp_path, monkeypatc
     assert [entry.key for entry in store.entries()] == ["theirs"]
 
 
-def test_an_array_that_is_truncated_while_it_is_used_is_an_error_that_says_so(store):
+def test_an_array_that_is_truncated_while_it_is_used_is_an_error_that_says_so(store, monkeypatch):
+    monkeypatch.setattr(feature_store, "_MOST_HELD_BYTES", 0)
     first, _ = write(store)
     assert first.problem() is None
     truncate(store._folder / "key")

@@ -8,7 +8,7 @@ and a file that was cut off lacks the mark at its end. Headers and tables are ch
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -37,8 +37,8 @@ class Header:
     width: int
     height: int
     animated: bool = False
-    stream: tuple[memoryview, ...] = ()
-    rows: tuple[tuple[int, int], ...] = ()
+    stream: tuple[memoryview, ...] = field(default=(), compare=False, repr=False)
+    rows: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     def has_whole_stream(self) -> bool:
         """Return whether the pixels are certainly complete; what is not certain, a decoder has to show."""

@@ -3,7 +3,7 @@
 from keras_transfer.data.sources import bbc_news, solar_cells  # noqa: F401 - they add their sample sets
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
-from keras_transfer.data.sources.find import absolute_name, find_location, has_labels, read_source
+from keras_transfer.data.sources.find import absolute_name, has_labels, read_source
 from keras_transfer.data.sources.folders import Folders
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.images import ImageKind
@@ -29,7 +29,6 @@ __all__ = [
     "SourceKind",
     "TableSource",
     "absolute_name",
-    "find_location",
     "has_labels",
     "read_source",
 ]

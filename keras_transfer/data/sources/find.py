@@ -116,12 +116,6 @@ def absolute_name(name: str, config: DataConfig) -> str:
     return kinds[0].absolute(name) if len(kinds) == 1 else name
 
 
-def find_location(name: str, config: DataConfig) -> str:
-    """Return where the rows of a source come from: sources with the same location may share rows."""
-    kinds = _claiming(name, config)
-    return kinds[0].location(name) if len(kinds) == 1 else name
-
-
 def _not_found(name: str, config: DataConfig) -> DataError:
     path = Path(name).expanduser()
     if path.is_file():

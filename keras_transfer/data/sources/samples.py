@@ -101,10 +101,6 @@ class SampleSets(SourceKind):
         keys = ("path", "text", "bytes", "root", "suffix", "encoding", "delimiter", "folders")
         return dict.fromkeys(keys, f"{name} is a sample set, which brings its own examples")
 
-    def location(self, name: str) -> str:
-        """Return the folder of its files, which several sample sets may share."""
-        return str(SAMPLES[name].load(name).root)
-
 
 def _choose_targets(source: Source, config: DataConfig) -> Source:
     """A sample set has classes; the recipe may name its other columns as labels instead."""

@@ -71,7 +71,7 @@ class SourceKind(ABC):
         return name
 
     def location(self, name: str) -> str:
-        """Return where the rows come from: sources with the same location may share rows."""
+        """Return where the rows come from, for messages."""
         return self.absolute(name)
 
     def check_whole(self, source: Source) -> None:  # noqa: B027 - most kinds accept any source
