@@ -6,6 +6,7 @@ fast as SHA-256 (docs/experiments.md).
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,6 +77,8 @@ class FileHashes:
         try:
             status = os.stat(file)
         except (OSError, ValueError):
+            return Stamp((), "")
+        if not stat.S_ISREG(status.st_mode):  # whoever reads a named pipe may wait for ever
             return Stamp((), "")
         state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         known = self._load().get(os.path.abspath(file))

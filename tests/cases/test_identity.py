@@ -217,6 +217,7 @@ def test_evaluate_of_a_run_of_an_early_version_says_that_it_cannot_compare(moved
     for split in record["splits"].values():
         del split["hashes"]
         split["fingerprint"] = "0" * 64
+    (moved.folder / "sums.json").unlink()  # nor did it record these
     (moved.folder / "data.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match="cannot be compared: the run was made by a version that did not record"):
         Run(moved.folder).evaluate()

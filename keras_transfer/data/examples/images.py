@@ -1,5 +1,6 @@
 """Images before they are decoded: files, or rows of one array of bytes."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path

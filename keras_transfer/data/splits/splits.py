@@ -66,7 +66,7 @@ class Split:
         """Return a SHA-256 over names, contents and targets; of unchanged image files, the contents are not read."""
         digest = hashlib.sha256()
         for example, row in zip(self.examples.fingerprints, self.targets, strict=True):
-            digest.update(f"{example}\0{target.fingerprint(row)}\n".encode())
+            digest.update(f"{example}\0{target.fingerprint(row)}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 
