@@ -220,10 +220,10 @@ class _Draw:
 
     def _nothing_left(self, name: str, share: float, rows: pd.DataFrame, pins: Names) -> DataError:
         known = int((pins != "").sum())
+        other = "leave it out" if name == "folds" else f"set data.{name} to another source or to 0"
         return DataError(
             f"data.{name}={share:g} of {self.source.name} has no rows to draw: an earlier run trained on, or selected "
-            f"weights by, {known} of {len(rows)} rows. Add new rows, set data.{name} to another source or to 0, or do "
-            "not start from that run."
+            f"weights by, {known} of {len(rows)} rows. Add new rows, {other}, or do not start from that run."
         )
 
     def _groups(self, name: str, rows: pd.DataFrame, strata: list[str], share: float, pins: Names) -> Flags:
