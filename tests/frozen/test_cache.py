@@ -14,7 +14,7 @@ from keras_transfer.config.weights import Weights
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
-from keras_transfer.errors import TrainingError
+from keras_transfer.errors import DataError, TrainingError
 from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
@@ -172,6 +172,19 @@ def test_a_change_of_weights_or_data_misses(split, computed, change):
     assert len(computed) == 1
     cache().training(model, 2, change(model, split) or split, range(3))
     assert len(computed) == 2
+
+
+def test_an_image_that_changes_while_features_are_computed_is_named(split, monkeypatch):
+    """Its features would be found under its old content."""
+    original = FeatureCache._compute
+
+    def slow(self, model, stages, rows, views):
+        yield from original(self, model, stages, rows, views)
+        change_an_image(model, split)
+
+    monkeypatch.setattr(FeatureCache, "_compute", slow)
+    with pytest.raises(DataError, match=r"1 train examples changed while features .*\n  c\.png\nRun again\."):
+        cache().evaluation(small_model(), 2, split)
 
 
 @pytest.mark.parametrize(
