@@ -318,16 +318,10 @@ def read_only(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "mkdir", refuse)
 
 
-def full(monkeypatch, tmp_path):
-    usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(cache_store.shutil, "disk_usage", lambda _: usage)
-
-
 @pytest.mark.parametrize(
     ("fault", "settings", "tolerance"),
     [
         pytest.param(read_only, {}, 0, id="read-only"),
-        pytest.param(full, {}, 0, id="full disk"),
         # The frozen stages then run within each step, which rounds in another order.
         pytest.param(lambda *_: None, {"max_bytes": 1000}, 1e-6, id="budget"),
     ],
