@@ -193,7 +193,7 @@ def test_cache_shows_and_clears_what_was_kept(command, recipe, tmp_path):
 def test_a_cache_that_cannot_be_written_stops_no_run(command, recipe, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))
-    with pytest.warns(TransferWarning, match="without the cache"):
+    with pytest.warns(TransferWarning, match="computed for this run alone"):
         result = command("run", recipe, *QUICK, "export.formats=[]", "--out", tmp_path / "run")
     assert result.exit_code == 0
     assert (tmp_path / "run" / "metrics.json").exists()

@@ -83,7 +83,7 @@ class FileHashes:
         if not stat.S_ISREG(status.st_mode):  # whoever reads a named pipe may wait for ever
             return Stamp((), "")
         state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        known = self._load().get(os.path.abspath(file))
+        known = self._load().get(_absolute(file))
         if known is not None and known.state == state:
             return known
         if 0 <= time.time_ns() - status.st_ctime_ns < _TICK_SECONDS * 1e9:
@@ -93,7 +93,7 @@ class FileHashes:
 
     def add(self, stamps: Mapping[str, Stamp]) -> None:
         """Remember hashes of files, each with the state that the file had before it was read."""
-        new = {os.path.abspath(file): stamp for file, stamp in stamps.items() if stamp.state and stamp.content_hash}
+        new = {_absolute(file): stamp for file, stamp in stamps.items() if stamp.state and stamp.content_hash}
         if not new:
             return
         # Another object, or another process, may have added files to the record.
@@ -139,6 +139,10 @@ def hash_folder(files: Iterable[Path], root: Path) -> list[list[str]]:
     for file in lost:
         hash_file(file)  # raises what is wrong with it
     return [[file.relative_to(root).as_posix(), found] for file, found in zip(ordered, hashes, strict=True)]
+
+
+def _absolute(file: str) -> str:
+    return file if os.path.isabs(file) else os.path.abspath(file)
 
 
 def _try_to_hash(file: str) -> str:
