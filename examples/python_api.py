@@ -27,7 +27,7 @@ recipe = ImageClassification(
 recipe.fit(out)
 
 run = Run(out)  # needs the run folder only: neither the data nor the pretrained weights
-first = run.predict([images])[0]
+first = run.predict(images)[0]
 print(f"{first.input}: {first.label} ({first.score:.2f})")
 folder, parity = run.export()
 print(f"{folder}: {parity.examples} examples match within {parity.largest_difference:.1g}")

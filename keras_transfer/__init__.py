@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TextHeadConfig,
     )
     from keras_transfer.config.section import Section
+    from keras_transfer.data.inputs import InputKind
     from keras_transfer.data.readers.base import Reader
     from keras_transfer.data.sources import (
         EXAMPLE_KINDS,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         ExportError,
+        InputError,
         PolicyError,
         RunInterrupted,
         TrainingError,
@@ -115,6 +117,7 @@ _HOMES = {
         "TextHeadConfig",
     ),
     "config.section": ("Section",),
+    "data.inputs": ("InputKind",),
     "data.readers.base": ("Reader",),
     "data.sources": (
         "EXAMPLE_KINDS",
@@ -136,6 +139,7 @@ _HOMES = {
         "ConfigError",
         "DataError",
         "ExportError",
+        "InputError",
         "PolicyError",
         "RunInterrupted",
         "TrainingError",
@@ -243,6 +247,8 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "ImageDataConfig",
     "ImageHeadConfig",
     "InputContract",
+    "InputError",
+    "InputKind",
     "Job",
     "MultilabelHead",
     "NumberHead",

@@ -18,7 +18,7 @@ import click
 
 from keras_transfer import __version__
 from keras_transfer.console.commands import Commands, echo
-from keras_transfer.console.text import one_line, printable
+from keras_transfer.console.text import printable
 from keras_transfer.errors import ConfigError, TransferWarning
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -355,21 +355,62 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
 
 @main.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict for; may be repeated.")
+@click.option("--root", help="Folder that the paths in a table are relative to; by default its own.")
+@click.option("--out", type=click.Path(path_type=Path), help="New .csv, .tsv, .jsonl or .parquet file to write.")
+@click.option("--skip-broken", is_flag=True, help="Leave predictions empty for inputs that cannot be read.")
+@click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes or labels.")
 @_AS_JSON
-def predict(folder: Path, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Predict for image files, or for texts and text files; a folder means every file in it."""
+@click.pass_context
+def predict(
+    context: click.Context,
+    /,
+    folder: Path,
+    inputs: tuple[str, ...],
+    texts: tuple[str, ...],
+    root: str | None,
+    out: Path | None,
+    skip_broken: bool,
+    top_k: int | None,
+    as_json: bool,
+) -> None:
+    """Predict for files, folders, tables or texts.
+
+    INPUT is an image or text file, a folder of such files, or a .csv, .tsv, .jsonl or .parquet table, which is read by
+    the columns that the recipe names. `-` reads lines from standard input: texts, or paths of images.
+    """
+    if not inputs and not texts:
+        raise click.UsageError("Missing argument 'INPUT...'. Name files, a folder or a table, or give --text.", context)
+    if out is not None and as_json:
+        raise click.UsageError("--out writes a table, and --json prints. Give one of them.", context)
     _import_tensorflow()
+    from keras_transfer.data.tables.write import write_table
+    from keras_transfer.run.predicted import check_out, check_top_k, to_json, to_line, to_table
     from keras_transfer.run.run import Run
 
-    predictions = Run(folder).predict(inputs)
-    if as_json:
-        _print_json([asdict(prediction) for prediction in predictions])
-        return
-    for prediction in predictions:
-        # A text may have many lines, and each prediction is to have one.
-        shown = one_line(" ".join(prediction.input.splitlines()))
-        echo(f"{shown}\t{prediction}")
+    if out is not None:
+        check_out(out)
+    finished = Run(folder)
+    read = finished.read_inputs(*finished.parse_inputs(inputs, texts, sys.stdin.buffer), root=root)
+    if top_k is not None:
+        check_top_k(finished.head)
+    for note in read.notes:
+        echo(note, err=True)
+    predictions = finished.predict_inputs(read, skip_broken=skip_broken)
+    if read.problems:
+        echo(f"{len(read.problems)} of {len(read)} inputs cannot be read; their predictions are empty.", err=True)
+    if out is not None:
+        table, notes = to_table(read, predictions, top_k=top_k, errors=skip_broken)
+        write_table(out, table)
+        for note in notes:
+            echo(note, err=True)
+        echo(f"Predictions: {out} ({len(table):,} rows)")
+    elif as_json:
+        _print_json([to_json(prediction, top_k) for prediction in predictions])
+    else:
+        for prediction in predictions:
+            echo(to_line(prediction, top_k))
 
 
 @main.command()

@@ -3,6 +3,7 @@
 TransferError
 ├── ConfigError       a recipe, an override or an argument
 ├── DataError         a source, a split, an image
+│   └── InputError    what predict does not accept; also a TypeError
 ├── BackboneError     a pretrained network or its weights
 ├── PolicyError       which stages train
 ├── TrainingError     a loss that is NaN or infinite
@@ -35,6 +36,10 @@ class ConfigError(TransferError):
 
 class DataError(TransferError):
     """A source, a split or an image that cannot be used."""
+
+
+class InputError(DataError, TypeError):
+    """An object that ``predict`` does not accept as inputs."""
 
 
 class BackboneError(TransferError):

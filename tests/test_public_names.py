@@ -42,6 +42,8 @@ def test_the_public_names_are_these():
         "ImageDataConfig",
         "ImageHeadConfig",
         "InputContract",
+        "InputError",
+        "InputKind",
         "Job",
         "MultilabelHead",
         "NumberHead",
@@ -122,7 +124,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_every_error_is_a_transfer_error_with_an_exit_code():
     errors = [getattr(keras_transfer, name) for name in keras_transfer.__all__ if name.endswith("Error")]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(error, keras_transfer.TransferError) for error in errors)
     assert {error.__name__: error.exit_code for error in errors if error.exit_code != 2} == {"TrainingError": 1}
 

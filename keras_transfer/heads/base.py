@@ -17,6 +17,7 @@ from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
+from keras_transfer.heads.predictions import Prediction
 from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head
 from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 
@@ -25,21 +26,6 @@ LOGITS = "head_logits"
 
 NAMES, OK = "names", "ok"
 """Outputs of an exported model: the names of the predictions, and which inputs could be read."""
-
-
-@dataclass(frozen=True)
-class Prediction(ABC):
-    """A prediction for one input; each kind of target has its own.
-
-    Attributes:
-        input: The file, or the text.
-    """
-
-    input: str
-
-    @abstractmethod
-    def __str__(self) -> str:
-        """The prediction in one line, without the input."""
 
 
 @dataclass(frozen=True)

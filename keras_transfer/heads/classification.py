@@ -18,9 +18,10 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
-from keras_transfer.heads.base import Prediction, TargetHead
+from keras_transfer.heads.base import TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
+from keras_transfer.heads.predictions import RankedPrediction
 from keras_transfer.heads.solver import LinearModel, Multinomial
 from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
@@ -96,7 +97,7 @@ class ClassificationReport(Report):
 
 
 @dataclass(frozen=True)
-class ClassPrediction(Prediction):
+class ClassPrediction(RankedPrediction):
     """A classifier's prediction for one input.
 
     Attributes:

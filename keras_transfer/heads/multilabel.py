@@ -13,9 +13,10 @@ from sklearn.metrics import precision_recall_fscore_support
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import Prediction, TargetHead
+from keras_transfer.heads.base import TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
 from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap, mean_where_present
+from keras_transfer.heads.predictions import RankedPrediction
 from keras_transfer.heads.solver import LinearModel, OneVsRest
 from keras_transfer.heads.thresholds import Choice, Decision, check_threshold, choose_label_thresholds
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
@@ -88,7 +89,7 @@ class MultilabelReport(Report):
 
 
 @dataclass(frozen=True)
-class MultilabelPrediction(Prediction):
+class MultilabelPrediction(RankedPrediction):
     """A multi-label prediction for one input.
 
     Attributes:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import Prediction, TargetHead
+from keras_transfer.heads.base import TargetHead
 from keras_transfer.heads.epoch_metrics import EpochMetric, MeanRootMeanSquaredError
 from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
+from keras_transfer.heads.predictions import Prediction
 from keras_transfer.heads.solver import LinearModel, Ridge
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
 

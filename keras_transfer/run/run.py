@@ -4,22 +4,23 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import keras
 from pydantic import ValidationError
 
 from keras_transfer.config import OtherSource, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.data.inputs import InputKind, Inputs, collect_inputs, read_inputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
-from keras_transfer.errors import CheckpointError, DataError, TransferWarning
+from keras_transfer.errors import CheckpointError, ConfigError, DataError, TransferWarning
 from keras_transfer.export import EXPORTERS, Exporter, Parity, Served, export_run
-from keras_transfer.heads import Prediction
+from keras_transfer.heads import BrokenInput, Prediction
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.networks.batch_norm import fuse_batch_norm
 from keras_transfer.networks.keras_file import read_keras_file
@@ -209,21 +210,96 @@ class Run:
             warnings.warn(f"{other.source}: {note}", TransferWarning, stacklevel=3)
         return split
 
-    def predict(self, inputs: Sequence[str | Path]) -> list[Prediction]:
-        """Predict for image files or texts.
+    def predict(self, inputs: Any, *, root: str | Path | None = None, skip_broken: bool = False) -> list[Prediction]:
+        """Predict for one or more images or texts.
 
         Args:
-            inputs: Files; a folder means every file in it. For a run on texts: texts, or files with one text each.
+            inputs: One input or a sequence of inputs. Of images: a path, a PIL image, an array
+                ``uint8[height, width, channels]`` or ``uint8[height, width]``, or the bytes of an image file. Of texts:
+                a ``str``, which is never a path, or the ``pathlib.Path`` of a text file; of pairs: a tuple of two
+                ``str``. Or the ``pathlib.Path`` of a folder, for every file in it that is not hidden; that of a table,
+                or a DataFrame, for every row, by the columns that the recipe names.
+            root: The folder that the paths in a table are relative to; by default the folder of the table. The run's
+                own ``data.root`` belongs to its own source.
+            skip_broken: Whether an input that cannot be read gets a prediction whose ``error`` says why, instead of
+                ending the whole call.
 
         Returns:
-            One prediction per input, in their order.
+            One prediction per input, in their order; a list of one for a single input.
 
         Raises:
-            DataError: An input cannot be read; all such are named.
+            InputError: The inputs are none of these; it is also a ``TypeError``.
+            DataError: Inputs cannot be read; all such are named.
+            CheckpointError: The run is one of pre-training.
+        """
+        read = self.read_inputs(inputs, root=root)
+        for note in read.notes:
+            warnings.warn(note, TransferWarning, stacklevel=2)
+        return self.predict_inputs(read, skip_broken=skip_broken)
+
+    def parse_inputs(self, paths: Sequence[str], texts: Sequence[str], stdin: BinaryIO) -> list[Any]:
+        """Turn the words of a command line into what :meth:`read_inputs` takes.
+
+        Args:
+            paths: Files, folders and tables; ``-`` is standard input, whose lines are inputs.
+            texts: The values of ``--text``.
+            stdin: Standard input.
+
+        Raises:
+            ConfigError: The run does not take texts.
             CheckpointError: The run is one of pre-training.
         """
         self._check_servable()
-        return list(self.task.predict(self, self.reader.read(inputs)))
+        kind = self.task.inputs(self.config)
+        given = [[kind.from_line(line) for line in _read_lines(stdin)] if path == "-" else Path(path) for path in paths]
+        return [*given, [kind.from_text(text) for text in texts]] if texts else given
+
+    def read_inputs(self, *given: Any, root: str | Path | None = None) -> Inputs:
+        """Read what :meth:`predict` accepts, without predicting yet.
+
+        Args:
+            *given: Each as :meth:`predict` takes it; their inputs follow one another.
+            root: As for :meth:`predict`.
+
+        Returns:
+            The inputs, those that cannot be read included.
+
+        Raises:
+            InputError: One is of another type.
+            DataError: A folder or a table cannot be read.
+            CheckpointError: The run is one of pre-training.
+        """
+        kind = self._inputs(root)
+        return read_inputs([collect_inputs(part, kind) for part in given], kind)
+
+    def _inputs(self, root: str | Path | None) -> InputKind:
+        """What one input is, and how tables are read that are not the run's own."""
+        self._check_servable()
+        data = self.config.data
+        other = OtherSource(source=data.source, root=None if root is None else str(root))
+        config = self.config.model_copy(update={"data": data.for_source(other, prefix="--")})
+        kind = self.task.inputs(config)
+        if root is not None and "root" not in type(data).model_fields:
+            raise ConfigError(f"--root is for tables of paths, and this run takes {kind.plural}. Leave it out.")
+        return kind
+
+    def predict_inputs(self, inputs: Inputs, *, skip_broken: bool = False) -> list[Prediction]:
+        """Predict for inputs that :meth:`read_inputs` has read.
+
+        Args:
+            inputs: The inputs.
+            skip_broken: As for :meth:`predict`.
+
+        Raises:
+            DataError: Inputs cannot be read; all such are named.
+        """
+        if not skip_broken:
+            inputs.refuse_broken()
+        predicted = iter(self.task.predict(self, inputs.examples) if len(inputs.examples) else ())
+        return [
+            BrokenInput(name, inputs.problems[place]) if place in inputs.problems else next(predicted)
+            for place, name in enumerate(inputs.names)
+        ]
 
     def export(
         self, folder: str | Path | None = None, *, format: str | Exporter = "saved_model"
@@ -268,3 +344,10 @@ class Run:
         folder = self.folder / EXPORT / format_name
         versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)
+
+
+def _read_lines(stdin: BinaryIO) -> list[str]:
+    """A byte that is not UTF-8 becomes a surrogate. An empty line in the middle counts: each line has its answer."""
+    text = stdin.read().decode("utf-8-sig", "surrogateescape")
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]

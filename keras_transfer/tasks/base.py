@@ -16,6 +16,7 @@ from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.inputs import InputKind
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.data.targets.base import Target
@@ -263,8 +264,21 @@ class Task(ABC):
         return None
 
     @abstractmethod
+    def inputs(self, config: Any) -> InputKind:
+        """Return what one input of ``predict`` is, and how inputs become examples.
+
+        Args:
+            config: The recipe of the run.
+        """
+
+    @abstractmethod
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
-        """Predict for examples, in their order."""
+        """Predict for examples, in their order.
+
+        Args:
+            run: The run.
+            examples: At least one, which :meth:`inputs` has read.
+        """
 
 
 def predict_examples(run: FinishedRun, examples: Examples) -> Floats:

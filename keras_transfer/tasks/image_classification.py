@@ -9,6 +9,7 @@ from keras_transfer.config import ImageClassificationConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.leaks import Repeated, find_repeated_images
 from keras_transfer.data.checks.scan import Scan, scan
+from keras_transfer.data.inputs import ImageInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
@@ -52,6 +53,10 @@ class ImageClassificationTask(TargetTask):
     ) -> tuple[Reader, Sequence[Split]]:
         """Make a reader of images of the network's size."""
         return _make_reader(config, backbone.image_size), splits
+
+    def inputs(self, config: Any) -> ImageInputs:
+        """Return that inputs are images."""
+        return ImageInputs(config.data)
 
     def restore_reader(self, run: FinishedRun) -> Reader:
         """Make a reader of images of the model's size."""

@@ -13,6 +13,7 @@ from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.checks.texts import check_texts, find_repeated
+from keras_transfer.data.inputs import TextInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER, TextReader
 from keras_transfer.data.splits.label_texts import write_label_texts
@@ -37,6 +38,10 @@ class TextTask(Task, ABC):
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
         """Find texts that are in two splits."""
         return find_repeated(splits)
+
+    def inputs(self, config: Any) -> TextInputs:
+        """Return that inputs are texts, or pairs of texts."""
+        return TextInputs(config.data)
 
     def describe_examples(
         self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_transfer.config import SCHEMAS, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.data.splits.splits import Splits
-from keras_transfer.errors import CheckpointError, ConfigError
+from keras_transfer.errors import CheckpointError, ConfigError, InputError
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.job.job import Job
 from keras_transfer.recipe import Recipe
@@ -24,8 +24,8 @@ def check_task(recipe: Recipe, inputs: Sequence[Any] = ()) -> None:
     The checks: the task is registered under its name, and its schema names it; the same recipe reads the same rows in
     the same order; the record of the data is plain JSON; the model takes what the reader gives, and its outputs fit the
     targets; a run folder is enough to make target, head, reader and reports again; evaluating the test rows again gives
-    the report that the run recorded; there is one prediction per input, in the order of the inputs, unless the task
-    says why there is none.
+    the report that the run recorded; there is one prediction per input, in the order of the inputs, a list of one for
+    one input, and an error for what is none, unless the task says why there are no predictions.
 
     Args:
         recipe: A recipe of the task that trains in seconds: few rows, a small network, one epoch. It needs test rows,
@@ -129,6 +129,15 @@ def _check_predictions(task: Task, run: Run, inputs: Sequence[Any]) -> None:
     turned = [prediction.input for prediction in reversed(backward)]
     _check(task, names == turned, "predictions come in the order of the inputs", names)
     _check(task, all(str(prediction) for prediction in forward), "a prediction prints as a line", forward)
+    alone = run.predict(inputs[0])
+    _check(task, [one.input for one in alone] == names[:1], "one input alone gives a list of one prediction", alone)
+    rejected: tuple[Any, ...] = (None, [])
+    for nothing in rejected:
+        try:
+            run.predict(nothing)
+        except InputError:
+            continue
+        _check(task, False, "what predict does not accept is an InputError", nothing)
 
 
 def _check(task: Task, holds: bool, rule: str, received: Any) -> None:

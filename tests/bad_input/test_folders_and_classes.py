@@ -1,6 +1,7 @@
 """What people's folders and tables hold beside good images in good classes."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -23,11 +24,13 @@ def make(data, **options):
     )
 
 
-def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_not(images, make_images, tmp_path):
+def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_counted(images, make_images, tmp_path):
     (images / "notes.txt").write_text("x")
     (images / ".DS_Store").write_text("x")
-    (note,) = load(images).notes
-    assert note == f"Ignored, not in a class folder of {images}: notes.txt"
+    assert load(images).notes == (
+        f"Ignored, not in a class folder of {images}: notes.txt",
+        f"Left out in {images}: 1 hidden files or folders",
+    )
     root = tmp_path / "divided"
     for name in ("train", "test", "raw"):
         make_images(root / name, {"cat": 6, "dog": 6}, size=8)
@@ -55,14 +58,12 @@ def test_a_folder_that_cannot_be_read(images, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr("keras_transfer.data.sources.folders._visible", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(DataError, match=r"Cannot read \S+images: Permission denied"):
         load(images)
 
 
 def test_an_image_that_cannot_be_read(images, tiny, monkeypatch):
-    from pathlib import Path
-
     read = Path.read_bytes
 
     def refuse(file):

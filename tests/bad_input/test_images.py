@@ -11,11 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.config import AugmentationConfig
+from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.checks.scan import find_problem, look_at, scan
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.formats.decoders import decode_pixels
-from keras_transfer.data.readers.images import ImageReader
+from keras_transfer.data.inputs import ImageInputs, collect_inputs, read_inputs
 from keras_transfer.data.splits.splits import Split
 
 
@@ -78,12 +78,11 @@ def test_a_bomb_says_its_size(tmp_path):
 
 
 def test_predict_refuses_a_bomb(tmp_path, no_decoding):
-    augmentation = AugmentationConfig()
-    reader = ImageReader(image_size=32, channels=3, resize="crop", augmentation=augmentation, seed=0, max_pixels=10**8)
+    inputs = ImageInputs(ImageDataConfig(source="x"))
     for kind, content in BOMBS.items():
         (tmp_path / f"bomb.{kind}").write_bytes(content)
     with pytest.raises(DataError, match=r"No prediction was made") as caught:
-        reader.read([tmp_path])
+        read_inputs([collect_inputs(tmp_path, inputs)], inputs).refuse_broken()
     assert [f"bomb.{kind}" in str(caught.value) for kind in BOMBS] == [True] * 4
 
 

@@ -59,7 +59,7 @@ def test_predictions_come_in_the_order_of_the_inputs_and_a_folder_is_all_its_fil
     for prediction in predictions:
         assert prediction.score == max(prediction.probabilities.values())
         assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
-    inputs = [prediction.input for prediction in finished_run.predict([images / "cat"])]
+    inputs = [prediction.input for prediction in finished_run.predict(images / "cat")]
     assert inputs == [str(file) for file in sorted((images / "cat").iterdir())]
 
 

@@ -154,11 +154,17 @@ def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> 
 
 def find_problem(images: ImageExamples, row: int, max_pixels: int, channels: int) -> str | None:
     """Decode one image as training does, and return what is wrong with it, or None."""
+    with warnings.catch_warnings(action="ignore"):
+        return look_closely_at(images, row, max_pixels, channels).problem
+
+
+def look_closely_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> Look:
+    """Check one image by decoding it as training does."""
     try:
-        with warnings.catch_warnings(action="ignore"):
-            return _look_closely(images.read(row), max_pixels, channels).problem
-    except OSError as error:
-        return _reason(error)
+        content = images.read(row)
+    except (OSError, ValueError, SyntaxError) as error:  # ValueError: an image in memory that cannot be encoded
+        return Look(_reason(error))
+    return replace(_look_closely(content, max_pixels, channels), kind=kind_of(content))
 
 
 def _look_closely(content: bytes, max_pixels: int, channels: int) -> Look:

@@ -86,13 +86,20 @@ def _find_wrong_bytes(texts: Texts) -> dict[int, str]:
     """The problem of each example that has bytes that are not UTF-8."""
     problems = {}
     for row, segments in enumerate(texts.segments):
-        for number, segment in enumerate(segments):
-            try:
-                segment.encode()
-            except UnicodeEncodeError as error:
-                problems[row] = _place(_describe_wrong(segment, error.start), segments, number)
-                break
+        problem = describe_wrong_bytes(segments)
+        if problem is not None:
+            problems[row] = problem
     return problems
+
+
+def describe_wrong_bytes(segments: Segments) -> str | None:
+    """Return what is wrong with the first text of an example that is not UTF-8; None if all are."""
+    for number, segment in enumerate(segments):
+        try:
+            segment.encode()
+        except UnicodeEncodeError as error:
+            return _place(_describe_wrong(segment, error.start), segments, number)
+    return None
 
 
 def _describe_wrong(text: str, start: int) -> str:
@@ -139,12 +146,15 @@ def _refuse_empty(splits: Sequence[S], blank: dict[str, dict[int, str]]) -> None
 def _fix(texts: Texts, wrong: Iterable[int]) -> Texts:
     segments = list(texts.segments)
     for row in wrong:
-        segments[row] = tuple(map(_replace_wrong_bytes, segments[row]))
+        segments[row] = tuple(map(replace_wrong_bytes, segments[row]))
     return Texts(texts.names, tuple(segments))
 
 
-def _replace_wrong_bytes(text: str) -> str:
-    """One U+FFFD may replace several bytes, such as the first two of a truncated character."""
+def replace_wrong_bytes(text: str) -> str:
+    """Put U+FFFD in place of bytes that are not UTF-8.
+
+    One may replace several bytes, such as the first two of a truncated character.
+    """
     text = _WRONG_BYTES.sub(lambda run: bytes(ord(c) - 0xDC00 for c in run[0]).decode("utf-8", "replace"), text)
     return _HALF_PAIRS.sub("\ufffd", text)
 

@@ -215,14 +215,6 @@ class Reader(ABC):
 
     # What a client has.
 
-    @abstractmethod
-    def read(self, inputs: Sequence[str | Path]) -> Examples:
-        """Turn what a user names into examples.
-
-        Raises:
-            DataError: Some cannot be read; all such are named.
-        """
-
     def find_lost(self, split: Split) -> list[str]:
         """Find examples that could be read once and cannot be read now.
 
@@ -271,11 +263,6 @@ class Reader(ABC):
 
     resources: Sequence[Any] = ()
     """Vocabularies that an exported graph reads."""
-
-
-def files_under(folder: Path) -> list[Path]:
-    """Return every file of a folder and its sub-folders that is not hidden, in the order of their paths."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
 def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps: int, skip: int) -> Batches:

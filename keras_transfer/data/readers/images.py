@@ -17,10 +17,9 @@ from keras_transfer.data.checks.scan import find_problem
 from keras_transfer.data.examples.images import ImageExamples, Images
 from keras_transfer.data.formats.images import Resize, decode_image
 from keras_transfer.data.formats.pixel_counts import count_pixels
-from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, files_under, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.guarded import try_each
 from keras_transfer.data.splits.splits import Split, images_of
-from keras_transfer.errors import DataError, list_lines
 from keras_transfer.networks.types import Dataset, Tensor, Tensors
 
 
@@ -130,16 +129,6 @@ class ImageReader(Reader):
             "seed": self._seed if augmented else None,
         }
 
-    def read(self, inputs: Sequence[str | Path]) -> Images:
-        """Find image files; for a folder, every file in it."""
-        files = [file for name in inputs for file in _expand(Path(name))]
-        images = Images(Path(), tuple(map(str, files)))
-        problems = self._find_problems(images)
-        if problems or not files:
-            lines = list_lines(problems or ["none"])
-            raise DataError(f"No prediction was made. These inputs cannot be read:\n{lines}")
-        return images
-
     def find_lost(self, split: Split) -> list[str]:
         """Look at every file anew."""
         return self._find_problems(images_of(split))
@@ -211,7 +200,3 @@ def _flip_axes(augmentation: AugmentationConfig) -> list[tuple[int, ...]]:
         for axis, on in ((2, augmentation.horizontal_flip), (1, augmentation.vertical_flip)):
             axes += [(*flipped, axis) for flipped in axes] if on else []
     return axes
-
-
-def _expand(path: Path) -> list[Path]:
-    return files_under(path) if path.is_dir() else [path]

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.readers.base import Reader, Rows, View, files_under, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.base import Reader, Rows, View, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, draw_batches
 from keras_transfer.data.splits.splits import Split
-from keras_transfer.errors import ConfigError, DataError, list_lines
+from keras_transfer.errors import ConfigError
 from keras_transfer.networks.types import Array, Dataset, Tensor, Tensors
 
 TOKENIZER = "tokenizer"
@@ -204,20 +204,6 @@ class TextReader(Reader):
             "padded_lengths": list(self._lengths),
         }
 
-    def read(self, inputs: Sequence[str | Path]) -> Texts:
-        """Take each input as a text, or read it if it is a file; for a folder, every file in it."""
-        if self._segments == 2:
-            raise DataError(
-                "This model takes pairs of texts, which the command line cannot give. "
-                "Use the exported model, whose serving_default takes text_a and text_b."
-            )
-        found = [(name, text) for given in inputs for name, text in _expand(given)]
-        wrong = [f"{name}: no UTF-8" for name, text in found if any("\ud800" <= c <= "\udfff" for c in text)]
-        if wrong or not found:
-            problems = list_lines(wrong or ["none"])
-            raise DataError(f"No prediction was made. These inputs cannot be read:\n{problems}")
-        return Texts(tuple(name for name, _ in found), tuple((text,) for _, text in found))
-
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
         """Write a JSON object each, with the inputs of ``serving_default``."""
         texts = _tokens(split).texts
@@ -300,16 +286,3 @@ def _cut(encoder: Encoder, tokens: Tokens, length: int) -> Tokens:
     """The same with at most ``length`` tokens: longer texts are tokenized again, as their family cuts texts."""
     rows = np.flatnonzero(tokens.lengths > length)
     return tokens.replace_rows(rows, _tokenize(encoder, tokens.texts.select(rows), length))
-
-
-def _expand(given: str | Path) -> list[tuple[str, str]]:
-    if not str(given):  # as a path, that would be the working folder
-        return [("", "")]
-    try:
-        path = Path(given)
-        files = files_under(path) if path.is_dir() else [path] if path.is_file() else []
-    except (OSError, ValueError):  # too long for a name, or with a character that no name has: a text
-        files = []
-    if not files:
-        return [(str(given), str(given))]
-    return [(str(file), file.read_text(encoding="utf-8-sig", errors="surrogateescape")) for file in files]

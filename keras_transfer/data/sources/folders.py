@@ -1,7 +1,7 @@
 """Folders with one sub-folder per class."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 from keras_transfer.config import DataConfig
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.files import list_files, list_visible, note_hidden
 from keras_transfer.data.sources.layout import find_layout, refuse_nested
 from keras_transfer.data.sources.shards import reads_shards
 from keras_transfer.data.sources.source_kinds import SourceKind
@@ -76,67 +77,70 @@ def read_classes(
     Args:
         root: The folder.
         kind: What messages call the files: ``images``.
-        take: Whether a file is an example; hidden files are always ignored.
+        take: Whether a file is an example; hidden files are always left out.
         folders: ``data.folders``: what the sub-folders are.
 
     Returns:
         One row per file, in the order of the paths: ``path`` (relative to the root), ``label`` and ``split``. And lines
-        on what was ignored: files next to the class folders, and links to folders.
+        on what was ignored: files next to the class folders, links to folders, and hidden files.
 
     Raises:
         DataError: There are no classes, a class has no files, or a folder cannot be read.
     """
     try:
-        entries = _visible(root)
+        entries, hidden = list_visible(root)
         layout = find_layout(root, [entry for entry in entries if entry.is_dir()], asked=folders)
         parts = layout.parts
-        beside = [entry for folder in parts.values() for entry in _visible(folder) if not entry.is_dir()]
+        inside = {name: (entries, 0) if name == "" else list_visible(folder) for name, folder in parts.items()}
+        beside = [entry for visible, _ in inside.values() for entry in visible if not entry.is_dir()]
         if "" not in parts:
             beside += [entry for entry in entries if entry not in (*parts.values(), *layout.unlabelled)]
         found = [
-            _class_rows(root, split, folder, kind, take, nested=folders != "auto") for split, folder in parts.items()
+            _class_rows(root, split, inside[split][0], folder, kind, take, nested=folders != "auto")
+            for split, folder in parts.items()
         ]
     except OSError as error:
         raise DataError(f"Cannot read {error.filename}: {error.strerror}. Fix or remove it.") from error
-    records = [record for rows, _ in found for record in rows]
+    records = [record for rows, _, _ in found for record in rows]
+    hidden += sum(count for _, count in inside.values()) + sum(count for _, _, count in found)
     ignored = {
         f"not in a class folder of {root}": beside,
-        "links to folders inside a class, which are not followed": [link for _, links in found for link in links],
+        "links to folders inside a class, which are not followed": [link for _, links, _ in found for link in links],
     }
-    notes = tuple(
+    notes = [
         f"Ignored, {reason}: {some(sorted(entry.relative_to(root).as_posix() for entry in entries))}"
         for reason, entries in ignored.items()
         if entries
-    )
+    ]
+    notes += note_hidden(root, hidden)
     return pd.DataFrame(records, columns=["path", "label", "split"]), (*layout.notes, *notes)
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__")))
-
-
 def _class_rows(
-    root: Path, split: str, folder: Path, kind: str, take: Callable[[Path], bool], *, nested: bool
-) -> tuple[list[tuple[str, str, str]], list[Path]]:
-    """One row per file, and the links to folders inside the classes, which are not followed."""
-    records, links = [], []
-    for class_folder in (entry for entry in _visible(folder) if entry.is_dir()):
+    root: Path,
+    split: str,
+    visible: Sequence[Path],
+    folder: Path,
+    kind: str,
+    take: Callable[[Path], bool],
+    *,
+    nested: bool,
+) -> tuple[list[tuple[str, str, str]], list[Path], int]:
+    """One row per file, the links to folders inside the classes, which are not followed, and the number of hidden."""
+    records: list[tuple[str, str, str]] = []
+    links: list[Path] = []
+    hidden = 0
+    for class_folder in (entry for entry in visible if entry.is_dir()):
         if class_folder.is_symlink() and root.is_relative_to(class_folder.resolve()):
             raise DataError(f"Class folder {class_folder} is a link to a folder that contains it. Remove the link.")
-        entries = [
-            entry
-            for entry in sorted(class_folder.rglob("*"))
-            if not any(part.startswith(".") for part in entry.relative_to(class_folder).parts)
-        ]
-        special = [entry for entry in entries if entry.exists() and not entry.is_file() and not entry.is_dir()]
-        if special:
+        found = list_files(class_folder)
+        if found.special:
             raise DataError(
-                f"Class folder {class_folder} has {len(special)} pipes or devices, which are no files: "
-                f"{some([entry.name for entry in special])}. Remove them."
+                f"Class folder {class_folder} has {len(found.special)} pipes or devices, which are no files: "
+                f"{some([entry.name for entry in found.special])}. Remove them."
             )
-        # A link that leads nowhere, or in a circle, is reported later, with other files that cannot be read.
-        files = [entry for entry in entries if entry.is_file() or (entry.is_symlink() and not entry.exists())]
-        links += [entry for entry in entries if entry.is_symlink() and entry.is_dir()]
+        files, hidden = found.files, hidden + found.hidden
+        links += found.links
         taken = [file for file in files if take(file)]
         if not taken:
             others = Counter(file.suffix.lower() or file.name for file in files).most_common()
@@ -154,4 +158,4 @@ def _class_rows(
         raise DataError(
             f"Folder {folder} has {len(unwritten)} files whose names are not UTF-8: {some(unwritten)}. Rename them."
         )
-    return records, links
+    return records, links, hidden

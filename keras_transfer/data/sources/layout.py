@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_transfer.data.sources.files import is_hidden
 from keras_transfer.data.tables.split_names import describe_names, find_split, find_twins
 from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError
@@ -114,12 +115,8 @@ def _refuse_unlabelled_class(root: Path, folders: Sequence[Path]) -> None:
 
 
 def _has_folders(folder: Path) -> bool:
-    return any(entry.is_dir() and not _is_hidden(entry) for entry in folder.iterdir())
+    return any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir())
 
 
 def _count_files(folder: Path) -> int:
-    return sum(entry.is_file() and not _is_hidden(entry) for entry in folder.iterdir())
-
-
-def _is_hidden(entry: Path) -> bool:
-    return entry.name.startswith((".", "__"))
+    return sum(entry.is_file() and not is_hidden(entry.name) for entry in folder.iterdir())

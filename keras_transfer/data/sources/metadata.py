@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from keras_transfer.config import DataConfig, ImageDataConfig
+from keras_transfer.data.sources.files import is_hidden
 from keras_transfer.data.tables.split_names import find_split, find_twins
 from keras_transfer.data.tables.tables import read_table, some
 from keras_transfer.errors import DataError
@@ -46,7 +47,7 @@ def find_metadata(root: Path, config: DataConfig) -> list[Path]:
     if config.folders != "auto":
         return []
     try:
-        folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
     except OSError:
         return []
     named = [folder for folder in folders if find_split(folder.name) is not None]

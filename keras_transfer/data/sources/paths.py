@@ -33,7 +33,7 @@ class FoundFiles:
 
 
 def find_files(where: Path, values: Sequence[Any], config: ImageDataConfig, *, folder: Path) -> FoundFiles:
-    """Find the files that a table names.
+    """Find the files that a table names, all of them.
 
     Args:
         where: Where the table comes from, for messages.
@@ -43,6 +43,25 @@ def find_files(where: Path, values: Sequence[Any], config: ImageDataConfig, *, f
 
     Raises:
         DataError: A file does not exist, or there are two that a path could mean.
+    """
+    found = read_paths(where, values, config, folder=folder)
+    missing = [path for path in found.paths if not _is_file(found.root / path)]
+    if missing:
+        raise _explain_missing(missing, found, where, config, folder)
+    return found
+
+
+def read_paths(where: Path, values: Sequence[Any], config: ImageDataConfig, *, folder: Path) -> FoundFiles:
+    """Read the paths of a table, whether or not there are such files.
+
+    Args:
+        where: As for :func:`find_files`.
+        values: As for :func:`find_files`.
+        config: As for :func:`find_files`.
+        folder: As for :func:`find_files`.
+
+    Raises:
+        DataError: There are two files that a path could mean.
     """
     root = folder if config.root is None else Path(config.root).expanduser().resolve()
     if config.root is not None and not root.is_dir():
@@ -54,10 +73,20 @@ def find_files(where: Path, values: Sequence[Any], config: ImageDataConfig, *, f
     found = _read_backslashes(found)
     found = _add_suffix(found, where, config)
     _refuse_two_roots(found, where, config)
-    missing = [path for path in found.paths if not _is_file(root / path)]
-    if missing:
-        raise _explain_missing(missing, found, where, config, folder)
     return found
+
+
+def find_elsewhere(path: str, config: ImageDataConfig) -> Path | None:
+    """Return the root of ``data.source`` if a path that another source does not have leads to a file there.
+
+    Args:
+        path: As a table has it.
+        config: The data section that applies to the table.
+    """
+    if config.root is not None or config.main_root is None:
+        return None
+    root = Path(config.main_root).expanduser().resolve()
+    return root if _is_file(root / path) else None
 
 
 def _is_file(path: Path) -> bool:

@@ -1,6 +1,5 @@
 """Labelled examples as Python objects: arrays, lists, a pandas DataFrame, a ``tf.data.Dataset``."""
 
-import io
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,11 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from numpy.typing import NDArray
-from PIL import Image
 
 from keras_transfer.config import ImageDataConfig, OtherSource
-from keras_transfer.data.formats.npy import encode_array
+from keras_transfer.data.formats.pixels import encode_pixels
 from keras_transfer.data.sources.base import PYTHON
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.tables.tables import check_columns, kind_of
@@ -201,29 +198,7 @@ def _encode(content: Any, name: str) -> bytes:
         raise DataError(
             f"{name}: expected the bytes of an image file or an array of pixels. Received: {kind_of(content)}."
         )
-    pixels = _to_bytes(content, name)
-    if pixels.ndim == 3 and pixels.shape[-1] > 4:
-        return encode_array(pixels)
-    with io.BytesIO() as file:
-        Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels).save(
-            file, "PNG", compress_level=1
-        )
-        return file.getvalue()
-
-
-def _to_bytes(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if pixels.ndim not in (2, 3) or not pixels.size:
-        raise DataError(
-            f"{name} is an array of shape {list(pixels.shape)}. Expected [height, width] or [height, width, channels]."
-        )
-    if pixels.dtype == np.uint8:
-        return pixels
-    whole = np.nan_to_num(pixels.astype(np.float64), nan=-1.0).round().clip(0, 255).astype(np.uint8)
-    if not np.array_equal(whole, pixels):
-        low, high = pixels.min(), pixels.max()
-        raise DataError(
-            f"{name} has {pixels.dtype} pixels from {low:g} to {high:g}; expected whole numbers from 0 to 255. "
-            "Convert them: images.round().astype('uint8'), or (images * 255).round().astype('uint8') if they are in "
-            "0..1."
-        )
-    return whole
+    try:
+        return encode_pixels(content)
+    except ValueError as error:
+        raise DataError(f"{name}: {error}.") from error

@@ -16,6 +16,7 @@ from keras_transfer.config import DataConfig, ImageDataConfig
 from keras_transfer.data.sources.base import TFDS, Source, take_columns
 from keras_transfer.data.sources.encoded_bytes import Record, cache_images
 from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.source_kinds import SourceKind
 from keras_transfer.data.tables.tables import check_columns, some
 from keras_transfer.errors import DataError
@@ -88,7 +89,7 @@ def holds_shards(name: str) -> bool:
     """Return whether a name refers to Parquet or Arrow files, and not to a folder of images or a dataset."""
     path = Path(name).expanduser()
     if path.is_dir():
-        return any(file.suffix.lower() in SHARD_SUFFIXES for file in path.rglob("*"))
+        return any(file.suffix.lower() in SHARD_SUFFIXES for file in list_files(path).files)
     return path.suffix.lower() in SHARD_SUFFIXES or (glob.has_magic(name) and not name.startswith(TFDS))
 
 
@@ -100,7 +101,7 @@ def find_shards(name: str) -> list[Path]:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.suffix.lower() in SHARD_SUFFIXES]
+        files = [file for file in list_files(path).files if file.suffix.lower() in SHARD_SUFFIXES]
     elif glob.has_magic(name):
         files = [Path(file) for file in glob.glob(str(path), recursive=True)]
     else:

@@ -15,6 +15,7 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.sources.base import Source, reads_labels, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.folders import read_classes
 from keras_transfer.data.tables.split_names import find_split
 from keras_transfer.data.tables.tables import kind_of, some, some_values
@@ -115,6 +116,11 @@ class _Decoder:
         return tuple(f"Text files that are {note}: {count:,}" for note, count in self._seen.items())
 
 
+def is_text_file(file: Path) -> bool:
+    """Return whether a file of a folder is taken for a text: not with the suffix of images, archives and the like."""
+    return file.suffix.lower() not in _OTHER_FILES
+
+
 def read_class_folders(name: str, root: Path, decode: Callable[[bytes], str], *, folders: str = "auto") -> Source:
     """Read text files from a folder with one sub-folder per class.
 
@@ -127,9 +133,7 @@ def read_class_folders(name: str, root: Path, decode: Callable[[bytes], str], *,
     Raises:
         DataError: There are no classes, or a file cannot be read.
     """
-    rows, notes = read_classes(
-        root, "text files", lambda file: file.suffix.lower() not in _OTHER_FILES, folders=folders
-    )
+    rows, notes = read_classes(root, "text files", is_text_file, folders=folders)
     texts = _read_texts_of([root / path for path in rows["path"]], decode)
     rows = rows.rename(columns={"path": "name"}).assign(text=pd.Series(texts, dtype=object))
     return Source(name, root, rows, tuple(sorted(set(rows["label"]))), notes=notes)
@@ -187,13 +191,7 @@ def _are_texts(file: Path, column: "pd.Series[Any]") -> bool:
 
 def _text_files(root: Path) -> list[Path]:
     """All text files in the order of their paths, except hidden ones and those in hidden folders."""
-    return [
-        file
-        for file in sorted(root.rglob("*"))
-        if file.is_file()
-        and file.suffix.lower() not in _OTHER_FILES
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
-    ]
+    return [file for file in list_files(root).files if file.is_file() and is_text_file(file)]
 
 
 def _read_loose_files(name: str, root: Path, decode: Callable[[bytes], str]) -> Source:

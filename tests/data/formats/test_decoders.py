@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_transfer.config import AugmentationConfig, ImageHeadConfig
+from keras_transfer.config import AugmentationConfig, ImageDataConfig, ImageHeadConfig
 from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.formats.images import decode_image
+from keras_transfer.data.inputs import ImageInputs
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.export import EXPORTERS, Served, export_run
@@ -262,7 +263,9 @@ def read(reader, files):
     inputs = keras.Input((SIDE, SIDE, 3))
     model = keras.Model(inputs, keras.layers.Flatten()(inputs))
     n = len(files)
-    split = Split("inputs", reader.read(files), np.zeros(n, np.int64), np.ones(n, np.float32))
+    images, problems = ImageInputs(ImageDataConfig(source="x", max_pixels=10_000)).read(files, list(map(str, files)))
+    assert problems == {}
+    split = Split("inputs", images, np.zeros(n, np.int64), np.ones(n, np.float32))
     return model, split, predict(model, reader.evaluation_batches(split, batch_size=32))
 
 

@@ -11,7 +11,6 @@ from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.readers.base import PLAIN
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits.splits import Split
-from keras_transfer.errors import DataError
 
 
 class Words:
@@ -159,19 +158,3 @@ def test_samples_come_back_as_they_were(tmp_path):
     reader.write_samples(train, np.array([0, 2, 1]), tmp_path)
     assert json.loads((tmp_path / "01.json").read_text()) == {"text": "\u202eשלום 🎉"}
     assert reader.read_samples(tmp_path).segments == (("eins",), ("\u202eשלום 🎉",), ("zwei\n\x00 drei",))
-
-
-def test_predict_takes_texts_files_and_folders(tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "b.txt").write_bytes(b"\xef\xbb\xbffrom a file")
-    reader, _ = fit()
-    texts = reader.read(["a text", tmp_path / "folder", "x" * 5000, "with\x00nul"])
-    assert texts.names[:2] == ("a text", str(tmp_path / "folder" / "b.txt"))
-    assert texts.segments == (("a text",), ("from a file",), ("x" * 5000,), ("with\x00nul",))
-
-
-def test_predict_names_files_that_are_no_text(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
-    reader, _ = fit()
-    with pytest.raises(DataError, match=r"No prediction was made.*\n.*a\.txt: no UTF-8"):
-        reader.read(["fine", tmp_path / "a.txt"])

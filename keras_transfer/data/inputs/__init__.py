@@ -1,0 +1,16 @@
+"""What ``predict`` accepts, and how it becomes examples."""
+
+from keras_transfer.data.inputs.base import Broken, InputKind, InputRows, Inputs, collect_inputs, read_inputs
+from keras_transfer.data.inputs.images import ImageInputs
+from keras_transfer.data.inputs.texts import TextInputs
+
+__all__ = [
+    "Broken",
+    "ImageInputs",
+    "InputKind",
+    "InputRows",
+    "Inputs",
+    "TextInputs",
+    "collect_inputs",
+    "read_inputs",
+]

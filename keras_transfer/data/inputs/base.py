@@ -1,0 +1,298 @@
+"""From what ``predict`` is given to examples: one for each input, in order, or the problem of an input.
+
+The same rules hold for every task; an :class:`InputKind` says what one input is.
+"""
+
+import os
+import reprlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.sources.files import list_files, note_hidden
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES, read_table, some
+from keras_transfer.errors import ConfigError, DataError, InputError, list_lines
+from keras_transfer.registry import did_you_mean
+
+INPUT = "input"
+"""The column of inputs that are not rows of a table."""
+
+_MOST_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Broken:
+    """In place of an input that cannot be read, such as an empty field of a table.
+
+    Attributes:
+        problem: What is wrong with it.
+    """
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class InputRows:
+    """Inputs before they are read.
+
+    Attributes:
+        values: What :meth:`InputKind.read` takes, or :class:`Broken`.
+        names: Of each, in predictions and messages.
+        table: One row per input: the columns that a table of predictions starts with.
+        notes: Lines for the user on how the inputs were found.
+    """
+
+    values: Sequence[Any]
+    names: Sequence[str]
+    table: pd.DataFrame
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What ``predict`` was given, read.
+
+    Attributes:
+        names: Of every input, in order.
+        examples: Those inputs that can be read, in order.
+        problems: Of the other ones, by position.
+        table: One row per input, with its own columns.
+        notes: Lines for the user on how the inputs were found.
+    """
+
+    names: Sequence[str]
+    examples: Examples
+    problems: Mapping[int, str]
+    table: pd.DataFrame
+    notes: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def refuse_broken(self) -> None:
+        """Refuse inputs of which some cannot be read.
+
+        Raises:
+            DataError: With all of them.
+        """
+        if self.problems:
+            lines = [f"{show(self.names[position])}: {problem}" for position, problem in sorted(self.problems.items())]
+            raise DataError(
+                f"No prediction was made: {len(lines)} of {len(self)} inputs cannot be read:\n{list_lines(lines)}\n"
+                "Fix or remove them, or leave their predictions empty with --skip-broken (skip_broken=True)."
+            )
+
+
+class InputKind(ABC):
+    """What ``predict`` accepts for one kind of examples; a task makes it for the recipe of a run.
+
+    Folders, tables, DataFrames and sequences are handled for all kinds alike. A subclass says what one input is, and
+    reads inputs.
+    """
+
+    plural: ClassVar[str]
+    """What messages call the inputs: ``images``."""
+
+    accepted: str
+    """What one input is, for messages: ``the path of an image file (str or Path), ...``."""
+
+    @abstractmethod
+    def is_input(self, value: Any) -> bool:
+        """Return whether an object is one input, whether or not it can be read."""
+
+    @abstractmethod
+    def name(self, value: Any, number: int) -> str:
+        """Return what an input is called in predictions and messages.
+
+        Args:
+            value: The input.
+            number: Its position, counted from 1.
+        """
+
+    @abstractmethod
+    def read(self, values: Sequence[Any], names: Sequence[str]) -> tuple[Examples, Mapping[int, str]]:
+        """Read inputs.
+
+        Args:
+            values: Inputs, or :class:`Broken`.
+            names: Of each.
+
+        Returns:
+            Examples of those that can be read, in order and with their names; the problems of the others, by position.
+        """
+
+    @abstractmethod
+    def read_table(self, table: pd.DataFrame, where: str, folder: Path) -> InputRows:
+        """Take an input from each row of a table, by the columns that the recipe names.
+
+        Args:
+            table: With the default index, and texts as names of columns.
+            where: Where it comes from, for messages.
+            folder: What paths in it are relative to.
+
+        Raises:
+            DataError: It lacks a column.
+        """
+
+    def as_path(self, value: Any) -> Path | None:
+        """Return the path that an input is, if it is one."""
+        return Path(value) if isinstance(value, os.PathLike) else None
+
+    def takes(self, file: Path) -> bool:
+        """Return whether a file of a folder is an input; by default every file is."""
+        return True
+
+    def from_text(self, text: str) -> Any:
+        """Return the input that ``--text`` gives on the command line.
+
+        Raises:
+            ConfigError: These inputs are not texts.
+        """
+        raise ConfigError(f"--text is for texts, and this run takes {self.plural}. Name files, a folder or a table.")
+
+    def from_line(self, line: str) -> Any:
+        """Return the input that a line of standard input gives: by default a path."""
+        return line
+
+    def missing_column(self, table: pd.DataFrame, where: str, key: str, column: str) -> DataError:
+        """Return the error that a table lacks a column of inputs.
+
+        Args:
+            table: The table.
+            where: Where it comes from.
+            key: The recipe key that names the column: ``text``.
+            column: The column.
+        """
+        columns = list(table.columns)
+        hint = did_you_mean(column, columns)
+        near = f" {hint}" if hint.startswith("Did") else ""
+        return DataError(
+            f"{where} has no column {column!r}, from which the run reads its {self.plural} (data.{key}).{near} "
+            f"Columns: {some(columns, 30) or 'none'}. Rename a column."
+        )
+
+
+def collect_inputs(given: Any, kind: InputKind) -> InputRows:
+    """Find the inputs in what ``predict`` is given.
+
+    Args:
+        given: One input, a sequence of inputs, the path of a folder or a table, or a DataFrame.
+        kind: Says what one input is.
+
+    Raises:
+        InputError: It is anything else, or an empty sequence.
+        DataError: A folder or a table cannot be read, or has no inputs.
+    """
+    path = kind.as_path(given)
+    if path is not None and os.path.isdir(path):
+        return _collect_folder(path, kind)
+    if path is not None and path.suffix.lower() in TABLE_SUFFIXES:
+        table = read_table(path)
+        rows = _collect_table(table.frame, kind, str(path), path.parent)
+        return replace(rows, notes=(*table.notes, *rows.notes))
+    if isinstance(given, pd.DataFrame):
+        return _collect_table(given, kind, "The DataFrame", Path.cwd())
+    if kind.is_input(given):
+        return _collect_sequence([given], kind)
+    members = _members(given)
+    wrong = [] if members is None else [place for place, value in enumerate(members) if not kind.is_input(value)]
+    if not members or wrong:
+        tables = f"{', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]} table"
+        received = _describe(given) if not wrong else _describe_members(members or [], wrong)
+        raise InputError(
+            f"predict accepts {kind.accepted}; a list of these; a pathlib.Path to a folder or a {tables}; a pandas "
+            f"DataFrame. Received: {received}."
+        )
+    return _collect_sequence(members, kind)
+
+
+def read_inputs(parts: Sequence[InputRows], kind: InputKind) -> Inputs:
+    """Read inputs, one part after the other.
+
+    Args:
+        parts: At least one.
+        kind: Reads them.
+    """
+    names = [name for part in parts for name in part.names]
+    examples, problems = kind.read([value for part in parts for value in part.values], names)
+    tables = [part.table for part in parts]
+    # As objects, numbers stay what they are where another part lacks the column.
+    table = tables[0] if len(tables) == 1 else pd.concat([t.astype(object) for t in tables], ignore_index=True)
+    return Inputs(names, examples, problems, table, [note for part in parts for note in part.notes])
+
+
+def show(name: str) -> str:
+    """Return the name of an input for a message: a short line without control characters."""
+    return name if len(name) <= _MOST_SHOWN and name.isprintable() and name else _shorten(name)
+
+
+def _shorten(name: str) -> str:
+    shorten = reprlib.Repr()
+    shorten.maxstring = _MOST_SHOWN
+    return shorten.repr(name)
+
+
+def _collect_sequence(values: Sequence[Any], kind: InputKind) -> InputRows:
+    names = [kind.name(value, number) for number, value in enumerate(values, start=1)]
+    return InputRows(values, names, pd.DataFrame({INPUT: pd.Series(names, dtype=object)}))
+
+
+def _collect_folder(folder: Path, kind: InputKind) -> InputRows:
+    found = list_files(folder)
+    # Pipes and devices are reported where they are read.
+    files = sorted([*(file for file in found.files if kind.takes(file)), *found.special])
+    others = [file for file in found.files if not kind.takes(file)]
+    notes = note_hidden(folder, found.hidden)
+    for what, left_out in (("links to folders, which are not followed", found.links), (f"not {kind.plural}", others)):
+        if left_out:
+            notes.append(f"Left out in {folder}, {what}: {some(str(file.relative_to(folder)) for file in left_out)}")
+    if not files:
+        raise DataError(f"No prediction was made: {folder} has no {kind.plural}. Name another folder.")
+    rows = _collect_sequence(files, kind)
+    return InputRows(rows.values, rows.names, rows.table, notes)
+
+
+def _collect_table(table: pd.DataFrame, kind: InputKind, where: str, folder: Path) -> InputRows:
+    table = table.reset_index(drop=True)
+    table.columns = pd.Index([str(column) for column in table.columns], dtype=object)
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()].unique().tolist()
+        raise DataError(f"{where} has several columns of the same name: {some(twice)}. Rename all but one.")
+    if not len(table):
+        raise DataError(f"No prediction was made: {where} has no rows. Add one row per input.")
+    return kind.read_table(table, where, folder)
+
+
+def _members(given: Any) -> list[Any] | None:
+    """The inputs of a sequence; None if it is something else."""
+    if isinstance(given, np.ndarray):
+        # Several texts or paths, or a batch of images.
+        holds_several = (given.ndim == 1 and given.dtype.kind in "OU") or given.ndim == 4
+        return list(given) if holds_several else None
+    if isinstance(given, (str, bytes, bytearray, memoryview)):
+        return None
+    return list(given) if isinstance(given, (Sequence, pd.Series, pd.Index)) else None
+
+
+def _describe_members(members: Sequence[Any], wrong: Sequence[int]) -> str:
+    return some([f"{_describe(members[place])} as input {place + 1}" for place in wrong], 5)
+
+
+def _describe(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype}{list(value.shape)}"
+    if isinstance(value, (list, tuple)):
+        return f"{'an empty' if not value else 'a'} {type(value).__name__}"
+    return (
+        f"{type(value).__name__} {reprlib.repr(value)}"
+        if isinstance(value, (int, float, str))
+        else type(value).__name__
+    )
