@@ -14,6 +14,7 @@ class StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, which also refuses duplicate keys and octal numbers, and reads 1e-3 as a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that is there twice: PyYAML would take the last one."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":

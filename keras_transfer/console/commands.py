@@ -70,7 +70,7 @@ def _describe(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
         return "not enough memory. Use smaller batches or images, or a machine with more."
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
-        return "a path begins with ~, and there is no such home directory. Write the path out, or set HOME."
+        return "there is no home directory, which libraries need, or a path begins with ~. Set HOME to a folder."
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}. Fix the path, its permissions or the space on its disk, and try again."

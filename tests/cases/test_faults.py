@@ -410,7 +410,7 @@ def test_a_user_without_a_home_has_a_cache_among_temporary_files(monkeypatch):
             UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"),
             "not valid UTF-8. Received: 'a\\udcff'",
         ),
-        (RuntimeError("Could not determine home directory."), "a path begins with ~"),
+        (RuntimeError("Could not determine home directory."), "there is no home directory"),
     ],
 )
 def test_an_error_of_the_system_that_nobody_described_is_a_plain_line(command, monkeypatch, error, problem):
