@@ -29,7 +29,7 @@ def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_counted(ima
     (images / ".DS_Store").write_text("x")
     assert load(images).notes == (
         f"Ignored, not in a class folder of {images}: notes.txt",
-        f"Left out in {images}: 1 hidden files or folders",
+        f"Left out in {images}: 1 hidden file or folder",
     )
     root = tmp_path / "divided"
     for name in ("train", "test", "raw"):

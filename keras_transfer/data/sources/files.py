@@ -73,7 +73,8 @@ def list_visible(folder: Path) -> tuple[list[Path], int]:
 
 def note_hidden(folder: Path, count: int) -> list[str]:
     """Return a line for the user on hidden files and folders, if there are any."""
-    return [f"Left out in {folder}: {count} hidden files or folders"] if count else []
+    what = "file or folder" if count == 1 else "files or folders"
+    return [f"Left out in {folder}: {count} hidden {what}"] if count else []
 
 
 def _refuse(error: OSError) -> None:
