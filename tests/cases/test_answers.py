@@ -70,6 +70,7 @@ IMAGE_CASES = [
     pytest.param(lambda f: draw("p").convert("P"), [draw("p").convert("P")], id="PIL image with a palette"),
     pytest.param(lambda f: draw("k", "CMYK"), [draw("k", "CMYK").convert("RGB")], id="PIL image in CMYK"),
     pytest.param(lambda f: turned(), [turned()], id="PIL image with an orientation"),
+    pytest.param(lambda f: [Image.open(f / "a.png")] * 40, [draw("a.png")] * 40, id="one PIL image many times"),
     pytest.param(lambda f: [f / n for n in FILES[::-1]], [draw(n) for n in FILES[::-1]], id="a list, in its order"),
     pytest.param(lambda f: (f / "a.png", f / "a.png"), [draw("a.png")] * 2, id="the same file twice, in a tuple"),
     pytest.param(

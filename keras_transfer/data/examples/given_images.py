@@ -1,6 +1,7 @@
 """Images that a user holds, each in a form of its own: a path, encoded bytes, pixels, a PIL image."""
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from PIL import Image
 from keras_transfer.data.formats.pixels import encode_pillow, encode_pixels
 from keras_transfer.networks.types import Tensor
 from keras_transfer.storage.content_hashes import Stamp, hash_content
+
+# Images are read in several threads, and a PIL image that is given twice would be loaded from its file in both.
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class GivenImages:
         if isinstance(value, (str, os.PathLike)):
             return _read_file(value)
         if isinstance(value, Image.Image):
-            return encode_pillow(value)
+            with _LOADING:
+                return encode_pillow(value)
         return encode_pixels(value) if isinstance(value, np.ndarray) else bytes(value)
 
     def contents(self) -> Callable[[Tensor], Tensor]:
