@@ -1,6 +1,7 @@
 """What all formats share: the proof in a fresh process, and a folder that is there whole or not at all."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import keras
@@ -94,6 +95,54 @@ def test_predictions_that_differ_are_refused_and_nothing_is_left(served, samples
     with pytest.raises(ExportError, match=r"mean model differs from the model: probabilities by up to .* Nothing was"):
         export_run(Mean(scale=0.01), served, tmp_path / "out" / "1", samples=samples, expected=expected)
     assert not (tmp_path / "out").exists()
+
+
+LOOKUP = """
+import hashlib, json, pathlib, numpy as np
+
+FAULT = None
+
+def load(artifact, inputs):
+    facts = json.loads((pathlib.Path(artifact) / "facts.json").read_text())
+
+    def run(batch):
+        rows = [facts["rows"].get(hashlib.sha256(content).hexdigest()) for content in batch["image_bytes"]]
+        ok = np.array([row is not None for row in rows])
+        probabilities = np.array([row or [0.0, 0.0] for row in rows])
+        label = np.array(facts["names"])[probabilities.argmax(axis=1)]
+        if FAULT == "says that all could be read":
+            ok[:] = True
+        if FAULT == "spoils the others" and not ok.all():
+            probabilities[:] = 0.5
+        outputs = {"probabilities": probabilities, "label": label, "names": np.tile(facts["names"], (len(rows), 1))}
+        return outputs if FAULT == "says nothing" else {**outputs, "ok": ok}
+
+    return run, facts["names"]
+"""
+
+
+class Lookup(Mean):
+    """Knows the answers for the run's own examples, by their bytes."""
+
+    name, endpoint = "lookup", "raw"
+
+    def write(self, served, artifact):
+        files = sorted((served.run / "samples").iterdir())
+        rows = {sha256(file.read_bytes()).hexdigest(): [0.25, 0.75] for file in files}
+        (artifact / "facts.json").write_text(json.dumps({"rows": rows, "names": self.names(served)}))
+
+
+@pytest.mark.parametrize("fault", [None, "says that all could be read", "spoils the others", "says nothing"])
+def test_an_input_that_cannot_be_read_does_no_harm_to_the_others(fault, served, samples, tmp_path, monkeypatch):
+    (tmp_path / "lookup_probe.py").write_text(LOOKUP.replace("FAULT = None", f"FAULT = {fault!r}"))
+    monkeypatch.setattr(Lookup, "probe", tmp_path / "lookup_probe.py")
+    expected = np.full((len(list(samples.iterdir())), 2), [0.25, 0.75], np.float32)
+    if fault is None:
+        assert export_run(Lookup(), served, tmp_path / "1", samples=samples, expected=expected).largest_difference == 0
+        return
+    with pytest.raises(ExportError, match=r"must return ok: bool\[batch\], false for an input that cannot be read"):
+        export_run(Lookup(), served, tmp_path / "1", samples=samples, expected=expected)
+    assert not (tmp_path / "1").exists()
 
 
 @pytest.mark.usefixtures("probe")

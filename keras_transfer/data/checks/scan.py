@@ -183,7 +183,7 @@ def _look_closely(content: bytes, max_pixels: int, channels: int) -> Look:
         return Look(_unsupported(foreign[0]) if foreign else "not an image")
     except Image.DecompressionBombError:
         return Look(f"more pixels than data.max_pixels={max_pixels:,}")
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # Pillow raises nearly every kind for damaged files: IndexError for a GIF
         return Look(_reason(error))
 
 

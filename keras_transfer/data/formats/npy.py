@@ -58,12 +58,13 @@ def header_of_array(content: Tensor) -> Tensor:
         ``int64[3]``: height, width and channels; zeros for what is no image.
     """
     header = _read_header(content)[0]
-    expected = [r"(?s).*'descr': '\|u1'.*", r"(?s).*'fortran_order': False.*", f"(?s){_SHAPE}"]
-    is_image = tf.reduce_all([tf.strings.regex_full_match(header, pattern) for pattern in expected])
-    is_image &= tf.strings.substr(content, len(MARK), 2) == b"\x01\x00"
+    # A pattern is UTF-8: the first byte is looked at by whoever decides on a format.
+    is_array = tf.strings.regex_full_match(tf.strings.substr(content, 1, 7), r"NUMPY\x01\x00")
+    is_image = is_array & tf.strings.regex_full_match(header, _HEADER_OF_IMAGE)
     return tf.cond(is_image, lambda: _read_shape(header), lambda: tf.zeros([3], tf.int64))
 
 
+_HEADER_OF_IMAGE = r"\{'descr': '\|u1', 'fortran_order': False, 'shape': \(\d+, \d+, \d+\),? ?\}\s*"
 _SHAPE = r".*'shape': \((\d+), (\d+), (\d+)\).*"
 
 

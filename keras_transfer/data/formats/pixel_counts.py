@@ -14,7 +14,7 @@ from keras_transfer.networks.types import Tensor
 
 # Behind the last byte that is looked at, for formats whose headers have a fixed layout.
 _HEADER = 70
-_BMP_DEPTHS = (1, 4, 8, 24, 32)
+_BMP_HEADERS, _BMP_DEPTHS = (40, 52, 56, 64, 108, 124), (1, 4, 8, 24, 32)
 _BMP_BITFIELDS, _BMP_MASKS = 3, (0x00FF0000, 0x0000FF00, 0x000000FF)
 
 
@@ -70,7 +70,8 @@ def _count_gif(content: Tensor) -> Tensor:
     frame, _ = find_gif_frame(data)
     numbers = [read_number(data, at, 2, little=True) for at in (6, 8, frame + 1, frame + 3, frame + 5, frame + 7)]
     width, height, left, top, frame_width, frame_height = numbers
-    there = read_number(data, frame, 1) == 0x2C
+    is_gif = tf.strings.regex_full_match(tf.strings.substr(content, 0, 6), "GIF8[79]a")
+    there = is_gif & (read_number(data, frame, 1) == 0x2C)
     return tf.where(there, tf.maximum(width, left + frame_width) * tf.maximum(height, top + frame_height), 0)
 
 
@@ -86,7 +87,13 @@ def _count_bmp(content: Tensor) -> Tensor:
         (compression == _BMP_BITFIELDS) & (depth == 32) & tf.reduce_all(masks == tf.constant(_BMP_MASKS, tf.int64))
     )
     is_plain = tf.reduce_any(depth == tf.constant(_BMP_DEPTHS, tf.int64)) & ((compression == 0) | has_masks)
-    return tf.where(is_plain & (header >= 40) & (width < 2**31), width * height, 0)
+    # All rows are there, and the palette ends before them.
+    start, colours = (read_number(data, at, 4, little=True) for at in (10, 46))
+    end = start + (width * depth + 31) // 32 * 4 * height
+    is_whole = (14 + header <= start) & (end <= tf.cast(tf.strings.length(content), tf.int64)) & (width < 2**31)
+    is_whole &= (depth > 8) | (colours <= 2 ** tf.minimum(depth, 8))
+    is_known = tf.reduce_any(header == tf.constant(_BMP_HEADERS, tf.int64))
+    return tf.where(is_plain & is_known & is_whole, width * height, 0)
 
 
 @rarely
