@@ -112,7 +112,7 @@ def test_a_batch_of_all_that_can_be_wrong_and_good_images_between(served, finish
 def test_what_a_server_refuses_predict_refuses(name, finished_run, tmp_path):
     (tmp_path / "bad").write_bytes(BAD[name])
     with pytest.raises(DataError):
-        finished_run.reader.read([tmp_path / "bad"])
+        finished_run.predict(tmp_path / "bad")
 
 
 @pytest.mark.parametrize("endpoint", ["serving_default", "serve_tensor"])
