@@ -25,6 +25,7 @@ from keras_transfer.config import ImageDataConfig, TextDataConfig
 from keras_transfer.data.checks.scan import scan
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.splits.splits import Split, load_splits
+from keras_transfer.recipe.resume_checks import check_rows
 from keras_transfer.storage import cache_store
 from keras_transfer.storage.cache_store import FeatureStore
 from keras_transfer.storage.content_hashes import FileHashes
@@ -237,6 +238,13 @@ def test_a_killed_run_is_not_resumed_on_images_that_were_replaced(tmp_path, kill
         pytest.fail("there is no checkpoint to resume from")
     with pytest.raises(DataError, match=r"The data has changed since .*\n  train: 13 rows as before, but other ones"):
         made.fit(tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_an_early_version_says_that_it_cannot_compare(first):
+    splits = first.record["splits"]
+    check_rows({"splits": splits, "hash": "blake3"}, splits)
+    with pytest.raises(DataError, match=r"cannot be compared: .* did not record their content\. Choose another --out"):
+        check_rows({"splits": splits}, splits)
 
 
 # Data that grows.

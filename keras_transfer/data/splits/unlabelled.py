@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_transfer.config import DataConfig
-from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.arrange_labels import check_relabel
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.find import has_labels, read_source
@@ -59,7 +58,7 @@ def load_unlabelled(
 
 def _refuse_names(config: DataConfig) -> None:
     """Refuse keys on classes for a source that has none."""
-    given = [f"data.{key}" for key in ("classes", "relabel", "merge_labels") if is_set(config, key)]
+    given = [f"data.{key}" for key in ("classes", "relabel", "merge_labels") if getattr(config, key)]
     if given:
         raise DataError(f"{' and '.join(given)}: {config.source} has no labels. Leave this out.")
 
