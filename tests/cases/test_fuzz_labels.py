@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,20 @@ PLAIN = st.text("abcxyz ", min_size=1, max_size=4).filter(str.strip)
 NUMBER = st.one_of(st.integers(-(10**20), 10**20), st.floats(), st.integers(-3, 12))
 LIST = st.lists(st.one_of(PLAIN, TEXT), max_size=3)
 ANY = st.one_of(TEXT, NUMBER, st.none(), st.booleans(), LIST, LIST.map(str), LIST.map(json.dumps), LIST.map(tuple))
+ODD = st.one_of(
+    *(
+        st.decimals(allow_nan=False),
+        st.fractions(),
+        st.complex_numbers(),
+        st.binary(max_size=3),
+        st.dates(),
+        st.datetimes(),
+    ),
+    *(st.sets(PLAIN, max_size=2), st.dictionaries(PLAIN, PLAIN, max_size=2), st.lists(ANY, max_size=2)),
+    *(LIST.map(np.array), st.lists(st.floats(width=32), max_size=3).map(lambda some: np.array(some, np.float32))),
+    *(st.integers(0, 255).map(np.uint8), st.booleans().map(np.bool_), st.sampled_from([pd.NA, pd.NaT])),
+    *(st.text(max_size=3), st.just(object())),
+)
 FORMS = st.sampled_from(["table", "csv", "jsonl"])
 
 
@@ -111,6 +126,12 @@ def test_classes(values, form):
 @given(columns(ANY), FORMS, st.sampled_from(["class", "multilabel"]), st.sampled_from([None, True, False]))
 def test_anything_is_read_or_refused(values, form, target, merge):
     attempt(values, form, target=target, merge_labels=merge)
+
+
+@QUICK
+@given(columns(ODD), st.sampled_from(["class", "multilabel"]), st.sampled_from([None, "|"]))
+def test_odd_values_are_read_or_refused(values, target, separator):
+    attempt(values, "table", target=target, separator=separator if target == "multilabel" else None)
 
 
 @QUICK

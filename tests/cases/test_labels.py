@@ -297,6 +297,15 @@ def test_both_are_keys_from_python():
     assert (recipe.config.data.classes, recipe.config.data.relabel) == (["b", "a"], {"c": "b"})
 
 
+def test_names_that_programs_write_for_missing_labels_are_pointed_out():
+    assert read(["a", "nan", "NaN", "b"], merge_labels=False).notes == (
+        "If these are missing labels and not names, list the others in data.classes: 'NaN' (1 row), 'nan' (1 row).",
+    )
+    assert read(["a", "nan", "None"], classes=["a", "nan"]).notes == (
+        "data.classes: 1 of 3 rows are left out, of other classes: 'None' (1 row).",
+    )
+
+
 # Classes without rows.
 
 

@@ -16,6 +16,9 @@ from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.registry import did_you_mean
 
+# What pandas, spreadsheets and JSON write for a missing value. NA and None are names, too.
+_MISSING = ("nan", "<na>", "nat", "null", "#n/a")
+
 
 def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | None = None) -> Source:
     """Merge, rename, choose and order the classes or labels of a source.
@@ -36,7 +39,7 @@ def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | No
         return source
     labels = _Labels(source, config, known)
     labels.check_visible()
-    notes = labels.check_separator()
+    notes = [*labels.check_separator(), *labels.find_missing()]
     renamed, merged = labels.rename()
     written = tuple(name for name, rows in labels.counts.items() if rows)
     return _apply(replace(source, notes=(*source.notes, *notes, *merged), written=written), config, renamed)
@@ -88,6 +91,14 @@ class _Labels:
                 "them; if these are single labels, list them in data.classes."
             )
         return [f"data.separator={separator!r} separates nothing: each row has one label at most."]
+
+    def find_missing(self) -> list[str]:
+        """Return a line on names that programs write for missing values."""
+        names = [name for name in self.counts if name.casefold() in _MISSING and name not in self.wanted]
+        if not names:
+            return []
+        shown = some([f"{show_name(name)} ({_describe_count(self.counts[name])})" for name in names])
+        return [f"If these are missing labels and not names, list the others in data.classes: {shown}."]
 
     def rename(self) -> tuple[dict[str, str], list[str]]:
         """Return the new name of each, and lines on what was merged.

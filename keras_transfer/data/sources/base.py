@@ -37,7 +37,8 @@ class Source:
             ``path`` of an image file, relative to the root; or for texts ``name`` (a path or a table row), ``text``
             and for pairs ``text_pair``; ``label``, a class name, a tuple of labels or a tuple of numbers; ``split``,
             which is train, validation or test if the source defines splits, else empty; and any further columns.
-        class_names: The classes, labels or columns of numbers, in the order of the model's outputs.
+        class_names: The classes, labels or columns of numbers, in the order of the model's outputs. Numbers in
+            alphabetical order are put in numeric order, unless ``data.classes`` has another one.
         encoded: The images of all rows, if they are not files.
         notes: Lines for the user on how the source was read.
         written: The classes or labels that rows have, as the source writes them, before a recipe renames any.

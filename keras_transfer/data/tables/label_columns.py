@@ -1,5 +1,6 @@
 """Columns of labels: one class per row, indicators of 0 and 1, labels with a separator between them, numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,12 @@ def read_labels(file: Path, table: pd.DataFrame, column: str) -> list[str]:
             "Write all classes as text, or all as numbers."
         )
     # Whole numbers that were read as floats lose their .0 again.
-    whole = kinds[0] == "number" and all(value % 1 == 0 for value in values)
+    whole = kinds[0] == "number" and all(map(_is_whole, values))
     return [str(int(value)) if whole else str(value) for value in values]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) or bool(math.isfinite(value) and value % 1 == 0)
 
 
 def _is_list_of_texts(value: str) -> bool:

@@ -84,7 +84,7 @@ class ClassTarget(Target):
         more = f" and {len(absent) - 5} more classes" if len(absent) > 5 else ""
         raise DataError(
             f"The train split has {len(train)} rows, and none of {numbers}{more}. "
-            "Add examples of these, or change data.validation and data.test."
+            "Add examples of these, change data.validation and data.test, or list the other classes in data.classes."
         )
 
     def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:

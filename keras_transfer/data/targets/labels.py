@@ -90,12 +90,12 @@ class MultilabelTarget(Target):
                 )
         train = splits["train"]
         counts = train.sum(axis=0).astype(int)
-        for number, word in ((0, "none with"), (len(train), "all with")):
+        for number, word, wanted in ((0, "none with", "with"), (len(train), "all with", "without")):
             found = [name for name, count in zip(self.names, counts, strict=True) if count == number]
             if found:
                 raise DataError(
                     f"The train split has {len(train)} rows, {word} {some(map(repr, found), 5)}, so that it cannot be "
-                    f"learned. Add rows {'with' if number == 0 else 'without'} it, or remove the label."
+                    f"learned. Add rows {wanted} it, or list the other labels in data.classes."
                 )
 
     def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
