@@ -1,13 +1,17 @@
 """Sources that Python holds, whose names stand for an object."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import tensorflow as tf
 
 from keras_transfer.config import DataConfig
 from keras_transfer.data.sources.base import PYTHON, Source
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.python_objects import to_table
 from keras_transfer.data.sources.source_kinds import SourceKind, table_has_labels
+from keras_transfer.data.sources.tf_datasets import MOST_ROWS, knows_length
 from keras_transfer.errors import DataError
 
 
@@ -31,7 +35,11 @@ class PythonObjects(SourceKind):
         """Read the object as the kind of examples does."""
         if self._data is None:
             raise DataError(f"{name} was given from Python and is not stored. Pass it again: evaluate(data=...).")
-        return examples.from_object(name, self._data, config)
+        source = examples.from_object(name, self._data, config)
+        if isinstance(self._data, tf.data.Dataset) and not knows_length(self._data):
+            note = f"The tf.data.Dataset does not know its length: {len(source.rows):,} rows were read"
+            source = replace(source, notes=(*source.notes, f"{note}, and more than {MOST_ROWS:,} would be refused"))
+        return source
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         """Return the keys of files and folders."""

@@ -291,8 +291,8 @@ def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[floa
 
 
 def some(names: Iterable[str], most: int = 10) -> str:
-    """Return the first names, and the number of the others."""
-    names = list(names)
+    """Return the first names, and the number of the others; bytes that are not UTF-8 are shown in hexadecimal."""
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
