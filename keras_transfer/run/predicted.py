@@ -52,7 +52,7 @@ def to_line(prediction: Prediction, top_k: int | None) -> str:
     # A text may have many lines.
     shown = [one_line(" ".join(prediction.input.splitlines())), str(prediction)]
     if top_k is not None and isinstance(prediction, RankedPrediction):
-        shown.append(", ".join(f"{name} {probability:.4f}" for name, probability in prediction.top(top_k)))
+        shown.append(", ".join(f"{one_line(name)} {probability:.4f}" for name, probability in prediction.top(top_k)))
     return "\t".join(shown)
 
 
