@@ -41,7 +41,9 @@ class Folders(SourceKind):
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         """Return the keys that name columns, and those of tables."""
         keys = ["path", "bytes", "text", "root", "suffix", "delimiter"]
-        if reads_labels(config) and not examples.has_table(Path(self.absolute(name)), config):
+        # With another target, what is wrong is that a folder has classes alone.
+        wants_classes = reads_labels(config) and config.target == "class"
+        if wants_classes and not examples.has_table(Path(self.absolute(name)), config):
             keys.append("label")
         if examples.reads_text_files:
             return dict.fromkeys(keys, _no_columns(name))
