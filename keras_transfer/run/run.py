@@ -15,6 +15,7 @@ from keras_transfer.data.inputs import InputKind, Inputs, collect_inputs, read_i
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.sources.python_objects import name_objects
+from keras_transfer.data.splits.known import find_keys, identify
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
@@ -44,6 +45,7 @@ from keras_transfer.run.records import DataRecord, check_report, find_problem
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
 from keras_transfer.tasks.base import predict_examples
+from keras_transfer.tasks.earlier_runs import rows_of
 
 _WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
 
@@ -208,7 +210,24 @@ class Run:
         split = self.task.read_split(config, other.source, self.target, given)
         for note in split.notes:
             warnings.warn(f"{other.source}: {note}", TransferWarning, stacklevel=3)
+        self._warn_of_training_rows(other.source, split)
         return split
+
+    def _warn_of_training_rows(self, source: str, split: Split) -> None:
+        """Warn if the model has learned from rows on which it is to be evaluated."""
+        try:
+            known = rows_of(self.folder, self.config.data, self.record)
+        except KeyError:  # an early version wrote the run, which knows its rows by name alone
+            return
+        keys = find_keys(source, split.examples.names, identify(split.examples))
+        trained = sum(known.split_of(row) == "train" for row in keys)
+        if trained:
+            warnings.warn(
+                f"{source}: {trained:,} of {len(split):,} rows are training rows of this run, so the results are "
+                "better than on new data.",
+                TransferWarning,
+                stacklevel=4,
+            )
 
     def predict(self, inputs: Any, *, root: str | Path | None = None, skip_broken: bool = False) -> list[Prediction]:
         """Predict for one or more images or texts.

@@ -1,7 +1,9 @@
 """The earlier runs that a recipe names, whose rows keep the splits that they had."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.config import DataConfig, RecipeConfig
@@ -41,12 +43,28 @@ def _read_known(folder: Path, key: str) -> Known:
                 f"Run {folder} was made by a version that did not record its rows by content, so rows that it trained "
                 f"on cannot be kept out of validation and test. Received: {key}={folder}. Make the run again."
             )
-        return parse_known(str(folder), _sources_of(earlier.data), record)
+        return rows_of(folder, earlier.data, record)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise BackboneError(
             f"{file} is damaged: {type(error).__name__}: {error}. Use another copy of the run folder, or make the run "
             "again."
         ) from error
+
+
+def rows_of(folder: Path, data: DataConfig, record: Mapping[str, Any]) -> Known:
+    """Return the rows of a run, those of the runs that it started from included.
+
+    Args:
+        folder: Of the run.
+        data: The data section of its recipe.
+        record: The content of its data.json.
+
+    Raises:
+        KeyError: It has no hashes: an early version wrote it.
+        TypeError: It is damaged.
+        ValueError: It is damaged.
+    """
+    return parse_known(str(folder), _sources_of(data), record)
 
 
 def _sources_of(data: DataConfig) -> dict[str, str]:

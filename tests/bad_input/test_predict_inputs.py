@@ -43,7 +43,7 @@ def folder(tmp_path):
         (np.zeros((2, 2, 2, 2, 2)), "an array float64[2, 2, 2, 2, 2]"),
         (range(2), "int 0 as input 1, int 1 as input 2"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_image(image_run, given, received):
     with pytest.raises(InputError) as refusal:

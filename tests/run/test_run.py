@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from keras_transfer import DataError
+from keras_transfer.errors import TransferWarning
 
 
 def test_the_folder_holds_what_the_design_says(finished_run):
@@ -44,6 +46,19 @@ def test_evaluate_on_other_images(finished_run, make_images, tmp_path):
     report = finished_run.evaluate(str(other))
     assert report.n == 5
     assert [figures.support for figures in report.classes] == [3, 2]
+
+
+def test_evaluate_says_which_rows_the_model_has_learned_from(finished_run, tmp_path):
+    """By content: the files have other names and other folders."""
+    rows = json.loads((finished_run.folder / "data.json").read_text(encoding="utf-8"))["splits"]
+    images = Path(finished_run.config.data.source)
+    for split, count in (("train", 3), ("test", 2)):
+        for number, (name, label) in enumerate(rows[split]["rows"][:count]):
+            copy = tmp_path / "mixed" / label / f"{split}-{number}{Path(name).suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(images / name, copy)
+    with pytest.warns(TransferWarning, match=r"mixed: 3 of 5 rows are training rows of this run"):
+        assert finished_run.evaluate(tmp_path / "mixed").n == 5
 
 
 def test_evaluate_refuses_classes_that_the_model_does_not_know(finished_run, make_images, tmp_path):

@@ -1,7 +1,7 @@
 """The labels of a source as a recipe asks for them: merged, renamed, chosen and ordered."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -213,9 +213,9 @@ def check_classes(source: Source, config: DataConfig) -> None:
     there = _count(source.rows["label"].tolist())
     absent = [name for name in config.classes if not there[name]]
     if absent:
-        hints = " ".join(f"No row has {show_name(name)}. {did_you_mean(name, source.written)}" for name in absent[:5])
         raise DataError(
-            f"data.classes: {source.name} lacks {len(absent)} of them. {hints} Fix the names, or remove them."
+            f"data.classes: {source.name} lacks {len(absent)} of them. {_explain_absent(absent, source.written)} "
+            "Fix the names, or remove them."
         )
 
 
@@ -232,5 +232,13 @@ def check_relabel(sources: Sequence[Source], config: DataConfig) -> None:
     else:
         absent = [name for name in config.relabel if name not in written]
     if absent:
-        hints = " ".join(f"No row has {show_name(name)}. {did_you_mean(name, set(written))}" for name in absent[:5])
+        hints = _explain_absent(absent, set(written))
         raise DataError(f"data.relabel: {hints} Fix the names, or remove them.")
+
+
+def _explain_absent(absent: Sequence[str], known: Iterable[str]) -> str:
+    known = list(known)
+    hints = [f"No row has {show_name(name)}. {did_you_mean(name, known)}" for name in absent[:5]]
+    if {"True", "False"} & set(absent):
+        hints.append("YAML reads yes, no, on and off as true and false: put quotes around them.")
+    return " ".join(hints)
