@@ -7,17 +7,17 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from keras_transfer import __version__
 from keras_transfer.console.commands import Commands, echo
+from keras_transfer.console.imports import import_tensorflow
 from keras_transfer.console.text import printable
 from keras_transfer.errors import ConfigError, TransferWarning
 
@@ -49,63 +49,6 @@ def _format_warning(message: Warning | str, category: type[Warning], *where: Any
     return _plain_format(message, category, *where, **options)
 
 
-def _import_tensorflow() -> None:
-    """Import TensorFlow without the lines that it prints at every start; they are shown if the import fails.
-
-    Lines from before its log is set up ignore TF_CPP_MIN_LOG_LEVEL, so the file descriptor itself is redirected.
-
-    Raises:
-        ConfigError: The environment asks for a Keras that this package does not run on.
-    """
-    _check_keras()
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with _open_scratch() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import keras  # noqa: F401
-            import tensorflow  # noqa: F401
-        except ModuleNotFoundError as error:
-            if error.name not in ("jax", "torch"):
-                raise
-            fix = (
-                "Install it with pip install 'keras-transfer[jax]', or unset KERAS_BACKEND."
-                if error.name == "jax"
-                else "Recipes train on tensorflow and jax. Set KERAS_BACKEND=tensorflow, or the backend in keras.json."
-            )
-            name = {"jax": "JAX", "torch": "PyTorch"}[error.name]
-            raise ConfigError(f"KERAS_BACKEND={error.name} needs {name}, which is not installed. {fix}") from error
-        except BaseException:
-            said.seek(0)
-            os.write(stderr, said.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
-def _check_keras() -> None:
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if backend not in ("tensorflow", "jax"):
-        raise ConfigError(
-            f"Recipes train on Keras' backends tensorflow and jax. Received: KERAS_BACKEND={backend}. "
-            "Set KERAS_BACKEND=tensorflow, or leave it out."
-        )
-    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "").lower()
-    if legacy in ("1", "true"):
-        raise ConfigError(
-            f"TF_USE_LEGACY_KERAS asks for Keras 2, and recipes train on Keras 3. Received: {legacy}. Unset it."
-        )
-
-
-def _open_scratch() -> IO[bytes]:
-    """A file for a few lines; without a temporary folder, they are not kept."""
-    try:
-        return tempfile.TemporaryFile()
-    except OSError:
-        return open(os.devnull, "w+b")
-
-
 @main.command("list")
 @_AS_JSON
 def list_recipes(as_json: bool) -> None:
@@ -128,7 +71,7 @@ def list_recipes(as_json: bool) -> None:
 @_AS_JSON
 def backbones(as_json: bool) -> None:
     """List the pretrained networks, and which of them can be used on this machine now."""
-    _import_tensorflow()
+    import_tensorflow()
     from keras_transfer.backbones.listing import list_backbones, print_backbones
 
     rows = list_backbones()
@@ -184,7 +127,7 @@ def _recipe_text(recipe: str) -> str:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def check(recipe: str, overrides: tuple[str, ...]) -> None:
     """Validate a recipe, its data and its weights without training."""
-    _import_tensorflow()
+    import_tensorflow()
     from keras_transfer.console import make_console
     from keras_transfer.recipe import Recipe
 
@@ -203,7 +146,7 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, resume: bool)
     SIGTERM ends a run after its next step, with a checkpoint and exit code 143. `--resume` continues from the last
     checkpoint, starts a run if there is none, and leaves a finished one unchanged.
     """
-    _import_tensorflow()
+    import_tensorflow()
     from keras_transfer.console import make_console
     from keras_transfer.recipe import Recipe
     from keras_transfer.recipe.cross_validation import cross_validate
@@ -300,7 +243,7 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
     if image.suffix != ".png" or image.exists():
         problem = "exists" if image.exists() else "is not a .png file"
         raise ConfigError(f"--out: {image} {problem}. Name a new file that ends in .png.")
-    _import_tensorflow()
+    import_tensorflow()
     from keras_transfer.console import make_console
     from keras_transfer.recipe import Recipe
     from keras_transfer.report import plot_range_test
@@ -330,7 +273,7 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
 
     If those are not on this machine, the report that the run recorded is shown.
     """
-    _import_tensorflow()
+    import_tensorflow()
     from keras_transfer.console import make_console
     from keras_transfer.errors import DataError
     from keras_transfer.report import print_report
@@ -384,7 +327,7 @@ def predict(
         raise click.UsageError("Missing argument 'INPUT...'. Name files, a folder or a table, or give --text.", context)
     if out is not None and as_json:
         raise click.UsageError("--out writes a table, and --json prints. Give one of them.", context)
-    _import_tensorflow()
+    import_tensorflow()
     from keras_transfer.data.tables.write import write_table
     from keras_transfer.run.predicted import check_out, check_top_k, to_json, to_line, to_table
     from keras_transfer.run.run import Run
@@ -423,7 +366,7 @@ def predict(
 @click.option("--format", "format_name", default="saved_model", show_default=True, help="The name of a format.")
 def export(folder: Path, out: Path | None, format_name: str) -> None:
     """Write the model for serving, and check in a fresh process that it predicts what `predict` predicts."""
-    _import_tensorflow()
+    import_tensorflow()
     from keras_transfer.export import EXPORTERS
     from keras_transfer.run.run import Run
 

@@ -224,6 +224,10 @@ def test_metadata_beside_the_images_as_hugging_face_has_it(tmp_path, suffix):
     splits = load(tmp_path / "one")
     assert sum(map(len, splits)) == 16 and agrees(splits)
     assert splits.notes[0].startswith(f"Labels from metadata{suffix} (columns file_name and label)")
+    draw(tmp_path / "one" / "images" / "extra.png", "cat", 99)
+    assert (
+        load(tmp_path / "one").notes[1] == f"Left out, not listed in metadata{suffix}: 1 of the files: images/extra.png"
+    )
     write(tmp_path / "two" / "train", 8)
     write(tmp_path / "two" / "test", 4)
     splits = load_splits(ImageDataConfig(source=str(tmp_path / "two"), validation=0), seed=0)

@@ -12,6 +12,7 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.sources.base import Source, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.folders import read_classes
 from keras_transfer.data.sources.metadata import find_metadata, read_metadata, without_own_paths
 from keras_transfer.data.sources.paths import find_files
@@ -51,7 +52,7 @@ class ImageKind(ExampleKind[ImageDataConfig]):
         source = self.from_table(name, frame, without_own_paths(config), where=where, folder=root)
         splits = source.rows.pop(_SPLIT)
         rows = source.rows if config.split is not None else source.rows.assign(split=splits)
-        return replace(source, rows=rows, notes=(*metadata.notes, *source.notes))
+        return replace(source, rows=rows, notes=(*metadata.notes, *source.notes, *_note_unlisted(source, tables)))
 
     def from_table(
         self,
@@ -94,3 +95,11 @@ class ImageKind(ExampleKind[ImageDataConfig]):
         if source.encoded is not None:
             return source.encoded.select(rows.index.to_numpy())
         return Images(source.root, tuple(rows["path"]))
+
+
+def _note_unlisted(source: Source, tables: Sequence[Path]) -> list[str]:
+    """A line on the files of a folder that its tables of labels do not list."""
+    listed = {source.root / path for path in source.rows["path"]} | set(tables)
+    others = [file for file in list_files(source.root).files if file not in listed]
+    names = some([file.relative_to(source.root).as_posix() for file in others], 3)
+    return [f"Left out, not listed in {tables[0].name}: {len(others):,} of the files: {names}"] if others else []
