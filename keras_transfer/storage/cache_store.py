@@ -407,7 +407,8 @@ def _description(meta: Path) -> str:
 
 def _is_own(folder: Path) -> bool:
     """Whether this user made a folder; Windows, where files have other owners, is left to its access rights."""
-    return not hasattr(os, "geteuid") or folder.stat().st_uid == os.geteuid()
+    find_user = getattr(os, "geteuid", None)
+    return find_user is None or folder.stat().st_uid == find_user()
 
 
 def _remove(folder: Path) -> str | None:

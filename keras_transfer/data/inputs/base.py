@@ -23,7 +23,8 @@ from keras_transfer.registry import did_you_mean
 INPUT = "input"
 """The column of inputs that are not rows of a table."""
 
-_MOST_SHOWN = 80
+# Paths have to be read whole; texts may be of any length.
+_MOST_SHOWN = 300
 
 
 @dataclass(frozen=True)
