@@ -31,7 +31,9 @@ def test_the_main_classes_have_an_example():
     assert sorted(NEEDED - EXAMPLES.keys()) == []
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "check_backbone" else []) for name in EXAMPLES]
+)
 def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     value, printed = PUBLIC[name], []

@@ -18,7 +18,7 @@ QUICK = [
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 def test_recipes_train_and_are_resumed_on_jax():
     tests = [str(Path(__file__).parent / name) for name in QUICK]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", *tests]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-8000:]
@@ -28,6 +28,7 @@ def test_recipes_train_and_are_resumed_on_jax():
 CHECK = "import keras_transfer.distribution as d; print(d.chosen_jit()); d.prepare_backend()"
 
 
+@pytest.mark.slow
 def test_another_backend_is_refused_with_the_one_to_take():
     environment = {**os.environ, "KERAS_BACKEND": "numpy", "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False)

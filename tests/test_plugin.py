@@ -109,6 +109,7 @@ print("checked")
 """
 
 
+@pytest.mark.slow
 def test_python_uses_all_parts_and_they_keep_their_contracts(environment, work):
     (work / "script.py").write_text(PYTHON)
     lines = call([environment, "script.py"], work).splitlines()

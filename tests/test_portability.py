@@ -64,6 +64,7 @@ export: {formats: []}
     return folder / "recipe.yaml"
 
 
+@pytest.mark.slow
 def test_a_run_needs_neither_fcntl_nor_resource(recipe):
     """Train, read the run back and predict, while a second process is kept out of the folder."""
     hidden = {module: sorted(names - KEPT) for module, names in POSIX_ALONE.items()}

@@ -6,6 +6,7 @@ from keras_transfer import Recipe
 from keras_transfer.config.catalog import bundled_recipes
 
 RECIPES = bundled_recipes()
+FAST = ("image/quickstart", "text/bbc_headlines")
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -34,6 +35,8 @@ def test_a_recipe_states_only_what_differs_from_the_defaults(name):
     assert same == []
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in RECIPES]
+)
 def test_nothing_stands_against_it(name):
     Recipe.from_file(name).check()

@@ -18,8 +18,9 @@ LARGER = {
     *("efficientnet_v2_b1", "efficientnet_v2_b2", "efficientnet_v2_b3", "efficientnet_v2_s"),
 }
 """Further sizes of networks that are tried at a smaller one."""
+SLOW = {*LARGER, "nasnet_mobile"}
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in LARGER or BACKBONES[name].parameters > GIANT else [])
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW or BACKBONES[name].parameters > GIANT else [])
     for name in BACKBONES
     if BACKBONES[name].modality == "image"
 ]

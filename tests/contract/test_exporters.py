@@ -71,7 +71,10 @@ def test_an_exporter_of_a_plugin(finished_run):
 @pytest.mark.usefixtures("probe")
 @pytest.mark.parametrize(
     ("exporter", "rule"),
-    [(Untidy, "does not change the run folder"), (Forgetful, "other class names is an ExportError")],
+    [
+        (Untidy, "does not change the run folder"),
+        pytest.param(Forgetful, "other class names is an ExportError", marks=pytest.mark.slow),
+    ],
 )
 def test_an_exporter_that_does_not_keep_the_contract(exporter, rule, finished_run):
     with pytest.raises(AssertionError, match=f"The contract of exporter 'recorder': .*{rule}"):

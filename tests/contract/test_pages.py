@@ -181,6 +181,7 @@ def test_the_page_on_sample_sets(install):
     assert "reviews" in SAMPLES
 
 
+@pytest.mark.slow
 def test_the_page_on_exporters(finished_run, tmp_path, command):
     (probe,) = blocks("exporters.md", "python probe")
     Path("network_probe.py").write_text(probe)

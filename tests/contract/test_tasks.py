@@ -41,11 +41,13 @@ def test_image_classification_keeps_the_contract(images, pebble):
     check_task(recipe, inputs=sorted(map(str, images.glob("*/*")))[::9])
 
 
+@pytest.mark.slow
 def test_text_classification_keeps_the_contract(table, preset):
     recipe = TextClassification(str(table), text="review", label="animal", backbone=preset, **QUICK)
     check_task(recipe, inputs=["the cat, a sofa", "bark", "the dog in a park"])
 
 
+@pytest.mark.slow
 def test_text_pretraining_keeps_the_contract(table, preset):
     check_task(TextPretraining(str(table), text="review", backbone=preset, **QUICK))
 
@@ -75,7 +77,7 @@ class Opaque(ImageClassificationTask):
     ("task", "rule"),
     [
         (Shuffled(), "in the order of the inputs"),
-        (Forgetful(), "gives the recorded loss"),
+        pytest.param(Forgetful(), "gives the recorded loss", marks=pytest.mark.slow),
         (Opaque(), "plain JSON"),
     ],
 )
@@ -87,6 +89,7 @@ def test_a_task_that_breaks_the_contract_is_told(task, rule, images, pebble, mon
         check_task(recipe, inputs=inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registries")
 def test_the_page_on_tasks_runs_and_its_task_makes_a_run(images, pebble, tmp_path):
     space = {"__name__": "page"}

@@ -73,7 +73,7 @@ FAMILIES = {
 # KerasHub's network has no mask to take, or takes none for keys.
 PADDING_CHANGES_IT = {"f_net", "roformer_v2"}
 # The default tests have one family of each kind of tokenizer and of network; the others differ from those in layers.
-FAST = {*"albert bert deberta_v3 distil_bert f_net gemma gpt2 llama mistral roberta roformer_v2 xlm_roberta".split()}
+FAST = {*"albert bert deberta_v3 distil_bert f_net gemma gpt2 llama mistral roformer_v2 xlm_roberta".split()}
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name not in FAST else []) for name in FAMILIES]
 
 TEXTS = ["a cat sat on the mat", "", "the dog", "cats and dogs\nsat on mats, the cat on the dog"]
@@ -245,7 +245,7 @@ def test_own_pooling_is_what_the_familys_classifier_takes(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in sorted(FAST) if name in FAMILIES and not find_families()[name].is_decoder]
+    "name", [name for name in sorted({*FAST, "roberta"}) if name in FAMILIES and not find_families()[name].is_decoder]
 )
 def test_finds_masked_tokens_again_and_gives_its_network_to_a_classifier(name, tmp_path):
     backbone, _ = load(name, tmp_path, pooling="masked")

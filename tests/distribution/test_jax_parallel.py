@@ -134,6 +134,7 @@ except ConfigError as error:
 """
 
 
+@pytest.mark.slow
 def test_model_parallel_cuts_large_weights_and_their_slots_and_refuses_what_it_cannot_cut():
     said = subprocess.run(
         [sys.executable, "-c", CUT], env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True

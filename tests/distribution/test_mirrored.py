@@ -44,7 +44,10 @@ def fit(file, folder, *overrides, **options):
             ("policy.name=lp_ft", "training.ema=0.9", "training.keep=best", "training.class_weights=balanced"),
             marks=pytest.mark.slow,
         ),
-        ("policy.name=last_stages", "policy.stages=1", "cache.views=0", "training.clip_norm=0.05"),
+        pytest.param(
+            ("policy.name=last_stages", "policy.stages=1", "cache.views=0", "training.clip_norm=0.05"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_two_devices_train_what_one_trains(recipe_file, gravel, tmp_path, overrides):
@@ -136,6 +139,7 @@ def test_the_learning_rate_is_scaled_by_rule():
     assert factors == pytest.approx([1.0, 2.0, 1.41421356])
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_resume_one_folder(recipe_file, tmp_path, killed):
     from keras_transfer import CheckpointError
     from keras_transfer.storage.atomic import FolderLock

@@ -49,6 +49,7 @@ def wait_for_lines(folder, count, process):
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
     more = ("policy.name=lp_ft", "training.keep=best", "trackers=[tensorboard]")
     process = launch(recipe_file, tmp_path / "two", *more)

@@ -33,6 +33,7 @@ def look(devices, **variables):
     return int(pages), int(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count pages otherwise")
 def test_memory_is_kept_and_an_operation_has_one_thread_where_devices_take_all_cores():
     pages, threads = look(2)
@@ -40,6 +41,7 @@ def test_memory_is_kept_and_an_operation_has_one_thread_where_devices_take_all_c
     assert threads == 1
 
 
+@pytest.mark.slow
 def test_threads_stay_as_the_user_says():
     _, threads = look(2, TF_NUM_INTRAOP_THREADS="2")
     assert threads == 0  # TensorFlow reads the variable by itself

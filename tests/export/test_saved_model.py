@@ -1,6 +1,7 @@
 """The SavedModel: signatures, and outputs that a server without this package returns."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from PIL import Image
 
 from keras_transfer import Run
@@ -15,8 +17,13 @@ from keras_transfer import Run
 
 @pytest.fixture(scope="module")
 def exported(finished_run, tmp_path_factory):
-    folder, parity = finished_run.export(tmp_path_factory.mktemp("exported") / "1")
-    return folder, parity
+    """The folder that the command wrote, and what it said."""
+    from keras_transfer.cli import main
+
+    folder = tmp_path_factory.mktemp("exported") / "1"
+    result = CliRunner(env={"COLUMNS": "500"}).invoke(main, ["export", str(finished_run.folder), "--out", str(folder)])
+    assert result.exit_code == 0, result.output
+    return folder, result.stdout
 
 
 def test_signatures_are_the_contract(exported):
@@ -40,9 +47,11 @@ def test_signatures_are_the_contract(exported):
 
 
 def test_a_fresh_process_gave_the_answers_of_predict(exported, finished_run):
-    parity = exported[1]
-    assert parity.examples == len(list((finished_run.folder / "samples").iterdir())) > 0
-    assert 0 <= parity.largest_difference <= 1e-4
+    folder, said = exported
+    proof = rf"SavedModel: {re.escape(str(folder))} \(verified in a fresh process: (\d+) examples match within (.+?)\)"
+    examples, difference = re.match(proof, said).groups()
+    assert int(examples) == len(list((finished_run.folder / "samples").iterdir())) > 0
+    assert 0 <= float(difference) <= 1e-4
 
 
 def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(exported, finished_run, images, tmp_path):

@@ -63,7 +63,7 @@ def losses(run):
     ("augmentation", "views"),
     [
         pytest.param(PLAIN, 1, id="plain images", marks=pytest.mark.slow),
-        pytest.param(MOVED, 3, id="a view for every epoch"),
+        pytest.param(MOVED, 3, id="a view for every epoch", marks=pytest.mark.slow),
     ],
 )
 def test_training_on_features_is_training_of_the_whole_network(images, tmp_path, augmentation, views, computed):

@@ -67,6 +67,7 @@ def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_lora_trains_its_adapters_and_serves_ordinary_layers(images, tmp_path):
     job = recipe(images, {"name": "lora", "rank": 2, "stages": 2}).prepare()
     before = job.model.backbone.network.get_weights()
@@ -90,6 +91,7 @@ def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(images, tmp_
     assert phases == [("head", 1), ("group_1", 1), ("group_2", 1), ("group_2", 2)]
 
 
+@pytest.mark.slow
 def test_weights_that_go_on_training_keep_their_slots(images, tmp_path, monkeypatch):
     import keras_transfer.job.job
 
@@ -124,6 +126,7 @@ def test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought(imag
     assert 0 < report.gain.head_seconds < report.gain.seconds
 
 
+@pytest.mark.slow
 def test_the_head_policy_is_the_solved_head(images, tmp_path):
     run = recipe(images, "head").fit(tmp_path / "run")
     assert [line["phase"] for line in history(run)] == ["head"]
@@ -140,6 +143,7 @@ def test_a_head_that_cannot_be_solved_is_trained(images, tmp_path, sections):
     assert len(history(run)) == 2
 
 
+@pytest.mark.slow
 def test_what_is_kept_and_judged_is_the_average_of_the_weights(images, tmp_path, monkeypatch):
     seen = []
     original = BestWeights.on_epoch_end

@@ -118,6 +118,7 @@ def auto(images):
     return recipe
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_choosing_leaves_the_weights_as_they_were(auto):
     job = auto().prepare()

@@ -145,6 +145,7 @@ def test_joining_does_not_cross_a_stride():
         assert all(layer.strides == (1, 1) for layer in stage.layers[1:] if isinstance(layer, layers.Conv2D))
 
 
+@pytest.mark.slow
 def test_stages_do_not_depend_on_the_size_of_the_input_nor_on_what_was_built_before():
     def names(size):
         network = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(size, size, 3))

@@ -94,6 +94,7 @@ class _Counts(keras.callbacks.Callback, Tracker):
         self.folders.append(result.folder.name)
 
 
+@pytest.mark.slow
 def test_callbacks_and_trackers_follow_every_run(tiny, images, tmp_path):
     counts = _Counts()
     quick = QUICK | {"training": {"epochs": 1, "keep": "last"}}

@@ -171,6 +171,7 @@ def test_a_stateful_callback_and_a_tracker_are_resumed_to_the_bit(recipe, unbrok
     assert log.steps == STEPS
 
 
+@pytest.mark.slow
 def test_a_validation_that_is_interrupted_counts_once(recipe, unbroken, tmp_path, monkeypatch):
     original, calls = Nudge.on_test_batch_end, []
 
@@ -189,6 +190,7 @@ def test_a_validation_that_is_interrupted_counts_once(recipe, unbroken, tmp_path
     assert nudge.counts == unbroken[1].counts
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_with_the_callbacks_that_it_had(recipe, tmp_path, killed):
     made = recipe()
     killed(lambda: fit(made, tmp_path / "run"), *STEP, STEPS + 2)

@@ -36,6 +36,7 @@ def test_a_recipe_file_and_the_same_from_python_are_one(tmp_path):
     assert recipe.config == same.config
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(images, tmp_path):
     sections = {"deterministic": True, "augmentation": {"rotation": 20, "crop": 0.2, "brightness": 0.1}}
     runs = {
@@ -50,6 +51,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(images, tmp_p
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_runs_backbone(finished_run, images, tmp_path):
     recipe = quick(images, backbone={"name": "efficientnet_lite0", "weights": str(finished_run.folder)}, policy="head")
     run = recipe.fit(tmp_path / "second")
@@ -68,6 +70,7 @@ def test_broken_images_are_left_out_when_asked_and_recorded(images, tmp_path):
     assert run.evaluate().n == data["splits"]["test"]["count"]
 
 
+@pytest.mark.slow
 def test_without_validation_rows_the_last_weights_are_kept(images, tmp_path):
     data = {"source": str(images), "image_size": 32, "validation": 0.0}
     run = ImageClassification(data, **{**QUICK, "training": {"epochs": 1, "batch_size": 8, "keep": "last"}}).fit(
@@ -77,6 +80,7 @@ def test_without_validation_rows_the_last_weights_are_kept(images, tmp_path):
     assert "val_loss" not in (run.folder / "history.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_mixed_precision_leaves_float32_probabilities_and_the_policy_of_the_process(images, tmp_path):
     import keras
 
@@ -87,6 +91,7 @@ def test_mixed_precision_leaves_float32_probabilities_and_the_policy_of_the_proc
     assert run.model.output.dtype == "float32"
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_leaves_a_run_with_the_last_good_weights(images, tmp_path):
     from keras_transfer.errors import TrainingError
 

@@ -144,11 +144,12 @@ KILLS = {
 }
 
 
-SLOW = ("full, mixed images, no cache", "gradual, averages, early stopping")
+# Two by default: a head on kept features, and a trained backbone. test_observers.py resumes a run of two phases.
+FAST = ("head on cached views", "lora, no validation rows")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in KILLS]
+    "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in KILLS]
 )
 def test_killed_and_resumed_is_never_killed(recipe, tmp_path, killed, name):
     policy, sections, kills = KILLS[name]
@@ -343,6 +344,7 @@ Recipe.from_file(sys.argv[1]).fit(sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_writes_a_checkpoint(recipe, tmp_path):
     made = recipe(QUICK)
     write_recipe(made.config, tmp_path / "own.yaml")
@@ -403,6 +405,7 @@ def test_a_run_that_was_killed_before_or_in_its_export_is_exported(recipe, tmp_p
     assert exported == [tmp_path / "run"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_in_a_run_that_can_be_resumed(recipe, tmp_path, monkeypatch):
     made = recipe(QUICK)
 
@@ -428,13 +431,15 @@ def test_a_disk_that_fills_up_ends_in_a_run_that_can_be_resumed(recipe, tmp_path
 
 def test_a_loss_that_is_no_number_leaves_nothing_to_resume(recipe, tmp_path):
     made = recipe("full", training={"learning_rate": 1e38, "warmup": 0.0, "clip_norm": None})
-    with pytest.raises(TrainingError):
+    with pytest.raises(TrainingError, match=r"step \d+.*model\.keras"):
         made.fit(tmp_path / "run")
+    assert all(np.isfinite(weight).all() for weight in Run(tmp_path / "run").model.get_weights())
     assert not (tmp_path / "run" / "checkpoints").exists()
     with pytest.raises(CheckpointError, match="its loss became NaN or infinite"):
         made.fit(tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_steps_that_are_skipped_are_not_read(images, tmp_path):
     source = shutil.copytree(images, tmp_path / "images")
     rows = load_splits(ImageDataConfig(source=str(source)), seed=0).train

@@ -73,7 +73,7 @@ def as_in_the_run(run):
 @pytest.mark.parametrize(
     "policy",
     [
-        "lp_ft",
+        pytest.param("lp_ft", marks=pytest.mark.slow),
         pytest.param({"name": "lora", "rank": 2}, marks=pytest.mark.slow),
         pytest.param({"name": "last_stages", "stages": 2}, marks=pytest.mark.slow),
         pytest.param("full", marks=pytest.mark.slow),
@@ -121,6 +121,7 @@ def test_numbers_are_learned_and_told_in_their_own_units(table, tmp_path):
     assert history(run)[-1]["val_loss"] == pytest.approx(run.reports["validation"].loss, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ONE_OF_THEM)
 def test_the_saved_model_answers_as_predict_does(table, tmp_path, kind):
     run = recipe(table, kind, export={"formats": ["saved_model"]}, head={"pooling": "both"}).fit(tmp_path / "run")

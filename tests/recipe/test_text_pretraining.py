@@ -171,6 +171,7 @@ def test_articles_and_headlines_are_divided_alike():
     assert set(articles.train.targets) == {0}
 
 
+@pytest.mark.slow
 def test_frozen_stages_stay_as_they_are_though_the_head_is_tied_to_them(table, preset, tmp_path):
     job = pretraining(table, preset, policy={"name": "last_stages", "stages": 1}).prepare()
     stages = job.model.backbone.stages

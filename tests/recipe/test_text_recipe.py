@@ -125,6 +125,7 @@ def test_data_json_says_how_long_texts_are_and_how_many_are_cut(finished):
     assert record["splits"]["test"]["rows"][0][0].startswith("row ")
 
 
+@pytest.mark.slow
 def test_a_run_may_learn_from_the_beginning_of_texts_and_predict_by_all_of_them(table, preset, tmp_path, capsys):
     lengths = {"sequence_length": 8, "predict_length": 40}
     made = recipe(table, preset, policy="lp_ft", data=lengths, export={"formats": ["saved_model"]})
@@ -210,6 +211,7 @@ def test_pairs_and_numbers_have_no_names_to_learn_from(table, preset):
     assert recipe(table, preset, data={"text_pair": "reply"}).prepare().label_texts is None
 
 
+@pytest.mark.slow
 def test_another_sequence_length_is_another_entry_of_the_cache(table, preset, tmp_path, computed):
     recipe(table, preset, policy="head", data={"sequence_length": 12}).fit(tmp_path / "short")
     computed.clear()
@@ -220,7 +222,7 @@ def test_another_sequence_length_is_another_entry_of_the_cache(table, preset, tm
 @pytest.mark.parametrize(
     "policy",
     [
-        {"name": "lp_ft", "stage_decay": 0.8},
+        pytest.param({"name": "lp_ft", "stage_decay": 0.8}, marks=pytest.mark.slow),
         pytest.param({"name": "lora", "rank": 2}, marks=pytest.mark.slow),
         pytest.param("full", marks=pytest.mark.slow),
         pytest.param({"name": "gradual", "groups": 2, "group_epochs": 1}, marks=pytest.mark.slow),
@@ -234,6 +236,7 @@ def test_policies_train_texts_too(table, preset, tmp_path, policy):
     assert run.evaluate().loss == pytest.approx(run.reports["test"].loss, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_auto_chooses_a_policy_for_texts(table, preset, tmp_path):
     policy = {"name": "auto", "stages": 2}
     run = recipe(table, preset, policy=policy, training={"epochs": 2, "batch_size": 8}).fit(tmp_path / "run")
@@ -305,7 +308,8 @@ def test_raw_strings_of_any_length_are_served_without_this_package(finished):
     assert answer["tokens"] == pytest.approx(answer["score"][:1], abs=1e-5)  # [CLS] cat [SEP]
 
 
-@pytest.mark.parametrize("broken", ["skip", pytest.param("replace", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["skip", "replace"])
 def test_texts_with_wrong_bytes_are_skipped_or_mended_and_the_run_can_be_evaluated(table, preset, tmp_path, broken):
     content = table.read_bytes().replace(b"cat", b"c\xe4t", 3)
     (tmp_path / "broken.csv").write_bytes(content)

@@ -135,6 +135,7 @@ def file(images, tmp_path):
     return file
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_rate_and_draws_the_curve(command, file, tmp_path):
     overrides = [*OVERRIDES, "policy.name=full"]
     result = command("find-lr", file, *overrides, "--out", tmp_path / "curve.png")

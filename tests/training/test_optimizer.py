@@ -348,6 +348,7 @@ print([bool(np.array_equal(a, b)) for a, b in zip(before, model.get_weights())])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 def test_it_trains_on_jax():
     environment = {**os.environ, "KERAS_BACKEND": "jax"}

@@ -68,8 +68,17 @@ def moved(before, after):
     return {path for path in before if not np.array_equal(before[path], after[path])}
 
 
-@pytest.mark.parametrize("policy", ["head", "last_stages", "full"])
-@pytest.mark.parametrize("batch_norm", ["frozen", "adapt"])
+@pytest.mark.parametrize(
+    ("policy", "batch_norm"),
+    [
+        ("head", "frozen"),
+        ("last_stages", "frozen"),
+        ("full", "frozen"),
+        ("head", "adapt"),
+        ("last_stages", "adapt"),
+        pytest.param("full", "adapt", marks=pytest.mark.slow),
+    ],
+)
 def test_frozen_weights_are_bit_identical_and_the_others_have_moved(model, tmp_path, policy, batch_norm):
     keys = {"stages": 3, "batch_norm": batch_norm}
     section = POLICY_SECTIONS[policy]

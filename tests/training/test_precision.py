@@ -42,6 +42,7 @@ def test_a_network_that_puts_out_any_number_of_tokens_is_measured_too():
     assert all(rate > 0 for rate in run_precision_test(load, batch_size=2).rates.values())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("fastest", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_a_run_settles_auto_and_writes_what_it_came_to(images, tmp_path, monkeypatch, fastest):

@@ -15,7 +15,7 @@ def normalization(network):
     return next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
 
 
-@pytest.fixture(scope="module", params=[".h5", ".keras"])
+@pytest.fixture(scope="module", params=[".h5", pytest.param(".keras", marks=pytest.mark.slow)])
 def file(request, tmp_path_factory):
     """Weights of the form that ImageNet's have: the mean and the variance in the Normalization layer."""
     network = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))

@@ -119,7 +119,9 @@ def test_random_weights(bert):
     assert random.encoder.fingerprint == pretrained.encoder.fingerprint
 
 
-@pytest.mark.parametrize("name", ["network.weights.h5", "network.keras", "with_a_head.keras"])
+@pytest.mark.parametrize(
+    "name", ["network.weights.h5", pytest.param("network.keras", marks=pytest.mark.slow), "with_a_head.keras"]
+)
 def test_weights_from_a_file(bert, tmp_path, name):
     trained = load_text_backbone(str(bert))
     for weight in trained.network.weights:
@@ -138,7 +140,8 @@ def test_weights_from_a_file(bert, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "pooling"), [("bert", "own"), ("distil_bert", "own"), ("bert", "mean"), ("gpt2", "last")]
+    ("name", "pooling"),
+    [("bert", "own"), ("distil_bert", "own"), ("bert", "mean"), pytest.param("gpt2", "last", marks=pytest.mark.slow)],
 )
 def test_pooled_in_float32_under_any_precision(name, pooling, tmp_path):
     for part in FAMILIES["build"](name):
@@ -162,6 +165,7 @@ def test_all_positions_can_be_used(bert):
     assert np.isfinite(np.asarray(backbone.network(columns))).all()
 
 
+@pytest.mark.slow
 def test_a_network_trains(bert):
     backbone = load_text_backbone(str(bert))
     inputs = backbone.inputs()

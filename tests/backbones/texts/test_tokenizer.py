@@ -85,7 +85,7 @@ def test_encoders_are_packed_as_keras_hub_does_in_a_pipeline(encoders, name):
         same(encoders[name].encode([(text,) for text in TEXTS], 12), single)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma"])
+@pytest.mark.parametrize("name", [pytest.param("gpt2", marks=pytest.mark.slow), "gemma"])
 def test_decoders_begin_as_keras_hub_does_and_have_no_end_token(encoders, name):
     theirs = FAMILIES["build"](name)[1]
     batch = tf.data.Dataset.from_tensors(tf.constant(TEXTS)).map(lambda x: theirs.generate_preprocess(x, 12))

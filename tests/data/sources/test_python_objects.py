@@ -85,6 +85,7 @@ def test_training_gives_the_same_weights_as_from_the_folder(tiny, lossless, tmp_
         assert run.reports["test"].to_json() == expected.reports["test"].to_json()
 
 
+@pytest.mark.slow
 def test_a_run_says_where_its_data_came_from_and_asks_for_it_again(tiny, lossless, tmp_path):
     data = forms(lossless)["arrays"]
     held_out = (data[0][::4], data[1][::4])
