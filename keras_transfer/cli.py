@@ -311,6 +311,7 @@ def predict(
     /,
     folder: Path,
     inputs: tuple[str, ...],
+    *,
     texts: tuple[str, ...],
     root: str | None,
     out: Path | None,

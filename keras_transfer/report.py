@@ -19,7 +19,7 @@ from keras_transfer.networks.types import IntArray
 from keras_transfer.training.lr_finder import RangeTest
 from keras_transfer.training.phase import PhaseSummary
 
-# Nobody reads a table of more classes; metrics.json has all of them.
+# A larger table is unreadable; metrics.json has all of them.
 _MOST_CLASSES = 30
 _LARGEST_MATRIX, _WIDEST_MATRIX = 12, 200
 _MOST_PAIRS = 10

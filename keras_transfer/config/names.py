@@ -28,7 +28,7 @@ def reduce_name(name: str) -> str | Decimal:
     """Return what names have in common that are probably meant to be one.
 
     That is the name without regard to case, blanks at its ends, the number and kind of blanks within, Unicode form and
-    invisible characters; of a number, its value. It is empty for a name that nobody can see.
+    invisible characters; of a number, its value. It is empty for an invisible name.
 
     Example:
         >>> reduce_name(" Not\u00a0OK\u200b") == reduce_name("not  ok"), reduce_name("7.0") == reduce_name("07")

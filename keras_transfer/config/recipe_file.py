@@ -95,7 +95,7 @@ def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[Rec
     for detail in error.errors(include_url=False):
         section: Any = rest
         place = _place(detail["loc"])
-        if not place:  # a key that is no text
+        if not place:  # a key that is not text
             return None
         for key in place:
             if not isinstance(section, dict) or not isinstance(section.get(key), dict):

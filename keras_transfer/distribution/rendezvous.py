@@ -82,7 +82,7 @@ def _await_all(workers: Workers, limit: float, seconds: float) -> Problem:
         while problem is None and len(here) < len(workers.addresses) - 1:
             with contextlib.suppress(OSError):
                 connection = stack.enter_context(server.accept()[0])
-                # Whoever connects and is silent keeps nobody waiting.
+                # A connection that sends nothing does not block others.
                 threading.Thread(target=_listen, args=(workers, connection, joined), daemon=True).start()
             while problem is None and not joined.empty():
                 connection, index = joined.get()

@@ -45,7 +45,7 @@ class SavedModelExporter(Exporter):
 
 
 def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, artifact: Path) -> None:
-    """Write a SavedModel that nobody has verified.
+    """Write a SavedModel, without verifying it.
 
     Args:
         model: From inputs to predictions; Keras runs on TensorFlow.

@@ -25,8 +25,8 @@ from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import DataError, TrainingError, list_lines
 from keras_transfer.frozen.features import Features, feature_width, has_tokens
 from keras_transfer.model import TransferModel
-from keras_transfer.storage.cache_store import Arrays, FeatureStore, cache_folder
-from keras_transfer.storage.stored_arrays import StoredArray
+from keras_transfer.storage.cache_store import FeatureStore, cache_folder
+from keras_transfer.storage.stored_arrays import Arrays, StoredArray
 
 _FORMAT = 5
 _BATCH = 32

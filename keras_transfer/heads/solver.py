@@ -23,7 +23,7 @@ Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Numbers of the rows to learn from and of those held out, a pair a fold."""
 
 Hints = tuple[NDArray[np.float32], Array]
-"""Features ``[hints, features]`` and targets of what nobody labelled, such as the names of classes."""
+"""Features ``[hints, features]`` and targets of unlabelled examples, such as the names of classes."""
 
 # Inverse strengths of the penalty, as scikit-learn counts them, from strong to weak.
 STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-5.0, 1.01, 0.5))

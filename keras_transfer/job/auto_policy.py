@@ -104,7 +104,7 @@ def _try(job: Job) -> list[Trial]:
 
 
 def _in_order(job: Job, held_out: _Rows) -> _Rows:
-    """Held-out rows as an evaluation comes to them."""
+    """Held-out rows in the order of an evaluation."""
     split = job.splits.train.fold(held_out)
     order = job.reader.evaluation_order(split, batch_size=job.config.training.batch_size)
     return held_out[np.concatenate(order)]

@@ -107,7 +107,7 @@ def _read_data(spec: RecipeSpec, distribution: Distribution) -> tuple[Splits, Sc
 
 
 def _find_repeated(spec: RecipeSpec, splits: Splits, console: Console | None) -> dict[str, Any] | None:
-    """What data.json records of examples that are in two splits; None if nobody looked."""
+    """What data.json records of examples that are in two splits; None if they were not searched for."""
     leaks = spec.config.data.leaks
     if leaks == "off":
         return None

@@ -67,7 +67,7 @@ def sync_tree(folder: Path) -> None:
 class FolderLock:
     """Keeps other processes out of a folder until it is released or this process ends.
 
-    The lock is a file in the folder, which is removed on release. A file system without locks keeps nobody out.
+    The lock is a file in the folder, which is removed on release. A file system without locks does not protect.
 
     Args:
         folder: May be made later.
@@ -85,7 +85,7 @@ class FolderLock:
         if self._lock is None:
             return
         file = Path(self._lock.lock_file)
-        # Removed while it is locked: nobody then locks a file that is about to go. Windows removes no open file.
+        # Removed while it is locked: no process then locks a file that is about to go. Windows removes no open file.
         with contextlib.suppress(OSError):
             file.unlink()
         self._lock.release()

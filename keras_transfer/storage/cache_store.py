@@ -20,16 +20,22 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
 from keras_transfer.errors import TransferWarning
-from keras_transfer.storage.stored_arrays import ArrayFile, HeldArray, StoredArray
+from keras_transfer.storage.stored_arrays import (
+    ArrayFile,
+    Arrays,
+    HeldArray,
+    StoredArray,
+    read_held,
+    size_of,
+    write_arrays,
+)
 
-Arrays = tuple[NDArray[Any], ...]
 Stored = tuple[StoredArray, ...]
 
 _META = "entry.json"
@@ -162,7 +168,7 @@ class FeatureStore:
             found = [(array.shape, array.dtype) for array in arrays]
             if found != [(tuple(shape), np.dtype(dtype)) for shape in shapes]:
                 raise ValueError("it has other arrays than expected")
-            return tuple(map(HeldArray, map(np.asarray, arrays))) if _size(arrays) <= _MOST_HELD_BYTES else arrays
+            return tuple(map(HeldArray, map(np.asarray, arrays))) if size_of(arrays) <= _MOST_HELD_BYTES else arrays
         except (OSError, ValueError) as error:
             self.discard(key, error)
             return None
@@ -241,43 +247,37 @@ class FeatureStore:
         if self._max_bytes is not None and needed > self._max_bytes:
             _warn(f"Features of {needed:,} bytes exceed cache.max_bytes ({self._max_bytes:,}); {_SLOWER}")
             return None
+        kind = np.dtype(dtype)
+
+        def fill(files: Sequence[BinaryIO]) -> None:
+            write_arrays(files, shapes, kind, batches())
+
         try:
             with self.begin(needed) as unfinished:
                 names = [f"{index}.npy" for index in range(len(shapes))]
                 with contextlib.ExitStack() as stack:
-                    files = [stack.enter_context((unfinished / name).open("wb")) for name in names]
-                    _write_arrays(files, shapes, np.dtype(dtype), batches())
+                    fill([stack.enter_context((unfinished / name).open("wb")) for name in names])
                 self.publish(unfinished, key, description, names)
         except OSError as error:
-            return self._write_temporarily(key, needed, error, shapes=shapes, dtype=dtype, batches=batches)
-        found = self.find(key, shapes=shapes, dtype=dtype)
-        if found is None:
-            taken = OSError(errno.EEXIST, f"{key} is there and cannot be used")
-            return self._write_temporarily(key, needed, taken, shapes=shapes, dtype=dtype, batches=batches)
-        return found
+            problem = error.strerror or str(error)
+        else:
+            found = self.find(key, shapes=shapes, dtype=dtype)
+            if found is not None:
+                return found
+            problem = f"{key} is there and cannot be used"
+        return self._write_temporarily(key, needed, problem, len(shapes), fill)
 
     def _write_temporarily(
-        self,
-        key: str,
-        needed: int,
-        error: OSError,
-        *,
-        shapes: Sequence[tuple[int, ...]],
-        dtype: str,
-        batches: Callable[[], Iterable[Arrays]],
+        self, key: str, needed: int, problem: str, count: int, fill: Callable[[Sequence[BinaryIO]], None]
     ) -> Stored | None:
-        problem = f"Features cannot be cached in {self._folder}: {error.strerror or error}"
-        kind = np.dtype(dtype)
+        """Write arrays to memory, or to files without a name if they are large."""
+        problem = f"Features cannot be cached in {self._folder}: {problem}"
         small = needed <= _MOST_HELD_BYTES
         try:
             # On Windows, a temporary file cannot be opened twice.
-            files: list[BinaryIO] = [io.BytesIO() if small else _open_temporary() for _ in shapes]
-            _write_arrays(files, shapes, kind, batches())
-            arrays: Stored
-            if small:
-                arrays = tuple(HeldArray(_parse(file)) for file in files if isinstance(file, io.BytesIO))
-            else:
-                arrays = tuple(map(ArrayFile, files))
+            files: list[BinaryIO] = [io.BytesIO() if small else _open_temporary() for _ in range(count)]
+            fill(files)
+            arrays: Stored = tuple(map(ArrayFile, files)) if not small else tuple(map(read_held, files))
         except (OSError, MemoryError):
             _warn(f"{problem}; {_SLOWER}")
             return None
@@ -347,47 +347,12 @@ _TEMPORARY: dict[tuple[str, str], Stored] = {}
 def _hold(name: tuple[str, str], arrays: Stored, most: int | None) -> None:
     """Keep arrays for this process; the oldest ones go to stay below the budget."""
     _TEMPORARY[name] = arrays
-    while most is not None and len(_TEMPORARY) > 1 and sum(map(_size, _TEMPORARY.values())) > most:
+    while most is not None and len(_TEMPORARY) > 1 and sum(map(size_of, _TEMPORARY.values())) > most:
         del _TEMPORARY[next(iter(_TEMPORARY))]
-
-
-def _size(arrays: Sequence[StoredArray]) -> int:
-    return sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in arrays)
 
 
 def _open_temporary() -> BinaryIO:
     return tempfile.TemporaryFile(buffering=0)
-
-
-def _parse(file: io.BytesIO) -> NDArray[Any]:
-    file.seek(0)
-    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    return array
-
-
-def _write_arrays(
-    files: Sequence[BinaryIO], shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
-) -> None:
-    """Write arrays piece by piece, each to a file.
-
-    They are not memory-mapped for writing: on a full disk that kills the process, while a write raises an error.
-    """
-    written = [0] * len(shapes)
-    for file, shape in zip(files, shapes, strict=True):
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-    for batch in batches:
-        for index, (file, array) in enumerate(zip(files, batch, strict=True)):
-            _write_all(file, memoryview(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data))
-            written[index] += array.size
-    expected = [int(np.prod(shape)) for shape in shapes]
-    if written != expected:
-        raise ValueError(f"The pieces of an entry hold {written} numbers. Its shapes need {expected}.")
-
-
-def _write_all(file: BinaryIO, data: memoryview) -> None:
-    while len(data):  # a file without a buffer may write less than it is given
-        data = data[file.write(data) :]
 
 
 def _checksum(file: Path) -> int:
@@ -414,7 +379,7 @@ def _is_own(folder: Path) -> bool:
 def _remove(folder: Path) -> str | None:
     """Remove an entry of this user; return the reason if that is impossible.
 
-    The folder is renamed first, so that nobody finds half an entry. Who has it open can still read it.
+    The folder is renamed first, so that no process finds half an entry. Who has it open can still read it.
     """
     unfinished = folder.parent / _name_unfinished()
     try:
@@ -433,12 +398,12 @@ _SLOWER = "this phase computes them at every step, which is slower"
 
 
 def _name_unfinished() -> str:
-    """A folder that nobody reads, named after the process that writes it."""
+    """A folder that is not read, named after the process that writes it."""
     return f"{_OF_THIS_MACHINE}{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether no process writes an unfinished entry any more: its process has ended, or nobody wrote for a day."""
+    """Whether the process that wrote an unfinished entry has ended; or, if unknown, it has not changed for a day."""
     number = folder.name.removeprefix(_OF_THIS_MACHINE).partition("-")[0]
     if folder.name.startswith(_OF_THIS_MACHINE) and number.isdecimal() and os.name == "posix":
         try:

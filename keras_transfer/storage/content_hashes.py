@@ -1,6 +1,6 @@
 """What identifies an example: the BLAKE3 hash of its content, whatever its name and place.
 
-BLAKE3 is cryptographic, so nobody can make two examples that share cached features, and it is two to three times as
+BLAKE3 is cryptographic, so two examples that share cached features cannot be made, and it is two to three times as
 fast as SHA-256 (docs/experiments.md).
 """
 

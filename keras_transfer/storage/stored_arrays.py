@@ -8,6 +8,7 @@ import errno
 import math
 import os
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Arrays = tuple[Array, ...]
 
 
 class StoredArray(Protocol):
@@ -157,3 +159,49 @@ class HeldArray:
     def problem(self) -> str | None:
         """Return None: memory can always be read."""
         return None
+
+
+def read_held(file: BinaryIO) -> HeldArray:
+    """Read all of a ``.npy`` file into memory."""
+    file.seek(0)
+    return HeldArray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def size_of(arrays: Sequence[StoredArray]) -> int:
+    """Return how many bytes arrays take."""
+    return sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in arrays)
+
+
+def write_arrays(
+    files: Sequence[BinaryIO], shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
+) -> None:
+    """Write arrays piece by piece, each to a file.
+
+    They are not memory-mapped: on a full disk that kills the process, while a write raises an error.
+
+    Args:
+        files: Open, one per array.
+        shapes: Of the arrays.
+        dtype: Of all of them.
+        batches: Pieces of each array along its first axis, or along its first two axes flattened, in order.
+
+    Raises:
+        OSError: A file cannot be written.
+        ValueError: The pieces do not add up to these shapes.
+    """
+    written = [0] * len(shapes)
+    for file, shape in zip(files, shapes, strict=True):
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+    for batch in batches:
+        for index, (file, array) in enumerate(zip(files, batch, strict=True)):
+            _write_all(file, memoryview(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data))
+            written[index] += array.size
+    expected = [int(np.prod(shape)) for shape in shapes]
+    if written != expected:
+        raise ValueError(f"The pieces of an entry hold {written} numbers. Its shapes need {expected}.")
+
+
+def _write_all(file: BinaryIO, data: memoryview) -> None:
+    while len(data):  # a file without a buffer may write less than it is given
+        data = data[file.write(data) :]

@@ -96,7 +96,7 @@ class MlflowTracker(Tracker):
         self._client.set_terminated(self._run_id, "FINISHED")
 
     def run_failed(self, error: BaseException) -> None:
-        """Mark the run as failed, or as killed if it was told to stop."""
+        """Mark the run as failed, or as killed if a signal stopped it."""
         if self._run_id is not None:
             stopped = isinstance(error, RunInterrupted | KeyboardInterrupt)
             self._client.set_terminated(self._run_id, "KILLED" if stopped else "FAILED")

@@ -214,13 +214,13 @@ def fill_up(monkeypatch, *, everywhere=False):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    original, calls = feature_store._write_arrays, []
+    original, calls = feature_store.write_arrays, []
 
     def write_arrays(*arguments):
         calls.append(1)
         return full() if everywhere or len(calls) == 1 else original(*arguments)
 
-    monkeypatch.setattr(feature_store, "_write_arrays", write_arrays)
+    monkeypatch.setattr(feature_store, "write_arrays", write_arrays)
 
 
 @pytest.mark.parametrize("held", [1 << 20, 0], ids=["in memory", "in a temporary file"])

@@ -55,7 +55,7 @@ def header_of_array(content: Tensor) -> Tensor:
         content: ``string[]``.
 
     Returns:
-        ``int64[3]``: height, width and channels; zeros for what is no image.
+        ``int64[3]``: height, width and channels; zeros if it is not an image.
     """
     header = _read_header(content)[0]
     # A pattern is UTF-8: the first byte is looked at by whoever decides on a format.

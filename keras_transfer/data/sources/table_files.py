@@ -43,7 +43,7 @@ class TableFiles(TableSource):
         keys = dict.fromkeys(("folders",), f"{name} is a table, and no folder")
         suffix = Path(name).suffix.lower()
         if suffix == ".parquet":
-            keys |= dict.fromkeys(("encoding", "delimiter"), f"{name} is a Parquet file, which is no text")
+            keys |= dict.fromkeys(("encoding", "delimiter"), f"{name} is a Parquet file, which is not text")
         if suffix == ".jsonl":
             keys["delimiter"] = f"{name} is a JSON Lines file, whose fields have no delimiter"
         return keys
