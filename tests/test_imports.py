@@ -60,8 +60,8 @@ def test_every_package_has_its_place_in_the_order():
     assert {package_of(name) for name in MODULES} - {"__init__"} == set(RANKS)
 
 
-def test_the_root_holds_six_modules():
-    roots = {"__init__", "cli", "errors", "model", "registry", "report"}
+def test_the_root_holds_few_modules():
+    roots = {"__init__", "errors", "model", "registry", "report"}
     assert {name for name in MODULES if "." not in name} == roots
 
 

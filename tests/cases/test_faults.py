@@ -417,13 +417,13 @@ def test_an_error_of_the_system_that_nobody_described_is_a_plain_line(command, m
     def fail(recipe):
         raise error
 
-    monkeypatch.setattr("keras_transfer.cli._recipe_text", fail)
+    monkeypatch.setattr("keras_transfer.cli.recipes._recipe_text", fail)
     result = command("show", "image/quickstart")
     assert (result.exit_code, problem in result.stderr, len(result.stderr.splitlines())) == (2, True, 1), result.stderr
 
 
 def test_a_defect_of_ours_is_not_hidden(command, monkeypatch):
-    monkeypatch.setattr("keras_transfer.cli._recipe_text", lambda recipe: {}[recipe])
+    monkeypatch.setattr("keras_transfer.cli.recipes._recipe_text", lambda recipe: {}[recipe])
     with pytest.raises(KeyError):
         command("show", "image/quickstart")
 
@@ -432,17 +432,18 @@ def test_ctrl_c_exits_with_130(command, monkeypatch):
     def interrupt(recipe):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("keras_transfer.cli._recipe_text", interrupt)
+    monkeypatch.setattr("keras_transfer.cli.recipes._recipe_text", interrupt)
     assert (command("show", "x").exit_code, command("show", "x").stderr) == (130, "Interrupted.\n")
 
 
 PRINTING_RUN = """
 import sys
 from keras_transfer import cli
+from keras_transfer.console.commands import echo
 @cli.main.command("run", context_settings={"ignore_unknown_options": True})
 def run():
     for number in range(20000):
-        cli.echo(f"epoch {number}")
+        echo(f"epoch {number}")
     open(sys.argv[2], "w").write("done")
     raise SystemExit(int(sys.argv[3]))
 cli.main(["run"])

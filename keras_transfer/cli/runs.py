@@ -1,0 +1,125 @@
+"""Commands about finished runs: evaluate, predict, export."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from keras_transfer.cli.options import AS_JSON, RUN, print_json
+from keras_transfer.console.commands import echo
+from keras_transfer.console.imports import import_tensorflow
+from keras_transfer.errors import ConfigError
+
+
+@click.command()
+@RUN
+@click.option("--data", help="Labelled examples: a folder, a table, a sample set or another source.")
+@click.option("--root", help="With --data: folder that the paths in the table are relative to; by default its own.")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+@AS_JSON
+def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_json: bool) -> None:
+    """Evaluate a run on labelled examples: by default its own test rows.
+
+    If those are not on this machine, the report that the run recorded is shown.
+    """
+    import_tensorflow()
+    from keras_transfer.console import make_console
+    from keras_transfer.errors import DataError
+    from keras_transfer.report import print_report
+    from keras_transfer.run.run import Run
+
+    if root is not None and data is None:
+        raise ConfigError(f"--root is for the table of --data. Received: {root}. Name a table with --data.")
+    finished = Run(folder)
+    try:
+        report = finished.evaluate(data, split=split, root=root)
+    except DataError as error:
+        recorded = finished.reports.get(split)
+        if data is not None or recorded is None:
+            raise
+        echo(f"{error}\nThe report that the run recorded:", err=True)
+        report = recorded
+    if as_json:
+        print_json({report.split: report.to_json()})
+    else:
+        print_report(report, make_console())
+
+
+@click.command()
+@RUN
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict for; may be repeated.")
+@click.option("--root", help="Folder that the paths in a table are relative to; by default its own.")
+@click.option("--out", type=click.Path(path_type=Path), help="New .csv, .tsv, .jsonl or .parquet file to write.")
+@click.option("--skip-broken", is_flag=True, help="Leave predictions empty for inputs that cannot be read.")
+@click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes or labels.")
+@AS_JSON
+@click.pass_context
+def predict(
+    context: click.Context,
+    /,
+    folder: Path,
+    inputs: tuple[str, ...],
+    *,
+    texts: tuple[str, ...],
+    root: str | None,
+    out: Path | None,
+    skip_broken: bool,
+    top_k: int | None,
+    as_json: bool,
+) -> None:
+    """Predict for files, folders, tables or texts.
+
+    INPUT is an image or text file, a folder of such files, or a .csv, .tsv, .jsonl or .parquet table, which is read by
+    the columns that the recipe names. `-` reads lines from standard input: texts, or paths of images.
+    """
+    if not inputs and not texts:
+        raise click.UsageError("Missing argument 'INPUT...'. Name files, a folder or a table, or give --text.", context)
+    if out is not None and as_json:
+        raise click.UsageError("--out writes a table, and --json prints. Give one of them.", context)
+    import_tensorflow()
+    from keras_transfer.data.tables.write import write_table
+    from keras_transfer.run.predicted import check_out, check_top_k, to_json, to_line, to_table
+    from keras_transfer.run.run import Run
+
+    if out is not None:
+        check_out(out)
+    finished = Run(folder)
+    read = finished.read_inputs(*finished.parse_inputs(inputs, texts, sys.stdin.buffer), root=root)
+    if top_k is not None:
+        check_top_k(finished.head)
+    for note in read.notes:
+        echo(note, err=True)
+    predictions = finished.predict_inputs(read, skip_broken=skip_broken)
+    if read.problems:
+        echo(f"{len(read.problems)} of {len(read)} inputs cannot be read; their predictions are empty.", err=True)
+    if out is not None:
+        table, notes = to_table(read, predictions, top_k=top_k, errors=skip_broken)
+        write_table(out, table)
+        for note in notes:
+            echo(note, err=True)
+        echo(f"Predictions: {out} ({len(table):,} rows)")
+    elif as_json:
+        print_json([to_json(prediction, top_k) for prediction in predictions])
+    else:
+        for prediction in predictions:
+            echo(to_line(prediction, top_k))
+
+
+@click.command()
+@RUN
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder to write: a new one. By default the next version under RUN/export.",
+)
+@click.option("--format", "format_name", default="saved_model", show_default=True, help="The name of a format.")
+def export(folder: Path, out: Path | None, format_name: str) -> None:
+    """Write the model for serving, and check in a fresh process that it predicts what `predict` predicts."""
+    import_tensorflow()
+    from keras_transfer.export import EXPORTERS
+    from keras_transfer.run.run import Run
+
+    exporter = EXPORTERS[format_name]()
+    target, parity = Run(folder).export(out, format=exporter)
+    echo(f"{exporter.title}: {target} ({parity})")
