@@ -23,7 +23,8 @@ GROUPS = (
     {"model"},
     {"export"},
     {"tasks", "training", "frozen"},
-    {"job", "report", "run"},
+    {"job", "run"},
+    {"report"},
     {"recipe"},
     {"launch"},
     {"cli", "testing"},
@@ -61,7 +62,7 @@ def test_every_package_has_its_place_in_the_order():
 
 
 def test_the_root_holds_few_modules():
-    roots = {"__init__", "errors", "model", "registry", "report"}
+    roots = {"__init__", "errors", "model", "registry"}
     assert {name for name in MODULES if "." not in name} == roots
 
 

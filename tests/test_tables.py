@@ -2,17 +2,15 @@
 
 import io
 import re
-import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
 from rich.cells import cell_len
 from rich.console import Console
 
 from keras_transfer.backbones import listing
 from keras_transfer.console import print_table
-from keras_transfer.report import plot_confusion, print_confusion
+from keras_transfer.report.terminal import print_confusion
 
 WORDS = [
     "قطة",
@@ -121,26 +119,3 @@ def test_no_confusion_is_said_so():
     names = [f"class {number}" for number in range(30)]
     text = shown(lambda console: print_confusion(names, np.eye(30, dtype=int).tolist(), "Confusion", console), 80)
     assert text == "Confusion: no row was misclassified.\n"
-
-
-@pytest.mark.parametrize("count", [2, 12, 200, 400])
-def test_the_whole_matrix_is_drawn(count, tmp_path):
-    counts = np.diag(np.full(count, 9))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plot_confusion(class_names(count), counts.tolist(), tmp_path / "confusion.png")
-    with Image.open(tmp_path / "confusion.png") as image:
-        pixels = np.asarray(image.convert("RGB")).astype(int)
-    dark = (pixels[..., 2] > pixels[..., 0] + 60) & (pixels[..., 0] < 30)  # the diagonal, at 1
-    rows, columns = np.nonzero(dark)
-    assert len(rows) > 100
-    # It goes down from left to right.
-    assert np.corrcoef(rows, columns)[0, 1] > 0.7
-    assert (image.width < 5000, image.height < 5000) == (True, True)
-
-
-def test_a_class_without_rows_is_drawn_without_a_warning(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plot_confusion(["a", "b"], [[3, 1], [0, 0]], tmp_path / "confusion.png")
-    assert (tmp_path / "confusion.png").stat().st_size > 1000

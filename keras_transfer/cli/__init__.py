@@ -13,6 +13,7 @@ import click
 from keras_transfer import __version__
 from keras_transfer.cli.cache import cache
 from keras_transfer.cli.recipes import backbones, check, copy, list_recipes, schema, show
+from keras_transfer.cli.report import report
 from keras_transfer.cli.runs import evaluate, export, predict
 from keras_transfer.cli.training import find_learning_rate, launch_workers, run
 from keras_transfer.console.commands import Commands
@@ -38,7 +39,7 @@ def main() -> None:
 for _command in (
     *(list_recipes, backbones, schema, show, copy, check),
     *(run, launch_workers, find_learning_rate),
-    *(evaluate, predict, export),
+    *(evaluate, predict, export, report),
     cache,
 ):
     main.add_command(_command)

@@ -25,7 +25,7 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
     import_tensorflow()
     from keras_transfer.console import make_console
     from keras_transfer.errors import DataError
-    from keras_transfer.report import print_report
+    from keras_transfer.report.terminal import print_report
     from keras_transfer.run.run import Run
 
     if root is not None and data is None:

@@ -279,6 +279,7 @@ class RecipeConfig(Section):
         "settings",
     )
     export: ExportConfig = ExportConfig()
+    report: StrictBool = Field(default=True, description="write report.html to the run folder")
 
 
 class ImageClassificationConfig(RecipeConfig):

@@ -94,6 +94,7 @@ class Job:
         task: The task of the recipe.
         config: The recipe.
         splits: Scanned, and prepared by the reader.
+        loaded: The same rows before the reader: images and texts.
         record: The content of data.json.
         reader: Makes batches of the splits.
         model: Not yet trained; ``model.trainer`` is the Keras model from batches to raw outputs (logits, or
@@ -114,6 +115,7 @@ class Job:
     task: Task
     config: RecipeConfig
     splits: Splits
+    loaded: Splits
     record: dict[str, Any]
     reader: Reader
     model: TransferModel

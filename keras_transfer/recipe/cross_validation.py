@@ -15,7 +15,7 @@ from keras_transfer.console import print_table
 from keras_transfer.errors import CheckpointError
 from keras_transfer.recipe import Recipe, with_absolute_paths
 from keras_transfer.recipe.resume_checks import check_recipe
-from keras_transfer.report import print_confusion
+from keras_transfer.report.terminal import print_confusion
 from keras_transfer.run.folder import RECIPE, choose_folder, prepare_folder, write_json
 from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import UNFINISHED, whole

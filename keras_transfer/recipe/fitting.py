@@ -12,23 +12,27 @@ import keras
 from rich.console import Console
 
 from keras_transfer.config import parse_recipe
+from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.export import make_exporters
 from keras_transfer.frozen.baseline import Baseline
+from keras_transfer.heads.evaluation import Floats
 from keras_transfer.job.job import Job, Trained
 from keras_transfer.recipe.absolute_paths import with_absolute_paths
 from keras_transfer.recipe.prepare import prepare_job, session
 from keras_transfer.recipe.resolve_auto import print_time, resolve_learning_rate, resolve_policy
 from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
 from keras_transfer.recipe.spec import RecipeSpec
-from keras_transfer.report import print_report
+from keras_transfer.report.page import write_page
+from keras_transfer.report.terminal import print_report
 from keras_transfer.run.folder import (
     CHECKPOINTS,
     EXPORT,
     HISTORY,
     MODEL,
     PLOT,
+    REPORT,
     check_shared,
     choose_folder,
     find_run,
@@ -39,6 +43,7 @@ from keras_transfer.run.run import Run
 from keras_transfer.run.writer import RunWriter
 from keras_transfer.storage.atomic import FolderLock
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.tasks import Evaluation
 from keras_transfer.trackers import (
     ConsoleTracker,
     HistoryTracker,
@@ -85,6 +90,19 @@ class _Start:
 
 
 @dataclass(frozen=True)
+class _Ended:
+    """What is still in memory when a run has ended, so that its page needs neither the data nor the model again.
+
+    Attributes:
+        loaded: The examples before the reader; None for a run that had ended before.
+        predicted: The predictions by split.
+    """
+
+    loaded: Splits | None = None
+    predicted: Mapping[str, Floats] | None = None
+
+
+@dataclass(frozen=True)
 class Extras:
     """What a run is given from Python beside its recipe.
 
@@ -123,7 +141,7 @@ def fit_recipe(
         return _assist(spec, out, resume, callbacks)
     trackers = make_trackers(spec.config.trackers, extras.trackers)
     folder = choose_folder(spec.task.name, out, resume=resume)
-    found = "none"
+    found, ended = "none", _Ended()
     if resume:
         found = find_run(folder)
     else:
@@ -131,11 +149,13 @@ def fit_recipe(
     if found != "finished":
         observers = Observers(Trackers([*_own_trackers(folder), *trackers]), callbacks)
         with _output(spec, folder, folder) as output:
-            _train_and_evaluate(spec, output, observers, resume, console)
+            ended = _train_and_evaluate(spec, output, observers, resume, console)
     elif console:
         console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
     CheckpointStore(folder / CHECKPOINTS).clear()
     run = Run(folder)
+    if run.config.report and not (found == "finished" and (folder / REPORT).exists()):
+        _write_page(run, ended, console)
     for exporter in make_exporters(run.config.export.formats):
         if found == "finished" and any((folder / EXPORT / exporter.name).glob("[0-9]*")):
             continue
@@ -143,6 +163,22 @@ def fit_recipe(
         if console:
             console.print(f"{exporter.title}: {target} ({parity})", highlight=False, soft_wrap=True)
     return run
+
+
+def _write_page(run: Run, ended: _Ended, console: Console | None) -> None:
+    """Write report.html. The run has ended and is whole: a page that cannot be drawn does not end it otherwise."""
+    try:
+        page = write_page(run, ended.loaded, ended.predicted)
+    except Exception as error:
+        warnings.warn(
+            f"{run.folder / REPORT} could not be written: {error or type(error).__name__}. The run is finished. Try "
+            f"again with: keras-transfer report {run.folder}",
+            TransferWarning,
+            stacklevel=3,
+        )
+        return
+    if console:
+        console.print(f"Report: {page}", highlight=False, soft_wrap=True)
 
 
 def _own_trackers(folder: Path) -> list[Tracker]:
@@ -172,7 +208,7 @@ def _output(spec: RecipeSpec, own: Path, folder: Path) -> Iterator[_Output]:
 
 def _train_and_evaluate(
     spec: RecipeSpec, output: _Output, observers: Observers, resume: bool, console: Console | None
-) -> None:
+) -> _Ended:
     """Train and evaluate, from the beginning or from the last checkpoint."""
     with distribute(spec.config) as distribution:
         state = _find_state(spec, output.store, distribution, console) if resume else None
@@ -193,13 +229,14 @@ def _train_and_evaluate(
             checkpoints.add("trackers", observers.trackers)
             with observers.trackers.recording(_describe_start(output.writer.folder, start)):
                 trained = _train(output.writer, job, observers, checkpoints)
-                _evaluate(output.writer, job, trained, observers.trackers, console)
+                evaluation = _evaluate(output.writer, job, trained, observers.trackers, console)
             if start.record["choice"]:
                 output.writer.write_choice(start.record["choice"], watch.seconds)
                 print_time(start.record["choice"], watch.seconds, console)
             output.writer.seal()
             if distribution.is_chief:  # the others look at the folder once this one is done with it
                 output.store.clear()
+            return _Ended(job.loaded, evaluation.predicted)
 
 
 def _find_state(
@@ -301,13 +338,13 @@ def _train(writer: RunWriter, job: Job, observers: Observers, checkpoints: Check
     return trained
 
 
-def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers, console: Console | None) -> None:
+def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers, console: Console | None) -> Evaluation:
     evaluation = job.evaluate(trained)
-    metrics = writer.write_evaluation(evaluation.head, evaluation.reports)
+    metrics = writer.write_evaluation(evaluation, job.splits)
     for split, values in metrics.items():
         trackers.report_made(ReportMade(split, values))
     if console is None:
-        return
+        return evaluation
     if trained.baseline and trained.baseline.head.uses_hints:
         console.print(
             "The solved head also used the label names, because they improved accuracy on held-out texts. "
@@ -318,3 +355,4 @@ def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers,
     if evaluation.reports:
         print_report(evaluation.reports[-1], console)
     console.print(f"Run folder: {writer.folder}", highlight=False, soft_wrap=True)
+    return evaluation

@@ -18,7 +18,7 @@ from keras_transfer.errors import ConfigError, DataError, list_lines
 from keras_transfer.job.job import Job
 from keras_transfer.job.phases import add_phase_adapters, plan_phases
 from keras_transfer.recipe.spec import RecipeSpec
-from keras_transfer.report import print_plan
+from keras_transfer.report.terminal import print_plan
 from keras_transfer.training.monitors import find_monitors
 from keras_transfer.training.phase import summarize
 from keras_transfer.training.precision import run_precision_test
@@ -68,6 +68,7 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
         task,
         config,
         splits,
+        loaded,
         record,
         reader,
         model,

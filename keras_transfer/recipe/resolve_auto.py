@@ -8,7 +8,7 @@ from rich.console import Console
 from keras_transfer.job.auto_policy import choose_policy
 from keras_transfer.job.job import Job
 from keras_transfer.job.policy_choice import Choice
-from keras_transfer.report import print_plan
+from keras_transfer.report.terminal import print_plan
 from keras_transfer.training.phase import summarize
 
 

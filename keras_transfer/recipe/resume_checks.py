@@ -55,7 +55,7 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
         )
 
 
-_MAY_DIFFER = ("checkpoint", "distribution", "trackers")
+_MAY_DIFFER = ("checkpoint", "distribution", "trackers", "report")
 
 
 def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> None:
@@ -63,7 +63,7 @@ def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> 
 
     Args:
         recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ, and so
-            may devices and trackers.
+            may devices, trackers and the page.
         config: The recipe.
 
     Raises:

@@ -11,6 +11,7 @@ from keras_transfer.config import read_recipe
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.distribution import Distribution
 from keras_transfer.errors import CheckpointError, ConfigError
+from keras_transfer.run.predictions import PREDICTIONS
 from keras_transfer.storage.atomic import LOCK, UNFINISHED, whole
 from keras_transfer.storage.inside import check_inside
 from keras_transfer.storage.sums import SUMS, check_value, write_sums
@@ -18,7 +19,10 @@ from keras_transfer.storage.sums import SUMS, check_value, write_sums
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
 HEAD, SAMPLES, EXPORT = "head.json", "samples", "export"
-PLOT, CONFUSION = "history.png", "confusion.png"
+PLOT, REPORT = "history.png", "report.html"
+CONFUSION = "confusion.png"
+"""Of an earlier version: report.html has the matrix now."""
+
 ADAPTERS, CHOICE = "adapters.npz", "choice.json"
 CHECKPOINTS = "checkpoints"
 """Exists from the start of a run to its end: a folder that has it holds an unfinished run."""
@@ -26,7 +30,10 @@ CHECKPOINTS = "checkpoints"
 UNKNOWN_CONTENT = "cannot be compared: the run was made by a version that did not record their content"
 
 
-_FILES = (RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PLOT, CONFUSION, ADAPTERS, CHOICE, LOCK, SUMS)
+_FILES = (
+    *(RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PREDICTIONS),
+    *(PLOT, CONFUSION, REPORT, ADAPTERS, CHOICE, LOCK, SUMS),
+)
 _FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")
 
 
@@ -152,9 +159,9 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
     return values
 
 
-_DECIDING = (DATA, HEAD, METRICS, MODEL, TOKENIZER, SAMPLES)
+_DECIDING = (DATA, HEAD, METRICS, PREDICTIONS, MODEL, TOKENIZER, SAMPLES)
 _ELSEWHERE = ("source", "root", "data_dir", "validation", "test", "splits_of")
-_NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "trackers", "export")
+_NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "trackers", "export", "report")
 
 
 def seal(folder: Path) -> None:

@@ -41,6 +41,7 @@ from keras_transfer.run.folder import (
     prepare_folder,
     read_json,
 )
+from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predictions
 from keras_transfer.run.records import DataRecord, check_report, find_problem
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
@@ -151,6 +152,22 @@ class Run:
         check_file(self.folder, METRICS)
         return reports
 
+    @cached_property
+    def predictions(self) -> dict[str, Predicted]:
+        """What the run predicted for the rows that it was evaluated on, by split.
+
+        Empty if the run was made by an earlier version, or if there were more than 200 MB of them.
+        """
+        file = self.folder / PREDICTIONS
+        if not file.exists():
+            return {}
+        check_file(self.folder, PREDICTIONS)
+        counts = {name: split["count"] for name, split in self.record["splits"].items()}
+        try:
+            return read_predictions(file, counts, len(self.target.names))
+        except (OSError, ValueError) as error:
+            raise damaged(file, str(error)) from error
+
     def evaluate(self, data: Any = None, *, split: str = "test", root: str | Path | None = None) -> Report:
         """Run the model over labelled examples; of pre-training, over texts.
 
@@ -170,9 +187,21 @@ class Run:
         """
         if data is None and root is not None:
             raise DataError(f"root is for another source, and none is named. Received: {root}. Name one with --data.")
-        return self.task.evaluate(self, self._own_split(split) if data is None else self._other_source(data, root))
+        return self.task.evaluate(self, self.load_split(split) if data is None else self.read_source(data, root=root))
 
-    def _own_split(self, name: str) -> Split:
+    def load_split(self, name: str) -> Split:
+        """Read rows of the run's own data again.
+
+        Args:
+            name: ``train``, ``validation`` or ``test``.
+
+        Returns:
+            The same rows in the order of data.json.
+
+        Raises:
+            DataError: The data is not on this machine, or has changed.
+            CheckpointError: The run has no such split.
+        """
         if name not in self.record["splits"]:
             raise damaged(self.folder / DATA, f"it lacks the split {name}")
         # Names that look alike were classes of their own in a run that did not merge them.
@@ -195,7 +224,16 @@ class Run:
         change = "have changed since the run" if has_hashes else UNKNOWN_CONTENT
         return DataError(f"The {name} rows of {self.config.data.source} {change}. Name a source with --data.")
 
-    def _other_source(self, data: Any, root: str | Path | None) -> Split:
+    def read_source(self, data: Any, *, root: str | Path | None = None) -> Split:
+        """Read another source than the run's own as one split.
+
+        Args:
+            data: As :meth:`evaluate` takes it.
+            root: As for :meth:`evaluate`.
+
+        Raises:
+            DataError: It cannot be read, or has classes that the model does not know.
+        """
         section = dict(data) if isinstance(data, Mapping) and "source" in data else {"source": data}
         section |= {} if root is None else {"root": str(root)}
         named, given = name_objects({"test": section})

@@ -1,7 +1,8 @@
 """Writes the folder of a run, file by file, while the run proceeds."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,15 @@ import numpy as np
 from keras_transfer.config import RecipeConfig, write_recipe
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
-from keras_transfer.errors import CheckpointError
-from keras_transfer.heads import ClassificationReport, Head
-from keras_transfer.heads.evaluation import Report
+from keras_transfer.errors import CheckpointError, TransferWarning
+from keras_transfer.heads import Head
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.lora import adapter_weights, merge_adapters
-from keras_transfer.report import plot_confusion
 from keras_transfer.run import folder as names
+from keras_transfer.run.predictions import MOST_BYTES, PREDICTIONS, Predicted, write_predictions
 from keras_transfer.storage.atomic import FolderLock, whole
+from keras_transfer.tasks import Evaluation
 
 _SAMPLE_COUNT = 16
 
@@ -94,17 +95,26 @@ class RunWriter:
             merge_adapters(model.backbone.stages)
         write_keras_file(model.predictor, self.folder / names.MODEL)
 
-    def write_evaluation(self, head: Head, reports: Sequence[Report]) -> dict[str, Any]:
-        """Write the head with what was chosen on validation rows, and the reports; return what metrics.json holds.
+    def write_evaluation(self, evaluation: Evaluation, splits: Splits) -> dict[str, Any]:
+        """Write the head with what was chosen on validation rows, predictions and reports.
 
-        The confusion matrix of the last report is drawn as well.
+        Args:
+            evaluation: Of the trained model.
+            splits: Its rows.
+
+        Returns:
+            What metrics.json holds.
         """
-        self.write_head(head)
-        for report in reports[-1:]:
-            if isinstance(report, ClassificationReport):
-                with whole(self.folder / names.CONFUSION) as image:
-                    plot_confusion([one.name for one in report.classes], report.confusion, image)
-        metrics = {report.split: report.to_json() for report in reports}
+        self.write_head(evaluation.head)
+        targets = {split.name: split.targets for split in splits}
+        predicted = {name: Predicted(rows, targets[name]) for name, rows in evaluation.predicted.items()}
+        if not write_predictions(self.folder, predicted) and predicted:
+            warnings.warn(
+                f"{PREDICTIONS} is left out: it would be larger than {MOST_BYTES // 1_000_000} MB.",
+                TransferWarning,
+                stacklevel=2,
+            )
+        metrics = {report.split: report.to_json() for report in evaluation.reports}
         names.write_json(self.folder / names.METRICS, metrics)
         return metrics
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_transfer.trackers.records import EpochEnded, ReportMade, RunStarted
 
-ARTIFACTS = ("recipe.yaml", "metrics.json", "history.png", "confusion.png")
+ARTIFACTS = ("recipe.yaml", "metrics.json", "history.png")
 """The files of a run folder that a tracker keeps a copy of, as far as the run has them."""
 
 

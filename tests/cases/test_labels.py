@@ -18,7 +18,7 @@ from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.data.splits.unlabelled import load_unlabelled
 from keras_transfer.errors import DataError, TransferWarning
 from keras_transfer.heads import ClassificationHead, MultilabelHead
-from keras_transfer.report import print_report
+from keras_transfer.report.terminal import print_report
 
 NAME = "<python: table>"
 

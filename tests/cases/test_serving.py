@@ -24,7 +24,7 @@ from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.export.saved_model import write_saved_model
 from keras_transfer.heads import ClassificationHead, MultilabelHead, NumberHead
 from keras_transfer.heads.thresholds import Decision, best_threshold
-from keras_transfer.report import print_report
+from keras_transfer.report.terminal import print_report
 
 
 def encode(image, kind, **options):

@@ -328,6 +328,7 @@ KEYS = {
     "distribution.timeout_seconds": Key(9.0, devices, PROCESSES),
     "export.formats": Key({IMAGES: [], TEXTS: []}, passed_on("export.formats"), {}, NOT_PRETRAINING),
     "trackers": Key(["tensorboard"], passed_on("trackers")),
+    "report": Key(False, passed_on("report")),
     **{
         f"augmentation.{key}": Key(value, features)
         for key, value in {

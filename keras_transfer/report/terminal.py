@@ -1,11 +1,7 @@
-"""Reports for people: tables on a terminal, curves and confusion matrix as images."""
+"""Plans and reports as tables on a terminal."""
 
-import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -16,15 +12,12 @@ from keras_transfer.data.tables.tables import some
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.networks.types import IntArray
-from keras_transfer.training.lr_finder import RangeTest
 from keras_transfer.training.phase import PhaseSummary
 
 # A larger table is unreadable; metrics.json has all of them.
 _MOST_CLASSES = 30
 _LARGEST_MATRIX, _WIDEST_MATRIX = 12, 200
 _MOST_PAIRS = 10
-# In a plot of more classes, names would be too small to be read.
-_MOST_LABELLED = 250
 
 
 def print_plan(summaries: Sequence[PhaseSummary], stages: int, console: Console) -> None:
@@ -205,62 +198,3 @@ def _most_confused(counts: IntArray) -> list[tuple[int, int, int, int]]:
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
     pairs = [divmod(int(index), len(counts)) for index in order]
     return [(i, j, int(wrong[i, j]), int(totals[i])) for i, j in pairs if wrong[i, j]]
-
-
-def plot_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], file: Path) -> None:
-    """Draw the confusion matrix, each row as shares of its true class.
-
-    Args:
-        names: Of the classes; those of more than 250 are drawn as their indices.
-        counts: ``counts[i][j]`` rows of class i were classified as class j.
-        file: The PNG to write.
-    """
-    from matplotlib.figure import Figure
-
-    matrix, size = np.asarray(counts), len(names)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    labels = [textwrap.fill(name, 24) for name in names]
-    longest = max(len(line) for label in labels for line in label.splitlines() or [""])
-    inches = min(max(0.5 if size <= _LARGEST_MATRIX else 0.14, 4 / size) * size, 36.0)
-    margin = 0.08 * longest + 1.0
-    figure = Figure(figsize=(inches + margin, inches + margin), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="equal")
-    axes.set(xlabel="predicted", ylabel="true")
-    if size <= _MOST_LABELLED:
-        # A name is text, not TeX: parse_math would read what is between two dollar signs as a formula.
-        style: dict[str, Any] = {"fontsize": 9 if size <= _LARGEST_MATRIX else 6, "parse_math": False}
-        axes.set_xticks(range(size), labels, rotation=90, **style)
-        axes.set_yticks(range(size), labels, **style)
-    if size <= _LARGEST_MATRIX:
-        for i, j in np.ndindex(matrix.shape):
-            colour = "white" if shares[i, j] > 0.5 else "black"
-            axes.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", color=colour, fontsize=9)
-    with warnings.catch_warnings():
-        # Matplotlib's font lacks some scripts and emoji, and draws boxes for them; metrics.json has the names.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure.savefig(file, dpi=100)
-
-
-def plot_range_test(test: RangeTest, image: Path) -> None:
-    """Draw the loss over the learning rate, and the suggested rate.
-
-    Args:
-        test: The curve.
-        image: The PNG to write.
-
-    Raises:
-        ConfigError: No rate is suggested.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(test.rates, test.losses, ".", color="grey", markersize=4, label="per batch")
-    axes.plot(test.rates, test.smoothed, label="smoothed")
-    axes.axvline(test.learning_rate, color="grey", linestyle=":", label=f"{test.learning_rate:g}")
-    axes.set(xlabel="training.learning_rate", ylabel="loss", xscale="log", title=f"phase {test.phase}")
-    axes.set_ylim(0.0, 2.0 * test.smoothed[0])  # the explosion at the end would flatten what comes before it
-    axes.legend(frameon=False)
-    figure.savefig(image, dpi=120)

@@ -1,0 +1,38 @@
+"""The command that writes the page of a run."""
+
+from pathlib import Path
+
+import click
+
+from keras_transfer.cli.options import RUN
+from keras_transfer.console.commands import echo
+from keras_transfer.console.imports import import_tensorflow
+from keras_transfer.errors import ConfigError
+
+
+@click.command()
+@RUN
+@click.option("--data", help="Labelled examples to evaluate: a folder, a table, a sample set or another source.")
+@click.option("--root", help="With --data: folder that the paths in the table are relative to; by default its own.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Page to write; by default report.html, or report-NAME.html of another source, in the run folder.",
+)
+def report(folder: Path, data: str | None, root: str | None, out: Path | None) -> None:
+    """Write a run's results as one HTML page.
+
+    A run writes the page of its own rows when it ends. With --data, the rows are those of another source.
+    """
+    if root is not None and data is None:
+        raise ConfigError(f"--root is for the table of --data. Received: {root}. Name a table with --data.")
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--out: {out} is not a page. Name a file that ends in .html.")
+    import_tensorflow()
+    from keras_transfer.report.page import write_page, write_source_page
+    from keras_transfer.run.run import Run
+
+    run = Run(folder)
+    page = write_page(run, file=out) if data is None else write_source_page(run, data, root=root, file=out)
+    echo(f"Report: {page}")

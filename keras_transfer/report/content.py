@@ -1,0 +1,155 @@
+"""What the page of a run is made of: its report, and the rows that the report is about."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.data.targets.base import Targets
+from keras_transfer.errors import DataError
+from keras_transfer.heads.evaluation import Floats, Report
+from keras_transfer.run.run import Run
+from keras_transfer.tasks.base import predict_examples
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that the report is about, in one order.
+
+    Attributes:
+        names: The name of each example.
+        targets: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
+        predicted: ``float32[n, outputs]``, calibrated.
+        examples: The examples themselves; None if they cannot be read here.
+    """
+
+    names: tuple[str, ...]
+    targets: Targets
+    predicted: Floats
+    examples: Examples | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Content:
+    """A finished run with the rows that its page shows: those of the test split if there are any.
+
+    Attributes:
+        run: The run; of a cross-validation the first one.
+        report: On the rows; None if the run has neither validation nor test rows.
+        rows: None for tasks that predict no targets, and if the run folder has no predictions and the data is gone.
+        notes: Lines for the reader: which rows are shown and what is missing.
+        source: The source of the rows, if it is not the run's own.
+        runs: Of a cross-validation, all of them; the rows are those of all.
+    """
+
+    run: Run
+    report: Report | None
+    rows: Rows | None = None
+    notes: tuple[str, ...] = ()
+    source: str | None = None
+    runs: tuple[Run, ...] = ()
+
+    @property
+    def head(self) -> Any:
+        """The run's head: what the outputs mean."""
+        return self.run.head
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the outputs: classes, labels or numbers."""
+        return self.run.target.names
+
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """The loss of each row, ``float64[n]``; empty if there are no rows."""
+        if self.rows is None:
+            return np.zeros(0)
+        return np.asarray(self.head.row_losses(self.rows.predicted, self.rows.targets), np.float64)
+
+
+_ORDER = ("test", "validation")
+
+
+def read_content(run: Run, splits: Splits | None = None, predicted: Mapping[str, Floats] | None = None) -> Content:
+    """Collect what the page of a run's own rows shows.
+
+    Args:
+        run: The run.
+        splits: The run's data, if it is in memory; else it is read again, if it is on this machine.
+        predicted: Predictions by split, if they are in memory; else they are read from the run folder. If it has
+            none, the rows are predicted again.
+
+    Raises:
+        CheckpointError: The run folder is damaged.
+    """
+    reports = run.reports
+    name = next((name for name in (*_ORDER, *reports) if name in reports), None)
+    if name is None:
+        return Content(run, None, notes=("The run has neither validation nor test rows, so nothing was measured.",))
+    notes = () if name == "test" else (f"The run has no test rows. This page shows its {name} rows.",)
+    if run.task.refusal(run) is not None:  # it predicts no targets
+        return Content(run, reports[name], notes=notes)
+    rows, missing = _find_rows(run, name, _find_split(run, name, splits), predicted or {})
+    return Content(run, reports[name], rows, (*notes, *missing))
+
+
+def _find_split(run: Run, name: str, splits: Splits | None) -> Split | DataError:
+    if splits is not None:
+        return next(split for split in splits if split.name == name)
+    try:
+        return run.load_split(name)
+    except DataError as error:
+        return error
+
+
+def _find_rows(
+    run: Run, name: str, split: Split | DataError, predicted: Mapping[str, Floats]
+) -> tuple[Rows | None, tuple[str, ...]]:
+    """The rows of a split, and lines on what is missing."""
+    if isinstance(split, Split) and name in predicted:
+        return Rows(split.examples.names, split.targets, predicted[name], split.examples), ()
+    recorded = run.predictions.get(name)
+    if isinstance(split, DataError):
+        if recorded is None:
+            return None, (f"Some sections are missing: the run folder has no predictions.npz. {split}",)
+        names = tuple(row[0] for row in run.record["splits"][name]["rows"])
+        return Rows(names, recorded.targets, recorded.predicted), (f"Examples are not shown. {split}",)
+    if recorded is None:
+        return predict_rows(run, split), ()
+    return Rows(split.examples.names, recorded.targets, recorded.predicted, split.examples), ()
+
+
+def predict_rows(run: Run, split: Split) -> Rows:
+    """Predict the rows of a split."""
+    return Rows(split.examples.names, split.targets, predict_examples(run, split.examples), split.examples)
+
+
+def read_other_content(run: Run, split: Split, source: str) -> Content:
+    """Collect what a page on another source shows.
+
+    Args:
+        run: The run.
+        split: The source's rows.
+        source: Its name.
+    """
+    if run.task.refusal(run) is not None:
+        return Content(run, run.task.evaluate(run, split), source=source)
+    rows = predict_rows(run, split)
+    return Content(run, run.head.report(split.name, rows.predicted, rows.targets), rows, source=source)
+
+
+def pool_rows(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several runs as one."""
+    return Rows(
+        names=tuple(name for rows in parts for name in rows.names),
+        targets=np.concatenate([rows.targets for rows in parts]),
+        predicted=np.concatenate([rows.predicted for rows in parts]),
+    )

@@ -1,0 +1,93 @@
+"""HTML from templates: everything is escaped, control characters are visible, and a page needs nothing but itself."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from keras_transfer.console.text import one_line, printable
+
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        anchor: Its id, by which links find it: lower-case words joined by hyphens, unlike those of other sections.
+        title: Its heading.
+        body: What is below the heading, as :func:`render` returns it. Headings in it begin with h3.
+    """
+
+    anchor: str
+    title: str
+    body: Markup
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Fill in a template of ``report/templates``.
+
+    Whatever is not ``Markup`` is escaped, and control characters in it are made visible.
+
+    Args:
+        template: Its file name.
+        **values: By the names that it uses; all of them are needed.
+    """
+    return Markup(_ENVIRONMENT.get_template(template).render(**values))
+
+
+def render_page(title: str, header: Markup, sections: Sequence[Section]) -> str:
+    """Return a whole page: one file without a network, without scripts, with the style of all pages.
+
+    Args:
+        title: Of the document.
+        header: What is above the sections, with the h1.
+        sections: In their order.
+    """
+    style = _ENVIRONMENT.get_template("style.css").render().strip()
+    # The policy allows this style alone: no script runs, and nothing is loaded, whatever a class is called.
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return str(
+        render("page.html", title=title, header=header, sections=sections, style=Markup(style), policy=Markup(policy))
+    )
+
+
+def bidi_name(text: object) -> Markup:
+    """Return a name from the data in an element of its own, whose direction does not change that of its neighbours."""
+    shown = one_line(text)
+    short = shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
+    return Markup("<bdi>{}</bdi>").format(short)
+
+
+def exact(value: float | None, spec: str = ".3f") -> Markup:
+    """Return a number rounded for people, with its exact value for programs.
+
+    Args:
+        value: As metrics.json has it; None gives a dash.
+        spec: How it is shown, as for ``format``.
+    """
+    if value is None:
+        return Markup('<span class="none">–</span>')
+    return Markup('<data value="{}">{}</data>').format(repr(value), format(value, spec))
+
+
+def _finalize(value: Any) -> Any:
+    return value if isinstance(value, Markup) else escape(printable(value))
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("keras_transfer.report"),
+    autoescape=True,
+    finalize=_finalize,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_ENVIRONMENT.filters |= {"bdi": bidi_name, "exact": exact}

@@ -1,0 +1,116 @@
+"""predictions.npz: what the trained model predicted for the rows that it was evaluated on, beside their targets."""
+
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.data.targets.base import Targets
+from keras_transfer.storage.atomic import whole
+
+PREDICTIONS = "predictions.npz"
+MOST_BYTES = 200_000_000
+"""Of all predictions; more are left out: ten thousand rows of five thousand classes."""
+
+_PREDICTED, _TARGETS = "predicted", "targets"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The predictions for a split, in the order of its rows in data.json.
+
+    Attributes:
+        predicted: ``float32[rows, outputs]``, calibrated.
+        targets: ``int64[rows]``, an index into the classes, or ``float32[rows, outputs]``.
+    """
+
+    predicted: NDArray[np.float32]
+    targets: Targets
+
+
+def write_predictions(folder: Path, splits: Mapping[str, Predicted]) -> bool:
+    """Write the predictions of a run.
+
+    Args:
+        folder: The run folder.
+        splits: By name.
+
+    Returns:
+        Whether they were written: there may be none, or too many.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, split in splits.items():
+        arrays[f"{name}.{_PREDICTED}"] = np.asarray(split.predicted, np.float32)
+        arrays[f"{name}.{_TARGETS}"] = split.targets
+    if not arrays or sum(array.nbytes for array in arrays.values()) > MOST_BYTES:
+        return False
+    with whole(folder / PREDICTIONS) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return True
+
+
+def read_predictions(file: Path, counts: Mapping[str, int], outputs: int) -> dict[str, Predicted]:
+    """Read the predictions of a run, which may come from a stranger: shapes are checked before anything is read.
+
+    Args:
+        file: ``predictions.npz``.
+        counts: How many rows each split has.
+        outputs: How many outputs the model has.
+
+    Returns:
+        By the name of the split.
+
+    Raises:
+        ValueError: It has other shapes, values that are NaN or infinite, or is not such a file.
+        OSError: It cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = set(archive.namelist())
+            return {
+                name: _read_split(archive, name, count, outputs)
+                for name, count in counts.items()
+                if f"{name}.{_PREDICTED}.npy" in members
+            }
+    except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"it is not a file of predictions ({error})") from error
+
+
+def _read_split(archive: zipfile.ZipFile, name: str, count: int, outputs: int) -> Predicted:
+    predicted = _read_array(archive, f"{name}.{_PREDICTED}", ((count, outputs),), "f")
+    targets = _read_array(archive, f"{name}.{_TARGETS}", ((count,), (count, outputs)), "fi")
+    if targets.ndim == 1 and len(targets) and not 0 <= targets.min() <= targets.max() < outputs:
+        raise ValueError(f"the targets of {name} are not classes")
+    return Predicted(np.asarray(predicted, np.float32), targets)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, shapes: tuple[tuple[int, ...], ...], kinds: str) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as stream:
+        shape, is_fortran, dtype = _read_header(stream)
+        if shape not in shapes or is_fortran or dtype.kind not in kinds or dtype.itemsize > 8:
+            raise ValueError(f"{name} is {dtype}{list(shape)}, and {list(shapes[0])} is expected")
+        size = dtype.itemsize * math.prod(shape)
+        content = stream.read(size)
+    if len(content) != size:
+        raise ValueError(f"{name} is truncated")
+    values = np.frombuffer(content, dtype).reshape(shape)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has values that are NaN or infinite")
+    return values
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(stream)
+    raise ValueError(f"unknown version {version} of the .npy format")
