@@ -73,7 +73,7 @@ def exact(value: float | None, spec: str = ".3f") -> Markup:
         spec: How it is shown, as for ``format``.
     """
     if value is None:
-        return Markup('<span class="none">–</span>')
+        return Markup('<span class="none">&ndash;</span>')
     return Markup('<data value="{}">{}</data>').format(repr(value), format(value, spec))
 
 
