@@ -33,14 +33,16 @@ def fit_probe(splits: dict, model: Path) -> tuple[np.ndarray, float, float, dict
     head = LogisticRegression(max_iter=1000).fit(network.encode(splits["train"]["texts"]), splits["train"]["labels"])
     seconds = time.perf_counter() - started
     started = time.perf_counter()
-    predictions = head.predict(network.encode(splits["test"]["texts"]))
-    return predictions, seconds, time.perf_counter() - started, {"max_length": network.max_seq_length}
+    probabilities = head.predict_proba(network.encode(splits["test"]["texts"]))
+    return probabilities, seconds, time.perf_counter() - started, {"max_length": network.max_seq_length}
 
 
 def fit_setfit(
-    splits: dict, model: Path, seed: int, num_iterations: int | None
+    splits: dict, model: Path, seed: int, num_iterations: int | None, length: int | None = None
 ) -> tuple[np.ndarray, float, float, dict]:
     network = SetFitModel.from_pretrained(str(model))
+    if length:
+        network.model_body.max_seq_length = length
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder, num_iterations=num_iterations, save_strategy="no", report_to="none", seed=seed
@@ -52,7 +54,7 @@ def fit_setfit(
         trainer.train()
         seconds = time.perf_counter() - started
     started = time.perf_counter()
-    predictions = network.predict(splits["test"]["texts"], as_numpy=True)
+    probabilities = network.predict_proba(splits["test"]["texts"], as_numpy=True)
     settings = {
         "max_length": network.model_body.max_seq_length,
         "epochs": arguments.embedding_num_epochs,
@@ -62,7 +64,7 @@ def fit_setfit(
         "num_iterations": num_iterations,
         "steps": trainer.st_trainer.state.global_step,
     }
-    return predictions, seconds, time.perf_counter() - started, settings
+    return probabilities, seconds, time.perf_counter() - started, settings
 
 
 def main(data: Path, model: Path, seed: int, probe: bool, num_iterations: int | None, threads: int | None) -> None:
@@ -71,11 +73,11 @@ def main(data: Path, model: Path, seed: int, probe: bool, num_iterations: int | 
     splits = json.loads(data.read_text())
     set_seed(seed)
     fitted = fit_probe(splits, model) if probe else fit_setfit(splits, model, seed, num_iterations)
-    predictions, seconds, predict_seconds, settings = fitted
+    probabilities, seconds, predict_seconds, settings = fitted
     line = {
         "peer": "LogisticRegression" if probe else "SetFit",
         "seed": seed,
-        "accuracy": float((predictions == np.array(splits["test"]["labels"])).mean()),
+        "accuracy": float((probabilities.argmax(axis=1) == np.array(splits["test"]["labels"])).mean()),
         "seconds": round(seconds, 2),
         "predict_seconds": round(predict_seconds, 2),
         **settings,
