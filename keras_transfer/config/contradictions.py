@@ -122,7 +122,7 @@ def _find_contradictions_of_names(data: DataConfig) -> Iterator[str]:
     """The names of classes and labels that a recipe gives; whether rows have them is checked when they are read."""
     if data.target == "number":
         for key in ("classes", "relabel", "merge_labels"):
-            if is_set(data, key):
+            if is_set(data, key) and not (key == "relabel" and isinstance(data.relabel, str)):
                 yield f"data.{key}: numbers have no classes, and data.target is number. Leave it out."
         return
     classes = data.classes or []
@@ -136,12 +136,12 @@ def _find_contradictions_of_names(data: DataConfig) -> Iterator[str]:
         )
     if data.target == "class" and len(classes) == 1:
         yield f"data.classes: a classifier needs at least two. Received: {classes[0]}. List another one."
-    blank = [old for old, new in data.relabel.items() if not new.strip()]
+    blank = [old for old, new in data.renamed.items() if not new.strip()]
     if blank:
         yield f"data.relabel.{blank[0]}: the new name is blank. Give it a name."
-    gone = [name for name in classes if name in data.relabel and name not in data.relabel.values()]
+    gone = [name for name in classes if name in data.renamed and name not in data.renamed.values()]
     if gone:
-        yield f"data.classes: data.relabel renames {gone[0]} to {data.relabel[gone[0]]}. List the new name."
+        yield f"data.classes: data.relabel renames {gone[0]} to {data.renamed[gone[0]]}. List the new name."
 
 
 def _find_contradictions_of_folds(data: DataConfig) -> Iterator[str]:

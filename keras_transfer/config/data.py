@@ -1,5 +1,6 @@
 """The data section of a recipe: where examples come from, and how they are divided and read."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
@@ -11,7 +12,7 @@ from pydantic import (
     StrictStr,
 )
 
-from keras_transfer.config.section import Count, Name, Section, Share
+from keras_transfer.config.section import Count, FileName, Name, Section, Share
 
 
 def _check_encoding(name: str) -> str:
@@ -106,8 +107,10 @@ class DataConfig(SourceKeys):
         description="classes or labels to use, in the order of the outputs; rows of other classes are left out; all by "
         "default, numbers in numeric order",
     )
-    relabel: dict[Name, Name] = Field(
-        default={}, description="new names of classes or labels, as {old: new}; several may get one name"
+    relabel: dict[Name, Name] | FileName = Field(
+        default={},
+        description="new names of classes or labels, as {old: new}; several may get one name. Or a CSV file of new "
+        "labels of rows, with the columns example and label",
     )
     merge_labels: StrictBool | None = Field(
         default=None,
@@ -119,6 +122,10 @@ class DataConfig(SourceKeys):
     )
     group: StrictStr | None = Field(
         default=None, description="column of groups; all rows of a group are in the same split"
+    )
+    exclude: FileName | None = Field(
+        default=None,
+        description="CSV file of rows to leave out, with a column example, as `keras-transfer audit` writes it",
     )
     splits_of: StrictStr | None = Field(
         default=None, description="folder of an earlier run; rows that it knew keep the splits that they had there"
@@ -145,6 +152,16 @@ class DataConfig(SourceKeys):
     def label_columns(self) -> list[str]:
         """The columns that :attr:`label` names."""
         return [self.label] if isinstance(self.label, str) else self.label
+
+    @property
+    def renamed(self) -> Mapping[str, str]:
+        """The new names of classes or labels; :attr:`relabel` may also be a table of rows."""
+        return {} if isinstance(self.relabel, str) else self.relabel
+
+    @property
+    def part(self) -> str:
+        """Which source of a recipe the section is for: ``train``, or the split that has a source of its own."""
+        return self._prefix.removeprefix("data.").removesuffix(".") or "train"
 
     def own_source(self, part: str) -> OtherSource | None:
         """Return the source that ``validation`` or ``test`` names; None if that is a share."""

@@ -1,5 +1,6 @@
 """What all sections of a recipe have in common, and the types of their values."""
 
+import os
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, WithJsonSchema
@@ -12,6 +13,13 @@ def _write_number(value: object) -> object:
 
 Name = Annotated[StrictStr, BeforeValidator(_write_number), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 """The name of a class or a label, which a recipe may write as a number."""
+
+FileName = Annotated[
+    StrictStr,
+    BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value),
+    WithJsonSchema({"type": "string"}),
+]
+"""A file, which Python may give as a ``pathlib.Path``."""
 
 Share = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 Amount = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]

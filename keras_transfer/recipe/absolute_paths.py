@@ -12,9 +12,9 @@ from keras_transfer.data.sources import absolute_name
 def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     """Return a recipe whose paths are absolute, so that they are valid in any working folder."""
     data: dict[str, str | OtherSource] = {}
-    for key in ("root", "data_dir", "splits_of"):
+    for key in ("root", "data_dir", "splits_of", "exclude", "relabel"):
         folder = getattr(config.data, key, None)
-        if folder:
+        if folder and isinstance(folder, str):
             data[key] = _absolute_folder(folder)
     for key in ("source", "validation", "test"):
         value = getattr(config.data, key)

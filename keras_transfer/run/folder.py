@@ -160,7 +160,7 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
 
 
 _DECIDING = (DATA, HEAD, METRICS, PREDICTIONS, MODEL, TOKENIZER, SAMPLES)
-_ELSEWHERE = ("source", "root", "data_dir", "validation", "test", "splits_of")
+_ELSEWHERE = ("source", "root", "data_dir", "validation", "test", "splits_of", "exclude")
 _NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "trackers", "export", "report")
 
 
@@ -197,6 +197,9 @@ def _what_decides(recipe: Mapping[str, Any]) -> dict[str, Any]:
     for name, keys in (("data", _ELSEWHERE), ("backbone", ("weights",))):
         if isinstance(values.get(name), Mapping):
             values[name] = {key: value for key, value in values[name].items() if key not in keys}
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("relabel"), str):  # data.json has what the table says
+        del data["relabel"]
     return values
 
 

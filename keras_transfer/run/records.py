@@ -42,10 +42,16 @@ class _SplitRecord(_Record):
     rows: list[_Row]
 
 
+class _Corrections(_Record):
+    excluded: dict[str, list[str]] = {}
+    relabelled: dict[str, dict[str, str | list[str] | list[float]]] = {}
+
+
 class DataRecord(_Record):
     """The content of data.json."""
 
     splits: dict[str, _SplitRecord]
+    corrections: _Corrections | None = None
     class_names: _Names | None = None
     label_names: _Names | None = None
     number_names: _Names | None = None

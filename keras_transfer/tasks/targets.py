@@ -27,7 +27,7 @@ class TargetTask(Task, ABC):
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
         """Read the recorded rows of the sources."""
-        return load_splits(config.data, seed=config.seed, recorded=record["splits"])
+        return load_splits(config.data, seed=config.seed, recorded=record)
 
     def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
         """Read a labelled source."""

@@ -41,7 +41,7 @@ class TextPretrainingTask(TextTask):
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
         """Read the recorded texts again."""
-        splits = load_unlabelled(config.data, seed=config.seed, recorded=record["splits"])
+        splits = load_unlabelled(config.data, seed=config.seed, recorded=record)
         return self.fix(config, splits)
 
     def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:

@@ -255,6 +255,7 @@ KEYS = {
     "data.separator": Key(";", rows, {"data.target": "multilabel", "data.label": "tags"}, NOT_PRETRAINING),
     "data.classes": Key(["red", "blue"], rows, {"data.label": "tags"}),
     "data.relabel": Key({"a": "z"}, rows),
+    "data.exclude": Key({IMAGES: "images.csv", TEXTS: "texts.csv", PRETRAINING: "texts.csv"}, rows),
     "data.merge_labels": Key(False, passed_on("data.merge_labels")),  # of names that are alike
     "data.split": Key("part", rows),
     "data.group": Key("who", rows),
@@ -449,6 +450,8 @@ def folder(tmp_path_factory):
             for n in range(48)
         ]
         pd.DataFrame(table).to_csv(root / name, index=False)
+    (root / "images.csv").write_text("example\n00.png\n", encoding="utf-8")
+    (root / "texts.csv").write_text("example\nrow 1\n", encoding="utf-8")
     return root
 
 

@@ -106,7 +106,7 @@ class _Labels:
         Raises:
             DataError: Names are twins, and the recipe does not say whether they are the same.
         """
-        counts, relabel, merges = self.counts, self.config.relabel, self.config.merge_labels is True
+        counts, relabel, merges = self.counts, self.config.renamed, self.config.merge_labels is True
         names = {name: name for name in counts}
         if merges:
             names = choose_spellings(counts, tuple(relabel))
@@ -124,7 +124,7 @@ class _Labels:
         merged = [
             f"{show_name(name)} ({_describe_count(counts[name])}) into {show_name(now)}"
             for name, now in names.items()
-            if name != now and reduce_name(name) == reduce_name(now) and name not in self.config.relabel
+            if name != now and reduce_name(name) == reduce_name(now) and name not in self.config.renamed
         ]
         return [f"data.merge_labels: merged {some(merged)}."] if merged else []
 
@@ -228,9 +228,9 @@ def check_relabel(sources: Sequence[Source], config: DataConfig) -> None:
     written = [name for source in sources for name in source.written]
     if config.merge_labels is True:
         there = {reduce_name(name) for name in written}
-        absent = [name for name in config.relabel if reduce_name(name) not in there]
+        absent = [name for name in config.renamed if reduce_name(name) not in there]
     else:
-        absent = [name for name in config.relabel if name not in written]
+        absent = [name for name in config.renamed if name not in written]
     if absent:
         hints = _explain_absent(absent, set(written))
         raise DataError(f"data.relabel: {hints} Fix the names, or remove them.")

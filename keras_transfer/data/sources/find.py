@@ -10,6 +10,7 @@ from keras_transfer.config import DataConfig
 from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.arrange_labels import arrange_labels
 from keras_transfer.data.sources.base import Source
+from keras_transfer.data.sources.corrections import NO_CORRECTIONS, Corrections
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.samples import SAMPLES
@@ -20,7 +21,13 @@ from keras_transfer.registry import nearest_names
 
 
 def read_source(
-    name: str, config: DataConfig, given: Any = None, *, whole: bool = False, known: Sequence[str] | None = None
+    name: str,
+    config: DataConfig,
+    given: Any = None,
+    *,
+    whole: bool = False,
+    known: Sequence[str] | None = None,
+    corrections: Corrections = NO_CORRECTIONS,
 ) -> Source:
     """Read a source by its name in a recipe.
 
@@ -30,6 +37,7 @@ def read_source(
         given: The Python object that the name refers to, if there is one.
         whole: Whether the source is to be one split, so that it may not have several.
         known: The classes or labels of the training rows, if the source has other rows.
+        corrections: Rows to leave out, and labels to change, before labels are renamed or merged.
 
     Returns:
         The source.
@@ -37,6 +45,12 @@ def read_source(
     Raises:
         DataError: There is no such source, several kinds claim its name, or it cannot be read.
     """
+    source = read_rows(name, config, given, whole=whole)
+    return _complete(corrections.apply(config.part, source, config), config, known)
+
+
+def read_rows(name: str, config: DataConfig, given: Any = None, *, whole: bool = False) -> Source:
+    """Read all rows of a source, with labels as the source writes them; :func:`read_source` goes on from there."""
     kind = find_source_kind(name, config) if given is None else PythonObjects(given)
     examples = find_example_kind(config)
     _refuse_unused(name, config, kind, whole=whole)
@@ -44,7 +58,7 @@ def read_source(
     examples.check(source, config)
     if whole:
         kind.check_whole(source)
-    return _complete(source, config, known)
+    return source
 
 
 # Keys that belong to one source; the others, which name columns, are for all sources of a recipe.

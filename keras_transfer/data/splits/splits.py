@@ -13,8 +13,10 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.sources.arrange_labels import check_classes, check_relabel
 from keras_transfer.data.sources.base import Source
+from keras_transfer.data.sources.corrections import NO_CORRECTIONS, Corrections
 from keras_transfer.data.sources.example_kinds import find_example_kind
-from keras_transfer.data.sources.find import read_source
+from keras_transfer.data.sources.find import read_rows, read_source
+from keras_transfer.data.splits.corrected import load_corrections
 from keras_transfer.data.splits.draws import draw_per_class
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, identify
 from keras_transfer.data.splits.stratified import Division, Part, divide, restore
@@ -86,6 +88,7 @@ class Splits:
         test: Rows to evaluate on.
         notes: Lines for the user on how the splits were made.
         known: What data.json records of rows that earlier runs knew; None if the recipe names no such run.
+        corrections: The rows that the recipe leaves out, and those that it gives other labels.
     """
 
     target: Target
@@ -94,6 +97,7 @@ class Splits:
     test: Split
     notes: tuple[str, ...] = ()
     known: Mapping[str, Any] | None = None
+    corrections: Corrections = NO_CORRECTIONS
 
     def __iter__(self) -> Iterator[Split]:
         return iter((self.train, self.validation, self.test))
@@ -130,12 +134,13 @@ class Splits:
 
         Rows have their names and targets in ``rows`` and the hashes by which later runs know them in ``hashes``.
         Classes are in ``class_names`` and counted in ``classes``, labels in ``label_names`` and ``labels``, numbers in
-        ``number_names`` and ``numbers``.
+        ``number_names`` and ``numbers``. Rows that were left out, and labels that were changed, are in ``corrections``.
         """
         return {
             self.target.names_key: list(self.target.names),
             "notes": list(self.notes),
             **(self.known or {}),
+            **({"corrections": self.corrections.to_json()} if self.corrections else {}),
             "splits": {split.name: self._describe(split) for split in self},
         }
 
@@ -165,7 +170,8 @@ def load_splits(
         seed: For drawing rows.
         given: The Python objects that names of sources refer to.
         known: Rows of earlier runs, which keep their splits.
-        recorded: The splits in data.json of a run that is read again: its rows are returned as they were divided.
+        recorded: The content of data.json of a run that is read again: its rows are returned as they were divided and
+            corrected.
 
     Returns:
         The splits; validation or test is empty if the recipe sets 0.
@@ -173,24 +179,30 @@ def load_splits(
     Raises:
         DataError: A source cannot be read, or has too few rows for these splits.
     """
-    source, target = read_labelled(config, given)
+    done = None if recorded is None else recorded.get("corrections", {})
+    corrections = load_corrections(config, given or {}, done, read=lambda own: _read_rows(own, given))
+    source, target = read_labelled(config, given, corrections)
 
     def read(own: DataConfig) -> Source:
-        return _read_whole(own, target, given)
+        return _read_whole(own, target, given, corrections)
 
     if recorded is not None:
-        return make_each(restore(source, config, recorded, read), target, config)
+        return make_each(restore(source, config, recorded["splits"], read), target, config)
     division = divide(source, target, config, seed=seed, read=read, known=known)
     check_relabel([part.source for part in division.parts.values()], config)
-    return _take_few(make_splits(division, target, config), config, seed)
+    splits = replace(make_splits(division, target, config), corrections=corrections)
+    return _take_few(splits, config, seed)
 
 
-def read_labelled(config: DataConfig, given: Mapping[str, Any] | None) -> tuple[Source, Target]:
+def read_labelled(
+    config: DataConfig, given: Mapping[str, Any] | None, corrections: Corrections = NO_CORRECTIONS
+) -> tuple[Source, Target]:
     """Read the main source of a recipe.
 
     Args:
         config: The recipe's data section.
         given: The Python objects that names of sources refer to.
+        corrections: Rows to leave out, and labels to change.
 
     Returns:
         The source, and its target.
@@ -198,7 +210,7 @@ def read_labelled(config: DataConfig, given: Mapping[str, Any] | None) -> tuple[
     Raises:
         DataError: It cannot be read, or its labels cannot be learned.
     """
-    source = read_source(config.source, config, (given or {}).get(config.source))
+    source = read_source(config.source, config, (given or {}).get(config.source), corrections=corrections)
     check_classes(source, config)
     target = TARGETS[config.target](source.class_names)
     target.check_source(source.name, source.rows["label"].tolist())
@@ -301,9 +313,19 @@ def _take_few(splits: Splits, config: DataConfig, seed: int) -> Splits:
     return replace(splits, train=few, notes=(*splits.notes, note))
 
 
-def _read_whole(config: DataConfig, target: Target, given: Mapping[str, Any] | None) -> Source:
+def _of_whole(config: DataConfig) -> DataConfig:
     # A whole source is not divided by columns, and weights are for training alone.
-    config = config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None})
-    own = read_source(config.source, config, (given or {}).get(config.source), whole=True, known=target.names)
+    return config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None})
+
+
+def _read_rows(config: DataConfig, given: Mapping[str, Any] | None) -> Source:
+    return read_rows(config.source, _of_whole(config), (given or {}).get(config.source), whole=True)
+
+
+def _read_whole(
+    config: DataConfig, target: Target, given: Mapping[str, Any] | None, corrections: Corrections = NO_CORRECTIONS
+) -> Source:
+    config, held = _of_whole(config), (given or {}).get(config.source)
+    own = read_source(config.source, config, held, whole=True, known=target.names, corrections=corrections)
     target.check_names(config.source, own.class_names, own.rows["label"].tolist())
     return own

@@ -1,12 +1,15 @@
 """Examples without labels, divided so that a model that learns from them never sees a classifier's test rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from keras_transfer.config import DataConfig
 from keras_transfer.data.sources.arrange_labels import check_relabel
 from keras_transfer.data.sources.base import Source
-from keras_transfer.data.sources.find import has_labels, read_source
+from keras_transfer.data.sources.corrections import NO_CORRECTIONS, Corrections
+from keras_transfer.data.sources.find import has_labels, read_rows, read_source
+from keras_transfer.data.splits.corrected import load_corrections
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known
 from keras_transfer.data.splits.splits import Split, Splits, make_each, make_split, make_splits, read_labelled
 from keras_transfer.data.splits.stratified import Part, divide, restore
@@ -32,7 +35,8 @@ def load_unlabelled(
         seed: For drawing rows.
         given: The Python objects that names of sources refer to.
         known: Rows of earlier runs, which keep their splits.
-        recorded: The splits in data.json of a run that is read again: its rows are returned as they were divided.
+        recorded: The content of data.json of a run that is read again: its rows are returned as they were divided and
+            corrected.
 
     Returns:
         The splits, without a target.
@@ -40,20 +44,28 @@ def load_unlabelled(
     Raises:
         DataError: A source cannot be read, or has too few rows for these splits.
     """
-    given = given or {}
-    if has_labels(config.source, config, given.get(config.source)):
-        source, target = read_labelled(config, given)
+    given, done = given or {}, None if recorded is None else recorded.get("corrections", {})
+    labelled = has_labels(config.source, config, given.get(config.source))
+    if not labelled:
+        _refuse_names(config)
+    main = config if labelled else _unlabelled(config)
+    corrections = load_corrections(
+        main, given, done, read=lambda own: read_rows(own.source, _of_whole(own), given.get(own.source))
+    )
+    if labelled:
+        source, target = read_labelled(config, given, corrections)
         check_relabel([source], config)
     else:
-        _refuse_names(config)
-        source, target = read_source(config.source, _unlabelled(config), given.get(config.source)), NO_TARGET
+        source = read_source(config.source, main, given.get(config.source), corrections=corrections)
+        target = NO_TARGET
 
     def read(own: DataConfig) -> Source:
-        return _read_whole(own, given)
+        return _read_whole(own, given, corrections)
 
     if recorded is not None:
-        return make_each(restore(source, config, recorded, read), NO_TARGET, config)
-    return make_splits(divide(source, target, config, seed=seed, read=read, known=known), NO_TARGET, config)
+        return make_each(restore(source, config, recorded["splits"], read), NO_TARGET, config)
+    division = divide(source, target, config, seed=seed, read=read, known=known)
+    return replace(make_splits(division, NO_TARGET, config), corrections=corrections)
 
 
 def _refuse_names(config: DataConfig) -> None:
@@ -76,10 +88,13 @@ def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Map
     return make_split(name, Part(own, own.rows), NO_TARGET, config.model_copy(update={"weight": None}))
 
 
-def _read_whole(config: DataConfig, given: Mapping[str, Any]) -> Source:
+def _of_whole(config: DataConfig) -> DataConfig:
     # A whole source is not divided by columns, and weights are for training alone.
-    plain = {"stratify": ["label"], "weight": None, "split": None, "group": None}
-    return read_source(config.source, _unlabelled(config.model_copy(update=plain)), given.get(config.source))
+    return _unlabelled(config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None}))
+
+
+def _read_whole(config: DataConfig, given: Mapping[str, Any], corrections: Corrections = NO_CORRECTIONS) -> Source:
+    return read_source(config.source, _of_whole(config), given.get(config.source), corrections=corrections)
 
 
 def _unlabelled(config: DataConfig) -> DataConfig:
