@@ -1,7 +1,7 @@
 """Input contract + backbone + head -> one Keras model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 
@@ -50,6 +50,18 @@ class TransferModel:
     _frozen_parts: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
     _tails: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
     _frozen: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
+
+    def calibrated(self, head: Head) -> "TransferModel":
+        """Return the model whose predictor has what a head learned after training; all layers are shared.
+
+        Args:
+            head: The model's own, calibrated.
+        """
+        predictions = head.add_calibration(self.predictor.output)
+        if predictions is self.predictor.output:
+            return replace(self, head=head)
+        predictor = keras.Model(self.predictor.input, predictions, name=self.predictor.name)
+        return replace(self, head=head, predictor=predictor)
 
     def frozen_part(self, stages: int) -> keras.Model:
         """Return the first stages as a model for prediction alone; it is the same one at every call.

@@ -36,7 +36,7 @@ class Baseline:
 
     def to_state(self) -> dict[str, Any]:
         """Return what a checkpoint has: all but the features, which are not needed after it."""
-        return asdict(replace(self, head=replace(self.head, held_out=None), features={}))
+        return asdict(replace(self, features={}))
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> "Baseline":

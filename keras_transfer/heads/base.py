@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import keras
@@ -15,9 +15,11 @@ from keras_transfer.config import HeadConfig, ImageHeadConfig
 from keras_transfer.config.section import Section, is_set
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
+from keras_transfer.heads.calibration import Calibration
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
 from keras_transfer.heads.predictions import Prediction
+from keras_transfer.heads.reliability import CalibrationReport, Reliability
 from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head
 from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 
@@ -99,6 +101,14 @@ class Head(ABC):
         """
         return [metric.make() for metric in self.epoch_metrics() if metric.name in (self.metric, *names)]
 
+    def add_calibration(self, predictions: Tensor) -> Tensor:
+        """Turn symbolic predictions of the trained model into those that are served, with layers of Keras alone.
+
+        Returns:
+            The same tensor if nothing was fitted after training.
+        """
+        return predictions
+
     def decode(self, encoded: Tensor) -> Tensor:
         """Turn encoded targets, in a graph, into what perfect predictions would be."""
         return encoded
@@ -145,9 +155,11 @@ class TargetHead(Head):
 
     Attributes:
         config: Pooling, dropout, hidden layer and loss.
+        calibration: What was fitted after training; None before that, and if there was nothing to fit it on.
     """
 
     config: HeadConfig
+    calibration: Calibration | None = field(default=None, kw_only=True)
 
     target: ClassVar[str]
     """The ``data.target`` that the head is for."""
@@ -200,8 +212,59 @@ class TargetHead(Head):
         """
 
     def calibrate(self, predicted: Floats, targets: Targets) -> Self:
-        """Return the head with what is chosen after training, on validation rows."""
+        """Return the head with what is chosen after training, on validation rows.
+
+        A calibration that the head has already is kept.
+
+        Args:
+            predicted: ``float32[n, outputs]`` of the trained model, not yet calibrated.
+            targets: Of the same rows.
+
+        Raises:
+            TrainingError: Predictions are NaN or infinite.
+        """
+        head = self if self.calibration else self.fit_calibration(predicted, targets, "validation")
+        return head.choose_thresholds(head.calibrated(predicted), targets)
+
+    def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
+        """Return the head with the thresholds that the recipe wants to be chosen.
+
+        Args:
+            predicted: ``float32[n, outputs]``, calibrated.
+            targets: Of the same rows.
+        """
         return self
+
+    # Calibration; a head that has none leaves these as they are.
+
+    def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
+        """Return the head with a temperature, or with standard deviations, that fits these rows.
+
+        Args:
+            predicted: ``float32[n, outputs]`` for rows that the model was not trained on.
+            targets: Of the same rows.
+            split: ``validation``, or ``train`` for predictions of rows that were held out one fold at a time.
+
+        Raises:
+            TrainingError: Predictions are NaN or infinite.
+        """
+        return self
+
+    def calibrated(self, predicted: Floats) -> Floats:
+        """Return calibrated predictions ``[n, outputs]`` for those of the trained model, as the saved model does."""
+        return predicted
+
+    def uncalibrated(self, predicted: Floats) -> Floats:
+        """Undo :meth:`calibrated`, up to rounding."""
+        return predicted
+
+    def measure_calibration(self, predicted: Floats, targets: Targets) -> CalibrationReport | None:
+        """Return how well calibrated predictions ``[n, outputs]`` are, and were before :meth:`calibrated`."""
+        return None
+
+    def reliability(self, predicted: Floats, targets: Targets) -> Reliability | None:
+        """Return confidence and accuracy of calibrated predictions ``[n, outputs]`` by bins; None if it has none."""
+        return None
 
     # Layers.
 

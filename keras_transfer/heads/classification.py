@@ -18,14 +18,17 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
-from keras_transfer.heads.base import TargetHead
+from keras_transfer.heads.calibration import Calibration, add_class_temperature, fit_class_temperature, temper_classes
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
 from keras_transfer.heads.predictions import RankedPrediction
+from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.solver import LinearModel, Multinomial
 from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
-from keras_transfer.networks.types import JsonObject, Loss, Tensor
+from keras_transfer.networks.types import Array, JsonObject, Loss, Tensor
 from keras_transfer.registry import did_you_mean
+
+_TEMPERATURE = "temperature"
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def check_class_weights(weights: Mapping[str, float], names: Sequence[str]) -> N
 
 
 @dataclass(frozen=True)
-class ClassificationHead(TargetHead):
+class ClassificationHead(ProbabilityHead):
     """One class out of several, at least two: softmax, cross-entropy, multinomial logistic regression.
 
     Attributes:
@@ -164,24 +167,54 @@ class ClassificationHead(TargetHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its thresholds."""
-        return cls(names, config, decision=Decision.restore(names, facts) if config.threshold else None)
+        """Make the head again with its thresholds and its temperature."""
+        decision = Decision.restore(names, facts) if config.threshold else None
+        return cls(names, config, decision=decision, calibration=Calibration.from_json(facts, _TEMPERATURE, None))
 
     @property
     def facts(self) -> JsonObject:
-        """The thresholds, by class."""
-        return {} if self.decision is None else self.decision.to_json()
+        """The thresholds, by class, and the temperature."""
+        decision = {} if self.decision is None else self.decision.to_json()
+        calibration = {} if self.calibration is None else self.calibration.to_json(_TEMPERATURE, None)
+        return {**decision, **calibration}
 
     def check_validation(self, targets: Targets) -> None:
         """Check that each class has a row to choose its threshold by."""
         check_validation(self.config.threshold, self.names, targets)
 
-    def calibrate(self, predicted: Floats, targets: Targets) -> Self:
+    def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
         """Choose thresholds, if the recipe asks for it."""
         config = self.config.threshold
         if config is None or config.value is not None:
             return self
         return replace(self, decision=choose_decision(config, self.names, predicted, targets))
+
+    def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
+        """Fit the temperature."""
+        return replace(self, calibration=fit_class_temperature(predicted, targets, split))
+
+    def calibrated(self, predicted: Floats) -> Floats:
+        """Return calibrated probabilities."""
+        return predicted if self.calibration is None else temper_classes(predicted, self.calibration.values[0])
+
+    def uncalibrated(self, predicted: Floats) -> Floats:
+        """Return probabilities as the trained model gives them."""
+        return predicted if self.calibration is None else temper_classes(predicted, 1.0 / self.calibration.values[0])
+
+    def add_calibration(self, predictions: Tensor) -> Tensor:
+        """Divide logits by the temperature."""
+        if self.calibration is None:
+            return predictions
+        return add_class_temperature(predictions, self.calibration.values[0])
+
+    def outcomes(self, predicted: Floats, targets: Targets) -> tuple[Floats, Array]:
+        """Return the largest probability, and whether its class is the true one; thresholds do not matter."""
+        return predicted.max(axis=1)[:, None], (predicted.argmax(axis=1) == targets)[:, None]
+
+    def brier_scores(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
+        """Return squared errors of the probabilities: their sum, and of two classes half of it (Brier 1950)."""
+        squares = ((predicted.astype(np.float64) - self.encode(targets)) ** 2).sum(axis=1)
+        return squares / 2 if len(self.names) == 2 else squares
 
     def decide(self, predicted: Floats) -> NDArray[np.int64]:
         """Return the index of the predicted class, ``int64[...]``, for probabilities ``[..., classes]``."""
@@ -276,6 +309,7 @@ class ClassificationHead(TargetHead):
             ),
             confusion=tuple(tuple(row) for row in confusion_matrix(targets, chosen, labels=indices).tolist()),
             decision=self.decision,
+            calibration=self.measure_calibration(predicted, targets),
         )
 
     def to_prediction(self, name: str, row: Floats) -> ClassPrediction:

@@ -1,13 +1,15 @@
 """How good a model is: predictions for a split, and metrics of them with intervals."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.heads.reliability import CalibrationReport
+from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.networks.types import Batches, JsonObject, Model
 
 Floats = NDArray[np.floating[Any]]
@@ -147,40 +149,6 @@ def measure_gain(
     )
 
 
-def bootstrap(measure: Callable[[Floats], Floats], rows: int) -> tuple[float, float]:
-    """Return a 95 % interval of a figure: percentiles over resamples of the rows (Efron 1979).
-
-    Args:
-        measure: From how often each row counts, ``[resamples, rows]``, to the figure, ``[resamples]``; values
-            that are NaN or infinite are left out.
-        rows: How many there are.
-
-    Returns:
-        Its bounds. The same rows give the same ones.
-    """
-    values = np.concatenate([measure(counts) for counts in _draw_resamples(rows)])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-# Ten thousand resamples of some thousand rows take a second.
-_MOST_RESAMPLES, _LEAST_RESAMPLES, _MOST_DRAWS, _CHUNK = 10_000, 1000, 20_000_000, 2_000_000
-
-
-def _draw_resamples(rows: int) -> Iterator[Floats]:
-    """How often each row is in resamples of as many rows, some resamples at a time."""
-    random = np.random.default_rng(0)
-    total = min(max(_MOST_DRAWS // rows, _LEAST_RESAMPLES), _MOST_RESAMPLES)
-    size = max(_CHUNK // rows, 1)
-    for start in range(0, total, size):
-        resamples = min(size, total - start)
-        drawn = random.integers(0, rows, (resamples, rows)) + rows * np.arange(resamples)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=resamples * rows).reshape(resamples, rows).astype(np.float64)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Report(ABC):
     """Results of a model on a split; each kind of target has further metrics.
@@ -190,12 +158,14 @@ class Report(ABC):
         n: How many rows.
         loss: Mean of what is minimised.
         gain: Over the solved head, if that was measured.
+        calibration: How well calibrated predictions are; None if the head does not measure it.
     """
 
     split: str
     n: int
     loss: float
     gain: Gain | None = None
+    calibration: CalibrationReport | None = None
 
     @abstractmethod
     def figures(self) -> JsonObject:
@@ -209,13 +179,16 @@ class Report(ABC):
     def to_json(self) -> JsonObject:
         """Return what metrics.json records of this split."""
         gain = {"gain": self.gain.to_json()} if self.gain else {}
-        return {"n": self.n, "loss": self.loss, **self.figures(), **gain}
+        calibration = {"calibration": self.calibration.to_json()} if self.calibration else {}
+        return {"n": self.n, "loss": self.loss, **self.figures(), **calibration, **gain}
 
     @classmethod
     def from_json(cls, split: str, values: JsonObject) -> Self:
         """Read back what :meth:`to_json` gave."""
         gain = Gain.from_json(values["gain"]) if "gain" in values else None
-        return cls(split=split, n=values["n"], loss=values["loss"], gain=gain, **cls.read_figures(values))
+        measured = CalibrationReport.from_json(values["calibration"]) if "calibration" in values else None
+        figures = cls.read_figures(values)
+        return cls(split=split, n=values["n"], loss=values["loss"], gain=gain, calibration=measured, **figures)
 
 
 def mean_where_present(values: Floats, present: NDArray[np.bool_]) -> float:

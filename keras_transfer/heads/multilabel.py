@@ -13,13 +13,17 @@ from sklearn.metrics import precision_recall_fscore_support
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import TargetHead
+from keras_transfer.heads.calibration import Calibration, add_label_temperatures, fit_label_temperatures, temper_labels
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
-from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, bootstrap, mean_where_present
+from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, mean_where_present
 from keras_transfer.heads.predictions import RankedPrediction
+from keras_transfer.heads.probabilities import ProbabilityHead
+from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.heads.solver import LinearModel, OneVsRest
 from keras_transfer.heads.thresholds import Choice, Decision, check_threshold, choose_label_thresholds
-from keras_transfer.networks.types import JsonObject, Loss, Tensor
+from keras_transfer.networks.types import Array, JsonObject, Loss, Tensor
+
+_TEMPERATURE = "temperature"
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class MultilabelPrediction(RankedPrediction):
 
 
 @dataclass(frozen=True)
-class MultilabelHead(TargetHead):
+class MultilabelHead(ProbabilityHead):
     """Any of several labels: sigmoid, binary cross-entropy, one-vs-rest logistic regression.
 
     Attributes:
@@ -139,22 +143,52 @@ class MultilabelHead(TargetHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its thresholds."""
-        read = Decision.restore(names, facts)
-        return cls(names, config, tuple(read.thresholds.values()), read.choice)
+        """Make the head again with its thresholds and its temperatures."""
+        read, calibration = Decision.restore(names, facts), Calibration.from_json(facts, _TEMPERATURE, names)
+        return cls(names, config, tuple(read.thresholds.values()), read.choice, calibration=calibration)
 
     @property
     def facts(self) -> JsonObject:
-        """The thresholds, by label."""
-        return Decision(dict(zip(self.names, self.thresholds, strict=True)), choice=self.choice).to_json()
+        """The thresholds and the temperatures, by label."""
+        decision = Decision(dict(zip(self.names, self.thresholds, strict=True)), choice=self.choice)
+        calibration = {} if self.calibration is None else self.calibration.to_json(_TEMPERATURE, self.names)
+        return {**decision.to_json(), **calibration}
 
-    def calibrate(self, predicted: Floats, targets: Targets) -> Self:
+    def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
         """Choose thresholds, if the recipe asks for it."""
         config = self.config.threshold
         if config is None or config.value is not None:
             return self
         found = choose_label_thresholds(config, self.names, predicted, targets)
         return replace(self, thresholds=tuple(found.thresholds.values()), choice=found.choice)
+
+    def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
+        """Fit a temperature for each label."""
+        return replace(self, calibration=fit_label_temperatures(predicted, targets, split))
+
+    def calibrated(self, predicted: Floats) -> Floats:
+        """Return calibrated probabilities."""
+        return predicted if self.calibration is None else temper_labels(predicted, self.calibration.values)
+
+    def uncalibrated(self, predicted: Floats) -> Floats:
+        """Return probabilities as the trained model gives them."""
+        if self.calibration is None:
+            return predicted
+        return temper_labels(predicted, [1.0 / value for value in self.calibration.values])
+
+    def add_calibration(self, predictions: Tensor) -> Tensor:
+        """Divide the logits of each label by its temperature."""
+        if self.calibration is None:
+            return predictions
+        return add_label_temperatures(predictions, self.calibration.values)
+
+    def outcomes(self, predicted: Floats, targets: Targets) -> tuple[Floats, Array]:
+        """Return the probability of each label, and whether the row has it."""
+        return predicted, targets > 0.5
+
+    def brier_scores(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
+        """Return the squared error of the probabilities, the mean of the labels."""
+        return np.asarray(((predicted.astype(np.float64) - targets) ** 2).mean(axis=1))
 
     def final_layer(self) -> layers.Layer:
         """Return a layer from logits to probabilities."""
@@ -238,6 +272,7 @@ class MultilabelHead(TargetHead):
                 for i, name in enumerate(self.names)
             ),
             choice=self.choice,
+            calibration=self.measure_calibration(predicted, targets),
         )
 
     def _decide(self, predicted: Floats) -> NDArray[np.bool_]:

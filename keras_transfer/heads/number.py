@@ -1,6 +1,6 @@
 """One or more numbers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 import keras
@@ -12,11 +12,16 @@ from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import TargetHead
+from keras_transfer.heads.calibration import Calibration, fit_residual_scale
 from keras_transfer.heads.epoch_metrics import EpochMetric, MeanRootMeanSquaredError
-from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report, bootstrap
+from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report
 from keras_transfer.heads.predictions import Prediction
+from keras_transfer.heads.reliability import CalibrationReport, measure_deviations
+from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.heads.solver import LinearModel, Ridge
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
+
+_RESIDUAL_SCALE = "residual_scale"
 
 
 @dataclass(frozen=True)
@@ -104,15 +109,28 @@ class NumberHead(TargetHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its mean and scale."""
+        """Make the head again with its mean and scale, and the standard deviations of residuals."""
         mean, scale = (tuple(float(facts[key][name]) for name in names) for key in ("mean", "scale"))
-        return cls(names, config, mean, scale)
+        return cls(names, config, mean, scale, calibration=Calibration.from_json(facts, _RESIDUAL_SCALE, names))
 
     @property
     def facts(self) -> JsonObject:
-        """Mean and scale, by name. The model has them too: figures of standardized numbers need them."""
+        """Mean and scale, by name, and the standard deviations of residuals. The model has mean and scale, too."""
         values = {"mean": self.mean, "scale": self.scale}
-        return {key: dict(zip(self.names, value, strict=True)) for key, value in values.items()}
+        calibration = {} if self.calibration is None else self.calibration.to_json(_RESIDUAL_SCALE, self.names)
+        return {**{key: dict(zip(self.names, value, strict=True)) for key, value in values.items()}, **calibration}
+
+    def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
+        """Fit the standard deviation of each number around its prediction; predictions stay as they are."""
+        return replace(self, calibration=fit_residual_scale(predicted, targets, np.array(self.scale), split))
+
+    def measure_calibration(self, predicted: Floats, targets: Targets) -> CalibrationReport:
+        """Return coverage and negative log likelihood with the standard deviations that were fitted."""
+        if self.calibration is None:
+            return CalibrationReport(None, {}, {})
+        errors = predicted.astype(np.float64) - targets
+        after = measure_deviations(errors, np.array(self.calibration.values))
+        return CalibrationReport(self.calibration.fitted, {}, after)
 
     @property
     def is_solvable(self) -> bool:
@@ -181,6 +199,7 @@ class NumberHead(TargetHead):
             loss=float(self.row_losses(predicted, targets).mean()),
             mae=self.score_once(predicted, targets),
             numbers=tuple(_compare(*column) for column in columns),
+            calibration=self.measure_calibration(predicted, targets),
         )
 
     def to_prediction(self, name: str, row: Floats) -> NumberPrediction:

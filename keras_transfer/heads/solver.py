@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, logit, softmax
+from scipy.special import expit, logit, softmax
 from sklearn import linear_model
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from keras_transfer.heads.calibration import class_losses, doubt_of, fit_factor, label_losses
 from keras_transfer.networks.types import Array
 
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
@@ -28,8 +28,6 @@ Hints = tuple[NDArray[np.float32], Array]
 # Inverse strengths of the penalty, as scikit-learn counts them, from strong to weak.
 STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-5.0, 1.01, 0.5))
 _MOST_ITERATIONS = 2000
-# Natural logarithms of the least and greatest factor on logits.
-_POWERS = (-5.0, 5.0)
 _CLEARLY_WORSE = 1.02
 # Share of the mean variance over features in what each is scaled by. Few rows estimate variances badly, and what hardly
 # ever changes would get weights without measure: the least change of the network would spoil the head. Against a floor
@@ -86,14 +84,10 @@ class LinearModel(ABC):
     def scale(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32]) -> float:
         """Return the factor on held-out logits, one for all, that calibrates them best.
 
-        It is sought as if one more row had been held out of which nothing is known: if all rows are classified
-        correctly, no factor is best otherwise. Guo et al. 2017, arXiv 1706.04599, call its inverse the temperature.
+        Its inverse is the temperature of :mod:`keras_transfer.heads.calibration`, fitted in the same way.
         """
-        doubt = _doubt(raw)
-        found = minimize_scalar(
-            lambda power: self.loss(raw * np.exp(power), targets, weights, doubt), bounds=_POWERS, method="bounded"
-        )
-        return float(np.exp(found.x))
+        doubt = doubt_of(len(raw))
+        return fit_factor(lambda factor: self.loss(factor * raw, targets, weights, doubt))
 
 
 def _new_regression() -> linear_model.LogisticRegression:
@@ -121,9 +115,7 @@ class Multinomial(LinearModel):
 
     def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
         """Return the cross-entropy, in nats."""
-        logs = log_softmax(raw, axis=1)
-        losses = -(1.0 - doubt) * logs[np.arange(len(logs)), targets] - doubt * logs.mean(axis=1)
-        return float(np.average(losses, weights=weights))
+        return float(np.average(class_losses(raw, targets, doubt), weights=weights))
 
     def coefficients(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return kernel and bias; of two classes, scikit-learn solves for the second one's advantage over the first."""
@@ -161,9 +153,7 @@ class OneVsRest(LinearModel):
 
     def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
         """Return the mean binary cross-entropy over labels, in nats."""
-        marks = (1.0 - doubt) * targets + 0.5 * doubt
-        losses = -(marks * log_expit(raw) + (1.0 - marks) * log_expit(-raw)).mean(axis=1)
-        return float(np.average(losses, weights=weights))
+        return float(np.average(label_losses(raw, targets, doubt).mean(axis=1), weights=weights))
 
     def coefficients(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return kernel and bias."""
@@ -349,7 +339,7 @@ def _choose_strength(problem: _Problem, new_model: Callable[[], LinearModel]) ->
         raw = _hold_out(models, x, problem.targets, problem.weights, strength, folds)
         model = models[0]
         scale = model.scale(raw, targets, weights)
-        losses.append(model.loss(scale * raw, targets, weights, _doubt(raw)))
+        losses.append(model.loss(scale * raw, targets, weights, doubt_of(len(raw))))
         if losses[-1] < min(losses[:-1]):
             held_out = model.predict(scale * raw).astype(np.float32)
             best = _Chosen(strength, losses[-1], model.loss(scale * raw, targets, weights), held_out, scale)
@@ -384,8 +374,3 @@ def _hold_out(
         parts = list(pool.map(hold_out, models, folds))
     # Folds hold out each row once.
     return np.concatenate(parts)[np.argsort(np.concatenate([held_out for _, held_out in folds]))]
-
-
-def _doubt(raw: NDArray[np.float64]) -> float:
-    """The share of one row among those that are held out and itself."""
-    return 1.0 / (len(raw) + 1)

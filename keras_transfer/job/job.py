@@ -310,11 +310,17 @@ class Job:
             solved head, each report says what that gained.
         """
         frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)
+        is_solved = trained.baseline is not None and all(phase.solve for phase in self.phases)
         model = TrainedModel(
-            self.config, self.splits, self.reader, self.model, lambda split: self.batches.predict(split, frozen)
+            self.config,
+            self.splits,
+            self.reader,
+            self.model,
+            predict=lambda split: self.batches.predict(split, frozen),
+            held_out=trained.baseline.head.held_out if trained.baseline and is_solved else None,
         )
         evaluation = self.task.evaluate_trained(model)
-        if trained.baseline is None or all(phase.solve for phase in self.phases):
+        if trained.baseline is None or is_solved:
             return evaluation
         return add_gains(evaluation, model.evaluated, trained.baseline, seconds=trained.seconds)
 

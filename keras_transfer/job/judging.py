@@ -25,16 +25,18 @@ def add_gains(evaluation: Evaluation, splits: list[Split], baseline: Baseline, *
     if not isinstance(head, TargetHead):
         return evaluation
 
-    # The solved head decides by thresholds of its own, chosen on the same rows.
+    # The solved head has a temperature and thresholds of its own, chosen on the same rows.
     validation = [split for split in splits if split.name == "validation"]
-    solved = head.calibrate(baseline.predicted["validation"], validation[0].targets) if validation else head
+    solved = replace(head, calibration=None)
+    if validation:
+        solved = solved.calibrate(baseline.predicted["validation"], validation[0].targets)
 
     def add(report: Report, split: Split) -> Report:
         gain = measure_gain(
             head.figure,
             lambda rows, counts: head.score(rows, split.targets, counts),
             evaluation.predicted[split.name],
-            baseline.predicted[split.name],
+            solved.calibrated(baseline.predicted[split.name]),
             head_seconds=baseline.seconds,
             head_score=lambda rows, counts: solved.score(rows, split.targets, counts),
             seconds=seconds,

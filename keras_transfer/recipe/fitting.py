@@ -331,15 +331,18 @@ def _train(writer: RunWriter, job: Job, observers: Observers, checkpoints: Check
     try:
         trained = job.train(observers, checkpoints)
     except TrainingError as error:
+        writer.merge_adapters(job.model)
         writer.write_model(job.model)
         CheckpointStore(writer.folder / CHECKPOINTS).clear()
         raise TrainingError(f"{error} The last good weights are in {writer.folder / MODEL}.") from error
-    writer.write_model(job.model)
+    writer.merge_adapters(job.model)
     return trained
 
 
 def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers, console: Console | None) -> Evaluation:
     evaluation = job.evaluate(trained)
+    # Only now is it known how predictions are calibrated, which the model that is served does by itself.
+    writer.write_model(job.model.calibrated(evaluation.head))
     metrics = writer.write_evaluation(evaluation, job.splits)
     for split, values in metrics.items():
         trackers.report_made(ReportMade(split, values))

@@ -86,13 +86,16 @@ class RunWriter:
         samples.mkdir()
         reader.write_samples(rows, chosen, samples)
 
-    def write_model(self, model: TransferModel) -> None:
-        """Write the model as it will be served; adapters are merged into it, and kept apart beside it."""
+    def merge_adapters(self, model: TransferModel) -> None:
+        """Merge adapters into the model, as it will be evaluated and served, and keep them apart beside it."""
         adapters = adapter_weights(model.backbone.stages)
         if adapters:
             with whole(self.folder / names.ADAPTERS) as file:
                 np.savez(file, allow_pickle=False, **adapters)
             merge_adapters(model.backbone.stages)
+
+    def write_model(self, model: TransferModel) -> None:
+        """Write the model as it will be served."""
         write_keras_file(model.predictor, self.folder / names.MODEL)
 
     def write_evaluation(self, evaluation: Evaluation, splits: Splits) -> dict[str, Any]:

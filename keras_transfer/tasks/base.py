@@ -57,6 +57,8 @@ class TrainedModel:
         model: The trained model.
         predict: From a split to ``float32[rows, outputs]`` in the order of its rows. Cached features are used, and
             several processes share the work: all of them have to call it.
+        held_out: If the head was solved and no stage was trained, its predictions for the training rows while they were
+            held out, ``float32[rows, outputs]``; else None.
     """
 
     config: RecipeConfig
@@ -64,6 +66,7 @@ class TrainedModel:
     reader: Reader
     model: TransferModel
     predict: Callable[[Split], Floats]
+    held_out: Floats | None = None
 
     @property
     def evaluated(self) -> list[Split]:

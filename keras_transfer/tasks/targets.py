@@ -2,16 +2,18 @@
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
+import numpy as np
 
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits, load_splits, read_split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.data.targets.read import TARGETS
-from keras_transfer.heads import Prediction, make_head, restore_head
+from keras_transfer.heads import Prediction, TargetHead, make_head, restore_head
+from keras_transfer.heads.calibration import check_finite
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.tasks.base import Evaluation, FinishedRun, Task, TrainedModel, predict_examples
@@ -43,9 +45,16 @@ class TargetTask(Task, ABC):
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
         """Compare predictions for validation and test rows with the targets."""
         predicted = {split.name: trained.predict(split) for split in trained.evaluated}
-        head: Any = trained.model.head
-        if len(trained.splits.validation):
-            head = head.calibrate(predicted["validation"], trained.splits.validation.targets)
+        for name, rows in predicted.items():
+            check_finite(rows, name)
+        head, splits = cast(TargetHead, trained.model.head), trained.splits
+        # A solved head has a prediction for each training row while it was held out: more rows than there are for
+        # validation.
+        if trained.held_out is not None:
+            head = head.fit_calibration(trained.held_out, splits.train.targets, "train")
+        if len(splits.validation):
+            head = head.calibrate(predicted["validation"], splits.validation.targets)
+        predicted = {name: np.asarray(head.calibrated(rows), np.float32) for name, rows in predicted.items()}
         reports = [head.report(split.name, predicted[split.name], split.targets) for split in trained.evaluated]
         return Evaluation(head, tuple(reports), predicted)
 
@@ -68,7 +77,9 @@ class TargetTask(Task, ABC):
 
     def evaluate(self, run: FinishedRun, split: Split) -> Report:
         """Compare predictions with the targets."""
-        return run.head.report(split.name, predict_examples(run, split.examples), split.targets)
+        predicted = predict_examples(run, split.examples)
+        check_finite(predicted, split.name)
+        return run.head.report(split.name, predicted, split.targets)
 
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
         """Predict the target of each example."""

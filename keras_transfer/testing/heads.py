@@ -55,10 +55,11 @@ def check_head(head: type[TargetHead], **settings: Any) -> None:
     predicted = made.predictions(raw)
     _check(head, predicted.shape == (_ROWS, len(_NAMES)), "predictions are float32[rows, outputs]", predicted.shape)
     _check(head, bool(np.isfinite(predicted).all()), "predictions are finite", predicted[:2])
+    _check_report(made, raw, predicted, targets)
     made = made.calibrate(predicted, targets)
     _check_facts(made, config)
-    _check_report(made, raw, predicted, targets)
-    _check_serving(made, predicted)
+    _check_calibration(made, predicted, targets)
+    _check_serving(made, np.asarray(made.calibrated(predicted), np.float32))
     if made.is_solvable:
         _check_solution(made, features, targets)
 
@@ -153,6 +154,20 @@ def _check_report(made: TargetHead, raw: NDArray[np.float32], predicted: NDArray
         head, bool(np.isclose(rows.mean(), loss, rtol=1e-3)), "row_losses() are those of loss()", (rows.mean(), loss)
     )
     _check(head, bool(np.isclose(report.loss, loss, rtol=1e-3)), "the report's loss is that of loss()", report.loss)
+
+
+def _check_calibration(made: TargetHead, predicted: NDArray[np.float32], targets: Targets) -> None:
+    head, calibrated = type(made), np.asarray(made.calibrated(predicted), np.float32)
+    undone = made.uncalibrated(calibrated)
+    _check(head, np.allclose(undone, predicted, rtol=1e-3, atol=1e-5), "uncalibrated() undoes calibrated()", undone[:2])
+    inputs = keras.Input(predicted.shape[1:], name="predictions")
+    served = keras.Model(inputs, made.add_calibration(inputs)).predict(predicted, verbose=0)
+    same = np.allclose(served, calibrated, rtol=1e-5, atol=1e-6)
+    _check(head, same, "add_calibration() does in a model what calibrated() does", served[:2])
+    report = made.report("test", calibrated, targets)
+    values = json.loads(json.dumps(report.to_json()))
+    again = head.report_type.from_json("test", values)
+    _check(head, again.to_json() == report.to_json(), "a calibrated report can be read back from metrics.json", values)
 
 
 def _check_serving(made: TargetHead, predicted: NDArray[np.float32]) -> None:

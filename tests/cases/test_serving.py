@@ -282,7 +282,9 @@ def test_the_threshold_is_scikit_learns(metric):
         return -(9.0 * ((truth == 1) & (said == 0)).sum() + ((truth == 0) & (said == 1)).sum())
 
     wanted = {"costs": {"ok": 1.0, "bad": 9.0}} if metric == "cost" else {"metric": metric}
-    head = ClassificationHead.fit(("ok", "bad"), HeadConfig(threshold=wanted), TRUTH).calibrate(PROBABILITIES, TRUTH)
+    head = ClassificationHead.fit(("ok", "bad"), HeadConfig(threshold=wanted), TRUTH).choose_thresholds(
+        PROBABILITIES, TRUTH
+    )
     steps = np.unique(SCORES).astype(np.float64)
     tuned = TunedThresholdClassifierCV(
         FrozenEstimator(Fixed().fit(None, TRUTH)),
@@ -355,7 +357,7 @@ def test_thresholds_of_several_classes_are_never_worse_than_the_most_probable_cl
     logits = random.normal(size=(400, 3)) + 1.5 * np.eye(3)[targets] + [2.0, 0.5, -1.0]
     rows = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
     config = HeadConfig(threshold={"metric": "f1"})
-    head = ClassificationHead.fit(("a", "b", "c"), config, targets).calibrate(rows, targets)
+    head = ClassificationHead.fit(("a", "b", "c"), config, targets).choose_thresholds(rows, targets)
     tuned, plain = (f1_score(targets, said, average="macro") for said in (head.decide(rows), rows.argmax(axis=1)))
     assert tuned > plain and head.decision.choice.value == pytest.approx(tuned)
     assert head.decision.choice.rows == 400
@@ -376,7 +378,7 @@ def test_thresholds_of_several_classes_are_never_worse_than_the_most_probable_cl
 def test_labels_have_thresholds_by_the_same_key(threshold, expected):
     truth = np.array([[1, 0], [0, 0], [0, 1], [1, 1], [0, 0]], np.float32)
     scores = np.array([[0.9, 0.1], [0.8, 0.3], [0.6, 0.8], [0.3, 0.7], [0.2, 0.6]], np.float32)
-    head = MultilabelHead.fit(("p", "q"), HeadConfig(threshold=threshold), truth).calibrate(scores, truth)
+    head = MultilabelHead.fit(("p", "q"), HeadConfig(threshold=threshold), truth).choose_thresholds(scores, truth)
     assert head.thresholds == pytest.approx(expected)
     present = head.serving_outputs(tf.constant(scores))["present"].numpy()
     assert present.tolist() == (scores >= np.array(expected)).tolist()

@@ -126,7 +126,7 @@ def decisions(config):
         return None
     predicted = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.45, 0.55], [0.2, 0.8]], np.float32)
     classes = np.array([0, 0, 1, 1, 0])
-    head = head.calibrate(
+    head = head.choose_thresholds(
         predicted, np.eye(2, dtype=np.float32)[classes] if config.data.target == "multilabel" else classes
     )
     return [head.facts, [str(head.to_prediction("x", row)) for row in predicted]]
