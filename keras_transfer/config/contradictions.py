@@ -49,7 +49,8 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
 
 def _find_contradictions_of_metrics(training: TrainingConfig, *, validates: bool) -> Iterator[str]:
     """Check the rows that metrics are measured on; whether a metric exists is checked when the head is made."""
-    if training.keep == "last" and training.keep_metric != TrainingConfig().keep_metric:
+    # Recipes in run folders spell out every default; val_loss was that of earlier versions.
+    if training.keep == "last" and training.keep_metric not in (TrainingConfig().keep_metric, "val_loss"):
         yield (
             f"training.keep_metric: training.keep=last uses no metric. Received: {training.keep_metric}. "
             "Leave it out, or set training.keep=best."

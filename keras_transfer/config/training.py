@@ -15,7 +15,9 @@ class EarlyStoppingConfig(Section):
     """When to stop before the last epoch."""
 
     metric: StrictStr = Field(
-        default="val_loss", description="loss or a metric of the head, such as macro_f1; with val_ of validation rows"
+        default="val_calibrated_loss",
+        description="loss, calibrated_loss (after the best temperature) or a metric of the head, such as macro_f1; "
+        "with val_ of validation rows",
     )
     patience: Count = Field(default=3, description="epochs without an improvement before the phase ends")
 
@@ -48,7 +50,8 @@ class TrainingConfig(Section):
     optimizer: StrictStr | None = Field(default=None, description="an optimizer given from Python in place of AdamW")
     keep: Literal["best", "last"] = Field(default="best", description="the weights of the best epoch, or of the last")
     keep_metric: StrictStr = Field(
-        default="val_loss", description="keep=best: the metric that the best epoch is chosen by, as in early_stopping"
+        default="val_calibrated_loss",
+        description="keep=best: the metric that the best epoch is chosen by, as in early_stopping",
     )
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(

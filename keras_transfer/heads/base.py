@@ -26,6 +26,8 @@ from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 LOGITS = "head_logits"
 """Name of the head's last layer with weights."""
 
+_MEASURED_AT_ONCE = 1024
+
 NAMES, OK = "names", "ok"
 """Outputs of an exported model: the names of the predictions, and which inputs could be read."""
 
@@ -132,7 +134,9 @@ class Head(ABC):
         )
         values = {"loss": float(keras.ops.mean(rows))}
         for metric in self.metrics() if metrics is None else metrics:
-            metric.update_state(encoded, raw)
+            for start in range(0, len(raw), _MEASURED_AT_ONCE):
+                part = slice(start, start + _MEASURED_AT_ONCE)
+                metric.update_state(encoded[part], raw[part])
             values[metric.name] = float(metric.result())
         return values
 

@@ -20,13 +20,13 @@ from keras_transfer.errors import TrainingError
 from keras_transfer.heads.resampling import Floats
 from keras_transfer.networks.types import Array, JsonObject, Tensor
 
-# Natural logarithms of the least and greatest factor on logits.
-_POWERS = (-5.0, 5.0)
 # The smallest normal float32, and half of what float32 can tell 1 from: neither logarithm is infinite.
 _LEAST, _LEAST_REST = float(np.finfo(np.float32).tiny), 2.0**-25
 # With fewer rows that have a label, or fewer that have it not, the label gets the factor of all labels together.
 _LEAST_ROWS = 5
 _LEAST_SPREAD = 1e-3
+POWERS = (-5.0, 5.0)
+"""Natural logarithms of the least and greatest factor on logits."""
 
 # Logits and their losses.
 
@@ -66,7 +66,7 @@ def doubt_of(rows: int) -> float:
 
 def fit_factor(loss: Callable[[float], float]) -> float:
     """Return the factor on logits with the least loss, between ``exp(-5)`` and ``exp(5)``: the inverse temperature."""
-    found = minimize_scalar(lambda power: loss(math.exp(power)), bounds=_POWERS, method="bounded")
+    found = minimize_scalar(lambda power: loss(math.exp(power)), bounds=POWERS, method="bounded")
     return math.exp(float(found.x))
 
 
@@ -115,7 +115,7 @@ class Fitted:
     rows: int
 
     def __str__(self) -> str:
-        return f"{self.rows:,} {'held-out training' if self.split == 'train' else self.split} rows"
+        return f"fitted on {self.rows:,} {'held-out training' if self.split == 'train' else self.split} rows"
 
 
 @dataclass(frozen=True)

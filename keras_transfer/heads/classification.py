@@ -18,6 +18,7 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
+from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_class_temperature, fit_class_temperature, temper_classes
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
@@ -235,12 +236,13 @@ class ClassificationHead(ProbabilityHead):
         return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
-        """Return accuracy, the mean of the classes' F1, and the mean area under their ROC curves."""
+        """Return accuracy, mean F1 of the classes, mean area under their ROC curves, and the calibrated loss."""
         outputs = len(self.names)
         return (
             EpochMetric("accuracy", "max", lambda: keras.metrics.CategoricalAccuracy(name="accuracy")),
             EpochMetric("macro_f1", "max", lambda: LogitF1("softmax", average="macro", name="macro_f1")),
             EpochMetric("auroc", "max", lambda: MeanAUROC(outputs, classes=True, name="auroc")),
+            calibrated_loss(outputs, classes=True),
         )
 
     def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
+from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_label_temperatures, fit_label_temperatures, temper_labels
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
 from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, mean_where_present
@@ -203,7 +204,7 @@ class MultilabelHead(ProbabilityHead):
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
-        """Return F1 at thresholds of 0.5, mean average precision, and the mean area under the labels' ROC curves.
+        """Return F1 at thresholds of 0.5, mean average precision, mean area under the ROC curves, and calibrated loss.
 
         ``macro_f1`` is ``f1`` under the name that the report has for it, where thresholds are those of the labels.
         """
@@ -222,6 +223,7 @@ class MultilabelHead(ProbabilityHead):
                 lambda: MeanAveragePrecision(outputs, classes=False, name="mean_average_precision"),
             ),
             EpochMetric("auroc", "max", lambda: MeanAUROC(outputs, classes=False, name="auroc")),
+            calibrated_loss(outputs, classes=False),
         )
 
     def linear_model(self) -> LinearModel:

@@ -15,6 +15,9 @@ from keras_transfer.networks.types import Array, JsonObject
 # 95 % of a normal distribution.
 _DEVIATIONS = 1.96
 
+NOT_CALIBRATED = "not calibrated: no validation rows"
+"""Why a model has neither a temperature nor standard deviations."""
+
 BINS = 15
 """Bins of equal width between 0 and 1 in which confidence and accuracy are compared, as by Guo et al. 2017."""
 

@@ -56,7 +56,7 @@ class Trial:
 
 
 def try_on(policy: str, head: TargetHead, predicted: Floats, targets: Targets) -> Trial:
-    """Evaluate held-out predictions.
+    """Evaluate held-out predictions, each policy's at the temperature that is best for it.
 
     Args:
         policy: The candidate.
@@ -64,6 +64,8 @@ def try_on(policy: str, head: TargetHead, predicted: Floats, targets: Targets) -
         predicted: ``[rows, outputs]``; NaN if training diverged.
         targets: Of the rows.
     """
+    if np.isfinite(predicted).all():
+        predicted = head.fit_calibration(predicted, targets, "train").calibrated(predicted)
     losses = np.minimum(np.nan_to_num(head.row_losses(predicted, targets), nan=np.inf), _MOST_LOSS)
     return Trial(policy, losses, head.figure, head.score_once(predicted, targets))
 

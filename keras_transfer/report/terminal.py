@@ -11,6 +11,7 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Report
+from keras_transfer.heads.reliability import NOT_CALIBRATED, CalibrationReport
 from keras_transfer.networks.types import IntArray
 from keras_transfer.training.phase import PhaseSummary
 
@@ -52,6 +53,8 @@ def _name_stages(names: Sequence[str], stages: int) -> str:
 def print_report(report: Report, console: Console) -> None:
     """Print a report as tables."""
     _print_figures(report, console)
+    if report.calibration is not None:
+        _print_calibration(report.calibration, console)
     if report.gain is not None:
         console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
 
@@ -155,6 +158,28 @@ def _(report: MaskedReport, console: Console) -> None:
     title = f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows, {report.masked} masked tokens"
     console.print(title, highlight=False, markup=False)
     _print_lines(report, {"accuracy": f"{report.accuracy:.4f}", "perplexity": f"{report.perplexity:.1f}"}, console)
+
+
+_CALIBRATION = {
+    "log_loss": "log loss",
+    "brier_score": "Brier score",
+    "expected_calibration_error": "calibration error",
+    "coverage": "coverage of 95 % intervals",
+    "negative_log_likelihood": "negative log likelihood",
+}
+
+
+def _print_calibration(calibration: CalibrationReport, console: Console) -> None:
+    """How well calibrated predictions are, before and after; numbers have no standard deviation before."""
+    parts = {"before": calibration.before, "after": calibration.after}
+    shown = {name: part for name, part in parts.items() if part}
+    title = f"Calibration: {calibration.fitted or NOT_CALIBRATED}"
+    if not shown:
+        console.print(title, highlight=False)
+        return
+    names = next(iter(shown.values()))
+    rows = [(_CALIBRATION.get(name, name), *(str(part[name]) for part in shown.values())) for name in names]
+    print_table(("", *shown), rows, console, title=title)
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from keras_transfer.config import TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import Head, Mode
+from keras_transfer.heads.calibrated_loss import CALIBRATED_LOSS
 from keras_transfer.registry import did_you_mean
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 
@@ -66,10 +67,18 @@ def find_monitors(config: TrainingConfig, head: Head, custom: CustomParts = BUIL
     """
     modes: dict[str, Mode | None] = {"loss": "min", **{metric.name: metric.mode for metric in head.epoch_metrics()}}
     modes |= custom.metric_modes(head)
+    # Numbers and masked tokens have nothing to calibrate, and a temperature belongs to no loss but the head's own.
+    instead = {} if CALIBRATED_LOSS in modes and custom.loss is None else {CALIBRATED_LOSS: "loss"}
+
+    def find(key: str, name: str) -> Monitor:
+        prefix = _VALIDATION if name.startswith(_VALIDATION) else ""
+        metric = name.removeprefix(_VALIDATION)
+        return _find_monitor(key, f"{prefix}{instead.get(metric, metric)}", modes)
+
     stop = config.early_stopping
     return Monitors(
-        keep=_find_monitor("training.keep_metric", config.keep_metric, modes) if config.keep == "best" else None,
-        early_stopping=_find_monitor("training.early_stopping.metric", stop.metric, modes) if stop else None,
+        keep=find("training.keep_metric", config.keep_metric) if config.keep == "best" else None,
+        early_stopping=find("training.early_stopping.metric", stop.metric) if stop else None,
     )
 
 

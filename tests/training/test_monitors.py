@@ -35,8 +35,13 @@ def test_the_direction_is_the_metrics_own(kind, metric, mode):
     assert set(found.metric_names) == {metric.removeprefix("val_")}
 
 
-def test_nothing_decides_by_default_but_the_validation_loss():
-    assert monitors("class") == Monitors(Monitor("val_loss", "min"))
+def test_by_default_the_calibrated_validation_loss_decides():
+    for kind in ("class", "multilabel"):
+        assert monitors(kind) == Monitors(Monitor("val_calibrated_loss", "min"))
+    assert monitors("number", early_stopping={}) == Monitors(Monitor("val_loss", "min"), Monitor("val_loss", "min"))
+    # Whoever gives a loss wants the least of that one.
+    custom = CustomParts(loss=keras.losses.CategoricalFocalCrossentropy(from_logits=True))
+    assert monitors("class", custom=custom) == Monitors(Monitor("val_loss", "min"))
     assert monitors("class", keep="last").metric_names == ()
 
 
