@@ -16,8 +16,8 @@ from keras_transfer.networks.types import Tensor
 CALIBRATED_LOSS = "calibrated_loss"
 """Name of the metric; for a head that has nothing to calibrate it is the loss."""
 
-# A parabola through three neighbours finds the least loss to a thousandth of it; the bounds have neighbours, too.
-_STEP = 0.5
+# A parabola through three neighbours finds the least loss to half a percent at worst; the bounds have neighbours, too.
+_STEP = 0.25
 _FACTORS = np.exp(np.arange(POWERS[0] - _STEP, POWERS[1] + 1.5 * _STEP, _STEP)).astype(np.float32)
 # Outputs times factors that are computed at once.
 _MOST_AT_ONCE = 2**16
