@@ -67,6 +67,9 @@ class OtherSource(PathKeys, SourceKeys):
     """A source of validation or test rows. Its keys are its own; the columns are those of the data section."""
 
 
+_AUTO, _AUTO_SHARE = "auto", 0.15
+
+
 class DataConfig(SourceKeys):
     """The source of the examples, and how they are split."""
 
@@ -81,9 +84,9 @@ class DataConfig(SourceKeys):
         default=None, description="folder of prepared TFDS datasets; TFDS' own by default"
     )
     validation: Share | StrictStr | OtherSource = Field(
-        default=0.15,
+        default=_AUTO,
         description="share of the rows left after the test rows, or another source, by name or as a mapping with a "
-        "root of its own; 0 for none",
+        f"root of its own; 0 for none; auto: {_AUTO_SHARE:g}, or none if there are too few rows",
     )
     test: Share | StrictStr | OtherSource = Field(
         default=0.2,
@@ -166,9 +169,27 @@ class DataConfig(SourceKeys):
     def own_source(self, part: str) -> OtherSource | None:
         """Return the source that ``validation`` or ``test`` names; None if that is a share."""
         value = getattr(self, part, None)
+        if part == "validation" and value == _AUTO:
+            return None
         if isinstance(value, str):
             return OtherSource(source=value)
         return value if isinstance(value, OtherSource) else None
+
+    def share(self, part: str) -> float:
+        """Return the share of rows that are drawn for ``validation`` or ``test``; 0 if it has a source of its own."""
+        value = getattr(self, part)
+        if part == "validation" and value == _AUTO:
+            return _AUTO_SHARE
+        return value if isinstance(value, float) else 0.0
+
+    @property
+    def validates_if_possible(self) -> bool:
+        """Whether too few rows are no error: all of them train then, and none is a validation row."""
+        return self.validation == _AUTO
+
+    def with_validation(self) -> Self:
+        """Return the section for a recipe that decides something on validation rows: too few rows are an error then."""
+        return self.model_copy(update={"validation": _AUTO_SHARE}) if self.validates_if_possible else self
 
     @property
     def sources(self) -> list[str]:

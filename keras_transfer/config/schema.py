@@ -281,6 +281,12 @@ class RecipeConfig(Section):
     export: ExportConfig = ExportConfig()
     report: StrictBool = Field(default=True, description="write report.html to the run folder")
 
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the recipe asks for something that is decided on validation rows alone."""
+        threshold = getattr(self.head, "threshold", None)
+        return self.training.watches_validation or (threshold is not None and threshold.value is None)
+
 
 class ImageClassificationConfig(RecipeConfig):
     """From images to one class out of several, labels or numbers."""

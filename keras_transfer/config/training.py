@@ -58,6 +58,13 @@ class TrainingConfig(Section):
         default="float32", description="arithmetic; auto: mixed_bfloat16 if it trains faster on this machine"
     )
 
+    @property
+    def watches_validation(self) -> bool:
+        """Whether epochs are chosen by a metric on validation rows that the recipe names."""
+        stop, default = self.early_stopping, TrainingConfig.model_fields["keep_metric"].default
+        names = [self.keep_metric] if self.keep == "best" and self.keep_metric != default else []
+        return any(name.startswith("val_") for name in [*names, *([stop.metric] if stop else [])])
+
 
 class TextTrainingConfig(TrainingConfig):
     """How each phase is trained."""

@@ -212,8 +212,7 @@ def _of_data(data: DataConfig) -> Unused:
 
 def _draws_rows(data: DataConfig) -> bool:
     """Whether validation or test rows are drawn by a share or a fold."""
-    shares = [part for part in (data.validation, data.test) if isinstance(part, float) and part]
-    return data.folds is not None or bool(shares)
+    return data.folds is not None or any(data.share(part) for part in ("validation", "test"))
 
 
 def _of_distributions(distribution: DistributionConfig) -> Unused:

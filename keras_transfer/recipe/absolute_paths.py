@@ -19,7 +19,8 @@ def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
     for key in ("source", "validation", "test"):
         value = getattr(config.data, key)
         if isinstance(value, str):
-            data[key] = absolute_name(value, config.data)
+            named = key == "source" or config.data.own_source(key) is not None
+            data[key] = absolute_name(value, config.data) if named else value
         elif isinstance(value, OtherSource):
             own: dict[str, str | None] = {"source": absolute_name(value.source, config.data)}
             own["root"] = None if value.root is None else _absolute_folder(value.root)

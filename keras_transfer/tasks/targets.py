@@ -25,7 +25,8 @@ class TargetTask(Task, ABC):
 
     def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
         """Read labelled sources and divide them."""
-        return load_splits(config.data, seed=config.seed, given=given, known=find_known(config))
+        data = config.data.with_validation() if config.needs_validation else config.data
+        return load_splits(data, seed=config.seed, given=given, known=find_known(config))
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
         """Read the recorded rows of the sources."""

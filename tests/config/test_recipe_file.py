@@ -39,7 +39,7 @@ def write(tmp_path, text):
 def test_defaults_of_a_recipe_that_names_only_its_data():
     config = parse()
     assert (config.seed, config.deterministic) == (0, False)
-    assert (config.data.validation, config.data.test, config.data.stratify) == (0.15, 0.2, ["label"])
+    assert (config.data.validation, config.data.test, config.data.stratify) == ("auto", 0.2, ["label"])
     assert (config.data.broken, config.data.resize, config.data.image_size) == ("error", "crop", None)
     assert (config.backbone.name, config.backbone.weights) == ("efficientnet_lite0", "pretrained")
     assert (config.training.precision, config.training.early_stopping) == ("float32", None)

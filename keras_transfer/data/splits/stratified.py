@@ -84,6 +84,7 @@ def divide(
     own = _read_own(config, read)
     places = place({"": source, **own}, config, known)
     left_out, parts, main = LeftOut(), {}, places[""]
+    notes: tuple[str, ...] = ()
     if config.folds is not None:
         main = replace(main, pins=np.where(main.pins == "test", "", main.pins))
     explicit, rest = _read_explicit(source)
@@ -104,18 +105,19 @@ def divide(
         elif name in explicit:
             if is_set(config, name):
                 raise DataError(
-                    f"data.{name}={getattr(config, name):g}: {source.name} has {name} rows of its own, so no share is "
+                    f"data.{name}={getattr(config, name)}: {source.name} has {name} rows of its own, so no share is "
                     f"drawn. Leave data.{name} out."
                 )
             taken = left_out.keep(name, places[""], explicit[name], places[""].at(explicit[name]).fits(name))
         else:
-            inside = draw.share(name, rest, getattr(config, name), main.at(rest).pins)
+            inside, notes = draw.share_if_possible(name, rest, main.at(rest).pins)
             taken, rest = rest[inside], rest[~inside]
         parts[name] = Part(source, taken)
     parts["train"] = Part(source, rest)
     _check_groups(parts, config)
     placed = {name: places[name if name in own else ""].at(part.rows) for name, part in parts.items()}
-    return Division(parts, *describe_placement(known, placed, left_out))
+    placement, record = describe_placement(known, placed, left_out)
+    return Division(parts, (*notes, *placement), record)
 
 
 def restore(
@@ -161,6 +163,10 @@ def _read_explicit(source: Source) -> tuple[dict[str, pd.DataFrame], pd.DataFram
     return explicit, rest
 
 
+class TooFewRowsError(DataError):
+    """A share of the rows cannot be drawn."""
+
+
 @dataclass(frozen=True)
 class _Draw:
     """Draws rows of a source; each draw returns ``bool[rows]``, whether each row is drawn."""
@@ -169,6 +175,16 @@ class _Draw:
     target: Target
     config: DataConfig
     seed: int
+
+    def share_if_possible(self, name: str, rows: pd.DataFrame, pins: Names) -> tuple[Flags, tuple[str, ...]]:
+        """The share that the recipe asks for; with ``validation: auto``, none if that is impossible, and a note."""
+        try:
+            return self.share(name, rows, self.config.share(name), pins), ()
+        except TooFewRowsError:
+            if name != "validation" or not self.config.validates_if_possible:
+                raise
+        note = f"the {len(rows)} rows are too few to hold some out for validation, so all of them are training rows"
+        return np.zeros(len(rows), bool), (note,)
 
     def share(self, name: str, rows: pd.DataFrame, share: float, pins: Names) -> Flags:
         """A share of the rows, stratified, with those that are pinned to the split."""
@@ -187,7 +203,7 @@ class _Draw:
         counts = strata.value_counts()
         if counts.min() < 2 or min(taken, len(rows) - taken) < len(counts):
             smallest = ", ".join(f"{stratum}: {count}" for stratum, count in counts.sort_values().head(5).items())
-            raise DataError(
+            raise TooFewRowsError(
                 f"Data source {self.source.name} has too few rows for a stratified split: data.{name}={share:g} takes "
                 f"{taken} of {len(rows)} rows from {len(counts)} strata, and each stratum needs at least one row on "
                 f"either side. Smallest: {smallest}. Add rows, change the share, or set data.{name} to another source."
@@ -234,7 +250,7 @@ class _Draw:
             raise self._nothing_left(name, share, rows, pins)
         if not drawn.any() or drawn.all():
             largest = ", ".join(f"{group} ({count} rows)" for group, count in Counter(groups).most_common(3))
-            raise DataError(
+            raise TooFewRowsError(
                 f"Data source {self.source.name} cannot be divided by data.group={self.config.group}: "
                 f"data.{name}={share:g} of {len(rows)} rows in {len(set(groups))} groups. Largest: {largest}. Change "
                 f"the share, or set data.{name} to another source."

@@ -105,6 +105,27 @@ def test_a_share_of_zero_leaves_a_split_empty(table):
     assert [len(split) for split in splits] == [120, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("rows", "options", "counts"),
+    [
+        pytest.param(["a"] * 20 + ["b"] * 20, {}, [34, 6], id="enough"),
+        pytest.param(list("abcdefgh") * 5, {}, [40, 0], id="fewer validation rows than classes"),
+        pytest.param(["a"] * 30 + ["b"], {}, [31, 0], id="a class with one row"),
+        pytest.param(["a"] * 4 + ["b"] * 4, {"group": "label"}, [8, 0], id="one group per class"),
+        pytest.param(["a"] * 4 + ["b"] * 4, {"validation": 0.25}, [6, 2], id="a share is drawn as it is given"),
+    ],
+)
+def test_all_rows_train_if_they_are_too_few_to_hold_some_out(tmp_path, rows, options, counts):
+    for number in range(len(rows)):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+    table = tmp_path / "t.csv"
+    pd.DataFrame({"path": [f"{n}.png" for n in range(len(rows))], "label": rows}).to_csv(table, index=False)
+    splits = load(table, test=0, **options)
+    assert [len(splits.train), len(splits.validation)] == counts
+    noted = [note for note in splits.notes if "too few to hold some out" in note]
+    assert len(noted) == (counts[1] == 0)
+
+
 def test_a_source_of_its_own_for_the_test(table, make_images, tmp_path):
     other = make_images(tmp_path / "other", {"b": 3, "a": 1}, size=8)
     splits = load(table, test=str(other), validation=0.25)
