@@ -25,7 +25,8 @@ class SavedModelExporter(Exporter):
         the probability of that label;
       - labels: ``probabilities: float32[batch, labels]`` and ``present: bool[batch, labels]``, whether each reaches its
         threshold;
-      - numbers: ``values: float32[batch, numbers]`` in the units of the training data;
+      - numbers: ``values: float32[batch, numbers]`` in the units of the training data, and if the run is calibrated
+        ``standard_deviations: float32[batch, numbers]`` around them;
       - all: ``names: string[batch, outputs]``, the names of the predictions in their order, the same in every row; and
         ``ok: bool[batch]``, false for an input that cannot be read, whose other outputs are neutral: empty strings,
         probabilities of 0, numbers that are NaN. The other inputs of its batch are answered as usual.

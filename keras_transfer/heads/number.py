@@ -5,6 +5,7 @@ from typing import Self
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
@@ -207,8 +208,15 @@ class NumberHead(TargetHead):
         return NumberPrediction(name, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return ``values: float32[batch, numbers]`` and ``names: string[batch, numbers]``."""
-        return {"values": predicted, "names": self.repeat_names(predicted)}
+        """Return ``values: float32[batch, numbers]``, ``standard_deviations`` of the same shape, and ``names``.
+
+        A model that is not calibrated has no standard deviations.
+        """
+        outputs = {"values": predicted, "names": self.repeat_names(predicted)}
+        if self.calibration is None:
+            return outputs
+        scale = tf.constant(self.calibration.values, tf.float32)
+        return {**outputs, "standard_deviations": tf.ones_like(predicted) * scale}
 
     def allowance(self, tolerance: float) -> Floats:
         """Return the tolerance in the numbers' units, and the last digit of numbers that are large beside it."""

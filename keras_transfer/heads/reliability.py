@@ -29,6 +29,10 @@ class Measured:
     value: float
     interval: tuple[float, float]
 
+    def to_json(self) -> JsonObject:
+        """Return what metrics.json records."""
+        return {"value": self.value, "interval": list(self.interval)}
+
     def __str__(self) -> str:
         return f"{self.value:.4g} ({self.interval[0]:.4g} to {self.interval[1]:.4g})"
 
@@ -58,7 +62,7 @@ class CalibrationReport:
         parts = {"before": self.before, "after": self.after}
         return {
             "calibrated_on": fitted,
-            **{key: {name: asdict(measured) for name, measured in part.items()} for key, part in parts.items()},
+            **{key: {name: measured.to_json() for name, measured in part.items()} for key, part in parts.items()},
         }
 
     @classmethod

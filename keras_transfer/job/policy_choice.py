@@ -18,9 +18,9 @@ from keras_transfer.training.policies import Phase
 
 # By how many standard errors the held-out loss of the head must be lower than that of last_stages for the head to be
 # chosen, by the most expensive policy that there is time for. last_stages looks worse than lp_ft is: it starts without
-# a solved head, and with few rows a network becomes overconfident, which costs loss before it costs accuracy. On solar
-# cells, 5 to 50 per class, draws 100 and 101 (docs/figures.md#few-labels), heads that led by 1.2 to 2.5 were 0.8 to
-# 4.8 points less accurate than lp_ft (means of two).
+# a solved head. On solar cells, 5 to 50 per class, draws 100 and 101 (docs/figures.md#few-labels), heads that led by
+# 1.2 to 2.5 were 0.8 to 4.8 points less accurate than lp_ft (means of two). Those leads were of losses that were not
+# calibrated, by which an overconfident network looks worse still: leads of calibrated losses are smaller.
 _CLEAR_LEADS = {"last_stages": 1.0, "lp_ft": 3.0}
 
 # One confident mistake must not outweigh all other rows: the loss of a probability of 1e-7.

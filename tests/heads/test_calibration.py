@@ -116,6 +116,7 @@ def test_metrics_before_and_after_are_those_of_scikit_learn():
     assert report.calibration.after["log_loss"].value == pytest.approx(report.loss)
     assert report.calibration.after["log_loss"].value < report.calibration.before["log_loss"].value
     values = json.loads(json.dumps(report.to_json()))
+    assert report.to_json() == values
     assert type(report).from_json("test", values) == report
 
 

@@ -33,6 +33,7 @@ from keras_transfer import (
 from keras_transfer.config import AugmentationConfig, ImageDataConfig, write_recipe
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
+from keras_transfer.heads.calibration import Fitted
 from keras_transfer.job.job import Job
 from keras_transfer.job.policy_choice import Choice
 from keras_transfer.run.writer import RunWriter
@@ -479,3 +480,18 @@ def test_twenty_kills_in_one_run(recipe, tmp_path, killed):
             break  # it has come to its end
     assert number > 5
     assert_same(recipe("lp_ft", **sections).fit(tmp_path / "resumed", resume=True), unbroken)
+
+
+def test_a_solved_head_without_validation_rows_is_calibrated_on_rows_held_out_also_when_resumed(
+    recipe, killed, tmp_path
+):
+    made = recipe("head", data={"validation": 0.0}, training={"keep": "last"})
+    unbroken = made.fit(tmp_path / "unbroken")
+    rows = len(unbroken.record["splits"]["train"]["rows"])
+    assert unbroken.head.calibration.fitted == Fitted("train", rows)
+    # The solver has calibrated it on the same rows.
+    assert unbroken.head.calibration.values == pytest.approx((1.0,), rel=0.01)
+    killed(lambda: made.fit(tmp_path / "run"), RunWriter, "write_model")
+    resumed = made.fit(tmp_path / "run", resume=True)
+    assert_same(resumed, unbroken)
+    assert resumed.head == unbroken.head

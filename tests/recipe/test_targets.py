@@ -106,6 +106,9 @@ def test_without_validation_rows_thresholds_are_a_half(table, tmp_path):
     data, training = {"validation": 0.0}, {"keep": "last"}
     run = recipe(table, "multilabel", data=data, training=training).fit(tmp_path / "run")
     assert [label.threshold for label in run.reports["test"].labels] == [0.5, 0.5]
+    calibration = run.reports["test"].calibration
+    assert run.head.calibration is calibration.fitted is None and not calibration.after
+    assert calibration.before["log_loss"].value == pytest.approx(run.reports["test"].loss)
 
 
 def test_numbers_are_learned_and_told_in_their_own_units(table, tmp_path):
@@ -131,7 +134,8 @@ def test_the_saved_model_answers_as_predict_does(table, tmp_path, kind):
     answer = {name: tensor.numpy() for name, tensor in answer.items()}
     predictions = run.predict(files)
     if kind == "number":
-        assert set(answer) == {"values", "names", "ok"}
+        assert set(answer) == {"values", "standard_deviations", "names", "ok"}
+        np.testing.assert_allclose(answer["standard_deviations"], [run.head.calibration.values] * 9, rtol=1e-6)
         np.testing.assert_allclose(answer["values"][:, 0], [p.values["level"] for p in predictions], rtol=1e-5)
         assert answer["names"].tolist() == [[b"level"]] * 9
         return

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from keras_transfer import DataError
@@ -39,6 +41,22 @@ def test_evaluate_gives_what_the_run_recorded(finished_run):
     recorded = finished_run.reports["test"]
     assert report.confusion == recorded.confusion
     assert report.loss == pytest.approx(recorded.loss, rel=1e-4)
+
+
+def test_the_saved_model_is_calibrated_and_the_report_compares_it_with_the_trained_one(finished_run):
+    whole, (temperature,) = finished_run.model, finished_run.head.calibration.values
+    assert temperature != 1.0
+    trained = keras.Model(whole.input, whole.get_layer("softmax").output)
+    pixels = np.random.default_rng(0).uniform(0, 255, (8, 64, 64, 3)).astype(np.float32)
+    raw, predicted = (model.predict(pixels, verbose=0) for model in (trained, whole))
+    expected = raw.astype(np.float64) ** (1.0 / temperature)
+    np.testing.assert_allclose(predicted, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(finished_run.head.uncalibrated(predicted), raw, atol=1e-4)
+    # The loss of the only epoch is that before calibration.
+    report = finished_run.reports["validation"].calibration
+    last = json.loads((finished_run.folder / "history.jsonl").read_text().splitlines()[-1])
+    assert report.before["log_loss"].value == pytest.approx(last["val_loss"], rel=1e-3)
+    assert report.fitted.rows == len(finished_run.record["splits"]["validation"]["rows"])
 
 
 def test_evaluate_on_other_images(finished_run, make_images, tmp_path):
