@@ -23,7 +23,8 @@ from keras_transfer.errors import ConfigError
 def report(folder: Path, data: str | None, root: str | None, out: Path | None) -> None:
     """Write a run's results as one HTML page.
 
-    A run writes the page of its own rows when it ends. With --data, the rows are those of another source.
+    A run writes the page of its own rows when it ends. With --data, the rows are those of another source. RUN may also
+    be the folder of a cross-validation.
     """
     if root is not None and data is None:
         raise ConfigError(f"--root is for the table of --data. Received: {root}. Name a table with --data.")
@@ -31,8 +32,17 @@ def report(folder: Path, data: str | None, root: str | None, out: Path | None) -
         raise ConfigError(f"--out: {out} is not a page. Name a file that ends in .html.")
     import_tensorflow()
     from keras_transfer.report.page import write_page, write_source_page
+    from keras_transfer.report.pooled import read_runs, write_pooled_page
+    from keras_transfer.run.folder import MODEL, SUMMARY
     from keras_transfer.run.run import Run
 
-    run = Run(folder)
-    page = write_page(run, file=out) if data is None else write_source_page(run, data, root=root, file=out)
+    if (folder / SUMMARY).is_file() and not (folder / MODEL).exists():
+        if data is not None:
+            raise ConfigError(f"{folder} holds several runs. Name one of them with --data, such as {folder}/fold-1.")
+        runs, summary = read_runs(folder)
+        page = write_pooled_page(folder, runs, summary, file=out)
+    elif data is None:
+        page = write_page(Run(folder), file=out)
+    else:
+        page = write_source_page(Run(folder), data, root=root, file=out)
     echo(f"Report: {page}")

@@ -246,7 +246,7 @@ class MultilabelHead(ProbabilityHead):
 
     def report(self, split: str, predicted: Floats, targets: Targets) -> MultilabelReport:
         """Compare probabilities with labels; a label without a row or a decision scores an F1 of 0."""
-        said, truth = self._decide(predicted), targets > 0.5
+        said, truth = self.present(predicted), targets > 0.5
         figures = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
         precision, recall, f1, support = (np.asarray(figure) for figure in figures)
         *_, micro_f1, _ = precision_recall_fscore_support(truth, said, average="micro", zero_division=0.0)
@@ -277,12 +277,13 @@ class MultilabelHead(ProbabilityHead):
             calibration=self.measure_calibration(predicted, targets),
         )
 
-    def _decide(self, predicted: Floats) -> NDArray[np.bool_]:
+    def present(self, predicted: Floats) -> NDArray[np.bool_]:
+        """Return which labels reach their thresholds, ``bool[..., labels]``, for probabilities of that shape."""
         return np.asarray(predicted, np.float32) >= np.array(self.thresholds, np.float32)
 
     def to_prediction(self, name: str, row: Floats) -> MultilabelPrediction:
         """Name the labels that reach their thresholds."""
-        labels = tuple(label for label, there in zip(self.names, self._decide(row), strict=True) if there)
+        labels = tuple(label for label, there in zip(self.names, self.present(row), strict=True) if there)
         return MultilabelPrediction(name, labels, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:

@@ -14,15 +14,15 @@ from keras_transfer.config import RecipeConfig, read_recipe, write_recipe
 from keras_transfer.console import print_table
 from keras_transfer.errors import CheckpointError
 from keras_transfer.recipe import Recipe, with_absolute_paths
+from keras_transfer.recipe.fitting import try_to_write
 from keras_transfer.recipe.resume_checks import check_recipe
+from keras_transfer.report.pooled import write_pooled_page
 from keras_transfer.report.terminal import print_confusion
-from keras_transfer.run.folder import RECIPE, choose_folder, prepare_folder, write_json
+from keras_transfer.run.folder import RECIPE, REPORT, SUMMARY, choose_folder, prepare_folder, write_json
 from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import UNFINISHED, whole
 from keras_transfer.storage.inside import check_inside
 from keras_transfer.trackers import Tracker
-
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def cross_validate(
     result = CrossValidation(folder, tuple(runs), summary)
     if console:
         _print(result, console)
+    if recipe.config.report:
+        try_to_write(lambda: write_pooled_page(folder, runs, summary), folder, console)
     return result
 
 
@@ -98,7 +100,7 @@ def _begin(folder: Path, config: RecipeConfig, *, resume: bool) -> None:
     """Make the folder and write the recipe into it, with which a resumed run is compared."""
     file = folder / RECIPE
     if folder.is_dir():
-        check_inside(folder, files=(RECIPE, SUMMARY), prefix=UNFINISHED)
+        check_inside(folder, files=(RECIPE, SUMMARY, REPORT), prefix=UNFINISHED)
     if resume and file.is_file():
         check_recipe([read_recipe(file)], config)
         return

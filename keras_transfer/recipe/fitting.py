@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ from keras_transfer.trackers import (
 from keras_transfer.training.checkpointing import Checkpoints, Stopwatch
 from keras_transfer.training.interruption import Interruption
 from keras_transfer.training.observers import Observers, UserCallbacks
+from keras_transfer.training.phase import summarize
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def fit_recipe(
     CheckpointStore(folder / CHECKPOINTS).clear()
     run = Run(folder)
     if run.config.report and not (found == "finished" and (folder / REPORT).exists()):
-        _write_page(run, ended, console)
+        try_to_write(lambda: write_page(run, ended.loaded, ended.predicted), folder, console)
     for exporter in make_exporters(run.config.export.formats):
         if found == "finished" and any((folder / EXPORT / exporter.name).glob("[0-9]*")):
             continue
@@ -165,14 +166,20 @@ def fit_recipe(
     return run
 
 
-def _write_page(run: Run, ended: _Ended, console: Console | None) -> None:
-    """Write report.html. The run has ended and is whole: a page that cannot be drawn does not end it otherwise."""
+def try_to_write(write: Callable[[], Path], folder: Path, console: Console | None) -> None:
+    """Write report.html. The run has ended and is whole: a page that cannot be drawn is a warning.
+
+    Args:
+        write: Writes it, and returns the file.
+        folder: Of the run, or of several runs.
+        console: Prints where it is; None for silence.
+    """
     try:
-        page = write_page(run, ended.loaded, ended.predicted)
+        page = write()
     except Exception as error:
         warnings.warn(
-            f"{run.folder / REPORT} could not be written: {error or type(error).__name__}. The run is finished. Try "
-            f"again with: keras-transfer report {run.folder}",
+            f"{folder / REPORT} could not be written: {error or type(error).__name__}. The run is finished. Try "
+            f"again with: keras-transfer report {folder}",
             TransferWarning,
             stacklevel=3,
         )
@@ -323,6 +330,7 @@ def _start_folder(output: _Output, job: Job) -> None:
         reader=job.reader,
         splits=job.splits,
     )
+    output.writer.write_phases(summarize(job.model, job.phases), len(job.model.backbone.stages))
     if job.distribution.processes > 1:
         check_shared(output.folder, job.distribution)
 

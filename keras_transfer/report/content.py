@@ -1,6 +1,6 @@
 """What the page of a run is made of: its report, and the rows that the report is about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,12 +26,14 @@ class Rows:
         targets: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
         predicted: ``float32[n, outputs]``, calibrated.
         examples: The examples themselves; None if they cannot be read here.
+        decided: ``int64[n]``, the predicted classes, if not one head decided for all rows.
     """
 
     names: tuple[str, ...]
     targets: Targets
     predicted: Floats
     examples: Examples | None = None
+    decided: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,6 +50,7 @@ class Content:
         notes: Lines for the reader: which rows are shown and what is missing.
         source: The source of the rows, if it is not the run's own.
         runs: Of a cross-validation, all of them; the rows are those of all.
+        summary: Of a cross-validation, the content of summary.json.
     """
 
     run: Run
@@ -56,6 +59,7 @@ class Content:
     notes: tuple[str, ...] = ()
     source: str | None = None
     runs: tuple[Run, ...] = ()
+    summary: Mapping[str, Any] | None = None
 
     @property
     def head(self) -> Any:
@@ -73,6 +77,13 @@ class Content:
         if self.rows is None:
             return np.zeros(0)
         return np.asarray(self.head.row_losses(self.rows.predicted, self.rows.targets), np.float64)
+
+    @cached_property
+    def decided(self) -> NDArray[np.int64]:
+        """The index of the predicted class of each row, ``int64[n]``; empty if there are no rows."""
+        if self.rows is None:
+            return np.zeros(0, np.int64)
+        return self.head.decide(self.rows.predicted) if self.rows.decided is None else self.rows.decided
 
 
 _ORDER = ("test", "validation")
@@ -144,12 +155,3 @@ def read_other_content(run: Run, split: Split, source: str) -> Content:
         return Content(run, run.task.evaluate(run, split), source=source)
     rows = predict_rows(run, split)
     return Content(run, run.head.report(split.name, rows.predicted, rows.targets), rows, source=source)
-
-
-def pool_rows(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of several runs as one."""
-    return Rows(
-        names=tuple(name for rows in parts for name in rows.names),
-        targets=np.concatenate([rows.targets for rows in parts]),
-        predicted=np.concatenate([rows.predicted for rows in parts]),
-    )

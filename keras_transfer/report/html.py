@@ -65,16 +65,17 @@ def bidi_name(text: object) -> Markup:
     return Markup("<bdi>{}</bdi>").format(short)
 
 
-def exact(value: float | None, spec: str = ".3f") -> Markup:
+def exact(value: Any, spec: str = ".3f") -> Markup:
     """Return a number rounded for people, with its exact value for programs.
 
     Args:
-        value: As metrics.json has it; None gives a dash.
+        value: As metrics.json has it; what is not a number gives a dash, and so does NaN.
         spec: How it is shown, as for ``format``.
     """
-    if value is None:
+    if not isinstance(value, int | float) or value != value:
         return Markup('<span class="none">&ndash;</span>')
-    return Markup('<data value="{}">{}</data>').format(repr(value), format(value, spec))
+    shown = format(value, spec).replace("%", "\u202f%").replace("-", "\u2212")
+    return Markup('<data value="{}">{}</data>').format(repr(value), shown)
 
 
 def _finalize(value: Any) -> Any:

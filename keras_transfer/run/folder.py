@@ -20,10 +20,13 @@ RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
 HEAD, SAMPLES, EXPORT = "head.json", "samples", "export"
 PLOT, REPORT = "history.png", "report.html"
+SUMMARY = "summary.json"
+"""Of a cross-validation, in the folder of its runs."""
+
 CONFUSION = "confusion.png"
 """Of an earlier version: report.html has the matrix now."""
 
-ADAPTERS, CHOICE = "adapters.npz", "choice.json"
+ADAPTERS, CHOICE, PHASES = "adapters.npz", "choice.json", "phases.json"
 CHECKPOINTS = "checkpoints"
 """Exists from the start of a run to its end: a folder that has it holds an unfinished run."""
 
@@ -32,7 +35,7 @@ UNKNOWN_CONTENT = "cannot be compared: the run was made by a version that did no
 
 _FILES = (
     *(RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PREDICTIONS),
-    *(PLOT, CONFUSION, REPORT, ADAPTERS, CHOICE, LOCK, SUMS),
+    *(PLOT, CONFUSION, REPORT, ADAPTERS, CHOICE, PHASES, LOCK, SUMS),
 )
 _FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")
 

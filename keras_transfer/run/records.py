@@ -59,6 +59,34 @@ class DataRecord(_Record):
     pads_to_longest: bool | None = None
 
 
+class PhaseRecord(_Record):
+    """A phase in phases.json.
+
+    Attributes:
+        name: Its name.
+        epochs: Number of passes over the training rows, at most.
+        solve: Whether the head was solved instead of trained.
+        stages: Names of the backbone's stages that trained.
+        stage_count: How many stages the backbone has.
+        trained: Number of parameters that trained.
+        total: Number of all parameters.
+    """
+
+    name: str
+    epochs: Count
+    solve: bool
+    stages: list[str]
+    stage_count: Count
+    trained: Count
+    total: Count
+
+
+class PhasesRecord(_Record):
+    """The content of phases.json."""
+
+    phases: list[PhaseRecord]
+
+
 class _Position(_Record):
     phase: Count
     epoch: Count

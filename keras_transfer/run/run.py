@@ -32,6 +32,7 @@ from keras_transfer.run.folder import (
     HEAD,
     METRICS,
     MODEL,
+    PHASES,
     RECIPE,
     SAMPLES,
     UNKNOWN_CONTENT,
@@ -42,7 +43,7 @@ from keras_transfer.run.folder import (
     read_json,
 )
 from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predictions
-from keras_transfer.run.records import DataRecord, check_report, find_problem
+from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report, find_problem
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
 from keras_transfer.tasks.base import predict_examples
@@ -151,6 +152,18 @@ class Run:
             raise damaged(file, f"{reason} is missing or of a wrong type") from error
         check_file(self.folder, METRICS)
         return reports
+
+    @cached_property
+    def phases(self) -> list[PhaseRecord]:
+        """What each phase trained; empty for a run of an earlier version."""
+        file = self.folder / PHASES
+        if not file.exists():
+            return []
+        values = read_json(file, "phases")
+        problem = find_problem(PhasesRecord, values)
+        if problem is not None:
+            raise damaged(file, problem)
+        return PhasesRecord.model_validate(values).phases
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:

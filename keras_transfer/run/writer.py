@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.lora import adapter_weights, merge_adapters
 from keras_transfer.run import folder as names
 from keras_transfer.run.predictions import MOST_BYTES, PREDICTIONS, Predicted, write_predictions
+from keras_transfer.run.records import PhaseRecord, PhasesRecord
 from keras_transfer.storage.atomic import FolderLock, whole
 from keras_transfer.tasks import Evaluation
+from keras_transfer.training.phase import PhaseSummary
 
 _SAMPLE_COUNT = 16
 
@@ -72,6 +74,27 @@ class RunWriter:
             raise CheckpointError(
                 f"The output folder {self.folder} cannot be made: {error.strerror}. Choose another --out."
             ) from error
+
+    def write_phases(self, phases: Sequence[PhaseSummary], stages: int) -> None:
+        """Write what each phase trains.
+
+        Args:
+            phases: One summary per phase.
+            stages: How many stages the backbone has.
+        """
+        written = [
+            PhaseRecord(
+                name=summary.phase.name,
+                epochs=summary.phase.epochs,
+                solve=summary.phase.solve,
+                stages=list(summary.stages),
+                stage_count=stages,
+                trained=summary.trained,
+                total=summary.total,
+            )
+            for summary in phases
+        ]
+        names.write_json(self.folder / names.PHASES, PhasesRecord(phases=written).model_dump())
 
     def write_head(self, head: Head) -> None:
         """Keep what a head needs beside the model: thresholds of labels, mean and scale of numbers."""

@@ -9,6 +9,26 @@ from collections.abc import Callable
 
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section
+from keras_transfer.report.sections.abstention import abstention
 from keras_transfer.report.sections.classes import per_class
+from keras_transfer.report.sections.confusion import confusion
+from keras_transfer.report.sections.counts import counts
+from keras_transfer.report.sections.details import details
+from keras_transfer.report.sections.overview import overview
+from keras_transfer.report.sections.residuals import residuals
+from keras_transfer.report.sections.runs import runs
+from keras_transfer.report.sections.thresholds import thresholds
+from keras_transfer.report.sections.training import training_curves
 
-SECTIONS: tuple[Callable[[Content], Section | None], ...] = (per_class,)
+SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
+    overview,
+    runs,
+    confusion,
+    per_class,
+    residuals,
+    thresholds,
+    abstention,
+    training_curves,
+    counts,
+    details,
+)

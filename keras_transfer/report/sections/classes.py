@@ -1,31 +1,57 @@
 """A row for each class, label or number."""
 
+from collections.abc import Sequence
 from functools import singledispatch
 
 from markupsafe import Markup
 
-from keras_transfer.heads import ClassificationReport
+from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport
+from keras_transfer.heads.classification import ClassReport
 from keras_transfer.heads.evaluation import Report
+from keras_transfer.heads.multilabel import LabelReport
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section, render
 
 MOST_ROWS = 200
 """Of a table; metrics.json has all of them."""
 
+_MOST_NAMED = 20
+
 
 def per_class(content: Content) -> Section | None:
     """Return precision, recall and F1 of each class or label, and the errors of each number."""
-    if content.report is None:
-        return None
-    body = _table(content.report)
-    return None if body is None else Section("classes", "Results per class", body)
+    return None if content.report is None else _table(content.report)
 
 
 @singledispatch
-def _table(report: Report) -> Markup | None:
+def _table(report: Report) -> Section | None:
     return None
 
 
 @_table.register
-def _(report: ClassificationReport) -> Markup:
-    return render("classes.html", classes=report.classes[:MOST_ROWS], more=max(len(report.classes) - MOST_ROWS, 0))
+def _(report: ClassificationReport) -> Section:
+    return Section("classes", "Results per class", _results(report, report.classes, labels=False))
+
+
+@_table.register
+def _(report: MultilabelReport) -> Section:
+    return Section("classes", "Results per label", _results(report, report.labels, labels=True))
+
+
+def _results(
+    report: ClassificationReport | MultilabelReport, rows: Sequence[ClassReport | LabelReport], *, labels: bool
+) -> Markup:
+    return render(
+        "classes.html",
+        report=report,
+        classes=rows[:MOST_ROWS],
+        more=max(len(rows) - MOST_ROWS, 0),
+        labels=labels,
+        without=report.without_rows[:_MOST_NAMED],
+    )
+
+
+@_table.register
+def _(report: RegressionReport) -> Section:
+    rows, more = report.numbers[:MOST_ROWS], max(len(report.numbers) - MOST_ROWS, 0)
+    return Section("classes", "Errors per number", render("numbers.html", numbers=rows, more=more))

@@ -1,0 +1,121 @@
+"""The page of a cross-validation: the test rows of all its runs, each predicted by the run that held it out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.errors import CheckpointError
+from keras_transfer.heads import ClassificationReport, MultilabelReport
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.report.content import Content, Rows
+from keras_transfer.report.page import write_content
+from keras_transfer.run.folder import REPORT, SUMMARY, damaged, read_json
+from keras_transfer.run.run import Run
+from keras_transfer.storage.inside import check_inside
+
+_SPLIT = "test"
+
+
+def write_pooled_page(
+    folder: Path, runs: Sequence[Run], summary: Mapping[str, Any], *, file: Path | None = None
+) -> Path:
+    """Write the page of a cross-validation.
+
+    Args:
+        folder: Of all runs.
+        runs: In their order, at least one.
+        summary: The content of summary.json.
+        file: Where to; by default report.html in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError: A run folder is damaged, or the file cannot be written.
+    """
+    rows, report, notes = _pool(runs)
+    content = Content(runs[0], report, rows, notes, runs=tuple(runs), summary=summary)
+    return write_content(content, file or folder / REPORT)
+
+
+def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
+    """Read a cross-validation back from its folder, which may come from a stranger.
+
+    Args:
+        folder: With summary.json.
+
+    Returns:
+        The runs, and the content of summary.json.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    check_inside(folder, files=(SUMMARY, REPORT))
+    file = folder / SUMMARY
+    summary = read_json(file, "test", "runs")
+    names, figures = summary["runs"], summary["test"]
+    if not isinstance(names, list) or not names or not all(_is_below(folder, name) for name in names):
+        raise damaged(file, "runs: expected the names of the folders of runs in this folder")
+    if not isinstance(figures, dict) or not all(_is_figure(figure, len(names)) for figure in figures.values()):
+        raise damaged(file, "test: expected mean, std and the values of all runs")
+    return [Run(folder / name) for name in names], summary
+
+
+def _is_below(folder: Path, name: Any) -> bool:
+    return isinstance(name, str) and name in {entry.name for entry in folder.iterdir() if entry.is_dir()}
+
+
+def _is_figure(figure: Any, runs: int) -> bool:
+    if not isinstance(figure, dict) or not isinstance(figure.get("values"), list) or len(figure["values"]) != runs:
+        return False
+    return all(isinstance(value, int | float) for value in (figure.get("mean"), figure.get("std"), *figure["values"]))
+
+
+def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, ...]]:
+    """The rows of all runs, a report on them, and lines on what is missing."""
+    if any(run.task.refusal(run) is not None for run in runs):
+        return None, None, ()
+    predicted = [run.predictions.get(_SPLIT) for run in runs]
+    if any(run.target.names != runs[0].target.names for run in runs):
+        raise CheckpointError(f"The runs in {runs[0].folder.parent} have different classes. Run the recipe again.")
+    parts = [part for part in predicted if part is not None]
+    if len(parts) < len(runs):
+        return None, None, ("Some sections are missing: run folders have no predictions.npz.",)
+    rows = Rows(
+        names=tuple(str(row[0]) for run in runs for row in run.record["splits"][_SPLIT]["rows"]),
+        targets=np.concatenate([part.targets for part in parts]),
+        predicted=np.concatenate([part.predicted for part in parts]),
+    )
+    report = runs[0].head.report(_SPLIT, rows.predicted, rows.targets)
+    if isinstance(report, ClassificationReport):
+        decided = np.concatenate([run.head.decide(part.predicted) for run, part in zip(runs, parts, strict=True)])
+        rows = replace(rows, decided=decided)
+        return rows, _with_classes(report, runs[0].head, rows, decided), ()
+    if isinstance(report, MultilabelReport):
+        present = np.concatenate([run.head.present(part.predicted) for run, part in zip(runs, parts, strict=True)])
+        return rows, _with_labels(report, runs[0].head, rows, present), ()
+    return rows, report, ()
+
+
+def _with_classes(
+    report: ClassificationReport, head: Any, rows: Rows, decided: NDArray[np.int64]
+) -> ClassificationReport:
+    """The report with the classes that each run decided on, by thresholds of its own."""
+    certain = np.eye(rows.predicted.shape[1], dtype=np.float32)[decided]
+    by_runs = replace(head, decision=None).report(_SPLIT, certain, rows.targets)
+    return replace(by_runs, loss=report.loss, auroc=report.auroc)
+
+
+def _with_labels(report: MultilabelReport, head: Any, rows: Rows, present: NDArray[np.bool_]) -> MultilabelReport:
+    """The report with the labels that each run decided on, by thresholds of its own, of which none is shown."""
+    half = replace(head, thresholds=(0.5,) * len(head.names), choice=None)
+    by_runs = half.report(_SPLIT, present.astype(np.float32), rows.targets)
+    labels = tuple(
+        replace(own, precision=other.precision, recall=other.recall, f1=other.f1, threshold=float("nan"))
+        for own, other in zip(report.labels, by_runs.labels, strict=True)
+    )
+    return replace(report, labels=labels, macro_f1=by_runs.macro_f1, micro_f1=by_runs.micro_f1, choice=None)

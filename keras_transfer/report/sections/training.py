@@ -1,0 +1,66 @@
+"""How loss and metric went over the epochs."""
+
+import json
+from typing import Any
+
+from keras_transfer.report.charts import Axis, Chart, Series, draw_all, fit_axis
+from keras_transfer.report.content import Content
+from keras_transfer.report.html import Section, render
+from keras_transfer.run.folder import HISTORY
+from keras_transfer.run.run import Run
+
+_MOST_EPOCHS = 1000
+
+
+def training_curves(content: Content) -> Section | None:
+    """Return loss and metric over the epochs of all phases."""
+    lines = [] if content.runs else read_history(content.run)
+    if not lines:
+        return None
+    names = ["loss", *(name for name in _metrics(lines) if name != "loss")][:3]
+    charts = [_chart(name, lines) for name in names]
+    body = render("training.html", charts=draw_all(charts), lines=lines, names=names)
+    return Section("training", "Training", body)
+
+
+def read_history(run: Run) -> list[dict[str, Any]]:
+    """Return the lines of history.jsonl that can be read: a run folder may come from a stranger."""
+    try:
+        text = (run.folder / HISTORY).read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines()[:_MOST_EPOCHS]]
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [line for line in lines if isinstance(line, dict) and isinstance(line.get("phase"), str)]
+
+
+def is_number(value: Any) -> bool:
+    """Return whether JSON has a number there."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _metrics(lines: list[dict[str, Any]]) -> list[str]:
+    """What is measured on training rows every epoch."""
+    other = ("epoch", "seconds", "strength", "learning_rate")
+    found = dict.fromkeys(name for line in lines for name, value in line.items() if is_number(value))
+    return [name for name in found if name not in other and not name.startswith("val_")]
+
+
+def _chart(name: str, lines: list[dict[str, Any]]) -> Chart:
+    title = name.replace("_", " ")
+    series = []
+    for colour, (key, label) in enumerate(((name, "training"), (f"val_{name}", "validation")), start=1):
+        points = [(epoch, line[key]) for epoch, line in enumerate(lines, start=1) if is_number(line.get(key))]
+        series += [Series(points, label, colour=colour)] if points else []
+    values = [y for one in series for _, y in one.points]
+    last = ", ".join(f"{one.name} {one.points[-1][1]:.4g}" for one in series)
+    steps = fit_axis("epoch", [1, len(lines)], whole=True)
+    ends = (0.5, len(lines) + 0.5)
+    ticks = [tick for tick in steps.ticks or () if 1 <= tick <= len(lines)] or [1]
+    return Chart(
+        title=title[:1].upper() + title[1:],
+        description=f"{title} over {len(lines)} epochs; in the last one: {last}",
+        x=Axis("epoch", *ends, ticks=ticks),
+        y=fit_axis(title, values),
+        series=series,
+        marks=[number + 0.5 for number in range(1, len(lines)) if lines[number]["phase"] != lines[number - 1]["phase"]],
+    )
