@@ -130,12 +130,17 @@ def _find_rows(
     recorded = run.predictions.get(name)
     if isinstance(split, DataError):
         if recorded is None:
-            return None, (f"Some sections are missing: the run folder has no predictions.npz. {split}",)
+            return None, (f"Some sections are missing: the run folder has no predictions.npz, and {_first_line(split)}",)
         names = tuple(row[0] for row in run.record["splits"][name]["rows"])
-        return Rows(names, recorded.targets, recorded.predicted), (f"Examples are not shown. {split}",)
+        return Rows(names, recorded.targets, recorded.predicted), (f"Examples are not shown: {_first_line(split)}",)
     if recorded is None:
         return predict_rows(run, split), ()
     return Rows(split.examples.names, recorded.targets, recorded.predicted, split.examples), ()
+
+
+def _first_line(error: DataError) -> str:
+    """What is wrong, without what to do next, which is for those who evaluate."""
+    return str(error).partition(". ")[0].partition("\n")[0].rstrip(".") + "."
 
 
 def predict_rows(run: Run, split: Split) -> Rows:

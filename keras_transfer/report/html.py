@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 
 from keras_transfer.console.text import one_line, printable
 
-_LONGEST_NAME = 200
+LONGEST_NAME = 100
+"""Characters of a name from the data that are shown."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,22 @@ def render_page(title: str, header: Markup, sections: Sequence[Section]) -> str:
     )
 
 
-def bidi_name(text: object) -> Markup:
-    """Return a name from the data in an element of its own, whose direction does not change that of its neighbours."""
+def bidi_name(text: object, most: int = LONGEST_NAME) -> Markup:
+    """Return a name from the data in an element of its own, whose direction does not change that of its neighbours.
+
+    Args:
+        text: The name.
+        most: Characters that are shown; a longer one is cut, and has the beginning of the whole in its tooltip.
+    """
     shown = one_line(text)
-    short = shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
-    return Markup("<bdi>{}</bdi>").format(short)
+    if len(shown) <= most:
+        return Markup("<bdi>{}</bdi>").format(shown)
+    return Markup('<bdi title="{}">{}</bdi>').format(cut(shown, 4 * LONGEST_NAME), cut(shown, most))
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def exact(value: Any, spec: str = ".3f") -> Markup:

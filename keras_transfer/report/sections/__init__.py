@@ -11,7 +11,7 @@ from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section
 from keras_transfer.report.sections.abstention import abstention
 from keras_transfer.report.sections.classes import per_class
-from keras_transfer.report.sections.confusion import confusion
+from keras_transfer.report.sections.confusion import confused_examples, confusion
 from keras_transfer.report.sections.counts import counts
 from keras_transfer.report.sections.details import details
 from keras_transfer.report.sections.overview import overview
@@ -25,6 +25,7 @@ SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
     runs,
     confusion,
     per_class,
+    confused_examples,
     residuals,
     thresholds,
     abstention,

@@ -14,8 +14,8 @@ from keras_transfer.report.charts import COLOURS, Axis, Chart, Series, draw_all,
 from keras_transfer.report.content import Content, Rows
 from keras_transfer.report.html import Section, render
 
-_MOST_CANDIDATES = 1000
-"""Outputs of which areas are computed; of more, those with the most rows."""
+_MOST_CANDIDATES = 200
+"""Outputs among which the worst are looked for; of more, those with the most rows."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,20 @@ def thresholds(content: Content) -> Section | None:
     """Return ROC and precision-recall curves of the outputs, the worst ones of many."""
     if content.report is None or content.rows is None:
         return None
-    columns = _outputs(content.report, content.rows)
-    found = [one for one in (_separate(content, column) for column in columns) if one is not None]
-    if not found:
+    columns = list(_outputs(content.report, content.rows))
+    if len(columns) > COLOURS:
+        areas = [average_precision_score(*_truth_and_scores(content.rows, column)) for column in columns]
+        worst = np.argsort(areas, kind="stable")[:COLOURS]
+        shown = [_separate(content.names, content.rows, columns[index]) for index in worst]
+    else:
+        shown = [_separate(content.names, content.rows, column) for column in columns]
+    if not shown:
         return None
-    worst = sorted(found, key=lambda one: one.average_precision)[:COLOURS]
-    shown = found if len(found) <= COLOURS else worst
     body = render(
         "thresholds.html",
         charts=draw_all([_roc(shown), _precision_recall(shown)]),
         shown=shown,
-        left=len(found) - len(shown),
+        left=len(columns) - len(shown),
         all_of=isinstance(content.report, ClassificationReport) and len(content.names) > 2,
     )
     return Section("thresholds", "At other thresholds", body)
@@ -80,14 +83,15 @@ def _most_frequent(counts: NDArray[np.int64], n: int) -> list[int]:
     return sorted(possible[np.argsort(-counts[possible], kind="stable")][:_MOST_CANDIDATES].tolist())
 
 
-def _separate(content: Content, column: int) -> Separation | None:
-    rows = content.rows
-    if rows is None:
-        return None
+def _truth_and_scores(rows: Rows, column: int) -> tuple[NDArray[np.bool_], Floats]:
     truth = rows.targets == column if rows.targets.ndim == 1 else rows.targets[:, column] > 0.5
-    scores = rows.predicted[:, column]
+    return truth, rows.predicted[:, column]
+
+
+def _separate(names: Sequence[str], rows: Rows, column: int) -> Separation:
+    truth, scores = _truth_and_scores(rows, column)
     return Separation(
-        name=content.names[column],
+        name=names[column],
         scores=scores,
         truth=truth,
         roc_area=float(roc_auc_score(truth, scores)),
