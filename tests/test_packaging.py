@@ -90,6 +90,8 @@ def test_the_wheel_is_typed_licensed_and_holds_the_package_alone(wheel):
         lines = archive.read(metadata).decode().splitlines()
     assert "keras_transfer/py.typed" in names
     assert {f"keras_transfer/bundled_recipes/{name}.yaml" for name in recipe_names()} <= names
+    templates = {f"keras_transfer/report/templates/{name}" for name in ("page.html", "chart.html", "style.css")}
+    assert templates <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"keras_transfer"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "License-Expression: Apache-2.0" in lines

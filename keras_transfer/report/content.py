@@ -1,6 +1,6 @@
 """What the page of a run is made of: its report, and the rows that the report is about."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,16 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import DataError
+from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Floats, Report
+from keras_transfer.run.folder import METRICS, damaged
 from keras_transfer.run.run import Run
 from keras_transfer.tasks.base import predict_examples
+
+
+def is_number(value: Any) -> bool:
+    """Return whether JSON has a number there that can be drawn: neither NaN nor infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,9 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+_RANGE = ("mean", "least", "largest")
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,31 @@ class Content:
     def names(self) -> tuple[str, ...]:
         """The names of the outputs: classes, labels or numbers."""
         return self.run.target.names
+
+    def counts(self, key: str) -> dict[str, dict[str, int]]:
+        """Return how many rows of each split have each class or label, as data.json records it.
+
+        Args:
+            key: ``classes`` or ``labels``; empty for runs that have others.
+        """
+        found = {}
+        for name, split in self.run.record["splits"].items():
+            counts = split.get(key)
+            if isinstance(counts, dict) and all(isinstance(count, int) for count in counts.values()):
+                found[name] = counts
+        return found
+
+    def ranges(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return mean, least and largest value of each number in each split, as data.json records them."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for name, split in self.run.record["splits"].items():
+            numbers = split.get("numbers")
+            for number, figures in numbers.items() if isinstance(numbers, dict) else ():
+                if isinstance(figures, dict) and all(
+                    is_number(figures.get(key)) for key in ("mean", "least", "largest")
+                ):
+                    found.setdefault(name, {})[number] = figures
+        return found
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
@@ -105,11 +140,31 @@ def read_content(run: Run, splits: Splits | None = None, predicted: Mapping[str,
     name = next((name for name in (*_ORDER, *reports) if name in reports), None)
     if name is None:
         return Content(run, None, notes=("The run has neither validation nor test rows, so nothing was measured.",))
+    _check_names(run, reports[name])
     notes = () if name == "test" else (f"The run has no test rows. This page shows its {name} rows.",)
     if run.task.refusal(run) is not None:  # it predicts no targets
         return Content(run, reports[name], notes=notes)
     rows, missing = _find_rows(run, name, _find_split(run, name, splits), predicted or {})
     return Content(run, reports[name], rows, (*notes, *missing))
+
+
+def _check_names(run: Run, report: Report) -> None:
+    """Refuse a report on other outputs than those of the run."""
+    size = len(run.target.names)
+    named: Sequence[Any]
+    if isinstance(report, ClassificationReport):
+        named = report.classes
+    elif isinstance(report, MultilabelReport):
+        named = report.labels
+    elif isinstance(report, RegressionReport):
+        named = report.numbers
+    else:
+        return
+    fits = tuple(one.name for one in named) == run.target.names
+    if isinstance(report, ClassificationReport):
+        fits = fits and [len(row) for row in report.confusion] == [size] * size
+    if not fits:
+        raise damaged(run.folder / METRICS, f"the {report.split} report is not on the run's {run.target.headline()}")
 
 
 def _find_split(run: Run, name: str, splits: Splits | None) -> Split | DataError:
@@ -130,7 +185,9 @@ def _find_rows(
     recorded = run.predictions.get(name)
     if isinstance(split, DataError):
         if recorded is None:
-            return None, (f"Some sections are missing: the run folder has no predictions.npz, and {_first_line(split)}",)
+            return None, (
+                f"Some sections are missing: the run folder has no predictions.npz, and {_first_line(split)}",
+            )
         names = tuple(row[0] for row in run.record["splits"][name]["rows"])
         return Rows(names, recorded.targets, recorded.predicted), (f"Examples are not shown: {_first_line(split)}",)
     if recorded is None:

@@ -86,7 +86,8 @@ def exact(value: Any, spec: str = ".3f") -> Markup:
     """
     if not isinstance(value, int | float) or value != value:
         return Markup('<span class="none">&ndash;</span>')
-    shown = format(value, spec).replace("%", "\u202f%").replace("-", "\u2212")
+    whole = spec.endswith("d") and isinstance(value, float)  # a run folder may come from a stranger
+    shown = format(value, ",.6g" if whole else spec).replace("%", "\u202f%").replace("-", "\u2212")
     return Markup('<data value="{}">{}</data>').format(repr(value), shown)
 
 

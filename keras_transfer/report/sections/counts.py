@@ -1,8 +1,5 @@
 """How many rows of each class or label every split has."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section, render
 from keras_transfer.report.sections.classes import MOST_ROWS
@@ -12,35 +9,33 @@ def counts(content: Content) -> Section | None:
     """Return the rows per class or label and split, or the range of each number."""
     if content.runs:  # each has other splits
         return None
-    splits = content.run.record["splits"]
-    if any("numbers" in split for split in splits.values()):
-        return _ranges(content, splits)
-    key = next((key for key in ("classes", "labels") if key in splits["train"]), None)
-    if key is None:
+    if content.ranges():
+        return _ranges(content)
+    key = "classes" if content.counts("classes") else "labels"
+    splits = {name: part for name, part in content.counts(key).items() if part}
+    if not splits:
         return None
-    names = [name for name, split in splits.items() if split["count"]]
-    rows = [
-        (name, [split[key].get(name, 0) for split in splits.values() if split["count"]])
-        for name in content.names[:MOST_ROWS]
-    ]
+    rows = [(name, [part.get(name, 0) for part in splits.values()]) for name in content.names[:MOST_ROWS]]
+    what = "class" if key == "classes" else "label"
     body = render(
         "counts.html",
-        splits=names,
+        splits=list(splits),
         rows=rows,
         most=max((value for _, values in rows for value in values), default=0) or 1,
-        totals=[splits[name]["count"] for name in names],
-        what="class" if key == "classes" else "label",
+        totals=[content.run.record["splits"][name]["count"] for name in splits],
+        what=what,
         more=max(len(content.names) - MOST_ROWS, 0),
     )
-    return Section("counts", f"Rows per {'class' if key == 'classes' else 'label'}", body)
+    return Section("counts", f"Rows per {what}", body)
 
 
-def _ranges(content: Content, splits: Mapping[str, Any]) -> Section:
+def _ranges(content: Content) -> Section:
+    splits, ranges = content.run.record["splits"], content.ranges()
     rows = [
-        (name, split, part["count"], part["numbers"][name])
+        (name, split, splits[split]["count"], numbers[name])
         for name in content.names[:MOST_ROWS]
-        for split, part in splits.items()
-        if name in part.get("numbers", {})
+        for split, numbers in ranges.items()
+        if name in numbers
     ]
     more = max(len(content.names) - MOST_ROWS, 0)
     return Section("counts", "Range of the numbers", render("ranges.html", rows=rows, more=more))

@@ -3,9 +3,9 @@
 from typing import Any
 
 from keras_transfer.errors import CheckpointError
-from keras_transfer.report.content import Content
+from keras_transfer.report.content import Content, is_number
 from keras_transfer.report.html import Section, render
-from keras_transfer.report.sections.training import is_number, read_history
+from keras_transfer.report.sections.training import read_history
 from keras_transfer.run.folder import CHOICE, ENVIRONMENT, MODEL, RECIPE, read_json
 from keras_transfer.run.run import Run
 

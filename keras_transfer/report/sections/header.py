@@ -173,7 +173,7 @@ def _constant(report: Report, content: Content) -> tuple[str, float] | None:
 
 @_constant.register
 def _(report: ClassificationReport, content: Content) -> tuple[str, float] | None:
-    counts = content.run.record["splits"]["train"].get("classes")
+    counts = content.counts("classes").get("train")
     if not counts or not report.n:
         return None
     majority = max(counts, key=lambda name: counts[name])
@@ -183,14 +183,17 @@ def _(report: ClassificationReport, content: Content) -> tuple[str, float] | Non
 
 @_constant.register
 def _(report: MultilabelReport, content: Content) -> tuple[str, float] | None:
-    train = content.run.record["splits"]["train"]
-    rates = [train.get("labels", {}).get(name, 0) / max(train["count"], 1) for name in content.names]
+    counts = content.counts("labels").get("train")
+    if not counts:
+        return None
+    rows = max(content.run.record["splits"]["train"]["count"], 1)
+    rates = [counts.get(name, 0) / rows for name in content.names]
     return _score_constant("always the base rates", np.asarray(rates), content)
 
 
 @_constant.register
 def _(report: RegressionReport, content: Content) -> tuple[str, float] | None:
-    numbers = content.run.record["splits"]["train"].get("numbers", {})
+    numbers = content.ranges().get("train", {})
     if any(name not in numbers for name in content.names):
         return None
     return _score_constant("always the mean", np.asarray([numbers[name]["mean"] for name in content.names]), content)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from keras_transfer.report.charts import Axis, Chart, Series, draw_all, fit_axis
-from keras_transfer.report.content import Content
+from keras_transfer.report.content import Content, is_number
 from keras_transfer.report.html import Section, render
 from keras_transfer.run.folder import HISTORY
 from keras_transfer.run.run import Run
@@ -31,11 +31,6 @@ def read_history(run: Run) -> list[dict[str, Any]]:
     except (OSError, ValueError, RecursionError):
         return []
     return [line for line in lines if isinstance(line, dict) and isinstance(line.get("phase"), str)]
-
-
-def is_number(value: Any) -> bool:
-    """Return whether JSON has a number there."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _metrics(lines: list[dict[str, Any]]) -> list[str]:
