@@ -90,7 +90,8 @@ def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, .
         targets=np.concatenate([part.targets for part in parts]),
         predicted=np.concatenate([part.predicted for part in parts]),
     )
-    report = runs[0].head.report(_SPLIT, rows.predicted, rows.targets)
+    # Each run has a temperature of its own, so that the first one's says nothing of all rows.
+    report = replace(runs[0].head.report(_SPLIT, rows.predicted, rows.targets), calibration=None)
     if isinstance(report, ClassificationReport):
         decided = np.concatenate([run.head.decide(part.predicted) for run, part in zip(runs, parts, strict=True)])
         rows = replace(rows, decided=decided)
@@ -107,7 +108,7 @@ def _with_classes(
     """The report with the classes that each run decided on, by thresholds of its own."""
     certain = np.eye(rows.predicted.shape[1], dtype=np.float32)[decided]
     by_runs = replace(head, decision=None).report(_SPLIT, certain, rows.targets)
-    return replace(by_runs, loss=report.loss, auroc=report.auroc)
+    return replace(by_runs, loss=report.loss, auroc=report.auroc, calibration=None)
 
 
 def _with_labels(report: MultilabelReport, head: Any, rows: Rows, present: NDArray[np.bool_]) -> MultilabelReport:
@@ -118,4 +119,4 @@ def _with_labels(report: MultilabelReport, head: Any, rows: Rows, present: NDArr
         replace(own, precision=other.precision, recall=other.recall, f1=other.f1, threshold=float("nan"))
         for own, other in zip(report.labels, by_runs.labels, strict=True)
     )
-    return replace(report, labels=labels, macro_f1=by_runs.macro_f1, micro_f1=by_runs.micro_f1, choice=None)
+    return replace(report, labels=labels, choice=None, macro_f1=by_runs.macro_f1, micro_f1=by_runs.micro_f1)

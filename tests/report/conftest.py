@@ -104,6 +104,9 @@ def _write_run(folder: Path, made: Made) -> Run:
     write_json(folder / "data.json", {target.names_key: list(target.names), "notes": [], "splits": splits})
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in _HISTORY), encoding="utf-8")
     predicted = {name: _predict(made, targets[name], random) for name in ("validation", "test") if made.rows[name]}
+    if made.rows["validation"]:
+        head = head.calibrate(predicted["validation"], targets["validation"])
+    predicted = {name: np.asarray(head.calibrated(rows), np.float32) for name, rows in predicted.items()}
     reports = [head.report(name, rows, targets[name]) for name, rows in predicted.items()]
     if made.with_gain:
         weaker = {name: _predict(replace(made, skill=made.skill / 2), targets[name], random) for name in predicted}

@@ -38,7 +38,7 @@ def anchors(page):
     return [element.attributes["id"] for element in page.all("section")]
 
 
-WHOLE = ["overview", "confusion", "classes", "thresholds", "abstention", "training", "counts", "details"]
+WHOLE = ["overview", "confusion", "classes", "thresholds", "calibration", "abstention", "training", "counts", "details"]
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ WHOLE = ["overview", "confusion", "classes", "thresholds", "abstention", "traini
         pytest.param({"names": [f"c{i}" for i in range(200)], "rows": {**CELLS, "test": 400}}, WHOLE, [], id="200"),
         pytest.param(
             {"kind": "multilabel", "names": ("a", "b", "<b>"), "rows": CELLS},
-            ["overview", "classes", "thresholds", "training", "counts", "details"],
+            ["overview", "classes", "thresholds", "calibration", "training", "counts", "details"],
             ["mean average precision"],
             id="multilabel",
         ),
         pytest.param(
             {"kind": "number", "names": ("weight", "<i>"), "rows": CELLS},
-            ["overview", "classes", "residuals", "training", "counts", "details"],
+            ["overview", "classes", "residuals", "calibration", "training", "counts", "details"],
             ["in standard deviations"],
             id="numbers",
         ),
@@ -77,7 +77,7 @@ WHOLE = ["overview", "confusion", "classes", "thresholds", "abstention", "traini
         ),
         pytest.param(
             {"with_predictions": False, "with_gain": False},
-            ["overview", "confusion", "classes", "training", "counts", "details"],
+            ["overview", "confusion", "classes", "calibration", "training", "counts", "details"],
             ["Some sections are missing: the run folder has no predictions.npz"],
             id="earlier-version",
         ),

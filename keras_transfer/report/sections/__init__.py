@@ -10,6 +10,7 @@ from collections.abc import Callable
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section
 from keras_transfer.report.sections.abstention import abstention
+from keras_transfer.report.sections.calibration import calibration
 from keras_transfer.report.sections.classes import per_class
 from keras_transfer.report.sections.confusion import confused_examples, confusion
 from keras_transfer.report.sections.counts import counts
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
     confused_examples,
     residuals,
     thresholds,
+    calibration,
     abstention,
     training_curves,
     counts,

@@ -51,7 +51,7 @@ class Headline:
     value: float | None
     spec: str
     interval: tuple[float, float] | None = None
-    further: dict[str, tuple[float | None, str]] = field(default_factory=dict)
+    further: Mapping[str, tuple[float | None, str]] = field(default_factory=dict)
     deviation: float | None = None
 
 
