@@ -5,7 +5,8 @@ Usage: python benchmarks/suite.py CACHE [--sets ...] [--sizes ...] [--draws ...]
 A cell is a method on a draw of training rows; each is computed by a process of its own. A method gets labelled rows,
 and what a user knows of the set: whether images may be flipped. Whoever wants validation rows holds some out. Test rows
 are the same for all. Results so far are in --results, a JSON line per cell: a suite that was stopped goes on where it
-was, and settings that change are other cells. suite_data.py has the sets, --list shows what is there.
+was, and settings that change are other cells. Code that changes is not noticed: each line has the commit, and another
+file is for another version. suite_data.py has the sets, --list shows what is there.
 
 Prints accuracy; the log loss, and in brackets the one after a temperature that is fitted to the other half of the test
 rows, for methods that do not calibrate themselves; processor seconds of the whole process, start-up included (the test
@@ -37,8 +38,6 @@ from suite_cell import Cell
 from suite_data import SETS, Prepared, prepare
 from suite_table import print_tables
 
-from keras_transfer.config.schema import SCHEMAS
-
 HERE = Path(__file__).parent
 Line = dict[str, Any]
 # Raise it when the suite itself computes something else than before.
@@ -69,6 +68,11 @@ class Method:
     kinds: tuple[str, ...] = ("image", "text")
     needs_peer: bool = False
 
+    @property
+    def parts(self) -> list[str]:
+        """The names of what one process computes: methods of their own, called NAME/PART; one without a name."""
+        return list(self.settings.get("parts", [""]))
+
 
 def recipe(**settings: Any) -> Method:
     return Method("suite_ours.py", {key.replace("__", "."): value for key, value in settings.items()})
@@ -83,6 +87,16 @@ METHODS = {
     "last": recipe(policy__name="lp_ft", training__keep="last"),
     "all_rows": recipe(policy__name="lp_ft", training__keep="last", data__validation=0.0),
     "auto": recipe(policy__name="auto"),
+    # One training each, and several weights from it.
+    "weights": Method(
+        "suite_weights.py",
+        {
+            "training.keep": "last",
+            "data.validation": 0.0,
+            "parts": ["head", "last", "third", "mix25", "mix50", "mix75"],
+        },
+    ),
+    "kept": Method("suite_weights.py", {"data.validation": 0.15, "parts": ["head", "last", "third", "best"]}),
     "last_stages": recipe(policy__name="last_stages", training__keep="last", data__validation=0.0),
     "full": recipe(policy__name="full", training__keep="last", data__validation=0.0),
     "keras": Method("suite_keras.py", kinds=("image",)),
@@ -95,10 +109,7 @@ def describe_version(name: str, method: Method) -> str:
     """Return a digest of all settings of a method on a set: with other settings, it is another cell."""
     known = SETS[name]
     facts: dict[str, Any] = {"suite": VERSION, "set": [known.size, known.flips, known.test_rows], **vars(method)}
-    if method.script == "suite_ours.py":
-        task = "image_classification" if known.kind == "image" else "text_classification"
-        facts["defaults"] = SCHEMAS[task].model_validate({"task": task, "data": {"source": "set"}}).model_dump()
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class Suite:
@@ -131,7 +142,9 @@ class Suite:
                     for method, settings in self._methods.items():
                         if SETS[name].kind in settings.kinds:
                             version = describe_version(name, settings)
-                            yield {"set": name, "size": size, "draw": draw, "method": method, "version": version}
+                            for part in settings.parts:
+                                full = f"{method}/{part}" if part else method
+                                yield {"set": name, "size": size, "draw": draw, "method": full, "version": version}
 
     def find(self, key: Line) -> Line | None:
         """Return the line of a cell that was computed."""
@@ -141,7 +154,8 @@ class Suite:
         """Compute a cell, unless it is there."""
         if (found := self.find(key)) is not None:
             return found
-        method = self._methods[key["method"]]
+        name, _, _ = key["method"].partition("/")
+        method = self._methods[name]
         features = self._features(key["set"])
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -150,13 +164,18 @@ class Suite:
             python = self._peer_python if method.needs_peer else sys.executable
             seconds = self._run([python, str(HERE / method.script), str(folder)])
             facts = json.loads((folder / "facts.json").read_text())
-            scores = evaluate(np.load(folder / "predicted.npz")["probabilities"], np.array(cell.test[1]))
-        seconds += facts.get("feature_seconds", 0.0)
-        line = {**key, **scores, "seconds": round(seconds, 1), "facts": facts, **describe_code()}
-        self._done[key_of(key)] = line
+            predicted = dict(np.load(folder / "predicted.npz"))
+        seconds = round(seconds + facts.get("feature_seconds", 0.0), 1)
+        for part in method.parts:
+            own = {**key, "method": f"{name}/{part}" if part else name}
+            scores = evaluate(predicted[f"probabilities{part}"], np.array(cell.test[1]))
+            self._add({**own, **scores, "seconds": seconds, "facts": facts, **describe_code()})
+        return self._done[key_of(key)]
+
+    def _add(self, line: Line) -> None:
+        self._done[key_of(line)] = line
         with self._results.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        return line
 
     def _make_cell(self, key: Line, settings: dict[str, Any], features: Path) -> Cell:
         known = self.set(key["set"])
@@ -285,7 +304,8 @@ def main(arguments: argparse.Namespace) -> None:
             except subprocess.SubprocessError as error:
                 failed.append(f"{' '.join(map(str, key.values()))}: {str(error).strip().splitlines()[-1]}")
                 print(f"{failed[-1]}\n{error}", file=sys.stderr, flush=True)
-    print_tables(lines, list(methods), arguments.against)
+    names = [f"{name}/{part}" if part else name for name, method in methods.items() for part in method.parts]
+    print_tables(lines, names, arguments.against)
     for problem in failed:
         print(f"FAILED {problem}")
 

@@ -1,8 +1,8 @@
 """What suite.py hands to the process that computes a cell, and what that process hands back.
 
 A cell is a folder: cell.json, the tables train and test (.csv of images, .jsonl of texts), and in the end predicted.npz
-with ``probabilities``, ``float[test rows, classes]``, classes in alphabetical order. This module imports numpy alone:
-peers run in environments of their own.
+with ``probabilities``, ``float[test rows, classes]``, classes in alphabetical order; of a method with several parts,
+with the name of each part behind it. This module imports numpy alone: peers run in environments of their own.
 """
 
 import json
@@ -58,5 +58,11 @@ class Cell:
 
 def write_predicted(folder: Path, probabilities: np.ndarray, **facts: Any) -> None:
     """Hand predictions of the test rows back, and facts for the line in the results."""
-    np.savez(folder / "predicted.npz", probabilities=np.asarray(probabilities, np.float32))
+    write_predictions(folder, {"": probabilities}, **facts)
+
+
+def write_predictions(folder: Path, predicted: dict[str, np.ndarray], **facts: Any) -> None:
+    """Hand back those of several methods that one process computes, by name."""
+    arrays = {f"probabilities{name}": np.asarray(each, np.float32) for name, each in predicted.items()}
+    np.savez(folder / "predicted.npz", **arrays)
     (folder / "facts.json").write_text(json.dumps(facts))

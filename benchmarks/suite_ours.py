@@ -33,7 +33,7 @@ def make_recipe(cell: Cell, folder: Path) -> Recipe:
         recipe |= {"task": "text_classification"}
     file = folder / "recipe.yaml"
     file.write_text(json.dumps(recipe))  # JSON is YAML
-    overrides = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items()]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in cell.settings.items() if key != "parts"]
     return Recipe.from_file(file, overrides)
 
 
