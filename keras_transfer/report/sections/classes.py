@@ -15,7 +15,10 @@ from keras_transfer.report.html import Section, render
 MOST_ROWS = 200
 """Of a table; metrics.json has all of them."""
 
-_MOST_NAMED = 20
+MOST_OPEN = 30
+"""Rows of a table that is shown as a whole; a longer one is folded."""
+
+_MOST_NAMED, _MOST_WORST = 20, 15
 
 
 def per_class(content: Content) -> Section | None:
@@ -41,9 +44,11 @@ def _(report: MultilabelReport) -> Section:
 def _results(
     report: ClassificationReport | MultilabelReport, rows: Sequence[ClassReport | LabelReport], *, labels: bool
 ) -> Markup:
+    measured = [one for one in rows if one.f1 is not None]
     return render(
         "classes.html",
         report=report,
+        worst=sorted(measured, key=lambda one: one.f1 or 0.0)[:_MOST_WORST] if len(rows) > MOST_OPEN else (),
         classes=rows[:MOST_ROWS],
         more=max(len(rows) - MOST_ROWS, 0),
         labels=labels,

@@ -2,7 +2,7 @@
 
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section, render
-from keras_transfer.report.sections.classes import MOST_ROWS
+from keras_transfer.report.sections.classes import MOST_OPEN, MOST_ROWS
 
 
 def counts(content: Content) -> Section | None:
@@ -24,6 +24,7 @@ def counts(content: Content) -> Section | None:
         most=max((value for _, values in rows for value in values), default=0) or 1,
         totals=[content.run.record["splits"][name]["count"] for name in splits],
         what=what,
+        is_folded=len(rows) > MOST_OPEN,
         more=max(len(content.names) - MOST_ROWS, 0),
     )
     return Section("counts", f"Rows per {what}", body)

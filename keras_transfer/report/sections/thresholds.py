@@ -6,10 +6,11 @@ from functools import singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from keras_transfer.heads import ClassificationReport, MultilabelReport
 from keras_transfer.heads.evaluation import Floats, Report
+from keras_transfer.heads.multilabel import average_precision
 from keras_transfer.report.charts import COLOURS, Axis, Chart, Series, draw_all, thin
 from keras_transfer.report.content import Content, Rows
 from keras_transfer.report.html import Section, render
@@ -43,7 +44,7 @@ def thresholds(content: Content) -> Section | None:
         return None
     columns = list(_outputs(content.report, content.rows))
     if len(columns) > COLOURS:
-        areas = [average_precision_score(*_truth_and_scores(content.rows, column)) for column in columns]
+        areas = [_average_precision(*_truth_and_scores(content.rows, column)) for column in columns]
         worst = np.argsort(areas, kind="stable")[:COLOURS]
         shown = [_separate(content.names, content.rows, columns[index]) for index in worst]
     else:
@@ -95,8 +96,12 @@ def _separate(names: Sequence[str], rows: Rows, column: int) -> Separation:
         scores=scores,
         truth=truth,
         roc_area=float(roc_auc_score(truth, scores)),
-        average_precision=float(average_precision_score(truth, scores)),
+        average_precision=_average_precision(truth, scores),
     )
+
+
+def _average_precision(truth: NDArray[np.bool_], scores: Floats) -> float:
+    return float(average_precision(scores, truth.astype(np.float64), np.ones((1, len(truth))))[0])
 
 
 def _roc(shown: Sequence[Separation]) -> Chart:
