@@ -1,7 +1,6 @@
 """Sections of which a recipe has one out of several, chosen by its ``name``."""
 
 import contextlib
-import reprlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticKnownError, core_schema
 
 from keras_transfer.config.section import Section
+from keras_transfer.console.text import show_value
 from keras_transfer.errors import TransferError
 from keras_transfer.registry import Registry, did_you_mean, nearest_names
 
@@ -53,7 +53,7 @@ class ByName:
         name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
         if name in self.names:
             return self._find(name)
-        near = nearest_names(str(name), self.names)
+        near = nearest_names(name, self.names) if isinstance(name, str) else []
         return self._find(near[0] if near else self.default)
 
     def _find(self, name: str) -> type[Section]:
@@ -68,7 +68,7 @@ class ByName:
         """
         name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
         if not isinstance(name, str):
-            return f"expected a name. Received: {reprlib.repr(name)}. Choose one of: {', '.join(sorted(self.names))}."
+            return f"expected a name. Received: {show_value(name)}. Choose one of: {', '.join(sorted(self.names))}."
         if name in self.names:
             return None
         if name in self._without:

@@ -3,7 +3,6 @@
 import copy
 import difflib
 import re
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +17,7 @@ from keras_transfer.config.from_python import find_marks
 from keras_transfer.config.overrides import apply_override
 from keras_transfer.config.schema import SCHEMAS, RecipeConfig
 from keras_transfer.config.yaml_text import load_yaml
+from keras_transfer.console.text import show_value
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.registry import Registry, did_you_mean
 
@@ -52,7 +52,8 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     schema = _find_schema(task)
     if schema is None:
         problem = "missing" if task is None else f"there is no {_shown(task)}"
-        raise ConfigError(f"{where} has a mistake:\n  task: {problem}. {did_you_mean(str(task), SCHEMAS)}")
+        hint = did_you_mean(task if isinstance(task, str) else "", SCHEMAS)
+        raise ConfigError(f"{where} has a mistake:\n  task: {problem}. {hint}")
     unknown = {}
     for path, names in {"task": SCHEMAS, **known}.items():
         for place, value in _names_at(values, path):
@@ -80,7 +81,7 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
 
 def _find_schema(task: object) -> type[RecipeConfig] | None:
     """The schema of a task; if the name is misspelt, of the nearest one, so that all mistakes are reported at once."""
-    nearest = difflib.get_close_matches(str(task), SCHEMAS, n=1)
+    nearest = difflib.get_close_matches(task, SCHEMAS, n=1) if isinstance(task, str) else []
     return SCHEMAS[nearest[0]] if nearest else None
 
 
@@ -190,9 +191,7 @@ _UNION_TAG = re.compile(r"(constrained-)?(float|int|str)|(literal|dict|list)\[.*
 
 def _shown(value: object) -> str:
     """A short form: with YAML's aliases, a few bytes can stand for a value that fills the memory."""
-    short = reprlib.Repr()
-    short.maxstring, short.maxother, short.maxlevel = 80, 80, 2
-    return short.repr(value)
+    return show_value(value, maxstring=80, maxother=80, maxlevel=2)
 
 
 def _section_at(path: Sequence[str], schema: type[BaseModel], values: Mapping[str, Any]) -> type[BaseModel]:

@@ -1,6 +1,8 @@
 """Text from data, file names and run folders, made safe for a terminal."""
 
 import re
+import reprlib
+from typing import Any
 
 # Control characters (C0, DEL, C1), line separators, the bidi embeddings, overrides and isolates that reorder what is
 # read, and surrogates, which are bytes that are not UTF-8. Joiners and direction marks belong to names.
@@ -33,3 +35,28 @@ def one_line(text: object) -> str:
 def _escape(match: re.Match[str]) -> str:
     character = match.group()
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"\\u{ord(character):04x}")
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # Python refuses to write so many digits; its bits give their number, or one more
+            return f"<a whole number of about {int(abs(x).bit_length() * 0.30103) + 1:,} digits>"
+
+
+def show_value(value: Any, **limits: int) -> str:
+    """Return any value for a message, as ``reprlib.repr`` does; a number of thousands of digits is no error.
+
+    Args:
+        value: Anything.
+        **limits: Attributes of ``reprlib.Repr``, such as ``maxstring``.
+
+    Example:
+        >>> show_value("a" * 100), show_value([10**5000])
+        ("'aaaaaaaaaaaa...aaaaaaaaaaaaa'", '[<a whole number of about 5,001 digits>]')
+    """
+    short = _Short()
+    for name, limit in limits.items():
+        setattr(short, name, limit)
+    return short.repr(value)

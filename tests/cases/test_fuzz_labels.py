@@ -7,6 +7,7 @@ import csv
 import json
 import tempfile
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,18 @@ QUICK = settings(
 )
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 PLAIN = st.text("abcxyz ", min_size=1, max_size=4).filter(str.strip)
+# Numbers that Python refuses to write, or to turn into a float.
+HUGE = st.sampled_from([5000, 4400, 4000, 400]).map(lambda digits: -(10**digits))
 NUMBER = st.one_of(st.integers(-(10**20), 10**20), st.floats(), st.integers(-3, 12))
 LIST = st.lists(st.one_of(PLAIN, TEXT), max_size=3)
 ANY = st.one_of(TEXT, NUMBER, st.none(), st.booleans(), LIST, LIST.map(str), LIST.map(json.dumps), LIST.map(tuple))
 ODD = st.one_of(
     *(
-        st.decimals(allow_nan=False),
+        st.decimals(),
+        st.sampled_from([Decimal("sNaN"), Decimal("1e30"), Decimal("1e5000"), Decimal("-1e999999")]),
+        HUGE,
+        HUGE.map(lambda number: [number]),
+        st.just([Decimal("sNaN")]),
         st.fractions(),
         st.complex_numbers(),
         st.binary(max_size=3),
@@ -129,9 +136,23 @@ def test_anything_is_read_or_refused(values, form, target, merge):
 
 
 @QUICK
-@given(columns(ODD), st.sampled_from(["class", "multilabel"]), st.sampled_from([None, "|"]))
+@given(columns(ODD), st.sampled_from(["class", "multilabel", "number"]), st.sampled_from([None, "|"]))
 def test_odd_values_are_read_or_refused(values, target, separator):
     attempt(values, "table", target=target, separator=separator if target == "multilabel" else None)
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_text_of_thousands_of_digits(form):
+    values = ["1" * 5000, "2" * 5000, "3"] * 6
+    assert attempt(values, form) == (values, ("3", "1" * 5000, "2" * 5000))
+    assert attempt(values, form, target="number") is None
+    assert attempt([f"[{value}]" for value in values], form, target="multilabel") is None
+
+
+def test_a_file_with_a_number_of_thousands_of_digits(tmp_path):
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"text": "t{n}", "label": {"1" * 5000}}}\n' for n in range(9)))
+    with pytest.raises(TransferError, match="line 1 is not valid JSON"):
+        load_splits(TextDataConfig(source=str(tmp_path / "t.jsonl")), seed=3)
 
 
 @QUICK

@@ -2,9 +2,11 @@
 
 import io
 import warnings
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,7 +61,10 @@ def encode(image, kind):
 
 PNG = encode(Image.linear_gradient("L").resize((16, 16)), "PNG")
 contents = st.one_of(st.binary(max_size=30), st.just(PNG), st.integers(0, len(PNG)).map(lambda end: PNG[:end]))
-nonsense = st.one_of(st.none(), st.integers(), st.floats(), st.dictionaries(st.text(max_size=2), st.none(), max_size=2))
+unwritable = st.just(5000).map(lambda digits: 10**digits) | st.just(Decimal("sNaN"))
+nonsense = st.one_of(
+    unwritable, st.none(), st.integers(), st.floats(), st.dictionaries(st.text(max_size=2), st.none(), max_size=2)
+)
 single = st.one_of(texts, paths, pixels, images, contents, nonsense, st.tuples(texts, texts))
 anything = st.one_of(
     single,
@@ -122,6 +127,13 @@ def test_images(image_run, inputs):
 @given(anything)
 def test_texts(text_run, inputs):
     check(text_run, inputs)
+
+
+@QUICK
+@given(st.lists(st.one_of(texts, nonsense, unwritable), min_size=1, max_size=4), st.lists(nonsense, max_size=4))
+def test_data_frames(text_run, column, other):
+    table = pd.DataFrame({"review": pd.Series(column, dtype=object), "own": pd.Series(other, dtype=object)})
+    check(text_run, table)
 
 
 @QUICK

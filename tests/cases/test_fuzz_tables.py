@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from decimal import Decimal
 
 import pandas as pd
 import yaml
@@ -130,8 +131,10 @@ def test_json_lines_keep_their_values(tmp_path, rows):
 # Recipes.
 
 TEXTS = st.text(st.sampled_from([*"abc=.,:;|#-&*!%@`'\"[]{}<>?~ \t\n0123456789_", "é", "\ud800", "\0"]), max_size=12)
+# Only Python can give these.
+UNWRITABLE = st.just(5000).map(lambda digits: 10**digits) | st.just(Decimal("sNaN"))
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXTS,
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXTS | UNWRITABLE,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS | st.integers(), inner, max_size=3),
     max_leaves=6,
 )
@@ -184,7 +187,7 @@ def test_any_values_are_a_recipe_or_an_error(values, nested):
 
 
 @QUICK
-@given(st.sampled_from(KEYS), TEXTS)
+@given(st.sampled_from(KEYS), TEXTS | st.sampled_from(["1" * 5000, "[" + "1" * 5000 + "]", "{a: " + "1" * 5000 + "}"]))
 def test_any_override_is_a_value_or_an_error(tmp_path, key, text):
     file = tmp_path / "r.yaml"
     file.write_text("task: image_classification\ndata: {source: x}\n", encoding="utf-8")

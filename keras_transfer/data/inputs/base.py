@@ -4,7 +4,6 @@ The same rules hold for every task; an :class:`InputKind` says what one input is
 """
 
 import os
-import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from keras_transfer.console.text import show_value
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.sources.files import list_files, note_hidden
 from keras_transfer.data.tables.tables import TABLE_SUFFIXES, read_table, some
+from keras_transfer.data.tables.values import check_values
 from keras_transfer.errors import ConfigError, DataError, InputError, list_lines
 from keras_transfer.registry import did_you_mean
 
@@ -230,13 +231,7 @@ def read_inputs(parts: Sequence[InputRows], kind: InputKind) -> Inputs:
 
 def show(name: str) -> str:
     """Return the name of an input for a message: a short line without control characters."""
-    return name if len(name) <= _MOST_SHOWN and name.isprintable() and name else _shorten(name)
-
-
-def _shorten(name: str) -> str:
-    shorten = reprlib.Repr()
-    shorten.maxstring = _MOST_SHOWN
-    return shorten.repr(name)
+    return name if len(name) <= _MOST_SHOWN and name.isprintable() and name else show_value(name, maxstring=_MOST_SHOWN)
 
 
 def _collect_sequence(values: Sequence[Any], kind: InputKind) -> InputRows:
@@ -267,6 +262,7 @@ def _collect_table(table: pd.DataFrame, kind: InputKind, where: str, folder: Pat
         raise DataError(f"{where} has several columns of the same name: {some(twice)}. Rename all but one.")
     if not len(table):
         raise DataError(f"No prediction was made: {where} has no rows. Add one row per input.")
+    check_values(where, table, table.columns)
     return kind.read_table(table, where, folder)
 
 
@@ -293,7 +289,5 @@ def _describe(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"{'an empty' if not value else 'a'} {type(value).__name__}"
     return (
-        f"{type(value).__name__} {reprlib.repr(value)}"
-        if isinstance(value, (int, float, str))
-        else type(value).__name__
+        f"{type(value).__name__} {show_value(value)}" if isinstance(value, (int, float, str)) else type(value).__name__
     )

@@ -18,6 +18,7 @@ from keras_transfer.data.tables.tables import (
     further_columns,
     some,
 )
+from keras_transfer.data.tables.values import check_values
 from keras_transfer.data.targets.base import Labels
 from keras_transfer.data.targets.read import read_targets
 from keras_transfer.errors import DataError
@@ -80,6 +81,8 @@ def take_columns(
     check_columns(where, [str(column) for column in table.columns], config, examples)
     if not len(table):
         raise DataError(f"{where} has no rows. Add one row per example.")
+    weight = [] if config.weight is None else [config.weight]
+    check_values(where, table, [*examples.values(), *config.label_columns, *further_columns(config), *weight])
     for column in further_columns(config):
         check_written(where, table, column)
     labels = read_targets(where, table, config)

@@ -1,6 +1,5 @@
 """Labelled examples as Python objects: arrays, lists, a pandas DataFrame, a ``tf.data.Dataset``."""
 
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer.config import ImageDataConfig, OtherSource
+from keras_transfer.console.text import show_value
 from keras_transfer.data.formats.pixels import encode_pillow, encode_pixels
 from keras_transfer.data.sources.base import PYTHON
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.sources.tf_datasets import check_ends, iterate
 from keras_transfer.data.tables.tables import check_columns, kind_of
+from keras_transfer.data.tables.values import is_usable
 from keras_transfer.errors import DataError
 from keras_transfer.networks.types import Dataset
 
@@ -87,12 +88,12 @@ def _columns(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         examples, labels = data
         if any(isinstance(part, (str, bytes)) for part in data):
             raise DataError(
-                f"Expected a pair of examples and labels. Received: {reprlib.repr(data)}, which is one example with "
+                f"Expected a pair of examples and labels. Received: {show_value(data)}, which is one example with "
                 "its label. Pass a list of such pairs."
             )
         if all(isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], str) for part in data):
             raise DataError(
-                f"{reprlib.repr(data)} can be read as two pairs of (example, label), or as two examples and two "
+                f"{show_value(data)} can be read as two pairs of (example, label), or as two examples and two "
                 "labels. Pass a list of pairs, or two lists."
             )
         if len(examples) != len(labels):
@@ -164,9 +165,9 @@ def _name_labels(columns: Sequence[str], label: Any) -> dict[str, Any]:
     if isinstance(label, np.ndarray) and label.size == 1:
         label = label.reshape(())  # labels of shape (n, 1)
     values = _plain(label)
-    if len(columns) == 1 and isinstance(values, (list, tuple)) and len(values) > 1 and all(v in (0, 1) for v in values):
+    if len(columns) == 1 and isinstance(values, (list, tuple)) and len(values) > 1 and all(map(_is_mark, values)):
         raise DataError(
-            f"An example has the label {reprlib.repr(values)}, and data.label names one column. If labels are one-hot, "
+            f"An example has the label {show_value(values)}, and data.label names one column. If labels are one-hot, "
             "pass labels.argmax(axis=1). If an example has several, set data.target to multilabel and data.label to "
             "their names."
         )
@@ -175,10 +176,14 @@ def _name_labels(columns: Sequence[str], label: Any) -> dict[str, Any]:
     values = _plain(label)
     if not isinstance(values, (list, tuple)) or len(values) != len(columns):
         raise DataError(
-            f"data.label names {len(columns)} columns, but an example has the label {reprlib.repr(values)}. "
+            f"data.label names {len(columns)} columns, but an example has the label {show_value(values)}. "
             f"Pass one value for each column: {', '.join(columns)}."
         )
     return dict(zip(columns, map(_plain, values), strict=True))
+
+
+def _is_mark(value: Any) -> bool:
+    return is_usable(value) and value in (0, 1)
 
 
 def _plain(value: Any) -> Any:

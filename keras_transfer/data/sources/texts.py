@@ -1,7 +1,6 @@
 """Texts as a kind of examples."""
 
 import re
-import reprlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from keras_transfer.config import TextDataConfig
+from keras_transfer.console.text import show_value
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.sources.base import Source, reads_labels, take_columns
@@ -165,7 +165,7 @@ def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, labels: 
     known = [str(name) for name in table.columns if name not in (column, *labels) and _are_texts(file, table[name])]
     others = f"Columns of text: {some(known, 30) or 'none'}; name one with data.{key}"
     if _are_numbers(file, table[column]):
-        shown = some([reprlib.repr(value) for value in values if value != ""], 3)
+        shown = some([show_value(value) for value in values if value != ""], 3)
         raise DataError(
             f"{file}: column {column!r} has numbers; expected texts: {shown}. {others}. "
             f'If these are the texts, write table["{column}"].astype(str) to Parquet or JSONL.'

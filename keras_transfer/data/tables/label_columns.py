@@ -1,6 +1,5 @@
 """Columns of labels: one class per row, indicators of 0 and 1, labels with a separator between them, numbers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.tables.label_lists import parse_list
 from keras_transfer.data.tables.tables import check_filled, check_written, kind_of, some_values
+from keras_transfer.data.tables.values import is_whole, to_numbers
 from keras_transfer.errors import DataError
 
 
@@ -47,12 +47,8 @@ def read_labels(file: Path, table: pd.DataFrame, column: str) -> list[str]:
             "Write all classes as text, or all as numbers."
         )
     # Whole numbers that were read as floats lose their .0 again.
-    whole = kinds[0] == "number" and all(map(_is_whole, values))
+    whole = kinds[0] == "number" and all(map(is_whole, values))
     return [str(int(value)) if whole else str(value) for value in values]
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) or bool(math.isfinite(value) and value % 1 == 0)
 
 
 def _is_list_of_texts(value: str) -> bool:
@@ -63,7 +59,7 @@ def read_marks(file: Path, table: pd.DataFrame, column: str) -> NDArray[np.bool_
     """Return a column of 0 and 1, or of true and false, as ``bool[rows]``."""
     check_filled(file, table, column)
     values = table[column].tolist()
-    numbers = _to_numbers(values)
+    numbers = to_numbers(values)
     wrong = np.flatnonzero(~np.isin(numbers, (0.0, 1.0))).tolist()
     if wrong:
         raise DataError(
@@ -130,7 +126,7 @@ def read_numbers(file: Path, table: pd.DataFrame, column: str) -> list[float]:
     """Return a column of finite numbers; in a CSV, of text that is a number."""
     check_filled(file, table, column)
     values = table[column].tolist()
-    numbers = _to_numbers(values)
+    numbers = to_numbers(values)
     # A number that is too large for float32 becomes infinite.
     with np.errstate(over="ignore"):
         finite = np.isfinite(numbers.astype(np.float32)) & np.array([not isinstance(value, bool) for value in values])
@@ -141,8 +137,3 @@ def read_numbers(file: Path, table: pd.DataFrame, column: str) -> list[float]:
             "With data.target=number, give each row a number; for classes, remove data.target."
         )
     return numbers.tolist()
-
-
-def _to_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Numbers, and NaN for values that are not numbers."""
-    return np.asarray(pd.to_numeric(pd.Series(values, dtype=object), errors="coerce"), np.float64)

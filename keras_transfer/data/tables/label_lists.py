@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.data.tables.tables import check_written, is_utf8, kind_of, some_values
+from keras_transfer.data.tables.values import is_whole
 from keras_transfer.errors import DataError
 
 _MOST_CHARACTERS = 100_000
@@ -60,7 +61,10 @@ def parse_list(text: str) -> Items | None:
 
 def _read_item(match: "re.Match[str]") -> str | int | float | None:
     if match["number"]:
-        return int(match["number"]) if re.fullmatch("[+-]?[0-9]+", match["number"]) else float(match["number"])
+        try:
+            return int(match["number"]) if re.fullmatch("[+-]?[0-9]+", match["number"]) else float(match["number"])
+        except ValueError:  # more digits than Python reads as a number
+            return None
     token = match["text"].removeprefix("u")
     if token.startswith('"'):
         try:
@@ -175,7 +179,7 @@ def _to_names(file: Path, column: str, cells: Sequence[Any], lists: Sequence[Ite
             f"{file}: column {column!r} has a 0 or 1 for each label and no names: {some_values(cells, [0])}. "
             "Write the names of a row's labels, or a column for each label and data.label=[a, b]."
         )
-    whole = all(number % 1 == 0 for number in numbers)
+    whole = all(map(is_whole, numbers))
     names = [
         [item if isinstance(item, str) else str(int(item) if whole else item) for item in items] for items in lists
     ]

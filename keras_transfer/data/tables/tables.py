@@ -3,7 +3,6 @@
 import io
 import json
 import numbers
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from keras_transfer.config import DataConfig
+from keras_transfer.console.text import show_value
 from keras_transfer.data.tables.text_files import (
     AUTO,
     DELIMITERS,
@@ -24,6 +24,7 @@ from keras_transfer.data.tables.text_files import (
     describe_undecodable,
     read_records,
 )
+from keras_transfer.data.tables.values import to_numbers
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 
@@ -282,12 +283,12 @@ def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[floa
     """
     if column not in rows.columns:
         raise DataError(f"data.weight: {name} has no column {column!r}. {did_you_mean(column, map(str, rows.columns))}")
-    weights = pd.to_numeric(rows[column], errors="coerce")
+    weights = pd.Series(to_numbers(rows[column].tolist()), rows.index)
     if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
         raise DataError(
             f"data.weight: column {column!r} of {name} must have numbers of at least 0, and not only zeros."
         )
-    return weights.astype(float)
+    return weights
 
 
 def some(names: Iterable[str], most: int = 10) -> str:
@@ -299,4 +300,4 @@ def some(names: Iterable[str], most: int = 10) -> str:
 
 def some_values(values: Sequence[Any], rows: Sequence[int]) -> str:
     """Return the values of some rows, shortened, with row numbers counted from 1."""
-    return some([f"{reprlib.repr(values[row])} in row {row + 1}" for row in rows], 5)
+    return some([f"{show_value(values[row])} in row {row + 1}" for row in rows], 5)

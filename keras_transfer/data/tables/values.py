@@ -1,0 +1,96 @@
+"""Values that a Python object can have and a table cannot use: they cannot be compared, or not be written as text."""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from keras_transfer.console.text import show_value
+from keras_transfer.errors import DataError
+
+_ALWAYS_USABLE = (str, bytes, bytearray, bool, float, type(None))
+# Python refuses to write whole numbers of more digits as text, unless it is told otherwise.
+_MOST_DIGITS = 4300
+_MOST_SHOWN = 5
+
+
+def is_usable(value: Any) -> bool:
+    """Return whether a value can be compared with itself and written as text.
+
+    A signalling NaN cannot be compared, a number of more than 4,300 digits cannot be written. Of lists, tuples, sets,
+    mappings and arrays, that holds if it holds for all that is in them.
+    """
+    if isinstance(value, (*_ALWAYS_USABLE, np.generic)):
+        return True
+    if isinstance(value, np.ndarray):
+        return value.dtype != object or all(map(is_usable, value.flat))
+    try:
+        if isinstance(value, Mapping):
+            return all(map(is_usable, (*value.keys(), *value.values())))
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return all(map(is_usable, value))
+        if isinstance(value, Decimal) and value.is_finite() and value.adjusted() >= _MOST_DIGITS:
+            return False  # as a whole number, it has that many digits
+        str(value)
+        value != value  # noqa: B015 - it is asked whether that raises
+    except Exception:  # what an object of any class raises, or a list that contains itself
+        return False
+    return True
+
+
+def check_values(where: str | Path, table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Refuse columns with values that cannot be compared or written as text, before anything else looks at them.
+
+    Args:
+        where: Where the table comes from, for messages.
+        table: What was read, or given.
+        columns: Those that are used; others may be missing.
+
+    Raises:
+        DataError: With the values and the row numbers, counted from 1.
+    """
+    for column in dict.fromkeys(columns):
+        if column not in table.columns or table[column].dtype != object:
+            continue
+        values = table[column].tolist()
+        if set(map(type, values)) <= set(_ALWAYS_USABLE):
+            continue
+        wrong = [row for row, value in enumerate(values) if not is_usable(value)]
+        if wrong:
+            shown = ", ".join(f"{show_value(values[row])} in row {row + 1}" for row in wrong[:_MOST_SHOWN])
+            more = f" and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
+            raise DataError(
+                f"{where}: column {column!r} has values that cannot be compared or written as text: {shown}{more}. "
+                "Write long numbers as text, and leave missing values empty."
+            )
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a number has no decimals; NaN and infinity are not whole."""
+    if isinstance(value, Decimal):  # the remainder of a large one is an error
+        return value.is_finite() and value == value.to_integral_value()
+    return isinstance(value, int) or bool(math.isfinite(value) and value % 1 == 0)
+
+
+def to_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Return numbers, and text that is a number, as ``float64[n]``.
+
+    Args:
+        values: Anything that :func:`check_values` lets pass. What is not a number becomes NaN, and a number that is too
+            large for float64 infinite.
+    """
+    try:
+        numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+    except OverflowError:
+        large = [isinstance(value, (int, Fraction)) and abs(value) > sys.float_info.max for value in values]
+        numbers = to_numbers([math.inf if is_large else value for value, is_large in zip(values, large, strict=True)])
+    if np.iscomplexobj(numbers):
+        numbers = to_numbers([math.nan if isinstance(value, complex) else value for value in values])
+    return np.asarray(numbers, np.float64)
