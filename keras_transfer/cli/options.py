@@ -14,6 +14,19 @@ OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 
 
+def TABLE_OPTIONS(command: Any) -> Any:
+    """How a table is read that is not the run's own source."""
+    options = [
+        click.option("--root", help="Folder that the paths in a table are relative to; by default its own."),
+        click.option("--suffix", help="Added to each path in a table, such as .jpg; by default if one fits all."),
+        click.option("--encoding", help="Of a table or a text file, such as cp1252; by default UTF-8."),
+        click.option("--delimiter", help="Between the fields of a table: tab or one character."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def print_json(values: Any) -> None:
     """Print JSON, with names as they are."""
     echo(json.dumps(values, indent=2, ensure_ascii=False))

@@ -2,22 +2,25 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from keras_transfer.cli.options import AS_JSON, RUN, print_json
+from keras_transfer.cli.options import AS_JSON, RUN, TABLE_OPTIONS, print_json
 from keras_transfer.console.commands import echo
 from keras_transfer.console.imports import import_tensorflow
-from keras_transfer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keras_transfer.run.run import TableOptions
 
 
 @click.command()
 @RUN
 @click.option("--data", help="Labelled examples: a folder, a table, a sample set or another source.")
-@click.option("--root", help="With --data: folder that the paths in the table are relative to; by default its own.")
+@TABLE_OPTIONS
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
 @AS_JSON
-def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_json: bool) -> None:
+def evaluate(folder: Path, data: str | None, split: str, as_json: bool, **table: "Unpack[TableOptions]") -> None:
     """Evaluate a run on labelled examples: by default its own test rows.
 
     If those are not on this machine, the report that the run recorded is shown.
@@ -28,11 +31,9 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
     from keras_transfer.report.terminal import print_report
     from keras_transfer.run.run import Run
 
-    if root is not None and data is None:
-        raise ConfigError(f"--root is for the table of --data. Received: {root}. Name a table with --data.")
     finished = Run(folder)
     try:
-        report = finished.evaluate(data, split=split, root=root)
+        report = finished.evaluate(data, split=split, **table)
     except DataError as error:
         recorded = finished.reports.get(split)
         if data is not None or recorded is None:
@@ -49,7 +50,7 @@ def evaluate(folder: Path, data: str | None, root: str | None, split: str, as_js
 @RUN
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict for; may be repeated.")
-@click.option("--root", help="Folder that the paths in a table are relative to; by default its own.")
+@TABLE_OPTIONS
 @click.option("--out", type=click.Path(path_type=Path), help="New .csv, .tsv, .jsonl or .parquet file to write.")
 @click.option("--skip-broken", is_flag=True, help="Leave predictions empty for inputs that cannot be read.")
 @click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes or labels.")
@@ -62,11 +63,11 @@ def predict(
     inputs: tuple[str, ...],
     *,
     texts: tuple[str, ...],
-    root: str | None,
     out: Path | None,
     skip_broken: bool,
     top_k: int | None,
     as_json: bool,
+    **table: "Unpack[TableOptions]",
 ) -> None:
     """Predict for files, folders, tables or texts.
 
@@ -85,7 +86,7 @@ def predict(
     if out is not None:
         check_out(out)
     finished = Run(folder)
-    read = finished.read_inputs(*finished.parse_inputs(inputs, texts, sys.stdin.buffer), root=root)
+    read = finished.read_inputs(*finished.parse_inputs(inputs, texts, sys.stdin.buffer), **table)
     if top_k is not None:
         check_top_k(finished.head)
     for note in read.notes:
@@ -94,11 +95,11 @@ def predict(
     if read.problems:
         echo(f"{len(read.problems)} of {len(read)} inputs cannot be read; their predictions are empty.", err=True)
     if out is not None:
-        table, notes = to_table(read, predictions, top_k=top_k, errors=skip_broken)
-        write_table(out, table)
+        rows, notes = to_table(read, predictions, top_k=top_k, errors=skip_broken)
+        write_table(out, rows)
         for note in notes:
             echo(note, err=True)
-        echo(f"Predictions: {out} ({len(table):,} rows)")
+        echo(f"Predictions: {out} ({len(rows):,} rows)")
     elif as_json:
         print_json([to_json(prediction, top_k) for prediction in predictions])
     else:

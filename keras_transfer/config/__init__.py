@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_transfer.config.data import DataConfig, ImageDataConfig, OtherSource, TextDataConfig
+    from keras_transfer.config.data import TABLE_KEYS, DataConfig, ImageDataConfig, OtherSource, TextDataConfig
     from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
     from keras_transfer.config.recipe_file import expand_names, parse_recipe, read_recipe, write_recipe
     from keras_transfer.config.schema import (
@@ -41,6 +41,7 @@ _HOMES = {
     "data": (
         "DataConfig",
         "ImageDataConfig",
+        "TABLE_KEYS",
         "OtherSource",
         "TextDataConfig",
     ),
@@ -87,6 +88,7 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "POLICY_SECTIONS",
     "SCHEMAS",
+    "TABLE_KEYS",
     "AugmentationConfig",
     "AutoPolicyConfig",
     "BackboneConfig",

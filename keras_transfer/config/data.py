@@ -63,6 +63,10 @@ class PathKeys(Section):
     )
 
 
+TABLE_KEYS = ("root", "suffix", "encoding", "delimiter")
+"""How a table is read that is not the source of a run: options of ``predict`` and ``evaluate``."""
+
+
 class OtherSource(PathKeys, SourceKeys):
     """A source of validation or test rows. Its keys are its own; the columns are those of the data section."""
 
@@ -214,7 +218,7 @@ class DataConfig(SourceKeys):
 
     def key_of(self, key: str) -> str:
         """Return what sets a key of the source, for messages: ``data.root``, or for another one ``data.test.root``."""
-        if self._prefix == "--" and key != "root":
+        if self._prefix == "--" and key not in TABLE_KEYS:
             return f"{key} (evaluate(data={{'source': ..., {key!r}: ...}}) in Python)"
         return f"{self._prefix}{key}"
 

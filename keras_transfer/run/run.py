@@ -4,14 +4,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict, Unpack
 
 import keras
 from pydantic import ValidationError
 
-from keras_transfer.config import OtherSource, RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config import TABLE_KEYS, OtherSource, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
-from keras_transfer.data.inputs import InputKind, Inputs, collect_inputs, read_inputs
+from keras_transfer.console.text import show_value
+from keras_transfer.data.inputs import Inputs, collect_inputs, read_inputs, refuse_unused_options
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.sources.python_objects import name_objects
@@ -50,6 +51,22 @@ from keras_transfer.tasks.base import predict_examples
 from keras_transfer.tasks.earlier_runs import rows_of
 
 _WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
+
+
+class TableOptions(TypedDict, total=False):
+    """How a table is read that is not the run's own source; what is None or left out is found out.
+
+    Attributes:
+        root: The folder that the paths in the table are relative to; by default the folder of the table.
+        suffix: Added to each path, such as ``.jpg``.
+        encoding: Of CSV, JSONL and text files, such as ``cp1252``.
+        delimiter: Between the fields of a CSV: ``tab`` or one character.
+    """
+
+    root: str | Path | None
+    suffix: str | None
+    encoding: str | None
+    delimiter: str | None
 
 
 class Run:
@@ -181,7 +198,7 @@ class Run:
         except (OSError, ValueError) as error:
             raise damaged(file, str(error)) from error
 
-    def evaluate(self, data: Any = None, *, split: str = "test", root: str | Path | None = None) -> Report:
+    def evaluate(self, data: Any = None, *, split: str = "test", **table: Unpack[TableOptions]) -> Report:
         """Run the model over labelled examples; of pre-training, over texts.
 
         Args:
@@ -189,18 +206,21 @@ class Run:
                 ``source`` and its ``root``, ``suffix``, ``encoding`` or ``delimiter``; by default one of the run's own
                 splits.
             split: Which of those: train, validation or test.
-            root: The folder that the paths in ``data`` are relative to; by default the folder of the table. The run's
-                own ``data.root`` belongs to its own source.
+            **table: How a table in ``data`` is read: see :class:`TableOptions`. The run's own ``data.root`` belongs to
+                its own source.
 
         Returns:
             The report.
 
         Raises:
+            ConfigError: Such an option has no table, or is wrong.
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
-        if data is None and root is not None:
-            raise DataError(f"root is for another source, and none is named. Received: {root}. Name one with --data.")
-        return self.task.evaluate(self, self.load_split(split) if data is None else self.read_source(data, root=root))
+        options = _given(table)
+        if data is None and options:
+            key, value = next(iter(options.items()))
+            raise ConfigError(f"--{key} is for the table of --data. Received: {value}. Name a table with --data.")
+        return self.task.evaluate(self, self.load_split(split) if data is None else self.read_source(data, **table))
 
     def load_split(self, name: str) -> Split:
         """Read rows of the run's own data again.
@@ -237,27 +257,22 @@ class Run:
         change = "have changed since the run" if has_hashes else UNKNOWN_CONTENT
         return DataError(f"The {name} rows of {self.config.data.source} {change}. Name a source with --data.")
 
-    def read_source(self, data: Any, *, root: str | Path | None = None) -> Split:
+    def read_source(self, data: Any, **table: Unpack[TableOptions]) -> Split:
         """Read another source than the run's own as one split.
 
         Args:
             data: As :meth:`evaluate` takes it.
-            root: As for :meth:`evaluate`.
+            **table: As for :meth:`evaluate`.
 
         Raises:
+            ConfigError: An option for tables has none, or is wrong.
             DataError: It cannot be read, or has classes that the model does not know.
         """
         section = dict(data) if isinstance(data, Mapping) and "source" in data else {"source": data}
-        section |= {} if root is None else {"root": str(root)}
-        named, given = name_objects({"test": section})
-        try:
-            other = OtherSource.model_validate(named["test"])
-        except ValidationError as error:
-            keys = ", ".join(OtherSource.model_fields)
-            raise DataError(
-                f"A source is a name, an object or a mapping with the keys {keys}. Received: {named['test']}."
-            ) from error
-        config = self.config.model_copy(update={"data": self.config.data.for_source(other, prefix="--")})
+        options = _given(table)
+        named, given = name_objects({"test": {**section, **options}})
+        other = _to_other_source(named["test"])
+        config = self._config_for(other)
         split = self.task.read_split(config, other.source, self.target, given)
         for note in split.notes:
             warnings.warn(f"{other.source}: {note}", TransferWarning, stacklevel=3)
@@ -280,7 +295,7 @@ class Run:
                 stacklevel=4,
             )
 
-    def predict(self, inputs: Any, *, root: str | Path | None = None, skip_broken: bool = False) -> list[Prediction]:
+    def predict(self, inputs: Any, *, skip_broken: bool = False, **table: Unpack[TableOptions]) -> list[Prediction]:
         """Predict for one or more images or texts.
 
         Args:
@@ -289,20 +304,21 @@ class Run:
                 a ``str``, which is never a path, or the ``pathlib.Path`` of a text file; of pairs: a tuple of two
                 ``str``. Or the ``pathlib.Path`` of a folder, for every file in it that is not hidden; that of a table,
                 or a DataFrame, for every row, by the columns that the recipe names.
-            root: The folder that the paths in a table are relative to; by default the folder of the table. The run's
-                own ``data.root`` belongs to its own source.
             skip_broken: Whether an input that cannot be read gets a prediction whose ``error`` says why, instead of
                 ending the whole call.
+            **table: How a table is read: see :class:`TableOptions`. The run's own ``data.root`` belongs to its own
+                source.
 
         Returns:
             One prediction per input, in their order; a list of one for a single input.
 
         Raises:
             InputError: The inputs are none of these; it is also a ``TypeError``.
+            ConfigError: An option for tables has none, or is wrong.
             DataError: Inputs cannot be read; all such are named.
             CheckpointError: The run is one of pre-training.
         """
-        read = self.read_inputs(inputs, root=root)
+        read = self.read_inputs(inputs, **table)
         for note in read.notes:
             warnings.warn(note, TransferWarning, stacklevel=2)
         return self.predict_inputs(read, skip_broken=skip_broken)
@@ -324,34 +340,39 @@ class Run:
         given = [[kind.from_line(line) for line in _read_lines(stdin)] if path == "-" else Path(path) for path in paths]
         return [*given, [kind.from_text(text) for text in texts]] if texts else given
 
-    def read_inputs(self, *given: Any, root: str | Path | None = None) -> Inputs:
+    def read_inputs(self, *given: Any, **table: Unpack[TableOptions]) -> Inputs:
         """Read what :meth:`predict` accepts, without predicting yet.
 
         Args:
             *given: Each as :meth:`predict` takes it; their inputs follow one another.
-            root: As for :meth:`predict`.
+            **table: As for :meth:`predict`.
 
         Returns:
             The inputs, those that cannot be read included.
 
         Raises:
             InputError: One is of another type.
+            ConfigError: An option for tables has none, or is wrong.
             DataError: A folder or a table cannot be read.
             CheckpointError: The run is one of pre-training.
         """
-        kind = self._inputs(root)
-        return read_inputs([collect_inputs(part, kind) for part in given], kind)
-
-    def _inputs(self, root: str | Path | None) -> InputKind:
-        """What one input is, and how tables are read that are not the run's own."""
         self._check_servable()
+        options = _given(table)
+        other = _to_other_source({"source": self.config.data.source, **options})
+        kind = self.task.inputs(self._config_for(other))
+        refuse_unused_options(given, kind, options)
+        parts = [collect_inputs(part, kind, encoding=other.encoding, delimiter=other.delimiter) for part in given]
+        return read_inputs(parts, kind)
+
+    def _config_for(self, other: OtherSource) -> RecipeConfig:
+        """The recipe as it applies to another source than the run's own."""
         data = self.config.data
-        other = OtherSource(source=data.source, root=None if root is None else str(root))
-        config = self.config.model_copy(update={"data": data.for_source(other, prefix="--")})
-        kind = self.task.inputs(config)
-        if root is not None and "root" not in type(data).model_fields:
-            raise ConfigError(f"--root is for tables of paths, and this run takes {kind.plural}. Leave it out.")
-        return kind
+        for key in sorted(other.model_fields_set - type(data).model_fields.keys()):
+            raise ConfigError(
+                f"--{key} is for tables of paths, and this run takes {self.task.inputs(self.config).plural}. Leave it "
+                "out."
+            )
+        return self.config.model_copy(update={"data": data.for_source(other, prefix="--")})
 
     def predict_inputs(self, inputs: Inputs, *, skip_broken: bool = False) -> list[Prediction]:
         """Predict for inputs that :meth:`read_inputs` has read.
@@ -414,6 +435,27 @@ class Run:
         folder = self.folder / EXPORT / format_name
         versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)
+
+
+def _given(table: TableOptions) -> dict[str, str]:
+    """The options that are set."""
+    return {key: str(value) for key, value in table.items() if value is not None}
+
+
+def _to_other_source(section: Mapping[str, Any]) -> OtherSource:
+    try:
+        return OtherSource.model_validate(section)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            key = str(detail["loc"][0]) if detail["loc"] else ""
+            if key in TABLE_KEYS:
+                reason = detail["msg"].removeprefix("Value error, ")
+                reason = "expected auto, or a point and the suffix" if key == "suffix" else reason
+                raise ConfigError(f"--{key}: {reason}. Received: {show_value(detail['input'])}.") from error
+        keys = ", ".join(OtherSource.model_fields)
+        raise DataError(
+            f"A source is a name, an object or a mapping with the keys {keys}. Received: {section}."
+        ) from error
 
 
 def _read_lines(stdin: BinaryIO) -> list[str]:

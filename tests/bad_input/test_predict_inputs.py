@@ -151,6 +151,22 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
         (["image", "{f}/good.png", "--text", "a"], ["--text is for texts", "this run takes images"]),
         (["pair", "--text", "a", "--text", "b"], ["pairs of texts", "a table with the columns 'review' and 'reply'"]),
         (["text", "--text", "a", "--root", "."], ["--root", "tables of paths"]),
+        (["image", "{f}/good.png", "--root", "."], ["--root is for tables", "Received: ., and images without a table"]),
+        (["image", "{f}", "--suffix", ".png"], ["--suffix is for tables"]),
+        (
+            ["image", "{f}/good.png", "--encoding", "cp1252"],
+            ["--encoding is for", "a table that is text"],
+        ),
+        (["text", "--text", "a", "--encoding", "cp1252"], ["--encoding is for tables"]),
+        (["text", "{f}/note.txt", "--delimiter", ";"], ["--delimiter is for tables", "a .csv or .tsv table"]),
+        (["text", "{f}/t.jsonl", "--delimiter", ";"], ["--delimiter is for tables", "a .csv or .tsv table"]),
+        (["text", "{f}/cp1252.csv"], ["Set --encoding to the encoding of the file"]),
+        (
+            ["text", "{f}/texts.csv", "--encoding", "utf-99"],
+            ["--encoding: there is no such encoding", "utf-99"],
+        ),
+        (["text", "{f}/texts.csv", "--delimiter", "::"], ["--delimiter: expected auto, tab or one character", "'::'"]),
+        (["image", "{f}/t.csv", "--suffix", "png"], ["--suffix: expected auto, or a point", "'png'"]),
         (["number", "{f}/good.png", "--top-k", "2"], ["--top-k", "this run predicts values"]),
         (["image", "{f}/good.png", "{f}/broken.png", "--out", "o.csv"], ["1 of 2 inputs", "broken.png: not an image"]),
         (["image", "{f}/good.png", "--out", "o.xlsx"], ["o.xlsx is not a table", ".parquet"]),
@@ -159,7 +175,32 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
     ],
 )
 def test_on_the_command_line(refused, folder, arguments, needs):
+    (folder / "cp1252.csv").write_bytes(b"review\ncaf\xe9\n")
+    (folder / "t.jsonl").write_text('{"review": "a"}\n')
+    (folder / "note.txt").write_text("a")
     refused("predict", *(word.replace("{f}", str(folder)) for word in arguments), needs=needs)
+
+
+@pytest.mark.usefixtures("stubs")
+@pytest.mark.parametrize(
+    ("arguments", "needs"),
+    [
+        (["text", "--encoding", "cp1252"], ["--encoding is for the table of --data", "Name a table with --data"]),
+        (["text", "--data", "{f}/cp1252.csv"], ["Set --encoding to the encoding of the file"]),
+        (
+            ["text", "--data", "{f}/cp1252.csv", "--encoding", "utf-99"],
+            ["--encoding: there is no such encoding", "utf-99"],
+        ),
+        (
+            ["text", "--data", "{f}/cp1252.csv", "--root", "."],
+            ["--root is for tables of paths", "takes texts"],
+        ),
+        (["image", "--data", "{f}", "--delimiter", ";"], ["--delimiter: ", "Leave this out, or use a table"]),
+    ],
+)
+def test_evaluate_on_the_command_line(refused, folder, arguments, needs):
+    (folder / "cp1252.csv").write_bytes(b"review,label\ncaf\xe9,cat\n")
+    refused("evaluate", *(word.replace("{f}", str(folder)) for word in arguments), needs=needs)
 
 
 def test_stdin_that_is_empty(refused, stubs):

@@ -16,6 +16,7 @@ from keras_transfer import TransferWarning
 from keras_transfer.cli import main
 
 FILES = ("a.png", "b.png", "c.png")
+CLASSES = ("bird", "cat", "dog")
 TEXTS = ["great battery", "fell apart", ""]
 
 
@@ -124,6 +125,42 @@ def test_a_table_of_paths_is_its_rows_in_order(folder, tmp_path_factory, make_im
     predictions = run.predict(home / f"t{suffix}", root=folder if root else None)
     for prediction, name in zip(predictions, ("c.png", "a.png", "c.png", "b.png"), strict=True):
         close(prediction, expected_image(draw(name)))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_a_table_in_an_encoding_and_with_a_delimiter_of_its_own(
+    tmp_path, command, monkeypatch, text_run, expected_text, suffix
+):
+    monkeypatch.setattr("keras_transfer.run.run.Run", lambda folder: text_run)
+    texts, classes = ["caf\u00e9 \u20ac 5", "na\u00efve; a, b", "plain"], ["cat", "dog", "cat"]
+    rows = pd.DataFrame({"review": texts, "label": classes})
+    text = (
+        "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for _, row in rows.iterrows())
+        if suffix == ".jsonl"
+        else rows.to_csv(index=False, sep="|")
+    )
+    (tmp_path / f"t{suffix}").write_bytes(text.encode("cp1252"))
+    options = ["--encoding", "cp1252", *(["--delimiter", "|"] if suffix != ".jsonl" else [])]
+    result = command("predict", "run", tmp_path / f"t{suffix}", "--json", *options)
+    expected = [expected_text(text) for text in texts]
+    found = [list(answer["probabilities"].values()) for answer in json.loads(result.stdout)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    report = command("evaluate", "run", "--data", tmp_path / f"t{suffix}", "--json", *options)
+    right = [CLASSES[int(np.argmax(row))] == name for row, name in zip(expected, classes, strict=True)]
+    assert json.loads(report.stdout)["test"]["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_a_text_file_in_an_encoding_of_its_own(tmp_path, text_run, expected_text):
+    (tmp_path / "a.txt").write_bytes("caf\u00e9".encode("cp1252"))
+    (prediction,) = text_run.predict(tmp_path / "a.txt", encoding="cp1252")
+    close(prediction, expected_text("caf\u00e9"))
+
+
+def test_paths_without_a_suffix(folder, image_run, expected_image):
+    (folder / "t.csv").write_text("path\na\nb\n")
+    (folder / "a.jpg").write_bytes((folder / "c.png").read_bytes())
+    for prediction, name in zip(image_run.predict(folder / "t.csv", suffix=".png"), "ab", strict=True):
+        close(prediction, expected_image(draw(f"{name}.png")))
 
 
 def test_a_column_of_bytes(folder, make_image_run, expected_image):

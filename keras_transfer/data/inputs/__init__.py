@@ -1,6 +1,14 @@
 """What ``predict`` accepts, and how it becomes examples."""
 
-from keras_transfer.data.inputs.base import Broken, InputKind, InputRows, Inputs, collect_inputs, read_inputs
+from keras_transfer.data.inputs.base import (
+    Broken,
+    InputKind,
+    InputRows,
+    Inputs,
+    collect_inputs,
+    read_inputs,
+    refuse_unused_options,
+)
 from keras_transfer.data.inputs.images import ImageInputs
 from keras_transfer.data.inputs.texts import TextInputs
 
@@ -13,4 +21,5 @@ __all__ = [
     "TextInputs",
     "collect_inputs",
     "read_inputs",
+    "refuse_unused_options",
 ]

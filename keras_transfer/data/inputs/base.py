@@ -17,6 +17,7 @@ from keras_transfer.console.text import show_value
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.sources.files import list_files, note_hidden
 from keras_transfer.data.tables.tables import TABLE_SUFFIXES, read_table, some
+from keras_transfer.data.tables.text_files import AUTO
 from keras_transfer.data.tables.values import check_values
 from keras_transfer.errors import ConfigError, DataError, InputError, list_lines
 from keras_transfer.registry import did_you_mean
@@ -101,6 +102,9 @@ class InputKind(ABC):
     plural: ClassVar[str]
     """What messages call the inputs: ``images``."""
 
+    files_are_text: ClassVar[bool] = False
+    """Whether files are text, so that ``--encoding`` applies to them."""
+
     accepted: str
     """What one input is, for messages: ``the path of an image file (str or Path), ...``."""
 
@@ -180,12 +184,14 @@ class InputKind(ABC):
         )
 
 
-def collect_inputs(given: Any, kind: InputKind) -> InputRows:
+def collect_inputs(given: Any, kind: InputKind, *, encoding: str = AUTO, delimiter: str = AUTO) -> InputRows:
     """Find the inputs in what ``predict`` is given.
 
     Args:
         given: One input, a sequence of inputs, the path of a folder or a table, or a DataFrame.
         kind: Says what one input is.
+        encoding: Of a table: ``auto`` or a name, as ``data.encoding``.
+        delimiter: Between the fields of a CSV: ``auto``, ``tab`` or one character, as ``data.delimiter``.
 
     Raises:
         InputError: It is anything else, or an empty sequence.
@@ -195,7 +201,7 @@ def collect_inputs(given: Any, kind: InputKind) -> InputRows:
     if path is not None and os.path.isdir(path):
         return _collect_folder(path, kind)
     if path is not None and path.suffix.lower() in TABLE_SUFFIXES:
-        table = read_table(path)
+        table = read_table(path, encoding=encoding, delimiter=delimiter, key_of="--{}".format)
         rows = _collect_table(table.frame, kind, str(path), path.parent)
         return replace(rows, notes=(*table.notes, *rows.notes))
     if isinstance(given, pd.DataFrame):
@@ -212,6 +218,36 @@ def collect_inputs(given: Any, kind: InputKind) -> InputRows:
             f"DataFrame. Received: {received}."
         )
     return _collect_sequence(members, kind)
+
+
+def refuse_unused_options(given: Sequence[Any], kind: InputKind, options: Mapping[str, Any]) -> None:
+    """Refuse options on how tables are read that would change nothing.
+
+    Args:
+        given: As for :func:`collect_inputs`.
+        kind: Says what one input is.
+        options: Those that are set, of :data:`keras_transfer.config.TABLE_KEYS`.
+
+    Raises:
+        ConfigError: With an option, and what it needs.
+    """
+    paths = [path for path in map(kind.as_path, given) if path is not None]
+    tables = [path.suffix.lower() for path in paths if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()]
+    files_are_read = kind.files_are_text and len(tables) < len(paths)
+    has_frame = any(isinstance(part, pd.DataFrame) for part in given)
+    needs = {
+        "root": (tables or has_frame, "a table"),
+        "suffix": (tables or has_frame, "a table"),
+        "encoding": (files_are_read or set(tables) - {".parquet"}, "a table that is text"),
+        "delimiter": (set(tables) & {".csv", ".tsv"}, "a .csv or .tsv table"),
+    }
+    for key, value in options.items():
+        is_used, what = needs[key]
+        if not is_used:
+            raise ConfigError(
+                f"--{key} is for tables. Received: {value}, and {kind.plural} without {what}. Leave this out, or use "
+                f"{what}."
+            )
 
 
 def read_inputs(parts: Sequence[InputRows], kind: InputKind) -> Inputs:

@@ -28,8 +28,10 @@ class TextInputs(InputKind):
     """
 
     plural = "texts"
+    files_are_text = True
 
     def __init__(self, config: TextDataConfig) -> None:
+        self._encoding = config.encoding
         self._replaces = config.broken == "replace"
         self._columns = {"text": config.text} | ({} if config.text_pair is None else {"text_pair": config.text_pair})
         self._are_pairs = config.text_pair is not None
@@ -97,7 +99,7 @@ class TextInputs(InputKind):
             return (str(value),)
         if self._are_pairs:
             raise ValueError(f"a file; expected {self.accepted}")
-        return (_read_file(Path(value)),)
+        return (_read_file(Path(value), self._encoding),)
 
     def _check(self, segments: Segments) -> Segments:
         if self._replaces:
@@ -125,7 +127,7 @@ def _join(row: Sequence[str | Broken]) -> tuple[str, ...] | Broken:
     return broken[0] if broken else tuple(str(value) for value in row)
 
 
-def _read_file(path: Path) -> str:
+def _read_file(path: Path, encoding: str) -> str:
     if os.path.isdir(path):
         raise ValueError("a folder; predict for it alone, since each of its files is an input")
     if path.suffix.lower() in TABLE_SUFFIXES:
@@ -133,6 +135,6 @@ def _read_file(path: Path) -> str:
     if not os.path.isfile(path):
         raise ValueError("not a file" if os.path.exists(path) else _NO_FILE)
     try:
-        return decode_text(path.read_bytes()).text
+        return decode_text(path.read_bytes(), encoding).text
     except UnicodeDecodeError as error:
         raise ValueError(describe_undecodable(error)) from error

@@ -36,7 +36,9 @@ class TableFiles(TableSource):
         return replace(source, notes=(*table.notes, *source.notes))
 
     def _read_file(self, name: str, config: DataConfig) -> Table:
-        return read_table(Path(self.absolute(name)), encoding=config.encoding, delimiter=config.delimiter)
+        return read_table(
+            Path(self.absolute(name)), encoding=config.encoding, delimiter=config.delimiter, key_of=config.key_of
+        )
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         """Return the keys of folders, and those of text if it is a Parquet file or the delimiter of JSON Lines."""

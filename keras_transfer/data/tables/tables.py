@@ -3,7 +3,7 @@
 import io
 import json
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -53,7 +53,9 @@ def load_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> pd
     return read_table(file, encoding=encoding, delimiter=delimiter).frame
 
 
-def read_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> Table:
+def read_table(
+    file: Path, *, encoding: str = AUTO, delimiter: str = AUTO, key_of: Callable[[str], str] = "data.{}".format
+) -> Table:
     """Read a table.
 
     Text is Python's own type: pandas' strings cannot hold surrogates, which represent bytes that are not UTF-8.
@@ -62,6 +64,7 @@ def read_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> Ta
         file: A ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
         encoding: Of text: ``auto`` or a name, as ``data.encoding``.
         delimiter: Between the fields of a CSV: ``auto``, ``tab`` or one character, as ``data.delimiter``.
+        key_of: What sets these two, for messages: from ``encoding`` to ``data.encoding`` or ``--encoding``.
 
     Returns:
         The table.
@@ -82,10 +85,13 @@ def read_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> Ta
         return Table(frame, _name_notes(file, decoded.note, dialect.note))
     except UnicodeDecodeError as error:
         raise DataError(
-            f"Cannot read table {file}: {describe_undecodable(error)}. Set data.encoding to the encoding of the file."
+            f"Cannot read table {file}: {describe_undecodable(error)}. Set {key_of('encoding')} to the encoding of the "
+            "file."
         ) from error
     except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        for key in ("encoding", "delimiter"):
+            reason = reason.replace(f"data.{key}", key_of(key))
         raise DataError(f"Cannot read table {file}: {reason}. Fix the file.") from error
 
 

@@ -87,10 +87,13 @@ def to_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
             large for float64 infinite.
     """
     try:
-        numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+        numbers = np.asarray(pd.to_numeric(pd.Series(values, dtype=object), errors="coerce"))
     except OverflowError:
-        large = [isinstance(value, (int, Fraction)) and abs(value) > sys.float_info.max for value in values]
-        numbers = to_numbers([math.inf if is_large else value for value, is_large in zip(values, large, strict=True)])
+        return to_numbers([math.inf if _is_too_large(value) else value for value in values])
     if np.iscomplexobj(numbers):
-        numbers = to_numbers([math.nan if isinstance(value, complex) else value for value in values])
+        return to_numbers([math.nan if isinstance(value, complex) else value for value in values])
     return np.asarray(numbers, np.float64)
+
+
+def _is_too_large(value: Any) -> bool:
+    return isinstance(value, int | Fraction) and bool(abs(value) > sys.float_info.max)
