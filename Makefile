@@ -14,7 +14,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/keras-transfer run image/quickstart
 
 test: $(DEVELOP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # In these nothing trains, and no whole network is built: at most 90 s on 2 cores.
 FAST_TESTS = tests/config tests/data/sources tests/data/splits tests/data/tables tests/data/targets tests/heads \

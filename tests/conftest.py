@@ -1,5 +1,6 @@
 """What the tests share: small images that can be told apart, and one finished run."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from PIL import Image
 
 MakeImages = Callable[..., Path]
@@ -17,14 +19,38 @@ def pytest_configure(config: pytest.Config) -> None:
     """Split the CPU into two devices, and spare default tests the optimizing of graphs.
 
     TensorFlow fixes its devices when it is first used, which may be when tests are collected. Graphs of default tests
-    run a few times each: to optimize them takes longer. Slow tests run them as users do.
+    run a few times each: to optimize them takes longer. Slow tests run them as users do. The process that only hands
+    tests to others runs none.
     """
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        return
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     if config.option.markexpr == "not slow":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+# The files that take longest, in this order: at the end, one process would still run one while the others have none.
+_FIRST = (
+    "recipe/test_text_recipe.py",
+    "recipe/test_resume.py",
+    "test_plugin.py",
+    "cases/test_serving.py",
+    "recipe/test_observers.py",
+    "contract/test_text_families.py",
+    "test_packaging.py",
+    "bad_input/test_run_folder.py",
+    "recipe/test_text_pretraining.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first; the Makefile's ``--no-loadscope-reorder`` keeps pytest-xdist from reordering them."""
+    folder = Path(__file__).parent
+    places = {folder / name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -111,24 +137,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         weights_file=lambda: None,
     )
     monkeypatch.setattr(BACKBONES, "_values", {**BACKBONES._values, "tiny": row})
-
-
-@pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A run on two classes of 16 images at 64 px. Tests read it; what they change, they copy first."""
-    from keras_transfer import ImageClassification
-
-    root = tmp_path_factory.mktemp("finished_run")
-    images = _make_images(root / "images", {"cat": 16, "dog": 16})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
-        recipe = ImageClassification(
-            {"source": str(images), "image_size": 64},
-            backbone="efficientnet_lite0",
-            policy={"name": "last_stages", "stages": 1},
-            training={"epochs": 1, "batch_size": 8},
-        )
-        yield recipe.fit(root / "run")
 
 
 @pytest.fixture
@@ -241,3 +249,28 @@ def killed() -> Callable[..., None]:
                 run()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, pebble: None) -> Any:
+    """A run on two classes of 16 images at 64 px. Tests read it; what they change, they copy first.
+
+    All processes of pytest-xdist share one: the first that needs it makes it.
+    """
+    from keras_transfer import ImageClassification, Run
+
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished_run"
+    root.mkdir(exist_ok=True)
+    with FileLock(root / "lock"), pytest.MonkeyPatch.context() as patch:
+        if not (root / "made").exists():
+            patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
+            recipe = ImageClassification(
+                {"source": str(_make_images(root / "images", {"cat": 16, "dog": 16})), "image_size": 64},
+                backbone="pebble",
+                policy={"name": "last_stages", "stages": 1},
+                training={"epochs": 1, "batch_size": 8},
+            )
+            recipe.fit(root / "run")
+            (root / "made").touch()
+    return Run(root / "run")

@@ -9,8 +9,10 @@ from keras_transfer import BACKBONES, __version__
 from keras_transfer.config.catalog import bundled_recipes
 from keras_transfer.errors import TransferWarning
 
+pytestmark = pytest.mark.usefixtures("pebble")
+
 QUICK = [
-    "backbone.weights=none",
+    "backbone.name=pebble",
     "data.image_size=32",
     "policy.name=head",
     "training.epochs=1",
@@ -182,7 +184,7 @@ def test_export_writes_where_it_is_told_and_says_what_was_proved(command, finish
 def test_cache_shows_and_clears_what_was_kept(command, recipe, tmp_path):
     assert "0 entries" in done(command("cache"))
     done(command("run", recipe, *QUICK, "export.formats=[]", "--out", tmp_path / "run"))
-    assert "efficientnet_lite0 to top, 21 rows, 1 view" in done(command("cache"))
+    assert "pebble to block3, 21 rows, 1 view" in done(command("cache"))
     entries = json.loads(done(command("cache", "--json")))
     assert len(entries) == 3  # training, validation and test rows
     assert {"key", "description", "size", "used"} == set(entries[0])

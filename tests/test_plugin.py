@@ -50,15 +50,35 @@ def work(tmp_path_factory):
     return folder
 
 
+# Several commands in one process: each would import TensorFlow for itself.
+COMMANDS = """
+import json, sys
+from click.testing import CliRunner
+from keras_transfer.cli import main
+
+results = [CliRunner(env={"COLUMNS": "500"}).invoke(main, arguments) for arguments in json.loads(sys.argv[1])]
+print(json.dumps([[result.exit_code, result.stdout, result.stderr] for result in results]))
+"""
+
+
+def commands(python, folder, *lines):
+    """The exit code, stdout and stderr of each command."""
+    return json.loads(call([python, "-c", COMMANDS, json.dumps(lines)], folder).splitlines()[-1])
+
+
 @pytest.fixture(scope="module")
 def finished(environment, work):
-    """A run of the plugin's task by all of its parts, from a file and the command line."""
-    said = call([environment, "-m", "keras_transfer.cli", "run", "mine.yaml", "seed=1", "--out", "run"], work)
-    return work / "run", said
+    """A run of the plugin's task by all of its parts, from a file and the command line; and a prediction by it."""
+    files = [str(work / "drawn-stripes" / f"{name}.png") for name in ("across-000", "down-001")]
+    ran, predicted = commands(
+        environment, work, ["run", "mine.yaml", "seed=1", "--out", "run"], ["predict", "run", *files, "--json"]
+    )
+    assert [ran[0], predicted[0]] == [0, 0], (ran, predicted)
+    return work / "run", ran[1], (files, predicted[1])
 
 
 def test_a_recipe_file_names_a_part_of_each_kind(finished):
-    folder, said = finished
+    folder, said, _ = finished
     test = json.loads((folder / "metrics.json").read_text())["test"]
     # Each direction of stripes is its own nearest neighbour; by chance it would be 1 of 3.
     assert test["recall_at_1"] >= 0.75
@@ -69,11 +89,10 @@ def test_a_recipe_file_names_a_part_of_each_kind(finished):
     assert len(json.loads((folder / "head.json").read_text())["gallery"]) > 12
 
 
-def test_predict_from_the_command_line(finished, environment, work):
-    files = sorted((work / "drawn-stripes").glob("*.png"))[::9]
-    command = [environment, "-m", "keras_transfer.cli", "predict", "run", *files, "--json"]
-    answers = json.loads(call(command, work))
-    assert [answer["input"] for answer in answers] == [str(file) for file in files]
+def test_predict_from_the_command_line(finished):
+    _, _, (files, said) = finished
+    answers = json.loads(said)
+    assert [answer["input"] for answer in answers] == files
     for answer in answers:
         assert set(answer) == {"input", "found", "label", "similarity"}
         assert -1.0 <= answer["similarity"] <= 1.0001
@@ -116,15 +135,18 @@ def test_python_uses_all_parts_and_they_keep_their_contracts(environment, work):
     assert lines[-2:] == ["CosineHead {'scale': 8.0} 4", "checked"]  # a header and three epochs
 
 
-MISSING = """
+MISSING = (
+    COMMANDS
+    + """
 from keras_transfer import Recipe, TransferError
 
-for override in {overrides}:
+for override in OVERRIDES:
     try:
         Recipe.from_file("image/quickstart", [override]).prepare()
     except TransferError as error:
         print(" ".join(str(error).split()))
 """
+)
 
 REMOVED = {
     "backbone.name=pocket": "pocket",
@@ -149,14 +171,15 @@ KNOWN = {
 
 def test_without_the_package_each_name_is_missing_and_the_known_ones_are_told(environment, finished, work):
     call([environment, *PIP, "uninstall", "--yes", "transfer-plugin"], work)
-    error = call([environment, "-m", "keras_transfer.cli", "check", "mine.yaml"], work, code=2)
+    (work / "missing.py").write_text(MISSING.replace("OVERRIDES", repr(list(REMOVED))))
+    lines = [["check", "mine.yaml"], ["predict", "run", "x.png"]]
+    said, *lines = call([environment, "missing.py", json.dumps(lines)], work).splitlines()
+    (code, _, error), predicted = json.loads(said)
+    assert (code, predicted[0]) == (2, 2)
     assert error.startswith("Error: Recipe mine.yaml has ")
     assert "task: there is no 'retrieval'. Known: image_classification, text_classification, text_pretraining" in error
-    (work / "missing.py").write_text(MISSING.format(overrides=list(REMOVED)))
-    lines = call([environment, "missing.py"], work).splitlines()
     assert len(lines) == len(REMOVED), lines
     for line, (override, name) in zip(lines, REMOVED.items(), strict=True):
         assert name in line
         assert KNOWN[override] in line, line
-    error = call([environment, "-m", "keras_transfer.cli", "predict", "run", "x.png"], work, code=2)
-    assert "there is no 'retrieval'" in error
+    assert "there is no 'retrieval'" in predicted[2]

@@ -1,5 +1,7 @@
 """How every command of the command line ends: with plain lines, and with the exit code of what it did."""
 
+import errno
+import os
 import sys
 from typing import Any
 
@@ -68,9 +70,14 @@ def _describe(error: Exception) -> str | None:
     if isinstance(error, TransferError):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+        if os.strerror(errno.ENOSPC) in str(error):  # of a file that it was writing
+            return f"{os.strerror(errno.ENOSPC)}. Make room on the disk, or name another folder, and try again."
         return "not enough memory. Use smaller batches or images, or a machine with more."
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
-        return "there is no home directory, which libraries need, or a path begins with ~. Set HOME to a folder."
+        return (
+            "no home directory: HOME is not set, and the system knows none for this user. Libraries need one, and so "
+            "does a path that begins with ~. Set HOME to a folder."
+        )
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}. Fix the path, its permissions or the space on its disk, and try again."

@@ -4,6 +4,7 @@ An exporter writes a model in its format. :func:`export_run` does the rest: the 
 needs one, the proof in a fresh process on raw held-out examples, and the folder that is there whole or not at all.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -209,6 +210,8 @@ def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
     except TransferError:
         raise
     except Exception as error:  # converters raise anything for what they do not support
+        if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow has an exception of its own for it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         reason = (str(error).splitlines() or [""])[0]
         raise ExportError(
             f"The {exporter.title} cannot be written: {type(error).__name__}: {reason}. Nothing was exported."

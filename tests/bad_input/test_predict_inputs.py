@@ -160,7 +160,8 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
         (["text", "--text", "a", "--encoding", "cp1252"], ["--encoding is for tables"]),
         (["text", "{f}/note.txt", "--delimiter", ";"], ["--delimiter is for tables", "a .csv or .tsv table"]),
         (["text", "{f}/t.jsonl", "--delimiter", ";"], ["--delimiter is for tables", "a .csv or .tsv table"]),
-        (["text", "{f}/cp1252.csv"], ["Set --encoding to the encoding of the file"]),
+        (["text", "{f}/cp1252.csv"], ["the first line is not UTF-8", "or set --encoding, which is cp1252 for many"]),
+        (["text", "{f}/rows.csv"], ["byte 0xe9 is not UTF-8", "name their encoding with --encoding"]),
         (
             ["text", "{f}/texts.csv", "--encoding", "utf-99"],
             ["--encoding: there is no such encoding", "utf-99"],
@@ -175,7 +176,8 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
     ],
 )
 def test_on_the_command_line(refused, folder, arguments, needs):
-    (folder / "cp1252.csv").write_bytes(b"review\ncaf\xe9\n")
+    (folder / "cp1252.csv").write_bytes(b"review,caf\xe9\na,b\n")
+    (folder / "rows.csv").write_bytes(b"review\ncaf\xe9\n")
     (folder / "t.jsonl").write_text('{"review": "a"}\n')
     (folder / "note.txt").write_text("a")
     refused("predict", *(word.replace("{f}", str(folder)) for word in arguments), needs=needs)
@@ -186,7 +188,7 @@ def test_on_the_command_line(refused, folder, arguments, needs):
     ("arguments", "needs"),
     [
         (["text", "--encoding", "cp1252"], ["--encoding is for the table of --data", "Name a table with --data"]),
-        (["text", "--data", "{f}/cp1252.csv"], ["Set --encoding to the encoding of the file"]),
+        (["text", "--data", "{f}/cp1252.csv"], ["the first line is not UTF-8", "or set --encoding"]),
         (
             ["text", "--data", "{f}/cp1252.csv", "--encoding", "utf-99"],
             ["--encoding: there is no such encoding", "utf-99"],
@@ -199,7 +201,7 @@ def test_on_the_command_line(refused, folder, arguments, needs):
     ],
 )
 def test_evaluate_on_the_command_line(refused, folder, arguments, needs):
-    (folder / "cp1252.csv").write_bytes(b"review,label\ncaf\xe9,cat\n")
+    (folder / "cp1252.csv").write_bytes(b"review,label,caf\xe9\na,cat,b\n")
     refused("evaluate", *(word.replace("{f}", str(folder)) for word in arguments), needs=needs)
 
 

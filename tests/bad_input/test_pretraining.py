@@ -139,7 +139,7 @@ def test_a_run_of_another_backbone(run, preset):
 
 def test_a_run_of_another_task(run, finished_run, preset):
     message = refuse(finished_run.folder, preset)
-    assert "(task image_classification) trained another backbone: efficientnet_lite0" in message
+    assert "(task image_classification) trained another backbone: pebble" in message
     with pytest.raises(BackboneError, match=r"\(task text_pretraining\) trained another backbone"):
         BACKBONES["efficientnet_lite0"].load(image_size=64, weights=str(run.folder))
 

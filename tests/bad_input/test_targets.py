@@ -197,7 +197,7 @@ def test_texts_with_numbers_that_are_none(refused, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def number_run(tmp_path_factory):
+def number_run(tmp_path_factory, pebble):
     """A run on a number."""
     from keras_transfer import ImageClassification
 
@@ -210,7 +210,7 @@ def number_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
         data = {"source": str(root / "t.csv"), "image_size": 32, "target": "number", "label": "x"}
-        return ImageClassification(data, policy="head", export={"formats": []}).fit(root / "run")
+        return ImageClassification(data, backbone="pebble", policy="head", export={"formats": []}).fit(root / "run")
 
 
 def test_evaluating_on_a_source_that_lacks_the_columns(refused, number_run, images, table):

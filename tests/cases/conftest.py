@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from keras_transfer import TASKS, ClassificationHead, ImageClassification, Run, TextClassification
 from keras_transfer.data.readers.texts import TextReader
+from keras_transfer.data.targets.classes import ClassTarget
 
 SIDE = 16
 CLASSES = ("bird", "cat", "dog")
@@ -45,6 +46,7 @@ def softmax(logits):
 def make_run(recipe, model, head, reader=None):
     run = object.__new__(Run)
     run.folder, run.config, run.task, run.record = Path("stub"), recipe.config, TASKS[recipe.config.task], {}
+    run.target = ClassTarget(CLASSES)
     run.__dict__ |= {"model": model, "head": head}
     run.__dict__["reader"] = reader or run.task.restore_reader(run)
     return run

@@ -407,10 +407,14 @@ def test_a_user_without_a_home_has_a_cache_among_temporary_files(monkeypatch):
         (OSError("only words"), "OSError: only words"),
         (MemoryError(), "not enough memory"),
         (
+            type("ResourceExhaustedError", (Exception,), {})("{{node}} /x; No space left on device [Op:SaveV2]"),
+            "No space left on device. Make room on the disk",
+        ),
+        (
             UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"),
             "not valid UTF-8. Received: 'a\\udcff'",
         ),
-        (RuntimeError("Could not determine home directory."), "there is no home directory"),
+        (RuntimeError("Could not determine home directory."), "no home directory: HOME is not set"),
     ],
 )
 def test_an_error_of_the_system_that_nobody_described_is_a_plain_line(command, monkeypatch, error, problem):

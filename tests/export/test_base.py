@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_transfer import ConfigError, ExportError
 from keras_transfer.config.schema import NamedSettings
@@ -69,8 +70,6 @@ def samples(finished_run):
 
 def expected_of(finished_run, samples, scale):
     """Means of the pixels that the reader gives, by NumPy."""
-    import tensorflow as tf
-
     rows = []
     for file in sorted(samples.iterdir()):
         pixels = finished_run.reader.decode(tf.constant([file.read_bytes()])).numpy()
@@ -169,15 +168,25 @@ def test_a_fresh_process_has_nothing_but_the_runtime(change, problem, probe, ser
     assert not (tmp_path / "1").exists()
 
 
-@pytest.mark.parametrize("fault", ["raises", "writes nothing"])
-def test_a_writer_that_fails_leaves_nothing_behind(fault, served, samples, tmp_path, monkeypatch):
+FULL = tf.errors.ResourceExhaustedError(None, None, "{{node}} /tmp/x; No space left on device [Op:SaveV2]")
+
+
+@pytest.mark.parametrize(
+    ("fault", "match"),
+    [
+        (NotImplementedError("no GELU"), "cannot be written: NotImplementedError: no GELU"),
+        (FULL, r"cannot be written to the folder for temporary files: No space left on device\. .*Set TMPDIR"),
+        (None, "wrote no files"),
+    ],
+    ids=["unsupported", "full disk", "writes nothing"],
+)
+def test_a_writer_that_fails_leaves_nothing_behind(fault, match, served, samples, tmp_path, monkeypatch):
     def write(self, served, artifact):
-        if fault == "raises":
+        if fault is not None:
             (artifact / "half.bin").write_bytes(b"x")
-            raise NotImplementedError("no GELU")
+            raise fault
 
     monkeypatch.setattr(Mean, "write", write)
-    match = "cannot be written: NotImplementedError: no GELU" if fault == "raises" else "wrote no files"
     with pytest.raises(ExportError, match=match):
         export_run(Mean(), served, tmp_path / "1", samples=samples, expected=np.zeros((1, 2), np.float32))
     assert not (tmp_path / "1").exists()

@@ -53,17 +53,19 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(images, tmp_p
 
 @pytest.mark.slow
 def test_a_run_starts_from_another_runs_backbone(finished_run, images, tmp_path):
-    recipe = quick(images, backbone={"name": "efficientnet_lite0", "weights": str(finished_run.folder)}, policy="head")
+    recipe = quick(images, backbone={"name": "pebble", "weights": str(finished_run.folder)}, policy="head")
     run = recipe.fit(tmp_path / "second")
-    first, second = (r.model.get_layer("efficientnet_lite0").get_weights() for r in (finished_run, run))
+    first, second = (r.model.get_layer("pebble").get_weights() for r in (finished_run, run))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.usefixtures("tiny")
 def test_broken_images_are_left_out_when_asked_and_recorded(images, tmp_path):
     (images / "cat" / "broken.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken\.png: not an image"):
-        quick(images).prepare()
-    recipe = ImageClassification({"source": str(images), "image_size": 32, "broken": "skip"}, **QUICK)
+        quick(images, backbone="tiny").prepare()
+    data = {"source": str(images), "image_size": 32, "broken": "skip"}
+    recipe = ImageClassification(data, backbone="tiny", **QUICK)
     run = recipe.fit(tmp_path / "run")
     data = json.loads((run.folder / "data.json").read_text())
     assert [line.split(": ")[1] for line in data["skipped"]] == ["not an image"]
@@ -101,9 +103,10 @@ def test_a_loss_that_is_no_number_leaves_a_run_with_the_last_good_weights(images
     assert all(np.isfinite(weight).all() for weight in Run(tmp_path / "run").model.get_weights())
 
 
+@pytest.mark.usefixtures("tiny")
 def test_the_recipe_in_a_run_folder_holds_from_any_working_folder(images, tmp_path, monkeypatch):
     monkeypatch.chdir(images.parent)
-    run = quick(images.name, policy="head").fit("run")
+    run = quick(images.name, backbone="tiny", policy="head").fit("run")
     folder = run.folder.resolve()
     monkeypatch.chdir(tmp_path.parent)
     assert Run(folder).evaluate().confusion == Run(folder).reports["test"].confusion

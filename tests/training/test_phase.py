@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones import BACKBONES, SIGNED, ImageBackboneRow
 from keras_transfer.config import POLICY_SECTIONS, ImageHeadConfig, TrainingConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
@@ -38,6 +38,34 @@ def model() -> TransferModel:
     keras.utils.set_random_seed(0)
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
     return build_model(backbone, ClassificationHead(("a", "b"), ImageHeadConfig()))
+
+
+def build_small(size):
+    inputs = x = keras.Input((size, size, 3))
+    for block in range(1, 5):
+        x = keras.layers.Conv2D(6, 3, 2, padding="same", use_bias=False, name=f"block{block}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block{block}_bn")(x)
+        x = keras.layers.ReLU(name=f"block{block}_relu")(x)
+    return keras.Model(inputs, x, name="small")
+
+
+@pytest.fixture(scope="module")
+def small() -> TransferModel:
+    """A model whose training takes no time: one convolution and one BatchNorm in each stage."""
+    keras.utils.set_random_seed(0)
+    row = ImageBackboneRow(
+        name="small",
+        build=build_small,
+        build_pretrained=build_small,
+        contract=SIGNED,
+        image_size=SIZE,
+        minimum_size=8,
+        parameters=0,
+        stages=4,
+        weights_source="none",
+        weights_file=lambda: None,
+    )
+    return build_model(row.load(image_size=SIZE), ClassificationHead(("a", "b"), ImageHeadConfig()))
 
 
 def batches(epochs, *, value=None):
@@ -76,20 +104,20 @@ def moved(before, after):
         ("full", "frozen"),
         ("head", "adapt"),
         ("last_stages", "adapt"),
-        pytest.param("full", "adapt", marks=pytest.mark.slow),
+        ("full", "adapt"),
     ],
 )
-def test_frozen_weights_are_bit_identical_and_the_others_have_moved(model, tmp_path, policy, batch_norm):
-    keys = {"stages": 3, "batch_norm": batch_norm}
+def test_frozen_weights_are_bit_identical_and_the_others_have_moved(small, tmp_path, policy, batch_norm):
+    keys = {"stages": 2, "batch_norm": batch_norm}
     section = POLICY_SECTIONS[policy]
     config = section(**{key: value for key, value in keys.items() if key in section.model_fields})
-    (phase,) = plan(config, Scope(len(model.backbone.stages), 1, solves_head=False))
-    before, head_before = snapshot(model), model.trainer.get_layer("head").get_layer("head_logits").get_weights()
-    train(model, phase, tmp_path, learning_rate=1e-3)
-    after, head_after = snapshot(model), model.trainer.get_layer("head").get_layer("head_logits").get_weights()
+    (phase,) = plan(config, Scope(len(small.backbone.stages), 1, solves_head=False))
+    before, head_before = snapshot(small), small.trainer.get_layer("head").get_layer("head_logits").get_weights()
+    train(small, phase, tmp_path, learning_rate=1e-3)
+    after, head_after = snapshot(small), small.trainer.get_layer("head").get_layer("head_logits").get_weights()
 
     assert all(not np.array_equal(a, b) for a, b in zip(head_before, head_after, strict=True))
-    for stage, old, new in zip(model.backbone.stages, before, after, strict=True):
+    for stage, old, new in zip(small.backbone.stages, before, after, strict=True):
         if stage.index not in phase.stages:
             assert moved(old, new) == set(), f"{stage.name} was frozen"
             continue
@@ -108,10 +136,10 @@ def test_the_summary_counts_what_keras_will_train(model):
     assert last.total == head.total == model.trainer.count_params()
 
 
-def test_batch_norm_in_frozen_stages_ignores_the_batch_even_in_training(model):
-    set_trainable(model.backbone.stages, Phase("head", (), 1, 1.0, "frozen"))
+def test_batch_norm_in_frozen_stages_ignores_the_batch_even_in_training(small):
+    set_trainable(small.backbone.stages, Phase("head", (), 1, 1.0, "frozen"))
     pixels = np.random.default_rng(1).uniform(0, 255, (4, SIZE, SIZE, 3)).astype("float32")
-    network = model.backbone.network
+    network = small.backbone.network
     alone = keras.ops.convert_to_numpy(network(pixels[:1] / 127.5 - 1, training=True))
     together = keras.ops.convert_to_numpy(network(pixels / 127.5 - 1, training=True))
     np.testing.assert_allclose(alone[0], together[0], atol=1e-4)
@@ -132,23 +160,23 @@ def test_adapting_batch_norm_remembers_the_last_tenth_of_a_phase(steps, momentum
     np.testing.assert_array_equal(frozen.moving_mean, 0.0)
 
 
-def test_every_epoch_is_a_line_of_history(model, tmp_path):
-    train(model, Phase("head", (), 2, 1.0, "frozen"), tmp_path, validation=batches(1).map(lambda x, y, w: (x, y)))
+def test_every_epoch_is_a_line_of_history(small, tmp_path):
+    train(small, Phase("head", (), 2, 1.0, "frozen"), tmp_path, validation=batches(1).map(lambda x, y, w: (x, y)))
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [(line["phase"], line["epoch"]) for line in lines] == [("head", 1), ("head", 2)]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"} <= set(lines[0])
 
 
-def test_a_loss_that_is_nan_names_the_step_and_restores_the_last_good_weights(model, tmp_path):
-    phase = Phase("full", tuple(range(len(model.backbone.stages))), 2, 1.0, "frozen")
-    before = model.trainer.get_weights()
+def test_a_loss_that_is_nan_names_the_step_and_restores_the_last_good_weights(small, tmp_path):
+    phase = Phase("full", tuple(range(len(small.backbone.stages))), 2, 1.0, "frozen")
+    before = small.trainer.get_weights()
     with pytest.raises(TrainingError, match=r"nan in epoch 2, step 2.*learning_rate"):
-        train(model, phase, tmp_path, value=np.nan)
-    after = model.trainer.get_weights()
+        train(small, phase, tmp_path, value=np.nan)
+    after = small.trainer.get_weights()
     assert all(np.isfinite(weight).all() for weight in after)
     # Epoch 1 was good: its weights are the ones kept.
     assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
-    model.trainer.set_weights(before)
+    small.trainer.set_weights(before)
 
 
 def test_the_best_weights_are_put_back_over_all_phases():
@@ -174,11 +202,11 @@ def test_the_best_weights_are_put_back_over_all_phases():
     assert float(np.array(kernel)[0, 0]) == 1.0
 
 
-def test_early_stopping_ends_a_phase(model, tmp_path):
+def test_early_stopping_ends_a_phase(small, tmp_path):
     # At this rate nothing changes, so the second epoch does not better the first and is the last.
     phase = Phase("head", (), 6, 1e-30, "frozen")
     stop = {"metric": "val_loss", "patience": 1}
-    train(model, phase, tmp_path, early_stopping=stop, validation=batches(1).map(lambda x, y, w: (x, y)))
+    train(small, phase, tmp_path, early_stopping=stop, validation=batches(1).map(lambda x, y, w: (x, y)))
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
 
 
@@ -203,7 +231,7 @@ def test_only_what_training_changes_is_copied(model, weights, batch_norm, expect
     assert all("head_logits" in path for path in others)
 
 
-def test_the_best_epoch_by_a_metric_is_restored_with_its_statistics(model, tmp_path):
+def test_the_best_epoch_by_a_metric_is_restored_with_its_statistics(small, tmp_path):
     """Its value rises from epoch to epoch, and less is better: the first epoch it is, whatever the loss."""
 
     def high(y_true, y_pred):
@@ -212,39 +240,39 @@ def test_the_best_epoch_by_a_metric_is_restored_with_its_statistics(model, tmp_p
     counter = keras.Variable(0.0, trainable=False)
     high.direction = "min"
     held_out = batches(1).map(lambda x, y, w: (x, y))
-    phase = Phase("last", (len(model.backbone.stages) - 1,), 3, 1.0, "adapt")
-    before = model.trainer.get_weights()
+    phase = Phase("last", (len(small.backbone.stages) - 1,), 3, 1.0, "adapt")
+    before = small.trainer.get_weights()
     snapshots = []
 
     class Watch(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            snapshots.append(model.trainer.get_weights())
+            snapshots.append(small.trainer.get_weights())
             counter.assign(float(epoch + 1))
 
     config = TrainingConfig(batch_size=BATCH, keep_metric="val_high", learning_rate=1e-2)
     custom = CustomParts(metrics=[high])
-    best = BestWeights(find_monitors(config, model.head, custom).keep)
+    best = BestWeights(find_monitors(config, small.head, custom).keep)
     train_phase(
-        model,
+        small,
         PlannedPhase(phase, config, PhaseStarted("last", 1, 1, 3, STEPS)),
-        Inputs(model.trainer, batches(3), held_out),
+        Inputs(small.trainer, batches(3), held_out),
         RunState(best, Observers(callbacks=UserCallbacks([Watch()])), custom=custom),
     )
-    after = model.trainer.get_weights()
+    after = small.trainer.get_weights()
     for value, first in zip(after, snapshots[0], strict=True):
         np.testing.assert_array_equal(value, first)
     assert any(not np.array_equal(first, last) for first, last in zip(snapshots[0], snapshots[-1], strict=True))
-    model.trainer.set_weights(before)
+    small.trainer.set_weights(before)
 
 
-def test_an_optimizer_from_python_trains_at_the_phases_share_of_its_rate(model, tmp_path):
+def test_an_optimizer_from_python_trains_at_the_phases_share_of_its_rate(small, tmp_path):
     given = keras.optimizers.SGD(1.0, clipnorm=1e-3)
     phase = Phase("head", (), 1, 0.25, "frozen")
-    before = model.trainer.get_weights()
-    optimizer = train(model, phase, tmp_path, keep="last", custom=CustomParts(optimizer=given))
+    before = small.trainer.get_weights()
+    optimizer = train(small, phase, tmp_path, keep="last", custom=CustomParts(optimizer=given))
     assert (type(optimizer), float(optimizer.learning_rate), given.built) == (keras.optimizers.SGD, 0.25, False)
-    moved = [np.linalg.norm(a - b) for a, b in zip(before, model.trainer.get_weights(), strict=True)]
+    moved = [np.linalg.norm(a - b) for a, b in zip(before, small.trainer.get_weights(), strict=True)]
     # Each step goes at most 0.25 times the clipped norm, for each of the head's two weights.
     assert 1 <= sum(distance > 0 for distance in moved) <= 2  # the bias may move by less than float32 holds
     assert max(moved) <= STEPS * 0.25 * 1e-3 * 1.01
-    model.trainer.set_weights(before)
+    small.trainer.set_weights(before)

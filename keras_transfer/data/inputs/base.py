@@ -86,9 +86,10 @@ class Inputs:
         """
         if self.problems:
             lines = [f"{show(self.names[position])}: {problem}" for position, problem in sorted(self.problems.items())]
+            encoding = "name their encoding with --encoding, " if "is not UTF-8" in "".join(lines) else ""
             raise DataError(
                 f"No prediction was made: {len(lines)} of {len(self)} inputs cannot be read:\n{list_lines(lines)}\n"
-                "Fix or remove them, or leave their predictions empty with --skip-broken (skip_broken=True)."
+                f"Fix or remove them, {encoding}or leave their predictions empty with --skip-broken (skip_broken=True)."
             )
 
 

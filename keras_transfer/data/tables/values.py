@@ -96,4 +96,5 @@ def to_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _is_too_large(value: Any) -> bool:
-    return isinstance(value, int | Fraction) and bool(abs(value) > sys.float_info.max)
+    largest = sys.float_info.max
+    return isinstance(value, int | Fraction) and not -largest <= value <= largest
