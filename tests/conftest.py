@@ -252,25 +252,37 @@ def killed() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, pebble: None) -> Any:
-    """A run on two classes of 16 images at 64 px. Tests read it; what they change, they copy first.
+def share(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """``share("name", make)``: a folder that ``make(folder)`` filled once, for all processes of pytest-xdist."""
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
-    All processes of pytest-xdist share one: the first that needs it makes it.
-    """
+    def call(name: str, make: Callable[[Path], object]) -> Path:
+        folder = common / f"shared-{name}"
+        with FileLock(common / f"shared-{name}.lock"):
+            if not (folder / "made").exists():
+                folder.mkdir(exist_ok=True)
+                make(folder)
+                (folder / "made").touch()
+        return folder
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished_run(share: Callable[..., Path], pebble: None) -> Any:
+    """A run on two classes of 16 images at 64 px. Tests read it; what they change, they copy first."""
     from keras_transfer import ImageClassification, Run
 
-    own = tmp_path_factory.getbasetemp()
-    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished_run"
-    root.mkdir(exist_ok=True)
-    with FileLock(root / "lock"), pytest.MonkeyPatch.context() as patch:
-        if not (root / "made").exists():
-            patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
-            recipe = ImageClassification(
-                {"source": str(_make_images(root / "images", {"cat": 16, "dog": 16})), "image_size": 64},
-                backbone="pebble",
-                policy={"name": "last_stages", "stages": 1},
-                training={"epochs": 1, "batch_size": 8},
-            )
-            recipe.fit(root / "run")
-            (root / "made").touch()
-    return Run(root / "run")
+    def make(folder: Path) -> None:
+        recipe = ImageClassification(
+            {"source": str(_make_images(folder / "images", {"cat": 16, "dog": 16})), "image_size": 64},
+            backbone="pebble",
+            policy={"name": "last_stages", "stages": 1},
+            training={"epochs": 1, "batch_size": 8},
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KERAS_TRANSFER_CACHE", str(folder / "cache"))
+            recipe.fit(folder / "run")
+
+    return Run(share("finished-run", make) / "run")

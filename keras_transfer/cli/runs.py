@@ -35,9 +35,9 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool, **table:
     try:
         report = finished.evaluate(data, split=split, **table)
     except DataError as error:
-        recorded = finished.reports.get(split)
-        if data is not None or recorded is None:
+        if data is not None or split not in finished.reports:
             raise
+        recorded = finished.reports[split]
         echo(f"{error}\nThe report that the run recorded:", err=True)
         report = recorded
     if as_json:

@@ -94,7 +94,7 @@ def test_an_unfinished_run(refused, fill, folder, words):
         ("data.json", '{"splits": {"test": {"rows": [[1, 2]]}}}', ["data.json is damaged", "splits.test"]),
         ("data.json", '{"splits": {}}', ["data.json is damaged", "content has changed since the run ended"]),
         ("data.json", "[" * 200_000, ["data.json is damaged"]),
-        ("head.json", '{"thresholds": {}}', ["head.json is damaged", "was not there when the run ended"]),
+        ("head.json", '{"thresholds": {}}', ["head.json is damaged", "content has changed since the run ended"]),
         ("sums.json", "{}", ["sums.json is damaged", "not a file of sums"]),
     ],
 )

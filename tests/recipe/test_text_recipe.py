@@ -21,8 +21,7 @@ DOGS = "dog bone park ball bark".split()
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CATS, *DOGS, "the", ",", *"abcdefghijklmnopqrstuvwxyz"]
 
 
-@pytest.fixture(scope="module")
-def preset(tmp_path_factory):
+def make_preset(folder):
     keras.utils.set_random_seed(0)
     tokenizer = keras_hub.models.BertTokenizer(WORDS, lowercase=True)
     backbone = keras_hub.models.BertBackbone(
@@ -36,10 +35,13 @@ def preset(tmp_path_factory):
     for weight in backbone.weights:  # fresh embeddings of 0.02 are all but the same
         if len(weight.shape) > 1:
             weight.assign(8 * weight)
-    folder = tmp_path_factory.mktemp("preset") / "bert"
-    backbone.save_to_preset(str(folder))
-    keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=40).save_to_preset(str(folder))
-    return str(folder)
+    backbone.save_to_preset(str(folder / "bert"))
+    keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=40).save_to_preset(str(folder / "bert"))
+
+
+@pytest.fixture(scope="module")
+def preset(share):
+    return str(share("preset", make_preset) / "bert")
 
 
 @pytest.fixture(scope="module")
