@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_transfer.audit.result import Audit
     from keras_transfer.backbones import BACKBONES, Backbone, ImageBackboneRow, InputContract, TextBackboneRow
     from keras_transfer.backbones.texts.hub import TextParts
     from keras_transfer.config import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         TextHeadConfig,
     )
     from keras_transfer.config.section import Section
+    from keras_transfer.data.checks.findings import Finding
     from keras_transfer.data.inputs import InputKind
     from keras_transfer.data.readers.base import Reader
     from keras_transfer.data.sources import (
@@ -95,6 +97,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "audit.result": ("Audit",),
+    "data.checks.findings": ("Finding",),
     "backbones": (
         "BACKBONES",
         "Backbone",
@@ -216,6 +220,7 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
+    "Audit",
     "Backbone",
     "BackboneError",
     "BACKBONES",
@@ -235,6 +240,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "ExportError",
     "EXPORTERS",
     "Figure",
+    "Finding",
     "FinishedRun",
     "Given",
     "Head",

@@ -19,7 +19,7 @@ GROUPS = (
     {"config", "networks"},
     {"data", "trackers"},
     {"heads", "distribution"},
-    {"backbones"},
+    {"audit", "backbones"},
     {"model"},
     {"export"},
     {"tasks", "training", "frozen"},

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from keras_transfer import __version__
+from keras_transfer.cli.audit import audit
 from keras_transfer.cli.cache import cache
 from keras_transfer.cli.recipes import backbones, check, copy, list_recipes, schema, show
 from keras_transfer.cli.report import report
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 for _command in (
-    *(list_recipes, backbones, schema, show, copy, check),
+    *(list_recipes, backbones, schema, show, copy, check, audit),
     *(run, launch_workers, find_learning_rate),
     *(evaluate, predict, export, report),
     cache,

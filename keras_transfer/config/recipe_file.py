@@ -233,6 +233,19 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise ConfigError(
             f"{file} is not a recipe: expected sections such as `task:` and `data:`. See `keras-transfer list`."
         )
+    return apply_overrides(values, overrides)
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a recipe with overrides.
+
+    Args:
+        values: Nested sections; changed.
+        overrides: Each ``section.key=value``.
+
+    Raises:
+        ConfigError: An override has no ``=``.
+    """
     for override in sorted(overrides, key=lambda override: not override.startswith("task=")):
         apply_override(values, override, _find_schema(values.get("task")))
     return expand_names(values)

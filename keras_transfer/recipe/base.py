@@ -1,18 +1,21 @@
 """The public recipe classes: one class with the logic, and a thin leaf for each task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 from rich.console import Console
 
+from keras_transfer.audit.result import Audit, print_findings
 from keras_transfer.backbones import Backbone
 from keras_transfer.backbones.images.load import name_backbone
 from keras_transfer.config import RecipeConfig, expand_names, parse_recipe, read_recipe
 from keras_transfer.config.catalog import find_recipe
+from keras_transfer.config.recipe_file import apply_overrides
 from keras_transfer.data.augmentation.from_python import name_augmentation, take_function
 from keras_transfer.data.sources.python_objects import name_objects
+from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import distribute
 from keras_transfer.errors import ConfigError
 from keras_transfer.export import EXPORTERS, make_exporters
@@ -21,10 +24,13 @@ from keras_transfer.job.auto_policy import estimate
 from keras_transfer.job.job import Job
 from keras_transfer.job.time_estimates import describe_estimates
 from keras_transfer.networks.types import Loss, Metric, Optimizer
+from keras_transfer.recipe.auditing import audit_recipe, find_in_data
 from keras_transfer.recipe.fitting import Extras, fit_recipe
 from keras_transfer.recipe.prepare import prepare_job, session
 from keras_transfer.recipe.resolve_auto import resolve_policy
+from keras_transfer.recipe.source_task import find_task, names_recipe
 from keras_transfer.recipe.spec import RecipeSpec
+from keras_transfer.report.audit_page import write_audit_page
 from keras_transfer.run.run import Run
 from keras_transfer.tasks import TASKS, Given
 from keras_transfer.trackers import TRACKERS, Tracker, make_trackers
@@ -114,8 +120,28 @@ class Recipe:
         Raises:
             ConfigError: There is no such recipe, or it has mistakes; all are reported at once.
         """
-        config = _parse(read_recipe(find_recipe(str(recipe)), overrides), where=f"Recipe {recipe}")
+        return Recipe._from_values(read_recipe(find_recipe(str(recipe)), overrides), where=f"Recipe {recipe}")
+
+    @staticmethod
+    def _from_values(values: Mapping[str, Any], *, where: str) -> "Recipe":
+        config = _parse(values, where=where)
         return Recipe._from_spec(RecipeSpec(TASKS[config.task], config))
+
+    @staticmethod
+    def for_source(source: str, overrides: Sequence[str] = ()) -> "Recipe":
+        """Return the default recipe for a source, of the task that reads it, or the recipe of that name.
+
+        Args:
+            source: As ``data.source``; or a bundled name or a file, as :meth:`from_file` takes it.
+            overrides: ``section.key=value`` each. ``task=...`` names the task.
+
+        Raises:
+            ConfigError: It can be read in two ways, which are named, or there are mistakes.
+        """
+        if names_recipe(source):
+            return Recipe.from_file(source, overrides)
+        values = {"task": find_task(source, overrides), "data": {"source": source}}
+        return Recipe._from_values(apply_overrides(values, overrides), where=f"The recipe for {source}")
 
     @staticmethod
     def _from_spec(spec: RecipeSpec) -> "Recipe":
@@ -172,12 +198,40 @@ class Recipe:
             distribute(self.config, connect=False) as distribution,
             session(self._spec, distribution, console) as current,
         ):
-            job = prepare_job(current, distribution, console)
+            job = prepare_job(current, distribution, console, on_data=_print_findings(current, console))
             if self.config.policy.name == "auto":
                 estimates = estimate(job)
                 if console:
                     line = f"Policy: auto; about {describe_estimates(estimates)}"
                     console.print(line, highlight=False, soft_wrap=True)
+
+    def audit(self, out: str | Path | None = None, *, console: Console | None = None) -> Audit:
+        """Look for what is wrong with the data: broken, odd and repeated examples, and labels that look wrong.
+
+        Nothing is trained. The features of the pretrained network are computed once; a run finds those of its training
+        rows in the cache.
+
+        Args:
+            out: Folder for audit.csv, relabel.csv and audit.html; None to write nothing.
+            console: Prints a table; None for silence.
+
+        Returns:
+            The findings. ``data.exclude`` takes audit.csv, and ``data.relabel`` takes relabel.csv.
+
+        Raises:
+            TransferError: The data cannot be read, or the network cannot be loaded.
+        """
+        with (
+            distribute(self.config, connect=False) as distribution,
+            session(self._spec, distribution, None) as current,
+        ):
+            found = audit_recipe(current, distribution, previews=out is not None)
+        if console:
+            found.print(console)
+        if out is not None:
+            found.write(Path(out))
+            write_audit_page(found, Path(out))
+        return found
 
     def find_learning_rate(self, console: Console | None = None) -> RangeTest:
         """Try learning rates from far too small to far too large on the phase that trains longest.
@@ -268,6 +322,21 @@ class TextPretraining(Recipe):
     """
 
     task = "text_pretraining"
+
+
+def _print_findings(spec: RecipeSpec, console: Console | None) -> Callable[[Splits], None] | None:
+    """A function that prints what can be found in data without a network; None if nothing is printed."""
+    if console is None:
+        return None
+
+    def on_data(splits: Splits) -> None:
+        findings = find_in_data(spec, splits)
+        if findings:
+            print_findings(findings, console)
+            line = "`keras-transfer audit` lists all of them, and finds outliers and suspicious labels."
+            console.print(line, highlight=False, soft_wrap=True)
+
+    return on_data
 
 
 def _name_objects(sections: Mapping[str, Any]) -> tuple[dict[str, Any], Backbone | None, Any]:

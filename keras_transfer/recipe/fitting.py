@@ -20,6 +20,7 @@ from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.job.job import Job, Trained
 from keras_transfer.recipe.absolute_paths import with_absolute_paths
+from keras_transfer.recipe.auditing import find_in_run
 from keras_transfer.recipe.prepare import prepare_job, session
 from keras_transfer.recipe.resolve_auto import print_time, resolve_learning_rate, resolve_policy
 from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
@@ -352,6 +353,7 @@ def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers,
     # Only now is it known how predictions are calibrated, which the model that is served does by itself.
     writer.write_model(job.model.calibrated(evaluation.head))
     metrics = writer.write_evaluation(evaluation, job.splits)
+    writer.write_findings(find_in_run(job.splits, job.record["repeated"], trained.baseline))
     for split, values in metrics.items():
         trackers.report_made(ReportMade(split, values))
     if console is None:

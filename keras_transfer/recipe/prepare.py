@@ -1,7 +1,7 @@
 """From a recipe to a job that is ready to be trained: everything that can go wrong before training goes wrong here."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -24,13 +24,20 @@ from keras_transfer.training.phase import summarize
 from keras_transfer.training.precision import run_precision_test
 
 
-def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console | None) -> Job:
+def prepare_job(
+    spec: RecipeSpec,
+    distribution: Distribution,
+    console: Console | None,
+    *,
+    on_data: Callable[[Splits], None] | None = None,
+) -> Job:
     """Read and scan the data, load the weights, and plan the phases, without training anything.
 
     Args:
         spec: The recipe, in its :func:`session`.
         distribution: The devices and processes that share the run.
         console: Prints data and phases; None for silence.
+        on_data: Called with the rows once they are read and scanned.
 
     Raises:
         TransferError: The first problem that is found.
@@ -42,6 +49,8 @@ def prepare_job(spec: RecipeSpec, distribution: Distribution, console: Console |
     if console:
         _print_data(config.data.source, loaded, scanned, console)
     repeated = _find_repeated(spec, loaded, console)
+    if on_data is not None:
+        on_data(loaded)
 
     backbone = task.load_backbone(config, Weights.parse(config.backbone.weights), spec.given)
     reader, prepared = task.make_reader(config, backbone, tuple(loaded))

@@ -27,6 +27,7 @@ CONFUSION = "confusion.png"
 """Of an earlier version: report.html has the matrix now."""
 
 ADAPTERS, CHOICE, PHASES = "adapters.npz", "choice.json", "phases.json"
+FINDINGS = "findings.csv"
 CHECKPOINTS = "checkpoints"
 """Exists from the start of a run to its end: a folder that has it holds an unfinished run."""
 
@@ -35,7 +36,7 @@ UNKNOWN_CONTENT = "cannot be compared: the run was made by a version that did no
 
 _FILES = (
     *(RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PREDICTIONS),
-    *(PLOT, CONFUSION, REPORT, ADAPTERS, CHOICE, PHASES, LOCK, SUMS),
+    *(PLOT, CONFUSION, REPORT, ADAPTERS, CHOICE, PHASES, FINDINGS, LOCK, SUMS),
 )
 _FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")
 

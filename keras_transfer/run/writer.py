@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.config import RecipeConfig, write_recipe
+from keras_transfer.data.checks.findings import Finding, write_findings
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.errors import CheckpointError, TransferWarning
@@ -143,6 +144,10 @@ class RunWriter:
         metrics = {report.split: report.to_json() for report in evaluation.reports}
         names.write_json(self.folder / names.METRICS, metrics)
         return metrics
+
+    def write_findings(self, findings: Sequence[Finding]) -> None:
+        """Write what the run found in its data: training labels that look wrong, and examples in two splits."""
+        write_findings(self.folder / names.FINDINGS, findings)
 
     def seal(self) -> None:
         """Write the sums of what decides predictions: nothing of that changes any more."""

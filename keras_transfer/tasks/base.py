@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from keras_transfer.backbones import Backbone
 from keras_transfer.config import SCHEMAS, RecipeConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.examples.base import Examples
@@ -181,6 +182,24 @@ class Task(ABC):
     @abstractmethod
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
         """Find examples that are in two splits."""
+
+    def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
+        """Look for what is odd in examples, without a network; by default for nothing.
+
+        Args:
+            config: The recipe.
+            splits: Examples that can be read, as :meth:`scan` returns them.
+        """
+        return ()
+
+    def preview(self, examples: Any, row: int) -> bytes | str:
+        """Return what a reader sees of an example: a small JPEG image or the start of a text; by default nothing.
+
+        Args:
+            examples: As :meth:`scan` returns them.
+            row: The index of one that can be read.
+        """
+        return ""
 
     @abstractmethod
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> Backbone:

@@ -3,16 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from keras_transfer.audit.images import audit_images
 from keras_transfer.backbones import BACKBONES, ImageBackbone
 from keras_transfer.backbones.images.load import is_elsewhere, load_copy, load_image_backbone
 from keras_transfer.config import ImageClassificationConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated, find_repeated_images
 from keras_transfer.data.checks.scan import Scan, scan
+from keras_transfer.data.examples.images import ImageExamples
+from keras_transfer.data.formats.pixels import make_thumbnail
 from keras_transfer.data.inputs import ImageInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader
-from keras_transfer.data.splits.splits import Split
+from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.storage.cache_store import cache_folder
 from keras_transfer.tasks.base import FinishedRun, Given
 from keras_transfer.tasks.targets import TargetTask
@@ -40,6 +44,14 @@ class ImageClassificationTask(TargetTask):
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
         """Find images that are in two splits, re-encoded or resized ones included."""
         return find_repeated_images(splits, memory=cache_folder() / "hashes")
+
+    def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
+        """Look for images that are blank, dark, blurred, of an odd size or there twice."""
+        return audit_images(splits, memory=cache_folder() / "hashes")
+
+    def preview(self, examples: ImageExamples, row: int) -> bytes | str:
+        """Return a small image."""
+        return make_thumbnail(examples.read(row))
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> ImageBackbone:
         """Load a network for images of the recipe's size and channels."""

@@ -4,15 +4,18 @@ from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_transfer.audit.texts import audit_texts
 from keras_transfer.backbones.texts import network  # noqa: F401 - saved models of texts are of its class
 from keras_transfer.backbones.texts.hub import TextBackbone
 from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.config import TextClassificationConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
-from keras_transfer.data.checks.texts import check_texts, find_repeated
+from keras_transfer.data.checks.texts import check_texts, find_broken_texts, find_repeated, replace_wrong_bytes
+from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.inputs import TextInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER, TextReader
@@ -21,6 +24,8 @@ from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.errors import ConfigError
 from keras_transfer.tasks.base import FinishedRun, Given, Task
 from keras_transfer.tasks.targets import TargetTask
+
+_PREVIEW = 160
 
 
 class TextTask(Task, ABC):
@@ -33,11 +38,19 @@ class TextTask(Task, ABC):
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
         """Look at every text."""
         whole, broken = check_texts(splits, broken=config.data.broken)
-        return Scan(whole, broken, ())
+        return Scan(whole, broken, (), find_broken_texts(splits))
 
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
         """Find texts that are in two splits."""
         return find_repeated(splits)
+
+    def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
+        """Look for texts that are very short, in another script, there twice, or share passages with many."""
+        return audit_texts(splits)
+
+    def preview(self, examples: Texts, row: int) -> bytes | str:
+        """Return the start of a text, or of both of a pair."""
+        return " | ".join(replace_wrong_bytes(text[:_PREVIEW]) for text in examples.segments[row])
 
     def inputs(self, config: Any) -> TextInputs:
         """Return that inputs are texts, or pairs of texts."""

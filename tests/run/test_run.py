@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import DataError
+from keras_transfer.data.checks.findings import read_findings
 from keras_transfer.errors import TransferWarning
 
 
@@ -23,6 +24,7 @@ def test_the_folder_holds_what_the_design_says(finished_run):
         "data.json",
         "history.jsonl",
         "history.png",
+        "findings.csv",
         "report.html",
         "predictions.npz",
         "metrics.json",
@@ -133,3 +135,9 @@ def test_a_run_folder_works_where_neither_data_nor_weights_packages_are(finished
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(result.stdout)["test"] == finished_run.reports["test"].to_json()
     assert "This is what the run itself recorded" in result.stderr
+
+
+def test_a_run_writes_what_it_found(finished_run):
+    found = read_findings(finished_run.folder / "findings.csv")
+    assert {one.kind for one in found} <= {"suspicious_label", "duplicate_in_splits", "near_duplicate_in_splits"}
+    assert all(one.split == "train" for one in found)

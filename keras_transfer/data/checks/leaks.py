@@ -1,12 +1,6 @@
 """Examples that are in two splits: a model is rated too high on rows that it has trained on."""
 
-import hashlib
-import io
-import os
-import string
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,11 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from keras_transfer.data.checks.image_measures import SIDE, measure_images
 from keras_transfer.data.examples.images import ImageExamples
-from keras_transfer.errors import DataError
-from keras_transfer.storage.scan_memory import recall, remember
 
 Matches = Mapping[int, int]
 
@@ -27,8 +19,9 @@ _MOST_PAIRS = 1000
 # at most 1 of 255. Among 1,312 solar cells, which are very similar, no two are that near (1.18), but all copies are: as
 # JPEG of quality 40 (0.50) or at half the size (0.95). Signs of gradients separated them less well: copies differed in
 # up to 41 of 256 bits, and different cells in as few as 3.
-_SIDE = 8
-_NEAR = 1.0
+NEAR = 1.0
+"""Largest root mean square of the difference between images that look the same, in grey levels of 255."""
+
 _ROWS = 1024
 
 
@@ -144,52 +137,32 @@ Hash = tuple[str, str]  # of the content, and the grey of its fields, "" if Pill
 
 
 def _hash_all(images: ImageExamples, memory: Path) -> list[Hash]:
-    record = memory / f"{hashlib.sha256(images.home.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.json"
-    known = {content: grey for content, (grey,) in recall(record, (str,)).items() if _is_grey(grey)}
-    contents = images.content_hashes
-    unknown = {content: row for row, content in enumerate(contents) if content not in known}
-    if unknown:
-        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            known |= zip(unknown, pool.map(lambda row: _grey(images, row), unknown.values(), chunksize=16), strict=True)
-        remember(record, {content: [grey] for content, grey in known.items()})
-    return [(content, known[content]) for content in contents]
-
-
-def _is_grey(text: str) -> bool:
-    return not text or (len(text) == 2 * _SIDE**2 and not set(text) - set(string.hexdigits))
-
-
-def _grey(images: ImageExamples, row: int) -> str:
-    try:
-        content = images.read(row)
-    except OSError as error:
-        raise DataError(f"Cannot read {images.places[row]} any longer: {error.strerror}. Run again.") from error
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            # A JPEG is decoded at a half to an eighth of its size; at smaller sizes than this it would look different.
-            image.draft("L", (32 * _SIDE, 32 * _SIDE))
-            grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return ""
-    return grey.tobytes().hex()
+    measures = measure_images(images, memory)
+    return [(content, one.grey) for content, one in zip(images.content_hashes, measures, strict=True)]
 
 
 def _find_near(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
     """Rows of the second, and the nearest row of the first if that looks the same."""
     near: dict[int, int] = {}
-    known = _to_points(first, unknown=-1e6)
+    known = to_points(first, unknown=-1e6)
     lengths = np.square(known).sum(axis=1)
     for start in range(0, len(second) if first else 0, _ROWS):
-        points = _to_points(second[start : start + _ROWS], unknown=1e6)
+        points = to_points(second[start : start + _ROWS], unknown=1e6)
         squares = lengths - 2.0 * points @ known.T + np.square(points).sum(axis=1, keepdims=True)
         nearest = squares.argmin(axis=1)
-        within = squares[np.arange(len(points)), nearest] <= _NEAR**2 * _SIDE**2
+        within = squares[np.arange(len(points)), nearest] <= NEAR**2 * SIDE**2
         near |= {start + int(row): int(nearest[row]) for row in np.flatnonzero(within)}
     return near
 
 
-def _to_points(looks: Sequence[str], *, unknown: float) -> NDArray[np.float32]:
-    points = np.full((len(looks), _SIDE**2), unknown, np.float32)
+def to_points(looks: Sequence[str], *, unknown: float) -> NDArray[np.float32]:
+    """Return perceptual hashes as points ``float32[n, 64]``; images that are alike are within :data:`NEAR` x 8.
+
+    Args:
+        looks: In hexadecimal; empty for an image that could not be read.
+        unknown: What such an image has in every dimension.
+    """
+    points = np.full((len(looks), SIDE**2), unknown, np.float32)
     for point, look in zip(points, looks, strict=True):
         if look:
             point[:] = np.frombuffer(bytes.fromhex(look), np.uint8)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.formats.decoders import DECODES_WEBP, decode_pixels, kind_of
 from keras_transfer.data.formats.headers import read_header
@@ -40,11 +41,13 @@ class Scan:
         splits: Without broken images.
         broken: One line for each broken image.
         notes: Further lines for the user.
+        findings: A finding for each broken image.
     """
 
     splits: Sequence[Split]
     broken: Sequence[str]
     notes: Sequence[str]
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,14 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
             f"{len(found)} of {sum(map(len, splits))} images cannot be read:\n{list_lines(found)}\n"
             f"Fix or remove them{skip}."
         )
-    return Scan(kept, found, _note_animated([place for each in looks for place, look in each.items() if look.animated]))
+    notes = _note_animated([place for each in looks for place, look in each.items() if look.animated])
+    findings = [
+        Finding("broken", name, split.name, detail=str(each[place]))
+        for split, each in zip(splits, problems, strict=True)
+        for name, place in zip(split.examples.names, images_of(split).places, strict=True)
+        if place in each
+    ]
+    return Scan(kept, found, notes, findings)
 
 
 def _keep_whole(split: Split, looks: dict[str, Look]) -> Split:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
+from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
 from keras_transfer.data.examples.texts import Segments, Texts, hash_text, normalize
 from keras_transfer.errors import DataError, list_lines
@@ -70,6 +71,19 @@ def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]
     if emptied:
         _refuse(splits, left_out, f"Fix or remove them: no {emptied[0]} text is left.")
     return kept, _name_broken(splits, left_out)
+
+
+def find_broken_texts(splits: Sequence[TextSplit]) -> list[Finding]:
+    """Return a finding for each text that is blank, or has bytes that are not UTF-8."""
+    return [
+        Finding(kind, split.examples.names[row], split.name, detail=problem)
+        for split in splits
+        for kind, problems in (
+            ("empty", _find_blank(split.examples)),
+            ("broken", _find_wrong_bytes(split.examples)),
+        )
+        for row, problem in problems.items()
+    ]
 
 
 def _find_blank(texts: Texts) -> dict[int, str]:

@@ -14,6 +14,28 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _NO_RANGE = ("I", "F")
 
 
+_THUMBNAIL = 192
+
+
+def make_thumbnail(content: bytes) -> bytes:
+    """Return an image of at most 192 x 192 pixels as JPEG, upright, on white.
+
+    Args:
+        content: Of an image file that Pillow reads.
+
+    Raises:
+        OSError: Pillow does not read it.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft("RGB", (_THUMBNAIL, _THUMBNAIL))
+        upright = ImageOps.exif_transpose(image).convert("RGBA")
+    upright.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    white = Image.new("RGBA", upright.size, "white")
+    buffer = io.BytesIO()
+    Image.alpha_composite(white, upright).convert("RGB").save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
 def encode_pixels(pixels: NDArray[Any]) -> bytes:
     """Encode an array: as PNG, which is lossless, or in NumPy's own format if it has more than four channels.
 

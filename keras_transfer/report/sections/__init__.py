@@ -15,6 +15,7 @@ from keras_transfer.report.sections.classes import per_class
 from keras_transfer.report.sections.confusion import confused_examples, confusion
 from keras_transfer.report.sections.counts import counts
 from keras_transfer.report.sections.details import details
+from keras_transfer.report.sections.findings import repeated_examples, suspicious_labels
 from keras_transfer.report.sections.overview import overview
 from keras_transfer.report.sections.residuals import residuals
 from keras_transfer.report.sections.runs import runs
@@ -32,6 +33,8 @@ SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
     calibration,
     abstention,
     training_curves,
+    suspicious_labels,
+    repeated_examples,
     counts,
     details,
 )

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from keras_transfer import DataError, ImageClassification
 from keras_transfer.config import ImageDataConfig
+from keras_transfer.data.checks import image_measures
 from keras_transfer.data.checks import leaks as module
 from keras_transfer.data.checks.leaks import find_repeated_images
 from keras_transfer.data.examples.images import Images
@@ -55,7 +56,7 @@ def test_copies_are_found_with_their_pairs(splits, tmp_path):
 
 def test_images_that_have_not_changed_are_not_hashed_again(splits, tmp_path, monkeypatch):
     first = find_repeated_images(splits, memory=tmp_path / "memory")
-    monkeypatch.setattr(module, "_grey", lambda *_: pytest.fail("an image was opened"))
+    monkeypatch.setattr(image_measures, "measure_image", lambda *_: pytest.fail("an image was opened"))
     assert find_repeated_images(splits, memory=tmp_path / "memory") == first
 
 
@@ -74,7 +75,7 @@ def test_solar_cells_are_not_taken_for_one_another_and_copies_are(tmp_path):
 
 
 def hashes(images):
-    return [module._grey(images, row) for row in range(len(images))]
+    return [image_measures.measure_image(images, row).grey for row in range(len(images))]
 
 
 def test_what_pillow_cannot_open_is_the_same_as_nothing(tmp_path):

@@ -1,0 +1,156 @@
+"""Examples that are there twice: in one split, in two, and with different labels."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.audit.rows import Rows
+from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.splits.splits import Splits
+
+# One copy is kept out of the findings, so that a CSV of all of them leaves one: that of the split which is evaluated.
+_KEPT_FIRST = {"test": 0, "validation": 1, "train": 2}
+
+
+class Groups:
+    """Rows that are linked to one another, directly or through others (a disjoint-set forest)."""
+
+    def __init__(self, count: int) -> None:
+        self._parents = list(range(count))
+
+    def find(self, row: int) -> int:
+        """Return the row that represents a row's group."""
+        parents = self._parents
+        while parents[row] != row:
+            parents[row] = parents[parents[row]]
+            row = parents[row]
+        return row
+
+    def link(self, row: int, other: int) -> None:
+        """Join the groups of two rows; the smaller number represents both."""
+        first, second = sorted((self.find(row), self.find(other)))
+        self._parents[second] = first
+
+    def members(self) -> list[list[int]]:
+        """Return the groups of two rows or more."""
+        found = defaultdict(list)
+        for row in range(len(self._parents)):
+            found[self.find(row)].append(row)
+        return [rows for rows in found.values() if len(rows) > 1]
+
+
+def link_equal(groups: Groups, keys: Iterable[Hashable]) -> None:
+    """Link rows whose keys are equal; empty keys are equal to none."""
+    first: dict[Hashable, int] = {}
+    for row, key in enumerate(keys):
+        if key:
+            groups.link(first.setdefault(key, row), row)
+
+
+@dataclass(frozen=True)
+class Words:
+    """How details describe rows that are the same.
+
+    Attributes:
+        exact: ``same bytes as``.
+        near: ``looks the same as``.
+    """
+
+    exact: str
+    near: str
+
+
+def find_duplicates(
+    rows: Rows, exact: Groups, near: Groups, words: Words, how: Callable[[int, int], str] | None = None
+) -> list[Finding]:
+    """Return the findings on rows that are there twice.
+
+    Of rows with the same label, all but one are named. Of rows with different labels, all are: one is wrong.
+
+    Args:
+        rows: The rows.
+        exact: Links rows with the same content.
+        near: Links these, and rows that are nearly the same.
+        words: For details.
+        how: Describes what two rows have in common that are nearly the same.
+    """
+    findings = []
+    for group in near.members():
+        labels = Counter(rows.labels[row] for row in group)
+        kept = min(group, key=lambda row: (_KEPT_FIRST.get(rows.splits[row], 3), row))
+        for row in group:
+            same = exact.find(row) == exact.find(kept)
+            if len(labels) > 1:
+                findings.append(_find_conflict(rows, group, row, exact, words))
+            elif row != kept:
+                across = rows.splits[row] != rows.splits[kept]
+                kind = f"{'' if same else 'near_'}duplicate{'_in_splits' if across else ''}"
+                note = "" if same or how is None else how(row, kept)
+                detail = f"{words.exact if same else words.near} {rows.place(kept)}{note}"
+                findings.append(rows.find(kind, row, detail, 1.0 if same else 0.9))
+    return findings
+
+
+def _find_conflict(rows: Rows, group: Sequence[int], row: int, exact: Groups, words: Words) -> Finding:
+    labels = Counter(rows.labels[other] for other in group)
+    others = [other for other in group if rows.labels[other] != rows.labels[row]]
+    other = min(others, key=lambda one: exact.find(one) != exact.find(row))
+    same = exact.find(other) == exact.find(row)
+    usual, count = labels.most_common(1)[0]
+    suggested = usual if 2 * count > len(group) and usual != rows.labels[row] else ""
+    detail = f"{words.exact if same else words.near} {rows.place(other)}, which has the label {rows.labels[other]}"
+    return rows.find("conflicting_labels", row, detail, 1.0 if same else 0.9, suggested)
+
+
+def link_near_points(groups: Groups, points: NDArray[np.float32], rows: NDArray[np.int64], *, radius: float) -> None:
+    """Link rows whose points are near one another.
+
+    Only nearest neighbours are looked up, again and again for one row of each group, so that thousands of equal points
+    take no more memory than others.
+
+    Args:
+        groups: Changed.
+        points: ``float32[n, dimensions]``.
+        rows: ``int64[n]``, the row of each point.
+        radius: The largest distance.
+    """
+    from scipy.spatial import KDTree
+
+    left = np.arange(len(points))
+    while len(left) > 1:
+        tree = KDTree(points[left])
+        distances, found = tree.query(points[left], k=2, distance_upper_bound=radius)
+        own = np.arange(len(left))
+        # Of equal points, either may be found first.
+        other = np.where(found[:, 0] == own, found[:, 1], found[:, 0])
+        near = np.where(found[:, 0] == own, distances[:, 1], distances[:, 0]) <= radius
+        if not near.any():
+            return
+        for one, two in zip(left[own[near]], left[other[near]], strict=True):
+            groups.link(int(rows[one]), int(rows[two]))
+        left = np.array([index for index in left if groups.find(int(rows[index])) == int(rows[index])])
+
+
+def find_repeated_rows(splits: Splits, repeated: Mapping[str, Any]) -> list[Finding]:
+    """Return a finding for each row that is in another split too, by what data.json records of them.
+
+    Args:
+        splits: The rows.
+        repeated: For ``test in train`` and the like, how many rows are repeated exactly, and pairs of names.
+    """
+    findings = []
+    for where, found in repeated.items():
+        second, _, first = where.partition(" in ")
+        rows = Rows.of_split(next(split for split in splits if split.name == first), splits.target)
+        index = {name: row for row, name in enumerate(rows.names)}
+        for number, (other, own) in enumerate(found["pairs"]):
+            same = number < found["exact"]
+            kind = f"{'' if same else 'near_'}duplicate_in_splits"
+            detail = f"{'the same as' if same else 'nearly the same as'} {other} ({second})"
+            if own in index:
+                findings.append(rows.find(kind, index[own], detail, 1.0 if same else 0.9))
+    return findings

@@ -1,0 +1,77 @@
+"""The task that reads a source for which there is no recipe."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_transfer.config.catalog import bundled_recipes
+from keras_transfer.config.recipe_file import apply_overrides
+from keras_transfer.data.sources.example_kinds import find_example_kind
+from keras_transfer.data.sources.recognize import may_hold
+from keras_transfer.data.sources.samples import SAMPLES
+from keras_transfer.errors import ConfigError
+from keras_transfer.tasks import TASKS, TargetTask, Task
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def names_recipe(name: str) -> bool:
+    """Return whether a name means a recipe, and not a source.
+
+    Raises:
+        ConfigError: It means both.
+    """
+    path, is_bundled = Path(name).expanduser(), name in bundled_recipes()
+    if is_bundled and (path.exists() or name in SAMPLES):
+        raise ConfigError(
+            f"{name} can be read in two ways: as the bundled recipe, and as the data in {path.resolve()}. For the "
+            f"data, write ./{name}; for the recipe, copy it with `keras-transfer copy {name} FILE`, and name the file."
+        )
+    return is_bundled or (path.suffix.lower() in _SUFFIXES and not path.is_dir())
+
+
+def find_task(source: str, overrides: Sequence[str]) -> str:
+    """Return the task that predicts the targets of a source's examples.
+
+    Args:
+        source: As ``data.source``.
+        overrides: ``section.key=value`` each; they say which keys the task has, and may name it.
+
+    Raises:
+        ConfigError: Several tasks may read the source, or none.
+        DataError: It is a table that cannot be read.
+    """
+    named = [text.partition("=")[2] for text in overrides if text.startswith("task=")]
+    if named:
+        return named[-1]
+    keys = {text.partition("=")[0].split(".")[1] for text in overrides if text.startswith("data.")}
+    known = {name: TASKS[name] for name in TASKS if isinstance(TASKS[name], TargetTask)}
+    fitting = {name: task for name, task in known.items() if keys <= set(_data_class(task).model_fields)} or known
+    sections = {name: _read_section(task, source, overrides) for name, task in fitting.items()}
+    found = [name for name, section in sections.items() if may_hold(source, section)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        kinds = {find_example_kind(section): section for section in sections.values()}
+        columns = [f"data.{next(iter(kind.columns(data)))}=COLUMN ({kind.plural})" for kind, data in kinds.items()]
+        raise ConfigError(f"What are the examples of {source}? Name their column: {' or '.join(columns)}.")
+    raise ConfigError(
+        f"{source} may be read in {len(found)} ways. Add one of: {', '.join(f'task={name}' for name in found)}."
+    )
+
+
+def _data_class(task: Task) -> Any:
+    return task.config_class.model_fields["data"].annotation
+
+
+def _read_section(task: Task, source: str, overrides: Sequence[str]) -> Any:
+    """The data section for a source; mistakes in it are reported when the recipe is read."""
+    values: dict[str, Any] = {"task": task.name, "data": {"source": source}}
+    apply_overrides(values, [text for text in overrides if text.startswith("data.")])
+    section: Mapping[str, Any] = values["data"]
+    known = _data_class(task)
+    fields = {key: value for key, value in section.items() if key in known.model_fields}
+    try:
+        return known.model_validate(fields)
+    except ValueError:
+        return known.model_validate({"source": source})
