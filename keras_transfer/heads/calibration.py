@@ -25,6 +25,9 @@ _LEAST, _LEAST_REST = float(np.finfo(np.float32).tiny), 2.0**-25
 # With fewer rows that have a label, or fewer that have it not, the label gets the factor of all labels together.
 _LEAST_ROWS = 5
 _LEAST_SPREAD = 1e-3
+# Standard deviation of the logarithm of temperatures, before any row is seen: with few rows, the temperature stays near
+# 1 (docs/experiments.md#calibration).
+_SPREAD = 0.7
 POWERS = (-5.0, 5.0)
 """Natural logarithms of the least and greatest factor on logits."""
 
@@ -68,6 +71,11 @@ def fit_factor(loss: Callable[[float], float]) -> float:
     """Return the factor on logits with the least loss, between ``exp(-5)`` and ``exp(5)``: the inverse temperature."""
     found = minimize_scalar(lambda power: loss(math.exp(power)), bounds=POWERS, method="bounded")
     return math.exp(float(found.x))
+
+
+def _fit_temperature(loss: Callable[[float], float], rows: int) -> float:
+    """Return the temperature with the least loss, a mean over rows, and a normal prior of its logarithm around 0."""
+    return 1.0 / fit_factor(lambda factor: loss(factor) + (math.log(factor) / _SPREAD) ** 2 / (2 * rows))
 
 
 def to_class_logits(probabilities: Floats) -> NDArray[np.float64]:
@@ -167,8 +175,8 @@ def fit_class_temperature(predicted: Floats, targets: Array, split: str) -> Cali
     """
     check_finite(predicted, split)
     logits, doubt = to_class_logits(predicted), doubt_of(len(predicted))
-    factor = fit_factor(lambda factor: float(class_losses(factor * logits, targets, doubt).mean()))
-    return Calibration((1.0 / factor,), Fitted(split, len(predicted)))
+    value = _fit_temperature(lambda factor: float(class_losses(factor * logits, targets, doubt).mean()), len(logits))
+    return Calibration((value,), Fitted(split, len(predicted)))
 
 
 def fit_label_temperatures(predicted: Floats, targets: Array, split: str) -> Calibration:
@@ -187,7 +195,7 @@ def fit_label_temperatures(predicted: Floats, targets: Array, split: str) -> Cal
 
     def fit(columns: slice) -> float:
         chosen, truth = logits[:, columns], targets[:, columns]
-        return 1.0 / fit_factor(lambda factor: float(label_losses(factor * chosen, truth, doubt).mean()))
+        return _fit_temperature(lambda factor: float(label_losses(factor * chosen, truth, doubt).mean()), len(logits))
 
     shared, with_label = fit(slice(None)), (targets > 0.5).sum(axis=0)
     enough = np.minimum(with_label, len(targets) - with_label) >= _LEAST_ROWS

@@ -61,7 +61,7 @@ def test_a_label_has_the_slope_of_a_logistic_regression_on_its_own_logit():
         # Without penalty and intercept, the slope is the inverse temperature.
         model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-8)
         slope = model.fit(logits[:, [column]], labels[:, column]).coef_[0, 0]
-        assert found == pytest.approx(1.0 / slope, rel=0.01)
+        assert found == pytest.approx(1.0 / slope, rel=0.02)
 
 
 def test_a_label_that_few_rows_have_shares_the_temperature_of_all():
@@ -165,7 +165,7 @@ CERTAIN = np.tile(np.array([[1.0, 0.0, 0.0]], np.float32), (6, 1))
     ("predicted", "classes", "holds"),
     [
         pytest.param(CERTAIN, ROWS, lambda p: 0.9 < p[0, 0] < 1.0, id="all confident and right"),
-        pytest.param(CERTAIN, ROWS + 1, lambda p: p[0, 0] < 0.6, id="all confident and wrong"),
+        pytest.param(CERTAIN, ROWS + 1, lambda p: p[0, 0] < 0.8, id="all confident and wrong"),
         pytest.param(np.full((6, 3), 1 / 3, np.float32), ROWS, lambda p: np.allclose(p, 1 / 3), id="nothing learned"),
         pytest.param(CERTAIN[:1], ROWS[:1], lambda p: p[0, 0] < 1.0, id="a single row"),
         pytest.param(CERTAIN * 0.8 + 0.2 / 3, ROWS, lambda p: 0.86 < p[0, 0] < 1.0, id="one class only"),

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from keras_transfer import ImageClassification, PolicyError
 from keras_transfer.config import POLICY_SECTIONS, HeadConfig
@@ -100,8 +102,18 @@ def test_many_rows_are_tried_in_fewer_folds(rows, folds):
 def test_predictions_that_are_no_numbers_lose():
     spoilt = try_on("lp_ft", HEAD, np.full((2, 2), np.nan, np.float32), np.array([0, 1]))
     assert spoilt.loss == pytest.approx(-np.log(1e-7))
-    exact = try_on("head", HEAD, np.array([[0.8, 0.2], [0.6, 0.4]], np.float32), np.array([0, 1]))
-    assert (exact.loss, exact.value) == (pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2), 0.5)
+
+
+def test_an_overconfident_policy_is_compared_as_if_it_were_calibrated():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(400, 1)) * [1.0, -1.0]
+    classes = (random.uniform(size=400) > 1.0 / (1.0 + np.exp(-2.0 * logits[:, 0]))).astype(int)
+    calm, sure = (softmax(factor * logits, axis=1).astype(np.float32) for factor in (1.0, 6.0))
+    one, other = try_on("head", HEAD, calm, classes), try_on("lp_ft", HEAD, sure, classes)
+    assert one.value == other.value
+    assert other.loss == pytest.approx(one.loss, rel=0.01)
+    assert one.loss == pytest.approx(log_loss(classes, calm), rel=0.02)
+    assert log_loss(classes, sure) > 1.5 * one.loss
 
 
 @pytest.fixture
