@@ -29,14 +29,15 @@ class Series:
     Attributes:
         points: ``(x, y)`` each; those that are NaN or infinite are left out.
         name: In the legend; empty for none.
-        style: A ``band`` lies between points and ``low``; ``reference`` is a thin dashed line.
+        style: ``marked`` is a line with a dot at each point; a ``band`` lies between points and ``low``; ``reference``
+            is a thin dashed line.
         colour: From 1 to 8.
         low: The lower edge of a band, one y per point.
     """
 
     points: Points
     name: str = ""
-    style: Literal["line", "dots", "bars", "band", "reference"] = "line"
+    style: Literal["line", "marked", "dots", "bars", "band", "reference"] = "line"
     colour: int = 1
     low: Sequence[float] = ()
 

@@ -51,7 +51,7 @@ def _chart(bins: dict[str, Sequence[ReliabilityBin]]) -> Chart:
     series = [Series([(0, 0), (1, 1)], style="reference")]
     # What counts is drawn last, in the first colour.
     for colour, (name, part) in zip(range(len(bins), 0, -1), bins.items(), strict=True):
-        series.append(Series([(one.confidence, one.accuracy) for one in part], name, colour=colour))
+        series.append(Series([(one.confidence, one.accuracy) for one in part], name, "marked", colour))
     last = list(bins.values())[-1]
     return Chart(
         "Reliability",

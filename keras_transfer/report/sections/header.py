@@ -73,6 +73,7 @@ def make_header(content: Content) -> tuple[str, Markup]:
         compared=compared,
         scale=_scale(compared),
         runs=len(content.runs),
+        less_is_better=isinstance(content.report, RegressionReport),
         notes=content.notes,
         cut=lambda value: exact(value, headline.spec if headline else "g"),
     )

@@ -1,7 +1,7 @@
 """How loss and metric went over the epochs."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from keras_transfer.report.charts import Axis, Chart, Series, draw_all, fit_axis
 from keras_transfer.report.content import Content, is_number
@@ -9,7 +9,7 @@ from keras_transfer.report.html import Section, render
 from keras_transfer.run.folder import HISTORY
 from keras_transfer.run.run import Run
 
-_MOST_EPOCHS = 1000
+_MOST_EPOCHS, _MOST_MARKED = 1000, 40
 
 
 def training_curves(content: Content) -> Section | None:
@@ -42,10 +42,11 @@ def _metrics(lines: list[dict[str, Any]]) -> list[str]:
 
 def _chart(name: str, lines: list[dict[str, Any]]) -> Chart:
     title = name.replace("_", " ")
-    series = []
+    series: list[Series] = []
+    style: Literal["marked", "line"] = "marked" if len(lines) <= _MOST_MARKED else "line"
     for colour, (key, label) in enumerate(((name, "training"), (f"val_{name}", "validation")), start=1):
         points = [(epoch, line[key]) for epoch, line in enumerate(lines, start=1) if is_number(line.get(key))]
-        series += [Series(points, label, colour=colour)] if points else []
+        series += [Series(points, label, style, colour)] if points else []
     values = [y for one in series for _, y in one.points]
     last = ", ".join(f"{one.name} {one.points[-1][1]:.4g}" for one in series)
     steps = fit_axis("epoch", [1, len(lines)], whole=True)
