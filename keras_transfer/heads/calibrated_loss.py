@@ -9,7 +9,7 @@ import math
 import keras
 import numpy as np
 
-from keras_transfer.heads.calibration import POWERS
+from keras_transfer.heads.calibration import POWERS, SPREAD
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.networks.types import Tensor
 
@@ -38,8 +38,8 @@ class CalibratedLoss(keras.metrics.Metric):
     """Cross-entropy of logits at the temperature that is best for the rows so far, in nats.
 
     Sums over rows are kept for a grid of factors on logits, so that batches, devices and processes can be added up. As
-    in :mod:`keras_transfer.heads.calibration`, one more row counts of which nothing is known, and each label has a
-    temperature of its own; the result is the mean of the labels.
+    in :mod:`keras_transfer.heads.calibration`, one more row counts of which nothing is known, a temperature far from 1
+    costs something while there are few rows, and each label has its own; the result is the mean of the labels.
 
     Args:
         outputs: How many there are.
@@ -94,7 +94,8 @@ class CalibratedLoss(keras.metrics.Metric):
         ops = keras.ops
         doubt = 1.0 / (self._rows + 1.0)
         straight = (1.0 - doubt) * self._straight + doubt * self._unknown
-        losses = ops.divide_no_nan(self._bent + straight[:, None] * _FACTORS, self._rows)
+        sums = self._bent + straight[:, None] * _FACTORS + (np.log(_FACTORS) / SPREAD) ** 2 / 2.0
+        losses = ops.divide_no_nan(sums, self._rows)
         middle = ops.clip(ops.argmin(losses, axis=1), 1, len(_FACTORS) - 2)
         before, at, after = (ops.take_along_axis(losses, (middle + k)[:, None], axis=1)[:, 0] for k in (-1, 0, 1))
         curvature = before - 2.0 * at + after

@@ -25,11 +25,11 @@ _LEAST, _LEAST_REST = float(np.finfo(np.float32).tiny), 2.0**-25
 # With fewer rows that have a label, or fewer that have it not, the label gets the factor of all labels together.
 _LEAST_ROWS = 5
 _LEAST_SPREAD = 1e-3
-# Standard deviation of the logarithm of temperatures, before any row is seen: with few rows, the temperature stays near
-# 1 (docs/experiments.md#calibration).
-_SPREAD = 0.7
 POWERS = (-5.0, 5.0)
 """Natural logarithms of the least and greatest factor on logits."""
+
+SPREAD = 0.7
+"""Standard deviation of the logarithm of temperatures before any row is seen (docs/experiments.md#calibration)."""
 
 # Logits and their losses.
 
@@ -75,7 +75,7 @@ def fit_factor(loss: Callable[[float], float]) -> float:
 
 def _fit_temperature(loss: Callable[[float], float], rows: int) -> float:
     """Return the temperature with the least loss, a mean over rows, and a normal prior of its logarithm around 0."""
-    return 1.0 / fit_factor(lambda factor: loss(factor) + (math.log(factor) / _SPREAD) ** 2 / (2 * rows))
+    return 1.0 / fit_factor(lambda factor: loss(factor) + (math.log(factor) / SPREAD) ** 2 / (2 * rows))
 
 
 def to_class_logits(probabilities: Floats) -> NDArray[np.float64]:
