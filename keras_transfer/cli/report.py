@@ -28,8 +28,10 @@ def report(folder: Path, data: str | None, root: str | None, out: Path | None) -
     """
     if root is not None and data is None:
         raise ConfigError(f"--root is for the table of --data. Received: {root}. Name a table with --data.")
-    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+    if out is not None and not out.is_dir() and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out: {out} is not a page. Name a file that ends in .html.")
+    if out is not None:
+        _make_folder(out)
     import_tensorflow()
     from keras_transfer.report.page import write_page, write_source_page
     from keras_transfer.report.pooled import read_runs, write_pooled_page
@@ -46,3 +48,12 @@ def report(folder: Path, data: str | None, root: str | None, out: Path | None) -
     else:
         page = write_source_page(Run(folder), data, root=root, file=out)
     echo(f"Report: {page}")
+
+
+def _make_folder(out: Path) -> None:
+    if out.is_dir():
+        raise ConfigError(f"--out: {out} is a folder. Name a file in it that ends in .html.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out: {out} cannot be written: {error.strerror}. Name another file.") from error

@@ -31,6 +31,8 @@ def folder(made, tmp_path):
     ("words", "needs"),
     [
         (["--out", "page.txt"], ["--out", "page.txt", ".html"]),
+        (["--out", "."], ["--out", "is a folder"]),
+        (["--out", "/dev/null/page.html"], ["--out", "cannot be written"]),
         (["--root", "images"], ["--root", "--data"]),
         (["--data", "not/there"], ["not/there"]),
     ],

@@ -2,13 +2,16 @@
 
 import json
 import runpy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_transfer import Run
-from keras_transfer.report.content import Rows, read_content
+from keras_transfer.heads import MaskedReport
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.report.content import Content, Rows, read_content
 from keras_transfer.report.page import make_page, write_page
 
 CHECKS = runpy.run_path(str(Path(__file__).with_name("html_checks.py")))
@@ -146,6 +149,38 @@ def test_the_headline_is_compared_with_the_same_prediction_for_every_row(write_r
             errors = np.abs(np.array(test) - np.mean(train, axis=0)) / np.std(train, axis=0)
             assert shown["always the mean"] == pytest.approx(errors.mean(), rel=1e-4)
         assert shown["this run"] == getattr(run.reports["test"], run.head.figure.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostReport(Report):
+    """A report that a package brings along."""
+
+    cost: float
+
+    def figures(self):
+        return {"cost": self.cost, "words": "none"}
+
+    @classmethod
+    def read_figures(cls, values):
+        return {"cost": values["cost"]}
+
+
+@pytest.mark.parametrize(
+    ("report", "words", "values"),
+    [
+        pytest.param(
+            MaskedReport(split="test", n=5, loss=2.0, masked=40, accuracy=0.25),
+            "of the masked tokens predicted correctly on 5 test rows",
+            {0.25, 2.0},
+            id="pre-training",
+        ),
+        pytest.param(CostReport(split="test", n=5, loss=2.0, cost=7.5), "cost", {2.0, 7.5}, id="plugin"),
+    ],
+)
+def test_reports_without_targets_have_fewer_sections(write_run, tmp_path, report, words, values):
+    page = check(make_page(Content(write_run(tmp_path / "run"), report)))
+    assert [name for name in anchors(page) if name in WHOLE] == ["overview", "training", "counts", "details"]
+    assert words in page.elements[0].text and values <= set(page.values())
 
 
 def test_examples_that_are_predicted_from_another_source(write_run, tmp_path, monkeypatch):
