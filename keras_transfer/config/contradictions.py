@@ -59,7 +59,7 @@ def _find_contradictions_of_metrics(training: TrainingConfig, *, validates: bool
         return
     if training.keep == "best" and training.keep_metric == TrainingConfig().keep_metric:
         yield "training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last."
-    elif training.keep == "best" and training.keep_metric.startswith("val_"):
+    elif training.watches_keep_metric:
         yield (
             f"training.keep_metric: {training.keep_metric} is measured on validation rows, and data.validation is 0. "
             "Set training.keep=last, or data.validation."

@@ -10,6 +10,11 @@ from pydantic import (
 
 from keras_transfer.config.section import Count, Rate, Section, Share
 
+# Few validation rows choose the wrong epoch: docs/experiments.md, few labels.
+ENOUGH_TO_COMPARE_EPOCHS = 100
+
+Keep = Literal["auto", "best", "last"]
+
 
 class EarlyStoppingConfig(Section):
     """When to stop before the last epoch."""
@@ -48,10 +53,14 @@ class TrainingConfig(Section):
     loss: StrictStr | None = Field(default=None, description="a loss given from Python in place of the head's")
     metrics: list[StrictStr] = Field(default=[], description="metrics given from Python beside the head's")
     optimizer: StrictStr | None = Field(default=None, description="an optimizer given from Python in place of AdamW")
-    keep: Literal["best", "last"] = Field(default="best", description="the weights of the best epoch, or of the last")
+    keep: Keep = Field(
+        default="auto",
+        description="the weights of the best epoch, or of the last; auto: of the best if keep_metric or early_stopping "
+        f"is set or there are at least {ENOUGH_TO_COMPARE_EPOCHS} validation rows",
+    )
     keep_metric: StrictStr = Field(
         default="val_calibrated_loss",
-        description="keep=best: the metric that the best epoch is chosen by, as in early_stopping",
+        description="the metric that the best epoch is chosen by, as in early_stopping",
     )
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
@@ -59,15 +68,37 @@ class TrainingConfig(Section):
     )
 
     @property
+    def watches_keep_metric(self) -> bool:
+        """Whether the recipe names a metric on validation rows by which the best epoch is chosen."""
+        return self._names_keep_metric and self.keep_metric.startswith("val_")
+
+    @property
     def watches_validation(self) -> bool:
-        """Whether epochs are chosen by a metric on validation rows that the recipe names."""
-        stop, default = self.early_stopping, TrainingConfig.model_fields["keep_metric"].default
-        names = [self.keep_metric] if self.keep == "best" and self.keep_metric != default else []
-        return any(name.startswith("val_") for name in [*names, *([stop.metric] if stop else [])])
+        """Whether the recipe names a metric on validation rows by which epochs are chosen or training stops."""
+        stop = self.early_stopping
+        return self.watches_keep_metric or (stop is not None and stop.metric.startswith("val_"))
+
+    def keeps_best(self, validation_rows: int) -> bool:
+        """Return whether the weights of the best epoch are kept, with this number of validation rows."""
+        if self.keep != "auto":
+            return self.keep == "best"
+        is_chosen = self._names_keep_metric or self.early_stopping is not None
+        return is_chosen or validation_rows >= ENOUGH_TO_COMPARE_EPOCHS
+
+    @property
+    def _names_keep_metric(self) -> bool:
+        return self.keep != "last" and self.keep_metric != TrainingConfig.model_fields["keep_metric"].default
 
 
 class TextTrainingConfig(TrainingConfig):
     """How each phase is trained."""
+
+    # Texts are fine-tuned for few epochs from a head that is good already: docs/experiments.md, few labels.
+    keep: Keep = Field(
+        default="best",
+        description="the weights of the best epoch, or of the last; auto: of the best if keep_metric or early_stopping "
+        f"is set or there are at least {ENOUGH_TO_COMPARE_EPOCHS} validation rows",
+    )
 
     epochs: Count = Field(default=3, description="epochs of the last phase")
     learning_rate: Rate | Literal["auto"] = Field(

@@ -232,7 +232,9 @@ class Job:
             TrainingError: Loss or features became NaN or infinite; the last good weights are in the model.
             RunInterrupted: SIGTERM came.
         """
-        best = BestWeights(find_monitors(self.config.training, self.model.head, self.custom).keep)
+        keeps_best = self.config.training.keeps_best(len(self.splits.validation))
+        monitor = find_monitors(self.config.training, self.model.head, self.custom).keep
+        best = BestWeights(monitor if keeps_best else None)
         state = RunState(best, observers or Observers(), checkpoints, self.distribution, self.custom)
         resumes = checkpoints is not None and checkpoints.resumes
         baseline = self.measured if resumes else self.baseline

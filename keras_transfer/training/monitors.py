@@ -38,7 +38,7 @@ class Monitors:
     """What a recipe decides by metrics.
 
     Attributes:
-        keep: Chooses the best epoch; None if the last one is kept.
+        keep: Chooses the best epoch; None if the recipe keeps the last one.
         early_stopping: Stops a phase; None if none does.
     """
 
@@ -77,7 +77,7 @@ def find_monitors(config: TrainingConfig, head: Head, custom: CustomParts = BUIL
 
     stop = config.early_stopping
     return Monitors(
-        keep=find("training.keep_metric", config.keep_metric) if config.keep == "best" else None,
+        keep=find("training.keep_metric", config.keep_metric) if config.keep != "last" else None,
         early_stopping=find("training.early_stopping.metric", stop.metric) if stop else None,
     )
 

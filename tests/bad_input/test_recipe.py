@@ -27,7 +27,7 @@ def recipe(images, tmp_path):
         (["training.learning_rate=.inf"], ["training.learning_rate", "finite", "Received: inf"]),
         (["training=5"], ["training: expected a mapping", "Received: 5", "epochs"]),
         (["data.test=1.5"], ["data.test", "less than 1", "Received: 1.5"]),
-        (["data.validation=0"], ["training.keep", "data.validation is 0", "training.keep=last"]),
+        (["data.validation=0", "training.keep=best"], ["training.keep", "data.validation is 0", "training.keep=last"]),
         (
             ["backbone.name=efficientnet_lit0"],
             ["backbone.name", "'efficientnet_lit0'", "Did you mean efficientnet_lite0"],

@@ -187,7 +187,8 @@ def rows(config):
 def epochs_that_end(config):
     """Which epoch's weights a trained phase leaves: with validation rows, or by their lack, the last."""
     stop = config.training.early_stopping
-    keep = [config.training.keep, config.training.keep_metric if config.training.keep == "best" else None]
+    keep = [config.training.keeps_best(rows) for rows in (0, 1000)]
+    keep.append(config.training.keep_metric if any(keep) else None)
     return [*keep, stop and stop.model_dump()] if trained(config) else None
 
 

@@ -148,7 +148,11 @@ def test_every_mistake_is_reported_at_once_with_its_path_and_the_nearest_name():
         ({"export": {"formats": [{"opset": 17}]}}, "export.formats.0.name: missing", ["Give it a value"]),
         ({"export": {"formats": [17]}}, "export.formats.0:", ["Received: 17"]),
         ({"task": "image_clasification"}, "task: there is no", ["Did you mean image_classification?"]),
-        ({"data": {"source": "x", "validation": 0}}, "training.keep: best needs", ["training.keep=last"]),
+        (
+            {"data": {"source": "x", "validation": 0}, "training": {"keep": "best"}},
+            "training.keep: best needs",
+            ["training.keep=last"],
+        ),
     ],
 )
 def test_a_mistake_names_path_what_was_received_and_what_is_right(sections, start, needs):
@@ -169,7 +173,8 @@ def test_a_key_of_a_mapping_is_named_without_the_types_that_were_tried():
 
 
 def test_combinations_that_cannot_be_are_all_reported():
-    lines = mistakes(data={"source": "x", "validation": 0}, training={"early_stopping": {"metric": "val_accuracy"}})
+    training = {"keep": "best", "early_stopping": {"metric": "val_accuracy"}}
+    lines = mistakes(data={"source": "x", "validation": 0}, training=training)
     assert [line.split(":")[0] for line in lines] == ["training.keep", "training.early_stopping.metric"]
     assert "data.validation is 0" in lines[1]
 
@@ -188,7 +193,22 @@ def test_a_metric_to_keep_by_that_cannot_be_measured_or_is_not_used(validation, 
 
 def test_the_training_loss_can_choose_without_validation_rows():
     config = parse(data={"source": "x", "validation": 0}, training={"keep_metric": "loss"})
-    assert (config.training.keep, config.training.keep_metric) == ("best", "loss")
+    assert (config.training.keep, config.training.keep_metric) == ("auto", "loss")
+
+
+@pytest.mark.parametrize(
+    ("training", "few", "many"),
+    [
+        pytest.param({}, False, True, id="default"),
+        pytest.param({"keep": "best"}, True, True, id="best"),
+        pytest.param({"keep": "last"}, False, False, id="last"),
+        pytest.param({"keep_metric": "val_auroc"}, True, True, id="a metric of one's own"),
+        pytest.param({"early_stopping": {}}, True, True, id="early stopping"),
+    ],
+)
+def test_few_validation_rows_choose_no_epoch_unless_the_recipe_says_so(training, few, many):
+    config = parse(data={"source": "x"}, training=training).training
+    assert (config.keeps_best(99), config.keeps_best(100)) == (few, many)
 
 
 def test_no_validation_rows_are_fine_where_nothing_needs_them():
@@ -226,7 +246,7 @@ def test_contradictions_are_told_along_with_other_mistakes():
     values = {
         "task": "image_classification",
         "data": {"source": "x", "validation": 0.0, "tset": 0.1},
-        "training": {"epochs": 0},
+        "training": {"epochs": 0, "keep": "best"},
         "augmentation": {"horizontal_flip": False, "predict_flips": True},
     }
     with pytest.raises(ConfigError, match="4 mistakes") as caught:
