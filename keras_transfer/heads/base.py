@@ -15,6 +15,7 @@ from keras_transfer.config import HeadConfig, ImageHeadConfig
 from keras_transfer.config.section import Section, is_set
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
+from keras_transfer.heads.calibrated_loss import CalibratedLoss
 from keras_transfer.heads.calibration import Calibration
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
@@ -25,8 +26,6 @@ from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 
 LOGITS = "head_logits"
 """Name of the head's last layer with weights."""
-
-_MEASURED_AT_ONCE = 1024
 
 NAMES, OK = "names", "ok"
 """Outputs of an exported model: the names of the predictions, and which inputs could be read."""
@@ -134,9 +133,10 @@ class Head(ABC):
         )
         values = {"loss": float(keras.ops.mean(rows))}
         for metric in self.metrics() if metrics is None else metrics:
-            for start in range(0, len(raw), _MEASURED_AT_ONCE):
-                part = slice(start, start + _MEASURED_AT_ONCE)
-                metric.update_state(encoded[part], raw[part])
+            if isinstance(metric, CalibratedLoss):
+                values[metric.name] = metric.measure(encoded, raw)
+                continue
+            metric.update_state(encoded, raw)
             values[metric.name] = float(metric.result())
         return values
 

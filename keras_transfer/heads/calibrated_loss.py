@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_transfer.heads.calibration import POWERS, SPREAD
 from keras_transfer.heads.epoch_metrics import EpochMetric
-from keras_transfer.networks.types import Tensor
+from keras_transfer.networks.types import Array, Tensor
 
 CALIBRATED_LOSS = "calibrated_loss"
 """Name of the metric; for a head that has nothing to calibrate it is the loss."""
@@ -21,6 +21,7 @@ _STEP = 0.25
 _FACTORS = np.exp(np.arange(POWERS[0] - _STEP, POWERS[1] + 1.5 * _STEP, _STEP)).astype(np.float32)
 # Outputs times factors that are computed at once.
 _MOST_AT_ONCE = 2**16
+_ROWS_AT_ONCE = 1024
 
 
 def calibrated_loss(outputs: int, *, classes: bool) -> EpochMetric:
@@ -88,6 +89,18 @@ class CalibratedLoss(keras.metrics.Metric):
         if self._classes:
             return ops.sum(ops.logsumexp(scaled, axis=1), axis=0)[None]
         return ops.sum(ops.softplus(scaled), axis=0)
+
+    def measure(self, y_true: Array, y_pred: Array) -> float:
+        """Return the result of these rows alone, ``[n, outputs]``.
+
+        The metric's variables stay as they are. Processes that share them would each add all rows; unlike a mean, the
+        result depends on how many there are.
+        """
+        state = self.stateless_reset_state()
+        for start in range(0, len(y_pred), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            state = self.stateless_update_state(state, y_true[part], y_pred[part])
+        return float(self.stateless_result(state))
 
     def result(self) -> Tensor:
         """Return the least loss of the grid, by a parabola through it and its neighbours."""

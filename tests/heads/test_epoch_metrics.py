@@ -125,6 +125,8 @@ def test_calibrated_loss_is_that_of_the_best_temperature(kind, scale):
     raw = (scale * (RANDOM.normal(size=(ROWS, 3)) + truth)).astype("float32")
     measured = measure(head, targets, raw, ["calibrated_loss"])
     assert measured["calibrated_loss"] == pytest.approx(least_loss(kind, truth, raw), rel=5e-3)
+    at_once = head.measure(raw, targets, head.metrics(["calibrated_loss"]))
+    assert at_once["calibrated_loss"] == pytest.approx(measured["calibrated_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("answer", [0, 1])
