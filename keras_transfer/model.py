@@ -11,6 +11,9 @@ from keras_transfer.networks.batch_norm import fold_batch_norm, fuse_batch_norm
 from keras_transfer.networks.stages import submodel
 from keras_transfer.networks.types import Tensors
 
+POOLING, TOP = "pooling", "head"
+"""Names of the parts of a predictor behind its network: feature map to pooled features, and these to raw outputs."""
+
 
 class _AsInPrediction(keras.layers.Layer):
     """Runs a model with ``training=False``, which a functional model that is called so ignores when it is trained."""
@@ -149,9 +152,9 @@ def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ..
     """
     fuse_batch_norm(backbone.network)
     features = keras.Input(backbone.network.output_shape[1:], name="features")
-    pooling = keras.Model(features, head.pool(features), name="pooling")
+    pooling = keras.Model(features, head.pool(features), name=POOLING)
     pooled = keras.Input(pooling.output_shape[1:], name="pooled")
-    top = keras.Model(pooled, head.read_out(pooled), name="head")
+    top = keras.Model(pooled, head.read_out(pooled), name=TOP)
 
     inputs = backbone.inputs()
     prepared = backbone.prepare(inputs)

@@ -21,7 +21,7 @@ GROUPS = (
     {"heads", "distribution"},
     {"audit", "backbones"},
     {"model"},
-    {"export"},
+    {"export", "explain"},
     {"tasks", "training", "frozen"},
     {"job", "run"},
     {"report"},

@@ -395,6 +395,24 @@ class TargetHead(Head):
             targets: Of the same rows.
         """
 
+    # Explaining.
+
+    evidence_has_sign: ClassVar[bool] = False
+    """Whether evidence against an output means as much as evidence for it: a number becomes smaller by it."""
+
+    def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
+        """Choose for each row the outputs whose evidence is shown beside an example.
+
+        Args:
+            predicted: ``float32[n, outputs]``.
+            targets: Of the same rows; None if they are unknown.
+
+        Returns:
+            One or two outputs each; a second one is what the first is compared with. By default, the two that are
+            predicted to be largest.
+        """
+        return [tuple(row[:2].tolist()) for row in np.argsort(-predicted, axis=1, kind="stable")]
+
     # Predicting and serving.
 
     @abstractmethod

@@ -314,6 +314,15 @@ class ClassificationHead(ProbabilityHead):
             calibration=self.measure_calibration(predicted, targets),
         )
 
+    def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
+        """Return the predicted class and the true one; if that is the same or unknown, the next most probable one."""
+        chosen = self.decide(predicted)
+        order = np.argsort(-predicted, axis=1, kind="stable")
+        others = np.where(order[:, 0] == chosen, order[:, 1], order[:, 0])
+        if targets is not None:
+            others = np.where(targets == chosen, others, targets)
+        return [(int(first), int(second)) for first, second in zip(chosen, others, strict=True)]
+
     def to_prediction(self, name: str, row: Floats) -> ClassPrediction:
         """Name the predicted class."""
         best = int(self.decide(row))

@@ -281,6 +281,11 @@ class MultilabelHead(ProbabilityHead):
         """Return which labels reach their thresholds, ``bool[..., labels]``, for probabilities of that shape."""
         return np.asarray(predicted, np.float32) >= np.array(self.thresholds, np.float32)
 
+    def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
+        """Return the label with the largest loss; without targets, the most probable one."""
+        wrong = predicted if targets is None else np.abs(predicted - targets)
+        return [(int(label),) for label in wrong.argmax(axis=1)]
+
     def to_prediction(self, name: str, row: Floats) -> MultilabelPrediction:
         """Name the labels that reach their thresholds."""
         labels = tuple(label for label, there in zip(self.names, self.present(row), strict=True) if there)

@@ -100,6 +100,7 @@ class NumberHead(TargetHead):
     target = "number"
     metric = "mae"
     report_type = RegressionReport
+    evidence_has_sign = True
     predictions_output = "values"
 
     @classmethod
@@ -202,6 +203,12 @@ class NumberHead(TargetHead):
             numbers=tuple(_compare(*column) for column in columns),
             calibration=self.measure_calibration(predicted, targets),
         )
+
+    def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
+        """Return the number with the largest error; without targets, the one farthest from the mean."""
+        truth = np.array(self.mean) if targets is None else targets
+        errors = np.abs(predicted.astype(np.float64) - truth) / np.array(self.scale)
+        return [(int(number),) for number in errors.argmax(axis=1)]
 
     def to_prediction(self, name: str, row: Floats) -> NumberPrediction:
         """Name the numbers."""

@@ -22,6 +22,7 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.data.targets.base import Target
 from keras_transfer.errors import ConfigError
+from keras_transfer.explain import Explanation, Shown
 from keras_transfer.heads import Head, Prediction
 from keras_transfer.heads.evaluation import Report, predict
 from keras_transfer.model import TransferModel
@@ -301,6 +302,34 @@ class Task(ABC):
             run: The run.
             examples: At least one, which :meth:`inputs` has read.
         """
+
+    # Explaining a finished run.
+
+    def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
+        """Explain outputs by what is in examples; by default there is no explanation.
+
+        Args:
+            run: The run.
+            examples: At least one.
+            outputs: For each example the outputs to explain, as :meth:`TargetHead.explained_outputs` chooses them.
+
+        Returns:
+            One per example, in order.
+        """
+        return [Explanation(name, (), note=f"Task {self.name} has no explanations.") for name in examples.names]
+
+    def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
+        """Make examples ready to be shown on the page of a run; by default by their names alone.
+
+        Args:
+            run: The run.
+            examples: At least one, read from a source, or as the reader prepared them in training.
+            outputs: As above.
+
+        Returns:
+            One per example, in order. An example that is gone or damaged has a ``problem``, and is no error.
+        """
+        return [Shown(name) for name in examples.names]
 
 
 def predict_examples(run: FinishedRun, examples: Examples) -> Floats:

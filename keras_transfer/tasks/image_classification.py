@@ -1,7 +1,7 @@
 """Images in; one class out of several, labels or numbers out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from keras_transfer.audit.images import audit_images
 from keras_transfer.backbones import BACKBONES, ImageBackbone
@@ -11,12 +11,15 @@ from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated, find_repeated_images
 from keras_transfer.data.checks.scan import Scan, scan
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.formats.pixels import make_thumbnail
 from keras_transfer.data.inputs import ImageInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.explain import Explanation, Shown, open_model
+from keras_transfer.explain.images import ExplainedImage, explain_images, to_explanation, to_shown
 from keras_transfer.storage.cache_store import cache_folder
 from keras_transfer.tasks.base import FinishedRun, Given
 from keras_transfer.tasks.targets import TargetTask
@@ -70,9 +73,29 @@ class ImageClassificationTask(TargetTask):
         """Return that inputs are images."""
         return ImageInputs(config.data)
 
+    def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
+        """Compute heat maps."""
+        names, explained = _explain(run, examples, outputs)
+        return list(map(to_explanation, examples.names, names, explained))
+
+    def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
+        """Draw thumbnails, alone and under heat maps."""
+        names, explained = _explain(run, examples, outputs)
+        return list(map(to_shown, examples.names, names, explained))
+
     def restore_reader(self, run: FinishedRun) -> Reader:
         """Make a reader of images of the model's size."""
         return _make_reader(run.config, run.model.input_shape[1])
+
+
+def _explain(
+    run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
+) -> tuple[list[tuple[str, ...]], list[ExplainedImage]]:
+    """The names of the outputs of each image, and what explains them."""
+    images, every = cast(ImageExamples, examples), run.target.names
+    signed = run.head.evidence_has_sign
+    explained = explain_images(open_model(run.model), run.reader, images, outputs, len(every), signed=signed)
+    return [tuple(every[output] for output in row) for row in outputs], explained
 
 
 def _make_reader(config: ImageClassificationConfig, image_size: int) -> ImageReader:

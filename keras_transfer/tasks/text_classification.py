@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from keras_transfer.audit.texts import audit_texts
 from keras_transfer.backbones.texts import network  # noqa: F401 - saved models of texts are of its class
@@ -15,17 +15,25 @@ from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.checks.texts import check_texts, find_broken_texts, find_repeated, replace_wrong_bytes
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.texts import Texts
 from keras_transfer.data.inputs import TextInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER, TextReader
+from keras_transfer.data.readers.tokens import Tokens
 from keras_transfer.data.splits.label_texts import write_label_texts
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.errors import ConfigError
+from keras_transfer.explain import Explanation, Shown, open_model
+from keras_transfer.explain.texts import explain_texts
 from keras_transfer.tasks.base import FinishedRun, Given, Task
 from keras_transfer.tasks.targets import TargetTask
 
 _PREVIEW = 160
+# Of integrated gradients: sums of attributions are off by about 5 % with 8 points, and by less than 0.5 % with 24.
+_POINTS, _EXACT_POINTS = 8, 24
+# That a page explains: a second for each hundred on one core.
+_MOST_TOKENS = 2000
 
 
 class TextTask(Task, ABC):
@@ -108,9 +116,34 @@ class TextClassificationTask(TextTask, TargetTask):
             )
         return None
 
+    def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
+        """Attribute outputs to words."""
+        return _explain(run, examples, outputs, points=_EXACT_POINTS, most_tokens=None)
+
+    def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
+        """Attribute outputs to words less exactly, and of long texts to those of the first ones."""
+        explained = _explain(run, examples, outputs, points=_POINTS, most_tokens=_MOST_TOKENS)
+        return [Shown(one.input, outputs=one.outputs, pieces=one.pieces, note=one.note) for one in explained]
+
     def restore_reader(self, run: FinishedRun) -> Reader:
         """Make a reader for the tokenizer and lengths that the run folder keeps."""
         return TextReader(TextEncoder.load(run.folder / TOKENIZER), **reader_options(run))
+
+
+def _explain(
+    run: FinishedRun,
+    examples: Examples,
+    outputs: Sequence[Sequence[int]],
+    *,
+    points: int,
+    most_tokens: int | None,
+) -> list[Explanation]:
+    opened = open_model(run.model)
+    if opened is None:
+        return [Explanation(name, (), note="The model has no stages.") for name in examples.names]
+    texts, reader = cast(Texts | Tokens, examples), cast(TextReader, run.reader)
+    names = run.target.names
+    return explain_texts(opened, reader, texts, outputs, names, points=points, most_tokens=most_tokens)
 
 
 def reader_options(run: FinishedRun) -> Mapping[str, Any]:

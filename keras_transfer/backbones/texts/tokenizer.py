@@ -4,9 +4,11 @@ KerasHub tokenizes eagerly in Python, and in a graph with TensorFlow Text. Only 
 not agree on every text: here every text goes through a graph.
 """
 
+import functools
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,16 @@ _LONG_WORD = (
     r"|[\x{80}-\x{1FFF}\x{2C00}-\x{2FFF}\x{3040}-\x{FEFF}\x{FF10}-\x{10FFFF}]{64})"
 )
 _LONG_GAP = r"(\s{64})\s+"
+
+# Byte-pair tokenizers write a byte as a letter: printable ones of Latin-1 as themselves, the others from 256 on.
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTES = {
+    **{chr(byte): bytes([byte]) for byte in _PRINTABLE},
+    **{chr(256 + number): bytes([byte]) for number, byte in enumerate(_OTHERS)},
+}
+# A byte that a SentencePiece vocabulary has no other token for.
+_BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 
 class TextEncoder:
@@ -138,6 +150,52 @@ class TextEncoder:
         return tuple(
             sorted({int(token) for token in [*self._tokenizer.special_token_ids, *others] if token is not None})
         )
+
+    @property
+    def separator_ids(self) -> tuple[int, ...]:
+        """Tokens that are around texts and between the two of a pair."""
+        others = (self.mask_id, getattr(self._tokenizer, "unk_token_id", None))
+        return tuple(sorted({int(token) for token in self._tokenizer.special_token_ids} - set(others)))
+
+    @property
+    def neutral_id(self) -> int:
+        """The token that means least: the mask, else the unknown token, the end of a text, or padding."""
+        names = ("mask_token_id", "unk_token_id", "end_token_id")
+        found = (getattr(self._tokenizer, name, None) for name in names)
+        return next((int(token) for token in found if token is not None), self._padding_id)
+
+    def surfaces(self, ids: Sequence[int]) -> list[bytes | None]:
+        """Return how tokens are written in a text, in UTF-8.
+
+        Args:
+            ids: Of the tokens.
+
+        Returns:
+            For each the bytes, without marks for the beginning of a word; empty if nothing is known of it, and None for
+            a word that a vocabulary of words lacks.
+        """
+        words = self._words
+        return [self._to_surface(words.get(int(token), ""), int(token)) for token in ids]
+
+    def _to_surface(self, word: str, token: int) -> bytes | None:
+        if isinstance(self._tokenizer, keras_hub.tokenizers.WordPieceTokenizer):
+            unknown = self._tokenizer.token_to_id(self._tokenizer.oov_token)
+            return None if token == unknown else word.removeprefix(self._tokenizer.suffix_indicator).encode()
+        if token in self.special_ids:
+            return b""
+        if self._merges_bytes:
+            return b"".join(_BYTES.get(character, character.encode()) for character in word)
+        if _BYTE_TOKEN.fullmatch(word):
+            return bytes([int(word[3:5], 16)])
+        return word.replace("\u2581", " ").strip().encode()
+
+    @functools.cached_property
+    def _words(self) -> Mapping[int, str]:
+        """The vocabulary, by token."""
+        ids = getattr(self._tokenizer, "vocabulary", None)
+        if isinstance(ids, dict):
+            return {int(token): str(word) for word, token in ids.items()}
+        return dict(enumerate(map(str, self._tokenizer.get_vocabulary())))
 
     @property
     def fingerprint(self) -> str:

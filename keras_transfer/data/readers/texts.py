@@ -45,6 +45,17 @@ class Encoder(Protocol):
     def resources(self) -> Sequence[Any]:
         """What a graph reads: vocabularies."""
 
+    @property
+    def separator_ids(self) -> Sequence[int]:
+        """Tokens that are around texts and between the two of a pair."""
+
+    @property
+    def neutral_id(self) -> int:
+        """The token that means least."""
+
+    def surfaces(self, ids: Sequence[int]) -> list[bytes | None]:
+        """Return how tokens are written in a text: empty if unknown, None for a word that the vocabulary lacks."""
+
 
 class TextReader(Reader):
     """Tokenizes texts, cuts them to a length, and makes batches of them with little padding.
@@ -70,7 +81,7 @@ class TextReader(Reader):
         pads_to_longest: bool,
         lengths: Sequence[int] | None = None,
     ) -> None:
-        self._encoder, self._segments, self.limit = encoder, segments, limit
+        self.encoder, self._segments, self.limit = encoder, segments, limit
         self._pads_to_longest = pads_to_longest
         self._lengths = tuple(lengths or range(1, limit + 1)) if pads_to_longest else (limit,)
         names = ("text",) if segments == 1 else ("text_a", "text_b")
@@ -135,8 +146,8 @@ class TextReader(Reader):
 
     def prepare(self, split: Split) -> Split:
         """Return a split with tokens for examples."""
-        tokens = _tokenize(self._encoder, cast(Texts, split.examples), self.limit + 1)
-        return split.with_examples(_cut(self._encoder, tokens, self.limit))
+        tokens = _tokenize(self.encoder, cast(Texts, split.examples), self.limit + 1)
+        return split.with_examples(_cut(self.encoder, tokens, self.limit))
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
         """Make a dataset of which rows each step of training takes: texts of like length together."""
@@ -191,7 +202,7 @@ class TextReader(Reader):
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer."""
-        self._encoder.save(folder / TOKENIZER)
+        self.encoder.save(folder / TOKENIZER)
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
         """Return the lengths of sequences, what share of each split was cut to them, and how batches are padded."""
@@ -219,7 +230,7 @@ class TextReader(Reader):
 
     def decode(self, *raw: Tensor) -> Tensors:
         """Tokenize ``string[batch]``, pad to the longest, or to the limit if the network needs that."""
-        inputs = self._encoder(raw, self.limit)
+        inputs = self.encoder(raw, self.limit)
         if not self._pads_to_longest:
             return inputs
         longest = tf.reduce_max(tf.reduce_sum(tf.cast(inputs[MASK], tf.int32), axis=1))
@@ -242,11 +253,11 @@ class TextReader(Reader):
         padded = [tf.pad(column, [[0, 0], [0, missing]]) for column in tensors]
         inputs = dict(zip(self.names, padded, strict=True))
         # Numbers of tokens beyond the vocabulary; segments and masks are 0 or 1.
-        limits = {name: self._encoder.vocabulary_size if name == IDS else 2 for name in inputs}
+        limits = {name: self.encoder.vocabulary_size if name == IDS else 2 for name in inputs}
         inside = [tf.reduce_all((x >= 0) & (x < limits[name]), axis=1) for name, x in inputs.items()]
         ok = tf.reduce_all(tf.stack([*inside, tf.reduce_any(inputs[MASK] > 0, axis=1)]), axis=0)
         first = tf.cast(tf.range(tf.shape(inputs[MASK])[1]) == 0, tf.int32)[None]
-        neutral = {name: first if name == MASK else self._encoder.padding[name] for name in inputs}
+        neutral = {name: first if name == MASK else self.encoder.padding[name] for name in inputs}
         return {name: tf.where(ok[:, None], column, neutral[name]) for name, column in inputs.items()}, ok
 
 

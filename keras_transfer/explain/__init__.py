@@ -1,0 +1,7 @@
+"""What in an example speaks for an output: heat maps of images, attributions of texts."""
+
+from keras_transfer.explain.opened import OpenedModel, open_model
+from keras_transfer.explain.pieces import Piece
+from keras_transfer.explain.records import EncodedImage, Explanation, Shown
+
+__all__ = ["EncodedImage", "Explanation", "OpenedModel", "Piece", "Shown", "open_model"]

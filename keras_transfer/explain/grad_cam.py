@@ -1,0 +1,121 @@
+"""Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391): where in an image the evidence for an output is."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.explain.opened import CutModel, OpenedModel
+from keras_transfer.networks.gradients import compiled, pull_back
+from keras_transfer.networks.types import FloatArray, Tensor, Tensors
+
+# In front of the patches' tokens: none, a class token, DeiT's class and distillation tokens, a class token with four
+# registers.
+_PREFIXES = (0, 1, 2, 5)
+
+
+@dataclass
+class GradCam:
+    """Computes heat maps at the last boundary of stages that still is a map and that the outputs depend on.
+
+    In a network that pools a class token, the patches of its last boundary reach no output: the one before is taken.
+
+    Args:
+        opened: The model.
+    """
+
+    opened: OpenedModel
+    _chosen: Callable[..., Any] | None = field(default=None, init=False)
+
+    def __call__(self, inputs: Tensors, directions: Sequence[Tensor]) -> NDArray[np.float32] | None:
+        """Compute heat maps of one batch.
+
+        Args:
+            inputs: Of the model.
+            directions: For each map ``float32[batch, outputs]``, the weights of the raw outputs whose sum it explains.
+
+        Returns:
+            ``float32[maps, batch, height, width]`` on the grid of the boundary; positive where the image speaks for the
+            weighted sum, negative where it speaks against it: Selvaraju et al. set the latter to 0. None if no boundary
+            is a map.
+        """
+        if self._chosen is not None:
+            return np.asarray(_to_numpy(self._chosen(inputs, *directions)[0]))
+        found = None
+        for stages in self.opened.boundaries(3, 4):
+            compute = _map_function(self.opened.cut(stages))
+            if compute is None:
+                continue
+            maps, reached = compute(inputs, *directions)
+            found, self._chosen = _to_numpy(maps), compute
+            if bool(_to_numpy(reached)):
+                break
+        return found
+
+
+def _map_function(cut: CutModel) -> Callable[..., Any] | None:
+    """A function to heat maps and to whether any place of the map has a gradient; None if the boundary is no map."""
+    grid = find_grid(cut.shape)
+    if grid is None:
+        return None
+    prefix, height, width = grid
+
+    def compute(inputs: Tensors, *directions: Tensor) -> Any:
+        features = cut.before(inputs)
+        gradients = pull_back(lambda x: cut.behind(x, inputs), features, directions)
+        places, *slopes = (_to_places(x, prefix) for x in (features, *gradients))
+        maps = [keras.ops.sum(keras.ops.mean(slope, axis=1, keepdims=True) * places, axis=-1) for slope in slopes]
+        reached = keras.ops.any(keras.ops.stack([keras.ops.any(slope != 0) for slope in slopes]))
+        return keras.ops.reshape(keras.ops.stack(maps), (len(maps), -1, height, width)), reached
+
+    return compiled(compute, open_axes=1)
+
+
+def _to_places(features: Tensor, prefix: int) -> Tensor:
+    """``float32[batch, places, channels]``."""
+    features = keras.ops.cast(features, "float32")
+    if len(features.shape) == 4:
+        return keras.ops.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
+    return features[:, prefix:]
+
+
+def find_grid(shape: Sequence[int | None]) -> tuple[int, int, int] | None:
+    """Find the map in the output of a stage.
+
+    Args:
+        shape: ``[batch, height, width, channels]`` or ``[batch, tokens, channels]``.
+
+    Returns:
+        How many tokens are in front of it, and its height and width; None if it is no map, or has one place only.
+
+    Example:
+        >>> find_grid((None, 7, 7, 1280)), find_grid((None, 197, 192)), find_grid((None, 1280))
+        ((0, 7, 7), (1, 14, 14), None)
+    """
+    if len(shape) == 4 and shape[1] and shape[2]:
+        return (0, shape[1], shape[2]) if shape[1] * shape[2] > 1 else None
+    if len(shape) == 3 and shape[1]:
+        sides = ((prefix, math.isqrt(shape[1] - prefix)) for prefix in _PREFIXES if shape[1] - prefix > 1)
+        return next(((prefix, side, side) for prefix, side in sides if side**2 == shape[1] - prefix), None)
+    return None
+
+
+def scale_map(values: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Scale a map to the size of its image, bilinearly.
+
+    Args:
+        values: ``float32[height, width]``.
+        size: Height and width.
+    """
+    from PIL import Image
+
+    scaled = Image.fromarray(np.asarray(values, np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(scaled, np.float32)
+
+
+def _to_numpy(tensor: Tensor) -> NDArray[Any]:
+    return np.asarray(keras.ops.convert_to_numpy(tensor))

@@ -1,0 +1,138 @@
+"""Where in an image the evidence for an output is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.data.examples.images import ImageExamples
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.explain.grad_cam import GradCam, scale_map
+from keras_transfer.explain.opened import OpenedModel
+from keras_transfer.explain.records import Explanation, Shown
+from keras_transfer.explain.thumbnails import draw_overlay, draw_thumbnail
+
+_BATCH = 16
+_NO_MAP = "No heat map: no stage of the network has a spatial map."
+_GONE, _BROKEN = "It can no longer be read", "It is not an image that can be read"
+
+
+@dataclass(frozen=True)
+class ExplainedImage:
+    """An image as the network sees it, and its heat maps.
+
+    Attributes:
+        pixels: ``float32[size, size, channels]`` in 0..255; None if the image cannot be read.
+        maps: ``float32[outputs, size, size]``, the largest size of each being 1; None if there are none.
+        problem: Why the image cannot be read.
+    """
+
+    pixels: NDArray[np.float32] | None = None
+    maps: NDArray[np.float32] | None = None
+    problem: str = ""
+
+
+def explain_images(
+    opened: OpenedModel | None,
+    reader: Reader,
+    images: ImageExamples,
+    outputs: Sequence[Sequence[int]],
+    count: int,
+    *,
+    signed: bool,
+) -> list[ExplainedImage]:
+    """Compute heat maps by Grad-CAM.
+
+    Args:
+        opened: The model; None if it could not be opened.
+        reader: Of the run.
+        images: The images.
+        outputs: For each image the outputs that are explained.
+        count: How many outputs there are.
+        signed: Whether what speaks against an output is part of its map: numbers become smaller, not less likely.
+
+    Returns:
+        One per image; it has pixels unless the image cannot be read, and maps if the network has any.
+    """
+    explained = [ExplainedImage(problem=_GONE)] * len(images)
+    grad_cam = None if opened is None else GradCam(opened)
+    for rows, pixels in _read(reader, images, explained):
+        maps = None if grad_cam is None else _compute(grad_cam, pixels, [outputs[row] for row in rows], count)
+        for place, row in enumerate(rows):
+            own = None if maps is None else _finish(maps[: len(outputs[row]), place], pixels[place], signed=signed)
+            explained[row] = ExplainedImage(pixels[place], own)
+    return explained
+
+
+def to_explanation(name: str, outputs: tuple[str, ...], explained: ExplainedImage) -> Explanation:
+    """Return an explanation for programs."""
+    if explained.maps is None:
+        return Explanation(name, outputs, note=explained.problem or _NO_MAP)
+    return Explanation(name, outputs, heat_maps=tuple(explained.maps))
+
+
+def to_shown(name: str, outputs: tuple[str, ...], explained: ExplainedImage) -> Shown:
+    """Return an explanation for the page."""
+    if explained.pixels is None:
+        return Shown(name, problem=explained.problem)
+    maps = () if explained.maps is None else explained.maps
+    return Shown(
+        name,
+        image=draw_thumbnail(explained.pixels),
+        outputs=outputs,
+        overlays=tuple(draw_overlay(explained.pixels, heat) for heat in maps),
+        note=_NO_MAP if explained.maps is None else "",
+    )
+
+
+def _read(
+    reader: Reader, images: ImageExamples, explained: list[ExplainedImage]
+) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    """Rows and pixels of what can be read, some at a time; the problems of the others go into the list."""
+    for start in range(0, len(images), _BATCH):
+        contents: dict[int, bytes] = {}
+        for row in range(start, min(start + _BATCH, len(images))):
+            try:
+                contents[row] = images.read(row)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                explained[row] = ExplainedImage(problem=f"{_GONE}: {reason}.")
+        if not contents:
+            continue
+        pixels, ok = reader.decode_checked(tf.constant(np.array([*contents.values()], object), tf.string))
+        read = np.asarray(ok)
+        for row, is_read in zip(contents, read, strict=True):
+            if not is_read:
+                explained[row] = ExplainedImage(problem=f"{_BROKEN}.")
+        rows = [row for row, is_read in zip(contents, read, strict=True) if is_read]
+        if rows:
+            yield rows, np.asarray(pixels, np.float32)[read]
+
+
+def _compute(
+    grad_cam: GradCam, pixels: NDArray[np.float32], outputs: Sequence[Sequence[int]], count: int
+) -> NDArray[np.float32] | None:
+    """Heat maps of one batch, ``float32[maps, batch, height, width]``; fewer outputs of a row repeat its last one."""
+    rows = np.arange(len(pixels)) % len(pixels)
+    if keras.backend.backend() == "jax":
+        # Every shape is compiled.
+        rows = np.arange(_BATCH) % len(pixels)
+    most = max(map(len, outputs))
+    directions = np.zeros((most, len(rows), count), np.float32)
+    for place, row in enumerate(rows):
+        for number in range(most):
+            directions[number, place, outputs[row][min(number, len(outputs[row]) - 1)]] = 1.0
+    tensors: list[Any] = [keras.ops.convert_to_tensor(direction) for direction in directions]
+    maps = grad_cam(keras.ops.convert_to_tensor(pixels[rows]), tensors)
+    return None if maps is None else maps[:, : len(pixels)]
+
+
+def _finish(maps: NDArray[np.float32], pixels: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
+    height, width = pixels.shape[:2]
+    finished = np.stack([scale_map(heat if signed else np.maximum(heat, 0.0), (height, width)) for heat in maps])
+    largest = np.abs(finished).max(axis=(1, 2), keepdims=True)
+    return np.asarray(finished / np.where(largest > 0, largest, 1.0), np.float32)

@@ -1,0 +1,94 @@
+"""Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365): how far each token moves an output."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.explain.opened import OpenedModel
+from keras_transfer.networks.gradients import compiled, pull_back
+from keras_transfer.networks.types import Tensor
+
+
+@dataclass(frozen=True)
+class TokenAttributions:
+    """Attributions of the tokens of a batch.
+
+    Attributes:
+        values: ``float32[batch, tokens]``, in units of raw outputs.
+        difference: ``float32[batch]``, the raw outputs' weighted sum for the text, less that for the neutral text:
+            what the values of a row sum to, up to the error of the quadrature.
+    """
+
+    values: NDArray[np.float32]
+    difference: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class IntegratedGradients:
+    """Attributes an output to tokens, at the boundary behind the embedding.
+
+    A text is compared with a neutral one of the same length, in which each token is replaced by one that means nothing.
+    Both have the same positions and special tokens, which therefore get no attribution.
+
+    Args:
+        opened: The model.
+    """
+
+    opened: OpenedModel
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is a boundary with a vector for each token."""
+        return bool(self.opened.boundaries(3))
+
+    def __call__(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        neutral: Mapping[str, NDArray[Any]],
+        weights: NDArray[np.float32],
+        *,
+        points: int,
+    ) -> TokenAttributions:
+        """Compute the attributions of one batch.
+
+        Args:
+            inputs: Of the model, ``int32[batch, tokens]`` by name.
+            neutral: The same for neutral texts.
+            weights: ``float32[batch, outputs]``, of the raw outputs whose sum is explained.
+            points: Of Gauss-Legendre quadrature on the way from the neutral text to the text. Sums of attributions are
+                off by about 5 % with 8 points, and by 0.5 % with 16.
+        """
+        embed, measure, slope = self._functions
+        start, end = embed(neutral), embed(inputs)
+        values: NDArray[np.float32] = np.zeros(np.shape(next(iter(inputs.values()))), np.float32)
+        places, shares = np.polynomial.legendre.leggauss(points)
+        for place, share in zip((places + 1) / 2, shares / 2, strict=True):
+            values += share * _to_numpy(slope(np.asarray(place, np.float32), start, end, inputs, weights))
+        difference = _to_numpy(measure(end, inputs, weights)) - _to_numpy(measure(start, inputs, weights))
+        return TokenAttributions(values, difference)
+
+    @cached_property
+    def _functions(self) -> tuple[Any, Any, Any]:
+        cut = self.opened.cut(min(self.opened.boundaries(3)))
+
+        def measure(boundary: Tensor, inputs: Any, weights: Tensor) -> Tensor:
+            return keras.ops.sum(keras.ops.cast(cut.behind(boundary, inputs), "float32") * weights, axis=1)
+
+        def slope(place: Tensor, start: Tensor, end: Tensor, inputs: Any, weights: Tensor) -> Tensor:
+            # A sum of small steps loses digits in half precision.
+            way = keras.ops.cast(end, "float32") - keras.ops.cast(start, "float32")
+            at = keras.ops.cast(keras.ops.cast(start, "float32") + place * way, end.dtype)
+            (gradient,) = pull_back(lambda x: cut.behind(x, inputs), at, [weights])
+            return keras.ops.sum(keras.ops.cast(gradient, "float32") * way, axis=-1)
+
+        before, measured, sloped = (compiled(function, open_axes=2) for function in (cut.before, measure, slope))
+        return before, measured, sloped
+
+
+def _to_numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return np.asarray(keras.ops.convert_to_numpy(tensor), np.float32)
