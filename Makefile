@@ -61,5 +61,5 @@ $(DEVELOP): $(BIN)/python pyproject.toml
 
 # Ray and Trackio, which only slow tests need.
 $(SLOW): $(DEVELOP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray,trackio]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser,ray,trackio]'
 	touch $@

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         TransferError,
         TransferWarning,
     )
+    from keras_transfer.explain import EncodedImage, Explanation, Piece, Shown
     from keras_transfer.export import EXPORTERS, Exporter, Parity, Served
     from keras_transfer.heads import (
         HEADS,
@@ -156,6 +157,12 @@ _HOMES = {
         "Parity",
         "Served",
     ),
+    "explain": (
+        "EncodedImage",
+        "Explanation",
+        "Piece",
+        "Shown",
+    ),
     "heads": (
         "HEADS",
         "ClassificationHead",
@@ -232,10 +239,12 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "CrossValidation",
     "DataConfig",
     "DataError",
+    "EncodedImage",
     "EpochEnded",
     "Evaluation",
     "EXAMPLE_KINDS",
     "ExampleKind",
+    "Explanation",
     "Exporter",
     "ExportError",
     "EXPORTERS",
@@ -262,6 +271,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "Phase",
     "PhaseEnded",
     "PhaseStarted",
+    "Piece",
     "POLICIES",
     "Policy",
     "PolicyConfig",
@@ -284,6 +294,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "Scope",
     "Section",
     "Served",
+    "Shown",
     "Source",
     "SourceKind",
     "SOURCES",

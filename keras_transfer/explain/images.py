@@ -117,12 +117,11 @@ def _compute(
     grad_cam: GradCam, pixels: NDArray[np.float32], outputs: Sequence[Sequence[int]], count: int
 ) -> NDArray[np.float32] | None:
     """Heat maps of one batch, ``float32[maps, batch, height, width]``; fewer outputs of a row repeat its last one."""
-    rows = np.arange(len(pixels)) % len(pixels)
-    if keras.backend.backend() == "jax":
-        # Every shape is compiled.
-        rows = np.arange(_BATCH) % len(pixels)
+    # JAX compiles every shape.
+    size = _BATCH if keras.backend.backend() == "jax" else len(pixels)
+    rows = [place % len(pixels) for place in range(size)]
     most = max(map(len, outputs))
-    directions = np.zeros((most, len(rows), count), np.float32)
+    directions = np.zeros((most, size, count), np.float32)
     for place, row in enumerate(rows):
         for number in range(most):
             directions[number, place, outputs[row][min(number, len(outputs[row]) - 1)]] = 1.0

@@ -100,7 +100,8 @@ class CutModel:
             inputs: Of the model, for what the tail reads of them.
         """
         if self.tail is not None:
-            extra = [inputs[name] for name in self.extra_inputs]
+            named = inputs if isinstance(inputs, Mapping) else {}
+            extra = [named[name] for name in self.extra_inputs]
             boundary = self.tail([boundary, *extra] if extra else boundary, training=False)
         return self.opened.top(self.opened.pooling(boundary, training=False), training=False)
 

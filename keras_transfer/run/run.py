@@ -21,11 +21,13 @@ from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
 from keras_transfer.errors import CheckpointError, ConfigError, DataError, TransferWarning
+from keras_transfer.explain import Explanation
 from keras_transfer.export import EXPORTERS, Exporter, Parity, Served, export_run
 from keras_transfer.heads import BrokenInput, Prediction
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.networks.batch_norm import fuse_batch_norm
 from keras_transfer.networks.keras_file import read_keras_file
+from keras_transfer.registry import did_you_mean
 from keras_transfer.run.folder import (
     CHECKPOINTS,
     DATA,
@@ -322,6 +324,54 @@ class Run:
         for note in read.notes:
             warnings.warn(note, TransferWarning, stacklevel=2)
         return self.predict_inputs(read, skip_broken=skip_broken)
+
+    def explain(
+        self, inputs: Any, outputs: Sequence[str] | None = None, *, root: str | Path | None = None
+    ) -> list[Explanation]:
+        """Explain predictions: where in an image, and which words of a text, speak for an output.
+
+        Images get heat maps by Grad-CAM (Selvaraju et al. 2017), texts attributions by integrated gradients
+        (Sundararajan et al. 2017).
+
+        Args:
+            inputs: As :meth:`predict` takes them.
+            outputs: The classes, labels or numbers to explain, the same for all inputs. Of texts, a second one is what
+                the first is compared with. By default of classes the predicted one and the next most probable one.
+            root: As for :meth:`predict`.
+
+        Returns:
+            One per input, in their order.
+
+        Raises:
+            InputError: The inputs are of another type; it is also a ``TypeError``.
+            DataError: Inputs cannot be read; all such are named.
+            ConfigError: There is no such output.
+            CheckpointError: The run is one of pre-training.
+
+        Example:
+            >>> explanation = Run("runs/cats").explain("cat.jpg")[0]  # doctest: +SKIP
+            >>> explanation.outputs, explanation.heat_maps[0].shape  # doctest: +SKIP
+            (('cat', 'dog'), (224, 224))
+        """
+        read = self.read_inputs(inputs, root=root)
+        for note in read.notes:
+            warnings.warn(note, TransferWarning, stacklevel=2)
+        read.refuse_broken()
+        if outputs is None:
+            chosen = self.head.explained_outputs(predict_examples(self, read.examples), None)
+        else:
+            chosen = [self._find_outputs(outputs)] * len(read.examples)
+        return list(self.task.explain(self, read.examples, chosen))
+
+    def _find_outputs(self, outputs: Sequence[str]) -> tuple[int, ...]:
+        """The indices of outputs by their names."""
+        if isinstance(outputs, str) or not outputs:
+            raise ConfigError(f"outputs: expected a sequence of names, such as ['cat']. Received: {outputs!r}.")
+        names = self.target.names
+        unknown = [name for name in outputs if name not in names]
+        if unknown:
+            raise ConfigError(f"outputs: the run has no output {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
+        return tuple(names.index(name) for name in outputs)
 
     def parse_inputs(self, paths: Sequence[str], texts: Sequence[str], stdin: BinaryIO) -> list[Any]:
         """Turn the words of a command line into what :meth:`read_inputs` takes.

@@ -25,7 +25,8 @@ def check_task(recipe: Recipe, inputs: Sequence[Any] = ()) -> None:
     the same order; the record of the data is plain JSON; the model takes what the reader gives, and its outputs fit the
     targets; a run folder is enough to make target, head, reader and reports again; evaluating the test rows again gives
     the report that the run recorded; there is one prediction per input, in the order of the inputs, a list of one for
-    one input, and an error for what is none, unless the task says why there are no predictions.
+    one input, and an error for what is none, unless the task says why there are no predictions; examples are shown and
+    explained in their order.
 
     Args:
         recipe: A recipe of the task that trains in seconds: few rows, a small network, one epoch. It needs test rows,
@@ -129,6 +130,7 @@ def _check_predictions(task: Task, run: Run, inputs: Sequence[Any]) -> None:
     turned = [prediction.input for prediction in reversed(backward)]
     _check(task, names == turned, "predictions come in the order of the inputs", names)
     _check(task, all(str(prediction) for prediction in forward), "a prediction prints as a line", forward)
+    _check_explanations(task, run, inputs)
     alone = run.predict(inputs[0])
     _check(task, [one.input for one in alone] == names[:1], "one input alone gives a list of one prediction", alone)
     rejected: tuple[Any, ...] = (None, [])
@@ -138,6 +140,16 @@ def _check_predictions(task: Task, run: Run, inputs: Sequence[Any]) -> None:
         except InputError:
             continue
         _check(task, False, "what predict does not accept is an InputError", nothing)
+
+
+def _check_explanations(task: Task, run: Run, inputs: Sequence[Any]) -> None:
+    examples = run.read_inputs(list(inputs)).examples
+    names = list(examples.names)
+    outputs = [(0,)] * len(names)
+    shown = task.show(run, examples, outputs)
+    _check(task, [one.name for one in shown] == names, "show returns a record per example, in order", shown)
+    explained = task.explain(run, examples, outputs)
+    _check(task, [one.input for one in explained] == names, "explain returns one per example, in order", explained)
 
 
 def _check(task: Task, holds: bool, rule: str, received: Any) -> None:

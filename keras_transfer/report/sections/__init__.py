@@ -12,9 +12,10 @@ from keras_transfer.report.html import Section
 from keras_transfer.report.sections.abstention import abstention
 from keras_transfer.report.sections.calibration import calibration
 from keras_transfer.report.sections.classes import per_class
-from keras_transfer.report.sections.confusion import confused_examples, confusion
+from keras_transfer.report.sections.confusion import confusion
 from keras_transfer.report.sections.counts import counts
 from keras_transfer.report.sections.details import details
+from keras_transfer.report.sections.examples import largest_losses
 from keras_transfer.report.sections.findings import repeated_examples, suspicious_labels
 from keras_transfer.report.sections.overview import overview
 from keras_transfer.report.sections.residuals import residuals
@@ -27,7 +28,7 @@ SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
     runs,
     confusion,
     per_class,
-    confused_examples,
+    largest_losses,
     residuals,
     thresholds,
     calibration,

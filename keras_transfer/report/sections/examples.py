@@ -1,0 +1,219 @@
+"""The rows with the largest losses, and rows of the classes that are confused most often, with what explains them."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.explain import EncodedImage, Piece, Shown
+from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.report.content import Content, Rows
+from keras_transfer.report.html import Section, render
+
+LARGEST = 24
+"""How many rows are shown, those with the largest losses."""
+
+_PAIRS, _ROWS_OF_PAIR = 8, 6
+_LEVELS = (0.1, 0.3, 0.55, 0.8)
+# Of a stretch of text without evidence, its two ends are shown.
+_LONGEST_STRETCH, _END = 280, 120
+_LONGEST_PLAIN = 700
+
+
+def pair_anchor(true: int, predicted: int) -> str:
+    """Return the id of the examples of a true class that were classified as another one."""
+    return f"pair-{true}-{predicted}"
+
+
+def shown_pairs(content: Content) -> list[tuple[int, int]]:
+    """Return the pairs of classes whose examples the page shows, most rows first: (true, predicted)."""
+    if content.rows is None or not isinstance(content.report, ClassificationReport):
+        return []
+    counts = np.asarray(content.report.confusion)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
+    return [(int(i), int(j)) for i, j in (divmod(int(index), len(counts)) for index in order) if wrong[i, j]]
+
+
+def largest_losses(content: Content) -> Section | None:
+    """Return the rows with the largest losses, and up to six rows of each pair of classes that is confused often."""
+    rows, report = content.rows, content.report
+    if rows is None or report is None or not len(rows):
+        return None
+    largest = np.argsort(-content.losses, kind="stable")[:LARGEST].tolist()
+    pairs = {pair: _find_rows(content, rows, pair) for pair in shown_pairs(content)}
+    every = list(dict.fromkeys([*largest, *(row for found in pairs.values() for row in found)]))
+    cards = dict(zip(every, _make_cards(content, rows, report, every), strict=True))
+    body = render(
+        "examples.html",
+        largest=[cards[row] for row in largest],
+        total=len(rows),
+        pairs=[
+            {
+                "anchor": pair_anchor(*pair),
+                "true": content.names[pair[0]],
+                "predicted": content.names[pair[1]],
+                "cards": [cards[row] for row in found],
+                "count": int(np.asarray(getattr(report, "confusion", ()))[pair]),
+            }
+            for pair, found in pairs.items()
+        ],
+        has_maps=any(card.overlays for card in cards.values()),
+        has_signs=content.head.evidence_has_sign,
+        has_pieces=any(card.pieces for card in cards.values()),
+    )
+    return Section("examples", "Largest losses", body)
+
+
+def _find_rows(content: Content, rows: Rows, pair: tuple[int, int]) -> list[int]:
+    """Rows of one class that were classified as another one, the largest loss first."""
+    inside = np.flatnonzero((rows.targets == pair[0]) & (content.head.decide(rows.predicted) == pair[1]))
+    return inside[np.argsort(-content.losses[inside], kind="stable")][:_ROWS_OF_PAIR].tolist()
+
+
+@dataclass(frozen=True)
+class _Overlay:
+    source: str
+    output: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A stretch of a text: its characters, the class of its colour, and its attribution."""
+
+    text: str
+    style: str
+    attribution: str
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What is shown of a row."""
+
+    row: int
+    name: str
+    facts: Sequence[tuple[str, str]]
+    loss: float
+    size: tuple[int, int] | None
+    image: str | None
+    alt: str
+    overlays: Sequence[_Overlay]
+    pieces: Sequence[_Mark]
+    outputs: Sequence[str]
+    note: str
+
+
+def _make_cards(content: Content, rows: Rows, report: Report, chosen: Sequence[int]) -> list[_Card]:
+    predicted, targets = rows.predicted[chosen], rows.targets[chosen]
+    outputs = content.head.explained_outputs(predicted, targets)
+    shown = _show(content, rows, chosen, outputs)
+    return [
+        _make_card(row, one, _describe(report, content, predicted[place], targets[place]), content.losses[row])
+        for place, (row, one) in enumerate(zip(chosen, shown, strict=True))
+    ]
+
+
+def _show(content: Content, rows: Rows, chosen: Sequence[int], outputs: Sequence[tuple[int, ...]]) -> Sequence[Shown]:
+    if rows.examples is None:
+        return [Shown(rows.names[row]) for row in chosen]
+    return content.run.task.show(content.run, rows.examples.select(chosen), outputs)
+
+
+def _make_card(row: int, shown: Shown, facts: Sequence[tuple[str, str]], loss: float) -> _Card:
+    said = "; ".join(f"{name}: {value}" for name, value in facts)
+    overlays = [
+        _Overlay(_to_uri(image), output, f"heat map of the evidence for {output}")
+        for output, image in zip(shown.outputs, shown.overlays, strict=True)
+    ]
+    return _Card(
+        row=row,
+        name=shown.name,
+        facts=facts,
+        loss=float(loss),
+        size=None if shown.image is None else shown.image.size,
+        image=None if shown.image is None else _to_uri(shown.image),
+        alt=f"{shown.name} ({said})",
+        overlays=overlays,
+        pieces=_colour(shown.pieces),
+        outputs=shown.outputs,
+        note=f"Not shown. {shown.problem}" if shown.problem else shown.note,
+    )
+
+
+def _to_uri(image: EncodedImage) -> str:
+    return f"data:{image.media_type};base64,{base64.b64encode(image.content).decode('ascii')}"
+
+
+@singledispatch
+def _describe(report: Report, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
+    """What is true and what was predicted, in words."""
+    shown = str(content.head.to_prediction("", predicted)).replace("\t", " ")
+    return [("true", str(content.run.target.decode(target))), ("predicted", shown)]
+
+
+@_describe.register
+def _(report: ClassificationReport, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
+    chosen, names = int(content.head.decide(predicted)), content.names
+    return [
+        ("true", f"{names[target]} ({_probability(predicted[target])})"),
+        ("predicted", f"{names[chosen]} ({_probability(predicted[chosen])})"),
+    ]
+
+
+@_describe.register
+def _(report: MultilabelReport, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
+    found = content.head.to_prediction("", predicted).labels
+    with_probability = (f"{name} ({_probability(predicted[content.names.index(name)])})" for name in found)
+    missed = [name for name in content.run.target.decode(target) if name not in found]
+    missing = (f"{name} ({_probability(predicted[content.names.index(name)])})" for name in missed)
+    facts = [
+        ("true", ", ".join(content.run.target.decode(target)) or "no label"),
+        ("predicted", ", ".join(with_probability) or "no label"),
+    ]
+    return [*facts, ("missed", ", ".join(missing))] if missed else facts
+
+
+@_describe.register
+def _(report: RegressionReport, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
+    if len(content.names) == 1:
+        return [("true", f"{target[0]:.6g}"), ("predicted", f"{predicted[0]:.6g}")]
+    pairs = zip(content.names, target, predicted, strict=True)
+    return [(name, f"true {truth:.6g}, predicted {value:.6g}") for name, truth, value in pairs]
+
+
+def _probability(value: float) -> str:
+    return f"{100 * float(value):.1f} %"
+
+
+def _colour(pieces: Sequence[Piece]) -> list[_Mark]:
+    """Group pieces by the strength of their evidence; what has none is shortened."""
+    largest = max((abs(piece.attribution) for piece in pieces), default=0.0)
+    if not largest:
+        whole = "".join(piece.text for piece in pieces)
+        return [_Mark(_shorten(whole, _LONGEST_PLAIN, _LONGEST_PLAIN), "", "")] if whole else []
+    marks: list[_Mark] = []
+    for style, group in groupby(pieces, key=lambda piece: _style_of(piece.attribution / largest)):
+        if not style:
+            marks.append(_Mark(_shorten("".join(piece.text for piece in group), _LONGEST_STRETCH, _END), "", ""))
+            continue
+        marks += [_Mark(piece.text, style, f"{piece.attribution:+.2f}") for piece in group]
+    return marks
+
+
+def _style_of(share: float) -> str:
+    level = int(np.searchsorted(_LEVELS, abs(share), "right"))
+    return "" if not level else f"{'for' if share > 0 else 'against'} level-{level}"
+
+
+def _shorten(text: str, most: int, end: int) -> str:
+    if len(text) <= most:
+        return text
+    left_out = len(text) - 2 * end if end < most else len(text) - end
+    tail = text[-end:] if end < most else ""
+    return f"{text[:end]} […{left_out:,} characters…] {tail}"
