@@ -76,6 +76,10 @@ def _find_rows(content: Content, rows: Rows, pair: tuple[int, int]) -> list[int]
     return inside[np.argsort(-content.losses[inside], kind="stable")][:_ROWS_OF_PAIR].tolist()
 
 
+_Facts = Sequence[tuple[str, Sequence[tuple[str, str]]]]
+"""What each line says: a heading, and names from the data with what was measured of them."""
+
+
 @dataclass(frozen=True)
 class _Overlay:
     source: str
@@ -98,7 +102,7 @@ class _Card:
 
     row: int
     name: str
-    facts: Sequence[tuple[str, str]]
+    facts: _Facts
     loss: float
     size: tuple[int, int] | None
     image: str | None
@@ -125,8 +129,9 @@ def _show(content: Content, rows: Rows, chosen: Sequence[int], outputs: Sequence
     return content.run.task.show(content.run, rows.examples.select(chosen), outputs)
 
 
-def _make_card(row: int, shown: Shown, facts: Sequence[tuple[str, str]], loss: float) -> _Card:
-    said = "; ".join(f"{name}: {value}" for name, value in facts)
+def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
+    values = ((key, " ".join(f"{name} {measure}".strip() for name, measure in shown)) for key, shown in facts)
+    said = "; ".join(f"{key}: {value}" for key, value in values)
     overlays = [
         _Overlay(_to_uri(image), output, f"heat map of the evidence for {output}")
         for output, image in zip(shown.outputs, shown.overlays, strict=True)
@@ -151,40 +156,32 @@ def _to_uri(image: EncodedImage) -> str:
 
 
 @singledispatch
-def _describe(report: Report, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
+def _describe(report: Report, content: Content, predicted: Any, target: Any) -> _Facts:
     """What is true and what was predicted, in words."""
     shown = str(content.head.to_prediction("", predicted)).replace("\t", " ")
-    return [("true", str(content.run.target.decode(target))), ("predicted", shown)]
+    return [("true", [(str(content.run.target.decode(target)), "")]), ("predicted", [(shown, "")])]
 
 
 @_describe.register
-def _(report: ClassificationReport, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
-    chosen, names = int(content.head.decide(predicted)), content.names
-    return [
-        ("true", f"{names[target]} ({_probability(predicted[target])})"),
-        ("predicted", f"{names[chosen]} ({_probability(predicted[chosen])})"),
-    ]
+def _(report: ClassificationReport, content: Content, predicted: Any, target: Any) -> _Facts:
+    shown = (("true", int(target)), ("predicted", int(content.head.decide(predicted))))
+    return [(key, [(content.names[index], _probability(predicted[index]))]) for key, index in shown]
 
 
 @_describe.register
-def _(report: MultilabelReport, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
+def _(report: MultilabelReport, content: Content, predicted: Any, target: Any) -> _Facts:
+    probabilities = {name: _probability(value) for name, value in zip(content.names, predicted, strict=True)}
     found = content.head.to_prediction("", predicted).labels
-    with_probability = (f"{name} ({_probability(predicted[content.names.index(name)])})" for name in found)
-    missed = [name for name in content.run.target.decode(target) if name not in found]
-    missing = (f"{name} ({_probability(predicted[content.names.index(name)])})" for name in missed)
-    facts = [
-        ("true", ", ".join(content.run.target.decode(target)) or "no label"),
-        ("predicted", ", ".join(with_probability) or "no label"),
-    ]
-    return [*facts, ("missed", ", ".join(missing))] if missed else facts
+    shown = (("true", content.run.target.decode(target)), ("predicted", found))
+    return [(key, [(name, probabilities[name]) for name in names] or [("no label", "")]) for key, names in shown]
 
 
 @_describe.register
-def _(report: RegressionReport, content: Content, predicted: Any, target: Any) -> list[tuple[str, str]]:
+def _(report: RegressionReport, content: Content, predicted: Any, target: Any) -> _Facts:
     if len(content.names) == 1:
-        return [("true", f"{target[0]:.6g}"), ("predicted", f"{predicted[0]:.6g}")]
+        return [("true", [(f"{target[0]:.6g}", "")]), ("predicted", [(f"{predicted[0]:.6g}", "")])]
     pairs = zip(content.names, target, predicted, strict=True)
-    return [(name, f"true {truth:.6g}, predicted {value:.6g}") for name, truth, value in pairs]
+    return [(name, [(f"true {truth:.6g}, predicted {value:.6g}", "")]) for name, truth, value in pairs]
 
 
 def _probability(value: float) -> str:
