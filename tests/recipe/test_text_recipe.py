@@ -279,6 +279,19 @@ def test_pairs_of_texts_are_trained_and_served(table, preset, tmp_path):
     assert run.evaluate().n == 12
 
 
+def test_explain_divides_texts_into_the_words_that_speak_for_a_class(finished):
+    texts = ["The CAT, purr the bone", "dog zzz", "", "cat " * 50]
+    found = finished.explain(texts)
+    assert ["".join(piece.text for piece in one.pieces) for one in found] == texts
+    assert [piece.text for piece in found[0].pieces if piece.attribution] == "The CAT , purr the bone".split()
+    assert [set(one.outputs) for one in found] == [{"cat", "dog"}] * 4
+    assert "read the first" in found[3].note and [one.note for one in found[:3]] == [""] * 3
+    turned = finished.explain(texts[0], found[0].outputs[::-1])[0]
+    assert [piece.attribution for piece in turned.pieces] == pytest.approx(
+        [-piece.attribution for piece in found[0].pieces], abs=1e-4
+    )
+
+
 SERVE = """
 import json, sys
 import tensorflow as tf, tensorflow_text

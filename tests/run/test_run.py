@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer import DataError
+from keras_transfer import ConfigError, DataError
 from keras_transfer.data.checks.findings import read_findings
 from keras_transfer.errors import TransferWarning
 
@@ -141,3 +141,23 @@ def test_a_run_writes_what_it_found(finished_run):
     found = read_findings(finished_run.folder / "findings.csv")
     assert {one.kind for one in found} <= {"suspicious_label", "duplicate_in_splits", "near_duplicate_in_splits"}
     assert all(one.split == "train" for one in found)
+
+
+def test_explain_returns_a_heat_map_for_each_class_in_the_order_of_the_inputs(finished_run):
+    folder, rows = finished_run.config.data.source, finished_run.record["splits"]["test"]["rows"]
+    names = [f"{folder}/{row[0]}" for row in rows[:2]]
+    found = finished_run.explain(names)
+    predictions = finished_run.predict(names)
+    assert [one.input for one in found] == [one.input for one in predictions]
+    assert [one.outputs[0] for one in found] == [one.label for one in predictions]
+    for one in found:
+        assert set(one.outputs) == {"cat", "dog"}
+        assert [heat.shape for heat in one.heat_maps] == [(64, 64)] * 2
+        assert all(heat.min() >= 0 and heat.max() in (0.0, 1.0) for heat in one.heat_maps)
+    (alone,) = finished_run.explain(names[1], ["dog"])
+    place = found[1].outputs.index("dog")
+    assert np.allclose(alone.heat_maps[0], found[1].heat_maps[place], atol=1e-3)
+    with pytest.raises(ConfigError, match=r"the run has no output 'dgo'\. Did you mean dog\?"):
+        finished_run.explain(names[0], ["dgo"])
+    with pytest.raises(ConfigError, match="expected a sequence of names"):
+        finished_run.explain(names[0], "dog")
