@@ -10,7 +10,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples.images import ImageExamples
-from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.formats.decoders import kind_of
+from keras_transfer.data.readers.base import PLAIN, Reader
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.explain.grad_cam import GradCam, scale_map
 from keras_transfer.explain.opened import OpenedModel
 from keras_transfer.explain.records import Explanation, Shown
@@ -18,7 +20,7 @@ from keras_transfer.explain.thumbnails import draw_overlay, draw_thumbnail
 
 _BATCH = 16
 _NO_MAP = "No heat map: no stage of the network has a spatial map."
-_GONE, _BROKEN = "It can no longer be read", "It is not an image that can be read"
+_GONE, _BROKEN = "It can no longer be read", "It is not an image that can be read."
 
 
 @dataclass(frozen=True)
@@ -93,24 +95,24 @@ def _read(
     reader: Reader, images: ImageExamples, explained: list[ExplainedImage]
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     """Rows and pixels of what can be read, some at a time; the problems of the others go into the list."""
-    for start in range(0, len(images), _BATCH):
-        contents: dict[int, bytes] = {}
-        for row in range(start, min(start + _BATCH, len(images))):
-            try:
-                contents[row] = images.read(row)
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or error
-                explained[row] = ExplainedImage(problem=f"{_GONE}: {reason}.")
-        if not contents:
-            continue
-        pixels, ok = reader.decode_checked(tf.constant(np.array([*contents.values()], object), tf.string))
-        read = np.asarray(ok)
-        for row, is_read in zip(contents, read, strict=True):
-            if not is_read:
-                explained[row] = ExplainedImage(problem=f"{_BROKEN}.")
-        rows = [row for row, is_read in zip(contents, read, strict=True) if is_read]
-        if rows:
-            yield rows, np.asarray(pixels, np.float32)[read]
+    kinds: dict[int, bytes] = {}
+    for row in range(len(images)):
+        try:
+            kinds[row] = kind_of(images.read(row))
+        except (OSError, ValueError) as error:
+            explained[row] = ExplainedImage(problem=f"{_GONE}: {getattr(error, 'strerror', None) or error}.")
+    # To trace the decoders of formats that do not occur takes seconds.
+    images = images.with_kinds(images.kinds or frozenset(kinds.values()))
+    split = Split("images", images, np.zeros(len(images), np.int64), np.ones(len(images), np.float32))
+    load, read = reader.load(split, PLAIN), dict[int, NDArray[np.float32]]()
+    for row in kinds:
+        try:
+            read[row] = np.asarray(load(tf.constant([row], tf.int64))[0], np.float32)
+        except tf.errors.OpError:
+            explained[row] = ExplainedImage(problem=_BROKEN)
+        if len(read) == _BATCH or (read and row == max(kinds)):
+            yield list(read), np.stack(list(read.values()))
+            read = {}
 
 
 def _compute(

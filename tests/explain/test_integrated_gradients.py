@@ -51,6 +51,8 @@ def build(*, hidden, outputs=3):
     if hidden:
         x = keras.layers.Dense(8, activation="gelu", name="block1_dense")(4.0 * x)
         x = keras.layers.Dense(8, activation="tanh", name="block2_dense")(x)
+    else:
+        x = keras.layers.Dense(6, name="block1_dense")(x)
     weights = keras.ops.cast(inputs["padding_mask"], "float32")
     weights /= keras.ops.sum(weights, axis=1, keepdims=True)
     network = keras.Model(inputs, keras.ops.einsum("bt,btc->bc", weights, x), name="network")
@@ -78,7 +80,8 @@ def test_a_linear_model_gets_the_attributions_that_follow_from_its_weights():
     )
     (vectors,) = model.get_layer("network").get_layer("embedding").get_weights()
     kernel = model.get_layer("head").get_layer("head_logits").get_weights()[0]
-    direction = (kernel[:, 2] - kernel[:, 0]) / 5  # three words, a start and an end
+    between = model.get_layer("network").get_layer("block1_dense").get_weights()[0]
+    direction = between @ (kernel[:, 2] - kernel[:, 0]) / 5  # three words, a start and an end
     expected = {word: (vectors[WORDS.index(word)] - vectors[UNKNOWN]) @ direction for word in ("the", "cat", "ran")}
     found = {piece.text: piece.attribution for piece in explained.pieces}
     assert "".join(piece.text for piece in explained.pieces) == "the  cat\nran"

@@ -134,7 +134,7 @@ def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
     said = "; ".join(f"{key}: {value}" for key, value in values)
     overlays = [
         _Overlay(_to_uri(image), output, f"heat map of the evidence for {output}")
-        for output, image in zip(shown.outputs, shown.overlays, strict=True)
+        for output, image in zip(shown.outputs, shown.overlays, strict=False)  # texts have none
     ]
     return _Card(
         row=row,
