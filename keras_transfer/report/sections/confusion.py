@@ -96,20 +96,6 @@ def most_confused(counts: IntArray, most: int = MOST_PAIRS) -> list[Pair]:
     return [Pair(i, j, int(wrong[i, j]), int(totals[i])) for i, j in found if wrong[i, j]]
 
 
-def confused_examples(content: Content) -> Section | None:
-    """Return examples of the most confused pairs, those with the largest losses first."""
-    rows = content.rows
-    if rows is None:
-        return None
-    pairs = [
-        (pair, [(rows.names[row], float(rows.predicted[row, pair.predicted])) for row in index])
-        for pair, index in pair_examples(content)
-    ]
-    if not pairs:
-        return None
-    return Section("pairs", "Examples of confused pairs", render("pairs.html", pairs=pairs, names=content.names))
-
-
 _MOST_GALLERIES, _MOST_EXAMPLES = 6, 6
 
 

@@ -14,66 +14,37 @@ from keras_transfer.heads import ClassificationReport, MultilabelReport, Regress
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.report.content import Content, Rows
 from keras_transfer.report.html import Section, render
+from keras_transfer.report.sections.confusion import pair_examples
 
 LARGEST = 24
 """How many rows are shown, those with the largest losses."""
 
-_PAIRS, _ROWS_OF_PAIR = 8, 6
 _LEVELS = (0.1, 0.3, 0.55, 0.8)
 # Of a stretch of text without evidence, its two ends are shown.
 _LONGEST_STRETCH, _END = 280, 120
 _LONGEST_PLAIN = 700
 
 
-def pair_anchor(true: int, predicted: int) -> str:
-    """Return the id of the examples of a true class that were classified as another one."""
-    return f"pair-{true}-{predicted}"
-
-
-def shown_pairs(content: Content) -> list[tuple[int, int]]:
-    """Return the pairs of classes whose examples the page shows, most rows first: (true, predicted)."""
-    if content.rows is None or not isinstance(content.report, ClassificationReport):
-        return []
-    counts = np.asarray(content.report.confusion)
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
-    return [(int(i), int(j)) for i, j in (divmod(int(index), len(counts)) for index in order) if wrong[i, j]]
-
-
 def largest_losses(content: Content) -> Section | None:
-    """Return the rows with the largest losses, and up to six rows of each pair of classes that is confused often."""
+    """Return the rows with the largest losses, and some rows of each pair of classes that is confused often."""
     rows, report = content.rows, content.report
     if rows is None or report is None or not len(rows):
         return None
     largest = np.argsort(-content.losses, kind="stable")[:LARGEST].tolist()
-    pairs = {pair: _find_rows(content, rows, pair) for pair in shown_pairs(content)}
-    every = list(dict.fromkeys([*largest, *(row for found in pairs.values() for row in found)]))
+    pairs = pair_examples(content)
+    every = list(dict.fromkeys([*largest, *(row for _, found in pairs for row in found)]))
     cards = dict(zip(every, _make_cards(content, rows, report, every), strict=True))
     body = render(
         "examples.html",
         largest=[cards[row] for row in largest],
         total=len(rows),
-        pairs=[
-            {
-                "anchor": pair_anchor(*pair),
-                "true": content.names[pair[0]],
-                "predicted": content.names[pair[1]],
-                "cards": [cards[row] for row in found],
-                "count": int(np.asarray(getattr(report, "confusion", ()))[pair]),
-            }
-            for pair, found in pairs.items()
-        ],
+        pairs=[(pair, [cards[row] for row in found]) for pair, found in pairs],
+        names=content.names,
         has_maps=any(card.overlays for card in cards.values()),
         has_signs=content.head.evidence_has_sign,
-        has_pieces=any(card.pieces for card in cards.values()),
+        has_pieces=any(card.outputs and card.pieces for card in cards.values()),
     )
-    return Section("examples", "Largest losses", body)
-
-
-def _find_rows(content: Content, rows: Rows, pair: tuple[int, int]) -> list[int]:
-    """Rows of one class that were classified as another one, the largest loss first."""
-    inside = np.flatnonzero((rows.targets == pair[0]) & (content.head.decide(rows.predicted) == pair[1]))
-    return inside[np.argsort(-content.losses[inside], kind="stable")][:_ROWS_OF_PAIR].tolist()
+    return Section("losses", "Largest losses", body)
 
 
 _Facts = Sequence[tuple[str, Sequence[tuple[str, str]]]]
@@ -118,7 +89,7 @@ def _make_cards(content: Content, rows: Rows, report: Report, chosen: Sequence[i
     outputs = content.head.explained_outputs(predicted, targets)
     shown = _show(content, rows, chosen, outputs)
     return [
-        _make_card(row, one, _describe(report, content, predicted[place], targets[place]), content.losses[row])
+        _make_card(row, one, _describe(report, content, row, predicted[place], targets[place]), content.losses[row])
         for place, (row, one) in enumerate(zip(chosen, shown, strict=True))
     ]
 
@@ -156,20 +127,20 @@ def _to_uri(image: EncodedImage) -> str:
 
 
 @singledispatch
-def _describe(report: Report, content: Content, predicted: Any, target: Any) -> _Facts:
+def _describe(report: Report, content: Content, row: int, predicted: Any, target: Any) -> _Facts:
     """What is true and what was predicted, in words."""
     shown = str(content.head.to_prediction("", predicted)).replace("\t", " ")
     return [("true", [(str(content.run.target.decode(target)), "")]), ("predicted", [(shown, "")])]
 
 
 @_describe.register
-def _(report: ClassificationReport, content: Content, predicted: Any, target: Any) -> _Facts:
-    shown = (("true", int(target)), ("predicted", int(content.head.decide(predicted))))
+def _(report: ClassificationReport, content: Content, row: int, predicted: Any, target: Any) -> _Facts:
+    shown = (("true", int(target)), ("predicted", int(content.decided[row])))
     return [(key, [(content.names[index], _probability(predicted[index]))]) for key, index in shown]
 
 
 @_describe.register
-def _(report: MultilabelReport, content: Content, predicted: Any, target: Any) -> _Facts:
+def _(report: MultilabelReport, content: Content, row: int, predicted: Any, target: Any) -> _Facts:
     probabilities = {name: _probability(value) for name, value in zip(content.names, predicted, strict=True)}
     found = content.head.to_prediction("", predicted).labels
     shown = (("true", content.run.target.decode(target)), ("predicted", found))
@@ -177,7 +148,7 @@ def _(report: MultilabelReport, content: Content, predicted: Any, target: Any) -
 
 
 @_describe.register
-def _(report: RegressionReport, content: Content, predicted: Any, target: Any) -> _Facts:
+def _(report: RegressionReport, content: Content, row: int, predicted: Any, target: Any) -> _Facts:
     if len(content.names) == 1:
         return [("true", [(f"{target[0]:.6g}", "")]), ("predicted", [(f"{predicted[0]:.6g}", "")])]
     pairs = zip(content.names, target, predicted, strict=True)
