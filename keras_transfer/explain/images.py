@@ -107,7 +107,7 @@ def _read(
     load, read = reader.load(split, PLAIN), dict[int, NDArray[np.float32]]()
     for row in kinds:
         try:
-            read[row] = np.asarray(load(tf.constant([row], tf.int64))[0], np.float32)
+            read[row] = np.asarray(load(tf.constant([row], tf.int64)), np.float32)[0]
         except tf.errors.OpError:
             explained[row] = ExplainedImage(problem=_BROKEN)
         if len(read) == _BATCH or (read and row == max(kinds)):

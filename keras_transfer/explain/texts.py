@@ -15,7 +15,8 @@ from keras_transfer.explain.opened import OpenedModel
 from keras_transfer.explain.pieces import Piece, divide_text
 from keras_transfer.explain.records import Explanation
 
-_BATCH = 8
+# Tokens of a batch, padding included.
+_BATCH = 512
 _BETWEEN = "\n"
 _TOO_LONG = "Not explained: the texts before it are as long as an explanation of all may take."
 _NO_TOKENS = "Not explained: the network has no stage with a vector for each token."
@@ -53,9 +54,7 @@ def explain_texts(
     explainer, found = IntegratedGradients(opened), dict[int, list[float]]()
     why_not = _TOO_LONG if explainer.is_possible else _NO_TOKENS
     chosen = chosen if explainer.is_possible else 0
-    order = np.argsort(tokens.lengths[:chosen], kind="stable")
-    for start in range(0, len(order), _BATCH):
-        rows = order[start : start + _BATCH]
+    for rows in _divide_into_batches(tokens.lengths[:chosen]):
         weights = make_weights([outputs[row] for row in rows], len(names))
         for row, values in zip(rows, _attribute(explainer, reader, split, rows, weights, points), strict=True):
             found[int(row)] = values
@@ -84,6 +83,16 @@ def _prepare(reader: TextReader, texts: Texts | Tokens) -> Any:
     plain = texts.texts if isinstance(texts, Tokens) else texts
     n = len(plain)
     return reader.prepare(Split("inputs", plain, np.zeros(n, np.int64), np.ones(n, np.float32)))
+
+
+def _divide_into_batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Rows from the shortest to the longest text."""
+    batches: list[list[int]] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        if not batches or (len(batches[-1]) + 1) * lengths[row] > _BATCH:
+            batches.append([])
+        batches[-1].append(row)
+    return [np.array(batch, np.int64) for batch in batches]
 
 
 def _attribute(

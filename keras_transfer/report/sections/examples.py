@@ -40,6 +40,7 @@ def largest_losses(content: Content) -> Section | None:
         total=len(rows),
         pairs=[(pair, [cards[row] for row in found]) for pair, found in pairs],
         names=content.names,
+        has_views=any(card.image for card in cards.values()),
         has_maps=any(card.overlays for card in cards.values()),
         has_signs=content.head.evidence_has_sign,
         has_pieces=any(card.outputs and card.pieces for card in cards.values()),
