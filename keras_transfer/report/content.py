@@ -1,7 +1,7 @@
 """What the page of a run is made of: its report, and the rows that the report is about."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,7 @@ class Rows:
         targets: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
         predicted: ``float32[n, outputs]``, calibrated.
         examples: The examples themselves; None if they cannot be read here.
+        places: For each row its index among the examples, None if it is gone; by default the rows' own order.
         decided: ``int64[n]``, the predicted classes, if not one head decided for all rows.
     """
 
@@ -40,6 +41,7 @@ class Rows:
     targets: Targets
     predicted: Floats
     examples: Examples | None = None
+    places: Sequence[int | None] | None = None
     decided: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -189,10 +191,24 @@ def _find_rows(
                 f"Some sections are missing: the run folder has no predictions.npz, and {_first_line(split)}",
             )
         names = tuple(row[0] for row in run.record["splits"][name]["rows"])
-        return Rows(names, recorded.targets, recorded.predicted), (f"Examples are not shown: {_first_line(split)}",)
+        rows = Rows(names, recorded.targets, recorded.predicted)
+        return _add_remaining(run, name, rows) or (rows, (f"Examples are not shown: {_first_line(split)}",))
     if recorded is None:
         return predict_rows(run, split), ()
     return Rows(split.examples.names, recorded.targets, recorded.predicted, split.examples), ()
+
+
+def _add_remaining(run: Run, name: str, rows: Rows) -> tuple[Rows, tuple[str, ...]] | None:
+    """Rows with those examples that are left, and a line on the others; None if none are left."""
+    try:
+        examples, places = run.load_remaining(name)
+    except DataError:
+        return None
+    gone = sum(place is None for place in places)
+    if gone == len(places):
+        return None
+    line = f"{gone:,} of {len(places):,} examples are gone or have changed since the run. They are not shown."
+    return replace(rows, examples=examples, places=places), (line,)
 
 
 def _first_line(error: DataError) -> str:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from keras_transfer.config import TABLE_KEYS, OtherSource, RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
 from keras_transfer.console.text import show_value
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import Inputs, collect_inputs, read_inputs, refuse_unused_options
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
@@ -237,6 +238,33 @@ class Run:
             DataError: The data is not on this machine, or has changed.
             CheckpointError: The run has no such split.
         """
+        rows = self._reload(name)
+        if rows.fingerprint(self.target) != self.record["splits"][name]["fingerprint"]:
+            raise self._changed(name)
+        return rows
+
+    def load_remaining(self, name: str) -> tuple[Examples, list[int | None]]:
+        """Read what is left of the run's own data.
+
+        Args:
+            name: As above.
+
+        Returns:
+            Examples, and for each row of data.json its index among them: None for one that is gone or has changed.
+
+        Raises:
+            DataError: The data is not on this machine, or cannot be compared.
+            CheckpointError: The run has no such split.
+        """
+        examples, record = self._reload(name).examples, self.record["splits"][name]
+        if len(record.get("hashes", ())) != len(record["rows"]):
+            raise self._changed(name)
+        there = {key: index for index, key in enumerate(zip(examples.names, identify(examples), strict=True))}
+        recorded = zip((row[0] for row in record["rows"]), record["hashes"], strict=True)
+        return examples, [there.get(key) for key in recorded]
+
+    def _reload(self, name: str) -> Split:
+        """The rows of a split that are still there, whatever is in them."""
         if name not in self.record["splits"]:
             raise damaged(self.folder / DATA, f"it lacks the split {name}")
         # Names that look alike were classes of their own in a run that did not merge them.
@@ -250,8 +278,6 @@ class Run:
         rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
         if not recorded:
             raise DataError(f"The run has no {name} rows. Name a source with --data.")
-        if rows.fingerprint(self.target) != self.record["splits"][name]["fingerprint"]:
-            raise self._changed(name)
         return rows
 
     def _changed(self, name: str) -> DataError:

@@ -14,6 +14,8 @@ import pytest
 from keras_transfer import ConfigError, DataError
 from keras_transfer.data.checks.findings import read_findings
 from keras_transfer.errors import TransferWarning
+from keras_transfer.report.page import write_page
+from keras_transfer.run.run import Run
 
 
 def test_the_folder_holds_what_the_design_says(finished_run):
@@ -161,3 +163,24 @@ def test_explain_returns_a_heat_map_for_each_class_in_the_order_of_the_inputs(fi
         finished_run.explain(names[0], ["dgo"])
     with pytest.raises(ConfigError, match="expected a sequence of names"):
         finished_run.explain(names[0], "dog")
+
+
+def test_what_is_left_of_the_data_is_found_by_name_and_content(finished_run, tmp_path):
+    folder = shutil.copytree(finished_run.folder, tmp_path / "run")
+    images = shutil.copytree(finished_run.config.data.source, tmp_path / "images")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(finished_run.config.data.source), str(images)))
+    names = [row[0] for row in finished_run.record["splits"]["test"]["rows"]]
+    (images / names[1]).unlink()
+    shutil.copy(images / names[0], images / names[2])
+    run = Run(folder)
+    with pytest.raises(DataError, match="have changed since the run"):
+        run.load_split("test")
+    examples, places = run.load_remaining("test")
+    assert [None if place is None else examples.names[place] for place in places] == [
+        name if number not in (1, 2) else None for number, name in enumerate(names)
+    ]
+    page = write_page(run).read_text()
+    assert f"2 of {len(names)} examples are gone or have changed since the run" in page
+    assert page.count("It is gone or has changed since the run.") >= 2
+    assert page.count("<img") >= len(names) - 2

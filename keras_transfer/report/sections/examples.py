@@ -19,6 +19,7 @@ from keras_transfer.report.sections.confusion import pair_examples
 LARGEST = 24
 """How many rows are shown, those with the largest losses."""
 
+_GONE = "It is gone or has changed since the run."
 _LEVELS = (0.1, 0.3, 0.55, 0.8)
 # Of a stretch of text without evidence, its two ends are shown.
 _LONGEST_STRETCH, _END = 280, 120
@@ -96,9 +97,17 @@ def _make_cards(content: Content, rows: Rows, report: Report, chosen: Sequence[i
 
 
 def _show(content: Content, rows: Rows, chosen: Sequence[int], outputs: Sequence[tuple[int, ...]]) -> Sequence[Shown]:
+    """What the task shows of the rows whose examples are there."""
     if rows.examples is None:
         return [Shown(rows.names[row]) for row in chosen]
-    return content.run.task.show(content.run, rows.examples.select(chosen), outputs)
+    places = {row: row if rows.places is None else rows.places[row] for row in chosen}
+    there = [(row, place, own) for (row, place), own in zip(places.items(), outputs, strict=True) if place is not None]
+    found = {}
+    if there:
+        examples = rows.examples.select([place for _, place, _ in there])
+        shown = content.run.task.show(content.run, examples, [own for *_, own in there])
+        found = dict(zip((row for row, *_ in there), shown, strict=True))
+    return [found.get(row) or Shown(rows.names[row], problem=_GONE) for row in chosen]
 
 
 def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
