@@ -110,7 +110,7 @@ def test_attributions_sum_to_the_difference_from_the_neutral_text():
     cut = open_model(model).cut(min(open_model(model).boundaries(3)))
     start, end = (np.asarray(cut.before(x)) for x in (neutral, inputs))
     expected, step, places = np.zeros(8), 1e-2, (np.arange(20) + 0.5) / 20
-    sixteen = {name: np.repeat(column, 16, axis=0) for name, column in inputs.items()}
+    sixteen = {name: keras.ops.convert_to_tensor(np.repeat(x, 16, axis=0)) for name, x in inputs.items()}
     for place in places:
         at = np.repeat(start + place * (end - start), 16, axis=0)
         for row in range(16):
