@@ -157,7 +157,7 @@ def test_images_of_classes(count, per_class, browser, pebble, tmp_path):
     names = [*NAMES, *(f"class {number} of a long name & <b>more</b>" for number in range(count - 2))]
     table = make_table(tmp_path, names, per_class)
     recipe = ImageClassification(
-        {"source": str(table), "image": "file", "label": "kind", "validation": 0.2, "test": 0.4},
+        {"source": str(table), "path": "file", "label": "kind", "validation": 0.2, "test": 0.4},
         backbone="pebble",
         **QUICK,
     )
@@ -171,7 +171,7 @@ def test_images_of_labels_and_of_numbers(browser, pebble, tmp_path):
     table["size"] = np.linspace(1.0, 7.0, len(table))
     table.to_csv(tmp_path / "labels.csv", index=False)
     for target, label in (("multilabel", "tags"), ("number", "size")):
-        data = {"source": str(tmp_path / "labels.csv"), "image": "file", "label": label, "target": target}
+        data = {"source": str(tmp_path / "labels.csv"), "path": "file", "label": label, "target": target}
         recipe = ImageClassification({**data, "validation": 0.2, "test": 0.4}, backbone="pebble", **QUICK)
         run = recipe.fit(tmp_path / target)
         check_page(browser, run.folder / "report.html", target, ["Largest losses"])
