@@ -325,8 +325,8 @@ class TextPretraining(Recipe):
 
 
 def _print_findings(spec: RecipeSpec, console: Console | None) -> Callable[[Splits], None] | None:
-    """A function that prints what can be found in data without a network; None if nothing is printed."""
-    if console is None:
+    """A function that prints what can be found without a network; None if nothing is printed or searched for."""
+    if console is None or spec.config.data.leaks == "off":
         return None
 
     def on_data(splits: Splits) -> None:

@@ -70,5 +70,5 @@ def _show(finding: Finding, audit: Audit) -> Markup:
     if isinstance(preview, bytes):
         content = base64.b64encode(preview).decode("ascii")
         # The name is beside it.
-        return Markup('<img alt="" width="96" src="data:image/jpeg;base64,{}">').format(content)
+        return Markup('<img alt="" width="96" src="data:image/jpeg;base64,{}"><br>').format(content)
     return render("preview.html", text=preview) if preview else Markup("")

@@ -9,7 +9,7 @@ from keras_transfer import ImageClassification, Recipe
 from keras_transfer.audit import Finding
 from keras_transfer.audit.result import Audit
 from keras_transfer.data.checks.findings import read_findings
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.recipe.source_task import find_task, names_recipe
 from keras_transfer.report.audit_page import write_audit_page
 
@@ -114,8 +114,9 @@ def test_what_a_source_is(tmp_path, monkeypatch, images):
         ("both.csv", "in 2 ways. Add one of: task=image_classification, task=text_classification"),
         ("reviews.csv", r"Name their column: data.path=COLUMN \(images\) or data.text=COLUMN \(texts\)"),
         ("tfds:x", "in 2 ways"),
+        ("nowhere", "Data source 'nowhere' not found"),
     ):
-        with pytest.raises(ConfigError, match=match):
+        with pytest.raises(TransferError, match=match):
             find_task(source, [])
     shutil.copy(images / "cat" / "000.png", tmp_path / "texts" / "good")
     with pytest.raises(ConfigError, match="in 2 ways"):

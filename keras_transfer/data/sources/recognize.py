@@ -5,6 +5,7 @@ from pathlib import Path
 from keras_transfer.config import DataConfig
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.files import list_files
+from keras_transfer.data.sources.find import find_source_kind
 from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.texts import is_text_file
 from keras_transfer.data.tables.tables import TABLE_SUFFIXES, load_table
@@ -21,8 +22,9 @@ def may_hold(name: str, config: DataConfig) -> bool:
         config: A data section of one kind of examples, with the columns of the source.
 
     Raises:
-        DataError: It is a table that cannot be read.
+        DataError: There is no such source, or it is a table that cannot be read.
     """
+    find_source_kind(name, config)
     if name in SAMPLES:
         return SAMPLES[name].examples == config.example_kind
     path = Path(name).expanduser()
