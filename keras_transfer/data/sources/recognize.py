@@ -34,8 +34,9 @@ def may_hold(name: str, config: DataConfig) -> bool:
         columns = load_table(path, encoding=config.encoding, delimiter=config.delimiter).columns
         return set(find_example_kind(config).columns(config).values()) <= set(columns)
     if path.is_dir():
+        files = list_files(path).files
         # Files that lie beside the class folders are no examples.
-        files = [file for file in list_files(path).files if file.parent != path]
+        files = [file for file in files if file.parent != path] or files
         images = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
         texts = any(is_text_file(file) and file.suffix.lower() not in _OTHERS for file in files)
         found = [kind for kind, there in (("image", images), ("text", texts)) if there]
