@@ -3,43 +3,19 @@
 The pretrained network is the recipe's, EfficientNet-Lite0, since those of torchvision have to be downloaded from a hub;
 fastai's own head on it (create_head), its split into body and head, aug_transforms with the set's flips, fine_tune(20)
 with its defaults. Batches of 16, since fastai drops the last batch that is not full. Measured with fastai 2.8.12, torch
-2.13 (CPU), torchvision 0.28 and efficientnet-lite-pytorch 0.1. torchvision from PyPI is built for a CUDA version of
-torch: beside the CPU version its operators do not load, and importing it fails. Classification uses none of them, so
-their names are registered here; the error is that of the pair of wheels, not fastai's.
+2.13 (CPU), torchvision 0.28 and efficientnet-lite-pytorch 0.1.
 """
 
-import importlib
-import importlib.util
-import re
 import sys
 from pathlib import Path
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from suite_cell import Cell, write_predicted
+from suite_torchvision import import_torchvision
 from torch import nn
 
 EPOCHS, BATCH = 20, 16
-
-
-def register_operators() -> None:
-    """Let torchvision be imported if its operators cannot be loaded."""
-    (folder,) = importlib.util.find_spec("torchvision").submodule_search_locations
-    source = Path(folder, "_meta_registrations.py").read_text()
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in sorted(set(re.findall(r'register_(?:meta|fake)\("(?:torchvision::)?(\w+)"', source))):
-        library.define(f"{name}(Tensor x) -> Tensor")
-    globals()["_library"] = library  # its names are gone with it
-
-
-def import_torchvision() -> None:
-    """Import it, whether or not its operators can be loaded."""
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        for module in [module for module in sys.modules if module.split(".")[0] == "torchvision"]:
-            del sys.modules[module]
-        register_operators()
 
 
 class Body(nn.Module):

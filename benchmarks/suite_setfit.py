@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import torch
-from peer_setfit import fit_setfit
 from suite_cell import Cell, write_predicted
-from transformers import set_seed
+from suite_torchvision import import_torchvision
 
 if __name__ == "__main__":
+    import_torchvision()  # transformers imports it if it is there
+    from peer_setfit import fit_setfit
+    from transformers import set_seed
+
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     cell = Cell.read(folder)
