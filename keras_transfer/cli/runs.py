@@ -54,6 +54,9 @@ def evaluate(folder: Path, data: str | None, split: str, as_json: bool, **table:
 @click.option("--out", type=click.Path(path_type=Path), help="New .csv, .tsv, .jsonl or .parquet file to write.")
 @click.option("--skip-broken", is_flag=True, help="Leave predictions empty for inputs that cannot be read.")
 @click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes or labels.")
+@click.option(
+    "--min-confidence", type=float, metavar="P", help="Abstain if the probability of the prediction is below P."
+)
 @AS_JSON
 @click.pass_context
 def predict(
@@ -66,6 +69,7 @@ def predict(
     out: Path | None,
     skip_broken: bool,
     top_k: int | None,
+    min_confidence: float | None,
     as_json: bool,
     **table: "Unpack[TableOptions]",
 ) -> None:
@@ -80,7 +84,7 @@ def predict(
         raise click.UsageError("--out writes a table, and --json prints. Give one of them.", context)
     import_tensorflow()
     from keras_transfer.data.tables.write import write_table
-    from keras_transfer.run.predicted import check_out, check_top_k, to_json, to_line, to_table
+    from keras_transfer.run.predicted import check_out, check_top_k, count_abstained, to_json, to_line, to_table
     from keras_transfer.run.run import Run
 
     if out is not None:
@@ -91,9 +95,12 @@ def predict(
         check_top_k(finished.head)
     for note in read.notes:
         echo(note, err=True)
-    predictions = finished.predict_inputs(read, skip_broken=skip_broken)
+    predictions = finished.predict_inputs(read, skip_broken=skip_broken, min_confidence=min_confidence)
     if read.problems:
         echo(f"{len(read.problems)} of {len(read)} inputs cannot be read; their predictions are empty.", err=True)
+    abstained = count_abstained(predictions)
+    if abstained is not None:
+        echo(abstained, err=True)
     if out is not None:
         rows, notes = to_table(read, predictions, top_k=top_k, errors=skip_broken)
         write_table(out, rows)

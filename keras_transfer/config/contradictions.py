@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from keras_transfer.config.data import DataConfig, PathKeys, TextDataConfig
-from keras_transfer.config.heads import explain_head, explain_threshold
+from keras_transfer.config.heads import explain_coverage, explain_head, explain_threshold
 from keras_transfer.config.names import find_twins, show_name
 from keras_transfer.config.schema import (
     HeadConfig,
@@ -96,8 +96,11 @@ def _find_contradictions_of_heads(config: RecipeConfig, head: HeadConfig) -> Ite
         yield "policy.head_solver: solve minimizes squared errors, and head.loss is huber. Use sgd, or squared_error."
     if config.data.target != "number" and head.loss != "squared_error":
         yield f"head.loss: {head.loss} is for numbers, and data.target is {config.data.target}. Leave it out."
+    validates = config.data.validation != 0.0
     if head.threshold is not None:
-        yield from explain_threshold(head.threshold, config.data.target, validates=config.data.validation != 0.0)
+        yield from explain_threshold(head.threshold, config.data.target, validates=validates)
+    if head.coverage is not None and not validates:
+        yield from explain_coverage(head.coverage)
 
 
 def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:

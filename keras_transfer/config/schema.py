@@ -125,6 +125,11 @@ class HeadConfig(Section):
     threshold: ThresholdConfig | None = Field(
         default=None, description="decision thresholds; by default the most probable class, and labels from 0.5 on"
     )
+    coverage: Probability | None = Field(
+        default=None,
+        description="predict sets of classes, uncertain labels or intervals that contain the truth for this share of "
+        "new rows; chosen on the validation rows",
+    )
 
 
 class ImageHeadConfig(HeadConfig):
@@ -284,8 +289,9 @@ class RecipeConfig(Section):
     @property
     def needs_validation(self) -> bool:
         """Whether the recipe asks for something that is decided on validation rows alone."""
-        threshold = getattr(self.head, "threshold", None)
-        return self.training.watches_validation or (threshold is not None and threshold.value is None)
+        threshold, coverage = (getattr(self.head, key, None) for key in ("threshold", "coverage"))
+        chooses = threshold is not None and threshold.value is None
+        return self.training.watches_validation or chooses or coverage is not None
 
 
 class ImageClassificationConfig(RecipeConfig):

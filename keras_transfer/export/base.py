@@ -28,7 +28,7 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError, ExportError, TransferError
 from keras_transfer.export import probe
 from keras_transfer.heads import TargetHead
-from keras_transfer.heads.base import OK
+from keras_transfer.heads.base import HIGH, LOW, OK
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.keras_internals import parts
@@ -303,13 +303,14 @@ def _compare(
         )
     differences = np.abs(np.array(served[head.predictions_output], np.float32) - expected)
     allowed = head.allowance(tolerance)
-    # Floats follow from the predictions. Names and decisions must be equal, unless they depend on less than the
-    # tolerance.
+    # Names and decisions must be equal, unless they depend on less than the tolerance.
     own = head.serving_outputs(tf.constant(expected)).items()
     decisions = {name: probe.to_plain(tensor) for name, tensor in own if not tensor.dtype.is_floating}
+    intervals = {name: np.asarray(tensor) for name, tensor in own if name in (LOW, HIGH)}
     if exporter.endpoint == "tensors":
         decisions = {name: rows for name, rows in decisions.items() if name in served}
-    missing = [name for name in decisions if name not in served]
+        intervals = {name: rows for name, rows in intervals.items() if name in served}
+    missing = [name for name in (*decisions, *intervals) if name not in served]
     if missing:
         raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. Nothing was exported.")
     ties = head.is_tied(expected, tolerance)
@@ -327,7 +328,18 @@ def _compare(
             f"{allowed.max():.2g}), {' or '.join(decisions) or 'labels'} in {len(other)} of {len(expected)} examples. "
             "Nothing was exported."
         )
+    for name, bounds in intervals.items():
+        _check_bounds(exporter, name, np.array(served[name], np.float32), bounds, allowed)
     return Parity(len(expected), largest)
+
+
+def _check_bounds(exporter: Exporter, name: str, served: Floats, bounds: Floats, allowed: Floats) -> None:
+    """Bounds of intervals are as near to ours as the numbers are, up to the last digit of a number of their size."""
+    if served.shape != bounds.shape or not (np.abs(served - bounds) <= allowed + np.spacing(np.abs(bounds))).all():
+        raise ExportError(
+            f"The {exporter.title} has other bounds of intervals than the model: {name} is {served.tolist()!s:.80}. "
+            f"Expected: {bounds.tolist()!s:.80}. Nothing was exported."
+        )
 
 
 def _check_unreadable(

@@ -27,9 +27,12 @@ class SavedModelExporter(Exporter):
         threshold;
       - numbers: ``values: float32[batch, numbers]`` in the units of the training data, and if the run is calibrated
         ``standard_deviations: float32[batch, numbers]`` around them;
+      - with ``head.coverage``: of classes and labels ``abstain: bool[batch]`` and ``in_set: bool[batch, outputs]``, in
+        the order of ``names``; of labels also ``uncertain: bool[batch, labels]``; of numbers ``low`` and ``high``, the
+        bounds of the intervals;
       - all: ``names: string[batch, outputs]``, the names of the predictions in their order, the same in every row; and
         ``ok: bool[batch]``, false for an input that cannot be read, whose other outputs are neutral: empty strings,
-        probabilities of 0, numbers that are NaN. The other inputs of its batch are answered as usual.
+        probabilities of 0, false, numbers that are NaN. The other inputs of its batch are answered as usual.
     - ``classes`` takes nothing and returns ``names: string[outputs]``, in the order of the predictions.
 
     Names and thresholds are inside.

@@ -119,12 +119,14 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
         targets: Of the training rows.
 
     Raises:
-        ConfigError: There is no such head, or ``training.class_weights`` or ``head.threshold`` does not have the names
-            of the classes.
+        ConfigError: There is no such head; it does not support ``head.threshold`` or ``head.coverage``; or
+            ``training.class_weights`` or ``head.threshold`` does not have the names of the classes.
     """
     kind = find_head(config)
     if _section(config).threshold is not None and not kind.has_thresholds:
         raise ConfigError(f"head.threshold: the head {kind.__name__} has no decision thresholds. Leave it out.")
+    if _section(config).coverage is not None and not kind.has_coverage:
+        raise ConfigError(f"head.coverage: the head {kind.__name__} predicts no sets or intervals. Leave it out.")
     head = kind.fit(names, _section(config), targets)
     head.class_weights(targets, config.training.class_weights)  # before training, not in its first step
     return head

@@ -17,6 +17,7 @@ from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads.calibrated_loss import CalibratedLoss
 from keras_transfer.heads.calibration import Calibration
+from keras_transfer.heads.coverage import Coverage, check_rows
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
 from keras_transfer.heads.predictions import Prediction
@@ -29,6 +30,9 @@ LOGITS = "head_logits"
 
 NAMES, OK = "names", "ok"
 """Outputs of an exported model: the names of the predictions, and which inputs could be read."""
+
+ABSTAIN, IN_SET, UNCERTAIN, LOW, HIGH = "abstain", "in_set", "uncertain", "low", "high"
+"""Outputs of an exported model whose run promised a coverage: see docs/abstention.md."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +164,12 @@ class TargetHead(Head):
     Attributes:
         config: Pooling, dropout, hidden layer and loss.
         calibration: What was fitted after training; None before that, and if there was nothing to fit it on.
+        coverage: What was chosen for sets or intervals; None before that, and without ``head.coverage``.
     """
 
     config: HeadConfig
     calibration: Calibration | None = field(default=None, kw_only=True)
+    coverage: Coverage | None = field(default=None, kw_only=True)
 
     target: ClassVar[str]
     """The ``data.target`` that the head is for."""
@@ -173,6 +179,9 @@ class TargetHead(Head):
 
     has_thresholds: ClassVar[bool] = False
     """Whether it decides by ``head.threshold``; a recipe that has that section is an error for other heads."""
+
+    has_coverage: ClassVar[bool] = False
+    """Whether it predicts sets or intervals by ``head.coverage``; a recipe that has that key is an error for others."""
 
     report_type: ClassVar[type[Report]]
 
@@ -209,11 +218,12 @@ class TargetHead(Head):
         """Check before training that :meth:`calibrate` can choose by these rows.
 
         Args:
-            targets: Of the validation rows; not called if there are none.
+            targets: Of the validation rows; there may be none.
 
         Raises:
             ConfigError: It cannot.
         """
+        check_rows(self.config.coverage, len(targets))
 
     def calibrate(self, predicted: Floats, targets: Targets) -> Self:
         """Return the head with what is chosen after training, on validation rows.
@@ -228,7 +238,8 @@ class TargetHead(Head):
             TrainingError: Predictions are NaN or infinite.
         """
         head = self if self.calibration else self.fit_calibration(predicted, targets, "validation")
-        return head.choose_thresholds(head.calibrated(predicted), targets)
+        calibrated = head.calibrated(predicted)
+        return head.choose_thresholds(calibrated, targets).choose_coverage(calibrated, targets)
 
     def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
         """Return the head with the thresholds that the recipe wants to be chosen.
@@ -236,6 +247,18 @@ class TargetHead(Head):
         Args:
             predicted: ``float32[n, outputs]``, calibrated.
             targets: Of the same rows.
+        """
+        return self
+
+    def choose_coverage(self, predicted: Floats, targets: Targets) -> Self:
+        """Return the head with the sets or intervals that ``head.coverage`` promises; as it is without that.
+
+        Args:
+            predicted: ``float32[n, outputs]``, calibrated, of rows that the model was not trained on.
+            targets: Of the same rows.
+
+        Raises:
+            TrainingError: Predictions are NaN or infinite.
         """
         return self
 
@@ -433,8 +456,8 @@ class TargetHead(Head):
     def masked_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
         """Return :meth:`serving_outputs` with ``ok``, and neutral values for rows that are not.
 
-        Neutral is what no prediction looks like: strings are empty, probabilities 0 and numbers NaN, since each number
-        could be a prediction. ``names`` stay as they are.
+        Neutral is what no prediction looks like: strings are empty, probabilities 0, sets empty, and numbers NaN, since
+        each number could be a prediction. ``abstain`` is false. ``names`` stay as they are.
 
         Args:
             predicted: ``float32[batch, outputs]``.

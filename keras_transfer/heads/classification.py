@@ -1,7 +1,7 @@
 """One class out of several."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import keras
@@ -18,11 +18,14 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
+from keras_transfer.heads.base import ABSTAIN, IN_SET
 from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_class_temperature, fit_class_temperature, temper_classes
+from keras_transfer.heads.coverage import Coverage, class_sets, class_sets_in_graph, class_sets_tie, cover_classes
+from keras_transfer.heads.coverage_report import SetReport, report_class_sets
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
-from keras_transfer.heads.predictions import RankedPrediction
+from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.solver import LinearModel, Multinomial
 from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
@@ -55,6 +58,7 @@ class ClassificationReport(Report):
         classes: A report per class.
         confusion: ``confusion[i][j]`` rows of class i were predicted as class j.
         decision: The thresholds that classes were predicted by; None if the most probable class was predicted.
+        coverage: How often prediction sets contain the true class, with ``head.coverage``.
     """
 
     accuracy: float
@@ -64,6 +68,7 @@ class ClassificationReport(Report):
     classes: tuple[ClassReport, ...]
     confusion: tuple[tuple[int, ...], ...]
     decision: Decision | None = None
+    coverage: SetReport | None = None
 
     @property
     def without_rows(self) -> tuple[str, ...]:
@@ -84,6 +89,7 @@ class ClassificationReport(Report):
             },
             "confusion": [list(row) for row in self.confusion],
             **({} if self.decision is None else {"decision": self.decision.to_json()}),
+            **({} if self.coverage is None else {"coverage": self.coverage.to_json()}),
         }
 
     @classmethod
@@ -97,6 +103,7 @@ class ClassificationReport(Report):
             "classes": tuple(ClassReport(name, **figures) for name, figures in values["classes"].items()),
             "confusion": tuple(tuple(row) for row in values["confusion"]),
             "decision": Decision.from_json(values["decision"]) if "decision" in values else None,
+            "coverage": SetReport.from_json(values["coverage"]) if "coverage" in values else None,
         }
 
 
@@ -108,15 +115,26 @@ class ClassPrediction(RankedPrediction):
         label: The predicted class: the most probable one, unless the run has thresholds.
         score: Its probability.
         probabilities: Of every class, by name.
+        abstain: Whether the set has more than one class, or the score is below ``min_confidence``; None without both.
+        prediction_set: The classes that contain the true one as often as ``head.coverage`` promises, the most probable
+            first; None without it.
     """
 
     label: str
     score: float
     probabilities: dict[str, float]
+    abstain: bool | None = field(default=None, metadata=OPTIONAL)
+    prediction_set: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the predicted class."""
+        return self.score
 
     def __str__(self) -> str:
-        """Class and probability."""
-        return f"{one_line(self.label)}\t{self.score:.4f}"
+        """Class and probability, and whether the model abstains."""
+        several = self.prediction_set if self.prediction_set and len(self.prediction_set) > 1 else ()
+        return f"{one_line(self.label)}\t{self.score:.4f}{self.describe_abstention(several)}"
 
 
 def check_class_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
@@ -151,6 +169,7 @@ class ClassificationHead(ProbabilityHead):
     figure = ACCURACY
     target = "class"
     has_thresholds = True
+    has_coverage = True
     metric = "accuracy"
     report_type = ClassificationReport
     predictions_output = "probabilities"
@@ -168,20 +187,33 @@ class ClassificationHead(ProbabilityHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its thresholds and its temperature."""
-        decision = Decision.restore(names, facts) if config.threshold else None
-        return cls(names, config, decision=decision, calibration=Calibration.from_json(facts, _TEMPERATURE, None))
+        """Make the head again with its thresholds, its temperature and the bound of its prediction sets."""
+        return cls(
+            names,
+            config,
+            decision=Decision.restore(names, facts) if config.threshold else None,
+            coverage=Coverage.restore(config.coverage, facts),
+            calibration=Calibration.from_json(facts, _TEMPERATURE, None),
+        )
 
     @property
     def facts(self) -> JsonObject:
-        """The thresholds, by class, and the temperature."""
+        """The thresholds, by class, the temperature, and the bound of prediction sets."""
         decision = {} if self.decision is None else self.decision.to_json()
         calibration = {} if self.calibration is None else self.calibration.to_json(_TEMPERATURE, None)
-        return {**decision, **calibration}
+        coverage = {} if self.coverage is None else {"coverage": self.coverage.to_json()}
+        return {**decision, **calibration, **coverage}
 
     def check_validation(self, targets: Targets) -> None:
-        """Check that each class has a row to choose its threshold by."""
+        """Check that each class has a row to choose its threshold by, and that sets can be chosen."""
         check_validation(self.config.threshold, self.names, targets)
+        super().check_validation(targets)
+
+    def choose_coverage(self, predicted: Floats, targets: Targets) -> Self:
+        """Choose the bound of prediction sets, if the recipe asks for it."""
+        if self.config.coverage is None:
+            return self
+        return replace(self, coverage=cover_classes(self.config.coverage, predicted, self.decide(predicted), targets))
 
     def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
         """Choose thresholds, if the recipe asks for it."""
@@ -312,6 +344,9 @@ class ClassificationHead(ProbabilityHead):
             confusion=tuple(tuple(row) for row in confusion_matrix(targets, chosen, labels=indices).tolist()),
             decision=self.decision,
             calibration=self.measure_calibration(predicted, targets),
+            coverage=None
+            if self.coverage is None
+            else report_class_sets(self.coverage, self._sets(predicted), targets),
         )
 
     def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
@@ -323,25 +358,47 @@ class ClassificationHead(ProbabilityHead):
             others = np.where(targets == chosen, others, targets)
         return [(int(first), int(second)) for first, second in zip(chosen, others, strict=True)]
 
+    def _sets(self, predicted: Floats) -> NDArray[np.bool_]:
+        """Which classes are in the set, for a head with a coverage."""
+        if self.coverage is None:
+            raise ValueError("no sets were chosen")
+        return class_sets(self.coverage, predicted, self.decide(predicted))
+
     def to_prediction(self, name: str, row: Floats) -> ClassPrediction:
-        """Name the predicted class."""
+        """Name the predicted class, and those of the set."""
         best = int(self.decide(row))
         probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
-        return ClassPrediction(name, self.names[best], float(row[best]), probabilities)
+        prediction = ClassPrediction(name, self.names[best], float(row[best]), probabilities)
+        if self.coverage is None:
+            return prediction
+        inside = self._sets(row)
+        order = [int(index) for index in np.argsort(-row, kind="stable") if inside[index]]
+        return replace(prediction, abstain=len(order) > 1, prediction_set=tuple(self.names[index] for index in order))
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return ``probabilities``, ``label`` and ``score: float32[batch]``, the label's probability, and ``names``."""
+        """Return ``probabilities``, ``label`` and ``score: float32[batch]``, the label's probability, and ``names``.
+
+        With a coverage also ``in_set: bool[batch, classes]``, in the order of ``names``, and ``abstain: bool[batch]``.
+        """
         chosen = tf.argmax(predicted, axis=-1) if self.decision is None else self.decision.decide_in_graph(predicted)
-        return {
+        outputs = {
             "probabilities": predicted,
             "label": tf.gather(tf.constant(self.names), chosen),
             "score": tf.gather(predicted, chosen, batch_dims=1),
             "names": self.repeat_names(predicted),
         }
+        if self.coverage is None:
+            return outputs
+        inside = class_sets_in_graph(self.coverage, predicted, chosen)
+        return {**outputs, IN_SET: inside, ABSTAIN: tf.math.count_nonzero(inside, axis=-1) > 1}
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
-        """Two classes that tie to within the tolerance may come out either way."""
+        """Two classes that tie to within the tolerance may come out either way; so may one at the bound of the set."""
         if self.decision is not None:
-            return self.decision.is_tied(predicted, tolerance)
-        ordered = np.sort(predicted, axis=1)
-        return ordered[:, -1] - ordered[:, -2] < tolerance
+            tied = self.decision.is_tied(predicted, tolerance)
+        else:
+            ordered = np.sort(predicted, axis=1)
+            tied = ordered[:, -1] - ordered[:, -2] < tolerance
+        if self.coverage is None:
+            return tied
+        return tied | class_sets_tie(self.coverage, predicted, self.decide(predicted), tolerance)

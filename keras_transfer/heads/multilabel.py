@@ -1,6 +1,7 @@
 """Any number of labels."""
 
-from dataclasses import asdict, dataclass, replace
+import itertools
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 import keras
@@ -13,15 +14,30 @@ from sklearn.metrics import precision_recall_fscore_support
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
+from keras_transfer.heads.base import ABSTAIN, IN_SET, UNCERTAIN
 from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_label_temperatures, fit_label_temperatures, temper_labels
+from keras_transfer.heads.coverage import (
+    Coverage,
+    cover_labels,
+    uncertain_labels,
+    uncertain_labels_in_graph,
+    uncertain_labels_tie,
+)
+from keras_transfer.heads.coverage_report import SetReport, report_labels
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
 from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, mean_where_present
-from keras_transfer.heads.predictions import RankedPrediction
+from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.heads.solver import LinearModel, OneVsRest
-from keras_transfer.heads.thresholds import Choice, Decision, check_threshold, choose_label_thresholds
+from keras_transfer.heads.thresholds import (
+    Choice,
+    Decision,
+    check_label_validation,
+    check_threshold,
+    choose_label_thresholds,
+)
 from keras_transfer.networks.types import Array, JsonObject, Loss, Tensor
 
 _TEMPERATURE = "temperature"
@@ -52,6 +68,7 @@ class MultilabelReport(Report):
         micro_f1: F1 over all decisions together.
         labels: A report per label.
         choice: How the labels' thresholds were chosen; None for 0.5, and for those that the recipe has.
+        coverage: How often the truth about labels is not ruled out, with ``head.coverage``.
     """
 
     mean_average_precision: float | None
@@ -60,6 +77,7 @@ class MultilabelReport(Report):
     micro_f1: float
     labels: tuple[LabelReport, ...]
     choice: Choice | None = None
+    coverage: SetReport | None = None
 
     @property
     def without_rows(self) -> tuple[str, ...]:
@@ -77,6 +95,7 @@ class MultilabelReport(Report):
             "without_rows": list(self.without_rows),
             "labels": {label.pop("name"): label for label in labels},
             **({} if self.choice is None else {"thresholds_chosen": asdict(self.choice)}),
+            **({} if self.coverage is None else {"coverage": self.coverage.to_json()}),
         }
 
     @classmethod
@@ -90,6 +109,7 @@ class MultilabelReport(Report):
             "micro_f1": values["micro_f1"],
             "labels": tuple(LabelReport(name=name, **figures) for name, figures in values["labels"].items()),
             "choice": Choice(**values["thresholds_chosen"]) if "thresholds_chosen" in values else None,
+            "coverage": SetReport.from_json(values["coverage"]) if "coverage" in values else None,
         }
 
 
@@ -100,14 +120,30 @@ class MultilabelPrediction(RankedPrediction):
     Attributes:
         labels: Those whose probability reaches their threshold.
         probabilities: Of every label, by name.
+        abstain: Whether a label is uncertain, or the probability of a decision, that a label is there or that it is
+            not, is below ``min_confidence``; None without ``head.coverage`` and that.
+        prediction_set: The labels that may be there: those predicted, and those that are uncertain; None without
+            ``head.coverage``.
+        uncertain: The labels of which neither is ruled out, that they are there and that they are not. About the
+            others, the prediction is right as often as ``head.coverage`` promises. None without it.
     """
 
     labels: tuple[str, ...]
     probabilities: dict[str, float]
+    abstain: bool | None = field(default=None, metadata=OPTIONAL)
+    prediction_set: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+    uncertain: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def confidence(self) -> float:
+        """The least probability of a decision: that a label is there, or that it is not."""
+        present = set(self.labels)
+        return min(p if name in present else 1.0 - p for name, p in self.probabilities.items())
 
     def __str__(self) -> str:
-        """Labels and their probabilities."""
-        return ", ".join(f"{one_line(label)} {self.probabilities[label]:.4f}" for label in self.labels) or "no label"
+        """Labels and their probabilities, and whether the model abstains."""
+        labels = ", ".join(f"{one_line(label)} {self.probabilities[label]:.4f}" for label in self.labels)
+        return f"{labels or 'no label'}{self.describe_abstention(self.uncertain or ())}"
 
 
 @dataclass(frozen=True)
@@ -125,6 +161,7 @@ class MultilabelHead(ProbabilityHead):
     figure = MEAN_AVERAGE_PRECISION
     target = "multilabel"
     has_thresholds = True
+    has_coverage = True
     metric = "f1"
     report_type = MultilabelReport
     predictions_output = "probabilities"
@@ -144,16 +181,35 @@ class MultilabelHead(ProbabilityHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its thresholds and its temperatures."""
-        read, calibration = Decision.restore(names, facts), Calibration.from_json(facts, _TEMPERATURE, names)
-        return cls(names, config, tuple(read.thresholds.values()), read.choice, calibration=calibration)
+        """Make the head again with its thresholds, its temperatures and the bounds by which labels are uncertain."""
+        read = Decision.restore(names, facts)
+        return cls(
+            names,
+            config,
+            tuple(read.thresholds.values()),
+            read.choice,
+            coverage=Coverage.restore(config.coverage, facts, names),
+            calibration=Calibration.from_json(facts, _TEMPERATURE, names),
+        )
 
     @property
     def facts(self) -> JsonObject:
-        """The thresholds and the temperatures, by label."""
+        """The thresholds and the temperatures, by label, and the bounds by which labels are uncertain."""
         decision = Decision(dict(zip(self.names, self.thresholds, strict=True)), choice=self.choice)
         calibration = {} if self.calibration is None else self.calibration.to_json(_TEMPERATURE, self.names)
-        return {**decision.to_json(), **calibration}
+        coverage = {} if self.coverage is None else {"coverage": self.coverage.to_json(self.names)}
+        return {**decision.to_json(), **calibration, **coverage}
+
+    def check_validation(self, targets: Targets) -> None:
+        """Check that there are rows to choose thresholds by, and enough for the coverage."""
+        check_label_validation(self.config.threshold, targets)
+        super().check_validation(targets)
+
+    def choose_coverage(self, predicted: Floats, targets: Targets) -> Self:
+        """Choose the bounds by which labels are uncertain, if the recipe asks for them."""
+        if self.config.coverage is None:
+            return self
+        return replace(self, coverage=cover_labels(self.config.coverage, predicted, self.present(predicted), targets))
 
     def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
         """Choose thresholds, if the recipe asks for it."""
@@ -275,6 +331,11 @@ class MultilabelHead(ProbabilityHead):
             ),
             choice=self.choice,
             calibration=self.measure_calibration(predicted, targets),
+            coverage=None
+            if self.coverage is None
+            else report_labels(
+                self.coverage, self.names, said, uncertain_labels(self.coverage, predicted, said), targets
+            ),
         )
 
     def present(self, predicted: Floats) -> NDArray[np.bool_]:
@@ -287,21 +348,46 @@ class MultilabelHead(ProbabilityHead):
         return [(int(label),) for label in wrong.argmax(axis=1)]
 
     def to_prediction(self, name: str, row: Floats) -> MultilabelPrediction:
-        """Name the labels that reach their thresholds."""
-        labels = tuple(label for label, there in zip(self.names, self.present(row), strict=True) if there)
-        return MultilabelPrediction(name, labels, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
+        """Name the labels that reach their thresholds, and those that are uncertain."""
+        present = self.present(row)
+        probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
+        prediction = MultilabelPrediction(name, self._select(present), probabilities)
+        if self.coverage is None:
+            return prediction
+        uncertain = uncertain_labels(self.coverage, row, present)
+        return replace(
+            prediction,
+            abstain=bool(uncertain.any()),
+            prediction_set=self._select(present | uncertain),
+            uncertain=self._select(uncertain),
+        )
+
+    def _select(self, there: NDArray[np.bool_]) -> tuple[str, ...]:
+        return tuple(itertools.compress(self.names, there))
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return ``probabilities``, ``present: bool[batch, labels]`` and ``names: string[batch, labels]``."""
+        """Return ``probabilities``, ``present: bool[batch, labels]`` and ``names: string[batch, labels]``.
+
+        With a coverage also ``in_set`` and ``uncertain``, ``bool[batch, labels]``, and ``abstain: bool[batch]``.
+        """
+        present = predicted >= tf.constant(self.thresholds, tf.float32)
+        outputs = {"probabilities": predicted, "present": present, "names": self.repeat_names(predicted)}
+        if self.coverage is None:
+            return outputs
+        uncertain = uncertain_labels_in_graph(self.coverage, predicted, present)
         return {
-            "probabilities": predicted,
-            "present": predicted >= tf.constant(self.thresholds, tf.float32),
-            "names": self.repeat_names(predicted),
+            **outputs,
+            IN_SET: present | uncertain,
+            UNCERTAIN: uncertain,
+            ABSTAIN: tf.reduce_any(uncertain, axis=-1),
         }
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
-        """What lies within the tolerance of its threshold may come out either way."""
-        return (np.abs(predicted - np.array(self.thresholds)) < tolerance).any(axis=1)
+        """What lies within the tolerance of its threshold, or of its bound, may come out either way."""
+        tied = np.asarray((np.abs(predicted - np.array(self.thresholds)) < tolerance).any(axis=1))
+        if self.coverage is None:
+            return tied
+        return tied | uncertain_labels_tie(self.coverage, predicted, self.present(predicted), tolerance)
 
 
 def average_precision(scores: Floats, truth: Floats, counts: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """One or more numbers."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import TargetHead
+from keras_transfer.heads.base import HIGH, LOW, TargetHead
 from keras_transfer.heads.calibration import Calibration, fit_residual_scale
+from keras_transfer.heads.coverage import Coverage, cover_numbers
+from keras_transfer.heads.coverage_report import IntervalReport, report_intervals
 from keras_transfer.heads.epoch_metrics import EpochMetric, MeanRootMeanSquaredError
 from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report
-from keras_transfer.heads.predictions import Prediction
+from keras_transfer.heads.predictions import OPTIONAL, Prediction
 from keras_transfer.heads.reliability import CalibrationReport, measure_deviations
 from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.heads.solver import LinearModel, Ridge
@@ -49,15 +51,21 @@ class RegressionReport(Report):
         mae: Mean absolute error: of one number in its own units, of several the mean of theirs in standard deviations
             of the training rows.
         numbers: A report per number.
+        coverage: How often intervals contain the true numbers, with ``head.coverage``.
     """
 
     mae: float
     numbers: tuple[NumberReport, ...]
+    coverage: IntervalReport | None = None
 
     def figures(self) -> JsonObject:
         """Return what metrics.json records."""
         numbers = [asdict(number) for number in self.numbers]
-        return {"mae": self.mae, "numbers": {number.pop("name"): number for number in numbers}}
+        return {
+            "mae": self.mae,
+            "numbers": {number.pop("name"): number for number in numbers},
+            **({} if self.coverage is None else {"coverage": self.coverage.to_json()}),
+        }
 
     @classmethod
     def read_figures(cls, values: JsonObject) -> JsonObject:
@@ -66,7 +74,11 @@ class RegressionReport(Report):
             name: {key: tuple(value) if isinstance(value, list) else value for key, value in number.items()}
             for name, number in values["numbers"].items()
         }
-        return {"mae": values["mae"], "numbers": tuple(NumberReport(name, **n) for name, n in numbers.items())}
+        return {
+            "mae": values["mae"],
+            "numbers": tuple(NumberReport(name, **n) for name, n in numbers.items()),
+            "coverage": IntervalReport.from_json(values["coverage"]) if "coverage" in values else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -75,13 +87,25 @@ class NumberPrediction(Prediction):
 
     Attributes:
         values: In the units of the training data, by name.
+        intervals: The bounds of the interval of each number, which contains the true one as often as ``head.coverage``
+            promises; None without it.
     """
 
     values: dict[str, float]
+    intervals: dict[str, tuple[float, float]] | None = field(default=None, metadata=OPTIONAL)
 
     def __str__(self) -> str:
-        """Names and numbers."""
-        return "\t".join(f"{one_line(name)} {value:.6g}" for name, value in self.values.items())
+        """Names, numbers and their intervals."""
+        intervals = self.intervals or {}
+        spans = {name: f" ({low:.6g} to {high:.6g})" for name, (low, high) in intervals.items()}
+        return "\t".join(f"{one_line(name)} {value:.6g}{spans.get(name, '')}" for name, value in self.values.items())
+
+    def columns(self, top_k: int | None = None) -> dict[str, Any]:
+        """Return ``predicted_NAME`` for each number, and with intervals ``low_NAME`` and ``high_NAME``."""
+        found: dict[str, Any] = {f"predicted_{name}": value for name, value in self.values.items()}
+        for name, (low, high) in (self.intervals or {}).items():
+            found |= {f"low_{name}": low, f"high_{name}": high}
+        return found
 
 
 @dataclass(frozen=True)
@@ -98,6 +122,7 @@ class NumberHead(TargetHead):
 
     figure = MEAN_ABSOLUTE_ERROR
     target = "number"
+    has_coverage = True
     metric = "mae"
     report_type = RegressionReport
     evidence_has_sign = True
@@ -111,16 +136,31 @@ class NumberHead(TargetHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its mean and scale, and the standard deviations of residuals."""
+        """Make the head again with its mean and scale, the standard deviations of residuals, and intervals."""
         mean, scale = (tuple(float(facts[key][name]) for name in names) for key in ("mean", "scale"))
-        return cls(names, config, mean, scale, calibration=Calibration.from_json(facts, _RESIDUAL_SCALE, names))
+        return cls(
+            names,
+            config,
+            mean,
+            scale,
+            coverage=Coverage.restore(config.coverage, facts, names),
+            calibration=Calibration.from_json(facts, _RESIDUAL_SCALE, names),
+        )
 
     @property
     def facts(self) -> JsonObject:
-        """Mean and scale, by name, and the standard deviations of residuals. The model has mean and scale, too."""
+        """Mean, scale, standard deviations of residuals and intervals, by name. The model has mean and scale, too."""
         values = {"mean": self.mean, "scale": self.scale}
         calibration = {} if self.calibration is None else self.calibration.to_json(_RESIDUAL_SCALE, self.names)
-        return {**{key: dict(zip(self.names, value, strict=True)) for key, value in values.items()}, **calibration}
+        coverage = {} if self.coverage is None else {"coverage": self.coverage.to_json(self.names)}
+        named = {key: dict(zip(self.names, value, strict=True)) for key, value in values.items()}
+        return {**named, **calibration, **coverage}
+
+    def choose_coverage(self, predicted: Floats, targets: Targets) -> Self:
+        """Choose intervals, if the recipe asks for them."""
+        if self.config.coverage is None:
+            return self
+        return replace(self, coverage=cover_numbers(self.config.coverage, predicted, targets))
 
     def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
         """Fit the standard deviation of each number around its prediction; predictions stay as they are."""
@@ -202,6 +242,7 @@ class NumberHead(TargetHead):
             mae=self.score_once(predicted, targets),
             numbers=tuple(_compare(*column) for column in columns),
             calibration=self.measure_calibration(predicted, targets),
+            coverage=None if self.coverage is None else report_intervals(self.coverage, self.names, predicted, targets),
         )
 
     def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
@@ -211,19 +252,27 @@ class NumberHead(TargetHead):
         return [(int(number),) for number in errors.argmax(axis=1)]
 
     def to_prediction(self, name: str, row: Floats) -> NumberPrediction:
-        """Name the numbers."""
-        return NumberPrediction(name, dict(zip(self.names, row.astype(float).tolist(), strict=True)))
+        """Name the numbers, and their intervals."""
+        values = dict(zip(self.names, row.astype(float).tolist(), strict=True))
+        if self.coverage is None:
+            return NumberPrediction(name, values)
+        halves = zip(values.items(), self.coverage.bounds, strict=True)
+        return NumberPrediction(name, values, {key: (value - half, value + half) for (key, value), half in halves})
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return ``values: float32[batch, numbers]``, ``standard_deviations`` of the same shape, and ``names``.
 
-        A model that is not calibrated has no standard deviations.
+        A model that is not calibrated has no standard deviations. With a coverage there are also ``low`` and ``high``,
+        of the same shape, the bounds of the intervals.
         """
         outputs = {"values": predicted, "names": self.repeat_names(predicted)}
-        if self.calibration is None:
-            return outputs
-        scale = tf.constant(self.calibration.values, tf.float32)
-        return {**outputs, "standard_deviations": tf.ones_like(predicted) * scale}
+        if self.calibration is not None:
+            scale = tf.constant(self.calibration.values, tf.float32)
+            outputs["standard_deviations"] = tf.ones_like(predicted) * scale
+        if self.coverage is not None:
+            halves = tf.constant(self.coverage.bounds, tf.float32)
+            outputs |= {LOW: predicted - halves, HIGH: predicted + halves}
+        return outputs
 
     def allowance(self, tolerance: float) -> Floats:
         """Return the tolerance in the numbers' units, and the last digit of numbers that are large beside it."""

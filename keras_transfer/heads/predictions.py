@@ -1,11 +1,17 @@
 """What a finished run predicts for one input, as a record for users."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
+from keras_transfer.console.text import one_line
+from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import ConfigError
+
+_OPTIONAL = "optional"
+OPTIONAL = {_OPTIONAL: True}
+"""The metadata of a field of predictions that tables and JSON have only if it is not None."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +33,70 @@ class Prediction(ABC):
         """Why there is no prediction: None unless the input cannot be read."""
         return None
 
+    @property
+    def confidence(self) -> float | None:
+        """The probability of what is predicted; None if there is none, as for numbers."""
+        return None
+
+    def abstain_below(self, min_confidence: float) -> Self:
+        """Return the prediction with ``abstain``, which is true if its confidence is less than that.
+
+        A prediction that abstains already, by its set, still does.
+
+        Args:
+            min_confidence: A probability.
+
+        Raises:
+            ConfigError: The prediction has no probability.
+        """
+        if self.confidence is None:
+            raise ConfigError(f"min_confidence: a {type(self).__name__} has no probability. Leave it out.")
+        abstains = bool(getattr(self, "abstain", None)) or self.confidence < min_confidence
+        changes: dict[str, Any] = {"abstain": abstains}
+        return replace(self, **changes)
+
+    def describe_abstention(self, names: Sequence[str]) -> str:
+        """Return a field of a printed line if the prediction abstains, with what it is between; else nothing.
+
+        Args:
+            names: Classes or labels, of which ten are shown; there may be none.
+        """
+        if not getattr(self, "abstain", None):
+            return ""
+        return "\tabstain" + (f": {some(map(one_line, names))}" if names else "")
+
+    def given_fields(self) -> dict[str, Any]:
+        """Return the fields by their names, without those that no option of the run or of the call asked for."""
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if getattr(self, one.name) is not None or not one.metadata.get(_OPTIONAL)
+        }
+
     def columns(self, top_k: int | None = None) -> dict[str, Any]:
         """Return the prediction as columns of a table, without the input.
 
-        By default, every other field is ``predicted_NAME``, and a mapping has a column per key.
+        By default, every other field is ``predicted_NAME``, and a mapping has a column per key. A field that
+        is :data:`OPTIONAL` has its own name, and no column if it is None.
 
         Args:
             top_k: With probabilities: the number of most probable classes, in place of all of them.
         """
         found: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in self._named_columns():
             if isinstance(value, Mapping):
                 found |= {f"predicted_{key}": number for key, number in value.items()}
-            elif field.name != "input":
-                found[f"predicted_{field.name}"] = value
+            else:
+                found[name] = value
         return found
+
+    def _named_columns(self) -> list[tuple[str, Any]]:
+        optionals = {one.name for one in fields(self) if one.metadata.get(_OPTIONAL)}
+        return [
+            (name if name in optionals else f"predicted_{name}", value)
+            for name, value in self.given_fields().items()
+            if name != "input"
+        ]
 
 
 @dataclass(frozen=True)
@@ -59,6 +113,10 @@ class BrokenInput(Prediction):
     def error(self) -> str:
         """Why there is no prediction."""
         return self.problem
+
+    def abstain_below(self, min_confidence: float) -> Self:
+        """There is nothing to abstain from."""
+        return self
 
     def __str__(self) -> str:
         """The problem."""
@@ -93,8 +151,8 @@ class RankedPrediction(Prediction):
         Args:
             top_k: In place of the latter ``top_1_label``, ``top_1_score`` and so on up to this number.
         """
-        found = {f"predicted_{field.name}": getattr(self, field.name) for field in fields(self)}
-        del found["predicted_input"], found["predicted_probabilities"]
+        found = dict(self._named_columns())
+        del found["predicted_probabilities"]
         if top_k is None:
             return found | {f"probability_{name}": value for name, value in self.probabilities.items()}
         for rank, (name, value) in enumerate(self.top(top_k), start=1):

@@ -219,6 +219,23 @@ def check_validation(config: ThresholdConfig | None, names: Sequence[str], targe
         )
 
 
+def check_label_validation(config: ThresholdConfig | None, targets: Targets) -> None:
+    """Check that there are validation rows, if the thresholds of labels are to be chosen.
+
+    Args:
+        config: The recipe's section.
+        targets: ``float32[n, labels]``, of the validation rows.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if config is not None and config.value is None and not len(targets):
+        raise ConfigError(
+            "head.threshold: thresholds are chosen on validation rows, and there are none. Increase data.validation, "
+            "or set head.threshold.value."
+        )
+
+
 def make_decision(config: ThresholdConfig | None, names: Sequence[str]) -> Decision | None:
     """Return the decision between classes that a recipe holds; None if it is chosen later, or is the largest.
 

@@ -90,15 +90,16 @@ def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, .
         targets=np.concatenate([part.targets for part in parts]),
         predicted=np.concatenate([part.predicted for part in parts]),
     )
-    # Each run has a temperature of its own, so that the first one's says nothing of all rows.
-    report = replace(runs[0].head.report(_SPLIT, rows.predicted, rows.targets), calibration=None)
+    # Each run has a temperature and a coverage of its own, so that the first one's say nothing of all rows.
+    head = replace(runs[0].head, coverage=None)
+    report = replace(head.report(_SPLIT, rows.predicted, rows.targets), calibration=None)
     if isinstance(report, ClassificationReport):
         decided = np.concatenate([run.head.decide(part.predicted) for run, part in zip(runs, parts, strict=True)])
         rows = replace(rows, decided=decided)
-        return rows, _with_classes(report, runs[0].head, rows, decided), ()
+        return rows, _with_classes(report, head, rows, decided), ()
     if isinstance(report, MultilabelReport):
         present = np.concatenate([run.head.present(part.predicted) for run, part in zip(runs, parts, strict=True)])
-        return rows, _with_labels(report, runs[0].head, rows, present), ()
+        return rows, _with_labels(report, head, rows, present), ()
     return rows, report, ()
 
 

@@ -112,6 +112,8 @@ def _(report: ClassificationReport, console: Console) -> None:
         lines["AUROC"] = f"{report.auroc:.4f}  (of {report.classes[1].name})"
     if report.decision is not None:
         lines["thresholds"] = str(report.decision)
+    if report.coverage is not None:
+        lines["coverage"] = str(report.coverage)
     _print_lines(report, lines, console)
 
 
@@ -131,6 +133,8 @@ def _(report: MultilabelReport, console: Console) -> None:
     lines = {"F1, mean of labels": f"{report.macro_f1:.4f}", "F1, all decisions": f"{report.micro_f1:.4f}"}
     if report.choice is not None:
         lines["thresholds"] = str(report.choice)
+    if report.coverage is not None:
+        lines["coverage"] = str(report.coverage)
     mean, interval = report.mean_average_precision, report.mean_average_precision_interval
     if mean is not None and interval is not None:
         lines = {"mean average precision": _with_interval(mean, interval), **lines}
@@ -150,7 +154,8 @@ def _(report: RegressionReport, console: Console) -> None:
     ]
     _print_rows(report, ("number", "MAE", "RMSE", "R2"), rows, console)
     unit = " standard deviations, the mean of all numbers" if len(report.numbers) > 1 else ""
-    _print_lines(report, {"MAE": f"{report.mae:.4g}{unit}"}, console)
+    coverage = {} if report.coverage is None else report.coverage.lines()
+    _print_lines(report, {"MAE": f"{report.mae:.4g}{unit}", **coverage}, console)
 
 
 @_print_figures.register

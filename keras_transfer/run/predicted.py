@@ -47,6 +47,32 @@ def check_top_k(head: Any) -> None:
         )
 
 
+def check_min_confidence(head: Any, min_confidence: float) -> None:
+    """Refuse ``--min-confidence`` that is not a probability, or for a head without probabilities.
+
+    Raises:
+        ConfigError: With what the head predicts.
+    """
+    if not 0.0 <= min_confidence <= 1.0:
+        raise ConfigError(
+            f"--min-confidence (min_confidence): expected a probability, from 0 to 1. Received: {min_confidence}."
+        )
+    output = getattr(head, "predictions_output", None)
+    if output != "probabilities":
+        raise ConfigError(
+            "--min-confidence (min_confidence) compares the probability of a class or label; this run predicts "
+            f"{output}, which have none. Leave it out. head.coverage in the recipe gives each number an interval."
+        )
+
+
+def count_abstained(predictions: Sequence[Prediction]) -> str | None:
+    """Return how many predictions abstain, in words; None if neither the run nor the call asked for that."""
+    found = [getattr(prediction, "abstain", None) for prediction in predictions if prediction.error is None]
+    if not any(abstains is not None for abstains in found):
+        return None
+    return f"{sum(map(bool, found)):,} of {len(found):,} abstained"
+
+
 def to_line(prediction: Prediction, top_k: int | None) -> str:
     """Return a prediction in one line: input, prediction and, if asked for, the most probable names."""
     # A text may have many lines.
@@ -60,7 +86,8 @@ def to_json(prediction: Prediction, top_k: int | None) -> dict[str, Any]:
     """Return a prediction as JSON; with ``top_k``, probabilities are those of the most probable names, in order."""
     if prediction.error is not None:
         return {"input": prediction.input, ERROR: prediction.error}
-    values = asdict(prediction)
+    given = prediction.given_fields()
+    values = {name: value for name, value in asdict(prediction).items() if name in given}
     if top_k is not None and isinstance(prediction, RankedPrediction):
         values["probabilities"] = dict(prediction.top(top_k))
     return values

@@ -1,7 +1,7 @@
 """A finished run, read back from its folder."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, Unpack
@@ -46,6 +46,7 @@ from keras_transfer.run.folder import (
     prepare_folder,
     read_json,
 )
+from keras_transfer.run.predicted import check_min_confidence
 from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predictions
 from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report, find_problem
 from keras_transfer.storage.sums import check_file
@@ -323,7 +324,14 @@ class Run:
                 stacklevel=4,
             )
 
-    def predict(self, inputs: Any, *, skip_broken: bool = False, **table: Unpack[TableOptions]) -> list[Prediction]:
+    def predict(
+        self,
+        inputs: Any,
+        *,
+        skip_broken: bool = False,
+        min_confidence: float | None = None,
+        **table: Unpack[TableOptions],
+    ) -> list[Prediction]:
         """Predict for one or more images or texts.
 
         Args:
@@ -334,6 +342,8 @@ class Run:
                 or a DataFrame, for every row, by the columns that the recipe names.
             skip_broken: Whether an input that cannot be read gets a prediction whose ``error`` says why, instead of
                 ending the whole call.
+            min_confidence: A probability. A prediction of a class abstains if its ``score`` is below it; one of labels
+                if the probability of a decision, that a label is there or that it is not, is below it.
             **table: How a table is read: see :class:`TableOptions`. The run's own ``data.root`` belongs to its own
                 source.
 
@@ -342,14 +352,15 @@ class Run:
 
         Raises:
             InputError: The inputs are none of these; it is also a ``TypeError``.
-            ConfigError: An option for tables has none, or is wrong.
+            ConfigError: An option for tables has none, or is wrong; ``min_confidence`` is not a probability, or the run
+                predicts numbers.
             DataError: Inputs cannot be read; all such are named.
             CheckpointError: The run is one of pre-training.
         """
         read = self.read_inputs(inputs, **table)
         for note in read.notes:
             warnings.warn(note, TransferWarning, stacklevel=2)
-        return self.predict_inputs(read, skip_broken=skip_broken)
+        return self.predict_inputs(read, skip_broken=skip_broken, min_confidence=min_confidence)
 
     def explain(
         self, inputs: Any, outputs: Sequence[str] | None = None, *, root: str | Path | None = None
@@ -450,19 +461,28 @@ class Run:
             )
         return self.config.model_copy(update={"data": data.for_source(other, prefix="--")})
 
-    def predict_inputs(self, inputs: Inputs, *, skip_broken: bool = False) -> list[Prediction]:
+    def predict_inputs(
+        self, inputs: Inputs, *, skip_broken: bool = False, min_confidence: float | None = None
+    ) -> list[Prediction]:
         """Predict for inputs that :meth:`read_inputs` has read.
 
         Args:
             inputs: The inputs.
             skip_broken: As for :meth:`predict`.
+            min_confidence: As for :meth:`predict`.
 
         Raises:
             DataError: Inputs cannot be read; all such are named.
+            ConfigError: ``min_confidence`` is not a probability, or the run predicts numbers.
         """
+        if min_confidence is not None:
+            check_min_confidence(self.head, min_confidence)
         if not skip_broken:
             inputs.refuse_broken()
-        predicted = iter(self.task.predict(self, inputs.examples) if len(inputs.examples) else ())
+        answers: Iterable[Prediction] = self.task.predict(self, inputs.examples) if len(inputs.examples) else ()
+        if min_confidence is not None:
+            answers = [answer.abstain_below(min_confidence) for answer in answers]
+        predicted = iter(answers)
         return [
             BrokenInput(name, inputs.problems[place]) if place in inputs.problems else next(predicted)
             for place, name in enumerate(inputs.names)

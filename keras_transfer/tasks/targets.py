@@ -39,8 +39,7 @@ class TargetTask(Task, ABC):
     def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
         """Put the head of ``data.target`` on the network."""
         head = make_head(config, splits.target.names, splits.train.targets)
-        if len(splits.validation):
-            head.check_validation(splits.validation.targets)
+        head.check_validation(splits.validation.targets)
         return build_model(backbone, head, flips=reader.flips)
 
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:

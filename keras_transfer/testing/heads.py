@@ -15,11 +15,13 @@ from keras_transfer.config.heads import HeadEntry
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import TransferError
 from keras_transfer.heads import Prediction, TargetHead
+from keras_transfer.heads.base import ABSTAIN, HIGH, IN_SET, LOW
 from keras_transfer.heads.solver import draw_folds
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 
 _NAMES = ("a", "b", "c")
 _ROWS, _CHANNELS = 48, 8
+_COVERAGE = 0.9
 # What float32 arithmetic of a few layers allows.
 _TOLERANCE = 1e-4
 
@@ -30,8 +32,9 @@ def check_head(head: type[TargetHead], **settings: Any) -> None:
     It names its target and settings. Its layers turn feature maps and vectors into one finite output per name, and can
     be saved and loaded as a ``.keras`` file, which may hold nothing but classes of Keras. Loss and metrics are finite,
     and those of an epoch are the report's. What it keeps in head.json makes the same head again. The report can be
-    written to metrics.json and read back. An exported model gives the predictions. If it is solvable, the solution is
-    better than a constant.
+    written to metrics.json and read back. An exported model gives the predictions. If it has a coverage, sets or
+    intervals contain the truth of the rows that they were chosen by, and predictions and exports have the same. If it
+    is solvable, the solution is better than a constant.
 
     Args:
         head: The class.
@@ -60,6 +63,10 @@ def check_head(head: type[TargetHead], **settings: Any) -> None:
     _check_facts(made, config)
     _check_calibration(made, predicted, targets)
     _check_serving(made, np.asarray(made.calibrated(predicted), np.float32))
+    if head.has_coverage:
+        covering = head.fit(_NAMES, config.model_copy(update={"coverage": _COVERAGE}), targets)
+        covering = covering.calibrate(predicted, targets)
+        _check_coverage(covering, np.asarray(covering.calibrated(predicted), np.float32), targets)
     if made.is_solvable:
         _check_solution(made, features, targets)
 
@@ -194,6 +201,37 @@ def _check_serving(made: TargetHead, predicted: NDArray[np.float32]) -> None:
         prediction,
     )
     _check(head, bool(str(prediction)) and "\n" not in str(prediction), "a prediction is one line of text", prediction)
+
+
+def _check_coverage(made: TargetHead, predicted: NDArray[np.float32], targets: Targets) -> None:
+    head = type(made)
+    _check_facts(made, made.config)
+    report = made.report("test", predicted, targets)
+    values = json.loads(json.dumps(report.to_json()))
+    again = head.report_type.from_json("test", values)
+    _check(head, again.to_json() == report.to_json(), "a report with a coverage can be read back", values)
+    rows = values["coverage"].get("labels") or values["coverage"].get("numbers") or {"all": values["coverage"]}
+    shares = {name: row["covered"] for name, row in rows.items()}
+    _check(
+        head, min(shares.values()) >= _COVERAGE, f"`coverage` {_COVERAGE} holds for the rows it was chosen by", shares
+    )
+    outputs = {name: np.asarray(x) for name, x in made.serving_outputs(tf.constant(predicted)).items()}
+    masked = made.masked_outputs(tf.constant(predicted), tf.range(_ROWS) > 0)
+    predictions: list[Any] = [made.to_prediction("x", row) for row in predicted]
+    if head.target == "number":
+        spans = [[one.intervals[name] for name in made.names] for one in predictions]
+        served = np.stack([outputs[LOW], outputs[HIGH]], axis=-1)
+        _check(
+            head, np.allclose(served, spans, rtol=1e-5), "predictions and exports have the same intervals", spans[:2]
+        )
+        neutral = np.isnan(np.asarray(masked[LOW])[0]).all() and np.isnan(np.asarray(masked[HIGH])[0]).all()
+    else:
+        sets = [[name in one.prediction_set for name in made.names] for one in predictions]
+        _check(head, outputs[IN_SET].tolist() == sets, "predictions and exports have the same sets", sets[:2])
+        abstain = [one.abstain for one in predictions]
+        _check(head, outputs[ABSTAIN].tolist() == abstain, "predictions and exports abstain for the same rows", abstain)
+        neutral = not np.asarray(masked[IN_SET])[0].any() and not np.asarray(masked[ABSTAIN])[0]
+    _check(head, bool(neutral), "inputs that cannot be read have an empty set, or an interval of NaN", masked)
 
 
 def _check_solution(made: TargetHead, features: NDArray[np.float32], targets: Targets) -> None:

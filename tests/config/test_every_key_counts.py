@@ -122,13 +122,12 @@ def class_weights(config):
 def decisions(config):
     """What is predicted with given probabilities, after thresholds were chosen on rows of two classes or labels."""
     head = head_of(config)
-    if head is None or not head.has_thresholds:
+    if head is None or not (head.has_thresholds or config.head.coverage):
         return None
     predicted = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.45, 0.55], [0.2, 0.8]], np.float32)
     classes = np.array([0, 0, 1, 1, 0])
-    head = head.choose_thresholds(
-        predicted, np.eye(2, dtype=np.float32)[classes] if config.data.target == "multilabel" else classes
-    )
+    targets = classes if config.data.target == "class" else np.eye(2, dtype=np.float32)[classes]
+    head = head.choose_thresholds(predicted, targets).choose_coverage(predicted, targets)
     return [head.facts, [str(head.to_prediction("x", row)) for row in predicted]]
 
 
@@ -292,6 +291,7 @@ KEYS = {
     "head.threshold.metric": Key("f1", decisions, {}, NOT_PRETRAINING),
     "head.threshold.costs": Key({"a": 1.0, "b": 9.0}, decisions, {}, NOT_PRETRAINING),
     "head.threshold.positive": Key("a", decisions, {"head.threshold.value": 0.2}, NOT_PRETRAINING),
+    "head.coverage": Key(0.75, decisions, {}, NOT_PRETRAINING),
     "head.name": Key("spare", passed_on("head.name"), {}, NOT_PRETRAINING),
     "head.settings": Key({"depth": 2}, passed_on("head.settings"), {"head.name": "spare"}, NOT_PRETRAINING),
     "head.mask_selection_rate": Key(0.3, loss),

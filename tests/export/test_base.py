@@ -10,10 +10,13 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer import ConfigError, ExportError
+from keras_transfer.config import HeadConfig
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.config.section import Section
 from keras_transfer.export import EXPORTERS, Exporter, Served, export_run, make_exporters
 from keras_transfer.export.base import tolerance_of
+from keras_transfer.heads import ClassificationHead, NumberHead
+from keras_transfer.heads.coverage import Coverage
 
 PROBE = """
 import json, pathlib, numpy as np
@@ -215,3 +218,66 @@ def test_the_proof_allows_what_the_arithmetic_needs(dtype, tolerance):
 
 def test_the_probe_of_a_saved_model_is_a_file_of_the_package():
     assert Path(EXPORTERS["saved_model"].probe).is_file()
+
+
+COVERED = """
+import hashlib, json, pathlib, numpy as np
+
+def load(artifact, inputs):
+    facts = json.loads((pathlib.Path(artifact) / "facts.json").read_text())
+
+    def run(batch):
+        known = np.array([hashlib.sha256(content).hexdigest() in facts["rows"] for content in batch["image_bytes"]])
+        outputs = {name: np.array([values] * len(known)) for name, values in facts["outputs"].items()}
+        return {**outputs, "ok": known}
+
+    return run, facts["names"]
+"""
+
+
+class Covered(Lookup):
+    """Gives the same answer for each of the run's examples."""
+
+    name, outputs = "covered", {}
+
+    def write(self, served, artifact):
+        super().write(served, artifact)
+        facts = json.loads((artifact / "facts.json").read_text())
+        (artifact / "facts.json").write_text(json.dumps({**facts, "outputs": self.outputs}))
+
+
+CLASSES = {"probabilities": [0.25, 0.75], "label": "dog", "names": ["cat", "dog"]}
+SETS = {**CLASSES, "in_set": [True, True], "abstain": True}
+NUMBERS = {"values": [5.0, 7.0], "names": ["cat", "dog"]}
+SPANS = {**NUMBERS, "low": [4.0, 5.0], "high": [6.0, 9.0]}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        pytest.param(SETS, None, id="sets"),
+        pytest.param(CLASSES, "lacks the outputs in_set, abstain", id="no sets"),
+        pytest.param({**SETS, "in_set": [False, True]}, "in_set or abstain in 4 of 4 examples", id="other sets"),
+        pytest.param(SPANS, None, id="intervals"),
+        pytest.param(NUMBERS, "lacks the outputs low, high", id="no intervals"),
+        pytest.param({**SPANS, "low": [4.0, 5.1]}, "other bounds of intervals than the model: low", id="other bounds"),
+    ],
+)
+def test_sets_and_intervals_are_verified_too(outputs, message, served, samples, tmp_path, monkeypatch):
+    names, config, few = ("cat", "dog"), HeadConfig(coverage=0.9), tmp_path / "samples"
+    few.mkdir()
+    for file in sorted(samples.iterdir())[:4]:
+        (few / file.name).write_bytes(file.read_bytes())
+    head = ClassificationHead(names, config, coverage=Coverage(0.9, 20, (0.2,)))
+    if "values" in outputs:
+        head = NumberHead(names, config, (5.0, 7.0), (1.0, 1.0), coverage=Coverage(0.9, 20, (1.0, 2.0)))
+    (tmp_path / "covered_probe.py").write_text(COVERED)
+    monkeypatch.setattr(Covered, "probe", tmp_path / "covered_probe.py", raising=False)
+    monkeypatch.setattr(Covered, "outputs", outputs)
+    expected = np.array([outputs[head.predictions_output]] * 4, np.float32)
+    served = Served(served.model, head, served.reader, served.run)
+    if message is None:
+        assert export_run(Covered(), served, tmp_path / "1", samples=few, expected=expected).examples == 4
+        return
+    with pytest.raises(ExportError, match=message):
+        export_run(Covered(), served, tmp_path / "1", samples=few, expected=expected)

@@ -66,7 +66,8 @@ def abstention(content: Content) -> Section | None:
         fit_axis(found.measure, [*accuracy, 1.0]),
         [Series(thin(coverage, accuracy))],
     )
-    body = render("abstention.html", chart=draw_all([chart]), levels=shown, measure=found.measure)
+    sets = getattr(content.report, "coverage", None)
+    body = render("abstention.html", chart=draw_all([chart]), levels=shown, measure=found.measure, sets=sets)
     return Section("abstention", "Abstaining", body)
 
 
