@@ -45,8 +45,9 @@ SETS = {
 
 def compute_features(name: str) -> tuple[Rows, Rows, Hints | None]:
     job = SETS[name]().prepare()
+    cache = job.batches.cache
     splits = [split for split in (job.splits.train, job.splits.test, job.label_texts) if split is not None]
-    train, test, *hints = ((np.asarray(job.cache.pooled(job.model, split)[0]), split.targets) for split in splits)
+    train, test, *hints = ((np.asarray(cache.pooled(job.model, split)[0]), split.targets) for split in splits)
     return train, test, (hints[0] if hints else None)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import keras
 
@@ -9,7 +10,7 @@ from keras_transfer.backbones import Backbone
 from keras_transfer.heads import Head
 from keras_transfer.networks.batch_norm import fold_batch_norm, fuse_batch_norm
 from keras_transfer.networks.stages import submodel
-from keras_transfer.networks.types import Tensors
+from keras_transfer.networks.types import Operation, SymbolicTensor, Tensors
 
 POOLING, TOP = "pooling", "head"
 """Names of the parts of a predictor behind its network: feature map to pooled features, and these to raw outputs."""
@@ -170,3 +171,29 @@ def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ..
         trainer=keras.Model(inputs, raw[0], name="trainer"),
         predictor=keras.Model(inputs, predictions, name="predictor"),
     )
+
+
+def with_features(predictor: keras.Model) -> keras.Model | None:
+    """Return a finished model with a second output: the pooled features that its head reads.
+
+    Args:
+        predictor: As :func:`build_model` made it. If it averages over flips, the features are those of one view.
+
+    Returns:
+        From the same inputs to predictions and features, ``float32[batch, channels]``; it shares the layers. None if
+        the model was made in another way, as a task of a package may do it.
+    """
+    features: list[SymbolicTensor] = []
+
+    def record(operation: Operation, *arguments: Any, **options: Any) -> Any:
+        outputs = operation(*arguments, **options)
+        if operation.name == POOLING:
+            features.append(outputs)
+        return outputs
+
+    if not isinstance(predictor, keras.Function):
+        return None
+    same = keras.models.clone_model(
+        predictor, input_tensors=predictor.input, clone_function=lambda layer: layer, call_function=record
+    )
+    return keras.Model(predictor.input, [same.output, features[0]]) if features else None

@@ -16,6 +16,7 @@ from keras_transfer.cli.cache import cache
 from keras_transfer.cli.recipes import backbones, check, copy, list_recipes, schema, show
 from keras_transfer.cli.report import report
 from keras_transfer.cli.runs import evaluate, export, predict
+from keras_transfer.cli.suggest import suggest
 from keras_transfer.cli.training import find_learning_rate, launch_workers, run
 from keras_transfer.console.commands import Commands
 from keras_transfer.console.text import printable
@@ -40,7 +41,7 @@ def main() -> None:
 for _command in (
     *(list_recipes, backbones, schema, show, copy, check, audit),
     *(run, launch_workers, find_learning_rate),
-    *(evaluate, predict, export, report),
+    *(evaluate, predict, suggest, export, report),
     cache,
 ):
     main.add_command(_command)

@@ -1,7 +1,7 @@
 """The baseline of fine-tuning: a solved head on the pretrained network."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import Distribution
 from keras_transfer.frozen.cache import FeatureCache
+from keras_transfer.frozen.learning_curve import (
+    HeldOut,
+    LearningCurve,
+    NoLearningCurve,
+    Solved,
+    measure_learning_curve,
+    read_learning_curve,
+)
 from keras_transfer.heads import LOGITS, TargetHead
 from keras_transfer.heads.solver import MOST_HINTED_ROWS, Folds, SolvedHead
 from keras_transfer.model import TransferModel
@@ -27,25 +35,57 @@ class Baseline:
         features: Pooled features of the training and the validation rows.
         predicted: ``float32[n, outputs]`` for the rows of each split that the run is evaluated on.
         seconds: For the features of the training rows and the solution.
+        label_features: Pooled features of label names, if the solution may have used them.
+        curve: The head with fewer and with more rows, if it was asked for.
     """
 
     head: SolvedHead
     features: dict[str, _Floats]
     predicted: dict[str, _Floats]
     seconds: float
+    label_features: _Floats | None = None
+    curve: LearningCurve | NoLearningCurve | None = None
 
     def to_state(self) -> dict[str, Any]:
         """Return what a checkpoint has: all but the features, which are not needed after it."""
-        return asdict(replace(self, features={}))
+        state = asdict(replace(self, features={}, label_features=None, curve=None))
+        return {**state, "curve": self.curve and self.curve.to_json()}
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> "Baseline":
         """Restore a baseline from :meth:`to_state`."""
-        return Baseline(**{**state, "head": SolvedHead(**state["head"])})
+        curve = state.get("curve")
+        parts = {"head": SolvedHead(**state["head"]), "curve": curve and read_learning_curve(curve)}
+        return Baseline(**{**state, **parts})
 
     def put_on(self, model: TransferModel) -> None:
         """Set the weights of a model's head to the solution."""
         model.top.get_layer(LOGITS).set_weights([self.head.kernel, self.head.bias])
+
+    def with_curve(
+        self, head: TargetHead, splits: Splits, *, weights: _Floats, strata: Sequence[str], seed: int
+    ) -> "Baseline":
+        """Measure how good the head is with fewer rows.
+
+        Args:
+            head: That the baseline was solved for.
+            splits: As they were when it was.
+            weights: ``float32[rows]``, how much each training row counts.
+            strata: Of the training rows.
+            seed: For drawing rows.
+        """
+        solved = Solved(
+            head, self.head, self.features["train"], splits.train.targets, weights, strata, self.label_features
+        )
+        others = [split for split in (splits.validation, splits.test) if split.name in self.features]
+        held_out = None
+        if others:
+            held_out = HeldOut(
+                np.concatenate([self.features[split.name] for split in others]),
+                np.concatenate([split.targets for split in others]),
+                f"{' and '.join(split.name for split in others)} rows",
+            )
+        return replace(self, curve=measure_learning_curve(solved, held_out, seed=seed))
 
 
 def measure_baseline(
@@ -88,7 +128,7 @@ def measure_baseline(
             features[split.name] = views[0]
             outputs = [head.predictions(view @ solved.kernel + solved.bias) for view in views]
             predicted[split.name] = np.mean(outputs, axis=0)
-    return Baseline(solved, features, predicted, seconds)
+    return Baseline(solved, features, predicted, seconds, labels)
 
 
 def _target_head(model: TransferModel) -> TargetHead:

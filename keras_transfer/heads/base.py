@@ -22,7 +22,7 @@ from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats, Report
 from keras_transfer.heads.predictions import Prediction
 from keras_transfer.heads.reliability import CalibrationReport, Reliability
-from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head
+from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head, solve_like
 from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 
 LOGITS = "head_logits"
@@ -388,6 +388,33 @@ class TargetHead(Head):
             hints=None if label_features is None or labels is None else (label_features, labels),
         )
 
+    def solve_like(
+        self,
+        solved: SolvedHead,
+        features: NDArray[np.float32],
+        targets: Targets,
+        weights: NDArray[np.float32],
+        label_features: NDArray[np.float32] | None = None,
+    ) -> SolvedHead:
+        """Solve the head on other rows at the strength of an earlier solution, which takes moments.
+
+        Args:
+            solved: The earlier solution; label names are used if it used them.
+            features: ``[n, channels]``.
+            targets: Of the same rows.
+            weights: ``[n]``, how much each counts.
+            label_features: As for :meth:`solve`.
+        """
+        labels = self.label_targets()
+        return solve_like(
+            solved,
+            features,
+            self.linear_targets(targets),
+            weights,
+            model=self.linear_model,
+            hints=None if label_features is None or labels is None else (label_features, labels),
+        )
+
     # Evaluation.
 
     @abstractmethod
@@ -437,6 +464,14 @@ class TargetHead(Head):
         return [tuple(row[:2].tolist()) for row in np.argsort(-predicted, axis=1, kind="stable")]
 
     # Predicting and serving.
+
+    def margins(self, predicted: Floats) -> NDArray[np.float64] | None:
+        """Return how sure predictions are, ``float64[n]``: 0 if another one is as probable; None if nothing tells.
+
+        Args:
+            predicted: ``float32[n, outputs]``.
+        """
+        return None
 
     @abstractmethod
     def to_prediction(self, name: str, row: Floats) -> Prediction:

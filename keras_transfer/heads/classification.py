@@ -364,6 +364,11 @@ class ClassificationHead(ProbabilityHead):
             raise ValueError("no sets were chosen")
         return class_sets(self.coverage, predicted, self.decide(predicted))
 
+    def margins(self, predicted: Floats) -> NDArray[np.float64]:
+        """Return the largest probability less the second largest."""
+        ordered = np.sort(predicted.astype(np.float64), axis=1)
+        return np.asarray(ordered[:, -1] - ordered[:, -2])
+
     def to_prediction(self, name: str, row: Floats) -> ClassPrediction:
         """Name the predicted class, and those of the set."""
         best = int(self.decide(row))

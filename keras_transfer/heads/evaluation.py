@@ -37,12 +37,13 @@ class Figure:
         """Describe a value in words."""
         return self.words.format(value)
 
-    def describe_difference(self, difference: float, interval: tuple[float, float]) -> str:
-        """Describe the difference of two models in words."""
+    def describe_difference(self, difference: float, interval: tuple[float, float], *, level: float = 0.95) -> str:
+        """Describe the difference of two models in words, with an interval of a level."""
         low, high = interval
+        words = f"{100 * level:.0f} % interval"
         if self.is_error:
-            return f"{difference:+.3g} {self.unit} (95 % interval {low:+.3g} to {high:+.3g})"
-        return f"{100 * difference:+.1f} {self.unit} (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+            return f"{difference:+.3g} {self.unit} ({words} {low:+.3g} to {high:+.3g})"
+        return f"{100 * difference:+.1f} {self.unit} ({words} {100 * low:+.1f} to {100 * high:+.1f})"
 
     def is_better(self, value: float, other: float) -> bool:
         """Return whether a value is better than another one."""

@@ -347,6 +347,10 @@ class MultilabelHead(ProbabilityHead):
         wrong = predicted if targets is None else np.abs(predicted - targets)
         return [(int(label),) for label in wrong.argmax(axis=1)]
 
+    def margins(self, predicted: Floats) -> NDArray[np.float64]:
+        """Return how far the probability that is nearest to its label's threshold is from that."""
+        return np.asarray(np.abs(predicted.astype(np.float64) - np.array(self.thresholds)).min(axis=1))
+
     def to_prediction(self, name: str, row: Floats) -> MultilabelPrediction:
         """Name the labels that reach their thresholds, and those that are uncertain."""
         present = self.present(row)

@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -253,31 +253,57 @@ def solve_head(
     Returns:
         The head. The same arguments give the same one.
     """
-    exact = features.astype(np.float64)
-    mean, variance = exact.mean(axis=0), exact.var(axis=0)
-    deviation = np.sqrt((1.0 - _POOLED) * variance + _POOLED * variance.mean())
-    deviation[deviation == 0.0] = 1.0
-    problem = _Problem((exact - mean) / deviation, targets, weights, folds)
+    scaled = _Scaled.of(features)
+    problem = _Problem(scaled.x, targets, weights, folds)
     chosen = _choose_strength(problem, model)
     if hints is not None and folds:
-        hinted = problem.with_hints((hints[0] - hints[0].mean(axis=0)) / deviation, hints[1])
+        hinted = problem.with_hints(*scaled.place_hints(hints))
         other = _choose_strength(hinted, model)
         if other.criterion < chosen.criterion:
             problem, chosen = hinted, other
-    final = model()
-    final.fit(problem.x, problem.targets, problem.weights, chosen.strength)
-    kernel, bias = (chosen.scale * part for part in final.coefficients())
-    kernel = kernel / deviation[:, None]
-    bias = bias - mean @ kernel
+    kernel, bias = scaled.unfold(_fit(problem, model(), chosen.strength), chosen.scale)
     return SolvedHead(
-        kernel.astype(np.float32),
-        bias.astype(np.float32),
+        kernel,
+        bias,
         chosen.strength,
         chosen.loss,
         chosen.held_out,
         chosen.scale,
         uses_hints=len(problem.x) > len(features),
     )
+
+
+def solve_like(
+    solved: SolvedHead,
+    features: NDArray[np.float32],
+    targets: Array,
+    weights: NDArray[np.float32],
+    *,
+    model: Callable[[], LinearModel],
+    hints: Hints | None = None,
+) -> SolvedHead:
+    """Solve a linear model again on other rows, such as a part of the rows: nothing is chosen, so it takes moments.
+
+    Args:
+        solved: Its strength and scale are used, and hints if it was solved with them.
+        features: ``[rows, features]``.
+        targets: Of the rows, as the model takes them.
+        weights: ``[rows]``, how much each counts.
+        model: Makes the model.
+        hints: As for :func:`solve_head`.
+
+    Returns:
+        The head, without a loss.
+    """
+    scaled = _Scaled.of(features)
+    problem = _Problem(scaled.x, targets, weights, [])
+    if hints is not None and solved.uses_hints:
+        problem = problem.with_hints(*scaled.place_hints(hints))
+    single = replace(problem, x=problem.x.astype(np.float32))  # twice as fast
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the last steps of single precision make the solver complain
+        kernel, bias = scaled.unfold(_fit(single, model(), solved.strength), solved.scale)
+    return replace(solved, kernel=kernel, bias=bias, loss=None, held_out=None)
 
 
 def draw_folds(strata: Sequence[Any] | NDArray[np.int64], seed: int) -> Folds:
@@ -297,10 +323,40 @@ def draw_folds(strata: Sequence[Any] | NDArray[np.int64], seed: int) -> Folds:
 
 
 @dataclass(frozen=True)
+class _Scaled:
+    """Standardized features, and the way back."""
+
+    x: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> "_Scaled":
+        """Scale features by three quarters of their own variance and a quarter of the mean one."""
+        exact = features.astype(np.float64)
+        mean, variance = exact.mean(axis=0), exact.var(axis=0)
+        deviation = np.sqrt((1.0 - _POOLED) * variance + _POOLED * variance.mean())
+        deviation[deviation == 0.0] = 1.0
+        return cls((exact - mean) / deviation, mean, deviation)
+
+    def place_hints(self, hints: Hints) -> tuple[NDArray[np.float64], Array]:
+        """Scale hints, and move them to the mean of the rows."""
+        return (hints[0] - hints[0].mean(axis=0)) / self.deviation, hints[1]
+
+    def unfold(
+        self, solution: tuple[NDArray[np.float64], NDArray[np.float64]], scale: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return kernel and bias for features as they came, with the scale of logits folded in."""
+        kernel, bias = (scale * part for part in solution)
+        kernel = kernel / self.deviation[:, None]
+        return kernel.astype(np.float32), (bias - self.mean @ kernel).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class _Problem:
     """What a head is solved on: standardized rows, and folds of them. Hints come behind the rows that folds are of."""
 
-    x: NDArray[np.float64]
+    x: NDArray[np.floating[Any]]
     targets: Array
     weights: NDArray[np.float32]
     folds: Folds
@@ -314,6 +370,11 @@ class _Problem:
             np.append(self.weights, np.full(len(x), _HINT_ROWS * self.weights.mean(), np.float32)),
             [(np.append(train, indices), held_out) for train, held_out in self.folds],
         )
+
+
+def _fit(problem: _Problem, model: LinearModel, strength: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    model.fit(problem.x, problem.targets, problem.weights, strength)
+    return model.coefficients()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import ONE_DEVICE, Distribution
 from keras_transfer.errors import CheckpointError, ConfigError, DataError, TrainingError, list_lines
 from keras_transfer.frozen.baseline import Baseline, measure_baseline
+from keras_transfer.heads import TargetHead
 from keras_transfer.heads.solver import MOST_FOLDS, Folds, draw_folds
 from keras_transfer.job.batches import BatchMaker
 from keras_transfer.job.judging import add_gains
@@ -237,7 +238,7 @@ class Job:
         best = BestWeights(monitor if keeps_best else None)
         state = RunState(best, observers or Observers(), checkpoints, self.distribution, self.custom)
         resumes = checkpoints is not None and checkpoints.resumes
-        baseline = self.measured if resumes else self.baseline
+        baseline = self.measured if resumes else self._with_curve(self.baseline)
         watch, start = Stopwatch(), Position()
         if checkpoints is not None:
             start = checkpoints.position
@@ -262,6 +263,18 @@ class Job:
             else:
                 optimizer = self._train_phase(number, epochs, state, optimizer)
         return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
+
+    def _with_curve(self, baseline: Baseline | None) -> Baseline | None:
+        """The learning curve is measured while features are those of the network as it came."""
+        if baseline is None or not self.config.report or not self.distribution.is_chief:
+            return baseline
+        return baseline.with_curve(
+            cast(TargetHead, self.model.head),
+            self.splits,
+            weights=self.batches.weights(self.splits.train),
+            strata=self._strata,
+            seed=self.config.seed,
+        )
 
     def _check_position(self, start: Position, resumes: bool) -> None:
         """Refuse a checkpoint of another plan, which would skip phases without a word."""
@@ -336,9 +349,12 @@ class Job:
     @cached_property
     def folds(self) -> Folds:
         """Folds of the training rows, for cross-validation."""
+        return draw_folds(self._strata, self.config.seed)
+
+    @property
+    def _strata(self) -> list[str]:
         targets = self.splits.train.targets
-        strata = self.splits.target.strata(targets, least=MOST_FOLDS, most=len(targets))
-        return draw_folds(strata, self.config.seed)
+        return self.splits.target.strata(targets, least=MOST_FOLDS, most=len(targets))
 
     @cached_property
     def baseline(self) -> Baseline | None:

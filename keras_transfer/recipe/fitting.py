@@ -17,6 +17,7 @@ from keras_transfer.distribution import Distribution, describe_environment, dist
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
 from keras_transfer.export import make_exporters
 from keras_transfer.frozen.baseline import Baseline
+from keras_transfer.frozen.learning_curve import NO_BASELINE, LearningCurve
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.job.job import Job, Trained
 from keras_transfer.recipe.absolute_paths import with_absolute_paths
@@ -26,7 +27,7 @@ from keras_transfer.recipe.resolve_auto import print_time, resolve_learning_rate
 from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
 from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.report.page import write_page
-from keras_transfer.report.terminal import print_report
+from keras_transfer.report.terminal import print_learning_curve, print_report
 from keras_transfer.run.folder import (
     CHECKPOINTS,
     EXPORT,
@@ -356,6 +357,9 @@ def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers,
     writer.write_findings(find_in_run(job.splits, job.record["repeated"], trained.baseline))
     for split, values in metrics.items():
         trackers.report_made(ReportMade(split, values))
+    curve = trained.baseline and trained.baseline.curve
+    if job.config.report:
+        writer.write_learning_curve(curve or NO_BASELINE)
     if console is None:
         return evaluation
     if trained.baseline and trained.baseline.head.uses_hints:
@@ -367,5 +371,7 @@ def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers,
         )
     if evaluation.reports:
         print_report(evaluation.reports[-1], console)
+    if isinstance(curve, LearningCurve):
+        print_learning_curve(curve, console)
     console.print(f"Run folder: {writer.folder}", highlight=False, soft_wrap=True)
     return evaluation

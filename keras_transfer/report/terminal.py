@@ -9,6 +9,7 @@ from rich.console import Console
 from keras_transfer.console import print_table, table_width
 from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
+from keras_transfer.frozen.learning_curve import LearningCurve
 from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.heads.reliability import NOT_CALIBRATED, CalibrationReport
@@ -57,6 +58,11 @@ def print_report(report: Report, console: Console) -> None:
         _print_calibration(report.calibration, console)
     if report.gain is not None:
         console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
+
+
+def print_learning_curve(curve: LearningCurve, console: Console) -> None:
+    """Print what twice as many labels would gain."""
+    console.print(str(curve), highlight=False, markup=False, soft_wrap=True)
 
 
 @singledispatch

@@ -18,6 +18,7 @@ from keras_transfer.storage.sums import SUMS, check_value, write_sums
 
 RECIPE, ENVIRONMENT, DATA = "recipe.yaml", "environment.json", "data.json"
 HISTORY, METRICS, MODEL = "history.jsonl", "metrics.json", "model.keras"
+LEARNING_CURVE = "learning_curve.json"
 HEAD, SAMPLES, EXPORT = "head.json", "samples", "export"
 PLOT, REPORT = "history.png", "report.html"
 SUMMARY = "summary.json"
@@ -35,7 +36,7 @@ UNKNOWN_CONTENT = "cannot be compared: the run was made by a version that did no
 
 
 _FILES = (
-    *(RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PREDICTIONS),
+    *(RECIPE, ENVIRONMENT, DATA, HISTORY, METRICS, MODEL, HEAD, PREDICTIONS, LEARNING_CURVE),
     *(PLOT, CONFUSION, REPORT, ADAPTERS, CHOICE, PHASES, FINDINGS, LOCK, SUMS),
 )
 _FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")
@@ -163,7 +164,7 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
     return values
 
 
-_DECIDING = (DATA, HEAD, METRICS, PREDICTIONS, MODEL, TOKENIZER, SAMPLES)
+_DECIDING = (DATA, HEAD, METRICS, PREDICTIONS, LEARNING_CURVE, MODEL, TOKENIZER, SAMPLES)
 _ELSEWHERE = ("source", "root", "data_dir", "validation", "test", "splits_of", "exclude")
 _NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "trackers", "export", "report")
 

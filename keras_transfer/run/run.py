@@ -17,13 +17,14 @@ from keras_transfer.data.inputs import Inputs, collect_inputs, read_inputs, refu
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.sources.python_objects import name_objects
-from keras_transfer.data.splits.known import find_keys, identify
+from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, find_keys, identify
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
 from keras_transfer.errors import CheckpointError, ConfigError, DataError, TransferWarning
 from keras_transfer.explain import Explanation
 from keras_transfer.export import EXPORTERS, Exporter, Parity, Served, export_run
+from keras_transfer.frozen.learning_curve import LearningCurve, NoLearningCurve, read_learning_curve
 from keras_transfer.heads import BrokenInput, Prediction
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.networks.batch_norm import fuse_batch_norm
@@ -34,6 +35,7 @@ from keras_transfer.run.folder import (
     DATA,
     EXPORT,
     HEAD,
+    LEARNING_CURVE,
     METRICS,
     MODEL,
     PHASES,
@@ -49,6 +51,7 @@ from keras_transfer.run.folder import (
 from keras_transfer.run.predicted import check_min_confidence
 from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predictions
 from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report, find_problem
+from keras_transfer.run.suggestions import Suggestion, choose, find_unlabelled
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
 from keras_transfer.tasks.base import predict_examples
@@ -202,6 +205,20 @@ class Run:
         except (OSError, ValueError) as error:
             raise damaged(file, str(error)) from error
 
+    @property
+    def learning_curve(self) -> LearningCurve | NoLearningCurve | None:
+        """What more labels would gain, or why that was not measured; None if the recipe has ``report: false``."""
+        file = self.folder / LEARNING_CURVE
+        if not file.exists():
+            return None
+        values = read_json(file)
+        try:
+            curve = read_learning_curve(values)
+        except _WRONG_TYPES as error:
+            raise damaged(file, f"{error} is missing or of a wrong type") from error
+        check_file(self.folder, LEARNING_CURVE)
+        return curve
+
     def evaluate(self, data: Any = None, *, split: str = "test", **table: Unpack[TableOptions]) -> Report:
         """Run the model over labelled examples; of pre-training, over texts.
 
@@ -310,9 +327,8 @@ class Run:
 
     def _warn_of_training_rows(self, source: str, split: Split) -> None:
         """Warn if the model has learned from rows on which it is to be evaluated."""
-        try:
-            known = rows_of(self.folder, self.config.data, self.record)
-        except KeyError:  # an early version wrote the run, which knows its rows by name alone
+        known = self._known_rows()
+        if known is None:
             return
         keys = find_keys(source, split.examples.names, identify(split.examples))
         trained = sum(known.split_of(row) == "train" for row in keys)
@@ -487,6 +503,76 @@ class Run:
             BrokenInput(name, inputs.problems[place]) if place in inputs.problems else next(predicted)
             for place, name in enumerate(inputs.names)
         ]
+
+    def suggest(self, inputs: Any, *, count: int = 50, **table: Unpack[TableOptions]) -> list[Suggestion]:
+        """Choose which unlabelled examples to label next: unlike one another, those first of which the model is unsure.
+
+        Examples of which the run has labels are left out, by their content, and so are those that cannot be read and
+        second copies; a warning tells how many.
+
+        Args:
+            inputs: As for :meth:`predict`.
+            count: How many to choose.
+            **table: As for :meth:`predict`.
+
+        Returns:
+            Up to ``count`` suggestions, the one to label first at the front.
+
+        Raises:
+            InputError: The inputs are of another type.
+            DataError: None of them is left.
+            CheckpointError: The run is one of pre-training, or its task has no features.
+        """
+        read = self.read_inputs(inputs, **table)
+        suggestions, notes = self.suggest_inputs(read, count=count)
+        for note in (*read.notes, *notes):
+            warnings.warn(note, TransferWarning, stacklevel=2)
+        return suggestions
+
+    def suggest_inputs(self, inputs: Inputs, *, count: int = 50) -> tuple[list[Suggestion], tuple[str, ...]]:
+        """Suggest from inputs that :meth:`read_inputs` has read.
+
+        Args:
+            inputs: The inputs.
+            count: How many to choose.
+
+        Returns:
+            As :meth:`suggest` does, and lines for the user on what is left out.
+
+        Raises:
+            DataError: None of the inputs is left.
+            CheckpointError: The run's task has no features.
+        """
+        known = self._known_rows()
+        unlabelled = find_unlabelled(inputs, known or NOTHING_KNOWN)
+        notes = unlabelled.notes if known else (*unlabelled.notes, f"Labelled rows {UNKNOWN_CONTENT}.")
+        examples = inputs.examples.select(unlabelled.rows)
+        embedded = self.task.embed(self, examples)
+        if embedded is None:
+            raise CheckpointError(
+                f"The task {self.config.task} has no features to compare examples by. Received: {self.folder}. Label "
+                "examples that are drawn at random."
+            )
+        predicted, features = embedded
+        margins = self.head.margins(predicted)
+        suggestions = [
+            Suggestion(
+                rank=rank,
+                name=examples.names[row],
+                position=int(unlabelled.positions[row]),
+                margin=None if margins is None else float(margins[row]),
+                prediction=self.head.to_prediction(examples.names[row], predicted[row]),
+            )
+            for rank, row in enumerate(choose(features, margins, min(count, len(examples))).tolist(), start=1)
+        ]
+        return suggestions, notes
+
+    def _known_rows(self) -> Known | None:
+        """The rows of which the run has labels; None if an early version wrote it, which knows them by name alone."""
+        try:
+            return rows_of(self.folder, self.config.data, self.record)
+        except KeyError:
+            return None
 
     def export(
         self, folder: str | Path | None = None, *, format: str | Exporter = "saved_model"

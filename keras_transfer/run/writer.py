@@ -13,6 +13,7 @@ from keras_transfer.data.checks.findings import Finding, write_findings
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.errors import CheckpointError, TransferWarning
+from keras_transfer.frozen.learning_curve import LearningCurve, NoLearningCurve
 from keras_transfer.heads import Head
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_file import write_keras_file
@@ -148,6 +149,10 @@ class RunWriter:
     def write_findings(self, findings: Sequence[Finding]) -> None:
         """Write what the run found in its data: training labels that look wrong, and examples in two splits."""
         write_findings(self.folder / names.FINDINGS, findings)
+
+    def write_learning_curve(self, curve: LearningCurve | NoLearningCurve) -> None:
+        """Write what more labels would gain, or why that was not measured."""
+        names.write_json(self.folder / names.LEARNING_CURVE, curve.to_json())
 
     def seal(self) -> None:
         """Write the sums of what decides predictions: nothing of that changes any more."""

@@ -25,7 +25,7 @@ from keras_transfer.errors import ConfigError
 from keras_transfer.explain import Explanation, Shown
 from keras_transfer.heads import Head, Prediction
 from keras_transfer.heads.evaluation import Report, predict
-from keras_transfer.model import TransferModel
+from keras_transfer.model import TransferModel, with_features
 from keras_transfer.registry import Registry
 
 Floats = NDArray[np.float32]
@@ -331,6 +331,19 @@ class Task(ABC):
         """
         return [Shown(name) for name in examples.names]
 
+    def embed(self, run: FinishedRun, examples: Examples) -> tuple[Floats, Floats] | None:
+        """Return the model's output for examples and their features, by which examples are alike or not.
+
+        Args:
+            run: The run.
+            examples: At least one, which :meth:`inputs` has read.
+
+        Returns:
+            ``float32[examples, outputs]`` and ``float32[examples, channels]``, in their order; by default None: the
+            task has no features.
+        """
+        return None
+
 
 def predict_examples(run: FinishedRun, examples: Examples) -> Floats:
     """Return the output of a run's model for examples, ``float32[examples, outputs]``, in their order."""
@@ -339,6 +352,25 @@ def predict_examples(run: FinishedRun, examples: Examples) -> Floats:
     batches = reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
     order = reader.evaluation_order(split, batch_size=_PREDICT_BATCH)
     return predict(run.model, batches, np.concatenate(order))
+
+
+def embed_examples(run: FinishedRun, examples: Examples) -> tuple[Floats, Floats] | None:
+    """Return the output of a run's model for examples and the pooled features that its head reads.
+
+    Returns:
+        ``float32[examples, outputs]`` and ``float32[examples, channels]``, in their order; None if the model was not
+        made by :func:`keras_transfer.model.build_model`.
+    """
+    model = with_features(run.model)
+    if model is None:
+        return None
+    n, reader = len(examples), run.reader
+    split = reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
+    outputs = model.predict(reader.evaluation_batches(split, batch_size=_PREDICT_BATCH), verbose=0)
+    order = np.concatenate(reader.evaluation_order(split, batch_size=_PREDICT_BATCH))
+    back = np.argsort(order)
+    predicted, features = (np.asarray(output, np.float32)[back] for output in outputs)
+    return predicted, features
 
 
 class _Tasks(Registry[Task]):

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader
@@ -16,7 +17,7 @@ from keras_transfer.heads import Prediction, TargetHead, make_head, restore_head
 from keras_transfer.heads.calibration import check_finite
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel, build_model
-from keras_transfer.tasks.base import Evaluation, FinishedRun, Task, TrainedModel, predict_examples
+from keras_transfer.tasks.base import Evaluation, FinishedRun, Task, TrainedModel, embed_examples, predict_examples
 from keras_transfer.tasks.earlier_runs import find_known
 
 
@@ -85,3 +86,7 @@ class TargetTask(Task, ABC):
         """Predict the target of each example."""
         predicted = predict_examples(run, examples)
         return [run.head.to_prediction(name, row) for name, row in zip(examples.names, predicted, strict=True)]
+
+    def embed(self, run: FinishedRun, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Return predictions and pooled features."""
+        return embed_examples(run, examples)

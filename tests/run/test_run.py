@@ -29,6 +29,7 @@ def test_the_folder_holds_what_the_design_says(finished_run):
         "findings.csv",
         "report.html",
         "predictions.npz",
+        "learning_curve.json",
         "metrics.json",
         "model.keras",
         "samples",
@@ -38,6 +39,7 @@ def test_the_folder_holds_what_the_design_says(finished_run):
     assert {"keras", "tensorflow", "keras-transfer"} <= set(environment["versions"])
     test = json.loads((finished_run.folder / "metrics.json").read_text())["test"]
     assert {"accuracy", "loss", "n"} <= set(test)
+    assert "no solved head" in str(finished_run.learning_curve)
 
 
 def test_evaluate_gives_what_the_run_recorded(finished_run):

@@ -17,6 +17,7 @@ from keras_transfer.report.sections.counts import counts
 from keras_transfer.report.sections.details import details
 from keras_transfer.report.sections.examples import largest_losses
 from keras_transfer.report.sections.findings import repeated_examples, suspicious_labels
+from keras_transfer.report.sections.learning_curve import learning_curve
 from keras_transfer.report.sections.overview import overview
 from keras_transfer.report.sections.residuals import residuals
 from keras_transfer.report.sections.runs import runs
@@ -37,5 +38,6 @@ SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
     suspicious_labels,
     repeated_examples,
     counts,
+    learning_curve,
     details,
 )

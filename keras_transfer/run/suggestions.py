@@ -1,0 +1,170 @@
+"""Which unlabelled examples to label next: those that the model is least sure of, unlike one another."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from keras_transfer.console.text import one_line
+from keras_transfer.data.inputs import Inputs
+from keras_transfer.data.inputs.base import show
+from keras_transfer.data.splits.known import Known, identify
+from keras_transfer.errors import DataError, list_lines
+from keras_transfer.heads import Prediction
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.floating]
+
+# Of more examples, those with the least margins: k-means takes seconds for so many.
+_MOST_CANDIDATES = 20_000
+# Even what the model is sure of counts a little: it may be wrong.
+_LEAST_WEIGHT = 1e-3
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An unlabelled example that is worth a label.
+
+    Attributes:
+        rank: From 1.
+        name: Of the input.
+        position: Of the input among those that were given, from 0.
+        margin: How far the model is from another decision: of classes, the two largest probabilities less one another.
+            None for numbers.
+        prediction: Of the model for it.
+    """
+
+    rank: int
+    name: str
+    position: int
+    margin: float | None
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """The inputs that may be suggested.
+
+    Attributes:
+        rows: ``int64[n]``, among the examples that could be read.
+        positions: ``int64[n]``, among all inputs.
+        notes: Lines for the user on what is left out.
+    """
+
+    rows: Rows
+    positions: Rows
+    notes: tuple[str, ...]
+
+
+def find_unlabelled(inputs: Inputs, known: Known) -> Unlabelled:
+    """Find the inputs of which a run has no label.
+
+    Args:
+        inputs: Some of them may be broken.
+        known: The rows of which the run has labels, by content.
+
+    Raises:
+        DataError: There are none.
+    """
+    readable = np.array([place for place in range(len(inputs)) if place not in inputs.problems], np.int64)
+    rows, seen, labelled, copies = [], set(), 0, 0
+    for row, key in enumerate(identify(inputs.examples) if len(readable) else ()):
+        if key and known.split_of((key,)):
+            labelled += 1
+        elif key and key in seen:
+            copies += 1
+        else:
+            rows.append(row)
+            seen.add(key)
+    notes = _describe_left_out(inputs, labelled, copies)
+    if not rows:
+        raise DataError("\n".join(["There is nothing to suggest. Name other files or tables.", *notes]))
+    index = np.array(rows, np.int64)
+    return Unlabelled(index, readable[index], tuple(notes))
+
+
+def _describe_left_out(inputs: Inputs, labelled: int, copies: int) -> list[str]:
+    notes = []
+    if inputs.problems:
+        lines = [f"{show(inputs.names[place])}: {problem}" for place, problem in sorted(inputs.problems.items())]
+        notes.append(f"Left out, {len(lines):,} of {len(inputs):,} inputs cannot be read:\n{list_lines(lines)}")
+    if labelled:
+        notes.append(f"Left out: {labelled:,} of {len(inputs):,} inputs have a label in this run.")
+    if copies:
+        notes.append(f"Left out: {copies:,} of {len(inputs):,} inputs have the content of another one.")
+    return notes
+
+
+def choose(features: Floats, margins: Floats | None, count: int) -> Rows:
+    """Choose examples to label: one for each cluster of those that the model is not sure of.
+
+    Examples are divided into as many clusters as are chosen, by k-means in which each counts as much as the model is
+    unsure of it, and of each cluster the example that is nearest to its centre is taken (Zhdanov 2019, arXiv
+    1901.05954). Small margins alone choose examples that are alike, and k-centers choose outliers
+    (docs/experiments.md).
+
+    Args:
+        features: ``[n, channels]``.
+        margins: ``[n]``, from 0 to 1, how sure the model is; None if nothing tells, so that all count alike.
+        count: How many to choose, at most n.
+
+    Returns:
+        Their numbers, those of the clusters that count most at the front.
+    """
+    rows = np.arange(len(features)) if margins is None else np.argsort(margins, kind="stable")
+    rows = rows[: max(_MOST_CANDIDATES, count)]
+    weights = np.ones(len(rows)) if margins is None else np.clip(1.0 - margins[rows], _LEAST_WEIGHT, 1.0)
+    units = _to_units(features[rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fewer different examples than clusters
+        clusters = KMeans(count, n_init=1, random_state=0).fit(units, sample_weight=weights)
+    distances = np.square(units - clusters.cluster_centers_[clusters.labels_]).sum(axis=1)
+    order = np.lexsort((distances, clusters.labels_))
+    _, first = np.unique(clusters.labels_[order], return_index=True)
+    nearest = order[first]
+    mass = np.bincount(clusters.labels_, weights, minlength=count)
+    chosen = nearest[np.argsort(-mass[clusters.labels_[nearest]], kind="stable")]
+    # Clusters without an example: the model is least sure of the others that are left.
+    left = np.setdiff1d(np.arange(len(rows)), chosen)
+    return np.asarray(rows[np.append(chosen, left)[:count]])
+
+
+def _to_units(features: Floats) -> NDArray[np.float64]:
+    """Standardized as the solved head does it, and of length 1: two examples differ by the angle between them."""
+    exact = np.asarray(features, np.float64)
+    variance = exact.var(axis=0)
+    deviation = np.sqrt(0.75 * variance + 0.25 * variance.mean())
+    scaled = (exact - exact.mean(axis=0)) / np.where(deviation == 0.0, 1.0, deviation)
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return np.asarray(scaled / np.where(length == 0.0, 1.0, length))
+
+
+def to_suggestion_table(suggestions: Sequence[Suggestion], inputs: Inputs) -> pd.DataFrame:
+    """Return suggestions as a table: rank and margin, the input's own columns, and what the model predicts.
+
+    Args:
+        suggestions: In their order.
+        inputs: That they were chosen from.
+    """
+    own = inputs.table.iloc[[one.position for one in suggestions]].reset_index(drop=True)
+    columns: dict[str, list[object]] = {"rank": [one.rank for one in suggestions]}
+    if any(one.margin is not None for one in suggestions):
+        columns["margin"] = [one.margin for one in suggestions]
+    for one in suggestions:
+        for name, value in one.prediction.columns(top_k=1).items():
+            if name.startswith("predicted"):
+                columns.setdefault(name, []).append(value)
+    taken = [name for name in columns if name not in own.columns]
+    ours = pd.DataFrame({name: pd.Series(columns[name], dtype=object) for name in taken})
+    return pd.concat([ours, own], axis=1)
+
+
+def to_suggestion_line(suggestion: Suggestion) -> str:
+    """Return a suggestion in one line: rank, margin if there is one, name and prediction."""
+    margin = [] if suggestion.margin is None else [f"{suggestion.margin:.4f}"]
+    name = one_line(" ".join(suggestion.name.splitlines()))
+    return "\t".join([str(suggestion.rank), *margin, name, str(suggestion.prediction)])
