@@ -171,7 +171,8 @@ def test_images_of_classes(count, per_class, browser, pebble, tmp_path):
 
 def test_images_of_labels_and_of_numbers(browser, pebble, tmp_path):
     table = pd.read_csv(make_table(tmp_path, ["a", "b"], 40))
-    table["tags"] = [json.dumps([NAMES[0]] if kind == "a" else NAMES, ensure_ascii=False) for kind in table["kind"]]
+    tags = [NAMES[:1], NAMES[1:], NAMES, []]
+    table["tags"] = [json.dumps(tags[number % 4], ensure_ascii=False) for number in range(len(table))]
     table["size"] = np.linspace(1.0, 7.0, len(table))
     table.to_csv(tmp_path / "labels.csv", index=False)
     for target, label in (("multilabel", "tags"), ("number", "size")):
