@@ -60,7 +60,8 @@ def compute(cell: Cell, folder: Path) -> None:
 
 def find_rows(split: Split, part: tuple[list[str], list[int]]) -> np.ndarray:
     """Return the row of each of a cell's examples in a split, which has an order of its own."""
-    names = split.examples.names if hasattr(split.examples, "files") else [text for text, *_ in split.examples.segments]
+    examples = split.examples
+    names = [text for text, *_ in examples.texts.segments] if hasattr(examples, "texts") else examples.names
     rows = {name: row for row, name in enumerate(names)}
     found = np.array([rows[example] for example in part[0]])
     if split.targets[found].tolist() != part[1]:
