@@ -11,7 +11,7 @@ from keras_transfer.console.commands import echo
 from keras_transfer.console.imports import import_tensorflow
 
 if TYPE_CHECKING:
-    from keras_transfer.run.run import TableOptions
+    from keras_transfer.run.rows import TableOptions
 
 
 @click.command()

@@ -1,0 +1,172 @@
+"""What a run folder stores, read back and checked."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.texts import TOKENIZER
+from keras_transfer.data.targets.base import Target
+from keras_transfer.distribution import prepare_backend
+from keras_transfer.errors import CheckpointError
+from keras_transfer.frozen.learning_curve import LearningCurve, NoLearningCurve, read_learning_curve
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.networks.batch_norm import fuse_batch_norm
+from keras_transfer.networks.keras_file import read_keras_file
+from keras_transfer.run.folder import (
+    CHECKPOINTS,
+    DATA,
+    HEAD,
+    LEARNING_CURVE,
+    METRICS,
+    MODEL,
+    PHASES,
+    RECIPE,
+    check_recipe_sum,
+    check_run_folder,
+    damaged,
+    read_json,
+)
+from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predictions
+from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report, find_problem
+from keras_transfer.storage.sums import check_file
+from keras_transfer.tasks import TASKS, Task
+
+WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
+"""What reading a file raises that has other content than a run writes."""
+
+
+class StoredRun:
+    """The files of a finished run as objects, each read when it is first used.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        CheckpointError: It is not a run folder, or its run has not finished.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise CheckpointError(
+                f"There is no run folder {folder}. Name the folder that `keras-transfer run` printed."
+            )
+        check_run_folder(self.folder)
+        if (self.folder / CHECKPOINTS).is_dir():
+            raise CheckpointError(
+                f"The run in {folder} has not finished: it is running, or was interrupted. If it was interrupted, give "
+                f"its command again with --resume, or: keras-transfer run {self.folder / RECIPE} --out {folder} "
+                "--resume"
+            )
+        missing = [name for name in (RECIPE, DATA, MODEL) if not (self.folder / name).is_file()]
+        if missing:
+            raise CheckpointError(f"{folder} is not a finished run: it lacks {', '.join(missing)}. Name a run folder.")
+        recipe = self.folder / RECIPE
+        self.config: RecipeConfig = parse_recipe(convert_earlier(read_recipe(recipe)), known={}, where=str(recipe))
+        self.task: Task = TASKS[self.config.task]
+        check_recipe_sum(self.folder)
+        self.record: dict[str, Any] = read_json(self.folder / DATA, "splits")
+        problem = find_problem(DataRecord, self.record)
+        if problem is not None:
+            raise damaged(self.folder / DATA, problem)
+        check_file(self.folder, DATA)
+        try:
+            self.target: Target = self.task.restore_target(self.config, self.record)
+        except (KeyError, TypeError) as error:
+            raise damaged(self.folder / DATA, f"it lacks {error.args[0]}") from error
+
+    @cached_property
+    def head(self) -> Any:
+        """The head: the meaning of the model's outputs."""
+        file = self.folder / HEAD
+        facts = read_json(file) if file.exists() else {}
+        try:
+            head = self.task.restore_head(self.config, self.target, facts)
+        except WRONG_TYPES as error:
+            raise damaged(file, f"{error} is missing or of a wrong type") from error
+        check_file(self.folder, HEAD)
+        return head
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The fine-tuned model, from what :attr:`reader` returns to predictions; of pre-training, to logits."""
+        prepare_backend()
+        file = self.folder / MODEL
+        model = read_keras_file(file, CheckpointError)
+        if not self.task.fits(model, self.target):
+            raise damaged(
+                file, f"the run has {self.target.headline()}, and the model has outputs of shape {model.output_shape}"
+            )
+        check_file(self.folder, MODEL)
+        fuse_batch_norm(model)
+        return model
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads examples as they were read in training."""
+        check_file(self.folder, TOKENIZER)
+        try:
+            return self.task.restore_reader(self)
+        except KeyError as error:
+            raise damaged(self.folder / DATA, f"it lacks {error.args[0]}") from error
+
+    @property
+    def reports(self) -> dict[str, Report]:
+        """The reports that the run itself recorded, by split."""
+        file = self.folder / METRICS
+        metrics = read_json(file)
+        try:
+            kind = self.task.report_type(self)
+            reports = {name: check_report(kind.from_json(name, values)) for name, values in metrics.items()}
+        except WRONG_TYPES as error:
+            reason = str(error).splitlines()[0]
+            raise damaged(file, f"{reason} is missing or of a wrong type") from error
+        check_file(self.folder, METRICS)
+        return reports
+
+    @cached_property
+    def phases(self) -> list[PhaseRecord]:
+        """What each phase trained; empty for a run of an earlier version."""
+        file = self.folder / PHASES
+        if not file.exists():
+            return []
+        values = read_json(file, "phases")
+        problem = find_problem(PhasesRecord, values)
+        if problem is not None:
+            raise damaged(file, problem)
+        return PhasesRecord.model_validate(values).phases
+
+    @cached_property
+    def predictions(self) -> dict[str, Predicted]:
+        """What the run predicted for the rows that it was evaluated on, by split.
+
+        Empty if the run was made by an earlier version, or if there were more than 200 MB of them.
+        """
+        file = self.folder / PREDICTIONS
+        if not file.exists():
+            return {}
+        check_file(self.folder, PREDICTIONS)
+        counts = {name: split["count"] for name, split in self.record["splits"].items()}
+        try:
+            return read_predictions(file, counts, len(self.target.names))
+        except (OSError, ValueError) as error:
+            raise damaged(file, str(error)) from error
+
+    @property
+    def learning_curve(self) -> LearningCurve | NoLearningCurve | None:
+        """What more labels would gain, or why that was not measured; None if the recipe has ``report: false``."""
+        file = self.folder / LEARNING_CURVE
+        if not file.exists():
+            return None
+        values = read_json(file)
+        try:
+            curve = read_learning_curve(values)
+        except WRONG_TYPES as error:
+            raise damaged(file, f"{error} is missing or of a wrong type") from error
+        check_file(self.folder, LEARNING_CURVE)
+        return curve
