@@ -28,8 +28,8 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError, ExportError, TransferError
 from keras_transfer.export import probe
 from keras_transfer.heads import TargetHead
-from keras_transfer.heads.base import HIGH, LOW, OK
 from keras_transfer.heads.evaluation import Floats
+from keras_transfer.heads.target import HIGH, LOW, OK
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.registry import Registry

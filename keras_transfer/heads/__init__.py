@@ -9,13 +9,14 @@ from keras_transfer.config.from_python import mark_object
 from keras_transfer.config.heads import HEAD_ENTRIES, HeadEntry
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
-from keras_transfer.heads.base import LOGITS, Head, TargetHead
+from keras_transfer.heads.base import LOGITS, Head
 from keras_transfer.heads.classification import ClassificationHead, ClassificationReport, ClassPrediction, ClassReport
 from keras_transfer.heads.epoch_metrics import EpochMetric, Mode
 from keras_transfer.heads.masked import MaskedLanguageHead, MaskedReport, evaluate_masked
 from keras_transfer.heads.multilabel import LabelReport, MultilabelHead, MultilabelPrediction, MultilabelReport
 from keras_transfer.heads.number import NumberHead, NumberPrediction, NumberReport, RegressionReport
 from keras_transfer.heads.predictions import BrokenInput, Prediction, RankedPrediction
+from keras_transfer.heads.target import TargetHead
 from keras_transfer.networks.types import JsonObject
 from keras_transfer.registry import Registry
 

@@ -18,7 +18,6 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
-from keras_transfer.heads.base import ABSTAIN, IN_SET
 from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_class_temperature, fit_class_temperature, temper_classes
 from keras_transfer.heads.coverage import Coverage, class_sets, class_sets_in_graph, class_sets_tie, cover_classes
@@ -28,6 +27,7 @@ from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where
 from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.solver import LinearModel, Multinomial
+from keras_transfer.heads.target import ABSTAIN, IN_SET
 from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
 from keras_transfer.networks.types import Array, JsonObject, Loss, Tensor
 from keras_transfer.registry import did_you_mean

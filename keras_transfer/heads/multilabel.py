@@ -14,7 +14,6 @@ from sklearn.metrics import precision_recall_fscore_support
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import ABSTAIN, IN_SET, UNCERTAIN
 from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_label_temperatures, fit_label_temperatures, temper_labels
 from keras_transfer.heads.coverage import (
@@ -31,6 +30,7 @@ from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.heads.solver import LinearModel, OneVsRest
+from keras_transfer.heads.target import ABSTAIN, IN_SET, UNCERTAIN
 from keras_transfer.heads.thresholds import (
     Choice,
     Decision,

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from keras_transfer.config import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import HIGH, LOW, TargetHead
 from keras_transfer.heads.calibration import Calibration, fit_residual_scale
 from keras_transfer.heads.coverage import Coverage, cover_numbers
 from keras_transfer.heads.coverage_report import IntervalReport, report_intervals
@@ -22,6 +21,7 @@ from keras_transfer.heads.predictions import OPTIONAL, Prediction
 from keras_transfer.heads.reliability import CalibrationReport, measure_deviations
 from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.heads.solver import LinearModel, Ridge
+from keras_transfer.heads.target import HIGH, LOW, TargetHead
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
 
 _RESIDUAL_SCALE = "residual_scale"

@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import TargetHead
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.heads.reliability import CalibrationReport, Measured, Reliability, measure_probabilities
 from keras_transfer.heads.reliability import reliability as find_reliability
+from keras_transfer.heads.target import TargetHead
 from keras_transfer.networks.types import Array
 
 

@@ -15,8 +15,8 @@ from keras_transfer.config.heads import HeadEntry
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import TransferError
 from keras_transfer.heads import Prediction, TargetHead
-from keras_transfer.heads.base import ABSTAIN, HIGH, IN_SET, LOW
 from keras_transfer.heads.solver import draw_folds
+from keras_transfer.heads.target import ABSTAIN, HIGH, IN_SET, LOW
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 
 _NAMES = ("a", "b", "c")
