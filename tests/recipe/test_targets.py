@@ -104,7 +104,8 @@ def test_labels_are_learned_and_told_by_thresholds_of_the_validation_rows(table,
 
 def test_without_validation_rows_thresholds_are_a_half(table, tmp_path):
     data, training = {"validation": 0.0}, {"keep": "last"}
-    run = recipe(table, "multilabel", data=data, training=training).fit(tmp_path / "run")
+    # A solved head would be calibrated on the training rows that it predicted while they were held out.
+    run = recipe(table, "multilabel", "full", data=data, training=training).fit(tmp_path / "run")
     assert [label.threshold for label in run.reports["test"].labels] == [0.5, 0.5]
     calibration = run.reports["test"].calibration
     assert run.head.calibration is calibration.fitted is None and not calibration.after

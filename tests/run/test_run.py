@@ -52,7 +52,8 @@ def test_evaluate_gives_what_the_run_recorded(finished_run):
 def test_the_saved_model_is_calibrated_and_the_report_compares_it_with_the_trained_one(finished_run):
     whole, (temperature,) = finished_run.model, finished_run.head.calibration.values
     assert temperature != 1.0
-    trained = keras.Model(whole.input, whole.get_layer("softmax").output)
+    softmax = next(layer for layer in whole.layers if isinstance(layer, keras.layers.Softmax))
+    trained = keras.Model(whole.input, softmax.output)
     pixels = np.random.default_rng(0).uniform(0, 255, (8, 64, 64, 3)).astype(np.float32)
     raw, predicted = (model.predict(pixels, verbose=0) for model in (trained, whole))
     expected = raw.astype(np.float64) ** (1.0 / temperature)
