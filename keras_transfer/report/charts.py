@@ -147,7 +147,7 @@ def thin(x: NDArray[Any], y: NDArray[Any]) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A series in the coordinates of the picture."""
+    """A series in the coordinates of the chart."""
 
     series: Series
     path: str
