@@ -1,12 +1,13 @@
 """Examples that are there twice: in one split, in two, and with different labels."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
 from keras_transfer.audit.rows import Rows
 from keras_transfer.data.checks.findings import Finding
@@ -16,39 +17,12 @@ from keras_transfer.data.splits.splits import Splits
 _KEPT_FIRST = {"test": 0, "validation": 1, "train": 2}
 
 
-class Groups:
-    """Rows that are linked to one another, directly or through others (a disjoint-set forest)."""
-
-    def __init__(self, count: int) -> None:
-        self._parents = list(range(count))
-
-    def find(self, row: int) -> int:
-        """Return the row that represents a row's group."""
-        parents = self._parents
-        while parents[row] != row:
-            parents[row] = parents[parents[row]]
-            row = parents[row]
-        return row
-
-    def link(self, row: int, other: int) -> None:
-        """Join the groups of two rows; the smaller number represents both."""
-        first, second = sorted((self.find(row), self.find(other)))
-        self._parents[second] = first
-
-    def members(self) -> list[list[int]]:
-        """Return the groups of two rows or more."""
-        found = defaultdict(list)
-        for row in range(len(self._parents)):
-            found[self.find(row)].append(row)
-        return [rows for rows in found.values() if len(rows) > 1]
-
-
-def link_equal(groups: Groups, keys: Iterable[Hashable]) -> None:
+def link_equal(groups: DisjointSet, keys: Iterable[Hashable]) -> None:
     """Link rows whose keys are equal; empty keys are equal to none."""
     first: dict[Hashable, int] = {}
     for row, key in enumerate(keys):
         if key:
-            groups.link(first.setdefault(key, row), row)
+            groups.merge(first.setdefault(key, row), row)
 
 
 @dataclass(frozen=True)
@@ -65,7 +39,7 @@ class Words:
 
 
 def find_duplicates(
-    rows: Rows, exact: Groups, near: Groups, words: Words, how: Callable[[int, int], str] | None = None
+    rows: Rows, exact: DisjointSet, near: DisjointSet, words: Words, how: Callable[[int, int], str] | None = None
 ) -> list[Finding]:
     """Return the findings on rows that are there twice.
 
@@ -79,11 +53,11 @@ def find_duplicates(
         how: Describes what two rows have in common that are nearly the same.
     """
     findings = []
-    for group in near.members():
+    for group in (sorted(rows) for rows in near.subsets() if len(rows) > 1):
         labels = Counter(rows.labels[row] for row in group)
         kept = min(group, key=lambda row: (_KEPT_FIRST.get(rows.splits[row], 3), row))
         for row in group:
-            same = exact.find(row) == exact.find(kept)
+            same = exact[row] == exact[kept]
             if len(labels) > 1:
                 findings.append(_find_conflict(rows, group, row, exact, words))
             elif row != kept:
@@ -95,18 +69,20 @@ def find_duplicates(
     return findings
 
 
-def _find_conflict(rows: Rows, group: Sequence[int], row: int, exact: Groups, words: Words) -> Finding:
+def _find_conflict(rows: Rows, group: Sequence[int], row: int, exact: DisjointSet, words: Words) -> Finding:
     labels = Counter(rows.labels[other] for other in group)
     others = [other for other in group if rows.labels[other] != rows.labels[row]]
-    other = min(others, key=lambda one: exact.find(one) != exact.find(row))
-    same = exact.find(other) == exact.find(row)
+    other = min(others, key=lambda one: exact[one] != exact[row])
+    same = exact[other] == exact[row]
     usual, count = labels.most_common(1)[0]
     suggested = usual if 2 * count > len(group) and usual != rows.labels[row] else ""
     detail = f"{words.exact if same else words.near} {rows.place(other)}, which has the label {rows.labels[other]}"
     return rows.find("conflicting_labels", row, detail, 1.0 if same else 0.9, suggested)
 
 
-def link_near_points(groups: Groups, points: NDArray[np.float32], rows: NDArray[np.int64], *, radius: float) -> None:
+def link_near_points(
+    groups: DisjointSet, points: NDArray[np.float32], rows: NDArray[np.int64], *, radius: float
+) -> None:
     """Link rows whose points are near one another.
 
     Only nearest neighbours are looked up, again and again for one row of each group, so that thousands of equal points
@@ -131,8 +107,8 @@ def link_near_points(groups: Groups, points: NDArray[np.float32], rows: NDArray[
         if not near.any():
             return
         for one, two in zip(left[own[near]], left[other[near]], strict=True):
-            groups.link(int(rows[one]), int(rows[two]))
-        left = np.array([index for index in left if groups.find(int(rows[index])) == int(rows[index])])
+            groups.merge(int(rows[one]), int(rows[two]))
+        left = np.array([index for index in left if groups[int(rows[index])] == int(rows[index])])
 
 
 def find_repeated_rows(splits: Splits, repeated: Mapping[str, Any]) -> list[Finding]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
-from keras_transfer.audit.duplicates import Groups, Words, find_duplicates, link_equal, link_near_points
+from keras_transfer.audit.duplicates import Words, find_duplicates, link_equal, link_near_points
 from keras_transfer.audit.rows import Rows, robust_scores
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.image_measures import ImageMeasures, measure_images
@@ -108,11 +109,11 @@ def _size(one: ImageMeasures) -> str:
 def _find_copies(
     rows: Rows, measured: list[ImageMeasures], contents: list[str], seen: NDArray[np.int64]
 ) -> list[Finding]:
-    exact, near = Groups(len(rows)), Groups(len(rows))
+    exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
     for groups in (exact, near):
         link_equal(groups, contents)
     # Blank images look the same, and are reported as such.
-    first = np.array([row for row in seen if exact.find(int(row)) == row], np.int64)
+    first = np.array([row for row in seen if exact[int(row)] == row], np.int64)
     points = to_points([measured[row].grey for row in first], unknown=0.0)
     link_near_points(near, points, first, radius=NEAR * points.shape[1] ** 0.5 if len(points) else 0.0)
     return find_duplicates(rows, exact, near, Words("the same bytes as", "looks the same as"))

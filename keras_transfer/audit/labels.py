@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.audit.rows import Rows
+from keras_transfer.audit.rows import Rows, robust_spread
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.targets.base import Target, Targets
 from keras_transfer.data.targets.classes import ClassTarget
@@ -103,7 +103,7 @@ def _(target: MultilabelTarget, targets: Targets, held_out: Floats) -> Quality |
 @judge_labels.register
 def _(target: NumberTarget, targets: Targets, held_out: Floats) -> Quality | None:
     residuals = targets.astype(np.float64) - held_out
-    spread = 1.4826 * np.median(np.abs(residuals - np.median(residuals, axis=0)), axis=0)
+    spread = robust_spread(residuals)
     if not (spread > 0.0).any():
         return None
     far = np.abs(residuals / np.where(spread > 0.0, spread, np.inf)).max(axis=1)

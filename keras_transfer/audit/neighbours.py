@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 _NEIGHBOURS = 20
 # Of more rows, neighbours are sought among this many drawn ones: time and memory then grow with the rows, not squared.
 _MOST_REFERENCES = 5000
-_CHUNK = 1024
 # How much more a neighbour counts that is nearer: e times for 0.1 of cosine similarity.
 _SHARPNESS = 10.0
 _PRIOR = 0.01
@@ -49,25 +50,14 @@ def find_neighbours(features: NDArray[np.float32], *, seed: int) -> Neighbours:
     chosen = np.arange(count)
     if count > _MOST_REFERENCES:
         chosen = np.sort(np.random.default_rng(seed).choice(count, _MOST_REFERENCES, replace=False))
-    mean, nearest = features.mean(axis=0), min(_NEIGHBOURS, count - 1, len(chosen) - 1)
-    references = _unit(features[chosen] - mean)
-    place = np.full(count, -1)
-    place[chosen] = np.arange(len(chosen))
-    indices = np.empty((count, nearest), np.int64)
-    similarities = np.empty((count, nearest), np.float32)
-    for start in range(0, count, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        products = _unit(features[part] - mean) @ references.T
-        own = place[part]
-        products[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
-        found = np.argpartition(-products, nearest - 1, axis=1)[:, :nearest]
-        values = np.take_along_axis(products, found, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        indices[part] = chosen[np.take_along_axis(found, order, axis=1)]
-        similarities[part] = np.take_along_axis(values, order, axis=1)
-    return Neighbours(indices, similarities)
-
-
-def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, 1e-12), np.float32)
+    # Of vectors of length 1, the nearest have the largest cosine.
+    units = normalize(features - features.mean(axis=0))
+    search = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(chosen) - 1), algorithm="brute").fit(units[chosen])
+    distances = np.empty((count, search.n_neighbors), np.float32)
+    indices = np.empty((count, search.n_neighbors), np.int64)
+    others = np.setdiff1d(np.arange(count), chosen)
+    for rows, queries in ((chosen, None), (others, units[others])):  # without a query, none is its own neighbour
+        if len(rows):
+            distances[rows], found = search.kneighbors(queries)
+            indices[rows] = chosen[found]
+    return Neighbours(indices, np.asarray(1.0 - distances**2 / 2.0, np.float32))

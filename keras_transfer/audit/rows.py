@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,10 +65,17 @@ class Rows:
 
 
 def robust_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how many robust standard deviations each value is above the median; 0 if most values are equal.
+    """Return how many robust standard deviations each value is above the median; 0 if most values are equal."""
+    spread = robust_spread(values)
+    return (values - np.median(values)) / spread if spread > 0.0 else np.zeros(len(values))
 
-    The deviation is estimated from the median distance to the median, which outliers do not change.
+
+def robust_spread(values: NDArray[np.float64]) -> Any:
+    """Return the standard deviation of columns, estimated from the median distance to the median.
+
+    Outliers do not change it, and for a normal distribution the two are equal.
+
+    Args:
+        values: ``float64[n]`` or ``float64[n, columns]``.
     """
-    distances = values - np.median(values)
-    spread = 1.4826 * float(np.median(np.abs(distances)))
-    return distances / spread if spread > 0.0 else np.zeros(len(values))
+    return 1.4826 * np.median(np.abs(values - np.median(values, axis=0)), axis=0)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
-from keras_transfer.audit.duplicates import Groups, Words, find_duplicates, link_equal
+from keras_transfer.audit.duplicates import Words, find_duplicates, link_equal
 from keras_transfer.audit.rows import Rows
 from keras_transfer.audit.shingles import (
     PassageCounter,
@@ -135,7 +136,7 @@ def _find_other_scripts(rows: Rows, scripts: Sequence[str]) -> list[Finding]:
 
 
 def _find_copies(rows: Rows, seen: _Seen, splits: Splits) -> list[Finding]:
-    exact, near = Groups(len(rows)), Groups(len(rows))
+    exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
     link_equal(exact, seen.contents)
     link_equal(near, seen.keys)
     shared: dict[tuple[int, int], float] = {}
@@ -149,7 +150,7 @@ def _find_copies(rows: Rows, seen: _Seen, splits: Splits) -> list[Finding]:
                 continue
             shared[first, second] = similarity(split_words(_at(splits, first)), split_words(_at(splits, second)))
             if shared[first, second] >= _NEAR:
-                near.link(first, second)
+                near.merge(first, second)
 
     def how(row: int, other: int) -> str:
         if seen.keys[row] == seen.keys[other]:

@@ -14,6 +14,10 @@ from keras_transfer.config.section import Count, Rate, Section, Share
 ENOUGH_TO_COMPARE_EPOCHS = 100
 
 Keep = Literal["auto", "best", "last"]
+_KEEP = (
+    "the weights of the best epoch, or of the last; auto: of the best if keep_metric or early_stopping is set or there "
+    f"are at least {ENOUGH_TO_COMPARE_EPOCHS} validation rows"
+)
 
 
 class EarlyStoppingConfig(Section):
@@ -55,8 +59,7 @@ class TrainingConfig(Section):
     optimizer: StrictStr | None = Field(default=None, description="an optimizer given from Python in place of AdamW")
     keep: Keep = Field(
         default="auto",
-        description="the weights of the best epoch, or of the last; auto: of the best if keep_metric or early_stopping "
-        f"is set or there are at least {ENOUGH_TO_COMPARE_EPOCHS} validation rows",
+        description=_KEEP,
     )
     keep_metric: StrictStr = Field(
         default="val_calibrated_loss",
@@ -96,8 +99,7 @@ class TextTrainingConfig(TrainingConfig):
     # Texts are fine-tuned for few epochs from a head that is good already: docs/experiments.md, few labels.
     keep: Keep = Field(
         default="best",
-        description="the weights of the best epoch, or of the last; auto: of the best if keep_metric or early_stopping "
-        f"is set or there are at least {ENOUGH_TO_COMPARE_EPOCHS} validation rows",
+        description=_KEEP,
     )
 
     epochs: Count = Field(default=3, description="epochs of the last phase")

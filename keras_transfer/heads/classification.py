@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -26,6 +25,7 @@ from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
 from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
+from keras_transfer.heads.resampling import wilson_interval
 from keras_transfer.heads.solver import LinearModel, Multinomial
 from keras_transfer.heads.target import ABSTAIN, IN_SET
 from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
@@ -319,7 +319,6 @@ class ClassificationHead(ProbabilityHead):
         indices = np.arange(len(self.names))
         chosen = self.decide(predicted)
         right = int((chosen == targets).sum())
-        interval = binomtest(right, len(targets)).proportion_ci(method="wilson")
         figures = precision_recall_fscore_support(targets, chosen, labels=indices, zero_division=0.0)
         precision, recall, f1, support = (np.asarray(figure) for figure in figures)
         both = len(self.names) == 2 and len(np.unique(targets)) == 2
@@ -328,7 +327,7 @@ class ClassificationHead(ProbabilityHead):
             n=len(targets),
             loss=float(self.row_losses(predicted, targets).mean()),
             accuracy=right / len(targets),
-            accuracy_interval=(float(interval.low), float(interval.high)),
+            accuracy_interval=wilson_interval(right, len(targets)),
             macro_f1=mean_where_present(f1, support > 0),
             auroc=float(roc_auc_score(targets, predicted[:, 1].astype(np.float64))) if both else None,
             classes=tuple(

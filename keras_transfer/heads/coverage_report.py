@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from keras_transfer.heads.coverage import Bools, Coverage, residuals
 from keras_transfer.heads.evaluation import Floats
-from keras_transfer.heads.resampling import bootstrap
+from keras_transfer.heads.resampling import bootstrap, wilson_interval
 from keras_transfer.networks.types import JsonObject
 
 
@@ -194,5 +193,4 @@ def report_intervals(coverage: Coverage, names: Sequence[str], predicted: Floats
 
 
 def _wilson(found: Bools) -> tuple[float, float]:
-    interval = binomtest(int(found.sum()), len(found)).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    return wilson_interval(int(found.sum()), len(found))

@@ -1,10 +1,11 @@
-"""Intervals of metrics: percentiles over resamples of the rows."""
+"""Intervals of metrics: percentiles over resamples of the rows, and Wilson's for shares."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 Floats = NDArray[np.floating[Any]]
 
@@ -32,6 +33,17 @@ def bootstrap_each(measure: Callable[[Floats], Floats], rows: int) -> list[tuple
     """
     values = np.concatenate([measure(counts) for counts in _draw_resamples(rows)])
     return [_percentiles(column[np.isfinite(column)]) for column in values.T]
+
+
+def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share (Wilson 1927).
+
+    Args:
+        hits: How many rows count.
+        rows: How many there are.
+    """
+    interval = binomtest(hits, rows).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _percentiles(values: Floats) -> tuple[float, float]:

@@ -14,8 +14,8 @@ from keras_transfer.config import RecipeConfig, read_recipe, write_recipe
 from keras_transfer.console import print_table
 from keras_transfer.errors import CheckpointError
 from keras_transfer.recipe import Recipe, with_absolute_paths
-from keras_transfer.recipe.fitting import try_to_write
 from keras_transfer.recipe.resume_checks import check_recipe
+from keras_transfer.report.page import try_to_write_page
 from keras_transfer.report.pooled import write_pooled_page
 from keras_transfer.report.terminal import print_confusion
 from keras_transfer.run.folder import RECIPE, REPORT, SUMMARY, choose_folder, prepare_folder, write_json
@@ -92,7 +92,7 @@ def cross_validate(
     if console:
         _print(result, console)
     if recipe.config.report:
-        try_to_write(lambda: write_pooled_page(folder, runs, summary), folder, console)
+        try_to_write_page(lambda: write_pooled_page(folder, runs, summary), folder, console)
     return result
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from keras_transfer.recipe.prepare import prepare_job, session
 from keras_transfer.recipe.resolve_auto import print_time, resolve_learning_rate, resolve_policy
 from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
 from keras_transfer.recipe.spec import RecipeSpec
-from keras_transfer.report.page import write_page
+from keras_transfer.report.page import try_to_write_page, write_page
 from keras_transfer.report.terminal import print_learning_curve, print_report
 from keras_transfer.run.folder import (
     CHECKPOINTS,
@@ -158,7 +158,7 @@ def fit_recipe(
     CheckpointStore(folder / CHECKPOINTS).clear()
     run = Run(folder)
     if run.config.report and not (found == "finished" and (folder / REPORT).exists()):
-        try_to_write(lambda: write_page(run, ended.loaded, ended.predicted), folder, console)
+        try_to_write_page(lambda: write_page(run, ended.loaded, ended.predicted), folder, console)
     for exporter in make_exporters(run.config.export.formats):
         if found == "finished" and any((folder / EXPORT / exporter.name).glob("[0-9]*")):
             continue
@@ -166,28 +166,6 @@ def fit_recipe(
         if console:
             console.print(f"{exporter.title}: {target} ({parity})", highlight=False, soft_wrap=True)
     return run
-
-
-def try_to_write(write: Callable[[], Path], folder: Path, console: Console | None) -> None:
-    """Write report.html. The run has ended and is whole: a page that cannot be drawn is a warning.
-
-    Args:
-        write: Writes it, and returns the file.
-        folder: Of the run, or of several runs.
-        console: Prints where it is; None for silence.
-    """
-    try:
-        page = write()
-    except Exception as error:
-        warnings.warn(
-            f"{folder / REPORT} could not be written: {error or type(error).__name__}. The run is finished. Try "
-            f"again with: keras-transfer report {folder}",
-            TransferWarning,
-            stacklevel=3,
-        )
-        return
-    if console:
-        console.print(f"Report: {page}", highlight=False, soft_wrap=True)
 
 
 def _own_trackers(folder: Path) -> list[Tracker]:

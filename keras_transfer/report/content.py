@@ -102,9 +102,7 @@ class Content:
         for name, split in self.run.record["splits"].items():
             numbers = split.get("numbers")
             for number, figures in numbers.items() if isinstance(numbers, dict) else ():
-                if isinstance(figures, dict) and all(
-                    is_number(figures.get(key)) for key in ("mean", "least", "largest")
-                ):
+                if isinstance(figures, dict) and all(is_number(figures.get(key)) for key in _RANGE):
                     found.setdefault(name, {})[number] = figures
         return found
 

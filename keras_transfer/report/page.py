@@ -1,16 +1,22 @@
 """report.html: a run on one page, for a browser."""
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Unpack
+
+from rich.console import Console
 
 from keras_transfer.data.splits.splits import Splits
+from keras_transfer.errors import TransferWarning
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.report.content import Content, read_content, read_other_content
 from keras_transfer.report.html import render_page
 from keras_transfer.report.sections import SECTIONS
 from keras_transfer.report.sections.header import make_header
 from keras_transfer.run.folder import REPORT
+from keras_transfer.run.rows import TableOptions
 from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import whole
 
@@ -39,25 +45,48 @@ def write_page(
     return write_content(read_content(run, splits, predicted), file or run.folder / REPORT)
 
 
-def write_source_page(run: Run, data: str, *, root: str | None = None, file: Path | None = None) -> Path:
+def write_source_page(run: Run, data: str, *, file: Path | None = None, **table: Unpack[TableOptions]) -> Path:
     """Evaluate a run on another source, and write the page of that.
 
     Args:
         run: The run.
         data: The source, as :meth:`Run.evaluate` takes it.
-        root: As there.
         file: Where to; by default report-NAME.html in the run folder.
+        **table: How a table is read, as :meth:`Run.evaluate` takes it.
 
     Returns:
         The file.
 
     Raises:
+        ConfigError: An option for tables has none, or is wrong.
         DataError: The source cannot be read, or has classes that the model does not know.
         CheckpointError: The file cannot be written.
     """
     name = re.sub(r"[^\w.-]+", "-", Path(data).name).strip("-.") or "source"
-    content = read_other_content(run, run.read_source(data, root=root), data)
+    content = read_other_content(run, run.read_source(data, **table), data)
     return write_content(content, file or run.folder / f"report-{name}.html")
+
+
+def try_to_write_page(write: Callable[[], Path], folder: Path, console: Console | None) -> None:
+    """Write report.html. The run has ended and is whole: a page that cannot be drawn is a warning.
+
+    Args:
+        write: Writes it, and returns the file.
+        folder: Of the run, or of several runs.
+        console: Prints where it is; None for silence.
+    """
+    try:
+        page = write()
+    except Exception as error:
+        warnings.warn(
+            f"{folder / REPORT} could not be written: {error or type(error).__name__}. The run is finished. Try "
+            f"again with: keras-transfer report {folder}",
+            TransferWarning,
+            stacklevel=3,
+        )
+        return
+    if console:
+        console.print(f"Report: {page}", highlight=False, soft_wrap=True)
 
 
 def write_content(content: Content, file: Path) -> Path:

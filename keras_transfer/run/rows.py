@@ -210,6 +210,16 @@ def given_options(table: TableOptions) -> dict[str, str]:
     return {key: str(value) for key, value in table.items() if value is not None}
 
 
+def refuse_options(table: TableOptions) -> None:
+    """Refuse options for a table where none is named.
+
+    Raises:
+        ConfigError: One is set.
+    """
+    for key, value in given_options(table).items():
+        raise ConfigError(f"--{key} is for the table of --data. Received: {value}. Name a table with --data.")
+
+
 def _to_other_source(section: Mapping[str, Any]) -> OtherSource:
     try:
         return OtherSource.model_validate(section)

@@ -15,7 +15,7 @@ from keras_transfer.heads.evaluation import Report
 from keras_transfer.registry import did_you_mean
 from keras_transfer.run.folder import EXPORT, SAMPLES, UNKNOWN_CONTENT, damaged, prepare_folder
 from keras_transfer.run.predicted import check_min_confidence
-from keras_transfer.run.rows import RunRows, TableOptions, given_options
+from keras_transfer.run.rows import RunRows, TableOptions, refuse_options
 from keras_transfer.run.stored import WRONG_TYPES
 from keras_transfer.run.suggestions import Suggestion, choose, find_unlabelled
 from keras_transfer.storage.sums import check_file
@@ -62,10 +62,8 @@ class Run(RunRows):
             ConfigError: Such an option has no table, or is wrong.
             DataError: The data is not on this machine, has changed, or has classes that the model does not know.
         """
-        options = given_options(table)
-        if data is None and options:
-            key, value = next(iter(options.items()))
-            raise ConfigError(f"--{key} is for the table of --data. Received: {value}. Name a table with --data.")
+        if data is None:
+            refuse_options(table)
         return self.task.evaluate(self, self.load_split(split) if data is None else self.read_source(data, **table))
 
     def predict(
@@ -107,7 +105,7 @@ class Run(RunRows):
         return self.predict_inputs(read, skip_broken=skip_broken, min_confidence=min_confidence)
 
     def explain(
-        self, inputs: Any, outputs: Sequence[str] | None = None, *, root: str | Path | None = None
+        self, inputs: Any, outputs: Sequence[str] | None = None, **table: Unpack[TableOptions]
     ) -> list[Explanation]:
         """Explain predictions: where in an image, and which words of a text, speak for an output.
 
@@ -118,7 +116,7 @@ class Run(RunRows):
             inputs: As :meth:`predict` takes them.
             outputs: The classes, labels or numbers to explain, the same for all inputs. Of texts, a second one is what
                 the first is compared with. By default of classes the predicted one and the next most probable one.
-            root: As for :meth:`predict`.
+            **table: As for :meth:`predict`.
 
         Returns:
             One per input, in their order.
@@ -134,7 +132,7 @@ class Run(RunRows):
             >>> explanation.outputs, explanation.heat_maps[0].shape  # doctest: +SKIP
             (('cat', 'dog'), (224, 224))
         """
-        read = self.read_inputs(inputs, root=root)
+        read = self.read_inputs(inputs, **table)
         for note in read.notes:
             warnings.warn(note, TransferWarning, stacklevel=2)
         read.refuse_broken()
