@@ -1,4 +1,4 @@
-"""Commands about finished runs: evaluate, predict, export."""
+"""Commands about finished runs: evaluate, predict."""
 
 import sys
 from pathlib import Path
@@ -112,22 +112,3 @@ def predict(
     else:
         for prediction in predictions:
             echo(to_line(prediction, top_k))
-
-
-@click.command()
-@RUN
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder to write: a new one. By default the next version under RUN/export.",
-)
-@click.option("--format", "format_name", default="saved_model", show_default=True, help="The name of a format.")
-def export(folder: Path, out: Path | None, format_name: str) -> None:
-    """Write the model for serving, and check in a fresh process that it predicts what `predict` predicts."""
-    import_tensorflow()
-    from keras_transfer.export import EXPORTERS
-    from keras_transfer.run.run import Run
-
-    exporter = EXPORTERS[format_name]()
-    target, parity = Run(folder).export(out, format=exporter)
-    echo(f"{exporter.title}: {target} ({parity})")
