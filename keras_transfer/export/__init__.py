@@ -1,7 +1,9 @@
 """Exporters write models for serving; a fresh process checks that an artifact predicts what the model predicts."""
 
-from keras_transfer.export.base import EXPORTERS, Exporter, Parity, Served, export_run, make_exporters
+from keras_transfer.export.base import EXPORTERS, Exporter, Served, make_exporters
+from keras_transfer.export.proof import Parity
 from keras_transfer.export.saved_model import SavedModelExporter
+from keras_transfer.export.writing import export_run
 
 EXPORTERS.add(SavedModelExporter.name, SavedModelExporter)
 

@@ -1,6 +1,6 @@
 """Run an exported model as a client would: in a fresh process that imports the format's runtime and nothing of ours.
 
-Usage: python probe.py JOB.json, a file that :func:`keras_transfer.export.base.export_run` writes.
+Usage: python probe.py JOB.json, a file that :func:`keras_transfer.export.writing.export_run` writes.
 
 The probe of a format is a file of its own with one function, ``load(artifact, inputs)``. It returns a function from a
 batch of inputs by name to outputs by name, and the names of the classes, labels or numbers, read from the artifact.

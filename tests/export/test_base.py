@@ -14,7 +14,7 @@ from keras_transfer.config import HeadConfig
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.config.section import Section
 from keras_transfer.export import EXPORTERS, Exporter, Served, export_run, make_exporters
-from keras_transfer.export.base import tolerance_of
+from keras_transfer.export.proof import tolerance_of
 from keras_transfer.heads import ClassificationHead, NumberHead
 from keras_transfer.heads.coverage import Coverage
 

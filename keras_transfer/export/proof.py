@@ -1,0 +1,196 @@
+"""The proof that all formats share: a fresh process loads the artifact and predicts what the model predicts."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.errors import ExportError
+from keras_transfer.export import probe
+from keras_transfer.export.base import Exporter, Served
+from keras_transfer.heads import TargetHead
+from keras_transfer.heads.evaluation import Floats
+from keras_transfer.heads.target import HIGH, LOW, OK
+from keras_transfer.networks.keras_internals import parts
+
+# Sums taken in another order differ in the seventh digit of float32, the fourth of float16 and the third of bfloat16;
+# after all layers and a softmax, by less than this.
+_TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The result of the proof.
+
+    Attributes:
+        examples: How many examples were compared.
+        largest_difference: The largest difference between a prediction of the export and one of the model.
+    """
+
+    examples: int
+    largest_difference: float
+
+    def __str__(self) -> str:
+        return f"verified in a fresh process: {self.examples} examples match within {self.largest_difference:.1g}"
+
+
+def prove(
+    exporter: Exporter, served: Served, artifact: Path, *, samples: Path, expected: NDArray[np.float32]
+) -> Parity:
+    """Check in a fresh process that an artifact predicts what the model predicts.
+
+    Args:
+        exporter: Of the format.
+        served: The model that was written.
+        artifact: The folder that holds it; files for the check are written beside it.
+        samples: A folder of raw examples, as the reader writes them.
+        expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
+
+    Returns:
+        The result.
+
+    Raises:
+        ExportError: The artifact cannot be run, or its predictions differ.
+    """
+    answers = _run_probe(exporter, served.reader, artifact, samples)
+    return _compare(exporter, answers, expected, served.head, tolerance_of(served.model))
+
+
+def tolerance_of(model: keras.Model) -> float:
+    """Return how far raw outputs may differ: as far as the coarsest arithmetic in the model allows."""
+    return max(_TOLERANCES.get(part.compute_dtype, 0.0) for part in parts(model))
+
+
+def _run_probe(exporter: Exporter, reader: Reader, artifact: Path, samples: Path) -> dict[str, Any]:
+    scratch = artifact.parent
+    examples, specs = samples, reader.raw_inputs
+    if exporter.endpoint == "tensors":
+        examples, specs = scratch / "tensors", reader.tensor_inputs
+        _write_tensors(reader, samples, examples)
+    job = {
+        "probe": str(exporter.probe),
+        "artifact": str(artifact),
+        "examples": str(examples),
+        "inputs": [spec.name for spec in specs],
+        "endpoint": exporter.endpoint,
+        "answers": str(scratch / "answers.json"),
+    }
+    (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    # -I: neither the working folder nor PYTHONPATH is searched, as in a client's process.
+    command = [sys.executable, "-I", probe.__file__, str(scratch / "job.json")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ExportError(
+            f"The {exporter.title} does not load or run in a fresh process: {last_line(result.stderr)}. "
+            "Nothing was exported."
+        )
+    answers: dict[str, Any] = json.loads((scratch / "answers.json").read_text(encoding="utf-8"))
+    return answers
+
+
+def _write_tensors(reader: Reader, samples: Path, folder: Path) -> None:
+    """Decode or tokenize the raw examples as a client would, a batch each."""
+    folder.mkdir()
+    names = [spec.name for spec in reader.tensor_inputs]
+    for number, raw in enumerate(_read_raw(reader, samples)):
+        inputs = reader.decode(*(tf.constant([value]) for value in raw))
+        tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
+        np.savez(folder / f"{number:03}.npz", allow_pickle=False, **{name: np.array(tensors[name]) for name in names})
+
+
+def _read_raw(reader: Reader, samples: Path) -> Iterator[list[Any]]:
+    for file in sorted(samples.iterdir()):
+        if file.suffix == ".json":
+            values = json.loads(file.read_text(encoding="utf-8"))
+            yield [values[spec.name] for spec in reader.raw_inputs]
+        else:
+            yield [file.read_bytes()]
+
+
+def _compare(
+    exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, tolerance: float
+) -> Parity:
+    served, names = answers["outputs"], tuple(answers["names"])
+    if names != tuple(head.names):
+        raise ExportError(
+            f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
+            f"Expected: {', '.join(head.names)}. Nothing was exported."
+        )
+    if head.predictions_output not in served or np.shape(served[head.predictions_output]) != expected.shape:
+        found = ", ".join(f"{name} {list(np.shape(values))}" for name, values in served.items())
+        raise ExportError(
+            f"The {exporter.title} has no output {head.predictions_output} of shape {list(expected.shape)}. "
+            f"Outputs: {found}. Nothing was exported."
+        )
+    differences = np.abs(np.array(served[head.predictions_output], np.float32) - expected)
+    allowed = head.allowance(tolerance)
+    # Names and decisions must be equal, unless they depend on less than the tolerance.
+    own = head.serving_outputs(tf.constant(expected)).items()
+    decisions = {name: probe.to_plain(tensor) for name, tensor in own if not tensor.dtype.is_floating}
+    intervals = {name: np.asarray(tensor) for name, tensor in own if name in (LOW, HIGH)}
+    if exporter.endpoint == "tensors":
+        decisions = {name: rows for name, rows in decisions.items() if name in served}
+        intervals = {name: rows for name, rows in intervals.items() if name in served}
+    missing = [name for name in (*decisions, *intervals) if name not in served]
+    if missing:
+        raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. Nothing was exported.")
+    ties = head.is_tied(expected, tolerance)
+    other = [
+        row
+        for row, tied in enumerate(ties)
+        if not tied and any(served[name][row] != rows[row] for name, rows in decisions.items())
+    ]
+    if exporter.endpoint == "raw":
+        _check_unreadable(exporter, answers, expected, head, allowed)
+    largest = float(differences.max())
+    if not (differences <= allowed).all() or other:
+        raise ExportError(
+            f"The {exporter.title} differs from the model: {head.predictions_output} by up to {largest:.2g} (allowed: "
+            f"{allowed.max():.2g}), {' or '.join(decisions) or 'labels'} in {len(other)} of {len(expected)} examples. "
+            "Nothing was exported."
+        )
+    for name, bounds in intervals.items():
+        _check_bounds(exporter, name, np.array(served[name], np.float32), bounds, allowed)
+    return Parity(len(expected), largest)
+
+
+def _check_bounds(exporter: Exporter, name: str, served: Floats, bounds: Floats, allowed: Floats) -> None:
+    """Bounds of intervals are as near to ours as the numbers are, up to the last digit of a number of their size."""
+    if served.shape != bounds.shape or not (np.abs(served - bounds) <= allowed + np.spacing(np.abs(bounds))).all():
+        raise ExportError(
+            f"The {exporter.title} has other bounds of intervals than the model: {name} is {served.tolist()!s:.80}. "
+            f"Expected: {bounds.tolist()!s:.80}. Nothing was exported."
+        )
+
+
+def _check_unreadable(
+    exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, allowed: Floats
+) -> None:
+    """An input that cannot be read is named by ``ok``, and does no harm to those before and behind it."""
+    samples, mixed = answers["outputs"].get(OK), answers["unreadable"]
+    predicted = np.array(mixed.get(head.predictions_output), np.float32)
+    read = [0, 2]
+    if (
+        samples != [True] * len(expected)
+        or mixed.get(OK) != [True, False, True]
+        or not (np.abs(predicted[read] - expected[[0, -1]]) <= allowed).all()
+    ):
+        raise ExportError(
+            f"The {exporter.title} must return {OK}: bool[batch], false for an input that cannot be read, and answer "
+            f"the others as usual. Received for a batch of which the second cannot be read: {mixed.get(OK)}. "
+            "Nothing was exported."
+        )
+
+
+def last_line(text: str) -> str:
+    """Return the last line of what a process wrote: the message of its error."""
+    return (text.strip().splitlines() or ["no message"])[-1]

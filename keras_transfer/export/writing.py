@@ -1,0 +1,101 @@
+"""Exports: an artifact is written, proved, and moved to a folder that is there whole or not at all."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.errors import ExportError, TransferError
+from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.proof import Parity, last_line, prove
+from keras_transfer.storage.atomic import UNFINISHED, sync_tree
+
+
+def export_run(
+    exporter: Exporter, served: Served, folder: Path, *, samples: Path, expected: NDArray[np.float32]
+) -> Parity:
+    """Write an artifact, and check in a fresh process that it predicts what the model predicts.
+
+    Args:
+        exporter: Of the format.
+        served: The model, with what its inputs and outputs mean.
+        folder: Does not exist yet; a version number, as TensorFlow Serving expects.
+        samples: A folder of raw examples for the check, as the reader writes them.
+        expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
+
+    Returns:
+        The proof.
+
+    Raises:
+        ExportError: The folder cannot be written, or the artifact's predictions differ. Nothing is left behind.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
+            artifact = Path(scratch) / exporter.name
+            artifact.mkdir()
+            _write(exporter, served, artifact)
+            parity = prove(exporter, served, artifact, samples=samples, expected=expected)
+            _place(exporter, artifact, folder)
+    except OSError as error:
+        raise ExportError(
+            f"The {exporter.title} cannot be written to the folder for temporary files: {error.strerror or error}. "
+            f"Received: TMPDIR={os.environ.get('TMPDIR', '')!r}. Set TMPDIR to a folder with space for one copy of the "
+            "model. Nothing was exported."
+        ) from error
+    return parity
+
+
+def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
+    try:
+        if exporter.backend in (None, keras.backend.backend()):
+            exporter.write(served, artifact)
+        else:
+            _write_on_backend(exporter, served.run, artifact)
+    except TransferError:
+        raise
+    except Exception as error:  # converters raise anything for what they do not support
+        if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow has an exception of its own for it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        reason = (str(error).splitlines() or [""])[0]
+        raise ExportError(
+            f"The {exporter.title} cannot be written: {type(error).__name__}: {reason}. Nothing was exported."
+        ) from error
+    if not any(artifact.iterdir()):
+        raise ExportError(f"The exporter {exporter.name} wrote no files. Nothing was exported.")
+
+
+def _write_on_backend(exporter: Exporter, run: Path, artifact: Path) -> None:
+    """Decoding and tokenizing are TensorFlow's, and one graph is to hold them and the network."""
+    # The package is found wherever this process found it.
+    environment = {**os.environ, "KERAS_BACKEND": str(exporter.backend), "PYTHONPATH": os.pathsep.join(sys.path)}
+    settings = exporter.settings.model_dump_json()
+    command = [sys.executable, "-m", "keras_transfer.run.export_process"]
+    command += [str(run), exporter.name, settings, str(artifact)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ExportError(
+            f"The {exporter.title} cannot be written in a process with KERAS_BACKEND={exporter.backend}: "
+            f"{last_line(result.stderr)}. Nothing was exported."
+        )
+
+
+def _place(exporter: Exporter, artifact: Path, folder: Path) -> None:
+    unfinished = folder.with_name(UNFINISHED + folder.name)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(artifact, unfinished)
+        sync_tree(unfinished)
+        unfinished.rename(folder)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise ExportError(
+            f"The {exporter.title} cannot be written to {folder}: {error.strerror}. Choose another --out."
+        ) from error
