@@ -10,7 +10,14 @@ from pydantic import ValidationError
 from keras_transfer.config import TABLE_KEYS, OtherSource, RecipeConfig
 from keras_transfer.console.text import show_value
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.inputs import Inputs, collect_inputs, read_inputs, refuse_unused_options
+from keras_transfer.data.inputs import (
+    InputKind,
+    Inputs,
+    InputStream,
+    collect_inputs,
+    read_inputs,
+    refuse_unused_options,
+)
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.known import Known, find_keys, identify
 from keras_transfer.data.splits.splits import Split
@@ -169,13 +176,34 @@ class RunRows(StoredRun):
             DataError: A folder or a table cannot be read.
             CheckpointError: The run is one of pre-training.
         """
+        kind, other = self._input_kind(given, table)
+        parts = [collect_inputs(part, kind, encoding=other.encoding, delimiter=other.delimiter) for part in given]
+        return read_inputs(parts, kind)
+
+    def stream_inputs(self, *given: Any, **table: Unpack[TableOptions]) -> InputStream:
+        """Find what :meth:`predict` accepts, to be read in pieces.
+
+        Args:
+            *given: As for :meth:`read_inputs`.
+            **table: As for :meth:`predict`.
+
+        Raises:
+            InputError: As :meth:`read_inputs` does.
+            ConfigError: As :meth:`read_inputs` does.
+            DataError: As :meth:`read_inputs` does.
+            CheckpointError: As :meth:`read_inputs` does.
+        """
+        kind, other = self._input_kind(given, table)
+        return InputStream(given, kind, encoding=other.encoding, delimiter=other.delimiter)
+
+    def _input_kind(self, given: Sequence[Any], table: TableOptions) -> tuple[InputKind, OtherSource]:
+        """What an input is, and how tables of inputs are read."""
         self.check_servable()
         options = given_options(table)
         other = _to_other_source({"source": self.config.data.source, **options})
         kind = self.task.inputs(self._config_for(other))
         refuse_unused_options(given, kind, options)
-        parts = [collect_inputs(part, kind, encoding=other.encoding, delimiter=other.delimiter) for part in given]
-        return read_inputs(parts, kind)
+        return kind, other
 
     def _config_for(self, other: OtherSource) -> RecipeConfig:
         """The recipe as it applies to another source than the run's own."""

@@ -10,6 +10,7 @@ from keras_transfer.data.inputs.base import (
     refuse_unused_options,
 )
 from keras_transfer.data.inputs.images import ImageInputs
+from keras_transfer.data.inputs.stream import InputStream
 from keras_transfer.data.inputs.texts import TextInputs
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ImageInputs",
     "InputKind",
     "InputRows",
+    "InputStream",
     "Inputs",
     "TextInputs",
     "collect_inputs",

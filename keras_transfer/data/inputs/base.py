@@ -5,7 +5,7 @@ The same rules hold for every task; an :class:`InputKind` says what one input is
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,7 @@ INPUT = "input"
 
 # Paths have to be read whole; texts may be of any length.
 _MOST_SHOWN = 300
+_MOST_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,45 @@ class Inputs:
             DataError: With all of them.
         """
         if self.problems:
-            lines = [f"{show(self.names[position])}: {problem}" for position, problem in sorted(self.problems.items())]
-            encoding = "name their encoding with --encoding, " if "is not UTF-8" in "".join(lines) else ""
-            raise DataError(
-                f"No prediction was made: {len(lines)} of {len(self)} inputs cannot be read:\n{list_lines(lines)}\n"
-                f"Fix or remove them, {encoding}or leave their predictions empty with --skip-broken (skip_broken=True)."
-            )
+            broken = BrokenInputs()
+            for position, problem in sorted(self.problems.items()):
+                broken.add(self.names[position], problem)
+            raise broken.refusal(len(self))
+
+
+class BrokenInputs:
+    """Inputs that cannot be read: how many, and what is wrong with the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lines: list[str] = []
+        self._is_encoded = False
+
+    def add(self, name: str, problem: str) -> None:
+        """Add an input.
+
+        Args:
+            name: Its name.
+            problem: What is wrong with it.
+        """
+        self.count += 1
+        self._is_encoded = self._is_encoded or "is not UTF-8" in problem
+        if len(self._lines) < _MOST_LINES:
+            self._lines.append(f"{show(name)}: {problem}")
+
+    def refusal(self, total: int) -> DataError:
+        """Return the error that names them.
+
+        Args:
+            total: How many inputs there are.
+        """
+        more = self.count - len(self._lines)
+        lines = list_lines(self._lines) + (f"\n  and {more} more" if more else "")
+        encoding = "name their encoding with --encoding, " if self._is_encoded else ""
+        return DataError(
+            f"No prediction was made: {self.count} of {total} inputs cannot be read:\n{lines}\n"
+            f"Fix or remove them, {encoding}or leave their predictions empty with --skip-broken (skip_broken=True)."
+        )
 
 
 class InputKind(ABC):
@@ -139,13 +173,44 @@ class InputKind(ABC):
         """Take an input from each row of a table, by the columns that the recipe names.
 
         Args:
-            table: With the default index, and texts as names of columns.
+            table: Some or all rows of a table, with texts as names of columns. The index is the position of each row in
+                the table.
             where: Where it comes from, for messages.
             folder: What paths in it are relative to.
 
         Raises:
             DataError: It lacks a column.
         """
+
+    def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
+        """Read inputs all of which :meth:`read` could read a while ago; by default as it does.
+
+        Raises:
+            DataError: One cannot be read any more.
+        """
+        examples, problems = self.read(values, names)
+        if problems:
+            place, problem = next(iter(problems.items()))
+            raise DataError(f"{show(names[place])}: {problem}. It could be read before. Restore it.")
+        return examples
+
+    def for_table(
+        self, frames: Callable[[], Iterable[pd.DataFrame]], where: str, folder: Path
+    ) -> tuple["InputKind", Sequence[str]]:
+        """Look through a whole table, if that decides how :meth:`read_table` reads each of its rows.
+
+        Args:
+            frames: Returns the table in parts, as :meth:`read_table` takes them; may be called several times.
+            where: As for :meth:`read_table`.
+            folder: As for :meth:`read_table`.
+
+        Returns:
+            The kind whose :meth:`read_table` reads the table; by default this one. And lines for the user.
+
+        Raises:
+            DataError: It can be read in two ways.
+        """
+        return self, ()
 
     def as_path(self, value: Any) -> Path | None:
         """Return the path that an input is, if it is one."""
@@ -292,15 +357,35 @@ def _collect_folder(folder: Path, kind: InputKind) -> InputRows:
 
 
 def _collect_table(table: pd.DataFrame, kind: InputKind, where: str, folder: Path) -> InputRows:
-    table = table.reset_index(drop=True)
+    table = check_frame(table.reset_index(drop=True), where)
+    if not len(table):
+        raise no_rows(where)
+    kind, notes = kind.for_table(lambda: [table], where, folder)
+    rows = kind.read_table(table, where, folder)
+    return replace(rows, notes=(*notes, *rows.notes))
+
+
+def check_frame(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return some or all rows of a table with texts as names of columns, or refuse them.
+
+    Args:
+        table: The rows.
+        where: Where they come from, for messages.
+
+    Raises:
+        DataError: Two columns have one name, or values cannot be written.
+    """
     table.columns = pd.Index([str(column) for column in table.columns], dtype=object)
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()].unique().tolist()
         raise DataError(f"{where} has several columns of the same name: {some(twice)}. Rename all but one.")
-    if not len(table):
-        raise DataError(f"No prediction was made: {where} has no rows. Add one row per input.")
-    check_values(where, table, table.columns)
-    return kind.read_table(table, where, folder)
+    check_values(where, table, table.columns, first=int(table.index[0]) if len(table) else 0)
+    return table
+
+
+def no_rows(where: str) -> DataError:
+    """Return the error that a table is empty."""
+    return DataError(f"No prediction was made: {where} has no rows. Add one row per input.")
 
 
 def _members(given: Any) -> list[Any] | None:

@@ -1,8 +1,9 @@
 """Images that ``predict`` accepts: files, PIL images, arrays and encoded bytes."""
 
+import copy
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.checks.scan import look_closely_at
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.given_images import GivenImages
+from keras_transfer.data.formats.decoders import kind_of as kind_of_image
 from keras_transfer.data.inputs.base import Broken, InputKind, InputRows
-from keras_transfer.data.sources.paths import find_elsewhere, read_paths
+from keras_transfer.data.sources.paths import PathRule, find_elsewhere, find_path_rule
 from keras_transfer.data.tables.tables import TABLE_SUFFIXES, kind_of
+from keras_transfer.errors import DataError
 
 
 class ImageInputs(InputKind):
@@ -35,6 +38,7 @@ class ImageInputs(InputKind):
 
     def __init__(self, config: ImageDataConfig) -> None:
         self._config = config
+        self._rule = PathRule(Path())
 
     def is_input(self, value: Any) -> bool:
         """Return whether it is a path, an image, or the bytes of one."""
@@ -50,11 +54,27 @@ class ImageInputs(InputKind):
         """Return the path; "" is none: it would be the working folder."""
         return Path(value) if isinstance(value, (str, os.PathLike)) and str(value) else None
 
+    def for_table(
+        self, frames: Callable[[], Iterable[pd.DataFrame]], where: str, folder: Path
+    ) -> tuple["ImageInputs", Sequence[str]]:
+        """Find how paths are read: one rule holds for all rows."""
+        encoded, column = self._config.bytes, self._config.path
+
+        def paths() -> Iterator[list[str]]:
+            for frame in frames():
+                if (encoded is not None and encoded in frame.columns) or column not in frame.columns:
+                    return  # there are no paths
+                yield [path for path in _take_paths(frame[column], column) if isinstance(path, str)]
+
+        kind = copy.copy(self)
+        kind._rule = find_path_rule(Path(where), paths, self._config, folder=folder)
+        return kind, kind._rule.notes
+
     def read_table(self, table: pd.DataFrame, where: str, folder: Path) -> InputRows:
         """Take the bytes of an image from each row, or its path."""
         encoded, column = self._config.bytes, self._config.path
+        names = [f"row {position + 1}" for position in table.index]
         if encoded is not None and encoded in table.columns:
-            names = [f"row {number}" for number in range(1, len(table) + 1)]
             # A table of predictions has no images in it.
             return InputRows(
                 [_take_bytes(value) for value in table[encoded].tolist()], names, table.drop(columns=encoded)
@@ -62,14 +82,12 @@ class ImageInputs(InputKind):
         if column not in table.columns:
             key, wanted = ("path", column) if encoded is None else ("bytes", encoded)
             raise self.missing_column(table, where, key, wanted)
-        paths = _take_paths(table[column], column)
-        rows = [row for row, path in enumerate(paths) if not isinstance(path, Broken)]
-        found = read_paths(Path(where), [paths[row] for row in rows], self._config, folder=folder)
-        values: list[Any] = list(paths)
-        names = [f"row {number}" for number in range(1, len(paths) + 1)]
-        for row, path in zip(rows, found.paths, strict=True):
-            names[row], values[row] = path, self._find_file(path, found.root)
-        return InputRows(values, names, table, found.notes)
+        values: list[Any] = [*_take_paths(table[column], column)]
+        for row, path in enumerate(values):
+            if isinstance(path, str):
+                names[row] = self._rule.resolve(path)
+                values[row] = self._find_file(names[row], self._rule.root)
+        return InputRows(values, names, table)
 
     def _find_file(self, path: str, root: Path) -> Path | Broken:
         if os.path.exists(root / path):
@@ -92,6 +110,21 @@ class ImageInputs(InputKind):
                 problems[place] = _explain(value, look.problem)
         whole = images.select([row for row, look in enumerate(looks) if look.problem is None])
         return whole.with_kinds(frozenset(look.kind for look in looks if look.problem is None)), problems
+
+    def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
+        """Take what was decoded before for images; of each, only the format is looked up."""
+        images = GivenImages(tuple(names), tuple(values))
+        try:
+            return images.with_kinds(frozenset(map(_find_kind, images.values)))
+        except OSError as error:
+            raise DataError(f"{error.filename}: {error.strerror}. It could be read before. Restore it.") from error
+
+
+def _find_kind(value: Any) -> bytes:
+    if not isinstance(value, (str, os.PathLike)):
+        return kind_of_image(value if isinstance(value, bytes) else GivenImages(("",), (value,)).read(0))
+    with open(value, "rb") as file:
+        return kind_of_image(file.read(2))
 
 
 def _explain(value: Any, problem: str) -> str:

@@ -75,7 +75,7 @@ class TextInputs(InputKind):
         values = [_join(row) for row in zip(*columns, strict=True)]
         names = [
             f"row {number}" if isinstance(value, Broken) else self.name(value if self._are_pairs else value[0], number)
-            for number, value in enumerate(values, start=1)
+            for number, value in zip(table.index + 1, values, strict=True)
         ]
         return InputRows(values, names, table)
 

@@ -4,7 +4,7 @@ import os
 import posixpath
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from keras_transfer.errors import DataError
 
 # Those that the scan accepts, in the order in which they are tried.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".npy", ".JPG", ".JPEG", ".PNG", ".BMP", ".WEBP")
+
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,129 @@ def read_paths(where: Path, values: Sequence[Any], config: ImageDataConfig, *, f
     Raises:
         DataError: There are two files that a path could mean.
     """
+    rule = find_path_rule(where, lambda: [values], config, folder=folder)
+    return FoundFiles(rule.root, tuple(map(rule.resolve, values)), rule.notes)
+
+
+@dataclass(frozen=True)
+class PathRule:
+    """How the paths of a table are read; all of them decide it.
+
+    Attributes:
+        root: The folder that they are relative to.
+        suffix: Added to them, or None.
+        adds_always: Whether the suffix is added even if there is a file without it.
+        notes: Lines for the user on paths that are not read as they are.
+    """
+
+    root: Path
+    suffix: str | None = None
+    adds_always: bool = False
+    notes: tuple[str, ...] = ()
+
+    def resolve(self, value: Any) -> str:
+        """Return the path that a value of the table means, relative to the root."""
+        path = _read_backslashes(self.root, _normalize(value))
+        if self.suffix is None:
+            return path
+        has_suffix = path.endswith(self.suffix) if self.adds_always else _is_file(self.root / path)
+        return path if has_suffix else path + self.suffix
+
+
+def find_path_rule(
+    where: Path, parts: Callable[[], Iterable[Sequence[Any]]], config: ImageDataConfig, *, folder: Path
+) -> PathRule:
+    """Find how the paths of a table are read.
+
+    Args:
+        where: As for :func:`find_files`.
+        parts: Returns the path of each row, a part of the table at a time; may be called twice.
+        config: As for :func:`find_files`.
+        folder: As for :func:`find_files`.
+
+    Raises:
+        DataError: There are two files that a path could mean.
+    """
     root = folder if config.root is None else Path(config.root).expanduser().resolve()
     if config.root is not None and not root.is_dir():
         raise DataError(
             f"{config.key_of('root')} is not a folder. Received: {config.root}. Name the folder of the images."
         )
-    # ./a.png and a.png are one image.
-    found = FoundFiles(root, tuple(posixpath.normpath(str(value)) for value in values))
-    found = _read_backslashes(found)
-    found = _add_suffix(found, where, config)
-    _refuse_two_roots(found, where, config)
-    return found
+    converted, bare = _Counted(), _BarePaths(root)
+    for values in parts():
+        for value in values:
+            given = _normalize(value)
+            path = _read_backslashes(root, given)
+            if path != given:
+                converted.add(given)
+            if config.suffix == "auto":
+                bare.add(path)
+    notes = [converted.describe("Paths with backslashes, read with slashes")] if converted.count else []
+    suffix: str | None = config.suffix
+    if suffix == "auto":
+        suffix = bare.find_suffix(where, config)
+        notes += [bare.rows.describe(f"Paths without a suffix, read with {suffix}")] if suffix is not None else []
+    rule = PathRule(root, suffix, config.suffix != "auto", tuple(notes))
+    _refuse_two_roots(rule, parts, where, config)
+    return rule
+
+
+@dataclass
+class _Counted:
+    """How many paths have something in common, and the first of them."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, path: str) -> None:
+        self.count += 1
+        self.first = self.first or path
+
+    def describe(self, what: str) -> str:
+        return f"{what}: {self.count:,} rows, such as {self.first}"
+
+
+class _BarePaths:
+    """Paths that lead to no file as they are: the only suffix with which all do is added to them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._has_images, self._all_exist = root, False, True
+        self._with: Counter[str] = Counter()
+        self._twice: list[str] = []
+        self._count_twice = 0
+        self.rows = _Counted()
+
+    def add(self, path: str) -> None:
+        if self._has_images or _is_file(self._root / path):
+            return
+        self.rows.add(path)
+        if Path(path).suffix.lower() in IMAGE_SUFFIXES:  # a file is missing
+            self._has_images = True
+            return
+        ends = [end for end in IMAGE_SUFFIXES if _is_file(self._root / (path + end))]
+        if len(ends) > 1:
+            self._count_twice += 1
+            self._twice += [f"{path} ({' and '.join(ends)})"] if len(self._twice) < _MOST_SHOWN else []
+        self._with.update(ends[:1])
+        self._all_exist = self._all_exist and bool(ends)
+
+    def find_suffix(self, where: Path, config: ImageDataConfig) -> str | None:
+        if not self.rows.count or self._has_images:
+            return None
+        if self._twice:
+            more = self._count_twice - len(self._twice)
+            shown = ", ".join(self._twice) + (f" and {more} more" if more else "")
+            raise DataError(
+                f"{where} names files without a suffix, and {self._count_twice} of them exist with several: {shown}. "
+                f"Set {config.key_of('suffix')} to the one that is meant, or write whole names."
+            )
+        if len(self._with) > 1:
+            found_ends = ", ".join(f"{count:,} as {end}" for end, count in self._with.most_common())
+            raise DataError(
+                f"{where} names files without a suffix, which exist with different ones: {found_ends}. Write whole "
+                "names."
+            )
+        return next(iter(self._with)) if self._all_exist else None
 
 
 def find_elsewhere(path: str, config: ImageDataConfig) -> Path | None:
@@ -101,67 +215,36 @@ def _mode_of(path: Path) -> int | None:
         return None
 
 
-def _read_backslashes(found: FoundFiles) -> FoundFiles:
+def _normalize(value: Any) -> str:
+    """./a.png and a.png are one image."""
+    return posixpath.normpath(str(value))
+
+
+def _read_backslashes(root: Path, path: str) -> str:
     """Read backslashes as slashes if that leads to a file, and the path as it is does not."""
-    paths = list(found.paths)
-    changed = []
-    for row, path in enumerate(paths):
-        if "\\" in path and not _is_file(found.root / path):
-            converted = posixpath.normpath(path.replace("\\", "/"))
-            if _is_file(found.root / converted):
-                changed.append(path)
-                paths[row] = converted
-    if not changed:
-        return found
-    note = f"Paths with backslashes, read with slashes: {len(changed):,} rows, such as {changed[0]}"
-    return FoundFiles(found.root, tuple(paths), (*found.notes, note))
+    if "\\" not in path or _is_file(root / path):
+        return path
+    converted = posixpath.normpath(path.replace("\\", "/"))
+    return converted if _is_file(root / converted) else path
 
 
-def _add_suffix(found: FoundFiles, where: Path, config: ImageDataConfig) -> FoundFiles:
-    """Add the suffix that a recipe gives or, to paths that lead to no file, the only one with which all do."""
-    if config.suffix != "auto":
-        named = (path if path.endswith(config.suffix) else path + config.suffix for path in found.paths)
-        return FoundFiles(found.root, tuple(named), found.notes)
-    bare = [path for path in found.paths if not _is_file(found.root / path)]
-    if not bare or any(Path(path).suffix.lower() in IMAGE_SUFFIXES for path in bare):
-        return found
-    with_suffix = {path: [end for end in IMAGE_SUFFIXES if _is_file(found.root / (path + end))] for path in bare}
-    twice = [f"{path} ({' and '.join(ends)})" for path, ends in with_suffix.items() if len(ends) > 1]
-    if twice:
-        raise DataError(
-            f"{where} names files without a suffix, and {len(twice)} of them exist with several: {some(twice, 5)}. Set "
-            f"{config.key_of('suffix')} to the one that is meant, or write whole names."
-        )
-    counts = Counter(ends[0] for ends in with_suffix.values() if ends)
-    if len(counts) > 1:
-        found_ends = ", ".join(f"{count:,} as {end}" for end, count in counts.most_common())
-        raise DataError(
-            f"{where} names files without a suffix, which exist with different ones: {found_ends}. Write whole names."
-        )
-    if not all(with_suffix.values()):
-        return found
-    (suffix,) = counts
-    note = f"Paths without a suffix, read with {suffix}: {len(bare):,} rows, such as {bare[0]}"
-    ends = (path + suffix if path in with_suffix else path for path in found.paths)
-    return FoundFiles(found.root, tuple(ends), (*found.notes, note))
-
-
-def _refuse_two_roots(found: FoundFiles, where: Path, config: ImageDataConfig) -> None:
+def _refuse_two_roots(
+    rule: PathRule, parts: Callable[[], Iterable[Sequence[Any]]], where: Path, config: ImageDataConfig
+) -> None:
     """Refuse a table without a root of its own whose paths exist under its folder and under the root of another."""
     if config.root is not None or config.main_root is None:
         return
-    other = Path(config.main_root).expanduser().resolve()
-    twice = [
-        path
-        for path in found.paths
-        if _is_file(found.root / path)
-        and _is_file(other / path)
-        and not os.path.samefile(found.root / path, other / path)
-    ]
-    if twice:
+    root, other = rule.root, Path(config.main_root).expanduser().resolve()
+    rows, twice = 0, _Counted()
+    for values in parts():
+        for path in map(rule.resolve, values):
+            rows += 1
+            if _is_file(root / path) and _is_file(other / path) and not os.path.samefile(root / path, other / path):
+                twice.add(path)
+    if twice.count:
         raise DataError(
-            f"{where}: {len(twice)} of {len(found.paths)} paths lead to two files, such as {found.root / twice[0]} "
-            f"beside the table, and {other / twice[0]} in data.root. Set {config.key_of('root')} to {found.root} or "
+            f"{where}: {twice.count} of {rows} paths lead to two files, such as {root / twice.first} "
+            f"beside the table, and {other / twice.first} in data.root. Set {config.key_of('root')} to {root} or "
             f"{other}."
         )
 

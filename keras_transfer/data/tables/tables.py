@@ -3,11 +3,11 @@
 import io
 import json
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -79,39 +79,75 @@ def read_table(
             raise ValueError("it is not a file" if file.exists() else "it does not exist")
         decoded = decode_text(file.read_bytes(), encoding)
         if file.suffix.lower() == ".jsonl":
-            return Table(_load_jsonl(decoded.text), _name_notes(file, decoded.note))
-        dialect = choose_dialect(decoded.text, delimiter, preferred="\t" if file.suffix.lower() == ".tsv" else ",")
-        frame = _load_csv(decoded.text, dialect)
-        return Table(frame, _name_notes(file, decoded.note, dialect.note))
-    except UnicodeDecodeError as error:
-        raise DataError(
+            return Table(_load_jsonl(decoded.text), name_notes(file, decoded.note))
+        dialect = choose_dialect(
+            lambda: io.StringIO(decoded.text, newline=""), delimiter, preferred=preferred_delimiter(file)
+        )
+        header, rows = parse_csv(io.StringIO(decoded.text[dialect.start :], newline=""), dialect)
+        frame = pd.DataFrame(list(rows), columns=header, dtype=object)
+        return Table(frame, name_notes(file, decoded.note, dialect.note))
+    except UNREADABLE as error:
+        raise unreadable(file, error, key_of) from error
+
+
+UNREADABLE = (ValueError, OSError, RecursionError, pa.ArrowException)
+"""What reading a table raises."""
+
+
+def unreadable(file: Path, error: Exception, key_of: Callable[[str], str]) -> DataError:
+    """Return the error that a table cannot be read.
+
+    Args:
+        file: The table.
+        error: Of :data:`UNREADABLE`.
+        key_of: As for :func:`read_table`.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(
             f"Cannot read table {file}: {describe_undecodable(error)}. Set {key_of('encoding')} to the encoding of the "
             "file."
-        ) from error
-    except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        for key in ("encoding", "delimiter"):
-            reason = reason.replace(f"data.{key}", key_of(key))
-        raise DataError(f"Cannot read table {file}: {reason}. Fix the file.") from error
+        )
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    for key in ("encoding", "delimiter"):
+        reason = reason.replace(f"data.{key}", key_of(key))
+    return DataError(f"Cannot read table {file}: {reason}. Fix the file.")
 
 
-def _name_notes(file: Path, *notes: str | None) -> tuple[str, ...]:
+def preferred_delimiter(file: Path) -> str:
+    """Return the delimiter that needs no note."""
+    return "\t" if file.suffix.lower() == ".tsv" else ","
+
+
+def name_notes(file: Path, *notes: str | None) -> tuple[str, ...]:
+    """Return notes on how a file was read, with its name; there may be none."""
     return tuple(f"{file.name}: {note}" for note in notes if note is not None)
 
 
-def _load_csv(text: str, dialect: Dialect) -> pd.DataFrame:
-    """Python's reader: pandas' uses the first fields of rows that are too long as an index."""
-    records = read_records(text[dialect.start :], dialect.delimiter)
+def parse_csv(text: TextIO, dialect: Dialect) -> tuple[list[str], Iterator[list[str | None]]]:
+    """Return the names of the columns of a CSV, and its rows, of which each has a field per column.
+
+    Python's reader: pandas' uses the first fields of rows that are too long as an index.
+
+    Args:
+        text: From the header on.
+        dialect: How it is written.
+
+    Raises:
+        ValueError: The header has no names, or a row too many fields.
+    """
+    records = read_records(text, dialect.delimiter)
     header = _check_header(next(records, (1, []))[1])
-    rows: list[list[str | None]] = []
+    return header, _fit_rows(records, len(header), dialect)
+
+
+def _fit_rows(records: Iterator[tuple[int, list[str]]], width: int, dialect: Dialect) -> Iterator[list[str | None]]:
     for line, fields in records:
-        if len(fields) > len(header):
+        if len(fields) > width:
             raise ValueError(
-                f"line {line} starts a row of {len(fields)} fields, but the header has {len(header)}. Put quotes "
+                f"line {line} starts a row of {len(fields)} fields, but the header has {width}. Put quotes "
                 f"around fields with {DELIMITERS.get(dialect.delimiter, dialect.delimiter)}, or set data.delimiter"
             )
-        rows.append([field or None for field in fields] + [None] * (len(header) - len(fields)))
-    return pd.DataFrame(rows, columns=header, dtype=object)
+        yield [field or None for field in fields] + [None] * (width - len(fields))
 
 
 def _check_header(names: list[str]) -> list[str]:
@@ -132,16 +168,27 @@ def _check_header(names: list[str]) -> list[str]:
 
 
 def _load_jsonl(text: str) -> pd.DataFrame:
-    records = []
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+    return pd.DataFrame(list(parse_jsonl(io.StringIO(text, newline=None))), dtype=object)
+
+
+def parse_jsonl(text: TextIO) -> Iterator[dict[str, Any]]:
+    """Iterate over the objects of JSON Lines; blank lines and empty objects are left out.
+
+    Args:
+        text: Opened with line ends translated.
+
+    Raises:
+        ValueError: A line is not a JSON object.
+    """
+    for number, line in enumerate(text, start=1):
         try:
             record = json.loads(line, object_pairs_hook=_take_once) if line.strip() else {}
         except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} is not valid JSON: {error}") from error
         if not isinstance(record, dict):
             raise ValueError(f"line {number} is not a JSON object")
-        records += [record] if record else []
-    return pd.DataFrame(records, dtype=object)
+        if record:
+            yield record
 
 
 def _take_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,17 +203,33 @@ def _take_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _load_parquet(file: Path) -> pd.DataFrame:
     with parquet.ParquetFile(file) as opened:
         table = opened.read()
-    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    check_column_names(table.column_names)
+    return pd.DataFrame({name: to_series(table[name]) for name in table.column_names})
+
+
+def check_column_names(names: Sequence[str]) -> None:
+    """Refuse a table with two columns of one name.
+
+    Raises:
+        ValueError: With the name.
+    """
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"it has column {twice[0]!r} twice")
-    return pd.DataFrame({name: _to_series(table[name]) for name in table.column_names})
 
 
-def _to_series(column: Any) -> "pd.Series[Any]":
-    """Parquet does not validate text, and pandas would fail on bytes that are not UTF-8 without naming the row."""
+def to_series(column: Any, *, keeps_integers: bool = False) -> "pd.Series[Any]":
+    """Return a column of Arrow as pandas has it.
+
+    Parquet does not validate text, and pandas would fail on bytes that are not UTF-8 without naming the row.
+
+    Args:
+        column: Any.
+        keeps_integers: Whether whole numbers stay whole if some are missing; pandas makes floats of them.
+    """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if str(kind) not in _BYTES:
-        return column.to_pandas()
+        return column.to_pandas(integer_object_nulls=keeps_integers)
     raw = column.cast(kind).cast(pa.large_binary()).to_pylist()
     texts = [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
     return pd.Series(texts, dtype=object)

@@ -5,8 +5,10 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TextIO
 
 AUTO = "auto"
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'"}
@@ -20,6 +22,12 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
+_MARK_BYTES = max(map(len, _MARKS))
+_UTF8 = "utf-8-sig"
+_PIECE = 1 << 20
+_DECLARATION = len("sep=;\r\n")
 
 
 @dataclass(frozen=True)
@@ -46,29 +54,75 @@ def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
         UnicodeDecodeError: It is not text in this encoding.
         ValueError: Its byte order mark is that of another encoding.
     """
-    marked = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
+    codec, note = _find_codec(data[:_MARK_BYTES], encoding)
+    if codec == _UTF8:
+        return Decoded(data.decode(codec, "surrogateescape"))
+    text = data.decode(codec).removeprefix("\ufeff")
+    return Decoded(text, note or _note_utf8(io.BytesIO(data), encoding))
+
+
+def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") -> TextIO:
+    """Open a file as :func:`decode_text` decodes its content, without reading it at once.
+
+    Args:
+        file: The file.
+        encoding: As above.
+        newline: As ``open`` takes it.
+
+    Raises:
+        ValueError: Its byte order mark is that of another encoding.
+        OSError: It cannot be opened.
+    """
+    codec, _ = _find_codec(_read_start(file), encoding)
+    stream = file.open("r", encoding=codec, errors="surrogateescape" if codec == _UTF8 else "strict", newline=newline)
+    # Codecs with a byte order in their name take a mark for text.
+    if codec != _UTF8 and stream.read(1) != "\ufeff":
+        stream.seek(0)
+    return stream
+
+
+def note_decoding(file: Path, encoding: str = AUTO) -> str | None:
+    """Return what :attr:`Decoded.note` would be, without reading the file at once.
+
+    Raises:
+        ValueError: As above.
+        OSError: As above.
+    """
+    codec, note = _find_codec(_read_start(file), encoding)
+    if codec == _UTF8:
+        return None
+    with file.open("rb") as stream:
+        return note or _note_utf8(stream, encoding)
+
+
+def _read_start(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(_MARK_BYTES)
+
+
+def _find_codec(start: bytes, encoding: str) -> tuple[str, str | None]:
+    """The codec of a file that starts with some bytes, and a line for the user if a mark decides it."""
+    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
     if encoding == AUTO:
-        if marked in (None, "utf-8"):
-            return Decoded(data.decode("utf-8-sig", "surrogateescape"))
-        return Decoded(data.decode(str(marked)), f"{str(marked).upper()}, by its byte order mark")
+        is_default = marked in (None, "utf-8")
+        return (_UTF8, None) if is_default else (str(marked), f"{str(marked).upper()}, by its byte order mark")
     name = codecs.lookup(encoding).name
     if marked is not None and not name.startswith(marked):
         raise ValueError(f"it has the byte order mark of {marked.upper()}, and data.encoding is {encoding}")
-    if name in ("utf-8", "utf-8-sig"):
-        return Decoded(data.decode("utf-8-sig", "surrogateescape"))
-    text = data.decode(name).removeprefix("\ufeff")
-    return Decoded(text, f"valid UTF-8, too, and read as {encoding}" if _is_utf8_beyond_ascii(data) else None)
+    return (_UTF8 if name in ("utf-8", _UTF8) else name), None
 
 
-def _is_utf8_beyond_ascii(data: bytes) -> bool:
-    """Whether bytes are probably UTF-8: in other encodings, letters with accents hardly form valid sequences."""
-    if data.isascii():
-        return False
+def _note_utf8(data: BinaryIO, encoding: str) -> str | None:
+    """A line if bytes are probably UTF-8: in other encodings, letters with accents hardly form valid sequences."""
+    decoder, is_ascii = codecs.getincrementaldecoder("utf-8")(), True
     try:
-        data.decode()
+        while piece := data.read(_PIECE):
+            is_ascii = is_ascii and piece.isascii()
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
+    return None if is_ascii else f"valid UTF-8, too, and read as {encoding}"
 
 
 def describe_undecodable(error: UnicodeDecodeError) -> str:
@@ -92,11 +146,11 @@ class Dialect:
     note: str | None = None
 
 
-def choose_dialect(text: str, delimiter: str = AUTO, *, preferred: str = ",") -> Dialect:
+def choose_dialect(open_text: Callable[[], TextIO], delimiter: str = AUTO, *, preferred: str = ",") -> Dialect:
     """Find the delimiter of a CSV.
 
     Args:
-        text: The content of the file.
+        open_text: Opens the content of the file, without translating line ends; may be called several times.
         delimiter: ``auto``, ``tab`` or one character. Auto is the one that separates the names of the first line; if
             several do, the one by which every row has as many fields as the first line.
         preferred: The delimiter of such files: it needs no note.
@@ -104,16 +158,17 @@ def choose_dialect(text: str, delimiter: str = AUTO, *, preferred: str = ",") ->
     Raises:
         ValueError: Several delimiters are possible.
     """
-    declared = re.match(r"sep=(.)\r?\n", text)
+    with open_text() as text:
+        declared = re.match(r"sep=(.)\r?\n", text.read(_DECLARATION))
     start = declared.end() if declared else 0
     if delimiter != AUTO:
         return Dialect("\t" if delimiter in ("tab", "\\t") else delimiter, start)
     if declared:
         return Dialect(declared[1], start)
-    possible = [one for one in DELIMITERS if _count_fields(text, one) > 1]
+    possible = [one for one in DELIMITERS if _count_fields(open_text, one) > 1]
     if len(possible) > 1:
         # The header of a table may have a comma in a name.
-        possible = [one for one in possible if _is_regular(text, one)] or [preferred]
+        possible = [one for one in possible if _is_regular(open_text, one)] or [preferred]
     if len(possible) > 1:
         names = " or ".join(DELIMITERS[one] for one in possible)
         raise ValueError(f"the fields could be separated by {names}. Set data.delimiter to one of them")
@@ -121,8 +176,12 @@ def choose_dialect(text: str, delimiter: str = AUTO, *, preferred: str = ",") ->
     return Dialect(chosen, 0, None if chosen == preferred else f"fields are separated by {DELIMITERS[chosen]}")
 
 
-def read_records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def read_records(text: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Iterate over the records of a CSV, and the line that each starts in; blank lines are left out.
+
+    Args:
+        text: Opened without translating line ends.
+        delimiter: Between two fields.
 
     Raises:
         ValueError: Quotes are not closed, or follow a field.
@@ -130,7 +189,7 @@ def read_records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     starts = 1
     with _unlimited_fields():
         try:
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            reader = csv.reader(text, delimiter=delimiter, strict=True)
             for fields in reader:
                 if fields:
                     yield starts, fields
@@ -148,15 +207,20 @@ def _unlimited_fields() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
-def _count_fields(text: str, delimiter: str) -> int:
+def _count_fields(open_text: Callable[[], TextIO], delimiter: str) -> int:
     try:
-        return len(next(read_records(text, delimiter), (0, []))[1])
+        with open_text() as text:
+            return len(next(read_records(text, delimiter), (0, []))[1])
     except ValueError:
         return 0
 
 
-def _is_regular(text: str, delimiter: str) -> bool:
+def _is_regular(open_text: Callable[[], TextIO], delimiter: str) -> bool:
+    widths: set[int] = set()
     try:
-        return len({len(fields) for _, fields in read_records(text, delimiter)}) == 1
+        with open_text() as text:
+            for _, fields in read_records(text, delimiter):
+                widths.add(len(fields))
     except ValueError:
         return False
+    return len(widths) == 1

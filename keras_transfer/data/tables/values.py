@@ -45,13 +45,14 @@ def is_usable(value: Any) -> bool:
     return True
 
 
-def check_values(where: str | Path, table: pd.DataFrame, columns: Iterable[str]) -> None:
+def check_values(where: str | Path, table: pd.DataFrame, columns: Iterable[str], *, first: int = 0) -> None:
     """Refuse columns with values that cannot be compared or written as text, before anything else looks at them.
 
     Args:
         where: Where the table comes from, for messages.
         table: What was read, or given.
         columns: Those that are used; others may be missing.
+        first: The position of the first row, if the table is a part of another one.
 
     Raises:
         DataError: With the values and the row numbers, counted from 1.
@@ -64,7 +65,7 @@ def check_values(where: str | Path, table: pd.DataFrame, columns: Iterable[str])
             continue
         wrong = [row for row, value in enumerate(values) if not is_usable(value)]
         if wrong:
-            shown = ", ".join(f"{show_value(values[row])} in row {row + 1}" for row in wrong[:_MOST_SHOWN])
+            shown = ", ".join(f"{show_value(values[row])} in row {first + row + 1}" for row in wrong[:_MOST_SHOWN])
             more = f" and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
             raise DataError(
                 f"{where}: column {column!r} has values that cannot be compared or written as text: {shown}{more}. "
