@@ -61,7 +61,7 @@ class CheckpointError(TransferError):
 
 
 class ExportError(TransferError):
-    """An exported model that cannot be written, or whose predictions differ from those of the run."""
+    """An exported model that cannot be written or read, or whose predictions differ from those of the run."""
 
 
 class RunInterrupted(TransferError):

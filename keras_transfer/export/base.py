@@ -6,17 +6,19 @@ is there whole or not at all.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import keras
 
+from keras_transfer.config import RecipeConfig
 from keras_transfer.config.configurable import Configurable
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError
+from keras_transfer.export.description import Description, describe
 from keras_transfer.heads import TargetHead
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.registry import Registry
@@ -31,12 +33,20 @@ class Served:
         head: What the predictions mean: names, thresholds, what a client receives.
         reader: From what a client sends to inputs.
         run: The run folder, from which a process on another backend makes the same.
+        config: The recipe.
+        record: The content of data.json.
     """
 
     model: keras.Model
     head: TargetHead
     reader: Reader
     run: Path
+    config: RecipeConfig
+    record: Mapping[str, Any]
+
+    def describe(self) -> Description:
+        """Return everything that a client, and ``evaluate`` on the artifact, must know beside the network."""
+        return describe(self.config, self.record, self.head, self.reader)
 
     def save_model(self, file: Path) -> None:
         """Save the model to a ``.keras`` file that Keras can load without this package.

@@ -8,8 +8,12 @@ import tensorflow as tf
 
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.description import FILE
 from keras_transfer.heads import TargetHead
 from keras_transfer.networks.types import Tensor, Tensors
+
+EXTRA = "assets.extra"
+"""TensorFlow's folder for files that are no part of the graph."""
 
 
 class SavedModelExporter(Exporter):
@@ -35,7 +39,8 @@ class SavedModelExporter(Exporter):
         probabilities of 0, false, numbers that are NaN. The other inputs of its batch are answered as usual.
     - ``classes`` takes nothing and returns ``names: string[outputs]``, in the order of the predictions.
 
-    Names and thresholds are inside.
+    Names and thresholds are inside. ``assets.extra`` has the :class:`Description` and, of texts, the tokenizer as the
+    run folder has it: neither is needed to serve the model.
     """
 
     name = "saved_model"
@@ -46,6 +51,10 @@ class SavedModelExporter(Exporter):
     def write(self, served: Served, artifact: Path) -> None:
         """Write a SavedModel; Keras runs on TensorFlow."""
         write_saved_model(served.model, served.head, served.reader, artifact)
+        extra = artifact / EXTRA
+        extra.mkdir()
+        (extra / FILE).write_text(served.describe().to_json(), encoding="utf-8")
+        served.reader.save(extra)
 
 
 def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, artifact: Path) -> None:

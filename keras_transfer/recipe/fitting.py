@@ -12,6 +12,7 @@ import keras
 from rich.console import Console
 
 from keras_transfer.config import parse_recipe
+from keras_transfer.config.records import find_problem
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
@@ -40,7 +41,7 @@ from keras_transfer.run.folder import (
     find_run,
     prepare_folder,
 )
-from keras_transfer.run.records import RunState, find_problem
+from keras_transfer.run.records import RunState
 from keras_transfer.run.run import Run
 from keras_transfer.run.writer import RunWriter
 from keras_transfer.storage.atomic import FolderLock

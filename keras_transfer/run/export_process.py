@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from keras_transfer.export import EXPORTERS, Served
+from keras_transfer.export import EXPORTERS
 from keras_transfer.run.run import Run
 
 
@@ -15,7 +15,7 @@ def main(folder: str, format_name: str, settings: str, artifact: str) -> None:
     """Load a run folder, which needs neither its data nor pretrained weights, and write what it serves."""
     run = Run(folder)
     exporter = EXPORTERS[format_name](**json.loads(settings))
-    exporter.write(Served(run.model, run.head, run.reader, run.folder), Path(artifact))
+    exporter.write(run.served, Path(artifact))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keras_transfer.config import read_recipe
+from keras_transfer.config.deciding import what_decides
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.distribution import Distribution
 from keras_transfer.errors import CheckpointError, ConfigError
@@ -165,8 +166,6 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
 
 
 _DECIDING = (DATA, HEAD, METRICS, PREDICTIONS, LEARNING_CURVE, MODEL, TOKENIZER, SAMPLES)
-_ELSEWHERE = ("source", "root", "data_dir", "validation", "test", "splits_of", "exclude")
-_NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "trackers", "export", "report")
 
 
 def seal(folder: Path) -> None:
@@ -181,7 +180,7 @@ def seal(folder: Path) -> None:
             f"{folder} lacks {', '.join(missing)}: files were removed while the run was writing there. Run the recipe "
             "again, and leave its folder alone."
         )
-    write_sums(folder, _DECIDING, {RECIPE: _what_decides(read_recipe(folder / RECIPE))})
+    write_sums(folder, _DECIDING, {RECIPE: what_decides(read_recipe(folder / RECIPE))})
 
 
 def check_recipe_sum(folder: Path) -> None:
@@ -192,20 +191,9 @@ def check_recipe_sum(folder: Path) -> None:
     Raises:
         CheckpointError: It has changed.
     """
-    values = _what_decides(read_recipe(folder / RECIPE))
+    values = what_decides(read_recipe(folder / RECIPE))
     problem = "its task, data, backbone, head or augmentation has changed since the run ended"
     check_value(folder, RECIPE, values, file=RECIPE, problem=problem)
-
-
-def _what_decides(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: section for name, section in recipe.items() if name not in _NOT_DECIDING}
-    for name, keys in (("data", _ELSEWHERE), ("backbone", ("weights",))):
-        if isinstance(values.get(name), Mapping):
-            values[name] = {key: value for key, value in values[name].items() if key not in keys}
-    data = values.get("data")
-    if isinstance(data, dict) and isinstance(data.get("relabel"), str):  # data.json has what the table says
-        del data["relabel"]
-    return values
 
 
 def damaged(file: Path, reason: str) -> CheckpointError:

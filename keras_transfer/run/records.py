@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
+from keras_transfer.config.records import Count, Names, Record
 from keras_transfer.heads.evaluation import Report
 
 _R = TypeVar("_R", bound=Report)
@@ -19,47 +20,33 @@ def _name_first(row: list[Any]) -> list[Any]:
     return row
 
 
-def _all_different(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("two names are the same")
-    return names
-
-
-Count = Annotated[int, Field(ge=0)]
 _Row = Annotated[list[Any], Field(min_length=2), AfterValidator(_name_first)]
-_Names = Annotated[list[str], AfterValidator(_all_different)]
 
 
-class _Record(BaseModel):
-    """Further keys are allowed: tasks of packages add their own."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class _SplitRecord(_Record):
+class _SplitRecord(Record):
     count: Count
     fingerprint: str
     rows: list[_Row]
 
 
-class _Corrections(_Record):
-    excluded: dict[str, list[str]] = {}
-    relabelled: dict[str, dict[str, str | list[str] | list[float]]] = {}
+class _Corrections(Record):
+    excluded: dict[str, list[str]] = Field(default={})
+    relabelled: dict[str, dict[str, str | list[str] | list[float]]] = Field(default={})
 
 
-class DataRecord(_Record):
+class DataRecord(Record):
     """The content of data.json."""
 
     splits: dict[str, _SplitRecord]
     corrections: _Corrections | None = None
-    class_names: _Names | None = None
-    label_names: _Names | None = None
-    number_names: _Names | None = None
+    class_names: Names | None = None
+    label_names: Names | None = None
+    number_names: Names | None = None
     predict_length: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
     pads_to_longest: bool | None = None
 
 
-class PhaseRecord(_Record):
+class PhaseRecord(Record):
     """A phase in phases.json.
 
     Attributes:
@@ -81,29 +68,29 @@ class PhaseRecord(_Record):
     total: Count
 
 
-class PhasesRecord(_Record):
+class PhasesRecord(Record):
     """The content of phases.json."""
 
     phases: list[PhaseRecord]
 
 
-class _Position(_Record):
+class _Position(Record):
     phase: Count
     epoch: Count
     step: Count
 
 
-class _SplitSum(_Record):
+class _SplitSum(Record):
     count: Count
     fingerprint: str
 
 
-class _Choice(_Record):
+class _Choice(Record):
     policy: str
     estimated_seconds: dict[str, float]
 
 
-class _Origin(_Record):
+class _Origin(Record):
     recipe: dict[str, Any]
     resolved: dict[str, Any]
     environment: dict[str, Any]
@@ -111,27 +98,12 @@ class _Origin(_Record):
     choice: _Choice | None
 
 
-class RunState(_Record):
+class RunState(Record):
     """What every checkpoint has. The states of the parts of a run are checked by these parts."""
 
     position: _Position
     run: _Origin
     baseline: dict[str, Any] | None
-
-
-def find_problem(schema: type[BaseModel], values: Any) -> str | None:
-    """Return what is wrong with values that were read back, in one line; None if nothing is.
-
-    Args:
-        schema: What they should be.
-        values: As JSON has them.
-    """
-    try:
-        schema.model_validate(values)
-    except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
-    return None
 
 
 def check_report(report: _R) -> _R:

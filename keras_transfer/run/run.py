@@ -272,9 +272,13 @@ class Run(RunRows):
             raise damaged(self.folder / SAMPLES, f"{error} is missing or of a wrong type") from error
         if not len(samples):
             raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")
-        served = Served(self.model, self.head, self.reader, self.folder)
         expected = predict_examples(self, samples)
-        return target, export_run(exporter, served, target, samples=self.folder / SAMPLES, expected=expected)
+        return target, export_run(exporter, self.served, target, samples=self.folder / SAMPLES, expected=expected)
+
+    @property
+    def served(self) -> Served:
+        """What an exporter writes."""
+        return Served(self.model, self.head, self.reader, self.folder, self.config, self.record)
 
     def _next_version(self, format_name: str) -> Path:
         folder = self.folder / EXPORT / format_name

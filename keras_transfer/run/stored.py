@@ -8,6 +8,7 @@ import keras
 
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.records import find_problem
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.targets.base import Target
@@ -32,7 +33,7 @@ from keras_transfer.run.folder import (
     read_json,
 )
 from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predictions
-from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report, find_problem
+from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
 

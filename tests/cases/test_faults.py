@@ -19,6 +19,7 @@ from rich.console import Console
 
 import keras_transfer
 from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.records import find_problem
 from keras_transfer.console import make_console, print_table
 from keras_transfer.console.text import one_line, printable
 from keras_transfer.distribution import rendezvous
@@ -27,7 +28,7 @@ from keras_transfer.distribution.workers import Workers
 from keras_transfer.errors import CheckpointError, ConfigError, RunInterrupted, TrainingError
 from keras_transfer.launch import local
 from keras_transfer.launch.local import find_free_addresses
-from keras_transfer.run.records import DataRecord, RunState, find_problem
+from keras_transfer.run.records import DataRecord, RunState
 from keras_transfer.storage.atomic import FolderLock, whole
 from keras_transfer.storage.cache_store import cache_folder
 from keras_transfer.storage.checkpoint_store import CheckpointStore

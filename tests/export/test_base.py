@@ -1,6 +1,7 @@
 """What all formats share: the proof in a fresh process, and a folder that is there whole or not at all."""
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from keras_transfer import ConfigError, ExportError
 from keras_transfer.config import HeadConfig
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.config.section import Section
-from keras_transfer.export import EXPORTERS, Exporter, Served, export_run, make_exporters
+from keras_transfer.export import EXPORTERS, Exporter, export_run, make_exporters
 from keras_transfer.export.proof import tolerance_of
 from keras_transfer.heads import ClassificationHead, NumberHead
 from keras_transfer.heads.coverage import Coverage
@@ -63,7 +64,7 @@ def probe(tmp_path, monkeypatch):
 
 @pytest.fixture
 def served(finished_run):
-    return Served(finished_run.model, finished_run.head, finished_run.reader, finished_run.folder)
+    return finished_run.served
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def test_sets_and_intervals_are_verified_too(outputs, message, served, samples, 
     monkeypatch.setattr(Covered, "probe", tmp_path / "covered_probe.py", raising=False)
     monkeypatch.setattr(Covered, "outputs", outputs)
     expected = np.array([outputs[head.predictions_output]] * 4, np.float32)
-    served = Served(served.model, head, served.reader, served.run)
+    served = replace(served, head=head)
     if message is None:
         assert export_run(Covered(), served, tmp_path / "1", samples=few, expected=expected).examples == 4
         return

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from keras_transfer.backbones.keras_hub_catalog import shorten
 from keras_transfer.data.readers.tokens import MASK
 from keras_transfer.errors import BackboneError
-from keras_transfer.networks.types import Tensor
+from keras_transfer.networks.types import JsonObject, Tensor
 
 TOKENS = "token_ids"
 _CONFIG = "preprocessor.json"
@@ -122,6 +122,18 @@ class TextEncoder:
             with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_CALLS)) as pool:
                 list(pool.map(fill, range(0, len(texts), _CHUNK)))
         return arrays
+
+    def describe(self) -> JsonObject:
+        """Return ``lower_case``, whether texts are lower-cased, and ``special_tokens``: their ids by their spelling.
+
+        Which of them are around texts depends on the family: ``preprocessor`` is KerasHub's class for it.
+        """
+        special = zip(self._tokenizer.special_tokens, self._tokenizer.special_token_ids, strict=True)
+        return {
+            "preprocessor": type(self._preprocessor).__name__,
+            "lower_case": bool(getattr(self._tokenizer, "lowercase", False)),
+            "special_tokens": {str(word): int(token) for word, token in special if token is not None},
+        }
 
     @property
     def resources(self) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
-from keras_transfer.networks.types import Array, Batches, Dataset, Tensor, Tensors
+from keras_transfer.networks.types import Array, Batches, Dataset, JsonObject, Tensor, Tensors
 
 Rows = NDArray[np.int64]
 # Each call in flight holds a batch.
@@ -233,6 +233,11 @@ class Reader(ABC):
 
     raw_inputs: Sequence[Any]
     """``tf.TensorSpec`` of what the exported model takes from a client."""
+
+    @property
+    def preprocessing(self) -> JsonObject:
+        """What a client must know to make :attr:`tensor_inputs` itself; docs/serving.md has the keys."""
+        return {}
 
     @abstractmethod
     def decode(self, *raw: Tensor) -> Tensors:

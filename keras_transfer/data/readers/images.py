@@ -20,7 +20,7 @@ from keras_transfer.data.formats.pixel_counts import count_pixels
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.guarded import try_each
 from keras_transfer.data.splits.splits import Split, images_of
-from keras_transfer.networks.types import Dataset, Tensor, Tensors
+from keras_transfer.networks.types import Dataset, JsonObject, Tensor, Tensors
 
 
 class ImageReader(Reader):
@@ -144,6 +144,20 @@ class ImageReader(Reader):
     def read_samples(self, folder: Path) -> Images:
         """Find those copies."""
         return Images(folder, tuple(file.name for file in sorted(folder.glob("*"))))
+
+    @property
+    def preprocessing(self) -> JsonObject:
+        """Size, how an image becomes square, and what the values of its channels are."""
+        colours = {1: "grey", 3: "rgb"}
+        return {
+            "kind": "image",
+            "size": self._size,
+            "resize": self._resize,
+            "channels": self._channels,
+            "colour_order": colours.get(self._channels, "as in the file"),
+            "value_range": [0.0, 255.0],
+            "max_pixels": self._max_pixels,
+        }
 
     def decode(self, *raw: Tensor) -> Tensor:
         """Turn ``string[batch]``, the bytes of files, into pixels."""

@@ -13,7 +13,7 @@ from keras_transfer.data.readers.base import Reader, Rows, View, join_epochs, st
 from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, draw_batches
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
-from keras_transfer.networks.types import Array, Dataset, Tensor, Tensors
+from keras_transfer.networks.types import Array, Dataset, JsonObject, Tensor, Tensors
 
 TOKENIZER = "tokenizer"
 """Folder of the tokenizer in a run folder."""
@@ -36,6 +36,9 @@ class Encoder(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write it to a folder."""
+
+    def describe(self) -> JsonObject:
+        """Return what a client that tokenizes itself must know: ``lower_case`` and ``special_tokens``."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -227,6 +230,18 @@ class TextReader(Reader):
         files = sorted(folder.glob("*.json"))
         segments = [tuple(json.loads(file.read_text(encoding="utf-8")).values()) for file in files]
         return Texts(tuple(file.name for file in files), tuple(segments))
+
+    @property
+    def preprocessing(self) -> JsonObject:
+        """How many tokens, what they are padded with, and what the tokenizer says of itself."""
+        return {
+            "kind": "text",
+            "texts": len(self.raw_inputs),
+            "length": self.limit,
+            "pads_to_longest": self._pads_to_longest,
+            "padding": dict(self.encoder.padding),
+            **self.encoder.describe(),
+        }
 
     def decode(self, *raw: Tensor) -> Tensors:
         """Tokenize ``string[batch]``, pad to the longest, or to the limit if the network needs that."""

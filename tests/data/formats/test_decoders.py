@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_transfer.config import AugmentationConfig, ImageDataConfig, ImageHeadConfig
+from keras_transfer.config import AugmentationConfig, ImageClassificationConfig, ImageDataConfig, ImageHeadConfig
 from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.formats.images import decode_image
 from keras_transfer.data.inputs import ImageInputs
@@ -301,7 +301,8 @@ def test_what_is_served_sees_what_a_person_sees(reader, read, files, tmp_path):
     assert differing(pixels) == {}
     # In a fresh process; it raises where the two differ.
     head = ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), ImageHeadConfig())
-    served = Served(model, head, reader, tmp_path)
+    config = ImageClassificationConfig(task="image_classification", data={"source": "images"})
+    served = Served(model, head, reader, tmp_path, config, {})
     exporter = EXPORTERS["saved_model"]()
     parity = export_run(exporter, served, tmp_path / "1", samples=files[0].parent, expected=pixels)
     assert parity.examples == len(table())
