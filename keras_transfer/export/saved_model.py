@@ -74,18 +74,20 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
         predicted = model(filled, training=False)[:rows]
         return head.masked_outputs(predicted, ok & tf.reduce_all(tf.math.is_finite(predicted), axis=1))
 
-    classes = tf.function(lambda: {"names": tf.constant(list(head.names), tf.string)}, input_signature=[])
-    classes()  # Keras takes a function without inputs once it has been traced
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for resource in reader.resources:
-        archive.track(resource)
-    archive.add_endpoint("serving_default", lambda *raw: answer(*reader.decode_checked(*raw)), list(reader.raw_inputs))
-    archive.add_endpoint(
-        reader.tensor_endpoint, lambda *tensors: answer(*reader.arrange_checked(*tensors)), list(reader.tensor_inputs)
-    )
-    archive.add_endpoint("classes", classes)
-    archive.write_out(str(artifact), verbose=False)
+    endpoints = {
+        "serving_default": (lambda *raw: answer(*reader.decode_checked(*raw)), reader.raw_inputs),
+        reader.tensor_endpoint: (lambda *tensors: answer(*reader.arrange_checked(*tensors)), reader.tensor_inputs),
+        "classes": (lambda: {"names": tf.constant(list(head.names), tf.string)}, ()),
+    }
+    # Keras' ExportArchive traces each endpoint twice: TensorFlow wraps concrete functions, and traces others again.
+    signatures = {
+        name: tf.function(function, input_signature=list(inputs), autograph=False).get_concrete_function()
+        for name, (function, inputs) in endpoints.items()
+    }
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.resources = list(reader.resources)
+    tf.saved_model.save(module, str(artifact), signatures)
 
 
 def _with_a_row(batch: Tensor, rows: Tensor) -> Tensor:
