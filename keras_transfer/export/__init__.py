@@ -2,16 +2,21 @@
 
 from keras_transfer.export.base import EXPORTERS, Exporter, Served, make_exporters
 from keras_transfer.export.description import Description
+from keras_transfer.export.litert import LiteRTExporter
+from keras_transfer.export.onnx import OnnxExporter
 from keras_transfer.export.proof import Parity
 from keras_transfer.export.saved_model import SavedModelExporter
 from keras_transfer.export.writing import export_run
 
-EXPORTERS.add(SavedModelExporter.name, SavedModelExporter)
+for _exporter in (SavedModelExporter, OnnxExporter, LiteRTExporter):
+    EXPORTERS.add(_exporter.name, _exporter)
 
 __all__ = [
     "EXPORTERS",
     "Description",
     "Exporter",
+    "LiteRTExporter",
+    "OnnxExporter",
     "Parity",
     "SavedModelExporter",
     "Served",

@@ -98,11 +98,13 @@ def _run_probe(exporter: Exporter, reader: Reader, artifact: Path, samples: Path
 
 
 def _write_tensors(reader: Reader, samples: Path, folder: Path) -> None:
-    """Decode or tokenize the raw examples as a client would, a batch each."""
+    """Decode or tokenize the raw examples as a client would: half are one batch, and the others a batch each."""
     folder.mkdir()
     names = [spec.name for spec in reader.tensor_inputs]
-    for number, raw in enumerate(_read_raw(reader, samples)):
-        inputs = reader.decode(*(tf.constant([value]) for value in raw))
+    examples = list(_read_raw(reader, samples))
+    middle = (len(examples) + 1) // 2
+    for number, batch in enumerate([examples[:middle], *([example] for example in examples[middle:])]):
+        inputs = reader.decode(*(tf.constant(list(column)) for column in zip(*batch, strict=True)))
         tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
         np.savez(folder / f"{number:03}.npz", allow_pickle=False, **{name: np.array(tensors[name]) for name in names})
 
@@ -134,10 +136,11 @@ def _compare(
     differences = np.abs(np.array(served[head.predictions_output], np.float32) - expected)
     allowed = head.allowance(tolerance)
     # Names and decisions must be equal, unless they depend on less than the tolerance.
-    own = head.serving_outputs(tf.constant(expected)).items()
+    is_raw = exporter.endpoint == "raw"
+    own = (head.serving_outputs if is_raw else head.tensor_outputs)(tf.constant(expected)).items()
     decisions = {name: probe.to_plain(tensor) for name, tensor in own if not tensor.dtype.is_floating}
     intervals = {name: np.asarray(tensor) for name, tensor in own if name in (LOW, HIGH)}
-    if exporter.endpoint == "tensors":
+    if not is_raw:
         decisions = {name: rows for name, rows in decisions.items() if name in served}
         intervals = {name: rows for name, rows in intervals.items() if name in served}
     missing = [name for name in (*decisions, *intervals) if name not in served]
@@ -149,7 +152,7 @@ def _compare(
         for row, tied in enumerate(ties)
         if not tied and any(served[name][row] != rows[row] for name, rows in decisions.items())
     ]
-    if exporter.endpoint == "raw":
+    if is_raw:
         _check_unreadable(exporter, answers, expected, head, allowed)
     largest = float(differences.max())
     if not (differences <= allowed).all() or other:

@@ -27,7 +27,7 @@ from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.resampling import wilson_interval
 from keras_transfer.heads.solver import LinearModel, Multinomial
-from keras_transfer.heads.target import ABSTAIN, IN_SET
+from keras_transfer.heads.target import ABSTAIN, IN_SET, LABEL_INDEX
 from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
 from keras_transfer.networks.types import Array, JsonObject, Loss, Tensor
 from keras_transfer.registry import did_you_mean
@@ -384,7 +384,7 @@ class ClassificationHead(ProbabilityHead):
 
         With a coverage also ``in_set: bool[batch, classes]``, in the order of ``names``, and ``abstain: bool[batch]``.
         """
-        chosen = tf.argmax(predicted, axis=-1) if self.decision is None else self.decision.decide_in_graph(predicted)
+        chosen = self._decide_in_graph(predicted)
         outputs = {
             "probabilities": predicted,
             "label": tf.gather(tf.constant(self.names), chosen),
@@ -395,6 +395,14 @@ class ClassificationHead(ProbabilityHead):
             return outputs
         inside = class_sets_in_graph(self.coverage, predicted, chosen)
         return {**outputs, IN_SET: inside, ABSTAIN: tf.math.count_nonzero(inside, axis=-1) > 1}
+
+    def tensor_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
+        """Return the same without strings, and ``label_index: int32[batch]`` in place of ``label``."""
+        index = tf.cast(self._decide_in_graph(predicted), tf.int32)
+        return {**super().tensor_outputs(predicted), LABEL_INDEX: index}
+
+    def _decide_in_graph(self, predicted: Tensor) -> Tensor:
+        return tf.argmax(predicted, axis=-1) if self.decision is None else self.decision.decide_in_graph(predicted)
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
         """Two classes that tie to within the tolerance may come out either way; so may one at the bound of the set."""

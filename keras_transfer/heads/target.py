@@ -22,8 +22,9 @@ from keras_transfer.heads.reliability import CalibrationReport, Reliability
 from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head, solve_like
 from keras_transfer.networks.types import JsonObject, Tensor
 
-NAMES, OK = "names", "ok"
-"""Outputs of an exported model: the names of the predictions, and which inputs could be read."""
+NAMES, OK, LABEL_INDEX = "names", "ok", "label_index"
+"""Outputs of an exported model: the names of the predictions, which inputs could be read, and, in place of a class
+name, its index among the names."""
 
 ABSTAIN, IN_SET, UNCERTAIN, LOW, HIGH = "abstain", "in_set", "uncertain", "low", "high"
 """Outputs of an exported model whose run promised a coverage: see docs/abstention.md."""
@@ -352,6 +353,16 @@ class TargetHead(Head):
     @abstractmethod
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return the outputs of an exported model, in a graph, for predictions ``float32[batch, outputs]``."""
+
+    def tensor_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of an exported model whose format has numbers only, in a graph.
+
+        By default those of :meth:`serving_outputs` that are not strings.
+
+        Args:
+            predicted: ``float32[batch, outputs]``.
+        """
+        return {name: x for name, x in self.serving_outputs(predicted).items() if x.dtype != tf.string}
 
     def repeat_names(self, predicted: Tensor) -> Tensor:
         """Return the names of the outputs in their order, ``string[batch, outputs]``, the same in every row.

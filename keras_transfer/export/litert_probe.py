@@ -1,0 +1,29 @@
+"""The probe of a LiteRT model: imports LiteRT's interpreter."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ai_edge_litert.interpreter import Interpreter
+
+Batch = dict[str, Any]
+
+
+def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], list[str]]:
+    """Return the model, and the names that the file holds.
+
+    Args:
+        artifact: The folder of ``model.tflite``.
+        inputs: The names of what it takes.
+    """
+    file = Path(artifact) / "model.tflite"
+    runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
+
+    def run(batch: Batch) -> Batch:
+        outputs: Batch = runner(**{name: batch[name] for name in inputs})
+        return outputs
+
+    with zipfile.ZipFile(file) as archive:
+        return run, json.loads(archive.read("keras_transfer.json"))["names"]

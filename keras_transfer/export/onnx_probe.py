@@ -1,0 +1,26 @@
+"""The probe of an ONNX model: imports ONNX Runtime."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+Batch = dict[str, Any]
+
+
+def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], list[str]]:
+    """Return the model, and the names in its metadata.
+
+    Args:
+        artifact: The folder of ``model.onnx``.
+        inputs: The names of what it takes.
+    """
+    session = onnxruntime.InferenceSession(str(Path(artifact) / "model.onnx"), providers=["CPUExecutionProvider"])
+    outputs = [output.name for output in session.get_outputs()]
+
+    def run(batch: Batch) -> Batch:
+        return dict(zip(outputs, session.run(outputs, {name: batch[name] for name in inputs}), strict=True))
+
+    return run, json.loads(session.get_modelmeta().custom_metadata_map["names"])

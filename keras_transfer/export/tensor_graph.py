@@ -1,0 +1,113 @@
+"""The graph that formats without a decoder or tokenizer hold: from a reader's tensors to numbers.
+
+It has no variables, no strings and, whatever precision the model was trained in, float32 arithmetic: what every
+runtime has. Outputs have the names that a SavedModel's have.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from keras_transfer.errors import ExportError
+from keras_transfer.export.base import Served
+from keras_transfer.export.description import Description, TensorDescription
+from keras_transfer.export.gelu import gelu_by_erf
+from keras_transfer.model import with_features
+from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.types import Tensor
+
+FEATURES = "features"
+"""The output that holds what the head reads, ``float32[batch, channels]``."""
+
+
+@dataclass(frozen=True)
+class TensorGraph:
+    """A traced model.
+
+    Attributes:
+        inputs: ``tf.TensorSpec`` of each, with its name.
+        function: A function of TensorFlow from these to a dictionary of outputs; it has no variables.
+    """
+
+    inputs: tuple[Any, ...]
+    function: Any
+
+    def describe(self, served: Served) -> Description:
+        """Return the description of a model, with the outputs that this graph has."""
+        outputs = self.concrete.structured_outputs.items()
+        described = tuple(TensorDescription(name, x.dtype.name, tuple(x.shape.as_list())) for name, x in outputs)
+        return replace(served.describe(), outputs=described)
+
+    @property
+    def concrete(self) -> Any:
+        """The traced function."""
+        return self.function.get_concrete_function()
+
+    def refuse(self, title: str, kinds: Iterable[str]) -> ExportError:
+        """Return the error for operations that a format lacks, with a layer that uses each.
+
+        Args:
+            title: What messages call the format.
+            kinds: The types of the operations, as TensorFlow calls them.
+        """
+        definition = self.concrete.graph.as_graph_def()
+        nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
+        found = {kind: next((node.name for node in nodes if node.op == kind), "") for kind in sorted(set(kinds))}
+        lacks = ", ".join(f"{kind} ({_layer_of(name)})" if name else kind for kind, name in found.items())
+        return ExportError(
+            f"The {title} cannot hold this model, for the format does not have all of its operations. "
+            f"Received: {lacks}. Export it as saved_model, or use another backbone. Nothing was exported."
+        )
+
+
+def trace_tensors(served: Served) -> TensorGraph:
+    """Trace a model from the reader's ``tensor_inputs`` to the numeric outputs of its head.
+
+    There is one more output, :data:`FEATURES`, if the model has a place from which its head reads.
+
+    Args:
+        served: The model, with what its inputs and outputs mean; Keras runs on TensorFlow.
+    """
+    extended = with_features(served.model)
+    specs = tuple(served.reader.tensor_inputs)
+
+    def run(*tensors: Tensor) -> dict[str, Tensor]:
+        inputs = served.reader.arrange(*tensors)
+        if extended is None:
+            return served.head.tensor_outputs(served.model(inputs, training=False))
+        predicted, features = extended(inputs, training=False)
+        return {**served.head.tensor_outputs(predicted), FEATURES: features}
+
+    with _in_float32(served.model), gelu_by_erf():
+        traced = tf.function(run, input_signature=list(specs), autograph=False).get_concrete_function()
+        frozen = convert_variables_to_constants_v2(traced)
+    names = sorted(traced.structured_outputs)
+
+    def run_frozen(*tensors: Tensor) -> dict[str, Tensor]:
+        return dict(zip(names, frozen(*tensors), strict=True))
+
+    return TensorGraph(specs, tf.function(run_frozen, input_signature=list(specs), autograph=False))
+
+
+@contextlib.contextmanager
+def _in_float32(model: keras.Model) -> Iterator[None]:
+    """Let all layers compute in float32, which is also what their variables are in mixed precision."""
+    before = [(layer, layer.dtype_policy) for layer in parts(model) if layer.compute_dtype != "float32"]
+    try:
+        for layer, _ in before:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in before:
+            layer.dtype_policy = policy
+
+
+def _layer_of(node: str) -> str:
+    """The path of a node is that of its layer, and the operation's own name."""
+    path = node.split("/")[:-1]
+    return f"layer {'/'.join(path)}" if path else f"node {node}"
