@@ -21,6 +21,7 @@ def hold_out(
     targets: Targets,
     *,
     neighbours: Neighbours,
+    groups: NDArray[np.object_] | None,
     seed: int,
 ) -> NDArray[np.float32] | None:
     """Predict each row by models that have not learned from it.
@@ -31,23 +32,25 @@ def hold_out(
         features: ``float32[rows, channels]``.
         targets: Of the rows.
         neighbours: Of each row.
+        groups: Of each row, or None. With groups, neighbours are not asked: most are of the row's own group.
         seed: For drawing folds.
 
     Returns:
         ``float32[rows, outputs]``: the mean of heads that are solved on three draws of folds (one for many rows) and,
-        for probabilities, of the neighbours' labels; None if a class has a single row, so that no fold can do without.
+        for probabilities, of the neighbours' labels; None if a class has a single row or group, so that no
+        fold can do without.
     """
     strata = target.strata(targets, least=MOST_FOLDS, most=len(targets))
     weights = np.ones(len(targets), np.float32)
     found = []
     for draw in range(_DRAWS if len(targets) <= _MOST_ROWS_DRAWN_AGAIN else 1):
-        folds = draw_folds(strata, seed + draw)
+        folds = draw_folds(strata, seed + draw, groups)
         if not folds:
             return None
         held_out = head.solve(features, targets, weights, folds).held_out
         if held_out is not None:
             found.append(held_out)
     solved = np.mean(found, axis=0)
-    if isinstance(target, NumberTarget):
+    if isinstance(target, NumberTarget) or groups is not None:
         return np.asarray(solved, np.float32)
     return np.asarray((solved + neighbours.vote(head.encode(targets))) / 2.0, np.float32)

@@ -75,7 +75,14 @@ class Baseline:
             seed: For drawing rows.
         """
         solved = Solved(
-            head, self.head, self.features["train"], splits.train.targets, weights, strata, self.label_features
+            head=head,
+            solution=self.head,
+            features=self.features["train"],
+            targets=splits.train.targets,
+            weights=weights,
+            strata=strata,
+            label_features=self.label_features,
+            groups=splits.train.groups,
         )
         others = [split for split in (splits.validation, splits.test) if split.name in self.features]
         held_out = None

@@ -48,6 +48,7 @@ class Solved:
         weights: ``float32[n]``.
         strata: Of the same rows: parts are drawn from each alike.
         label_features: ``float32[outputs, channels]`` of label names, or None.
+        groups: Of the same rows, of which cross-validation divides none; or None.
     """
 
     head: TargetHead
@@ -57,6 +58,7 @@ class Solved:
     weights: NDArray[np.float32]
     strata: Sequence[str]
     label_features: NDArray[np.float32] | None = None
+    groups: NDArray[np.object_] | None = None
 
     def predict(self, rows: Rows, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Solve the head on some rows, and return raw outputs for features, ``float32[m, outputs]``."""
@@ -230,10 +232,10 @@ def measure_learning_curve(solved: Solved, held_out: HeldOut | None, *, seed: in
     if held_out is not None and len(held_out) >= _LEAST_HELD_OUT:
         trial: _Trial = _Apart(solved, held_out)
     else:
-        folds = [draw_folds(solved.strata, seed + draw) for draw in range(_Folded.draws)]
+        folds = [draw_folds(solved.strata, seed + draw, solved.groups) for draw in range(_Folded.draws)]
         if not folds[0]:
             return NoLearningCurve(
-                f"fewer than {_LEAST_HELD_OUT} validation and test rows, and a class with a single training row"
+                f"fewer than {_LEAST_HELD_OUT} validation and test rows, and a class with a single training row or group"
             )
         trial = _Folded(solved, folds)
     plan = _plan(trial, seed)

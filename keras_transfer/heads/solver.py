@@ -4,6 +4,7 @@ import math
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, softmax
 from sklearn import linear_model
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from keras_transfer.heads.calibration import class_losses, doubt_of, fit_factor, label_losses
@@ -306,20 +307,30 @@ def solve_like(
     return replace(solved, kernel=kernel, bias=bias, loss=None, held_out=None)
 
 
-def draw_folds(strata: Sequence[Any] | NDArray[np.int64], seed: int) -> Folds:
+def draw_folds(
+    strata: Sequence[Any] | NDArray[np.int64], seed: int, groups: Sequence[str] | NDArray[np.object_] | None = None
+) -> Folds:
     """Divide rows into folds for cross-validation, stratified.
 
     Args:
         strata: Of each row.
         seed: The same one gives the same folds.
+        groups: Of each row; a group is never in two folds, since its rows are alike.
 
     Returns:
-        Five folds, fewer where a stratum has fewer rows, and none where one has a single row.
+        Five folds, fewer where a stratum has fewer rows or groups, and none where one has a single one.
     """
-    folds = min(MOST_FOLDS, int(np.unique(strata, return_counts=True)[1].min()))
-    if folds < 2:
-        return []
-    return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(strata, strata))
+    units = range(len(strata)) if groups is None else groups
+    counts = Counter(stratum for stratum, _ in set(zip(strata, units, strict=True)))
+    most = min(MOST_FOLDS, *counts.values())
+    if groups is None:
+        return list(StratifiedKFold(most, shuffle=True, random_state=seed).split(strata, strata)) if most > 1 else []
+    for folds in range(most, 1, -1):
+        divided = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(strata, strata, groups))
+        # Large groups may leave a fold empty, or all other folds without a stratum.
+        if all(len(held_out) and len({strata[row] for row in train}) == len(counts) for train, held_out in divided):
+            return divided
+    return []
 
 
 @dataclass(frozen=True)

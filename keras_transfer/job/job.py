@@ -348,8 +348,8 @@ class Job:
 
     @cached_property
     def folds(self) -> Folds:
-        """Folds of the training rows, for cross-validation."""
-        return draw_folds(self._strata, self.config.seed)
+        """Folds of the training rows, for cross-validation; groups stay together."""
+        return draw_folds(self._strata, self.config.seed, self.splits.train.groups)
 
     @property
     def _strata(self) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_transfer.audit.duplicates import find_repeated_rows
 from keras_transfer.audit.held_out import hold_out
@@ -152,7 +153,19 @@ def _find_by_features(
     products = len(head.names) * features.size
     if products > MOST_PRODUCTS:
         return found, [f"Labels were not checked: {len(rows):,} rows with {len(head.names):,} outputs are too many."]
-    held_out = hold_out(head, splits.target, features, targets, neighbours=neighbours, seed=config.seed)
+    held_out = hold_out(
+        head, splits.target, features, targets, neighbours=neighbours, groups=_groups_of(splits), seed=config.seed
+    )
     if held_out is None:
-        return found, ["Labels were not checked: a class has a single row. Add rows, or leave the class out."]
+        return found, ["Labels were not checked: a class has a single row or group. Add rows, or leave the class out."]
     return [*found, *find_suspicious(rows, splits.target, targets, held_out)], []
+
+
+def _groups_of(splits: Splits) -> NDArray[np.object_] | None:
+    """The group of each row; a row of a source without groups is one of its own."""
+    if all(split.groups is None for split in splits):
+        return None
+    alone = [np.array([f"{split.name} {row}" for row in range(len(split))], object) for split in splits]
+    return np.concatenate(
+        [own if split.groups is None else split.groups for split, own in zip(splits, alone, strict=True)]
+    )

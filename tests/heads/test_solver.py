@@ -94,6 +94,38 @@ def test_names_of_classes_give_the_folds_that_their_numbers_give():
         assert train.tolist() == other.tolist() and held_out.tolist() == other_held_out.tolist()
 
 
+@pytest.mark.parametrize(("groups", "folds"), [(50, 5), (7, 5), (4, 2)])
+def test_no_fold_divides_a_group_and_each_learns_all_classes(groups, folds):
+    group = np.array([f"patient {row % groups}" for row in range(200)], object)
+    labels = np.arange(200) % groups % 2
+    divided = draw_folds(labels, 0, group)
+    assert len(divided) <= folds and len(divided) >= 2
+    assert sorted(np.concatenate([held_out for _, held_out in divided])) == list(range(200))
+    for train, held_out in divided:
+        assert not set(group[train]) & set(group[held_out])
+        assert set(labels[train]) == {0, 1}
+
+
+def test_there_are_no_folds_if_a_class_is_in_one_group_alone():
+    labels = np.arange(100) % 2
+    assert draw_folds(labels, 0, np.where(labels, "one", np.arange(100).astype(str)).astype(object)) == []
+
+
+def test_rows_of_a_group_do_not_predict_one_another():
+    """Groups of ten equal rows whose labels are random: what predicts a held-out row is a copy of it."""
+    random = np.random.default_rng(0)
+    labels, x = random.integers(0, 2, 30).repeat(10), random.normal(size=(30, 64)).repeat(10, axis=0).astype("float32")
+    group = np.arange(30).repeat(10).astype(str).astype(object)
+    weights = np.ones(300, "float32")
+    apart, together = (
+        solve_head(x, labels, weights, model=lambda: Multinomial(2), folds=draw_folds(labels, 0, given))
+        for given in (group, None)
+    )
+    assert np.mean(apart.held_out.argmax(axis=1) == labels) < 0.75
+    assert np.mean(together.held_out.argmax(axis=1) == labels) > 0.95
+    assert apart.loss > 0.5 > together.loss
+
+
 def test_the_same_rows_give_the_same_head():
     x, labels = rows(2)
     one, two = (solve(x, labels, np.ones(len(x), "float32"), 2, seed=3) for _ in range(2))

@@ -51,6 +51,19 @@ def test_a_policy_trains_its_kind_of_weights_and_no_other(images, tmp_path, poli
     assert {path.split("/")[-1] for path in moved(job, before)} == kinds
 
 
+def test_cross_validation_of_training_rows_divides_no_group(images, tmp_path):
+    files = sorted(path.relative_to(images) for path in images.rglob("*.*"))
+    rows = [f"{file},{file.parent},{file.parent}-{int(file.stem) // 4}" for file in files]
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(["path,label,session", *rows]))
+    data = {"source": str(table), "root": str(images), "group": "session", "image_size": 32}
+    job = ImageClassification(data, backbone="tiny", policy="head", export={"formats": []}).prepare()
+    sessions = np.array([f"{name.split('/')[0]}-{int(name[-7:-4]) // 4}" for name in job.splits.train.examples.names])
+    assert len(job.folds) > 1
+    for train, held_out in job.folds:
+        assert not set(sessions[train]) & set(sessions[held_out])
+
+
 def test_class_weights_multiply_the_weights_of_examples(images):
     training = {"class_weights": {"dog": 0.5, "cat": 3.0}}
     job = recipe(images, "full", training=training).prepare()

@@ -35,6 +35,8 @@ class Split:
         examples: Images, texts, or what a plugin's task learns from.
         targets: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
         weights: ``float32[n]``, the weight of each example in training.
+        groups: ``object[n]`` of ``str``, the group of each example, of which cross-validation divides none; None
+            without ``data.group``.
         whole: The split that this one is a fold of, whose features it shares; None if it is not a fold.
         rows: ``int64[n]``, the rows of that split.
         notes: Lines for the user on how the rows were read, of a split that is only evaluated.
@@ -44,6 +46,7 @@ class Split:
     examples: Examples
     targets: Targets
     weights: NDArray[np.float32]
+    groups: NDArray[np.object_] | None = None
     whole: "Split | None" = None
     rows: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
@@ -54,7 +57,8 @@ class Split:
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
         """Return a split of these rows, in this order."""
         index = np.asarray(indices, np.int64)
-        return Split(self.name, self.examples.select(index), self.targets[index], self.weights[index])
+        groups = None if self.groups is None else self.groups[index]
+        return Split(self.name, self.examples.select(index), self.targets[index], self.weights[index], groups)
 
     def fold(self, rows: NDArray[np.int64]) -> "Split":
         """Return rows as :meth:`select` does, for cross-validation within the split."""
@@ -265,11 +269,13 @@ def make_split(name: str, part: Part, target: Target, config: DataConfig) -> Spl
     # Weights are for training alone; a source of validation or test rows may have no such column.
     column = config.weight if name == "train" else None
     weights = np.ones(len(part.rows)) if column is None else part.rows[column].to_numpy(float)
+    grouped = config.group is not None and config.group in part.rows.columns
     return Split(
         name=name,
         examples=find_example_kind(config).to_examples(part.source, part.rows, config),
         targets=target.encode(part.rows["label"]),
         weights=weights.astype(np.float32),
+        groups=part.rows[config.group].astype(str).to_numpy(object) if grouped else None,
     )
 
 
