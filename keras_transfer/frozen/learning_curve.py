@@ -235,7 +235,7 @@ def measure_learning_curve(solved: Solved, held_out: HeldOut | None, *, seed: in
         folds = [draw_folds(solved.strata, seed + draw, solved.groups) for draw in range(_Folded.draws)]
         if not folds[0]:
             return NoLearningCurve(
-                f"fewer than {_LEAST_HELD_OUT} validation and test rows, and a class with a single training row or group"
+                f"fewer than {_LEAST_HELD_OUT} validation and test rows, and a class with one training row or group"
             )
         trial = _Folded(solved, folds)
     plan = _plan(trial, seed)
