@@ -200,20 +200,14 @@ def mean_where_present(values: Floats, present: NDArray[np.bool_]) -> float:
     return float(values[present].mean()) if present.any() else 0.0
 
 
-def predict(model: Model, batches: Batches, order: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+def predict(model: Model, batches: Batches) -> NDArray[np.float32]:
     """Run a model over a dataset.
 
     Args:
         model: From inputs to outputs.
         batches: Inputs, or tuples that begin with them.
-        order: ``int64[n]``, which row comes at which position of the dataset; None for the rows' own order.
 
     Returns:
-        ``float32[n, outputs]``, in the order of the rows.
+        ``float32[n, outputs]``, in the order of the dataset.
     """
-    predicted = np.asarray(model.predict(batches, verbose=0), np.float32)
-    if order is None:
-        return predicted
-    rows = np.empty_like(predicted)
-    rows[order] = predicted
-    return rows
+    return np.asarray(model.predict(batches, verbose=0), np.float32)

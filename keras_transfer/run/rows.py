@@ -1,15 +1,16 @@
-"""The rows of a run's own data, of other sources, and of inputs to predict for."""
+"""Labelled rows of any source, and inputs to predict for, read as a run reads them."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, Unpack
 
+import keras
 from pydantic import ValidationError
 
 from keras_transfer.config import TABLE_KEYS, OtherSource, RecipeConfig
 from keras_transfer.console.text import show_value
-from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import (
     InputKind,
     Inputs,
@@ -18,13 +19,15 @@ from keras_transfer.data.inputs import (
     read_inputs,
     refuse_unused_options,
 )
+from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.known import Known, find_keys, identify
 from keras_transfer.data.splits.splits import Split
+from keras_transfer.data.targets.base import Target
 from keras_transfer.errors import CheckpointError, ConfigError, DataError, TransferWarning
-from keras_transfer.run.folder import DATA, UNKNOWN_CONTENT, damaged
-from keras_transfer.run.stored import StoredRun
-from keras_transfer.tasks.earlier_runs import rows_of
+from keras_transfer.networks.types import Batches
+from keras_transfer.tasks import Task
+from keras_transfer.tasks.base import Floats
 
 
 class TableOptions(TypedDict, total=False):
@@ -43,68 +46,54 @@ class TableOptions(TypedDict, total=False):
     delimiter: str | None
 
 
-class RunRows(StoredRun):
-    """Reads rows as a run reads them."""
+class RowReader(ABC):
+    """Reads rows and inputs as a run reads them: a run itself, or a model that it exported.
 
-    def load_split(self, name: str) -> Split:
-        """Read rows of the run's own data again.
+    Attributes:
+        folder: With what the task reads beside the model, such as a tokenizer; of a run, the run folder.
+        config: The recipe.
+        task: The task of the recipe.
+        record: The content of data.json; of an exported model, without that of rows.
+        target: The classes, labels or numbers that the model predicts.
+    """
 
-        Args:
-            name: ``train``, ``validation`` or ``test``.
+    folder: Path
+    config: RecipeConfig
+    task: Task
+    record: dict[str, Any]
+    target: Target
+
+    @property
+    @abstractmethod
+    def head(self) -> Any:
+        """The head: the meaning of the model's outputs."""
+
+    @property
+    @abstractmethod
+    def model(self) -> keras.Model:
+        """From what :attr:`reader` returns to predictions."""
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> Any:
+        """The shape of what the model takes, or shapes by name; None for a size that differs from batch to batch."""
+
+    @property
+    @abstractmethod
+    def reader(self) -> Reader:
+        """Reads examples as they were read in training."""
+
+    @abstractmethod
+    def predict_batches(self, batches: Batches) -> Floats:
+        """Predict for batches of what :attr:`reader` returns.
 
         Returns:
-            The same rows in the order of data.json.
-
-        Raises:
-            DataError: The data is not on this machine, or has changed.
-            CheckpointError: The run has no such split.
+            ``float32[rows, outputs]``, calibrated, in their order.
         """
-        rows = self._reload(name)
-        if rows.fingerprint(self.target) != self.record["splits"][name]["fingerprint"]:
-            raise self._changed(name)
-        return rows
 
-    def load_remaining(self, name: str) -> tuple[Examples, list[int | None]]:
-        """Read what is left of the run's own data.
-
-        Args:
-            name: As above.
-
-        Returns:
-            Examples, and for each row of data.json its index among them: None for one that is gone or has changed.
-
-        Raises:
-            DataError: The data is not on this machine, or cannot be compared.
-            CheckpointError: The run has no such split.
-        """
-        examples, record = self._reload(name).examples, self.record["splits"][name]
-        if len(record.get("hashes", ())) != len(record["rows"]):
-            raise self._changed(name)
-        there = {key: index for index, key in enumerate(zip(examples.names, identify(examples), strict=True))}
-        recorded = zip((row[0] for row in record["rows"]), record["hashes"], strict=True)
-        return examples, [there.get(key) for key in recorded]
-
-    def _reload(self, name: str) -> Split:
-        """The rows of a split that are still there, whatever is in them."""
-        if name not in self.record["splits"]:
-            raise damaged(self.folder / DATA, f"it lacks the split {name}")
-        # Names that look alike were classes of their own in a run that did not merge them.
-        apart = self.config.data.model_copy(update={"merge_labels": bool(self.config.data.merge_labels)})
-        splits = self.task.reload_splits(self.config.model_copy(update={"data": apart}), self.record)
-        if set(splits.target.names) != set(self.target.names):
-            raise self._changed(name)
-        rows = {split.name: split for split in splits.with_names(self.target)}[name]
-        recorded = {row[0] for row in self.record["splits"][name]["rows"]}
-        # What the run's scan left out as broken is left out again.
-        rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
-        if not recorded:
-            raise DataError(f"The run has no {name} rows. Name a source with --data.")
-        return rows
-
-    def _changed(self, name: str) -> DataError:
-        has_hashes = "hashes" in self.record["splits"][name]
-        change = "have changed since the run" if has_hashes else UNKNOWN_CONTENT
-        return DataError(f"The {name} rows of {self.config.data.source} {change}. Name a source with --data.")
+    def known_rows(self) -> Known | None:
+        """The rows of which the run has labels; None if they are not known."""
+        return None
 
     def read_source(self, data: Any, **table: Unpack[TableOptions]) -> Split:
         """Read another source than the run's own as one split.
@@ -214,13 +203,6 @@ class RunRows(StoredRun):
                 "out."
             )
         return self.config.model_copy(update={"data": data.for_source(other, prefix="--")})
-
-    def known_rows(self) -> Known | None:
-        """The rows of which the run has labels; None if an early version wrote it, which knows them by name alone."""
-        try:
-            return rows_of(self.folder, self.config.data, self.record)
-        except KeyError:
-            return None
 
     def check_servable(self) -> None:
         """Raise what keeps the run from predicting.

@@ -15,9 +15,10 @@ from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
 from keras_transfer.errors import CheckpointError
 from keras_transfer.frozen.learning_curve import LearningCurve, NoLearningCurve, read_learning_curve
-from keras_transfer.heads.evaluation import Report
+from keras_transfer.heads.evaluation import Report, predict
 from keras_transfer.networks.batch_norm import fuse_batch_norm
 from keras_transfer.networks.keras_file import read_keras_file
+from keras_transfer.networks.types import Batches
 from keras_transfer.run.folder import (
     CHECKPOINTS,
     DATA,
@@ -36,6 +37,7 @@ from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predicti
 from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
+from keras_transfer.tasks.base import Floats
 
 WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
 """What reading a file raises that has other content than a run writes."""
@@ -106,6 +108,15 @@ class StoredRun:
         check_file(self.folder, MODEL)
         fuse_batch_norm(model)
         return model
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of what the model takes, or shapes by name; None for a size that differs from batch to batch."""
+        return self.model.input_shape
+
+    def predict_batches(self, batches: Batches) -> Floats:
+        """Predict for batches of what :attr:`reader` returns, ``float32[rows, outputs]`` in their order."""
+        return predict(self.model, batches)
 
     @cached_property
     def reader(self) -> Reader:

@@ -24,8 +24,9 @@ from keras_transfer.data.targets.base import Target
 from keras_transfer.errors import ConfigError
 from keras_transfer.explain import Explanation, Shown
 from keras_transfer.heads import Head, Prediction
-from keras_transfer.heads.evaluation import Report, predict
+from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel, with_features
+from keras_transfer.networks.types import Batches
 from keras_transfer.registry import Registry
 
 Floats = NDArray[np.float32]
@@ -92,11 +93,14 @@ class Evaluation:
 
 
 class FinishedRun(Protocol):
-    """What a task sees of a finished run: :class:`keras_transfer.Run`."""
+    """What a task sees of a finished run: :class:`keras_transfer.Run`, or a model that one exported.
+
+    An exported model has no :attr:`model`: what only needs predictions should ask for :meth:`predict_batches`.
+    """
 
     @property
     def folder(self) -> Path:
-        """The run folder."""
+        """The run folder; of an exported model, a folder with what the reader saves into a run folder."""
 
     @property
     def config(self) -> Any:
@@ -104,7 +108,7 @@ class FinishedRun(Protocol):
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """The content of data.json."""
+        """The content of data.json; of an exported model, without that of rows."""
 
     @property
     def target(self) -> Target:
@@ -116,7 +120,14 @@ class FinishedRun(Protocol):
 
     @property
     def model(self) -> keras.Model:
-        """From inputs of the reader to predictions."""
+        """From inputs of the reader to predictions; an exported model raises an error."""
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of what the model takes, or shapes by name; None for a size that differs from batch to batch."""
+
+    def predict_batches(self, batches: Batches) -> Floats:
+        """Predict for batches of what the reader returns, ``float32[rows, outputs]`` in their order."""
 
     @property
     def reader(self) -> Reader:
@@ -350,8 +361,8 @@ def predict_examples(run: FinishedRun, examples: Examples) -> Floats:
     n, reader = len(examples), run.reader
     split = reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
     batches = reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
-    order = reader.evaluation_order(split, batch_size=_PREDICT_BATCH)
-    return predict(run.model, batches, np.concatenate(order))
+    order = np.concatenate(reader.evaluation_order(split, batch_size=_PREDICT_BATCH))
+    return run.predict_batches(batches)[np.argsort(order)]
 
 
 def embed_examples(run: FinishedRun, examples: Examples) -> tuple[Floats, Floats] | None:

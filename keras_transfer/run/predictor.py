@@ -1,0 +1,92 @@
+"""What only needs predictions: shared by runs and exported models."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
+
+from numpy.typing import NDArray
+
+from keras_transfer.data.inputs import Inputs
+from keras_transfer.errors import TransferWarning
+from keras_transfer.heads import BrokenInput, Prediction
+from keras_transfer.run.predicted import check_min_confidence
+from keras_transfer.run.rows import RowReader, TableOptions
+from keras_transfer.tasks.base import Floats
+
+
+class Predictor(RowReader):
+    """Predicts for inputs."""
+
+    @abstractmethod
+    def predict_tensors(self, batch: Mapping[str, NDArray[Any]]) -> Floats:
+        """Predict for a batch of the reader's ``tensor_inputs``, by name; one thread may call it at a time.
+
+        Returns:
+            ``float32[batch, outputs]``, calibrated.
+        """
+
+    def predict(
+        self,
+        inputs: Any,
+        *,
+        skip_broken: bool = False,
+        min_confidence: float | None = None,
+        **table: Unpack[TableOptions],
+    ) -> list[Prediction]:
+        """Predict for one or more images or texts.
+
+        Args:
+            inputs: One input or a sequence of inputs. Of images: a path, a PIL image, an array
+                ``uint8[height, width, channels]`` or ``uint8[height, width]``, or the bytes of an image file. Of texts:
+                a ``str``, which is never a path, or the ``pathlib.Path`` of a text file; of pairs: a tuple of two
+                ``str``. Or the ``pathlib.Path`` of a folder, for every file in it that is not hidden; that of a table,
+                or a DataFrame, for every row, by the columns that the recipe names.
+            skip_broken: Whether an input that cannot be read gets a prediction whose ``error`` says why, instead of
+                ending the whole call.
+            min_confidence: A probability. A prediction of a class abstains if its ``score`` is below it; one of labels
+                if the probability of a decision, that a label is there or that it is not, is below it.
+            **table: How a table is read: see :class:`TableOptions`. The run's own ``data.root`` belongs to its own
+                source.
+
+        Returns:
+            One prediction per input, in their order; a list of one for a single input.
+
+        Raises:
+            InputError: The inputs are none of these; it is also a ``TypeError``.
+            ConfigError: An option for tables has none, or is wrong; ``min_confidence`` is not a probability, or the run
+                predicts numbers.
+            DataError: Inputs cannot be read; all such are named.
+            CheckpointError: The run is one of pre-training.
+        """
+        read = self.read_inputs(inputs, **table)
+        for note in read.notes:
+            warnings.warn(note, TransferWarning, stacklevel=2)
+        return self.predict_inputs(read, skip_broken=skip_broken, min_confidence=min_confidence)
+
+    def predict_inputs(
+        self, inputs: Inputs, *, skip_broken: bool = False, min_confidence: float | None = None
+    ) -> list[Prediction]:
+        """Predict for inputs that :meth:`read_inputs` has read.
+
+        Args:
+            inputs: The inputs.
+            skip_broken: As for :meth:`predict`.
+            min_confidence: As for :meth:`predict`.
+
+        Raises:
+            DataError: Inputs cannot be read; all such are named.
+            ConfigError: ``min_confidence`` is not a probability, or the run predicts numbers.
+        """
+        if min_confidence is not None:
+            check_min_confidence(self.head, min_confidence)
+        if not skip_broken:
+            inputs.refuse_broken()
+        answers: Iterable[Prediction] = self.task.predict(self, inputs.examples) if len(inputs.examples) else ()
+        if min_confidence is not None:
+            answers = [answer.abstain_below(min_confidence) for answer in answers]
+        predicted = iter(answers)
+        return [
+            BrokenInput(name, inputs.problems[place]) if place in inputs.problems else next(predicted)
+            for place, name in enumerate(inputs.names)
+        ]
