@@ -44,7 +44,8 @@ def predict(
     """Predict for files, folders, tables or texts.
 
     INPUT is an image or text file, a folder of such files, or a .csv, .tsv, .jsonl or .parquet table, which is read by
-    the columns that the recipe names. `-` reads lines from standard input: texts, or paths of images.
+    the columns that the recipe names. `-` reads lines from standard input: texts, or paths of images. RUN may also be a
+    model that a run exported, such as runs/mine/export/onnx/1.
     """
     if not inputs and not texts:
         raise click.UsageError("Missing argument 'INPUT...'. Name files, a folder or a table, or give --text.", context)
@@ -52,12 +53,12 @@ def predict(
         raise click.UsageError("--out writes a table, and --json prints. Give one of them.", context)
     import_tensorflow()
     from keras_transfer.data.tables.write import write_table
+    from keras_transfer.run.opened import open_model
     from keras_transfer.run.predicted import check_out, check_top_k, count_abstained, to_json, to_line, to_table
-    from keras_transfer.run.run import Run
 
     if out is not None:
         check_out(out)
-    finished = Run(folder)
+    finished = open_model(folder)
     read = finished.read_inputs(*finished.parse_inputs(inputs, texts, sys.stdin.buffer), **table)
     if top_k is not None:
         check_top_k(finished.head)

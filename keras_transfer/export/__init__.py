@@ -1,6 +1,6 @@
 """Exporters write models for serving; a fresh process checks that an artifact predicts what the model predicts."""
 
-from keras_transfer.export.base import EXPORTERS, Exporter, Served, make_exporters
+from keras_transfer.export.base import EXPORTERS, Exporter, Served, find_exporter, make_exporters
 from keras_transfer.export.description import Description
 from keras_transfer.export.litert import LiteRTExporter
 from keras_transfer.export.onnx import OnnxExporter
@@ -21,5 +21,6 @@ __all__ = [
     "SavedModelExporter",
     "Served",
     "export_run",
+    "find_exporter",
     "make_exporters",
 ]

@@ -18,7 +18,7 @@ from keras_transfer.config.configurable import Configurable
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError
-from keras_transfer.export.description import Description, describe
+from keras_transfer.export.description import Description, describe, missing
 from keras_transfer.heads import TargetHead
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.registry import Registry
@@ -89,6 +89,42 @@ class Exporter(Configurable, ABC):
     backend: ClassVar[str | None] = None
     """The Keras backend that :meth:`write` needs; None if any will do."""
 
+    extra: ClassVar[str | None] = None
+    """The extra of keras-transfer that installs the format's runtime; None if the package itself needs it."""
+
+    # An artifact that is read back: by evaluate and predict on the file.
+
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Return whether a file or folder looks like an artifact of this format; by default, none does.
+
+        Args:
+            path: What a user named: an artifact's folder, or a file in it. It may be missing.
+        """
+        return False
+
+    @classmethod
+    def read_description(cls, path: Path) -> Description:
+        """Read what an artifact says of itself, without loading the network.
+
+        Args:
+            path: What :meth:`recognizes` recognizes.
+
+        Raises:
+            ExportError: There is no description in it, or a damaged one.
+        """
+        raise missing(str(path))
+
+    @classmethod
+    def find_artifact(cls, path: Path) -> Path:
+        """Return what the probe loads of a file or folder that :meth:`recognizes` recognizes; by default itself."""
+        return path
+
+    @classmethod
+    def find_reader_files(cls, path: Path) -> Path:
+        """Return the folder with what the reader saves, such as a tokenizer; by default the artifact's own folder."""
+        return path if path.is_dir() else path.parent
+
     @classmethod
     def title_in_messages(cls) -> str:
         """Return what messages call the format."""
@@ -125,6 +161,15 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
     "export format", ConfigError, group="keras_transfer.exporters", take=_check_class
 )
 """The classes of exporters, by the name of their format."""
+
+
+def find_exporter(path: Path) -> type[Exporter] | None:
+    """Return the format of an exported model; None if no format recognizes it.
+
+    Args:
+        path: A file or a folder.
+    """
+    return next((EXPORTERS[name] for name in EXPORTERS if EXPORTERS[name].recognizes(path)), None)
 
 
 def make_exporters(formats: Sequence[NamedSettings]) -> list[Exporter]:

@@ -33,7 +33,7 @@ FORMAT_VERSION = 1
 MOST_BYTES = 32_000_000
 """Of a description: names and thresholds of more than a hundred thousand classes."""
 
-_MOST_VALUES = 2**30
+_MOST_VALUES = 2**28
 # What data.json has of rows: no client needs it, and it may be confidential.
 _ROWS = ("splits", "notes", "corrections", "earlier", "earlier_rows", "skipped", "repeated")
 
@@ -189,14 +189,19 @@ def describe(config: RecipeConfig, record: Mapping[str, Any], head: TargetHead, 
     return Description(
         task=config.task,
         names=tuple(head.names),
-        inputs=tuple(_describe_tensor(spec.name, spec) for spec in reader.tensor_inputs),
-        outputs=tuple(_describe_tensor(name, tensor, batch=None) for name, tensor in numeric.items()),
+        inputs=describe_inputs(reader),
+        outputs=tuple(_describe_tensor(name, tensor) for name, tensor in numeric.items()),
         predictions_output=head.predictions_output,
         preprocessing=reader.preprocessing,
         head=head.facts,
         recipe=without_places(config.model_dump(mode="json")),
         record=_without_rows(record),
     )
+
+
+def describe_inputs(reader: Reader) -> tuple[TensorDescription, ...]:
+    """Describe what the endpoint for tensors takes."""
+    return tuple(_describe_tensor(spec.name, spec) for spec in reader.tensor_inputs)
 
 
 def read_description_file(file: Path, where: str) -> Description:
@@ -233,8 +238,9 @@ def damaged(where: str, reason: str) -> ExportError:
     return ExportError(f"The description in {where} is damaged: {reason}. Export the run again, or use another copy.")
 
 
-def _describe_tensor(name: str, spec: Any, *, batch: int | None = None) -> TensorDescription:
-    return TensorDescription(name, spec.dtype.name, (batch, *spec.shape.as_list()[1:]))
+def _describe_tensor(name: str, spec: Any) -> TensorDescription:
+    """The first dimension is that of the batch."""
+    return TensorDescription(name, spec.dtype.name, (None, *spec.shape.as_list()[1:]))
 
 
 def _without_rows(record: Mapping[str, Any]) -> dict[str, Any]:

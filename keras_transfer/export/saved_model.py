@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Exporter, Served
-from keras_transfer.export.description import FILE
+from keras_transfer.export.description import FILE, Description, read_description_file
 from keras_transfer.heads import TargetHead
 from keras_transfer.networks.types import Tensor, Tensors
 
 EXTRA = "assets.extra"
 """TensorFlow's folder for files that are no part of the graph."""
+
+_GRAPH = "saved_model.pb"
 
 
 class SavedModelExporter(Exporter):
@@ -55,6 +57,26 @@ class SavedModelExporter(Exporter):
         extra.mkdir()
         (extra / FILE).write_text(served.describe().to_json(), encoding="utf-8")
         served.reader.save(extra)
+
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Return whether it is a folder with ``saved_model.pb``, or that file."""
+        return (cls.find_artifact(path) / _GRAPH).is_file()
+
+    @classmethod
+    def read_description(cls, path: Path) -> Description:
+        """Read it from ``assets.extra``."""
+        return read_description_file(cls.find_reader_files(path) / FILE, str(path))
+
+    @classmethod
+    def find_artifact(cls, path: Path) -> Path:
+        """Return the folder."""
+        return path.parent if path.name == _GRAPH else path
+
+    @classmethod
+    def find_reader_files(cls, path: Path) -> Path:
+        """Return ``assets.extra``."""
+        return cls.find_artifact(path) / EXTRA
 
 
 def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, artifact: Path) -> None:

@@ -9,19 +9,19 @@ Batch = dict[str, Any]
 
 
 def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], list[str]]:
-    """Return the model's ``serving_default``, and what its signature ``classes`` returns.
+    """Return the signature that has these inputs, and what the signature ``classes`` returns.
 
     Args:
         artifact: The SavedModel's folder.
         inputs: The names of what it takes.
     """
-    if inputs != ["image_bytes"]:
+    if inputs not in (["image_bytes"], ["pixels"]):
         import tensorflow_text  # noqa: F401 - the operations of its tokenizers
     signatures = tf.saved_model.load(artifact).signatures
-    serve = signatures["serving_default"]
+    serve = next(each for each in signatures.values() if set(each.structured_input_signature[1]) == set(inputs))
 
     def run(batch: Batch) -> Batch:
-        outputs: Batch = serve(**{name: tf.constant(values) for name, values in batch.items()})
+        outputs: Batch = serve(**{name: tf.constant(batch[name]) for name in inputs})
         return outputs
 
     names = signatures["classes"]()["names"]

@@ -34,16 +34,21 @@ class _Corrections(Record):
     relabelled: dict[str, dict[str, str | list[str] | list[float]]] = Field(default={})
 
 
-class DataRecord(Record):
-    """The content of data.json."""
+class ServedRecord(Record):
+    """What an exported model keeps of data.json."""
 
-    splits: dict[str, _SplitRecord]
-    corrections: _Corrections | None = None
     class_names: Names | None = None
     label_names: Names | None = None
     number_names: Names | None = None
     predict_length: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
     pads_to_longest: bool | None = None
+
+
+class DataRecord(ServedRecord):
+    """The content of data.json."""
+
+    splits: dict[str, _SplitRecord]
+    corrections: _Corrections | None = None
 
 
 class PhaseRecord(Record):

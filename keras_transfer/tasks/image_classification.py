@@ -85,7 +85,7 @@ class ImageClassificationTask(TargetTask):
 
     def restore_reader(self, run: FinishedRun) -> Reader:
         """Make a reader of images of the model's size."""
-        return _make_reader(run.config, run.input_shape[1])
+        return _make_reader(run.config, int(run.input_shape[1]))
 
 
 def _explain(

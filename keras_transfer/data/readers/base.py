@@ -5,7 +5,7 @@ Batches are tf.data: read in parallel, streamed, and in an order that depends on
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -257,6 +257,12 @@ class Reader(ABC):
 
     tensor_inputs: Sequence[Any]
     """``tf.TensorSpec`` of what that takes."""
+
+    def name_tensors(self, inputs: Tensors) -> dict[str, Array]:
+        """Return a batch of inputs by the names of :attr:`tensor_inputs`, as arrays: what :meth:`arrange` undoes."""
+        names = [spec.name for spec in self.tensor_inputs]
+        tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
+        return {name: np.asarray(tensors[name]) for name in names}
 
     @abstractmethod
     def arrange(self, *tensors: Tensor) -> Tensors:

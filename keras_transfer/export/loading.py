@@ -1,0 +1,47 @@
+"""An artifact run in this process, by the same probe that proves it in a fresh one."""
+
+import runpy
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_transfer.errors import ExportError
+from keras_transfer.export.base import Exporter
+
+Serve = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def load_artifact(exporter: type[Exporter], path: Path, inputs: Sequence[str]) -> tuple[Serve, tuple[str, ...]]:
+    """Load an artifact with its format's runtime.
+
+    Args:
+        exporter: The format.
+        path: What it recognizes.
+        inputs: The names of the inputs of the endpoint that is wanted.
+
+    Returns:
+        A function from a batch by input name to outputs by name, and the names that the artifact holds.
+
+    Raises:
+        ExportError: The runtime is not installed, or cannot load the artifact.
+    """
+    try:
+        serve, names = runpy.run_path(str(exporter.probe))["load"](str(exporter.find_artifact(path)), list(inputs))
+    except ModuleNotFoundError as error:
+        package = "keras-transfer" if exporter.extra is None else f"keras-transfer[{exporter.extra}]"
+        raise ExportError(
+            f"{path} is a {exporter.title}, and {error.name}, which runs it, is not installed. Install it with pip "
+            f"install '{package}'."
+        ) from error
+    except Exception as error:  # runtimes raise anything for files that are damaged
+        raise ExportError(
+            f"The {exporter.title} {path} cannot be loaded: {shorten_error(error)}. Export the run again, or use "
+            "another copy."
+        ) from error
+    return serve, tuple(map(str, names))
+
+
+def shorten_error(error: Exception) -> str:
+    """Return what a runtime says of a problem, in one line."""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text[:300]}".removesuffix(".")
