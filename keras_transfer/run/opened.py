@@ -226,7 +226,7 @@ def open_model(path: str | Path) -> Run | ExportedModel:
         versions = [entry for entry in sorted(path.iterdir()) if find_exporter(entry) is not None]
         if versions:
             raise CheckpointError(
-                f"{path} holds several exported models, or versions of one. Name one of them: {some(map(str, versions))}."
+                f"{path} holds exported models, or versions of one. Name one of them: {some(map(str, versions))}."
             )
     elif path.exists():
         raise CheckpointError(
