@@ -110,7 +110,7 @@ def test_a_class_of_one_row_has_no_folds():
     single = Solved(
         solved.head, solved.solution, solved.features, solved.targets, solved.weights, ["lone", *solved.strata[1:]]
     )
-    assert "a class with a single training row" in str(measure_learning_curve(single, None, seed=0))
+    assert "a class with one training row or group" in str(measure_learning_curve(single, None, seed=0))
 
 
 @pytest.fixture(scope="module")
