@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from keras_transfer.export.base import Exporter, Served
-from keras_transfer.export.description import FILE
+from keras_transfer.export.base import Served
+from keras_transfer.export.description import FILE, MOST_BYTES, damaged
 from keras_transfer.export.packages import require_packages
+from keras_transfer.export.single_file import SingleFileExporter
 from keras_transfer.export.tensor_graph import TensorGraph, trace_tensors
 
 MODEL = "model.tflite"
@@ -18,7 +19,7 @@ SIGNATURE = "serving_default"
 _LISTED = re.compile(r"^(?:Flex|Custom) ops: (.*)$", re.MULTILINE)
 
 
-class LiteRTExporter(Exporter):
+class LiteRTExporter(SingleFileExporter):
     """``model.tflite``, from the reader's ``tensor_inputs`` to numbers.
 
     The signature ``serving_default`` has inputs and outputs of the names that those of a SavedModel have; the first
@@ -33,6 +34,8 @@ class LiteRTExporter(Exporter):
 
     name = "litert"
     title = "LiteRT model"
+    extra = "litert"
+    model_file = MODEL
     endpoint = "tensors"
     backend = "tensorflow"
     probe: ClassVar[Path] = Path(__file__).with_name("litert_probe.py")
@@ -49,6 +52,19 @@ class LiteRTExporter(Exporter):
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr(FILE, graph.describe(served).to_json())
         served.reader.save(artifact)
+
+    @classmethod
+    def read_metadata(cls, file: Path) -> bytes | None:
+        """Return the file ``keras_transfer.json`` of the archive that follows the network."""
+        if not zipfile.is_zipfile(file):
+            return None
+        with zipfile.ZipFile(file) as archive:
+            found = next((entry for entry in archive.infolist() if entry.filename == FILE), None)
+            if found is None:
+                return None
+            if found.file_size > MOST_BYTES:  # that it would unpack to
+                raise damaged(str(file), f"{FILE} has more than {MOST_BYTES:,} bytes")
+            return archive.read(found)
 
 
 def convert_to_litert(graph: TensorGraph) -> bytes:

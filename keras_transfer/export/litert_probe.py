@@ -15,10 +15,10 @@ def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], li
     """Return the model, and the names that the file holds.
 
     Args:
-        artifact: The folder of ``model.tflite``.
+        artifact: The file, or the folder of ``model.tflite``.
         inputs: The names of what it takes.
     """
-    file = Path(artifact) / "model.tflite"
+    file = Path(artifact) / "model.tflite" if Path(artifact).is_dir() else Path(artifact)
     runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
 
     def run(batch: Batch) -> Batch:

@@ -28,17 +28,28 @@ def load_artifact(exporter: type[Exporter], path: Path, inputs: Sequence[str]) -
     try:
         serve, names = runpy.run_path(str(exporter.probe))["load"](str(exporter.find_artifact(path)), list(inputs))
     except ModuleNotFoundError as error:
-        package = "keras-transfer" if exporter.extra is None else f"keras-transfer[{exporter.extra}]"
-        raise ExportError(
-            f"{path} is a {exporter.title}, and {error.name}, which runs it, is not installed. Install it with pip "
-            f"install '{package}'."
-        ) from error
+        raise not_installed(exporter, path, error) from error
     except Exception as error:  # runtimes raise anything for files that are damaged
         raise ExportError(
             f"The {exporter.title} {path} cannot be loaded: {shorten_error(error)}. Export the run again, or use "
             "another copy."
         ) from error
     return serve, tuple(map(str, names))
+
+
+def not_installed(exporter: type[Exporter], path: Path, error: ModuleNotFoundError) -> ExportError:
+    """Return the error for an artifact whose runtime is not installed.
+
+    Args:
+        exporter: The format.
+        path: The artifact.
+        error: By which that was noticed.
+    """
+    package = "keras-transfer" if exporter.extra is None else f"keras-transfer[{exporter.extra}]"
+    return ExportError(
+        f"{path} is a {exporter.title}, and {error.name}, which it needs, is not installed. Install it with pip "
+        f"install '{package}'."
+    )
 
 
 def shorten_error(error: Exception) -> str:

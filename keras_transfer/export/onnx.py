@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from keras_transfer.config.section import Section
-from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.base import Served
 from keras_transfer.export.description import KEY
 from keras_transfer.export.packages import require_packages
+from keras_transfer.export.single_file import SingleFileExporter
 from keras_transfer.export.tensor_graph import TensorGraph, trace_tensors
 
 MODEL = "model.onnx"
@@ -23,7 +24,7 @@ class OnnxSettings(Section):
     opset: int = Field(default=17, ge=13, le=18, description="the version of ONNX operators")
 
 
-class OnnxExporter(Exporter):
+class OnnxExporter(SingleFileExporter):
     """``model.onnx``, from the reader's ``tensor_inputs`` to numbers.
 
     Inputs and outputs have the names that those of a SavedModel have; the first dimension of each is open. Of outputs
@@ -40,6 +41,8 @@ class OnnxExporter(Exporter):
 
     name = "onnx"
     title = "ONNX model"
+    extra = "onnx"
+    model_file = MODEL
     endpoint = "tensors"
     backend = "tensorflow"
     probe: ClassVar[Path] = Path(__file__).with_name("onnx_probe.py")
@@ -59,6 +62,14 @@ class OnnxExporter(Exporter):
             model.metadata_props.add(key=key, value=value)
         (artifact / MODEL).write_bytes(model.SerializeToString())
         served.reader.save(artifact)
+
+    @classmethod
+    def read_metadata(cls, file: Path) -> str | None:
+        """Return the entry ``keras_transfer`` of the file's metadata; weights in other files are not read."""
+        import onnx
+
+        model = onnx.load_model(str(file), load_external_data=False)
+        return next((entry.value for entry in model.metadata_props if entry.key == KEY), None)
 
 
 def convert_to_onnx(graph: TensorGraph, *, opset: int) -> Any:

@@ -14,10 +14,11 @@ def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], li
     """Return the model, and the names in its metadata.
 
     Args:
-        artifact: The folder of ``model.onnx``.
+        artifact: The file, or the folder of ``model.onnx``.
         inputs: The names of what it takes.
     """
-    session = onnxruntime.InferenceSession(str(Path(artifact) / "model.onnx"), providers=["CPUExecutionProvider"])
+    file = Path(artifact) / "model.onnx" if Path(artifact).is_dir() else Path(artifact)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     outputs = [output.name for output in session.get_outputs()]
 
     def run(batch: Batch) -> Batch:

@@ -1,0 +1,48 @@
+"""What formats share whose artifact is one file, with a folder for what a reader saves around it."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from keras_transfer.errors import ExportError
+from keras_transfer.export.base import Exporter
+from keras_transfer.export.description import Description, damaged, missing
+from keras_transfer.export.loading import not_installed, shorten_error
+
+
+class SingleFileExporter(Exporter):
+    """A format of one file, which a user may rename or move together with what lies beside it."""
+
+    model_file: ClassVar[str]
+    """Its name in an artifact's folder, such as ``model.onnx``."""
+
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Return whether it is a file of the format's suffix, or a folder that holds :attr:`model_file`."""
+        file = cls.find_artifact(path)
+        return file.suffix.lower() == Path(cls.model_file).suffix and file.is_file()
+
+    @classmethod
+    def find_artifact(cls, path: Path) -> Path:
+        """Return the file."""
+        return path / cls.model_file if path.is_dir() else path
+
+    @classmethod
+    def read_description(cls, path: Path) -> Description:
+        """Read it from the file."""
+        try:
+            content = cls.read_metadata(cls.find_artifact(path))
+        except ExportError:
+            raise
+        except ModuleNotFoundError as error:
+            raise not_installed(cls, path, error) from error
+        except Exception as error:  # parsers raise anything for files that are damaged
+            raise damaged(str(path), shorten_error(error)) from error
+        if content is None:
+            raise missing(str(path))
+        return Description.from_json(content, str(path))
+
+    @classmethod
+    @abstractmethod
+    def read_metadata(cls, file: Path) -> str | bytes | None:
+        """Return the JSON of the description in a file, if there is one; any exception means that it is damaged."""
