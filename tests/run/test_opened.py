@@ -1,0 +1,200 @@
+"""Exported models: evaluate and predict answer as for the run, and what is no good file is named."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from keras_transfer import CheckpointError, ConfigError, DataError, ExportError, Run
+from keras_transfer.export import EXPORTERS
+from keras_transfer.run.opened import ExportedModel, open_model
+
+FORMATS = ["saved_model", "onnx", "litert"]
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, share):
+    """``exported("onnx")``: the folder of the run, exported in a format."""
+
+    def find(name):
+        make = lambda folder: Run(finished_run.folder).export(folder / "1", format=name)  # noqa: E731
+        return finished_run.folder / "export" / name / "1" if name == "saved_model" else share(name, make) / "1"
+
+    return find
+
+
+@pytest.fixture
+def images(finished_run):
+    return finished_run.folder.parent / "images"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_exported_model_answers_as_its_run(exported, finished_run, images, name):
+    opened = open_model(exported(name))
+    assert isinstance(opened, ExportedModel)
+    assert (opened.exporter.name, opened.target.names, opened.task) == (name, ("cat", "dog"), finished_run.task)
+    files = [images / "cat" / "000.png", images / "dog" / "001.jpg"]
+    for own, ours in zip(opened.predict(files), finished_run.predict(files), strict=True):
+        assert (own.input, own.label) == (ours.input, ours.label)
+        assert own.probabilities == pytest.approx(ours.probabilities, abs=1e-5)
+    report, expected = opened.evaluate(str(images)), finished_run.evaluate(str(images))
+    assert (report.split, report.confusion, report.n) == (expected.split, expected.confusion, expected.n)
+    assert report.loss == pytest.approx(expected.loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_tensors_give_what_the_model_gives(exported, finished_run, name):
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
+    expected = np.asarray(finished_run.model(pixels))
+    for predictor in (finished_run, open_model(exported(name))):
+        np.testing.assert_allclose(predictor.predict_tensors({"pixels": pixels}), expected, atol=1e-5)
+
+
+def test_a_file_may_be_moved_and_renamed(exported, images, tmp_path, command):
+    file = shutil.copy(exported("litert") / "model.tflite", tmp_path / "cats.TFLITE")
+    result = command("predict", file, images / "cat" / "000.png", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert set(json.loads(result.stdout)[0]["probabilities"]) == {"cat", "dog"}
+
+
+def test_the_graph_of_a_saved_model_names_it(exported):
+    assert open_model(exported("saved_model") / "saved_model.pb").exporter.name == "saved_model"
+
+
+def test_a_run_folder_is_a_run(finished_run):
+    assert isinstance(open_model(finished_run.folder), Run)
+
+
+def test_it_has_no_rows_and_no_keras_model(exported, images):
+    opened = open_model(exported("onnx"))
+    assert opened.known_rows() is None
+    with pytest.raises(ConfigError, match=r"which holds no rows of its run\. Name labelled examples with --data"):
+        opened.evaluate()
+    with pytest.raises(ExportError, match=r"has no Keras model.*Name the run folder instead"):
+        _ = opened.model
+    with pytest.raises(DataError, match="cannot be read"):
+        opened.predict(images / "cat" / "absent.png")
+
+
+def change(name, folder, edit):
+    """Put another description into a copy of an artifact."""
+    if name == "saved_model":
+        file = folder / "assets.extra" / "keras_transfer.json"
+        file.write_text(edit(file.read_text()))
+    elif name == "onnx":
+        import onnx
+
+        file = folder / "model.onnx"
+        model = onnx.load(file)
+        (entry,) = (entry for entry in model.metadata_props if entry.key == "keras_transfer")
+        entry.value = edit(entry.value)
+        onnx.save(model, file)
+    else:
+        file = folder / "model.tflite"
+        with zipfile.ZipFile(file) as archive:
+            content = archive.read("keras_transfer.json").decode()
+        start = min(entry.header_offset for entry in archive.infolist())
+        network = file.read_bytes()[:start]
+        file.write_bytes(network)
+        with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("keras_transfer.json", edit(content))
+
+
+def put(*path, value):
+    """An edit of a description: another value at a place."""
+
+    def edit(content):
+        values = json.loads(content)
+        inner = values
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+        return json.dumps(values)
+
+    return edit
+
+
+TENSOR = {"name": "pixels", "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "match"),
+    [
+        pytest.param("saved_model", lambda content: content[:99], "is damaged", id="truncated"),
+        pytest.param("litert", lambda content: " " * 40_000_000, "more than 32,000,000 bytes", id="zip bomb"),
+        pytest.param("onnx", lambda content: "null", "is damaged", id="null"),
+        pytest.param("onnx", put("record", "class_names", value=["a", "b"]), "different names", id="other names"),
+        pytest.param("onnx", put("record", "class_names", value=3), "record.class_names", id="number"),
+        pytest.param("onnx", put("record", value={}), "class_names", id="no record"),
+        pytest.param("onnx", put("head", value={"temperature": "hot"}), "head: ", id="head"),
+        pytest.param("onnx", put("recipe", "task", value="image_clasification"), "there is no", id="task"),
+        pytest.param("onnx", put("task", value="text_classification"), "its task is text_classification", id="tasks"),
+        pytest.param("onnx", put("recipe", "data", "max_pixels", value=-1), "max_pixels", id="recipe"),
+        pytest.param("onnx", put("inputs", value=[{**TENSOR, "shape": [None]}]), "inputs or record", id="rank"),
+        pytest.param("onnx", put("inputs", value=[{**TENSOR, "shape": [None] * 4}]), "inputs or record", id="open"),
+        pytest.param(
+            "onnx", put("inputs", value=[{**TENSOR, "shape": [None, 32, 32, 1]}]), "its inputs are not", id="channels"
+        ),
+        pytest.param("onnx", put("inputs", value=[{**TENSOR, "shape": [None, 32, 32, 3]}]), "cannot be run", id="size"),
+        pytest.param("onnx", put("predictions_output", value="x"), "cannot be run: KeyError", id="no output"),
+        pytest.param("onnx", put("predictions_output", value="score"), "returns score of shape", id="other output"),
+    ],
+)
+def test_a_description_from_a_stranger(exported, images, tmp_path, refused, name, edit, match):
+    folder = shutil.copytree(exported(name), tmp_path / "1")
+    change(name, folder, edit)
+    refused("predict", folder, images / "cat" / "000.png", needs=[folder, match])
+
+
+def test_names_of_another_model(exported, tmp_path, refused, images):
+    folder = shutil.copytree(exported("saved_model"), tmp_path / "1")
+    change("saved_model", folder, lambda content: content.replace('"dog"', '"wolf"'))
+    refused("predict", folder, images / "cat" / "000.png", needs=[folder, "its names are not those of the model"])
+
+
+@pytest.mark.parametrize("words", [["predict", "{path}", "x.png"], ["evaluate", "{path}", "--data", "x"]])
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("no.onnx", ["is damaged"]),
+        ("no.tflite", ["has no description by keras_transfer"]),
+        ("folder.onnx", ["not a finished run"]),
+        ("no.txt", ["There is no run folder", "onnx", "litert"]),
+        ("versions", ["holds exported models", "versions/1"]),
+        ("link", ["is a link to /"]),
+        ("absent.onnx", ["There is no run folder"]),
+    ],
+)
+def test_what_is_no_exported_model(exported, tmp_path, refused, words, kind, needs):
+    path = tmp_path / kind
+    if kind.startswith("no."):
+        path.write_bytes(b"no model")
+    elif kind == "versions":
+        shutil.copytree(exported("saved_model"), path / "1")
+    elif kind == "link":
+        shutil.copytree(exported("saved_model"), path)
+        (path / "assets.extra" / "keras_transfer.json").unlink()
+        (path / "assets.extra" / "keras_transfer.json").symlink_to("/etc/passwd")
+    elif kind == "folder.onnx":
+        path.mkdir()
+    refused(*[word.format(path=path) for word in words], needs=[path, *needs])
+
+
+def test_a_runtime_that_is_not_installed(exported, tmp_path, refused, images, monkeypatch):
+    probe = tmp_path / "probe.py"
+    probe.write_text("import no_such_runtime_7f3a")
+    monkeypatch.setattr(EXPORTERS["litert"], "probe", probe)
+    needs = ["is a LiteRT model", "no_such_runtime_7f3a", "pip install 'keras-transfer[litert]'"]
+    refused("predict", exported("litert"), images / "cat" / "000.png", needs=needs)
+
+
+def test_a_model_that_was_removed_in_between(exported, tmp_path, images):
+    folder = shutil.copytree(exported("litert"), tmp_path / "1")
+    opened = open_model(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(ExportError, match=r"LiteRT model .* cannot be loaded"):
+        opened.predict(images / "cat" / "000.png")
+    with pytest.raises(CheckpointError, match="There is no run folder"):
+        open_model(folder)
