@@ -3,6 +3,7 @@
 from keras_transfer.export.base import EXPORTERS, Exporter, Served, find_exporter, make_exporters
 from keras_transfer.export.description import Description
 from keras_transfer.export.litert import LiteRTExporter
+from keras_transfer.export.metric_drop import LabelledRows, MetricDrop
 from keras_transfer.export.onnx import OnnxExporter
 from keras_transfer.export.proof import Parity
 from keras_transfer.export.saved_model import SavedModelExporter
@@ -15,7 +16,9 @@ __all__ = [
     "EXPORTERS",
     "Description",
     "Exporter",
+    "LabelledRows",
     "LiteRTExporter",
+    "MetricDrop",
     "OnnxExporter",
     "Parity",
     "SavedModelExporter",

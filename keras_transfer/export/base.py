@@ -6,12 +6,14 @@ is there whole or not at all.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from keras_transfer.config import RecipeConfig
 from keras_transfer.config.configurable import Configurable
@@ -35,6 +37,7 @@ class Served:
         run: The run folder, from which a process on another backend makes the same.
         config: The recipe.
         record: The content of data.json.
+        calibration: A folder of training examples, for an exporter that calibrates; else None.
     """
 
     model: keras.Model
@@ -43,10 +46,18 @@ class Served:
     run: Path
     config: RecipeConfig
     record: Mapping[str, Any]
+    calibration: Path | None = None
 
     def describe(self) -> Description:
         """Return everything that a client, and ``evaluate`` on the artifact, must know beside the network."""
         return describe(self.config, self.record, self.head, self.reader)
+
+    def calibration_batches(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Read the examples of :attr:`calibration`: batches by the names of the reader's ``tensor_inputs``."""
+        if self.calibration is not None:
+            for file in sorted(self.calibration.iterdir()):
+                with np.load(file, allow_pickle=False) as arrays:
+                    yield dict(arrays)
 
     def save_model(self, file: Path) -> None:
         """Save the model to a ``.keras`` file that Keras can load without this package.
@@ -88,6 +99,20 @@ class Exporter(Configurable, ABC):
 
     backend: ClassVar[str | None] = None
     """The Keras backend that :meth:`write` needs; None if any will do."""
+
+    @property
+    def quantize(self) -> str | None:
+        """How an artifact stores numbers, such as ``int8``: the setting ``quantize``; None if as the model has them.
+
+        A quantized artifact is proved by the metric on labelled rows, which may fall by the setting ``max_drop``.
+        """
+        quantize: str | None = getattr(self.settings, "quantize", None)
+        return quantize
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether :meth:`write` reads training examples, to find out how large numbers become."""
+        return False
 
     extra: ClassVar[str | None] = None
     """The extra of keras-transfer that installs the format's runtime; None if the package itself needs it."""

@@ -24,14 +24,16 @@ def main(file: str) -> None:
 
     Args:
         file: JSON with ``probe``, the format's own file; ``artifact``; ``examples``, a folder; ``inputs``, their names;
-            ``endpoint``, what the artifact takes; and ``answers``, the file to write.
+            ``endpoint``, what the artifact takes; ``only``, the output to write, or null for all; and ``answers``, the
+            file to write.
     """
     job = json.loads(Path(file).read_text(encoding="utf-8"))
     serve, names = runpy.run_path(job["probe"])["load"](job["artifact"], job["inputs"])
     outputs = [serve(batch) for batch in _read_batches(Path(job["examples"]), job["inputs"])]
-    answers = {name: [row for output in outputs for row in to_plain(output[name])] for name in outputs[0]}
+    wanted = [name for name in outputs[0] if job["only"] in (None, name)]
+    answers = {name: [row for output in outputs for row in to_plain(output[name])] for name in wanted}
     result = {"outputs": answers, "names": list(names)}
-    if job["endpoint"] == "raw":
+    if job["endpoint"] == "raw" and job["only"] is None:
         output = serve(_read_unreadable(Path(job["examples"]), job["inputs"]))
         result["unreadable"] = {name: to_plain(output[name]) for name in output}
     Path(job["answers"]).write_text(json.dumps(result), encoding="utf-8")

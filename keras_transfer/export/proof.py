@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.heads.target import HIGH, LOW, OK
 from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.types import Tensors
 
 # Sums taken in another order differ in the seventh digit of float32, the fourth of float16 and the third of bfloat16;
 # after all layers and a softmax, by less than this.
@@ -61,8 +62,8 @@ def prove(
     Raises:
         ExportError: The artifact cannot be run, or its predictions differ.
     """
-    answers = _run_probe(exporter, served.reader, artifact, samples)
-    return _compare(exporter, answers, expected, served.head, tolerance_of(served.model))
+    answers = run_on_samples(exporter, served.reader, artifact, samples)
+    return compare(exporter, answers, expected, served.head, tolerance_of(served.model))
 
 
 def tolerance_of(model: keras.Model) -> float:
@@ -70,18 +71,48 @@ def tolerance_of(model: keras.Model) -> float:
     return max(_TOLERANCES.get(part.compute_dtype, 0.0) for part in parts(model))
 
 
-def _run_probe(exporter: Exporter, reader: Reader, artifact: Path, samples: Path) -> dict[str, Any]:
+def run_on_samples(exporter: Exporter, reader: Reader, artifact: Path, samples: Path) -> dict[str, Any]:
+    """Run an artifact in a fresh process on raw examples, or on tensors of them.
+
+    Args:
+        exporter: Of the format.
+        reader: From raw examples to tensors.
+        artifact: The folder that holds it; files for the check are written beside it.
+        samples: A folder of raw examples, as the reader writes them.
+
+    Returns:
+        ``outputs`` by name, with a value per example; ``names``; with the endpoint ``raw`` also ``unreadable``.
+
+    Raises:
+        ExportError: It does not load or run.
+    """
+    if exporter.endpoint == "raw":
+        return run_probe(exporter, reader.raw_inputs, artifact, samples)
+    tensors = artifact.parent / "tensors"
+    _write_tensors(reader, samples, tensors)
+    return run_probe(exporter, reader.tensor_inputs, artifact, tensors)
+
+
+def run_probe(
+    exporter: Exporter, specs: Sequence[Any], artifact: Path, examples: Path, only: str | None = None
+) -> dict[str, Any]:
+    """Run an artifact in a fresh process on files of examples.
+
+    Args:
+        exporter: Of the format.
+        specs: Of the inputs.
+        artifact: As above.
+        examples: A folder of files as above, or of ``.npz`` files, a batch each.
+        only: The output whose values are needed; by default all of them.
+    """
     scratch = artifact.parent
-    examples, specs = samples, reader.raw_inputs
-    if exporter.endpoint == "tensors":
-        examples, specs = scratch / "tensors", reader.tensor_inputs
-        _write_tensors(reader, samples, examples)
     job = {
         "probe": str(exporter.probe),
         "artifact": str(artifact),
         "examples": str(examples),
         "inputs": [spec.name for spec in specs],
         "endpoint": exporter.endpoint,
+        "only": only,
         "answers": str(scratch / "answers.json"),
     }
     (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -100,13 +131,45 @@ def _run_probe(exporter: Exporter, reader: Reader, artifact: Path, samples: Path
 def _write_tensors(reader: Reader, samples: Path, folder: Path) -> None:
     """Decode or tokenize the raw examples as a client would: half are one batch, and the others a batch each."""
     folder.mkdir()
-    names = [spec.name for spec in reader.tensor_inputs]
     examples = list(_read_raw(reader, samples))
     middle = (len(examples) + 1) // 2
     for number, batch in enumerate([examples[:middle], *([example] for example in examples[middle:])]):
         inputs = reader.decode(*(tf.constant(list(column)) for column in zip(*batch, strict=True)))
-        tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
-        np.savez(folder / f"{number:03}.npz", allow_pickle=False, **{name: np.array(tensors[name]) for name in names})
+        np.savez(folder / f"{number:03}.npz", allow_pickle=False, **to_tensors(reader, inputs))
+
+
+def to_tensors(reader: Reader, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    """Return a batch of inputs as arrays, by the names that an artifact with the endpoint ``tensors`` takes."""
+    names = [spec.name for spec in reader.tensor_inputs]
+    tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
+    return {name: np.array(tensors[name]) for name in names}
+
+
+def predictions_in(exporter: Exporter, answers: dict[str, Any], head: TargetHead, rows: int) -> Floats:
+    """Return the predictions among an artifact's outputs.
+
+    Args:
+        exporter: Of the format.
+        answers: As :func:`run_on_samples` returns them.
+        head: What they mean.
+        rows: How many examples there were.
+
+    Raises:
+        ExportError: The artifact has other names than the head, or no such output.
+    """
+    served, names, expected = answers["outputs"], tuple(answers["names"]), (rows, len(head.names))
+    if names != tuple(head.names):
+        raise ExportError(
+            f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
+            f"Expected: {', '.join(head.names)}. Nothing was exported."
+        )
+    if head.predictions_output not in served or np.shape(served[head.predictions_output]) != expected:
+        found = ", ".join(f"{name} {list(np.shape(values))}" for name, values in served.items())
+        raise ExportError(
+            f"The {exporter.title} has no output {head.predictions_output} of shape {list(expected)}. "
+            f"Outputs: {found}. Nothing was exported."
+        )
+    return np.array(served[head.predictions_output], np.float32)
 
 
 def _read_raw(reader: Reader, samples: Path) -> Iterator[list[Any]]:
@@ -118,22 +181,23 @@ def _read_raw(reader: Reader, samples: Path) -> Iterator[list[Any]]:
             yield [file.read_bytes()]
 
 
-def _compare(
+def compare(
     exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, tolerance: float
 ) -> Parity:
-    served, names = answers["outputs"], tuple(answers["names"])
-    if names != tuple(head.names):
-        raise ExportError(
-            f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
-            f"Expected: {', '.join(head.names)}. Nothing was exported."
-        )
-    if head.predictions_output not in served or np.shape(served[head.predictions_output]) != expected.shape:
-        found = ", ".join(f"{name} {list(np.shape(values))}" for name, values in served.items())
-        raise ExportError(
-            f"The {exporter.title} has no output {head.predictions_output} of shape {list(expected.shape)}. "
-            f"Outputs: {found}. Nothing was exported."
-        )
-    differences = np.abs(np.array(served[head.predictions_output], np.float32) - expected)
+    """Compare all outputs of an artifact with those that follow from predictions.
+
+    Args:
+        exporter: Of the format.
+        answers: As :func:`run_on_samples` returns them.
+        expected: ``float32[n, outputs]``, the predictions.
+        head: What they mean.
+        tolerance: How far raw outputs may differ.
+
+    Raises:
+        ExportError: An output is missing, or differs.
+    """
+    served = answers["outputs"]
+    differences = np.abs(predictions_in(exporter, answers, head, len(expected)) - expected)
     allowed = head.allowance(tolerance)
     # Names and decisions must be equal, unless they depend on less than the tolerance.
     is_raw = exporter.endpoint == "raw"

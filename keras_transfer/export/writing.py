@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,14 +15,23 @@ from numpy.typing import NDArray
 
 from keras_transfer.errors import ExportError, TransferError
 from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.metric_drop import LabelledRows, MetricDrop, prove_quantized, write_calibration
 from keras_transfer.export.proof import Parity, last_line, prove
 from keras_transfer.storage.atomic import UNFINISHED, sync_tree
 
 
 def export_run(
-    exporter: Exporter, served: Served, folder: Path, *, samples: Path, expected: NDArray[np.float32]
-) -> Parity:
+    exporter: Exporter,
+    served: Served,
+    folder: Path,
+    *,
+    samples: Path,
+    expected: NDArray[np.float32],
+    rows: LabelledRows | None = None,
+) -> Parity | MetricDrop:
     """Write an artifact, and check in a fresh process that it predicts what the model predicts.
+
+    A quantized one is proved by the metric on labelled rows instead.
 
     Args:
         exporter: Of the format.
@@ -29,19 +39,28 @@ def export_run(
         folder: Does not exist yet; a version number, as TensorFlow Serving expects.
         samples: A folder of raw examples for the check, as the reader writes them.
         expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
+        rows: For an exporter that quantizes.
 
     Returns:
         The proof.
 
     Raises:
-        ExportError: The folder cannot be written, or the artifact's predictions differ. Nothing is left behind.
+        ExportError: The folder cannot be written, the artifact's predictions differ, or it loses more of the metric
+            than is allowed. Nothing is left behind.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
             artifact = Path(scratch) / exporter.name
             artifact.mkdir()
+            if rows is not None and rows.calibration is not None:
+                served = replace(served, calibration=Path(scratch) / "calibration")
+                write_calibration(served.reader, rows.calibration, Path(scratch) / "calibration")
             _write(exporter, served, artifact)
-            parity = prove(exporter, served, artifact, samples=samples, expected=expected)
+            proof: Parity | MetricDrop
+            if rows is None:
+                proof = prove(exporter, served, artifact, samples=samples, expected=expected)
+            else:
+                proof = prove_quantized(exporter, served, artifact, samples=samples, rows=rows.proof)
             _place(exporter, artifact, folder)
     except OSError as error:
         raise ExportError(
@@ -49,7 +68,7 @@ def export_run(
             f"Received: TMPDIR={os.environ.get('TMPDIR', '')!r}. Set TMPDIR to a folder with space for one copy of the "
             "model. Nothing was exported."
         ) from error
-    return parity
+    return proof
 
 
 def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
@@ -57,7 +76,7 @@ def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
         if exporter.backend in (None, keras.backend.backend()):
             exporter.write(served, artifact)
         else:
-            _write_on_backend(exporter, served.run, artifact)
+            _write_on_backend(exporter, served, artifact)
     except TransferError:
         raise
     except Exception as error:  # converters raise anything for what they do not support
@@ -71,13 +90,14 @@ def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
         raise ExportError(f"The exporter {exporter.name} wrote no files. Nothing was exported.")
 
 
-def _write_on_backend(exporter: Exporter, run: Path, artifact: Path) -> None:
+def _write_on_backend(exporter: Exporter, served: Served, artifact: Path) -> None:
     """Decoding and tokenizing are TensorFlow's, and one graph is to hold them and the network."""
     # The package is found wherever this process found it.
     environment = {**os.environ, "KERAS_BACKEND": str(exporter.backend), "PYTHONPATH": os.pathsep.join(sys.path)}
     settings = exporter.settings.model_dump_json()
     command = [sys.executable, "-m", "keras_transfer.run.export_process"]
-    command += [str(run), exporter.name, settings, str(artifact)]
+    command += [str(served.run), exporter.name, settings, str(artifact)]
+    command += [] if served.calibration is None else [str(served.calibration)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         raise ExportError(

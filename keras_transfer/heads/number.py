@@ -232,6 +232,11 @@ class NumberHead(TargetHead):
         errors = np.abs(predicted.astype(np.float64) - targets) / self._unit
         return counts @ errors.mean(axis=1) / counts.sum(axis=1)
 
+    def quality(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
+        """Return the mean absolute error in standard deviations of the training rows, with a minus."""
+        unit = np.array(self.scale) / self._unit
+        return -self.score(predicted, targets, counts) / unit.mean()
+
     def report(self, split: str, predicted: Floats, targets: Targets) -> RegressionReport:
         """Compare predicted numbers with true ones."""
         columns = zip(self.names, predicted.astype(np.float64).T, targets.astype(np.float64).T, strict=True)

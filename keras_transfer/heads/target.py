@@ -308,6 +308,20 @@ class TargetHead(Head):
         """Return :attr:`figure`."""
         return float(self.score(predicted, targets, np.ones((1, len(targets))))[0])
 
+    def quality(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
+        """Return how good predictions are on a scale that all kinds of target share: the more the better.
+
+        Shares are what :meth:`score` returns. Errors are negative, and in standard deviations of the training rows, so
+        that 0.01 is little for each kind of target.
+
+        Args:
+            predicted: ``[n, outputs]``.
+            targets: Of the same rows.
+            counts: ``[resamples, n]``, how often each row counts.
+        """
+        score = self.score(predicted, targets, counts)
+        return -score if self.figure.is_error else score
+
     @abstractmethod
     def report(self, split: str, predicted: Floats, targets: Targets) -> Report:
         """Compare predictions with the truth.

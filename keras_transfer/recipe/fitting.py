@@ -163,9 +163,9 @@ def fit_recipe(
     for exporter in make_exporters(run.config.export.formats):
         if found == "finished" and any((folder / EXPORT / exporter.name).glob("[0-9]*")):
             continue
-        target, parity = run.export(format=exporter)
+        target, proof = run.export(format=exporter, data=ended.loaded)
         if console:
-            console.print(f"{exporter.title}: {target} ({parity})", highlight=False, soft_wrap=True)
+            console.print(f"{exporter.title}: {target} ({proof})", highlight=False, soft_wrap=True)
     return run
 
 

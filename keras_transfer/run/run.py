@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.inputs import Inputs
 from keras_transfer.data.splits.known import NOTHING_KNOWN
+from keras_transfer.data.splits.splits import Splits
 from keras_transfer.errors import CheckpointError, ConfigError, TransferWarning
 from keras_transfer.explain import Explanation
-from keras_transfer.export import EXPORTERS, Exporter, Parity, Served, export_run
+from keras_transfer.export import EXPORTERS, Exporter, MetricDrop, Parity, Served, export_run
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.registry import did_you_mean
 from keras_transfer.run.folder import EXPORT, SAMPLES, UNKNOWN_CONTENT, damaged, prepare_folder
+from keras_transfer.run.labelled_rows import find_labelled_rows
 from keras_transfer.run.own_rows import RunRows
 from keras_transfer.run.rows import TableOptions, refuse_options
 from keras_transfer.run.stored import WRONG_TYPES
@@ -189,20 +191,30 @@ class Run(RunRows):
         return suggestions, notes
 
     def export(
-        self, folder: str | Path | None = None, *, format: str | Exporter = "saved_model"
-    ) -> tuple[Path, Parity]:
+        self,
+        folder: str | Path | None = None,
+        *,
+        format: str | Exporter = "saved_model",
+        data: Any = None,
+        **table: Unpack[TableOptions],
+    ) -> tuple[Path, Parity | MetricDrop]:
         """Write the model for serving, and check in a fresh process that it predicts what :meth:`predict` predicts.
+
+        A quantized export is proved by the metric on labelled rows instead, before and after.
 
         Args:
             folder: Must not exist; by default the next version under the run's ``export/<format>``.
             format: The name of a format, or an exporter with settings of its own.
+            data: For a quantized export, labelled examples as :meth:`evaluate` takes them, in place of the run's own.
+            **table: How a table in ``data`` is read: see :class:`TableOptions`.
 
         Returns:
             The folder, and the result of the check.
 
         Raises:
-            ConfigError: There is no such format.
-            ExportError: It cannot be written, or its predictions differ.
+            ConfigError: There is no such format, or ``data`` is given for one that is not quantized.
+            DataError: The rows that a quantized export is proved on cannot be read.
+            ExportError: It cannot be written, its predictions differ, or it loses more of the metric than is allowed.
             CheckpointError: The folder exists or cannot be made, or the run is one of pre-training.
         """
         self.check_servable()
@@ -211,6 +223,8 @@ class Run(RunRows):
         if target.exists():
             raise CheckpointError(f"{target} exists. Choose another --out.")
         prepare_folder(target)
+        if data is None:
+            refuse_options(table)
         check_file(self.folder, SAMPLES)
         try:
             samples = self.reader.read_samples(self.folder / SAMPLES)
@@ -218,8 +232,14 @@ class Run(RunRows):
             raise damaged(self.folder / SAMPLES, f"{error} is missing or of a wrong type") from error
         if not len(samples):
             raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")
+        rows = None
+        if exporter.quantize is not None:
+            rows = find_labelled_rows(self, exporter, data, table)
+        elif data is not None and not isinstance(data, Splits):
+            raise ConfigError("--data is for the proof of a quantized export. Add --quantize, or leave it out.")
         expected = predict_examples(self, samples)
-        return target, export_run(exporter, self.served, target, samples=self.folder / SAMPLES, expected=expected)
+        proof = export_run(exporter, self.served, target, samples=self.folder / SAMPLES, expected=expected, rows=rows)
+        return target, proof
 
     @property
     def served(self) -> Served:

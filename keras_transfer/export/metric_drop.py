@@ -1,0 +1,215 @@
+"""The proof of a quantized artifact: what it loses of the run's metric.
+
+It cannot predict what the model predicts, up to rounding. So the metric is taken on labelled rows that the model was
+not trained on, before and after, with an interval of the difference on the same rows.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.splits.splits import Split
+from keras_transfer.errors import ExportError
+from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.proof import compare, predictions_in, run_on_samples, run_probe, to_tensors
+from keras_transfer.heads import TargetHead
+from keras_transfer.heads.evaluation import Figure, Floats
+from keras_transfer.heads.resampling import bootstrap
+from keras_transfer.networks.types import Batches, JsonObject
+
+# Eight bits are 256 steps between the smallest and the largest prediction.
+_STEP = 1 / 256
+_BATCH, _PART_BYTES = 32, 300_000_000
+# Of a difference of two shares.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """What quantizing takes beside the model.
+
+    Attributes:
+        proof: Examples that the model was not trained on, by which the artifact is proved.
+        calibration: Examples by which the converter finds out how large numbers become; None if it needs none.
+    """
+
+    proof: Split
+    calibration: Split | None = None
+
+
+@dataclass(frozen=True)
+class MetricDrop:
+    """The result of the proof of a quantized artifact: what it lost on labelled rows.
+
+    Attributes:
+        quantize: How numbers are stored, such as ``int8``.
+        figure: The metric that models are compared by.
+        split: The rows' split, or the source that was given.
+        examples: How many rows there were.
+        before: The metric of the model.
+        after: The metric of the artifact, for the same rows.
+        drop: What was lost: of accuracy and mean average precision their difference, of numbers the growth of the mean
+            absolute error in standard deviations of the training rows. Less than 0 if the artifact is better.
+        interval: 95 % interval of ``drop``: percentiles of a paired bootstrap over the rows.
+        max_drop: The largest drop that was allowed.
+    """
+
+    quantize: str
+    figure: Figure
+    split: str
+    examples: int
+    before: float
+    after: float
+    drop: float
+    interval: tuple[float, float]
+    max_drop: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.quantize}, verified in a fresh process on {self.examples:,} rows ({self.split}): "
+            f"{self.figure.describe(self.before)} before, {self.figure.describe(self.after)} after; {self.describe()}"
+        )
+
+    def describe(self) -> str:
+        """Return the drop, its interval and what was allowed, in words."""
+        factor, unit = (1, "standard deviations") if self.figure.is_error else (100, "points")
+        low, high = (factor * bound for bound in self.interval)
+        return (
+            f"lost {factor * self.drop:.3g} {unit} (95 % interval {low:+.3g} to {high:+.3g}; "
+            f"allowed {factor * self.max_drop:.3g})"
+        )
+
+    def to_json(self) -> JsonObject:
+        """Return it as plain data."""
+        return {
+            "quantize": self.quantize,
+            "metric": self.figure.name,
+            "split": self.split,
+            "rows": self.examples,
+            "before": self.before,
+            "after": self.after,
+            "drop": self.drop,
+            "interval": list(self.interval),
+            "max_drop": self.max_drop,
+        }
+
+
+def prove_quantized(exporter: Exporter, served: Served, artifact: Path, *, samples: Path, rows: Split) -> MetricDrop:
+    """Check in a fresh process that a quantized artifact loses no more of the run's metric than is allowed.
+
+    Args:
+        exporter: Of the format; its settings have ``quantize`` and ``max_drop``.
+        served: The model that was written.
+        artifact: The folder that holds it; files for the check are written beside it.
+        samples: A folder of raw examples, as the reader writes them. What the artifact returns for them, beside its
+            predictions, has to follow from these.
+        rows: Labelled examples that the model was not trained on.
+
+    Returns:
+        The result.
+
+    Raises:
+        ExportError: The artifact cannot be run, contradicts itself, or loses more.
+    """
+    head = served.head
+    before, after = _predict_rows(exporter, served, artifact, rows)
+    lost = [row for row in range(len(after)) if not np.isfinite(after[row]).all()]
+    if lost:
+        raise ExportError(
+            f"The {exporter.title} with quantize: {exporter.quantize} predicts NaN or infinite values for "
+            f"{len(lost):,} of {len(after):,} {rows.name} rows. Nothing was exported."
+        )
+    answers = run_on_samples(exporter, served.reader, artifact, samples)
+    own = predictions_in(exporter, answers, head, len(list(samples.iterdir())))
+    compare(exporter, answers, own, head, _STEP)
+    drop = measure_drop(exporter, head, before, after, rows)
+    if drop.drop > drop.max_drop + _ROUNDING:
+        raise ExportError(
+            f"The {exporter.title} with quantize: {exporter.quantize} {drop.describe()} on {drop.examples:,} rows "
+            f"({drop.split}): {drop.figure.describe(drop.before)} before, {drop.figure.describe(drop.after)} after. "
+            "Raise --max-drop (max_drop in export.formats), or leave --quantize out. Nothing was exported."
+        )
+    return drop
+
+
+def measure_drop(exporter: Exporter, head: TargetHead, before: Floats, after: Floats, rows: Split) -> MetricDrop:
+    """Compare predictions of a quantized artifact with those of the model.
+
+    Args:
+        exporter: Its settings have ``quantize`` and ``max_drop``.
+        head: What predictions mean.
+        before: ``float32[n, outputs]`` of the model.
+        after: The same of the artifact.
+        rows: Their targets.
+    """
+    targets = rows.targets
+
+    def difference(counts: Floats) -> Floats:
+        return head.quality(before, targets, counts) - head.quality(after, targets, counts)
+
+    return MetricDrop(
+        quantize=str(exporter.quantize),
+        figure=head.figure,
+        split=rows.name,
+        examples=len(targets),
+        before=head.score_once(before, targets),
+        after=head.score_once(after, targets),
+        drop=float(difference(np.ones((1, len(targets))))[0]),
+        interval=bootstrap(difference, len(targets)),
+        max_drop=exporter.settings.max_drop,
+    )
+
+
+def write_calibration(reader: Reader, rows: Split, folder: Path) -> None:
+    """Write examples as a converter reads them: as training saw them, without augmentation.
+
+    Args:
+        reader: Of the run.
+        rows: The examples.
+        folder: To be made.
+
+    See Also:
+        :meth:`Served.calibration_batches`.
+    """
+    folder.mkdir()
+    split = reader.prepare(rows)
+    for number, inputs in enumerate(reader.evaluation_batches(split, batch_size=_BATCH)):
+        np.savez(folder / f"{number:06}.npz", allow_pickle=False, **to_tensors(reader, inputs))
+
+
+def _predict_rows(exporter: Exporter, served: Served, artifact: Path, rows: Split) -> tuple[Floats, Floats]:
+    """What the model and the artifact predict for rows, in their order."""
+    reader, head = served.reader, served.head
+    split = reader.prepare(rows)
+    order = np.concatenate(reader.evaluation_order(split, batch_size=_BATCH))
+    folder = artifact.parent / "rows"
+    before, after = [], []
+    for predicted in _predict_in_parts(served, reader.evaluation_batches(split, batch_size=_BATCH), folder):
+        answers = run_probe(exporter, reader.tensor_inputs, artifact, folder, head.predictions_output)
+        before.append(predicted)
+        after.append(predictions_in(exporter, answers, head, len(predicted)))
+    back = np.argsort(order)
+    return np.concatenate(before)[back], np.concatenate(after)[back]
+
+
+def _predict_in_parts(served: Served, batches: Batches, folder: Path) -> Iterator[Floats]:
+    """Write batches to a folder until there are many bytes in it, and return what the model predicts for them."""
+    predicted: list[Floats] = []
+    size = 0
+    for inputs in batches:
+        if not predicted:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        tensors = to_tensors(served.reader, inputs)
+        np.savez(folder / f"{len(predicted):06}.npz", allow_pickle=False, **tensors)
+        predicted.append(np.asarray(served.model.predict_on_batch(inputs), np.float32))
+        size += sum(array.nbytes for array in tensors.values())
+        if size > _PART_BYTES:
+            yield np.concatenate(predicted)
+            predicted, size = [], 0
+    if predicted:
+        yield np.concatenate(predicted)
