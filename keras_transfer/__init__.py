@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         TransferWarning,
     )
     from keras_transfer.explain import EncodedImage, Explanation, Piece, Shown
-    from keras_transfer.export import EXPORTERS, Exporter, Parity, Served
+    from keras_transfer.export import EXPORTERS, Exporter, MetricDrop, Parity, Served
     from keras_transfer.heads import (
         HEADS,
         ClassificationHead,
@@ -154,6 +154,7 @@ _HOMES = {
     "export": (
         "EXPORTERS",
         "Exporter",
+        "MetricDrop",
         "Parity",
         "Served",
     ),
@@ -265,6 +266,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "InputError",
     "InputKind",
     "Job",
+    "MetricDrop",
     "MultilabelHead",
     "NumberHead",
     "Parity",
