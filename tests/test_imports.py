@@ -24,7 +24,7 @@ GROUPS = (
     {"export", "explain"},
     {"tasks", "training", "frozen"},
     {"job", "run"},
-    {"report"},
+    {"batch_prediction", "report"},
     {"recipe"},
     {"launch"},
     {"cli", "testing"},

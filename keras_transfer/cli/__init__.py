@@ -13,6 +13,7 @@ import click
 from keras_transfer import __version__
 from keras_transfer.cli.audit import audit
 from keras_transfer.cli.cache import cache
+from keras_transfer.cli.embed import embed
 from keras_transfer.cli.export import export
 from keras_transfer.cli.predict import predict
 from keras_transfer.cli.recipes import backbones, check, copy, list_recipes, schema, show
@@ -43,7 +44,7 @@ def main() -> None:
 for _command in (
     *(list_recipes, backbones, schema, show, copy, check, audit),
     *(run, launch_workers, find_learning_rate),
-    *(evaluate, predict, suggest, export, report),
+    *(evaluate, predict, embed, suggest, export, report),
     cache,
 ):
     main.add_command(_command)

@@ -2,15 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from keras_transfer.cli.batches import BATCH_OPTIONS, batch_options, write_answers
 from keras_transfer.cli.options import AS_JSON, RUN, TABLE_OPTIONS, print_json
 from keras_transfer.console.commands import echo
 from keras_transfer.console.imports import import_tensorflow
+from keras_transfer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from keras_transfer.run.predictor import Predictor
     from keras_transfer.run.rows import TableOptions
 
 
@@ -19,13 +22,15 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict for; may be repeated.")
 @TABLE_OPTIONS
-@click.option("--out", type=click.Path(path_type=Path), help="New .csv, .tsv, .jsonl or .parquet file to write.")
 @click.option("--skip-broken", is_flag=True, help="Leave predictions empty for inputs that cannot be read.")
 @click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes or labels.")
 @click.option(
     "--min-confidence", type=float, metavar="P", help="Abstain if the probability of the prediction is below P."
 )
 @AS_JSON
+@click.option("--out", type=click.Path(path_type=Path), help="New .csv, .tsv, .jsonl or .parquet file to write.")
+@click.option("--embeddings", is_flag=True, help="With --out: add a column of the features that the head reads.")
+@batch_options
 @click.pass_context
 def predict(
     context: click.Context,
@@ -39,44 +44,68 @@ def predict(
     top_k: int | None,
     min_confidence: float | None,
     as_json: bool,
-    **table: "Unpack[TableOptions]",
+    **options: Any,
 ) -> None:
     """Predict for files, folders, tables or texts.
 
     INPUT is an image or text file, a folder of such files, or a .csv, .tsv, .jsonl or .parquet table, which is read by
     the columns that the recipe names. `-` reads lines from standard input: texts, or paths of images. RUN may also be a
     model that a run exported, such as runs/mine/export/onnx/1.
+
+    With --out, any number of inputs is read, predicted and written in parts, and --resume continues after an
+    interruption.
     """
     if not inputs and not texts:
         raise click.UsageError("Missing argument 'INPUT...'. Name files, a folder or a table, or give --text.", context)
     if out is not None and as_json:
         raise click.UsageError("--out writes a table, and --json prints. Give one of them.", context)
+    of_table = {name: options.pop(name) for name in (*BATCH_OPTIONS, "embeddings")}
+    if out is None:
+        _refuse_without_out(of_table)
     import_tensorflow()
-    from keras_transfer.data.tables.write import write_table
+    from keras_transfer.data.tables.write import WRITABLE
     from keras_transfer.run.opened import open_model
-    from keras_transfer.run.predicted import check_out, check_top_k, count_abstained, to_json, to_line, to_table
+    from keras_transfer.run.predicted import check_min_confidence, check_top_k
 
-    if out is not None:
-        check_out(out)
-    finished = open_model(folder)
-    read = finished.read_inputs(*finished.parse_inputs(inputs, texts, sys.stdin.buffer), **table)
+    run = open_model(folder)
+    given = run.parse_inputs(inputs, texts, sys.stdin.buffer)
     if top_k is not None:
-        check_top_k(finished.head)
+        check_top_k(run.head)
+    if min_confidence is not None:
+        check_min_confidence(run.head, min_confidence)
+    answers: dict[str, Any] = {"skip_broken": skip_broken, "top_k": top_k, "min_confidence": min_confidence}
+    if out is not None:
+        rows = write_answers(
+            run, given, out, suffixes=WRITABLE, table=cast("TableOptions", options), **answers, **of_table
+        )
+        echo(f"Predictions: {out} ({rows:,} rows)")
+    else:
+        _print(run, given, as_json=as_json, table=cast("TableOptions", options), **answers)
+
+
+def _refuse_without_out(of_table: dict[str, Any]) -> None:
+    given = [name for name, value in of_table.items() if value not in (False, (), None, "local")]
+    if given:
+        raise ConfigError(
+            f"{' and '.join(f'--{name}' for name in given)} only work with --out. Name a new file with --out, or leave "
+            "them out."
+        )
+
+
+def _print(run: "Predictor", given: list[Any], *, as_json: bool, table: "TableOptions", **answers: Any) -> None:
+    from keras_transfer.run.predicted import count_abstained, to_json, to_line
+
+    top_k = answers.pop("top_k")
+    read = run.read_inputs(*given, **table)
     for note in read.notes:
         echo(note, err=True)
-    predictions = finished.predict_inputs(read, skip_broken=skip_broken, min_confidence=min_confidence)
+    predictions = run.predict_inputs(read, **answers)
     if read.problems:
         echo(f"{len(read.problems)} of {len(read)} inputs cannot be read; their predictions are empty.", err=True)
     abstained = count_abstained(predictions)
     if abstained is not None:
         echo(abstained, err=True)
-    if out is not None:
-        rows, notes = to_table(read, predictions, top_k=top_k, errors=skip_broken)
-        write_table(out, rows)
-        for note in notes:
-            echo(note, err=True)
-        echo(f"Predictions: {out} ({len(rows):,} rows)")
-    elif as_json:
+    if as_json:
         print_json([to_json(prediction, top_k) for prediction in predictions])
     else:
         for prediction in predictions:

@@ -19,6 +19,7 @@ from keras_transfer.errors import CheckpointError, ConfigError, ExportError
 from keras_transfer.export import EXPORTERS, Description, Exporter, find_exporter
 from keras_transfer.export.description import damaged, describe_inputs
 from keras_transfer.export.loading import Serve, load_artifact, shorten_error
+from keras_transfer.export.tensor_graph import FEATURES
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.networks.types import Batches
 from keras_transfer.run.folder import RECIPE
@@ -158,24 +159,43 @@ class ExportedModel(Predictor):
         Raises:
             ExportError: The runtime fails, or returns something else.
         """
+        predicted, _ = self._run(batch)
+        return predicted
+
+    def embed_batches(self, batches: Batches) -> tuple[Floats, Floats] | None:
+        """Predict for batches as :meth:`predict_batches` does, and return the features that the head reads, too."""
+        parts = [self._run(self.reader.name_tensors(batch)) for batch in batches]
+        features = [part for _, part in parts if part is not None]
+        if not features:
+            return None
+        return np.concatenate([predicted for predicted, _ in parts]), np.concatenate(features)
+
+    def _run(self, batch: Mapping[str, NDArray[Any]]) -> tuple[Floats, Floats | None]:
+        """Predictions and, if the artifact has that output, features."""
         specs = self.reader.tensor_inputs
         tensors = {spec.name: np.asarray(batch[spec.name], spec.dtype.as_numpy_dtype) for spec in specs}
         serve = self._serve
         try:
             outputs = serve(tensors)
             predicted = np.asarray(outputs[self.description.predictions_output], np.float32)
+            features = np.asarray(outputs[FEATURES], np.float32) if FEATURES in outputs else None
         except Exception as error:  # runtimes raise anything
             raise ExportError(
                 f"The {self.exporter.title} {self.path} cannot be run: {shorten_error(error)}. Export the run again, "
                 "or use another copy."
             ) from error
-        expected = (len(next(iter(tensors.values()))), len(self.target.names))
+        rows = len(next(iter(tensors.values())))
+        expected = (rows, len(self.target.names))
         if predicted.shape != expected:
             raise self._damaged(
                 f"the model returns {self.description.predictions_output} of shape {list(predicted.shape)}, and "
                 f"{list(expected)} is expected"
             )
-        return predicted
+        if features is not None and (features.ndim != 2 or len(features) != rows):
+            raise self._damaged(
+                f"the model returns {FEATURES} of shape {list(features.shape)}, and [{rows}, dim] is expected"
+            )
+        return predicted, features
 
     @cached_property
     def _serve(self) -> Serve:

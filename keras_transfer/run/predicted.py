@@ -5,11 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from keras_transfer.console.text import one_line
-from keras_transfer.data.inputs import Inputs
-from keras_transfer.data.tables.tables import some
 from keras_transfer.data.tables.write import WRITABLE
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import Prediction, RankedPrediction
@@ -18,14 +14,18 @@ ERROR = "error"
 """The column, and the key in JSON, of what is wrong with an input."""
 
 
-def check_out(file: Path) -> None:
+def check_out(file: Path, suffixes: Sequence[str] = WRITABLE) -> None:
     """Refuse a table of predictions that cannot be written, before anything is predicted.
+
+    Args:
+        file: The table.
+        suffixes: Of files that can be written.
 
     Raises:
         ConfigError: With what to name instead.
     """
-    if file.suffix.lower() not in WRITABLE:
-        raise ConfigError(f"--out: {file} is not a table. Name a new file that ends in {' or '.join(WRITABLE)}.")
+    if file.suffix.lower() not in suffixes:
+        raise ConfigError(f"--out: {file} is not a table. Name a new file that ends in {' or '.join(suffixes)}.")
     if file.exists() or file.is_symlink():
         raise ConfigError(f"--out: {file} exists. Name a new file.")
     try:
@@ -91,42 +91,3 @@ def to_json(prediction: Prediction, top_k: int | None) -> dict[str, Any]:
     if top_k is not None and isinstance(prediction, RankedPrediction):
         values["probabilities"] = dict(prediction.top(top_k))
     return values
-
-
-def to_table(
-    inputs: Inputs, predictions: Sequence[Prediction], *, top_k: int | None, errors: bool
-) -> tuple[pd.DataFrame, list[str]]:
-    """Put predictions beside the inputs' own columns.
-
-    Args:
-        inputs: What was predicted for.
-        predictions: One per input.
-        top_k: The number of most probable names, in place of all of them.
-        errors: Whether there is a column on what is wrong with inputs.
-
-    Returns:
-        One row per input, in order, and lines for the user: a column of predictions whose name the inputs have gets
-        another name.
-    """
-    rows = [prediction.columns(top_k) for prediction in predictions]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
-    if errors:
-        columns[ERROR] = [prediction.error for prediction in predictions]
-    taken, renamed = set(inputs.table.columns), []
-    answers = {}
-    for name, values in columns.items():
-        free = _free_name(name, taken)
-        taken.add(free)
-        renamed += [f"{free} in place of {name}"] if free != name else []
-        answers[free] = pd.Series(values, inputs.table.index, dtype=object)
-    notes = [f"Columns that the inputs have already: the predictions are in {some(renamed)}"] if renamed else []
-    return pd.concat([inputs.table, pd.DataFrame(answers, inputs.table.index)], axis=1), notes
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    free, number = name, 1
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free

@@ -5,10 +5,12 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
+import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import Inputs
-from keras_transfer.errors import TransferWarning
+from keras_transfer.errors import CheckpointError, TransferWarning
 from keras_transfer.heads import BrokenInput, Prediction
 from keras_transfer.run.predicted import check_min_confidence
 from keras_transfer.run.rows import RowReader, TableOptions
@@ -78,15 +80,86 @@ class Predictor(RowReader):
             DataError: Inputs cannot be read; all such are named.
             ConfigError: ``min_confidence`` is not a probability, or the run predicts numbers.
         """
+        self._check(inputs, skip_broken, min_confidence)
+        answers: Iterable[Prediction] = self.task.predict(self, inputs.examples) if len(inputs.examples) else ()
+        return _put_in_order(inputs, answers, min_confidence)
+
+    def predict_with_features(
+        self, inputs: Inputs, *, skip_broken: bool = False, min_confidence: float | None = None
+    ) -> tuple[list[Prediction], list[Floats | None]]:
+        """Predict for inputs that :meth:`read_inputs` has read, and return the features that the head reads.
+
+        Args:
+            inputs: The inputs.
+            skip_broken: As for :meth:`predict`.
+            min_confidence: As for :meth:`predict`.
+
+        Returns:
+            As :meth:`predict_inputs` does; and of each input ``float32[dim]``, or None if it cannot be read.
+
+        Raises:
+            DataError: Inputs cannot be read; all such are named.
+            ConfigError: ``min_confidence`` is not a probability, or the run predicts numbers.
+            CheckpointError: The run's task has no features.
+        """
+        self._check(inputs, skip_broken, min_confidence)
+        predicted, features = self._embed(inputs.examples)
+        named = zip(inputs.examples.names, predicted, strict=True)
+        answers = (self.head.to_prediction(name, row) for name, row in named)
+        each = iter(features)
+        found = [None if place in inputs.problems else next(each) for place in range(len(inputs))]
+        return _put_in_order(inputs, answers, min_confidence), found
+
+    def embed(self, inputs: Any, **table: Unpack[TableOptions]) -> Floats:
+        """Return the features by which the head predicts: examples that are alike have features that are alike.
+
+        Args:
+            inputs: As :meth:`predict` takes them.
+            **table: As for :meth:`predict`.
+
+        Returns:
+            ``float32[inputs, dim]``, in their order: the pooled output of the network, which the head reads. If the
+            run averages its predictions over flips, the features are those of the inputs as they are.
+
+        Raises:
+            InputError: The inputs are of another type; it is also a ``TypeError``.
+            DataError: Inputs cannot be read; all such are named.
+            CheckpointError: The run is one of pre-training, or its task has no features.
+
+        Example:
+            >>> Run("runs/cats").embed(["cat.jpg", "dog.jpg"]).shape  # doctest: +SKIP
+            (2, 1280)
+        """
+        read = self.read_inputs(inputs, **table)
+        for note in read.notes:
+            warnings.warn(note, TransferWarning, stacklevel=2)
+        read.refuse_broken()
+        return self._embed(read.examples)[1]
+
+    def _embed(self, examples: Examples) -> tuple[Floats, Floats]:
+        if not len(examples):
+            return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+        embedded = self.task.embed(self, examples)
+        if embedded is None:
+            raise CheckpointError(
+                f"The model of {self.path} has no features: the task {self.config.task} has none, or a package made "
+                "the model in another way. Use the features of another run."
+            )
+        return embedded
+
+    def _check(self, inputs: Inputs, skip_broken: bool, min_confidence: float | None) -> None:
         if min_confidence is not None:
             check_min_confidence(self.head, min_confidence)
         if not skip_broken:
             inputs.refuse_broken()
-        answers: Iterable[Prediction] = self.task.predict(self, inputs.examples) if len(inputs.examples) else ()
-        if min_confidence is not None:
-            answers = [answer.abstain_below(min_confidence) for answer in answers]
-        predicted = iter(answers)
-        return [
-            BrokenInput(name, inputs.problems[place]) if place in inputs.problems else next(predicted)
-            for place, name in enumerate(inputs.names)
-        ]
+
+
+def _put_in_order(inputs: Inputs, answers: Iterable[Prediction], min_confidence: float | None) -> list[Prediction]:
+    """A prediction for each input, from those for the inputs that can be read."""
+    if min_confidence is not None:
+        answers = [answer.abstain_below(min_confidence) for answer in answers]
+    predicted = iter(answers)
+    return [
+        BrokenInput(name, inputs.problems[place]) if place in inputs.problems else next(predicted)
+        for place, name in enumerate(inputs.names)
+    ]

@@ -50,6 +50,7 @@ class RowReader(ABC):
     """Reads rows and inputs as a run reads them: a run itself, or a model that it exported.
 
     Attributes:
+        path: What was opened: the run folder, or the exported model.
         folder: With what the task reads beside the model, such as a tokenizer; of a run, the run folder.
         config: The recipe.
         task: The task of the recipe.
@@ -57,6 +58,7 @@ class RowReader(ABC):
         target: The classes, labels or numbers that the model predicts.
     """
 
+    path: Path
     folder: Path
     config: RecipeConfig
     task: Task
@@ -89,6 +91,14 @@ class RowReader(ABC):
 
         Returns:
             ``float32[rows, outputs]``, calibrated, in their order.
+        """
+
+    @abstractmethod
+    def embed_batches(self, batches: Batches) -> tuple[Floats, Floats] | None:
+        """Predict for batches as :meth:`predict_batches` does, and return the features that the head reads, too.
+
+        Returns:
+            ``float32[rows, outputs]`` and ``float32[rows, dim]``, in their order; None if the model has no features.
         """
 
     def known_rows(self) -> Known | None:

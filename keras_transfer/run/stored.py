@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
@@ -16,6 +17,7 @@ from keras_transfer.distribution import prepare_backend
 from keras_transfer.errors import CheckpointError
 from keras_transfer.frozen.learning_curve import LearningCurve, NoLearningCurve, read_learning_curve
 from keras_transfer.heads.evaluation import Report, predict
+from keras_transfer.model import with_features
 from keras_transfer.networks.batch_norm import fuse_batch_norm
 from keras_transfer.networks.keras_file import read_keras_file
 from keras_transfer.networks.types import Batches
@@ -55,6 +57,7 @@ class StoredRun:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.path = self.folder
         if not self.folder.is_dir():
             raise CheckpointError(
                 f"There is no run folder {folder}. Name the folder that `keras-transfer run` printed."
@@ -117,6 +120,17 @@ class StoredRun:
     def predict_batches(self, batches: Batches) -> Floats:
         """Predict for batches of what :attr:`reader` returns, ``float32[rows, outputs]`` in their order."""
         return predict(self.model, batches)
+
+    def embed_batches(self, batches: Batches) -> tuple[Floats, Floats] | None:
+        """Predict for batches as :meth:`predict_batches` does, and return the features that the head reads, too."""
+        if self._embedder is None:
+            return None
+        predicted, features = self._embedder.predict(batches, verbose=0)
+        return np.asarray(predicted, np.float32), np.asarray(features, np.float32)
+
+    @cached_property
+    def _embedder(self) -> keras.Model | None:
+        return with_features(self.model)
 
     @cached_property
     def reader(self) -> Reader:

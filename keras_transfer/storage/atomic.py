@@ -71,10 +71,11 @@ class FolderLock:
 
     Args:
         folder: May be made later.
+        writes: What the message calls what is written; by default the run in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, writes: str | None = None) -> None:
+        self._folder, self._writes = folder, writes or f"the run in {folder}"
         self._lock: FileLock | None = None
 
     def __enter__(self) -> "FolderLock":
@@ -109,7 +110,7 @@ class FolderLock:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise CheckpointError(
-                f"Another process is writing the run in {self._folder}. Wait for it, or choose another --out."
+                f"Another process is writing {self._writes}. Wait for it, or choose another --out."
             ) from error
         except (OSError, NotImplementedError):  # no locks here, or a folder that cannot be written, as writing will say
             return

@@ -25,7 +25,7 @@ from keras_transfer.errors import ConfigError
 from keras_transfer.explain import Explanation, Shown
 from keras_transfer.heads import Head, Prediction
 from keras_transfer.heads.evaluation import Report
-from keras_transfer.model import TransferModel, with_features
+from keras_transfer.model import TransferModel
 from keras_transfer.networks.types import Batches
 from keras_transfer.registry import Registry
 
@@ -128,6 +128,9 @@ class FinishedRun(Protocol):
 
     def predict_batches(self, batches: Batches) -> Floats:
         """Predict for batches of what the reader returns, ``float32[rows, outputs]`` in their order."""
+
+    def embed_batches(self, batches: Batches) -> tuple[Floats, Floats] | None:
+        """Do the same, and return the features that the head reads, ``float32[rows, dim]``, too; None without them."""
 
     @property
     def reader(self) -> Reader:
@@ -358,11 +361,8 @@ class Task(ABC):
 
 def predict_examples(run: FinishedRun, examples: Examples) -> Floats:
     """Return the output of a run's model for examples, ``float32[examples, outputs]``, in their order."""
-    n, reader = len(examples), run.reader
-    split = reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
-    batches = reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
-    order = np.concatenate(reader.evaluation_order(split, batch_size=_PREDICT_BATCH))
-    return run.predict_batches(batches)[np.argsort(order)]
+    batches, back = _make_batches(run, examples)
+    return run.predict_batches(batches)[back]
 
 
 def embed_examples(run: FinishedRun, examples: Examples) -> tuple[Floats, Floats] | None:
@@ -372,16 +372,21 @@ def embed_examples(run: FinishedRun, examples: Examples) -> tuple[Floats, Floats
         ``float32[examples, outputs]`` and ``float32[examples, channels]``, in their order; None if the model was not
         made by :func:`keras_transfer.model.build_model`.
     """
-    model = with_features(run.model)
-    if model is None:
+    batches, back = _make_batches(run, examples)
+    embedded = run.embed_batches(batches)
+    if embedded is None:
         return None
+    predicted, features = embedded
+    return predicted[back], features[back]
+
+
+def _make_batches(run: FinishedRun, examples: Examples) -> tuple[Batches, NDArray[np.int64]]:
+    """Batches of what the run's reader returns, and the place of each example in them."""
     n, reader = len(examples), run.reader
     split = reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
-    outputs = model.predict(reader.evaluation_batches(split, batch_size=_PREDICT_BATCH), verbose=0)
+    batches = reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
     order = np.concatenate(reader.evaluation_order(split, batch_size=_PREDICT_BATCH))
-    back = np.argsort(order)
-    predicted, features = (np.asarray(output, np.float32)[back] for output in outputs)
-    return predicted, features
+    return batches, np.argsort(order)
 
 
 class _Tasks(Registry[Task]):

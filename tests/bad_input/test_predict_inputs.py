@@ -139,7 +139,7 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
     numbers = make_image_run(target="number", label="level")
     numbers.__dict__["head"] = NumberHead(("level",), numbers.config.head, (0.0,), (1.0,))
     runs = {"image": image_run, "text": text_run, "pair": make_text_run(text_pair="reply"), "number": numbers}
-    monkeypatch.setattr("keras_transfer.run.run.Run", lambda folder: runs[str(folder)])
+    monkeypatch.setattr("keras_transfer.run.opened.open_model", lambda folder: runs[str(folder)])
 
 
 @pytest.mark.usefixtures("stubs")

@@ -45,7 +45,8 @@ def softmax(logits):
 
 def make_run(recipe, model, head, reader=None):
     run = object.__new__(Run)
-    run.folder, run.config, run.task, run.record = Path("stub"), recipe.config, TASKS[recipe.config.task], {}
+    run.folder = run.path = Path("stub")
+    run.config, run.task, run.record = recipe.config, TASKS[recipe.config.task], {}
     run.target = ClassTarget(CLASSES)
     run.__dict__ |= {"model": model, "head": head}
     run.__dict__["reader"] = reader or run.task.restore_reader(run)

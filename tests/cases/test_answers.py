@@ -131,7 +131,7 @@ def test_a_table_of_paths_is_its_rows_in_order(folder, tmp_path_factory, make_im
 def test_a_table_in_an_encoding_and_with_a_delimiter_of_its_own(
     tmp_path, command, monkeypatch, text_run, expected_text, suffix
 ):
-    monkeypatch.setattr("keras_transfer.run.run.Run", lambda folder: text_run)
+    monkeypatch.setattr("keras_transfer.run.opened.open_model", lambda folder: text_run)
     texts, classes = ["caf\u00e9 \u20ac 5", "na\u00efve; a, b", "plain"], ["cat", "dog", "cat"]
     rows = pd.DataFrame({"review": texts, "label": classes})
     text = (
@@ -261,7 +261,7 @@ def predict(tmp_path, monkeypatch, image_run, text_run):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     runs = {"image": image_run, "text": text_run}
-    monkeypatch.setattr("keras_transfer.run.run.Run", lambda folder: runs[str(folder)])
+    monkeypatch.setattr("keras_transfer.run.opened.open_model", lambda folder: runs[str(folder)])
 
     def call(kind, *arguments, stdin=None):
         result = CliRunner().invoke(main, ["predict", kind, *map(str, arguments)], input=stdin)

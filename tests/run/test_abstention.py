@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer import ImageClassification
+from keras_transfer.batch_prediction.worker import to_columns
 from keras_transfer.heads import ClassPrediction, MultilabelPrediction
-from keras_transfer.run.predicted import count_abstained, to_json, to_line, to_table
+from keras_transfer.run.predicted import count_abstained, to_json, to_line
 
 NAMES = ("cat", "dog", "owl")
 
@@ -110,9 +111,8 @@ def test_the_command_line_prints_and_writes_who_abstains(run, files, predictions
 def test_without_coverage_and_confidence_nothing_is_new(finished_run):
     inputs = finished_run.read_inputs(finished_run.folder.parent / "images" / "cat")
     found = finished_run.predict_inputs(inputs)
-    table, _ = to_table(inputs, found, top_k=None, errors=False)
     new = ["predicted_label", "predicted_score", "probability_cat", "probability_dog"]
-    assert [name for name in table.columns if name not in inputs.table.columns] == new
+    assert list(to_columns(found, None).columns) == new
     assert sorted(to_json(found[0], None)) == ["input", "label", "probabilities", "score"]
     assert to_line(found[0], None).count("\t") == 2
     assert count_abstained(found) is None

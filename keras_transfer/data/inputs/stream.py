@@ -29,6 +29,7 @@ class InputStream:
     Attributes:
         kind: That kind.
         notes: Lines for the user on how the inputs were found.
+        columns: The names of the inputs' own columns.
 
     Raises:
         InputError: As :func:`collect_inputs` does.
@@ -39,6 +40,8 @@ class InputStream:
         self.kind = kind
         self._parts = [_open(part, kind, encoding, delimiter) for part in given]
         self.notes = [note for part in self._parts for note in part.notes]
+        tables = [next(part.pieces(PieceSize(1))).table for part in self._parts]
+        self.columns = list(dict.fromkeys(str(name) for table in tables for name in table.columns))
 
     def pieces(self, size: PieceSize) -> Iterator[InputRows]:
         """Read the inputs from the first one on.

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from pyarrow import parquet
 from keras_transfer.storage.atomic import whole
 
 _ROWS = 1000
+_COPIED_BYTES = 1 << 20
+_GROUP_ROWS, _GROUP_BYTES = 2**16, 2**26
 
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
@@ -30,20 +34,71 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
     Raises:
         CheckpointError: It cannot be written.
     """
+    form = _FORMATS[file.suffix.lower()]
     with whole(file) as unfinished:
-        _WRITERS[file.suffix.lower()](unfinished, table)
+        with unfinished.open("wb") as opened:
+            opened.write(form.header(list(table.columns)))
+        form.append(unfinished, table)
 
 
-def _write_delimited(delimiter: str) -> Callable[[Path, pd.DataFrame], None]:
-    def write(file: Path, table: pd.DataFrame) -> None:
-        def lines() -> Iterator[str]:
-            yield _to_line(list(table.columns), delimiter)
-            for row in _rows(table):
-                yield _to_line([_to_cell(value) for value in row], delimiter)
+def write_part(file: Path, table: pd.DataFrame) -> None:
+    """Write some rows of a table, to be joined by :func:`join_parts`.
 
-        _write_lines(file, lines())
+    Args:
+        file: As for :func:`write_table`.
+        table: As for :func:`write_table`; all parts have the same columns in the same order.
 
-    return write
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    with whole(file) as unfinished:
+        _FORMATS[file.suffix.lower()].append(unfinished, table)
+
+
+def join_parts(file: Path, parts: Sequence[Path], columns: Sequence[str]) -> None:
+    """Write a table from its parts, one of which is in memory at a time.
+
+    Args:
+        file: As for :func:`write_table`. It is not on the disk when this returns: see :func:`whole`.
+        parts: As :func:`write_part` wrote them, in order.
+        columns: The names of their columns.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    form = _FORMATS[file.suffix.lower()]
+    with file.open("wb") as opened:
+        opened.write(form.header(columns))
+    form.join(file, parts)
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How tables of one suffix are written.
+
+    Attributes:
+        header: From names of columns to what a file starts with.
+        append: Writes rows to the end of a file.
+        join: Writes parts to the end of a file.
+    """
+
+    header: Callable[[Sequence[str]], bytes]
+    append: Callable[[Path, pd.DataFrame], None]
+    join: Callable[[Path, Sequence[Path]], None]
+
+
+def _delimited(delimiter: str) -> _Format:
+    def append(file: Path, table: pd.DataFrame) -> None:
+        _write_lines(file, (_to_line([_to_cell(value) for value in row], delimiter) for row in _rows(table)))
+
+    return _Format(lambda columns: _encode(_to_line(list(columns), delimiter)), append, _copy_parts)
+
+
+def _copy_parts(file: Path, parts: Sequence[Path]) -> None:
+    with file.open("ab") as whole_file:
+        for part in parts:
+            with part.open("rb") as opened:
+                shutil.copyfileobj(opened, whole_file, _COPIED_BYTES)
 
 
 def _to_line(cells: Sequence[str], delimiter: str) -> str:
@@ -52,7 +107,7 @@ def _to_line(cells: Sequence[str], delimiter: str) -> str:
         return line.getvalue()
 
 
-def _write_jsonl(file: Path, table: pd.DataFrame) -> None:
+def _append_jsonl(file: Path, table: pd.DataFrame) -> None:
     columns = list(table.columns)
     _write_lines(
         file,
@@ -67,24 +122,86 @@ def _write_parquet(file: Path, table: pd.DataFrame) -> None:
     # JSON may have names that are not Unicode.
     names = [str(name).encode("utf-8", "backslashreplace").decode() for name in table.columns]
     columns = [_to_column(table[name]) for name in table.columns]
+    columns = [
+        column if _is_writable(column.type) else _to_texts(table[name])
+        for name, column in zip(table.columns, columns, strict=True)
+    ]
+    parquet.write_table(pa.table(columns, names), file)
+
+
+def _is_writable(kind: Any) -> bool:
+    """Parquet has no mapping without keys."""
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    return bool(inner or not pa.types.is_struct(kind)) and all(map(_is_writable, inner))
+
+
+def _join_parquet(file: Path, parts: Sequence[Path]) -> None:
+    schemas = [parquet.read_schema(part) for part in parts]
+    names = schemas[0].names
+    schema = pa.schema(
+        [(name, _unify([each.field(place).type for each in schemas])) for place, name in enumerate(names)]
+    )
+    with parquet.ParquetWriter(file, schema) as writer:
+        group: list[Any] = []
+        for part in parts:
+            group.append(_conform(parquet.read_table(part), schema))
+            # Readers are slow on many small groups of rows.
+            if sum(map(len, group)) >= _GROUP_ROWS or sum(table.nbytes for table in group) >= _GROUP_BYTES:
+                writer.write_table(pa.concat_tables(group))
+                group = []
+        if group:
+            writer.write_table(pa.concat_tables(group))
+
+
+def _write_array(file: Path, table: pd.DataFrame) -> None:
+    """The only column has arrays of one length."""
+    (column,) = table.columns
+    with file.open("wb") as opened:
+        np.save(opened, np.stack(table[column].tolist()))
+
+
+def _join_arrays(file: Path, parts: Sequence[Path]) -> None:
+    """A part in memory at a time."""
+    shapes = [np.load(part, mmap_mode="r").shape for part in parts]
+    first = np.load(parts[0], mmap_mode="r")
+    shape = (sum(rows for rows, _ in shapes), *first.shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
+    with file.open("ab") as opened:
+        np.lib.format.write_array_header_1_0(opened, header)
+        for part in parts:
+            opened.write(np.load(part).tobytes())
+
+
+def _unify(types: Sequence[Any]) -> Any:
+    """The type that a column would have if it were written at once; values of several types become texts."""
+    known = [pa.schema([("x", one)]) for one in dict.fromkeys(types)]
     try:
-        parquet.write_table(pa.table(columns, names), file)
-    except pa.ArrowException:  # a value that Parquet does not have, such as an empty mapping
-        columns = [
-            _to_texts(table[name]) if pa.types.is_nested(column.type) else column
-            for name, column in zip(table.columns, columns, strict=True)
-        ]
-        parquet.write_table(pa.table(columns, names), file)
+        return pa.unify_schemas(known, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return pa.string()
 
 
-_WRITERS: Mapping[str, Callable[[Path, pd.DataFrame], None]] = {
-    ".csv": _write_delimited(","),
-    ".tsv": _write_delimited("\t"),
-    ".jsonl": _write_jsonl,
-    ".parquet": _write_parquet,
+def _conform(table: Any, schema: Any) -> Any:
+    columns = []
+    for column, field in zip(table.columns, schema, strict=True):
+        if column.type != field.type and pa.types.is_string(field.type) and not pa.types.is_null(column.type):
+            column = _to_texts(pd.Series(column.to_pylist(), dtype=object))
+        elif column.type != field.type:
+            empty = pa.table([pa.array([], field.type)], ["x"])
+            column = pa.concat_tables([empty, pa.table([column], ["x"])], promote_options="permissive")["x"]
+        columns.append(column)
+    return pa.table(columns, schema=schema)
+
+
+_FORMATS: Mapping[str, _Format] = {
+    ".csv": _delimited(","),
+    ".tsv": _delimited("\t"),
+    ".jsonl": _Format(lambda columns: b"", _append_jsonl, _copy_parts),
+    ".parquet": _Format(lambda columns: b"", _write_parquet, _join_parquet),
+    ".npy": _Format(lambda columns: b"", _write_array, _join_arrays),
 }
-WRITABLE = tuple(_WRITERS)
-"""The suffixes of tables that can be written."""
+WRITABLE = tuple(suffix for suffix in _FORMATS if suffix != ".npy")
+"""The suffixes of tables that can be written; parts of one column of arrays can be joined to a .npy file, too."""
 
 
 def _rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
@@ -95,7 +212,7 @@ def _rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_lines(file: Path, lines: Iterator[str]) -> None:
-    with file.open("wb") as opened:
+    with file.open("ab") as opened:
         for line in lines:
             opened.write(_encode(line))
 

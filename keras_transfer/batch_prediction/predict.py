@@ -1,0 +1,207 @@
+"""From inputs of any number to a table of answers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from keras_transfer import __version__
+from keras_transfer.batch_prediction.answer_file import AnswerFile, Job
+from keras_transfer.batch_prediction.engine import Engine, Piece
+from keras_transfer.batch_prediction.identity import identify
+from keras_transfer.batch_prediction.progress import showing
+from keras_transfer.batch_prediction.settings import Settings
+from keras_transfer.batch_prediction.worker import Answered
+from keras_transfer.data.inputs import InputStream
+from keras_transfer.data.inputs.base import BrokenInputs
+from keras_transfer.data.inputs.stream import fingerprint
+from keras_transfer.data.tables.stream import PieceSize
+from keras_transfer.data.tables.tables import some
+from keras_transfer.errors import DataError
+from keras_transfer.run.predicted import ERROR
+from keras_transfer.storage.content_hashes import hash_content
+
+_PIECE_ROWS = range(256, 4097)
+# Of all predictions of a part, each of which is a Python object.
+_PIECE_VALUES = 2**19
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Attributes:
+        rows: How many.
+        broken: Inputs that could not be read.
+        abstained: Predictions that abstain; None if that was not asked for.
+        renamed: Names of columns of predictions in the table, by names that the inputs have already.
+    """
+
+    rows: int
+    broken: int
+    abstained: int | None
+    renamed: dict[str, str]
+
+    def notes(self) -> list[str]:
+        """Return lines for the user."""
+        notes = []
+        if self.broken:
+            notes.append(f"{self.broken:,} of {self.rows:,} inputs cannot be read; their predictions are empty.")
+        if self.abstained is not None:
+            notes.append(f"{self.abstained:,} of {self.rows - self.broken:,} abstained")
+        if self.renamed:
+            names = some([f"{free} in place of {name}" for name, free in self.renamed.items()])
+            notes.append(f"Columns that the inputs have already: the predictions are in {names}")
+        return notes
+
+
+def predict_to_file(
+    inputs: InputStream, file: AnswerFile, settings: Settings, *, run: Path, engine: Engine, outputs: int
+) -> Summary:
+    """Predict for inputs, and write a table with the answers in the order of the inputs.
+
+    Args:
+        inputs: What to predict for.
+        file: The table.
+        settings: What it has.
+        run: The folder of the run that predicts.
+        engine: Where the work is done.
+        outputs: How many values the model returns for an input.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DataError: Inputs cannot be read; nothing is written.
+        ConfigError: The table was begun for something else.
+        CheckpointError: It cannot be written; what is done can be continued.
+    """
+    if not file.is_finished:
+        with file.writing():
+            job = _look_through(inputs, file, settings, run=run, engine=engine, outputs=outputs)
+            file.begin(job)
+            _answer(inputs, file, job, engine)
+            file.join()
+    facts = [file.facts[number] for number in sorted(file.facts)]
+    abstained = [part.abstained for part in facts if part.abstained is not None]
+    return Summary(
+        rows=sum(part.rows for part in facts),
+        broken=sum(part.broken for part in facts),
+        abstained=sum(abstained) if abstained else None,
+        renamed=facts[-1].renamed if facts else {},
+    )
+
+
+def _look_through(
+    inputs: InputStream, file: AnswerFile, settings: Settings, *, run: Path, engine: Engine, outputs: int
+) -> Job:
+    """Count the inputs, identify them, and find those that cannot be read before anything is predicted."""
+    piece_rows = min(max(_PIECE_VALUES // outputs, _PIECE_ROWS[0]), _PIECE_ROWS[-1])
+    if file.job is not None:
+        piece_rows = file.job.piece_rows
+    counts: list[int] = []
+    prints: list[str] = []
+    broken = BrokenInputs()
+
+    def unchecked() -> Iterator[Piece]:
+        for number, piece in enumerate(inputs.pieces(PieceSize(piece_rows))):
+            counts.append(len(piece.values))
+            prints.append(fingerprint(piece))
+            if not settings.skip_broken and number not in file.facts:
+                yield number, piece
+
+    with showing("Checked", None) as progress:
+        for number, problems in engine.apply("check", unchecked()):
+            for name, problem in problems:
+                broken.add(name, problem)
+            progress.advance(counts[number])
+    if broken.count:
+        raise broken.refusal(sum(counts))
+    return Job(
+        version=__version__,
+        run=identify(run),
+        inputs=hash_content(*(each.encode() for each in prints)),
+        rows=sum(counts),
+        piece_rows=piece_rows,
+        settings=settings.to_json(),
+    )
+
+
+def _answer(inputs: InputStream, file: AnswerFile, job: Job, engine: Engine) -> None:
+    """Write the parts that are missing."""
+    writer = _Writer(file)
+    done = sum(facts.rows for facts in file.facts.values())
+    missing = (
+        (number, piece)
+        for number, piece in enumerate(inputs.pieces(PieceSize(job.piece_rows)))
+        if number not in file.facts
+    )
+    with showing("Predicted", job.rows, done) as progress:
+        for number, answered in engine.apply("answer", missing):
+            writer.add(number, answered)
+            progress.advance(len(answered.own))
+    writer.finish()
+
+
+class _Writer:
+    """Puts answers beside the inputs' own columns.
+
+    Parts whose inputs all cannot be read do not say which columns answers have: they wait for one that does.
+    """
+
+    def __init__(self, file: AnswerFile) -> None:
+        self._file = file
+        known = (facts.answers for facts in file.facts.values() if facts.answers)
+        self._names: list[str] | None = next(known, None)
+        self._waiting: list[tuple[int, Answered]] = []
+
+    def add(self, number: int, answered: Answered) -> None:
+        names = list(answered.answers.columns)
+        if not names and self._names is None:
+            self._waiting.append((number, answered))
+            return
+        self._names = self._names or names
+        if names and names != self._names:
+            raise DataError(
+                f"Predictions have other columns than those of earlier rows: {some(names)}. Expected: "
+                f"{some(self._names)}. Report this as a defect of the task."
+            )
+        for waiting in (*self._waiting, (number, answered)):
+            self._write(*waiting)
+        self._waiting = []
+
+    def finish(self) -> None:
+        self._names = self._names or []
+        for waiting in self._waiting:
+            self._write(*waiting)
+
+    def _write(self, number: int, answered: Answered) -> None:
+        names = self._names or []
+        answers = answered.answers.reindex(columns=names)
+        if answered.errors is not None:
+            answers[ERROR] = pd.Series(list(answered.errors), answers.index, dtype=object)
+        renamed = name_apart(list(answers.columns), list(answered.own.columns))
+        table = pd.concat([answered.own, answers.rename(columns=renamed)], axis=1)
+        self._file.add(
+            number, table, broken=answered.broken, abstained=answered.abstained, answers=names, renamed=renamed
+        )
+
+
+def name_apart(names: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+    """Return free names for columns whose own are taken.
+
+    Args:
+        names: Of the columns.
+        taken: Other names.
+    """
+    used, renamed = set(taken), {}
+    for name in names:
+        free, number = name, 1
+        while free in used:
+            number += 1
+            free = f"{name}_{number}"
+        used.add(free)
+        if free != name:
+            renamed[name] = free
+    return renamed

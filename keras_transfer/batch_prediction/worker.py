@@ -1,0 +1,118 @@
+"""What is done with each part of the inputs, on this machine or on another one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import tensorflow as tf
+
+from keras_transfer.batch_prediction.settings import Settings
+from keras_transfer.data.inputs import InputKind, InputRows, Inputs
+from keras_transfer.data.inputs.base import show
+from keras_transfer.errors import DataError
+from keras_transfer.heads import Prediction
+from keras_transfer.run.predictor import Predictor
+
+EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers for a part of the inputs.
+
+    Attributes:
+        own: Those of the inputs' own columns that go along.
+        answers: A column for each value of a prediction; none if there is no prediction.
+        errors: What is wrong with each input; None unless broken ones are skipped.
+        broken: How many inputs cannot be read.
+        abstained: How many predictions abstain; None if that was not asked for.
+    """
+
+    own: pd.DataFrame
+    answers: pd.DataFrame
+    errors: list[Any] | None
+    broken: int
+    abstained: int | None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Reads inputs and predicts for them.
+
+    Attributes:
+        run: Predicts.
+        kind: Reads inputs.
+        settings: What the answers have.
+    """
+
+    run: Predictor
+    kind: InputKind
+    settings: Settings
+
+    def check(self, piece: InputRows) -> list[tuple[str, str]]:
+        """Return the name of each input that cannot be read, and what is wrong with it.
+
+        Args:
+            piece: A part of the inputs.
+        """
+        _, problems = self.kind.read(piece.values, piece.names)
+        return [(piece.names[place], problems[place]) for place in sorted(problems)]
+
+    def answer(self, piece: InputRows) -> Answered:
+        """Predict.
+
+        Args:
+            piece: A part of the inputs. Unless broken ones are skipped, :meth:`check` has found no problem in it.
+
+        Raises:
+            DataError: An input has changed in the meantime, and cannot be read.
+        """
+        if self.settings.skip_broken:
+            examples, problems = self.kind.read(piece.values, piece.names)
+        else:
+            examples, problems = self.kind.read_again(piece.values, piece.names), {}
+        inputs = Inputs(piece.names, examples, problems, piece.table)
+        try:
+            return self._answer(inputs)
+        except tf.errors.OpError as error:  # of a graph that decodes
+            changed = self.check(piece) if not self.settings.skip_broken else []
+            if not changed:
+                raise
+            name, problem = changed[0]
+            raise DataError(f"{show(name)}: {problem}. It could be read before. Restore it.") from error
+
+    def _answer(self, inputs: Inputs) -> Answered:
+        settings = self.settings
+        options: dict[str, Any] = {"skip_broken": True, "min_confidence": settings.min_confidence}
+        features: list[Any] | None = None
+        if settings.embeddings:
+            predictions, features = self.run.predict_with_features(inputs, **options)
+        else:
+            predictions = self.run.predict_inputs(inputs, **options)
+        errors = [prediction.error for prediction in predictions] if settings.skip_broken else None
+        predictions = predictions if settings.predictions else []
+        answers = to_columns(predictions, settings.top_k).reindex(range(len(inputs)))
+        if features is not None and len(inputs.examples):
+            answers[EMBEDDING] = pd.Series(features, answers.index, dtype=object)
+        own = inputs.table.reindex(columns=list(settings.columns)).reset_index(drop=True)
+        return Answered(own, answers, errors, len(inputs.problems), count_abstaining(predictions))
+
+
+def to_columns(predictions: Sequence[Prediction], top_k: int | None) -> pd.DataFrame:
+    """Return predictions as columns, empty where an input cannot be read.
+
+    Args:
+        predictions: One per row.
+        top_k: The number of most probable names, in place of all of them.
+    """
+    rows = [prediction.columns(top_k) for prediction in predictions]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
+    return pd.DataFrame(columns, pd.RangeIndex(len(rows)))
+
+
+def count_abstaining(predictions: Sequence[Prediction]) -> int | None:
+    """Return how many predictions abstain; None if neither the run nor the call asked for that."""
+    found = [getattr(prediction, "abstain", None) for prediction in predictions if prediction.error is None]
+    return sum(map(bool, found)) if any(abstains is not None for abstains in found) else None
