@@ -19,6 +19,7 @@ from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, T
 from keras_transfer.export import make_exporters
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.frozen.learning_curve import NO_BASELINE, LearningCurve
+from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.job.job import Job, Trained
 from keras_transfer.recipe.absolute_paths import with_absolute_paths
@@ -337,7 +338,7 @@ def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers,
     for split, values in metrics.items():
         trackers.report_made(ReportMade(split, values))
     curve = trained.baseline and trained.baseline.curve
-    if job.config.report:
+    if job.config.report and isinstance(evaluation.head, TargetHead):
         writer.write_learning_curve(curve or NO_BASELINE)
     if console is None:
         return evaluation

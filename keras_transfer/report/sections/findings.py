@@ -66,5 +66,6 @@ def _table(findings: Sequence[Finding], title: str, lead: str) -> Markup:
         findings=findings[:MOST_ROWS],
         more=max(len(findings) - MOST_ROWS, 0),
         file=FINDINGS,
+        labelled=any(one.label for one in findings),
         suggests=any(one.suggested_label for one in findings),
     )
