@@ -35,6 +35,8 @@ class Rows:
         examples: The examples themselves; None if they cannot be read here.
         places: For each row its index among the examples, None if it is gone; by default the rows' own order.
         decided: ``int64[n]``, the predicted classes, if not one head decided for all rows.
+        uncalibrated: ``float32[n, outputs]``, what was predicted before calibration, if not one head calibrated all
+            rows.
     """
 
     names: tuple[str, ...]
@@ -43,6 +45,7 @@ class Rows:
     examples: Examples | None = None
     places: Sequence[int | None] | None = None
     decided: NDArray[np.int64] | None = None
+    uncalibrated: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from keras_transfer.errors import CheckpointError
 from keras_transfer.heads import ClassificationReport, MultilabelReport
-from keras_transfer.heads.evaluation import Report
+from keras_transfer.heads.evaluation import Floats, Report
+from keras_transfer.heads.probabilities import ProbabilityHead
+from keras_transfer.heads.reliability import CalibrationReport
 from keras_transfer.report.content import Content, Rows
 from keras_transfer.report.page import write_content
 from keras_transfer.run.folder import REPORT, SUMMARY, damaged, read_json
@@ -91,8 +93,12 @@ def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, .
         predicted=np.concatenate([part.predicted for part in parts]),
     )
     # Each run has a temperature and a coverage of its own, so that the first one's say nothing of all rows.
-    head = replace(runs[0].head, coverage=None)
+    head = replace(runs[0].head, coverage=None, calibration=None)
     report = replace(head.report(_SPLIT, rows.predicted, rows.targets), calibration=None)
+    if isinstance(head, ProbabilityHead):
+        before = np.concatenate([run.head.uncalibrated(part.predicted) for run, part in zip(runs, parts, strict=True)])
+        rows = replace(rows, uncalibrated=before)
+        report = replace(report, calibration=_compare_calibration(runs, head, rows, before))
     if isinstance(report, ClassificationReport):
         decided = np.concatenate([run.head.decide(part.predicted) for run, part in zip(runs, parts, strict=True)])
         rows = replace(rows, decided=decided)
@@ -103,13 +109,24 @@ def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, .
     return rows, report, ()
 
 
+def _compare_calibration(
+    runs: Sequence[Run], head: ProbabilityHead, rows: Rows, uncalibrated: Floats
+) -> CalibrationReport:
+    """How well calibrated all rows are, and were before each run's own temperature; the head has none."""
+    before = head.measure_calibration(uncalibrated, rows.targets).before
+    fitted = [run.head.calibration and run.head.calibration.fitted for run in runs]
+    if not all(fitted):
+        return CalibrationReport(None, before, {})
+    return CalibrationReport(fitted[0], before, head.measure_calibration(rows.predicted, rows.targets).before)
+
+
 def _with_classes(
     report: ClassificationReport, head: Any, rows: Rows, decided: NDArray[np.int64]
 ) -> ClassificationReport:
     """The report with the classes that each run decided on, by thresholds of its own."""
     certain = np.eye(rows.predicted.shape[1], dtype=np.float32)[decided]
     by_runs = replace(head, decision=None).report(_SPLIT, certain, rows.targets)
-    return replace(by_runs, loss=report.loss, auroc=report.auroc, calibration=None)
+    return replace(by_runs, loss=report.loss, auroc=report.auroc, calibration=report.calibration)
 
 
 def _with_labels(report: MultilabelReport, head: Any, rows: Rows, present: NDArray[np.bool_]) -> MultilabelReport:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from keras_transfer import Run
 from keras_transfer.heads import MaskedReport
@@ -302,6 +303,16 @@ def test_the_page_of_a_cross_validation_pools_its_test_rows(several, command):
     assert numbers_of({name: figure for name, figure in summary["test"].items()}) - set(page.values()) == set()
     assert numbers_of(summary["confusion"]) - set(page.values()) == set()
     assert "mean of 3 runs" in page.elements[0].text
+    losses = {"before": [], "after": []}
+    for run in (Run(several / name) for name in summary["runs"]):
+        part, temperature = run.predictions["test"], run.head.calibration.values[0]
+        logits = np.log(part.predicted.astype(np.float64))
+        for name, each in (("before", temperature * logits), ("after", logits)):
+            losses[name] += (-log_softmax(each, axis=1)[np.arange(len(each)), part.targets]).tolist()
+    for expected in map(np.mean, losses.values()):
+        assert min(abs(expected - value) for value in page.values()) < 1e-5
+    assert abs(np.mean(losses["before"]) - np.mean(losses["after"])) > 1e-3
+    assert "each run is calibrated on rows of its own" in page.elements[0].text
     again = command("report", several, "--out", "other.html")
     assert again.stdout == "Report: other.html\n"
 

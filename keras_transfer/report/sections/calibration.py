@@ -1,8 +1,9 @@
 """Whether probabilities can be taken at their word."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from keras_transfer.heads.reliability import NOT_CALIBRATED, ReliabilityBin
+from keras_transfer.heads.reliability import NOT_CALIBRATED, CalibrationReport, ReliabilityBin
 from keras_transfer.report.charts import Axis, Chart, Series, draw_all
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section, render
@@ -30,21 +31,29 @@ def calibration(content: Content) -> Section | None:
         charts=draw_all([_chart(bins)]) if bins else None,
         parts=shown,
         metrics={name: METRICS.get(name, name) for part in shown.values() for name in part},
-        fitted=measured and (measured.fitted or NOT_CALIBRATED),
+        fitted=measured and _describe(measured, content),
         is_multilabel=content.rows is not None and content.rows.targets.ndim > 1,
     )
     return Section("calibration", "Calibration", body)
 
 
+def _describe(measured: CalibrationReport, content: Content) -> str:
+    if content.runs and measured.fitted:
+        return "each run is calibrated on rows of its own"
+    return str(measured.fitted or NOT_CALIBRATED)
+
+
 def _bins(content: Content) -> dict[str, Sequence[ReliabilityBin]]:
     if content.rows is None or not len(content.rows):
         return {}
-    found = content.head.reliability(content.rows.predicted, content.rows.targets)
+    rows = content.rows
+    found = content.head.reliability(rows.predicted, rows.targets)
     if found is None:
         return {}
-    if content.runs:  # each has a temperature of its own, which one head cannot undo
-        return {"": found.after or found.before}
-    return {name: bins for name, bins in (("before", found.before), ("after", found.after)) if bins}
+    before = found.before
+    if rows.uncalibrated is not None:
+        before = replace(content.head, calibration=None).reliability(rows.uncalibrated, rows.targets).before
+    return {name: bins for name, bins in (("before", before), ("after", found.after)) if bins}
 
 
 def _chart(bins: dict[str, Sequence[ReliabilityBin]]) -> Chart:
