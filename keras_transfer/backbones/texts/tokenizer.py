@@ -128,11 +128,12 @@ class TextEncoder:
 
         Which of them are around texts depends on the family: ``preprocessor`` is KerasHub's class for it.
         """
-        special = zip(self._tokenizer.special_tokens, self._tokenizer.special_token_ids, strict=True)
+        words = {str(word) for word in self._tokenizer.special_tokens if word is not None}
+        ids = {word: int(self._tokenizer.token_to_id(word)) for word in words}
         return {
             "preprocessor": type(self._preprocessor).__name__,
             "lower_case": bool(getattr(self._tokenizer, "lowercase", False)),
-            "special_tokens": {str(word): int(token) for word, token in special if token is not None},
+            "special_tokens": dict(sorted(ids.items(), key=lambda item: item[1])),
         }
 
     @property

@@ -60,6 +60,14 @@ def test_columns_and_what_pads_them(encoders):
     assert outside.any() and (columns["token_ids"][outside] == 1).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_special_tokens_are_named_with_their_own_ids(encoders, preprocessors, name):
+    described, tokenizer = encoders[name].describe(), preprocessors[name].tokenizer
+    assert set(described["special_tokens"].values()) == {int(token) for token in tokenizer.special_token_ids}
+    for word, token in described["special_tokens"].items():
+        assert tokenizer.id_to_token(token) == word
+
+
 @pytest.mark.parametrize("name", SOME)
 def test_every_way_of_calling_gives_the_same(encoders, name):
     encoder = encoders[name]
