@@ -7,7 +7,7 @@ is there whole or not at all.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -38,6 +38,7 @@ class Served:
         config: The recipe.
         record: The content of data.json.
         calibration: A folder of training examples, for an exporter that calibrates; else None.
+        quantize: How the artifact stores numbers: :attr:`Exporter.quantize`.
     """
 
     model: keras.Model
@@ -47,10 +48,11 @@ class Served:
     config: RecipeConfig
     record: Mapping[str, Any]
     calibration: Path | None = None
+    quantize: str | None = None
 
     def describe(self) -> Description:
         """Return everything that a client, and ``evaluate`` on the artifact, must know beside the network."""
-        return describe(self.config, self.record, self.head, self.reader)
+        return replace(describe(self.config, self.record, self.head, self.reader), quantize=self.quantize)
 
     def calibration_batches(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Read the examples of :attr:`calibration`: batches by the names of the reader's ``tensor_inputs``."""

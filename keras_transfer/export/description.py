@@ -62,6 +62,7 @@ class _Facts(Record):
     outputs: list[_Tensor]
     predictions_output: str
     preprocessing: dict[str, Any]
+    quantize: str | None = None
     head: dict[str, Any]
     recipe: dict[str, Any]
     record: dict[str, Any]
@@ -96,6 +97,7 @@ class Description:
         head: What was learned beside the weights, as in head.json: thresholds, temperature, coverage.
         recipe: What decides of the recipe.
         record: The entries of data.json that are not about rows.
+        quantize: How the artifact stores numbers, such as ``int8``; None if as the model has them.
         version: The version of this package that wrote it.
     """
 
@@ -108,6 +110,7 @@ class Description:
     head: Mapping[str, Any]
     recipe: Mapping[str, Any]
     record: Mapping[str, Any]
+    quantize: str | None = None
     version: str = __version__
 
     def to_json(self) -> str:
@@ -124,6 +127,7 @@ class Description:
             **tensors,
             "predictions_output": self.predictions_output,
             "preprocessing": dict(self.preprocessing),
+            "quantize": self.quantize,
             "head": dict(self.head),
             "recipe": dict(self.recipe),
             "record": dict(self.record),
@@ -171,6 +175,7 @@ class Description:
             # A stranger may have added what leads to files of this machine.
             recipe=without_places(values["recipe"]),
             record=_without_rows(values["record"]),
+            quantize=values.get("quantize"),
             version=values["keras_transfer"],
         )
 

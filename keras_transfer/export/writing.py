@@ -74,7 +74,7 @@ def export_run(
 def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
     try:
         if exporter.backend in (None, keras.backend.backend()):
-            exporter.write(served, artifact)
+            exporter.write(replace(served, quantize=exporter.quantize), artifact)
         else:
             _write_on_backend(exporter, served, artifact)
     except TransferError:

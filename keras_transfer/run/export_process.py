@@ -17,7 +17,7 @@ def main(folder: str, format_name: str, settings: str, artifact: str, calibratio
     run = Run(folder)
     exporter = EXPORTERS[format_name](**json.loads(settings))
     examples = None if calibration is None else Path(calibration)
-    exporter.write(replace(run.served, calibration=examples), Path(artifact))
+    exporter.write(replace(run.served, calibration=examples, quantize=exporter.quantize), Path(artifact))
 
 
 if __name__ == "__main__":

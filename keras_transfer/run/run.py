@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import Inputs
 from keras_transfer.data.splits.known import NOTHING_KNOWN
 from keras_transfer.data.splits.splits import Splits
@@ -225,13 +226,7 @@ class Run(RunRows):
         prepare_folder(target)
         if data is None:
             refuse_options(table)
-        check_file(self.folder, SAMPLES)
-        try:
-            samples = self.reader.read_samples(self.folder / SAMPLES)
-        except (*WRONG_TYPES, RecursionError) as error:
-            raise damaged(self.folder / SAMPLES, f"{error} is missing or of a wrong type") from error
-        if not len(samples):
-            raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")
+        samples = self.read_samples()
         rows = None
         if exporter.quantize is not None:
             rows = find_labelled_rows(self, exporter, data, table)
@@ -240,6 +235,21 @@ class Run(RunRows):
         expected = predict_examples(self, samples)
         proof = export_run(exporter, self.served, target, samples=self.folder / SAMPLES, expected=expected, rows=rows)
         return target, proof
+
+    def read_samples(self) -> Examples:
+        """Read the examples that the run folder keeps, by which an export is proved.
+
+        Raises:
+            CheckpointError: They are missing or damaged.
+        """
+        check_file(self.folder, SAMPLES)
+        try:
+            samples = self.reader.read_samples(self.folder / SAMPLES)
+        except (*WRONG_TYPES, RecursionError) as error:
+            raise damaged(self.folder / SAMPLES, f"{error} is missing or of a wrong type") from error
+        if not len(samples):
+            raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")
+        return samples
 
     @property
     def served(self) -> Served:
