@@ -25,7 +25,7 @@ GROUPS = (
     {"tasks", "training", "frozen"},
     {"job", "run"},
     {"batch_prediction", "report"},
-    {"recipe"},
+    {"recipe", "serving"},
     {"launch"},
     {"cli", "testing"},
 )

@@ -19,6 +19,7 @@ from keras_transfer.cli.predict import predict
 from keras_transfer.cli.recipes import backbones, check, copy, list_recipes, schema, show
 from keras_transfer.cli.report import report
 from keras_transfer.cli.runs import evaluate
+from keras_transfer.cli.serve import serve
 from keras_transfer.cli.suggest import suggest
 from keras_transfer.cli.training import find_learning_rate, launch_workers, run
 from keras_transfer.console.commands import Commands
@@ -44,7 +45,7 @@ def main() -> None:
 for _command in (
     *(list_recipes, backbones, schema, show, copy, check, audit),
     *(run, launch_workers, find_learning_rate),
-    *(evaluate, predict, embed, suggest, export, report),
+    *(evaluate, predict, embed, suggest, export, report, serve),
     cache,
 ):
     main.add_command(_command)

@@ -83,7 +83,7 @@ def make_header(content: Content) -> tuple[str, Markup]:
 def _find_headline(content: Content) -> Headline | None:
     if content.summary is not None:
         return _summarised(content, content.summary["test"])
-    return None if content.report is None else _headline(content.report)
+    return None if content.report is None else describe_report(content.report)
 
 
 def _summarised(content: Content, figures: Mapping[str, Any]) -> Headline | None:
@@ -101,8 +101,8 @@ def _summarised(content: Content, figures: Mapping[str, Any]) -> Headline | None
 
 
 @singledispatch
-def _headline(report: Report) -> Headline:
-    """The loss, which every report has, and the other numbers of the report."""
+def describe_report(report: Report) -> Headline:
+    """Return the result of a report: by default the loss, which every report has, and its other numbers."""
     further = {
         name.replace("_", " "): (value, ".4g")
         for name, value in report.figures().items()
@@ -111,7 +111,7 @@ def _headline(report: Report) -> Headline:
     return Headline("loss", report.loss, ".4f", further=further)
 
 
-@_headline.register
+@describe_report.register
 def _(report: ClassificationReport) -> Headline:
     further = {"mean F1 of the classes": (report.macro_f1, ".3f"), "loss": (report.loss, ".4f")}
     if report.auroc is not None:
@@ -119,7 +119,7 @@ def _(report: ClassificationReport) -> Headline:
     return Headline("accuracy", report.accuracy, ".1%", report.accuracy_interval, further)
 
 
-@_headline.register
+@describe_report.register
 def _(report: MultilabelReport) -> Headline:
     return Headline(
         "mean average precision",
@@ -134,7 +134,7 @@ def _(report: MultilabelReport) -> Headline:
     )
 
 
-@_headline.register
+@describe_report.register
 def _(report: RegressionReport) -> Headline:
     if len(report.numbers) > 1:
         return Headline(
@@ -145,7 +145,7 @@ def _(report: RegressionReport) -> Headline:
     return Headline("mean absolute error", report.mae, ".4g", number.mae_interval, further)
 
 
-@_headline.register
+@describe_report.register
 def _(report: MaskedReport) -> Headline:
     further = {"perplexity": (report.perplexity, ".1f"), "loss": (report.loss, ".4f")}
     return Headline("of the masked tokens predicted correctly", report.accuracy, ".1%", further=further)

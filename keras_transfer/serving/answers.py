@@ -1,0 +1,78 @@
+"""From the model's answers to predictions that people and programs read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.errors import ConfigError
+from keras_transfer.heads import BrokenInput, Prediction
+from keras_transfer.run.predicted import check_min_confidence, check_top_k
+from keras_transfer.serving.inputs import Given
+from keras_transfer.serving.limits import Refusal
+from keras_transfer.serving.model import ModelAnswers, Opened
+
+_UNREADABLE = "cannot be read"
+_NOT_FINITE = "the prediction is NaN or infinite"
+
+
+def check_options(opened: Opened, top_k: int | None, min_confidence: float | None) -> None:
+    """Check options of a request.
+
+    Raises:
+        Refusal: The model has no such option.
+    """
+    try:
+        if top_k is not None:
+            check_top_k(opened.head)
+        if min_confidence is not None:
+            check_min_confidence(opened.head, min_confidence)
+    except ConfigError as error:
+        raise Refusal(
+            400, str(error).replace("--top-k", "top_k").replace("--min-confidence", "min_confidence")
+        ) from error
+
+
+def to_predictions(
+    opened: Opened, given: Sequence[Given], answers: ModelAnswers | None, min_confidence: float | None
+) -> list[Prediction]:
+    """Return one prediction per input, in order.
+
+    Args:
+        opened: The model.
+        given: The inputs.
+        answers: For those that have a row, in order; None if none has.
+        min_confidence: Below which predictions abstain.
+    """
+    predictions: list[Prediction] = []
+    place = 0
+    for one in given:
+        if one.row is None or answers is None:
+            predictions.append(BrokenInput(one.name, one.problem))
+            continue
+        if answers.ok[place]:
+            prediction = opened.head.to_prediction(one.name, answers.predicted[place])
+            predictions.append(prediction if min_confidence is None else prediction.abstain_below(min_confidence))
+        else:
+            problem = _NOT_FINITE if answers.read[place] else find_problem(opened, one)
+            predictions.append(BrokenInput(one.name, problem))
+        place += 1
+    return predictions
+
+
+def find_problem(opened: Opened, given: Given) -> str:
+    """Return why an input cannot be read, as ``predict`` says it."""
+    return read_example(opened, given)[1] or _UNREADABLE
+
+
+def read_example(opened: Opened, given: Given) -> tuple[Examples, str | None]:
+    """Read an input as ``predict`` reads it.
+
+    Returns:
+        An example, or none and why the input cannot be read.
+    """
+    values: list[Any] = list(given.row or ())
+    if not opened.reader.raw_inputs[0].name.endswith("_bytes"):
+        texts = tuple(value.decode("utf-8", "surrogateescape") for value in values)
+        values = [texts if len(texts) > 1 else text for text in texts[:1]]
+    examples, problems = opened.task.inputs(opened.config).read(values, [given.name] * len(values))
+    return examples, given.problem or problems.get(0)

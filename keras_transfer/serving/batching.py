@@ -1,0 +1,220 @@
+"""Dynamic batching: inputs of requests that arrive together go through the model together.
+
+Decoding and the model have a thread each, so that the next batch is decoded while the model runs. The event loop owns
+all state; the threads only compute.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from keras_transfer.serving.limits import Limits, refuse_full, refuse_stopping
+
+Row = tuple[Any, ...]
+"""One input: a value for each tensor of its signature."""
+
+Key = tuple[Hashable, ...]
+"""What rows must have in common to share a batch."""
+
+
+class Answers(Protocol):
+    """What the model returned for some rows."""
+
+    def part(self, start: int, stop: int) -> Self:
+        """Return the answers for some of the rows."""
+
+    def join(self, others: Sequence[Self]) -> Self:
+        """Return these answers and others behind them."""
+
+
+_Answers = TypeVar("_Answers", bound=Answers)
+
+
+@dataclass
+class _Item(Generic[_Answers]):
+    key: Key
+    rows: Sequence[Row]
+    future: "asyncio.Future[_Answers]"
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Batcher(Generic[_Answers]):
+    """Collects rows into batches, and hands each request the answers for its own rows.
+
+    A batch starts when it is full, or when its first row has waited ``limits.wait_seconds``. It grows while the
+    model is busy.
+
+    Args:
+        decode: Turns rows of one key into what the model takes. A row that cannot be read does no harm to the others.
+        predict: Runs the model on that. Each of the two is called from one thread at a time.
+        limits: Size of batches and of the queue.
+        observe: Called with the number of rows of each batch and the seconds that the model took.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Any, Sequence[Row]], Any],
+        predict: Callable[[Any], _Answers],
+        limits: Limits,
+        observe: Callable[[int, float], None] = lambda rows, seconds: None,
+    ) -> None:
+        self._decode, self._predict = decode, predict
+        self._limits, self._observe = limits, observe
+        self._queue: deque[_Item[_Answers]] = deque()
+        self._arrival = asyncio.Event()
+        self._decoded: asyncio.Queue[tuple[list[_Item[_Answers]], Any]] = asyncio.Queue()
+        # One batch is decoded ahead, and no more: the others still grow.
+        self._ahead = asyncio.Semaphore(1)
+        self._decoder_thread = ThreadPoolExecutor(1, "keras-transfer-decode")
+        self._model_thread = ThreadPoolExecutor(1, "keras-transfer-model")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiting = 0
+        self._stopping = False
+
+    @property
+    def waiting(self) -> int:
+        """How many rows have no answer yet."""
+        return self._waiting
+
+    def start(self) -> None:
+        """Start to work, in the event loop that is running."""
+        self._tasks = [asyncio.create_task(self._decode_batches()), asyncio.create_task(self._predict_batches())]
+
+    async def stop(self) -> None:
+        """Refuse new rows, answer those that are waiting, and end."""
+        self._stopping = True
+        while self._waiting:
+            await asyncio.sleep(0.01)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._decoder_thread.shutdown(wait=False)
+        self._model_thread.shutdown(wait=False)
+
+    async def answer(self, key: Key, rows: Sequence[Row]) -> _Answers:
+        """Return the model's answers for rows.
+
+        Args:
+            key: Rows of equal keys may share a batch.
+            rows: At least one.
+
+        Raises:
+            Refusal: The queue is full, or the server is stopping.
+        """
+        if self._stopping:
+            raise refuse_stopping()
+        if self._waiting + len(rows) > self._limits.queue_inputs:
+            raise refuse_full()
+        loop, size = asyncio.get_running_loop(), self._limits.batch_size
+        items = [_Item(key, rows[start : start + size], loop.create_future()) for start in range(0, len(rows), size)]
+        self._waiting += len(rows)
+        try:
+            self._queue.extend(items)
+            self._arrival.set()
+            first, *others = [await item.future for item in items]
+            return first.join(others) if others else first
+        finally:  # of a request that timed out, rows that still wait are not decoded
+            for item in items:
+                if not item.future.cancel() and not item.future.cancelled():
+                    item.future.exception()  # of several that failed, one is raised
+            self._waiting -= len(rows)
+
+    async def run_alone(self, function: Callable[[], Any]) -> Any:
+        """Run something else in the model's thread, between two batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._model_thread, function)
+
+    async def _collect(self) -> list[_Item[_Answers]]:
+        """Wait for a batch: items of one key, in the order in which they came."""
+        batch: list[_Item[_Answers]] = []
+        rows = 0
+        while not batch:
+            await self._wait_for_rows()
+            while self._drop_cancelled():
+                item = self._queue[0]
+                if batch and (item.key != batch[0].key or rows + len(item.rows) > self._limits.batch_size):
+                    break
+                batch.append(self._queue.popleft())
+                rows += len(item.rows)
+        return batch
+
+    async def _wait_for_rows(self) -> None:
+        """Wait until there is an item, and until it has waited for others or there are enough of them."""
+        while not self._drop_cancelled():
+            self._arrival.clear()
+            await self._arrival.wait()
+        first = self._queue[0]
+        while (left := first.arrived + self._limits.wait_seconds - time.monotonic()) > 0 and not self._is_full():
+            self._arrival.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrival.wait(), left)
+
+    def _drop_cancelled(self) -> bool:
+        """Return whether there is an item at the head of the queue that somebody still waits for."""
+        while self._queue and self._queue[0].future.done():
+            self._queue.popleft()
+        return bool(self._queue)
+
+    def _is_full(self) -> bool:
+        return sum(len(item.rows) for item in self._queue) >= self._limits.batch_size
+
+    async def _decode_batches(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._ahead.acquire()
+            batch = await self._collect()
+            rows = [row for item in batch for row in item.rows]
+            try:
+                ready = await loop.run_in_executor(self._decoder_thread, self._decode, batch[0].key, rows)
+            except Exception as error:
+                await self._decoded.put((batch, error))
+            else:
+                await self._decoded.put((batch, ready))
+
+    async def _predict_batches(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch, ready = await self._decoded.get()
+            self._ahead.release()
+            if all(item.future.done() for item in batch):
+                continue
+            try:
+                if isinstance(ready, Exception):
+                    raise ready
+                started = time.perf_counter()
+                answers = await loop.run_in_executor(self._model_thread, self._predict, ready)
+                self._observe(sum(len(item.rows) for item in batch), time.perf_counter() - started)
+            except Exception as error:
+                await self._answer_each(batch, error)
+                continue
+            start = 0
+            for item in batch:
+                _resolve(item.future, answers.part(start, start + len(item.rows)))
+                start += len(item.rows)
+
+    async def _answer_each(self, batch: Sequence[_Item[_Answers]], error: Exception) -> None:
+        """A batch failed as a whole: each request has its own try, so that only the one that does harm has none."""
+        loop = asyncio.get_running_loop()
+        if len(batch) == 1:
+            _fail(batch[0].future, error)
+            return
+        for item in batch:
+            try:
+                ready = await loop.run_in_executor(self._decoder_thread, self._decode, item.key, item.rows)
+                _resolve(item.future, await loop.run_in_executor(self._model_thread, self._predict, ready))
+            except Exception as own:
+                _fail(item.future, own)
+
+
+def _resolve(future: "asyncio.Future[_Answers]", answers: _Answers) -> None:
+    if not future.done():
+        future.set_result(answers)
+
+
+def _fail(future: "asyncio.Future[_Answers]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

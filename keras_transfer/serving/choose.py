@@ -1,0 +1,144 @@
+"""Which format of a run is served: the fastest of those that are there, measured when the server starts."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.data.splits.splits import Split
+from keras_transfer.errors import ConfigError, TransferError
+from keras_transfer.registry import did_you_mean
+from keras_transfer.run.folder import EXPORT, SAMPLES
+from keras_transfer.run.opened import ExportedModel, open_model
+from keras_transfer.run.run import Run
+from keras_transfer.serving.model import Opened
+
+KERAS, AUTO = "keras", "auto"
+
+# Only the Keras model explains its predictions: another format takes its place if users would notice the difference.
+_LEAST_GAIN = 1.1
+_ROUNDS, _WARM_UP, _MOST_SECONDS = 7, 2, 2.0
+
+Batch = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is served.
+
+    Attributes:
+        opened: It.
+        format: Its format: ``keras`` or that of an export.
+        version: Of the export; 1 for the Keras model.
+        notes: Lines for the user on what was measured.
+    """
+
+    opened: Opened
+    format: str
+    version: int
+    notes: tuple[str, ...] = ()
+
+
+def choose(path: Path, format_name: str, *, batch_size: int) -> Chosen:
+    """Open a run or an exported model in the format that is to be served.
+
+    Args:
+        path: A run folder or an exported model.
+        format_name: ``auto`` for the fastest one, ``keras``, or that of an export of the run.
+        batch_size: By which speed is measured.
+
+    Raises:
+        ConfigError: The run has no such format.
+        TransferError: It cannot be opened.
+    """
+    opened = open_model(path)
+    if isinstance(opened, ExportedModel):
+        if format_name not in (AUTO, opened.format):
+            raise ConfigError(f"--format: {path} is {opened.format}. Received: {format_name}. Leave it out.")
+        return Chosen(opened, opened.format, _version_of(path))
+    opened.check_servable()
+    exported = find_exports(path)
+    if format_name == AUTO:
+        return _choose_fastest(opened, exported, batch_size)
+    if format_name == KERAS:
+        return Chosen(opened, KERAS, 1)
+    if format_name not in exported:
+        known = did_you_mean(format_name, [KERAS, AUTO, *exported])
+        raise ConfigError(
+            f"--format: the run has no export {format_name!r}. {known} Export it first: keras-transfer export {path} "
+            f"--format {format_name}"
+        )
+    return Chosen(_open_export(opened, exported[format_name]), format_name, int(exported[format_name].name))
+
+
+def find_exports(run: Path) -> dict[str, Path]:
+    """Return the latest version of each format in a run folder."""
+    found = {}
+    for folder in sorted((run / EXPORT).glob("*")):
+        versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal() and entry.is_dir()]
+        if versions:
+            found[folder.name] = folder / str(max(versions))
+    return found
+
+
+def _open_export(run: Run, path: Path) -> ExportedModel:
+    exported = open_model(path)
+    if not isinstance(exported, ExportedModel) or exported.target.names != run.target.names:
+        raise ConfigError(f"{path} is not an export of this run: it has other outputs. Export the run again.")
+    return exported
+
+
+def _choose_fastest(run: Run, exported: Mapping[str, Path], batch_size: int) -> Chosen:
+    if not exported:
+        return Chosen(run, KERAS, 1)
+    batch = read_batch(run, batch_size)
+    candidates = {KERAS: Chosen(run, KERAS, 1)}
+    seconds = {KERAS: measure(run.predict_tensors, batch)}
+    notes = []
+    for name, path in exported.items():
+        try:
+            candidates[name] = Chosen(_open_export(run, path), name, int(path.name))
+            seconds[name] = measure(candidates[name].opened.predict_tensors, batch)
+        except TransferError as error:
+            notes.append(f"Left out: {name}: {error}")
+    best = min(seconds, key=lambda name: seconds[name] * (1.0 if name == KERAS else _LEAST_GAIN))
+    rates = ", ".join(f"{name} {batch_size / value:,.0f}" for name, value in seconds.items())
+    chosen = candidates[best]
+    return Chosen(
+        chosen.opened, best, chosen.version, (*notes, f"Inputs per second in batches of {batch_size}: {rates}")
+    )
+
+
+def read_batch(run: Run, batch_size: int) -> Batch:
+    """Return a batch of the run's stored samples, repeated up to a size, as the model takes it."""
+    samples, reader = run.reader.read_samples(run.folder / SAMPLES), run.reader
+    count = len(samples)
+    if not count:
+        raise ConfigError(f"{run.folder / SAMPLES} is empty, so that speed cannot be measured. Name a --format.")
+    split = reader.prepare(Split("samples", samples, np.zeros(count, np.int64), np.ones(count, np.float32)))
+    inputs = next(iter(reader.evaluation_batches(split, batch_size=batch_size)))
+    names = [spec.name for spec in reader.tensor_inputs]
+    tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
+    return {name: np.resize(tensors[name].numpy(), (batch_size, *tensors[name].shape[1:])) for name in names}
+
+
+def measure(predict: Callable[[Batch], Any], batch: Batch) -> float:
+    """Return the median seconds that a model takes for a batch, over a few rounds."""
+    times: list[float] = []
+    for _ in range(_WARM_UP):
+        predict(batch)
+    while len(times) < _ROUNDS and sum(times) < _MOST_SECONDS:
+        started = time.perf_counter()
+        predict(batch)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _version_of(path: Path) -> int:
+    folder = path if path.is_dir() else path.parent
+    return int(folder.name) if folder.name.isdecimal() else 1

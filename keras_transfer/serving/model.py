@@ -1,0 +1,167 @@
+"""The model that is served: from what clients send to answers, by the reader and the head of its run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.targets.base import Target
+from keras_transfer.serving.batching import Key, Row
+from keras_transfer.serving.protocol import DEFAULT_SIGNATURE, Signature, TensorInfo
+
+Floats = NDArray[np.float32]
+PredictTensors = Callable[[Mapping[str, NDArray[Any]]], Floats]
+
+_CLASSES = "classes"
+
+
+class Opened(Protocol):
+    """What a server needs of a run, or of an exported model."""
+
+    config: Any
+    task: Any
+    target: Target
+
+    @property
+    def head(self) -> Any:
+        """What the outputs mean."""
+
+    @property
+    def reader(self) -> Reader:
+        """From what a client sends to tensors."""
+
+    def predict_tensors(self, batch: Mapping[str, NDArray[Any]]) -> Floats:
+        """Return calibrated predictions, ``float32[batch, outputs]``, for the reader's ``tensor_inputs`` by name."""
+
+
+@dataclass(frozen=True)
+class ModelAnswers:
+    """What the model returned for some rows.
+
+    Attributes:
+        predicted: ``float32[rows, outputs]``.
+        ok: ``bool[rows]``, false for an input that cannot be read, or whose prediction is NaN or infinite.
+        read: ``bool[rows]``, false for an input that cannot be read.
+        outputs: By name, as the SavedModel of the run has them.
+    """
+
+    predicted: Floats
+    ok: NDArray[np.bool_]
+    read: NDArray[np.bool_]
+    outputs: Mapping[str, NDArray[Any]]
+
+    def part(self, start: int, stop: int) -> "ModelAnswers":
+        """Return the answers for some of the rows."""
+        rows = slice(start, stop)
+        outputs = {name: values[rows] for name, values in self.outputs.items()}
+        return ModelAnswers(self.predicted[rows], self.ok[rows], self.read[rows], outputs)
+
+    def join(self, others: Sequence["ModelAnswers"]) -> "ModelAnswers":
+        """Return these answers and others behind them."""
+        parts = (self, *others)
+        return ModelAnswers(
+            np.concatenate([part.predicted for part in parts]),
+            np.concatenate([part.ok for part in parts]),
+            np.concatenate([part.read for part in parts]),
+            {name: np.concatenate([part.outputs[name] for part in parts]) for name in self.outputs},
+        )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A batch as the model takes it.
+
+    Attributes:
+        tensors: By name.
+        read: ``bool[batch]``, which inputs could be read.
+    """
+
+    tensors: Mapping[str, NDArray[Any]]
+    read: NDArray[np.bool_]
+
+
+class ServedModel:
+    """Turns batches of rows into answers.
+
+    Inputs are read by the graph that the SavedModel of the run has, :meth:`Reader.decode_checked`.
+
+    Args:
+        opened: The run, or the exported model.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._reader, self._head = opened.reader, opened.head
+        specs = {DEFAULT_SIGNATURE: self._reader.raw_inputs, self._reader.tensor_endpoint: self._reader.tensor_inputs}
+        functions = {
+            DEFAULT_SIGNATURE: self._reader.decode_checked,
+            self._reader.tensor_endpoint: self._reader.arrange_checked,
+        }
+        self._specs = specs
+        self._functions = {
+            name: tf.function(functions[name], input_signature=list(specs[name]), autograph=False) for name in specs
+        }
+        self._masked_outputs = tf.function(
+            self._head.masked_outputs,
+            input_signature=[
+                tf.TensorSpec([None, len(self._head.names)], tf.float32),
+                tf.TensorSpec([None], tf.bool),
+            ],
+            autograph=False,
+        )
+
+    @property
+    def raw_names(self) -> tuple[str, ...]:
+        """The names of what a client sends."""
+        return tuple(spec.name for spec in self._reader.raw_inputs)
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether an input is a file, not a text; names of files end in ``_bytes``, as TensorFlow Serving asks for."""
+        return all(name.endswith("_bytes") for name in self.raw_names)
+
+    @cached_property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What clients may call, by name: the signatures of the run's SavedModel."""
+        outputs = self._masked_outputs.get_concrete_function().structured_outputs
+        returned = tuple(_describe(name, tensor) for name, tensor in outputs.items())
+        names = TensorInfo("names", "string", (len(self._head.names),))
+        return {
+            **{
+                key: Signature(tuple(_describe(spec.name, spec) for spec in specs), returned)
+                for key, specs in self._specs.items()
+            },
+            _CLASSES: Signature((), (names,)),
+        }
+
+    def key_of(self, signature: str, row: Row) -> Key:
+        """Return what rows must have in common to share a batch: their signature, and the shapes of their tensors."""
+        return signature, tuple(getattr(value, "shape", ()) for value in row)
+
+    def decode(self, key: Key, rows: Sequence[Row]) -> Ready:
+        """Turn rows of one key into tensors."""
+        signature = str(key[0])
+        columns = [
+            tf.constant(list(values), spec.dtype) if spec.dtype == tf.string else tf.constant(np.stack(values))
+            for values, spec in zip(zip(*rows, strict=True), self._specs[signature], strict=True)
+        ]
+        inputs, read = self._functions[signature](*columns)
+        names = [spec.name for spec in self._reader.tensor_inputs]
+        tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
+        return Ready({name: tensors[name].numpy() for name in names}, read.numpy())
+
+    def predict(self, ready: Ready) -> ModelAnswers:
+        """Run the model."""
+        predicted = np.asarray(self._opened.predict_tensors(ready.tensors), np.float32)
+        ok = ready.read & np.isfinite(predicted).all(axis=1)
+        outputs = {name: tensor.numpy() for name, tensor in self._masked_outputs(predicted, ok).items()}
+        return ModelAnswers(predicted, ok, ready.read, outputs)
+
+
+def _describe(name: str, tensor: Any) -> TensorInfo:
+    return TensorInfo(name, tensor.dtype.name, tuple(tensor.shape.as_list()))

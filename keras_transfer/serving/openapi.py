@@ -1,0 +1,101 @@
+"""What /openapi.json says of routes that read bodies themselves."""
+
+from typing import Any
+
+DESCRIPTION = "A model by keras_transfer. An answer that is an error has one key, `error`, which says what is wrong."
+TAGS: list[Any] = ["TensorFlow Serving"]
+
+_ERROR = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}},
+    "required": ["error"],
+}
+
+
+def _body(**content: dict[str, Any]) -> dict[str, Any]:
+    media = {name.replace("_", "/", 1).replace("_", "-"): {"schema": schema} for name, schema in content.items()}
+    return {"requestBody": {"required": True, "content": media}}
+
+
+def _answers(**statuses: str) -> dict[int | str, dict[str, Any]]:
+    return {
+        int(status[1:]): {"description": text, "content": {"application/json": {"schema": _ERROR}}}
+        for status, text in statuses.items()
+    }
+
+
+_REFUSALS = _answers(
+    _400="The request is not understood.",
+    _401="A token is needed.",
+    _408="The body did not arrive in time.",
+    _413="The body is too large, or has too many inputs.",
+    _415="The content type is another one.",
+    _429="The queue is full; try again later.",
+    _503="The server is stopping.",
+    _504="No answer in time.",
+)
+NOT_READY = _answers(_503="The server is stopping.")
+
+_FILES = {"type": "object", "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}}}
+_LISTS = {
+    "type": "object",
+    "properties": {
+        "files": {"type": "array", "items": {"type": "string", "format": "byte"}},
+        "texts": {"type": "array", "items": {}},
+    },
+    "description": "`files` in base64 for a model of files; `texts` for a model of texts, of pairs as lists of two.",
+}
+_INPUTS = _body(multipart_form_data=_FILES, application_json=_LISTS)
+_PREDICTIONS = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "predictions": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"input": {"type": "string"}, "error": {"type": "string"}}},
+        },
+    },
+}
+
+
+def _found(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": "Done.", "content": {"application/json": {"schema": schema}}}}
+
+
+PREDICT: dict[str, Any] = {
+    "openapi_extra": _INPUTS,
+    "responses": {
+        **_found(_PREDICTIONS),
+        **_REFUSALS,
+        422: {
+            "description": "None of the inputs can be read; each says why.",
+            "content": {"application/json": {"schema": _PREDICTIONS}},
+        },
+    },
+}
+EXPLAIN: dict[str, Any] = {
+    "openapi_extra": _INPUTS,
+    "responses": {
+        **_found({"type": "object"}),
+        **_REFUSALS,
+        **_answers(_422="The input cannot be read.", _501="The format that is served has no explanations."),
+    },
+}
+TENSORFLOW_SERVING: dict[str, Any] = {
+    "tags": TAGS,
+    "openapi_extra": _body(
+        application_json={
+            "type": "object",
+            "properties": {
+                "signature_name": {"type": "string"},
+                "instances": {"type": "array", "items": {}},
+                "inputs": {},
+            },
+        }
+    ),
+    "responses": {
+        **_found({"type": "object", "properties": {"predictions": {}, "outputs": {}}}),
+        **_REFUSALS,
+        **_answers(_404="There is no such model or version."),
+    },
+}

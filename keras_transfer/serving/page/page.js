@@ -1,0 +1,286 @@
+"use strict";
+
+const MOST_BARS = 10;
+const LEVELS = [0.1, 0.35, 0.7];
+const find = (id) => document.getElementById(id);
+let card = null;
+let token = "";
+let last = null;
+let asked = 0;
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// A name from the data in an element of its own: its direction does not change that of its neighbours.
+const name = (text) => make("bdi", {}, String(text));
+
+async function call(path, options = {}) {
+  const headers = { ...(options.headers || {}) };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Error("The server does not answer. Is it still running?");
+  }
+  const body = await response.json().catch(() => ({ error: `The server answered with status ${response.status}.` }));
+  if (response.status === 401) {
+    find("token-form").hidden = false;
+    find("token").focus();
+    throw new Error("A token is needed.");
+  }
+  if (body.error) throw new Error(body.error);
+  return body;
+}
+
+function say(text, isError = false) {
+  const status = find("status");
+  status.textContent = text;
+  status.className = isError ? "error" : "";
+}
+
+async function start() {
+  try {
+    card = await call("model");
+  } catch (error) {
+    find("name").textContent = "Try the model";
+    say(error.message, true);
+    return;
+  }
+  find("token-form").hidden = true;
+  say("Nothing was sent yet.");
+  document.title = `${card.name}: try the model`;
+  find("name").replaceChildren(name(card.name));
+  const task = card.task.replaceAll("_", " ");
+  find("task").textContent = task.charAt(0).toUpperCase() + task.slice(1);
+  if (card.takes === "files") find("files").hidden = false;
+  else showTexts();
+  showCard();
+}
+
+function showTexts() {
+  const form = find("texts");
+  const labels = card.inputs.length === 1 ? ["Text"] : card.inputs.map((_, place) => `Text ${place + 1}`);
+  const areas = labels.map((label, place) => {
+    const area = make("textarea", { id: `text-${place}`, required: "", dir: "auto", maxlength: card.limits.text_characters });
+    form.append(make("label", { for: area.id }, label), area);
+    return area;
+  });
+  const button = make("button", {}, "Predict");
+  form.append(button);
+  form.hidden = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const texts = areas.map((area) => area.value);
+    const body = JSON.stringify({ texts: [texts.length === 1 ? texts[0] : texts] });
+    send(() => ({ method: "POST", headers: { "Content-Type": "application/json" }, body }));
+  });
+  for (const area of areas) {
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+    });
+  }
+}
+
+function sendFile(file) {
+  if (!file || !card) return;
+  if (file.size > card.limits.body_bytes) {
+    say(`${file.name} is larger than this server takes.`, true);
+    return;
+  }
+  const url = URL.createObjectURL(file);
+  const image = make("img", { src: url, alt: `What was sent: ${file.name}` });
+  image.addEventListener("load", () => URL.revokeObjectURL(url));
+  image.addEventListener("error", () => image.remove());
+  find("shown").replaceChildren(image);
+  const makeForm = () => {
+    const form = new FormData();
+    form.append("file", file, file.name);
+    return { method: "POST", body: form };
+  };
+  send(makeForm);
+}
+
+// An answer that comes after that to a later question is not shown.
+async function send(makeOptions) {
+  const own = ++asked;
+  last = makeOptions;
+  find("answer").setAttribute("aria-busy", "true");
+  find("prediction").replaceChildren();
+  find("explanation").replaceChildren();
+  find("explain").hidden = true;
+  say("Predicting.");
+  try {
+    const started = performance.now();
+    const body = await call("predict", makeOptions());
+    if (own !== asked) return;
+    const milliseconds = Math.round(performance.now() - started);
+    show(body.predictions[0], milliseconds);
+  } catch (error) {
+    if (own === asked) say(error.message, true);
+  } finally {
+    if (own === asked) find("answer").setAttribute("aria-busy", "false");
+  }
+}
+
+function show(prediction, milliseconds) {
+  if (prediction.error) {
+    say(`It cannot be read: ${prediction.error}.`, true);
+    return;
+  }
+  const parts = [];
+  let words;
+  if (prediction.label !== undefined) {
+    words = `${prediction.label}, probability ${percent(prediction.score)}`;
+    parts.push(make("p", { class: "label" }, name(prediction.label)));
+  } else if (prediction.labels !== undefined) {
+    const labels = prediction.labels.length ? prediction.labels : ["no label"];
+    words = labels.join(", ");
+    parts.push(make("p", { class: "label" }, ...labels.flatMap((label, place) => (place ? [", ", name(label)] : [name(label)]))));
+  } else {
+    words = Object.entries(prediction.values || {}).map(([key, value]) => `${key} ${round(value)}`).join(", ");
+  }
+  if (prediction.abstain) parts.push(make("p", { class: "note" }, "The model abstains: ", ...describeAbstention(prediction)));
+  if (prediction.probabilities) parts.push(...makeBars(prediction));
+  else if (prediction.values) parts.push(makeNumbers(prediction));
+  find("prediction").replaceChildren(...parts);
+  say(`${prediction.abstain ? "Abstains. " : ""}Predicted in ${milliseconds} ms: ${words}.`);
+  find("explain").hidden = !card.explains;
+  find("explain-button").disabled = false;
+}
+
+function describeAbstention(prediction) {
+  const set = prediction.prediction_set || prediction.uncertain || [];
+  if (!set.length) return ["it is not sure enough."];
+  return ["it cannot decide between ", ...set.slice(0, MOST_BARS).flatMap((one, place) => (place ? [", ", name(one)] : [name(one)])), "."];
+}
+
+function makeBars(prediction) {
+  const sorted = Object.entries(prediction.probabilities).sort((a, b) => b[1] - a[1]);
+  const chosen = new Set(prediction.labels || [prediction.label]);
+  const rows = sorted.slice(0, MOST_BARS).map(([key, value]) =>
+    make("tr", chosen.has(key) ? { class: "chosen" } : {},
+      make("th", { scope: "row" }, name(key)),
+      make("td", { class: "number" }, percent(value)),
+      make("td", { class: "track", "aria-hidden": "true" }, makeBar(value))));
+  const head = make("thead", { class: "hidden" }, make("tr", {},
+    make("th", { scope: "col" }, "name"), make("th", { scope: "col" }, "probability"), make("th", { scope: "col" }, "as a bar")));
+  const table = make("table", {}, make("caption", { class: "hidden" }, "Probabilities"), head, make("tbody", {}, ...rows));
+  const rest = sorted.length - rows.length;
+  return rest > 0 ? [table, make("p", { class: "more" }, `and ${rest.toLocaleString("en")} less probable ones`)] : [table];
+}
+
+function makeBar(share) {
+  const draw = (tag, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const svg = draw("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none" });
+  svg.append(draw("rect", { class: "rail", width: 100, height: 10 }), draw("rect", { class: "bar", width: 100 * share, height: 10 }));
+  return svg;
+}
+
+function makeNumbers(prediction) {
+  const rows = Object.entries(prediction.values).map(([key, value]) => {
+    const interval = prediction.intervals && prediction.intervals[key];
+    const around = interval ? ` (${round(interval[0])} to ${round(interval[1])})` : "";
+    return make("tr", {}, make("th", { scope: "row" }, name(key)), make("td", { class: "number" }, `${round(value)}${around}`));
+  });
+  return make("table", {}, make("caption", { class: "hidden" }, "Predicted numbers"), make("tbody", {}, ...rows));
+}
+
+async function explain() {
+  const own = asked;
+  const button = find("explain-button");
+  button.disabled = true;
+  say("Explaining.");
+  try {
+    const body = await call("explain", last());
+    if (own !== asked) return;
+    find("explanation").replaceChildren(...makeExplanation(body));
+    say("Explained below.");
+  } catch (error) {
+    if (own !== asked) return;
+    say(error.message, true);
+    button.disabled = false;
+  }
+}
+
+function makeExplanation(body) {
+  const parts = [];
+  if (body.overlays.length) {
+    parts.push(make("p", { class: "hint" }, "Warm colours: where the image speaks for it (Grad-CAM)."));
+    const figures = [["as the network sees it", body.image], ...body.outputs.map((output, place) => [output, body.overlays[place]])];
+    parts.push(make("div", { class: "maps" }, ...figures.filter(([, source]) => source).map(([caption, source]) =>
+      make("figure", {}, make("figcaption", {}, name(caption)), make("img", { src: source, alt: `Heat map: ${caption}` })))));
+  }
+  if (body.pieces.length) {
+    const [first, second] = body.outputs;
+    const against = second === undefined ? "" : `; orange and underlined: for ${second}`;
+    parts.push(make("p", { class: "hint" }, `Blue: words that speak for ${first}${against}.`));
+    const largest = Math.max(...body.pieces.map((piece) => Math.abs(piece.attribution)), 1e-9);
+    parts.push(make("div", { class: "text", dir: "auto" }, ...body.pieces.map((piece) => {
+      const level = LEVELS.filter((bound) => Math.abs(piece.attribution) / largest >= bound).length;
+      return level ? make("mark", { class: `${piece.attribution > 0 ? "for" : "against"}${level}` }, piece.text) : piece.text;
+    })));
+  }
+  if (body.note) parts.push(make("p", { class: "note" }, body.note));
+  return parts;
+}
+
+function showCard() {
+  const facts = { Predicts: card.target, ...card.facts, Format: `${card.format}, version ${card.version}` };
+  const report = card.report;
+  if (report) {
+    const interval = report.interval ? `; 95 % interval ${report.interval[0]} to ${report.interval[1]}` : "";
+    find("result").replaceChildren(
+      make("p", { class: "figure" }, report.value),
+      make("p", { class: "caption" }, `${report.name} on ${report.rows.toLocaleString("en")} ${report.split} rows${interval}`));
+    Object.assign(facts, report.further);
+  }
+  const outputs = card.outputs.slice(0, 20);
+  const more = card.output_count - outputs.length;
+  const list = outputs.flatMap((one, place) => (place ? [", ", name(one)] : [name(one)]));
+  if (more > 0) list.push(` and ${more.toLocaleString("en")} more`);
+  find("facts").replaceChildren(
+    ...Object.entries(facts).map(([key, value]) => make("div", {}, make("dt", {}, key.charAt(0).toUpperCase() + key.slice(1)), make("dd", {}, name(value)))),
+    make("div", { class: "wide" }, make("dt", {}, "Outputs"), make("dd", {}, ...list)));
+  find("card").hidden = false;
+}
+
+const percent = (value) => (value > 0 && value < 0.0005 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`);
+const round = (value) => Number(value).toLocaleString("en", { maximumSignificantDigits: 5 });
+
+const drop = find("drop");
+find("file").addEventListener("change", (event) => {
+  sendFile(event.target.files[0]);
+  event.target.value = "";
+});
+find("explain-button").addEventListener("click", explain);
+for (const type of ["dragenter", "dragover"]) {
+  drop.addEventListener(type, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
+for (const type of ["dragleave", "drop"]) drop.addEventListener(type, () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  sendFile(event.dataTransfer.files[0]);
+});
+document.addEventListener("paste", (event) => {
+  const file = event.clipboardData && event.clipboardData.files[0];
+  if (file && card && card.takes === "files") sendFile(file);
+});
+find("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = find("token").value.trim();
+  find("texts").replaceChildren();
+  start();
+});
+start();
