@@ -24,7 +24,7 @@ from keras_transfer.serving.batching import Batcher, Row
 from keras_transfer.serving.card import make_card
 from keras_transfer.serving.choose import Chosen
 from keras_transfer.serving.explaining import explain_input
-from keras_transfer.serving.guard import App, Guard, to_error
+from keras_transfer.serving.guard import FAILED, App, Guard, to_error
 from keras_transfer.serving.inputs import read_inputs
 from keras_transfer.serving.limits import Limits, Refusal
 from keras_transfer.serving.metrics import CONTENT_TYPE, Metrics
@@ -89,6 +89,7 @@ def make_app(name: str, chosen: Chosen, limits: Limits, *, token: str | None = N
         token: That clients have to send; None if they need none.
     """
     model = ServedModel(chosen.opened)
+    model.warm_up((1, 2, limits.batch_size))
     card = make_card(name, chosen, model, limits)
     # The event loop is there when the application starts, and a batcher belongs to one.
     running: dict[str, Service] = {}
@@ -154,7 +155,7 @@ def _add_errors(app: FastAPI) -> None:
             return _error(error.status_code, f"{error.detail}: {request.method} {request.url.path}", error.headers)
         if isinstance(error, ClientDisconnect):
             return _error(400, "The client left before its request was whole.")
-        return _error(500, "The server failed on this request; its log says why.")
+        return _error(500, FAILED)
 
     async def refuse_query(request: Request, error: Exception) -> Response:
         return _error(400, "top_k is a whole number from 1 on, and min_confidence a number from 0 to 1.")

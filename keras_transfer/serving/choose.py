@@ -58,9 +58,10 @@ def choose(path: Path, format_name: str, *, batch_size: int) -> Chosen:
     """
     opened = open_model(path)
     if isinstance(opened, ExportedModel):
-        if format_name not in (AUTO, opened.format):
-            raise ConfigError(f"--format: {path} is {opened.format}. Received: {format_name}. Leave it out.")
-        return Chosen(opened, opened.format, _version_of(path))
+        if format_name not in (AUTO, opened.exporter.name):
+            raise ConfigError(f"--format: {path} is {opened.exporter.name}. Received: {format_name}. Leave it out.")
+        opened.check_servable()
+        return Chosen(opened, opened.exporter.name, _version_of(path))
     opened.check_servable()
     exported = find_exports(path)
     if format_name == AUTO:
@@ -122,9 +123,8 @@ def read_batch(run: Run, batch_size: int) -> Batch:
         raise ConfigError(f"{run.folder / SAMPLES} is empty, so that speed cannot be measured. Name a --format.")
     split = reader.prepare(Split("samples", samples, np.zeros(count, np.int64), np.ones(count, np.float32)))
     inputs = next(iter(reader.evaluation_batches(split, batch_size=batch_size)))
-    names = [spec.name for spec in reader.tensor_inputs]
-    tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
-    return {name: np.resize(tensors[name].numpy(), (batch_size, *tensors[name].shape[1:])) for name in names}
+    tensors = reader.name_tensors(inputs)
+    return {name: np.resize(values, (batch_size, *values.shape[1:])) for name, values in tensors.items()}
 
 
 def measure(predict: Callable[[Batch], Any], batch: Batch) -> float:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -15,6 +16,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_LOGGER = logging.getLogger("keras_transfer.serving")
+
+FAILED = "The server failed on this request; its log says why."
+"""What a client sees of a defect."""
 
 OPEN_PATHS = ("/healthz", "/readyz", "/", "/page.css", "/page.js")
 """What needs no token: probes, and the page, which holds nothing of the model and asks for the token."""
@@ -73,6 +79,9 @@ class Guard:
             what = "No answer" if body.is_complete else "The body of the request did not arrive"
             message = f"{what} within {self._limits.timeout_seconds:g} seconds."
             await answer.refuse(Refusal(504 if body.is_complete else 408, message))
+        except Exception:  # what a client sees says nothing of it, and its connection stays
+            _LOGGER.exception("A request failed.")
+            await answer.refuse(Refusal(500, FAILED))
         finally:
             self._held -= body.size
             self._observe(scope["path"], answer.status, time.perf_counter() - started)

@@ -139,6 +139,16 @@ class ServedModel:
             _CLASSES: Signature((), (names,)),
         }
 
+    def warm_up(self, sizes: Sequence[int]) -> None:
+        """Build all graphs, so that the first requests do not wait for that.
+
+        Args:
+            sizes: Of batches that are computed: with the first two, Keras learns that the size changes.
+        """
+        row = tuple(b"" for _ in self._reader.raw_inputs)
+        for size in sizes:
+            self.predict(self.decode(self.key_of(DEFAULT_SIGNATURE, row), [row] * size))
+
     def key_of(self, signature: str, row: Row) -> Key:
         """Return what rows must have in common to share a batch: their signature, and the shapes of their tensors."""
         return signature, tuple(getattr(value, "shape", ()) for value in row)
@@ -151,9 +161,7 @@ class ServedModel:
             for values, spec in zip(zip(*rows, strict=True), self._specs[signature], strict=True)
         ]
         inputs, read = self._functions[signature](*columns)
-        names = [spec.name for spec in self._reader.tensor_inputs]
-        tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
-        return Ready({name: tensors[name].numpy() for name in names}, read.numpy())
+        return Ready(self._reader.name_tensors(inputs), read.numpy())
 
     def predict(self, ready: Ready) -> ModelAnswers:
         """Run the model."""

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +35,12 @@ def patched(content, at, form, *numbers):
     return content[:at] + struct.pack(form, *numbers) + content[at + struct.calcsize(form) :]
 
 
+def announce(png, side):
+    """A PNG whose header announces a square of so many pixels, with the right checksum."""
+    header = png[12:16] + struct.pack(">II", side, side) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
 def animate(frames):
     """A GIF of so many frames of one pixel each."""
     head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + b"\x00\x00\x00\xff\xff\xff"
@@ -47,7 +54,7 @@ BAD = {
     "text": (b"no image", "not an image"),
     "half a JPEG": (JPEG[: len(JPEG) // 2], "truncated"),
     "half a PNG": (PNG[: len(PNG) // 2], ""),
-    "PNG of 900 million pixels": (patched(PNG, 16, ">II", 30_000, 30_000), "more pixels than data.max_pixels"),
+    "PNG of 900 million pixels": (announce(PNG, 30_000), "more pixels than data.max_pixels"),
     "JPEG of 4 billion pixels": (patched(JPEG, JPEG.index(b"\xff\xc0") + 5, ">HH", 65_500, 65_500), "more"),
     "WebP of 268 million pixels": (patched(WEBP, 26, "<HH", 16_383, 16_383), "more"),
     "TIFF": (encode(noise(), "TIFF"), "TIFF is not supported"),
@@ -178,8 +185,8 @@ def test_a_body_without_an_end_is_refused_when_it_is_too_large(pets):
 
 @pytest.mark.parametrize(
     "request_line",
-    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"],
-    ids=["tls", "version", "length"],
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"],
+    ids=["tls", "length"],
 )
 def test_what_is_not_http(pets, request_line):
     assert talk(pets.url, request_line, seconds=8).startswith((b"HTTP/1.1 400 ", b""))
@@ -189,26 +196,28 @@ def test_what_is_not_http(pets, request_line):
 
 def test_slow_requests_and_slow_models(finished_run):
     release = threading.Event()
+    release.set()  # while the server starts
 
     def slow_down(opened):
         predict = opened.predict_tensors
         opened.predict_tensors = lambda batch: (release.wait(20), predict(batch))[1]
 
-    limits = {"timeout_seconds": 0.5, "queue_inputs": 4, "request_inputs": 4, "wait_seconds": 0.0}
+    limits = {"timeout_seconds": 1.0, "queue_inputs": 4, "request_inputs": 4, "wait_seconds": 0.0}
     with running(finished_run.folder, change=slow_down, **limits) as served, served.client() as client:
         half = HEAD + b"Content-Length: 100\r\n\r\n{"
         said = talk(served.url, half)
         assert said.startswith(b"HTTP/1.1 408 ")
-        assert b"did not arrive within 0.5 seconds" in said
+        assert b"did not arrive within 1 seconds" in said
         assert talk(served.url, b"POST /predict HTTP/1.1\r\nHo") == b""
         assert talk(served.url) == b""
         # A byte now and then does not keep a connection.
-        assert talk(served.url, *[b"G", b"E", b"T", b" "], pause=0.2) == b""
+        assert talk(served.url, *[b"G", b"E", b"T", b" "], pause=0.4) == b""
         # After a request that was answered, too.
         done = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
         assert talk(served.url, done, b"GET", pause=0.1).startswith(b"HTTP/1.1 200 ")
 
         body = {"files": [base64.b64encode(PNG).decode()] * 2}
+        release.clear()
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             asked = list(pool.map(lambda _: client.post("/predict", json=body), range(3)))
         assert sorted(answer.status_code for answer in asked) == [429, 504, 504]
