@@ -1,6 +1,6 @@
 """The training section of a recipe: how each phase is trained."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -12,6 +12,13 @@ from keras_transfer.config.section import Count, Rate, Section, Share
 
 # Few validation rows choose the wrong epoch: docs/experiments.md, few labels.
 ENOUGH_TO_COMPARE_EPOCHS = 100
+
+# Few rows need more steps than large batches leave them: docs/experiments.md, few labels.
+_LEAST_BATCH, _STEPS_PER_EPOCH = 8, 16
+_BATCH_SIZE = (
+    "examples per step, over all devices; auto: {most}, or with few training rows as many as make "
+    f"{_STEPS_PER_EPOCH} steps per epoch, at least {_LEAST_BATCH}"
+)
 
 Keep = Literal["auto", "best", "last"]
 _KEEP = (
@@ -34,8 +41,10 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How each phase is trained."""
 
+    _most_per_step: ClassVar[int] = 32
+
     epochs: Count = Field(default=8, description="epochs of the last phase")
-    batch_size: Count = Field(default=32, description="examples per step, over all devices")
+    batch_size: Count | Literal["auto"] = Field(default="auto", description=_BATCH_SIZE.format(most=32))
     learning_rate: Rate | Literal["auto"] = Field(
         default=1e-3, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
@@ -71,6 +80,23 @@ class TrainingConfig(Section):
     )
 
     @property
+    def most_per_step(self) -> int:
+        """The largest number of examples per step, over all devices: that of ``auto`` depends on the rows."""
+        return self._most_per_step if self.batch_size == "auto" else self.batch_size
+
+    def with_batch_size(self, rows: int, devices: int = 1) -> Self:
+        """Return the section with a number for a batch size of ``auto``.
+
+        Args:
+            rows: Number of training rows.
+            devices: A batch of ``auto`` is a multiple of it.
+        """
+        if self.batch_size != "auto":
+            return self
+        size = min(self._most_per_step, max(_LEAST_BATCH, rows // _STEPS_PER_EPOCH))
+        return self.model_copy(update={"batch_size": max(size // devices, 1) * devices})
+
+    @property
     def watches_keep_metric(self) -> bool:
         """Whether the recipe names a metric on validation rows by which the best epoch is chosen."""
         return self._names_keep_metric and self.keep_metric.startswith("val_")
@@ -96,6 +122,8 @@ class TrainingConfig(Section):
 class TextTrainingConfig(TrainingConfig):
     """How each phase is trained."""
 
+    _most_per_step: ClassVar[int] = 16
+
     # Texts are fine-tuned for few epochs from a head that is good already: docs/experiments.md, few labels.
     keep: Keep = Field(
         default="best",
@@ -106,7 +134,7 @@ class TextTrainingConfig(TrainingConfig):
     learning_rate: Rate | Literal["auto"] = Field(
         default=3e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
-    batch_size: Count = Field(default=16, description="examples per step, over all devices")
+    batch_size: Count | Literal["auto"] = Field(default="auto", description=_BATCH_SIZE.format(most=16))
 
 
 class PretrainingTrainingConfig(TextTrainingConfig):

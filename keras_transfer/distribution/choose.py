@@ -161,7 +161,7 @@ def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: 
         ConfigError: There are problems; the message has all of them.
     """
     size, problems = config.training.batch_size, []
-    if size % replicas:
+    if size != "auto" and size % replicas:
         below = size - size % replicas
         nearest = " or ".join(str(n) for n in (below, below + replicas) if n)
         problems.append(

@@ -96,7 +96,7 @@ def _try(job: Job) -> list[Trial]:
     candidate, training = job.with_policy("last_stages"), job.config.training
     (phase,) = candidate.phases
     inputs = track((_fold(candidate, phase, *fold) for fold in folds), "trying last_stages", len(folds))
-    steps = phase.epochs * max(steps_per_epoch(len(learned), training.batch_size) for learned, _ in folds)
+    steps = phase.epochs * max(steps_per_epoch(len(learned), training.most_per_step) for learned, _ in folds)
     predicted = cross_validate(job.model, phase, inputs, config=training, steps=steps)
     rows = np.concatenate([_in_order(job, held_out) for _, held_out in folds])
     targets, held_out = train.targets[rows], job.baseline.head.held_out[rows]
@@ -106,7 +106,7 @@ def _try(job: Job) -> list[Trial]:
 def _in_order(job: Job, held_out: _Rows) -> _Rows:
     """Held-out rows in the order of an evaluation."""
     split = job.splits.train.fold(held_out)
-    order = job.reader.evaluation_order(split, batch_size=job.config.training.batch_size)
+    order = job.reader.evaluation_order(split, batch_size=job.config.training.most_per_step)
     return held_out[np.concatenate(order)]
 
 

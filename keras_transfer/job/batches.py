@@ -51,7 +51,11 @@ class BatchMaker:
     @property
     def steps(self) -> int:
         """Steps per epoch."""
-        return steps_per_epoch(len(self.splits.train), self.config.training.batch_size)
+        return steps_per_epoch(len(self.splits.train), self._batch_size)
+
+    @property
+    def _batch_size(self) -> int:
+        return self.config.training.most_per_step
 
     def weights(self, split: Split) -> Floats:
         """Return how much each row counts in training, ``float32[rows]``."""
@@ -77,7 +81,7 @@ class BatchMaker:
             train,
             self._encode(train),
             self.weights(train),
-            batch_size=self.config.training.batch_size,
+            batch_size=self._batch_size,
             seed=self.config.seed,
             epochs=epochs,
             skip=skip,
@@ -87,7 +91,7 @@ class BatchMaker:
 
     def _view_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs:
         """The same as :meth:`_feature_inputs` without storing features: the whole model, shown the same views."""
-        train, size = self.splits.train, self.config.training.batch_size
+        train, size = self.splits.train, self._batch_size
         targets, weights = self._encode(train), self.weights(train)
         loads = [self.reader.load(train, view) for view in self.cache.training_views(epochs)]
         order = self.reader.order(train, batch_size=size, seed=self.config.seed, epochs=epochs, skip=skip)
@@ -109,14 +113,14 @@ class BatchMaker:
     def _feature_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs | None:
         """The part of the model behind the frozen stages, and features for it; None if they cannot be stored."""
         frozen = phase.frozen_stages(len(self.model.backbone.stages))
-        train, training = self.splits.train, self.config.training
+        train = self.splits.train
         features = self.cache.training(self.model, frozen, train, epochs)
         if features is None:
             return None
         batches = features.batches(
             self._encode(train),
             self.weights(train),
-            batch_size=training.batch_size,
+            batch_size=self._batch_size,
             seed=self.config.seed,
             epochs=epochs,
             skip=skip,
@@ -128,14 +132,14 @@ class BatchMaker:
             if held_out is None:
                 return None
             validation = held_out.evaluation_batches(
-                self._encode(self.splits.validation), batch_size=training.batch_size, share=self.distribution.share
+                self._encode(self.splits.validation), batch_size=self._batch_size, share=self.distribution.share
             )
         return Inputs(self.model.tail(frozen), batches, validation)
 
     def evaluation_batches(self, split: Split, share: Share = WHOLE) -> Batches:
         """Return batches of examples and encoded targets, each row once."""
-        size = self.config.training.batch_size
-        return self.reader.evaluation_batches(split, self._encode(split), batch_size=size, share=share)
+        targets, size = self._encode(split), self._batch_size
+        return self.reader.evaluation_batches(split, targets, batch_size=size, share=share)
 
     def predict(self, split: Split, frozen: int) -> Floats:
         """Return predictions for a split, ``float32[rows, outputs]`` in the order of its rows.
@@ -150,7 +154,7 @@ class BatchMaker:
         share = self.distribution.rows
         if features is None:
             batches = self.evaluation_batches(split, share)
-            return self._join(predict(self.model.predictor, batches), split, self.config.training.batch_size)
+            return self._join(predict(self.model.predictor, batches), split, self._batch_size)
         tail = self.model.tail(frozen)
         targets, views = self._encode(split), []
         for view in range(features.views):

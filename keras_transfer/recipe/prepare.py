@@ -46,6 +46,8 @@ def prepare_job(
     custom.check_marks(config.training)
 
     loaded, scanned = _read_data(spec, distribution)
+    training = config.training.with_batch_size(len(loaded.train), distribution.replicas)
+    config = config.model_copy(update={"training": training})
     if console:
         _print_data(config.data.source, loaded, scanned, console)
     repeated = _find_repeated(spec, loaded, console)
@@ -160,7 +162,7 @@ def session(spec: RecipeSpec, distribution: Distribution, console: Console | Non
     if spec.config.training.precision == "auto":
         found = run_precision_test(
             lambda: spec.task.load_backbone(spec.config, Weights.RANDOM, spec.given),
-            batch_size=spec.config.training.batch_size,
+            batch_size=spec.config.training.most_per_step,
         )
         if console:
             console.print(str(found), highlight=False, soft_wrap=True)

@@ -76,7 +76,7 @@ class TextPretrainingTask(TextTask):
 
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
         """Mask tokens of validation and test rows, and count which ones are predicted."""
-        batch_size = trained.config.training.batch_size
+        batch_size = trained.config.training.most_per_step
         reports = [
             evaluate_masked(
                 trained.model.predictor,

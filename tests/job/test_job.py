@@ -35,6 +35,13 @@ def moved(job, before):
     return {weight.path for weight, old in zip(after, before, strict=True) if not np.array_equal(weight, old)}
 
 
+def test_few_rows_train_in_small_batches_unless_a_size_is_given(images):
+    few, given = (recipe(images, "head", training={"batch_size": size}).prepare() for size in ("auto", 32))
+    rows = len(few.splits.train)
+    assert few.config.training.batch_size == 8 and few.steps_per_epoch == -(-rows // 8) > 1
+    assert given.config.training.batch_size == 32 and given.steps_per_epoch == -(-rows // 32)
+
+
 @pytest.mark.parametrize(
     ("policy", "kinds"),
     [
