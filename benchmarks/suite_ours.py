@@ -1,6 +1,7 @@
 """A process of suite.py: a recipe on the rows of a cell, with what its settings override. Usage: CELL_FOLDER
 
-It does what `keras-transfer run` does, without writing a run folder: the predictions are those that the run reports.
+It does what `keras-transfer run` does, without writing a run folder or measuring what only report.html shows: the
+predictions are those that the run reports.
 With --features, the folder's cell has every row of a set: it computes their features by the frozen network.
 """
 
@@ -23,7 +24,7 @@ def make_recipe(cell: Cell, folder: Path) -> Recipe:
     """Write the tables and the recipe of a cell: the task's defaults but for what a user knows of the set."""
     data: dict[str, Any] = {name: write_table(cell, name, folder) for name in ("train", "test")}
     data["source"] = data.pop("train")
-    recipe: dict[str, Any] = {"data": data, "seed": cell.seed, "export": {"formats": []}}
+    recipe: dict[str, Any] = {"data": data, "seed": cell.seed, "export": {"formats": []}, "report": False}
     if cell.kind == "image":
         data["image_size"] = cell.size
         flips = {f"{axis}_flip": axis in cell.flips for axis in ("horizontal", "vertical")}

@@ -13,7 +13,7 @@ from keras_transfer.config.section import Count, Rate, Section, Share
 # Few validation rows choose the wrong epoch: docs/experiments.md, few labels.
 ENOUGH_TO_COMPARE_EPOCHS = 100
 
-# Few rows need more steps than large batches leave them: docs/experiments.md, few labels.
+# Few images need more steps than large batches leave them: docs/experiments.md, few labels.
 _LEAST_BATCH, _STEPS_PER_EPOCH = 8, 16
 _BATCH_SIZE = (
     "examples per step, over all devices; auto: {most}, or with few training rows as many as make "
@@ -134,7 +134,7 @@ class TextTrainingConfig(TrainingConfig):
     learning_rate: Rate | Literal["auto"] = Field(
         default=3e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
-    batch_size: Count | Literal["auto"] = Field(default="auto", description=_BATCH_SIZE.format(most=16))
+    batch_size: Count | Literal["auto"] = Field(default=16, description=_BATCH_SIZE.format(most=16))
 
 
 class PretrainingTrainingConfig(TextTrainingConfig):

@@ -108,7 +108,8 @@ def test_every_mistake_is_reported_at_once_with_its_path_and_the_nearest_name():
         "policy.name: there is no 'laststages'. Did you mean last_stages?",
         "data.tset: unknown key. Did you mean test or target?",
         "policy.stages: input should be greater than or equal to 1. Received: 0.",
-        "training.batch_size: input should be a valid integer. Received: '32'. Or: input should be 'auto'. Received: '32'.",
+        "training.batch_size: input should be a valid integer. Received: '32'. "
+        "Or: input should be 'auto'. Received: '32'.",
         "training.epoch: unknown key. Did you mean epochs?",
         "training.learning-rate: unknown key. Did you mean learning_rate?",
         "trainin: unknown key. Did you mean training?",
