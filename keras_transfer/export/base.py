@@ -99,6 +99,9 @@ class Exporter(Configurable, ABC):
     endpoint: ClassVar[Literal["raw", "tensors"]] = "raw"
     """What an artifact takes: what a client has (bytes of image files, texts), or the reader's ``tensor_inputs``."""
 
+    has_client: ClassVar[bool] = False
+    """Whether ``serve.py`` lies beside an artifact, which takes what a client has and runs ONNX or LiteRT files."""
+
     backend: ClassVar[str | None] = None
     """The Keras backend that :meth:`write` needs; None if any will do."""
 

@@ -36,6 +36,7 @@ class LiteRTExporter(SingleFileExporter):
     title = "LiteRT model"
     extra = "litert"
     model_file = MODEL
+    has_client = True
     endpoint = "tensors"
     backend = "tensorflow"
     probe: ClassVar[Path] = Path(__file__).with_name("litert_probe.py")

@@ -56,6 +56,7 @@ class MetricDrop:
             absolute error in standard deviations of the training rows. Less than 0 if the artifact is better.
         interval: 95 % interval of ``drop``: percentiles of a paired bootstrap over the rows.
         max_drop: The largest drop that was allowed.
+        client: What was found of ``serve.py``; empty for a format that needs none.
     """
 
     quantize: str
@@ -67,12 +68,14 @@ class MetricDrop:
     drop: float
     interval: tuple[float, float]
     max_drop: float
+    client: str = ""
 
     def __str__(self) -> str:
-        return (
+        found = (
             f"{self.quantize}, verified in a fresh process on {self.examples:,} rows ({self.split}): "
             f"{self.figure.describe(self.before)} before, {self.figure.describe(self.after)} after; {self.describe()}"
         )
+        return f"{found}; {self.client}" if self.client else found
 
     def describe(self) -> str:
         """Return the drop, its interval and what was allowed, in words."""

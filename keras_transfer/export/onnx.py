@@ -43,6 +43,7 @@ class OnnxExporter(SingleFileExporter):
     title = "ONNX model"
     extra = "onnx"
     model_file = MODEL
+    has_client = True
     endpoint = "tensors"
     backend = "tensorflow"
     probe: ClassVar[Path] = Path(__file__).with_name("onnx_probe.py")

@@ -35,13 +35,16 @@ class Parity:
     Attributes:
         examples: How many examples were compared.
         largest_difference: The largest difference between a prediction of the export and one of the model.
+        client: What was found of ``serve.py``; empty for a format that needs none.
     """
 
     examples: int
     largest_difference: float
+    client: str = ""
 
     def __str__(self) -> str:
-        return f"verified in a fresh process: {self.examples} examples match within {self.largest_difference:.1g}"
+        found = f"verified in a fresh process: {self.examples} examples match within {self.largest_difference:.1g}"
+        return f"{found}; {self.client}" if self.client else found
 
 
 def prove(

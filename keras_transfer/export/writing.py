@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.errors import ExportError, TransferError
 from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.client import prove_client, write_client
 from keras_transfer.export.metric_drop import LabelledRows, MetricDrop, prove_quantized, write_calibration
 from keras_transfer.export.proof import Parity, last_line, prove
 from keras_transfer.storage.atomic import UNFINISHED, sync_tree
@@ -56,11 +57,15 @@ def export_run(
                 served = replace(served, calibration=Path(scratch) / "calibration")
                 write_calibration(served.reader, rows.calibration, Path(scratch) / "calibration")
             _write(exporter, served, artifact)
+            client = write_client(served, artifact) if exporter.has_client else ""
             proof: Parity | MetricDrop
             if rows is None:
                 proof = prove(exporter, served, artifact, samples=samples, expected=expected)
             else:
                 proof = prove_quantized(exporter, served, artifact, samples=samples, rows=rows.proof)
+            if exporter.has_client and not client:
+                prove_client(exporter, served, artifact, samples=samples, expected=expected)
+                client = "serve.py gives the same answers"
             _place(exporter, artifact, folder)
     except OSError as error:
         raise ExportError(
@@ -68,7 +73,7 @@ def export_run(
             f"Received: TMPDIR={os.environ.get('TMPDIR', '')!r}. Set TMPDIR to a folder with space for one copy of the "
             "model. Nothing was exported."
         ) from error
-    return proof
+    return replace(proof, client=client)
 
 
 def _write(exporter: Exporter, served: Served, artifact: Path) -> None:

@@ -23,6 +23,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.backbones.keras_hub_catalog import shorten
+from keras_transfer.backbones.texts.tokenizer_json import write_word_piece
 from keras_transfer.data.readers.tokens import MASK
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.types import JsonObject, Tensor
@@ -135,6 +136,12 @@ class TextEncoder:
             "lower_case": bool(getattr(self._tokenizer, "lowercase", False)),
             "special_tokens": dict(sorted(ids.items(), key=lambda item: item[1])),
         }
+
+    def to_tokenizer_json(self) -> str | None:
+        """Return the content of a ``tokenizer.json`` that encodes as this does; None if there can be none."""
+        if self._is_decoder:
+            return None
+        return write_word_piece(self._tokenizer, {byte[0]: letter for letter, byte in _BYTES.items()})
 
     @property
     def resources(self) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ Batches are tf.data: read in parallel, streamed, and in an order that depends on
 """
 
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ from keras_transfer.errors import ConfigError
 from keras_transfer.networks.types import Array, Batches, Dataset, JsonObject, Tensor, Tensors
 
 Rows = NDArray[np.int64]
+
+CLIENTS = Path(__file__).with_name("clients")
+"""Folder of the programs that are copied as :data:`INPUTS`."""
+
+INPUTS = "inputs.py"
+"""Beside an exported model: from what a client has to the model's tensors."""
+
 # Each call in flight holds a batch.
 _MOST_CALLS = 16
 
@@ -238,6 +246,18 @@ class Reader(ABC):
     def preprocessing(self) -> JsonObject:
         """What a client must know to make :attr:`tensor_inputs` itself; docs/serving.md has the keys."""
         return {}
+
+    def write_client(self, folder: Path) -> str | None:
+        """Write :data:`INPUTS`, by which a client without this package makes :attr:`tensor_inputs` of what it has.
+
+        Args:
+            folder: Of an exported model; what the program reads is written there, too.
+
+        Returns:
+            None; or why there is no such program, and the client has to make the tensors in its own way.
+        """
+        shutil.copyfile(CLIENTS / "tensors.py", folder / INPUTS)
+        return "it takes tensors, as the reader of this task has no program for clients"
 
     @abstractmethod
     def decode(self, *raw: Tensor) -> Tensors:

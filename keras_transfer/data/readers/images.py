@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from keras_transfer.data.checks.scan import find_problem
 from keras_transfer.data.examples.images import ImageExamples, Images
 from keras_transfer.data.formats.images import Resize, decode_image
 from keras_transfer.data.formats.pixel_counts import count_pixels
-from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.base import CLIENTS, INPUTS, PLAIN, Reader, Rows, View, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.guarded import try_each
 from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.networks.types import Dataset, JsonObject, Tensor, Tensors
@@ -158,6 +159,11 @@ class ImageReader(Reader):
             "value_range": [0.0, 255.0],
             "max_pixels": self._max_pixels,
         }
+
+    def write_client(self, folder: Path) -> str | None:
+        """Write ``inputs.py``, which decodes and resizes with Pillow and NumPy."""
+        shutil.copyfile(CLIENTS / "images.py", folder / INPUTS)
+        return None
 
     def decode(self, *raw: Tensor) -> Tensor:
         """Turn ``string[batch]``, the bytes of files, into pixels."""

@@ -1,6 +1,7 @@
 """Texts as tf.data: tokenized once, in batches of like length, in an order that depends on (seed, epoch) alone."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, cast
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.readers.base import Reader, Rows, View, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.base import CLIENTS, INPUTS, Reader, Rows, View, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, draw_batches
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
@@ -39,6 +40,9 @@ class Encoder(Protocol):
 
     def describe(self) -> JsonObject:
         """Return what a client that tokenizes itself must know: ``lower_case`` and ``special_tokens``."""
+
+    def to_tokenizer_json(self) -> str | None:
+        """Return it as Hugging Face's ``tokenizer.json``; None if that cannot be exact."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -242,6 +246,16 @@ class TextReader(Reader):
             "padding": dict(self.encoder.padding),
             **self.encoder.describe(),
         }
+
+    def write_client(self, folder: Path) -> str | None:
+        """Write ``inputs.py`` and ``tokenizer.json``, if the tokenizer can be written so."""
+        content = self.encoder.to_tokenizer_json()
+        if content is None:
+            super().write_client(folder)
+            return f"it takes tokens, as tokenizer.json cannot express {self.encoder.describe()['preprocessor']}"
+        (folder / "tokenizer.json").write_text(content, encoding="utf-8")
+        shutil.copyfile(CLIENTS / "texts.py", folder / INPUTS)
+        return None
 
     def decode(self, *raw: Tensor) -> Tensors:
         """Tokenize ``string[batch]``, pad to the longest, or to the limit if the network needs that."""
