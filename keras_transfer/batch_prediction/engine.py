@@ -1,13 +1,11 @@
 """Where the work is done: an engine applies a step of a worker to each part of the inputs."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from keras_transfer.batch_prediction.worker import Worker
 from keras_transfer.data.inputs import InputRows
-from keras_transfer.errors import ConfigError
 
 Step = Literal["check", "answer"]
 """A method of :class:`Worker`."""
@@ -46,14 +44,3 @@ class LocalEngine:
         function = getattr(self.worker, step)
         for number, piece in pieces:
             yield number, function(piece)
-
-
-@contextmanager
-def _open_local(worker: Worker, address: str | None) -> Iterator[Engine]:
-    if address is not None:
-        raise ConfigError(f"--address is for --engine ray. Received: {address}. Add --engine ray, or leave it out.")
-    yield LocalEngine(worker)
-
-
-ENGINES: Mapping[str, Callable[[Worker, str | None], AbstractContextManager[Engine]]] = {"local": _open_local}
-"""By name: opens an engine, with the worker and the address of a cluster, and closes it again."""

@@ -12,7 +12,7 @@ from keras_transfer.batch_prediction.engine import Engine, Piece
 from keras_transfer.batch_prediction.identity import identify
 from keras_transfer.batch_prediction.progress import showing
 from keras_transfer.batch_prediction.settings import Settings
-from keras_transfer.batch_prediction.worker import Answered
+from keras_transfer.batch_prediction.worker import Answered, take_columns
 from keras_transfer.data.inputs import InputStream
 from keras_transfer.data.inputs.base import BrokenInputs
 from keras_transfer.data.inputs.stream import fingerprint
@@ -178,7 +178,7 @@ class _Writer:
 
     def _write(self, number: int, answered: Answered) -> None:
         names = self._names or []
-        answers = answered.answers.reindex(columns=names)
+        answers = take_columns(answered.answers, names)
         if answered.errors is not None:
             answers[ERROR] = pd.Series(list(answered.errors), answers.index, dtype=object)
         renamed = name_apart(list(answers.columns), list(answered.own.columns))

@@ -95,8 +95,20 @@ class Worker:
         answers = to_columns(predictions, settings.top_k).reindex(range(len(inputs)))
         if features is not None and len(inputs.examples):
             answers[EMBEDDING] = pd.Series(features, answers.index, dtype=object)
-        own = inputs.table.reindex(columns=list(settings.columns)).reset_index(drop=True)
+        own = take_columns(inputs.table.reset_index(drop=True), settings.columns)
         return Answered(own, answers, errors, len(inputs.problems), count_abstaining(predictions))
+
+
+def take_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return some columns of a table; those that it lacks are empty, and of no type that numbers would adapt to.
+
+    Args:
+        table: Any.
+        names: Of the columns.
+    """
+    empty = pd.Series([None] * len(table), table.index, dtype=object)
+    columns = {name: table[name] if name in table.columns else empty for name in names}
+    return pd.DataFrame(columns, table.index)
 
 
 def to_columns(predictions: Sequence[Prediction], top_k: int | None) -> pd.DataFrame:

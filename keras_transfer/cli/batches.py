@@ -26,7 +26,7 @@ def batch_options(command: Any) -> Any:
         ),
         click.option(
             "--engine",
-            type=click.Choice(["local"]),
+            type=click.Choice(["local", "ray"]),
             default="local",
             help="With --out. local: this process. ray: Ray Data.",
         ),

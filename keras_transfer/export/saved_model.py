@@ -1,7 +1,9 @@
 """TensorFlow SavedModels: decoding or tokenizing and the network in one graph."""
 
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -9,7 +11,10 @@ import tensorflow as tf
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Exporter, Served
 from keras_transfer.export.description import FILE, Description, read_description_file
+from keras_transfer.export.tensor_graph import FEATURES
 from keras_transfer.heads import TargetHead
+from keras_transfer.heads.target import OK
+from keras_transfer.model import with_features
 from keras_transfer.networks.types import Tensor, Tensors
 
 EXTRA = "assets.extra"
@@ -39,6 +44,9 @@ class SavedModelExporter(Exporter):
       - all: ``names: string[batch, outputs]``, the names of the predictions in their order, the same in every row; and
         ``ok: bool[batch]``, false for an input that cannot be read, whose other outputs are neutral: empty strings,
         probabilities of 0, false, numbers that are NaN. The other inputs of its batch are answered as usual.
+    - ``embed`` takes what ``serving_default`` takes, and returns ``features: float32[batch, dim]``, which the head
+      reads, and ``ok``; the features of an input that cannot be read are NaN. ``serve_tensor`` and ``serve_tokens``
+      also return ``features``. A model that a package made in another way has none.
     - ``classes`` takes nothing and returns ``names: string[outputs]``, in the order of the predictions.
 
     Names and thresholds are inside. ``assets.extra`` has the :class:`Description` and, of texts, the tokenizer as the
@@ -88,19 +96,39 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
         reader: From what a client has to inputs.
         artifact: The folder to write.
     """
+    extended = with_features(model)
+    # All endpoints share its trace.
+    network = tf.function(lambda inputs: (extended or model)(inputs, training=False), autograph=False)
 
-    def answer(inputs: Tensors, ok: Tensor) -> dict[str, Tensor]:
+    def run(inputs: Tensors, ok: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         rows = tf.size(ok)
         # Some layers do not take an empty batch.
-        filled = keras.tree.map_structure(lambda x: _with_a_row(x, rows), inputs)
-        predicted = model(filled, training=False)[:rows]
-        return head.masked_outputs(predicted, ok & tf.reduce_all(tf.math.is_finite(predicted), axis=1))
+        outputs = network(keras.tree.map_structure(lambda x: _with_a_row(x, rows), inputs))
+        predicted = (outputs if extended is None else outputs[0])[:rows]
+        ok = ok & tf.reduce_all(tf.math.is_finite(predicted), axis=1)
+        if extended is None:
+            return predicted, ok, {}
+        return predicted, ok, {FEATURES: tf.where(ok[:, None], tf.cast(outputs[1][:rows], tf.float32), math.nan)}
 
-    endpoints = {
-        "serving_default": (lambda *raw: answer(*reader.decode_checked(*raw)), reader.raw_inputs),
-        reader.tensor_endpoint: (lambda *tensors: answer(*reader.arrange_checked(*tensors)), reader.tensor_inputs),
+    def serve(*raw: Tensor) -> dict[str, Tensor]:
+        predicted, ok, _ = run(*reader.decode_checked(*raw))
+        return head.masked_outputs(predicted, ok)
+
+    def serve_tensors(*tensors: Tensor) -> dict[str, Tensor]:
+        predicted, ok, features = run(*reader.arrange_checked(*tensors))
+        return {**head.masked_outputs(predicted, ok), **features}
+
+    def embed(*raw: Tensor) -> dict[str, Tensor]:
+        _, ok, features = run(*reader.decode_checked(*raw))
+        return {**features, OK: ok}
+
+    endpoints: dict[str, tuple[Callable[..., dict[str, Tensor]], Sequence[Any]]] = {
+        "serving_default": (serve, reader.raw_inputs),
+        reader.tensor_endpoint: (serve_tensors, reader.tensor_inputs),
         "classes": (lambda: {"names": tf.constant(list(head.names), tf.string)}, ()),
     }
+    if extended is not None:
+        endpoints["embed"] = (embed, reader.raw_inputs)
     # Keras' ExportArchive traces each endpoint twice: TensorFlow wraps concrete functions, and traces others again.
     signatures = {
         name: tf.function(function, input_signature=list(inputs), autograph=False).get_concrete_function()

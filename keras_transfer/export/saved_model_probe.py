@@ -18,7 +18,8 @@ def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], li
     if inputs not in (["image_bytes"], ["pixels"]):
         import tensorflow_text  # noqa: F401 - the operations of its tokenizers
     signatures = tf.saved_model.load(artifact).signatures
-    serve = next(each for each in signatures.values() if set(each.structured_input_signature[1]) == set(inputs))
+    endpoints = (each for name, each in signatures.items() if name != "embed")
+    serve = next(each for each in endpoints if set(each.structured_input_signature[1]) == set(inputs))
 
     def run(batch: Batch) -> Batch:
         outputs: Batch = serve(**{name: tf.constant(batch[name]) for name in inputs})

@@ -22,10 +22,10 @@ from ray.exceptions import RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from keras_transfer.distribution.ray_cluster import connected
 from keras_transfer.errors import ConfigError, RunInterrupted
 from keras_transfer.launch.local import KILLED, TOKEN, exit_code, forwarding_signals, make_token, name_workers
 
-_CONNECT_SECONDS = 30.0
 _PLACE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.2
@@ -33,7 +33,6 @@ _BETWEEN_LOOKS_SECONDS = 0.2
 _FINAL = (0, 2, 128 + 1, 128 + signal.SIGTERM)
 # Prefixes of the environment variables that workers inherit; a node has its own values of others.
 _PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
-_CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
 _RUN = (
     "import sys; from keras_transfer.launch.local import enter; enter(*sys.argv[1:3]); "
     "from keras_transfer.cli import main; main(sys.argv[3:], prog_name='keras-transfer')"
@@ -59,7 +58,7 @@ def launch_on_ray(arguments: Sequence[str], *, workers: int, address: str | None
         RunInterrupted: A signal arrived while waiting for resources.
     """
     received: list[int] = []
-    with _connected(address, workers), forwarding_signals(received.append):
+    with connected(address, cpus=workers), forwarding_signals(received.append):
         for left in range(retries, -1, -1):
             code = _attempt(arguments, workers, received)
             if code in _FINAL or received or not left:
@@ -67,39 +66,6 @@ def launch_on_ray(arguments: Sequence[str], *, workers: int, address: str | None
             sys.stderr.write(f"Restarting the workers from the last checkpoint. Retries left: {left - 1}.\n")
             arguments = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
     return code
-
-
-@contextlib.contextmanager
-def _connected(address: str | None, workers: int) -> Iterator[None]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address is None:
-        options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": 100 * 2**20}
-    else:
-        _check_address(address)
-    ray.init(address or "local", **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_address(address: str) -> None:
-    """Try the address in a process that can be ended: Ray keeps trying for minutes, and no signal gets through."""
-    process = subprocess.Popen([sys.executable, "-c", _CONNECT, address], stderr=subprocess.PIPE)
-    try:
-        _, output = process.communicate(timeout=_CONNECT_SECONDS)
-        if process.returncode == 0:
-            return
-    except subprocess.TimeoutExpired:
-        process.kill()
-        _, output = process.communicate()
-    lines = output.decode(errors="replace").strip().splitlines() or ["nothing"]
-    raise ConfigError(
-        f"--address: cannot connect to a Ray cluster. Received: {address}. Ray's output within {_CONNECT_SECONDS:g} s: "
-        f"{lines[-1][:500]} Start a cluster with ray start --head, and pass --address host:port or auto. RAY_AUTH_MODE "
-        "and the token must be those of the cluster."
-    )
 
 
 def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) -> int:

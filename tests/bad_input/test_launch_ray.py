@@ -39,8 +39,9 @@ def test_a_folder_that_a_node_does_not_see():
 
 @pytest.mark.slow
 def test_an_address_that_nobody_answers_at(refused, monkeypatch):
-    engine = pytest.importorskip("keras_transfer.launch.on_ray", reason="needs the extra ray", exc_type=ImportError)
-    monkeypatch.setattr(engine, "_CONNECT_SECONDS", 8.0)
+    name = "keras_transfer.distribution.ray_cluster"
+    cluster = pytest.importorskip(name, reason="needs the extra ray", exc_type=ImportError)
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 8.0)
     (address,) = find_free_addresses(1)
     needs = ["--address: cannot connect to a Ray cluster", f"Received: {address}", "within 8 s", "ray start --head"]
     refused(*LAUNCH, "--engine", "ray", "--address", address, needs=needs)

@@ -289,10 +289,26 @@ def test_columns(predict_out, tmp_path, words, expected):
 def test_a_folder_a_table_and_texts_in_one_table(predict_out, table, tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("from a file")
-    content, _ = predict_out("text", tmp_path / "texts", table, "--text", "more")
+    words = ("text", tmp_path / "texts", table, "--text", "more")
+    content, _ = predict_out(*words)
     rows = read_rows(content)
     assert [row["input"] for row in rows] == [str(tmp_path / "texts" / "a.txt"), *[None] * 5, "more"]
     assert [row["n"] for row in rows] == [None, 1, None, 3, 2**60 + 1, 5, None]
+    Path("out.jsonl").unlink()
+    predict_out(*words, out="out.parquet")
+    assert parquet.read_table("out.parquet")["n"].to_pylist() == [None, 1, None, 3, 2**60 + 1, 5, None]
+
+
+def test_files_share_a_part(predict_out, tmp_path, monkeypatch):
+    files = [tmp_path / f"{number}.txt" for number in range(5)]
+    for file in files:
+        file.write_text(file.stem)
+    sizes, answer = [], worker.Worker.answer
+    monkeypatch.setattr(
+        worker.Worker, "answer", lambda self, piece: sizes.append(len(piece.values)) or answer(self, piece)
+    )
+    content, _ = predict_out("text", *files)
+    assert sizes == [5] and [row["input"] for row in read_rows(content)] == list(map(str, files))
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,10 +52,24 @@ class InputStream:
         Raises:
             DataError: A table cannot be read.
         """
-        for part in self._parts:
+        if len(self._parts) == 1:
+            yield from self._parts[0].pieces(size)
+            return
+        waiting: list[InputRows] = []
+        for part in self._parts:  # there may be one for each file
             for piece in part.pieces(size):
-                # As objects, numbers stay what they are where another part lacks the column.
-                yield piece if len(self._parts) == 1 else replace(piece, table=piece.table.astype(object))
+                if waiting and sum(len(one.values) for one in waiting) + len(piece.values) > size.rows:
+                    yield _join(waiting)
+                    waiting = []
+                waiting.append(piece)
+        yield _join(waiting)
+
+
+def _join(pieces: Sequence[InputRows]) -> InputRows:
+    """One piece of several. As objects, numbers stay what they are where another one lacks the column."""
+    table = pd.concat([piece.table.astype(object) for piece in pieces], ignore_index=True)
+    values = [value for piece in pieces for value in piece.values]
+    return InputRows(values, [name for piece in pieces for name in piece.names], table)
 
 
 class _Part(Protocol):

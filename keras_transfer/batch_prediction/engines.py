@@ -1,0 +1,35 @@
+"""The engines, by name. Another one is a row here, and a class that does what :class:`Engine` says."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+from keras_transfer.batch_prediction.engine import Engine, LocalEngine
+from keras_transfer.batch_prediction.worker import Worker
+from keras_transfer.errors import ConfigError
+
+
+@contextmanager
+def _open_local(worker: Worker, address: str | None) -> Iterator[Engine]:
+    if address is not None:
+        raise ConfigError(f"--address is for --engine ray. Received: {address}. Add --engine ray, or leave it out.")
+    yield LocalEngine(worker)
+
+
+def _open_ray(worker: Worker, address: str | None) -> AbstractContextManager[Engine]:
+    try:
+        from keras_transfer.batch_prediction.on_ray import open_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "--engine ray needs Ray, which is not installed. Install it with pip install 'keras-transfer[ray]', here "
+            "and on the nodes of the cluster."
+        ) from error
+    return open_ray(worker, address)
+
+
+ENGINES: Mapping[str, Callable[[Worker, str | None], AbstractContextManager[Engine]]] = {
+    "local": _open_local,
+    "ray": _open_ray,
+}
+"""By name: opens an engine, with the worker and the address of a cluster, and closes it again."""
