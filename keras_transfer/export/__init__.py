@@ -6,6 +6,7 @@ from keras_transfer.export.litert import LiteRTExporter
 from keras_transfer.export.metric_drop import LabelledRows, MetricDrop
 from keras_transfer.export.onnx import OnnxExporter
 from keras_transfer.export.proof import Parity
+from keras_transfer.export.quantize import check_quantizable
 from keras_transfer.export.saved_model import SavedModelExporter
 from keras_transfer.export.writing import export_run
 
@@ -23,6 +24,7 @@ __all__ = [
     "Parity",
     "SavedModelExporter",
     "Served",
+    "check_quantizable",
     "export_run",
     "find_exporter",
     "make_exporters",

@@ -114,9 +114,12 @@ class Exporter(Configurable, ABC):
         quantize: str | None = getattr(self.settings, "quantize", None)
         return quantize
 
-    @property
-    def calibrates(self) -> bool:
-        """Whether :meth:`write` reads training examples, to find out how large numbers become."""
+    def calibrates(self, reader: Reader) -> bool:
+        """Return whether :meth:`write` reads training examples, to find out how large numbers become.
+
+        Args:
+            reader: From what a client has to inputs.
+        """
         return False
 
     extra: ClassVar[str | None] = None

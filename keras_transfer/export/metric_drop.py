@@ -73,18 +73,22 @@ class MetricDrop:
     def __str__(self) -> str:
         found = (
             f"{self.quantize}, verified in a fresh process on {self.examples:,} rows ({self.split}): "
-            f"{self.figure.describe(self.before)} before, {self.figure.describe(self.after)} after; {self.describe()}"
+            f"{self.describe()}, allowed {self._in_units(-self.max_drop):+.3g}"
         )
         return f"{found}; {self.client}" if self.client else found
 
     def describe(self) -> str:
-        """Return the drop, its interval and what was allowed, in words."""
-        factor, unit = (1, "standard deviations") if self.figure.is_error else (100, "points")
-        low, high = (factor * bound for bound in self.interval)
+        """Return the metric before and after, and its change with an interval, in words."""
+        low, high = (self._in_units(-bound) for bound in reversed(self.interval))
+        unit = "standard deviations" if self.figure.is_error else "points"
         return (
-            f"lost {factor * self.drop:.3g} {unit} (95 % interval {low:+.3g} to {high:+.3g}; "
-            f"allowed {factor * self.max_drop:.3g})"
+            f"{self.figure.describe(self.before)} before, {self.figure.describe(self.after)} after: "
+            f"{self._in_units(-self.drop):+.3g} {unit}, 95 % interval {low:+.3g} to {high:+.3g}"
         )
+
+    def _in_units(self, value: float) -> float:
+        # Without a minus before zero.
+        return value + 0.0 if self.figure.is_error else 100 * value + 0.0
 
     def to_json(self) -> JsonObject:
         """Return it as plain data."""
@@ -132,9 +136,9 @@ def prove_quantized(exporter: Exporter, served: Served, artifact: Path, *, sampl
     drop = measure_drop(exporter, head, before, after, rows)
     if drop.drop > drop.max_drop + _ROUNDING:
         raise ExportError(
-            f"The {exporter.title} with quantize: {exporter.quantize} {drop.describe()} on {drop.examples:,} rows "
-            f"({drop.split}): {drop.figure.describe(drop.before)} before, {drop.figure.describe(drop.after)} after. "
-            "Raise --max-drop (max_drop in export.formats), or leave --quantize out. Nothing was exported."
+            f"The {exporter.title} with quantize: {exporter.quantize} loses more than max_drop: {drop.max_drop:g} on "
+            f"{drop.examples:,} rows ({drop.split}): {drop.describe()}. Raise max_drop (--max-drop), or leave quantize "
+            "out. Nothing was exported."
         )
     return drop
 

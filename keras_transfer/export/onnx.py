@@ -1,24 +1,25 @@
 """ONNX: the network with its class names in one file, for ONNX Runtime on servers, in browsers, from any language."""
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from keras_transfer.config.section import Section
+from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import KEY
+from keras_transfer.export.onnx_converter import TITLE, convert_to_onnx
 from keras_transfer.export.packages import require_packages
+from keras_transfer.export.quantize import QuantizeSettings, takes_pixels
+from keras_transfer.export.quantize_onnx import quantize_onnx
 from keras_transfer.export.single_file import SingleFileExporter
-from keras_transfer.export.tensor_graph import TensorGraph, trace_tensors
+from keras_transfer.export.tensor_graph import trace_tensors
 
 MODEL = "model.onnx"
 
 
-class OnnxSettings(Section):
+class OnnxSettings(QuantizeSettings):
     """What a recipe may set for this format."""
 
     opset: int = Field(default=17, ge=13, le=18, description="the version of ONNX operators")
@@ -40,7 +41,7 @@ class OnnxExporter(SingleFileExporter):
     """
 
     name = "onnx"
-    title = "ONNX model"
+    title = TITLE
     extra = "onnx"
     model_file = MODEL
     has_client = True
@@ -54,10 +55,17 @@ class OnnxExporter(SingleFileExporter):
         super().__init__(**settings)
         require_packages(self.title, "onnx", "onnx", "onnxruntime", "tf2onnx")
 
+    def calibrates(self, reader: Reader) -> bool:
+        """Whether int8 depends on ranges that examples have: those of pixels do."""
+        return self.settings.quantize == "int8" and takes_pixels(reader)
+
     def write(self, served: Served, artifact: Path) -> None:
         """Write ``model.onnx``."""
-        graph = trace_tensors(served)
-        model = convert_to_onnx(graph, opset=self.settings.opset)
+        if self.settings.quantize is None:
+            graph = trace_tensors(served)
+            model = convert_to_onnx(graph, opset=self.settings.opset)
+        else:
+            model, graph = quantize_onnx(served, self.settings.quantize, opset=self.settings.opset)
         metadata = {"names": json.dumps(list(served.head.names)), KEY: graph.describe(served).to_json()}
         for key, value in metadata.items():
             model.metadata_props.add(key=key, value=value)
@@ -71,43 +79,3 @@ class OnnxExporter(SingleFileExporter):
 
         model = onnx.load_model(str(file), load_external_data=False)
         return next((entry.value for entry in model.metadata_props if entry.key == KEY), None)
-
-
-def convert_to_onnx(graph: TensorGraph, *, opset: int) -> Any:
-    """Convert a traced model.
-
-    Args:
-        graph: The model.
-        opset: Version of ONNX's operations.
-
-    Returns:
-        An ``onnx.ModelProto``.
-
-    Raises:
-        ExportError: ONNX lacks an operation.
-    """
-    import tf2onnx
-
-    # What it logs about operations that are missing is in the error.
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    model, _ = tf2onnx.convert.from_function(graph.function, input_signature=list(graph.inputs), opset=opset)
-    unknown = sorted(_unknown_operations(model.graph))
-    if unknown:
-        raise graph.refuse(OnnxExporter.title, unknown)
-    for tensor in (*model.graph.input, *model.graph.output):
-        for place, dimension in enumerate(tensor.type.tensor_type.shape.dim):
-            if dimension.dim_param:
-                dimension.dim_param = "batch" if place == 0 else "tokens"
-    return model
-
-
-def _unknown_operations(graph: Any) -> Iterator[str]:
-    """Operations that tf2onnx does not know stay in the graph as TensorFlow calls them."""
-    import onnx
-
-    for node in graph.node:
-        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
-            yield node.op_type
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _unknown_operations(inner)

@@ -25,6 +25,9 @@ _LEAST, _LEAST_REST = float(np.finfo(np.float32).tiny), 2.0**-25
 # With fewer rows that have a label, or fewer that have it not, the label gets the factor of all labels together.
 _LEAST_ROWS = 5
 _LEAST_SPREAD = 1e-3
+TEMPERATURE = "temperature"
+"""Name of the layer that divides raw outputs by it, in a model that is calibrated."""
+
 POWERS = (-5.0, 5.0)
 """Natural logarithms of the least and greatest factor on logits."""
 
@@ -236,7 +239,7 @@ def temper_labels(probabilities: Floats, temperatures: Sequence[float]) -> NDArr
 def add_class_temperature(probabilities: Tensor, temperature: float) -> Tensor:
     """Do what :func:`temper_classes` does with operations of Keras, which any ``.keras`` file may hold."""
     logits = keras.ops.log(keras.ops.maximum(probabilities, _LEAST))
-    scaled = keras.layers.Rescaling(1.0 / temperature, dtype="float32", name="temperature")(logits)
+    scaled = keras.layers.Rescaling(1.0 / temperature, dtype="float32", name=TEMPERATURE)(logits)
     return keras.layers.Softmax(dtype="float32", name="calibrated")(scaled)
 
 
@@ -246,5 +249,5 @@ def add_label_temperatures(probabilities: Tensor, temperatures: Sequence[float])
     rest = ops.maximum(1.0 - probabilities, _LEAST_REST)
     logits = ops.log(ops.maximum(probabilities, _LEAST)) - ops.log(rest)
     factors = [1.0 / temperature for temperature in temperatures]
-    scaled = keras.layers.Rescaling(factors, dtype="float32", name="temperature")(logits)
+    scaled = keras.layers.Rescaling(factors, dtype="float32", name=TEMPERATURE)(logits)
     return keras.layers.Activation("sigmoid", dtype="float32", name="calibrated")(scaled)

@@ -44,7 +44,9 @@ def find_labelled_rows(run: RunRows, exporter: Exporter, data: Any, table: Table
             "no test rows and no validation rows. Name other labelled examples with --data."
         )
     try:
-        return _divide(run, exporter, run.load_split(name), run.load_split("train") if exporter.calibrates else None)
+        return _divide(
+            run, exporter, run.load_split(name), run.load_split("train") if exporter.calibrates(run.reader) else None
+        )
     except DataError as error:
         reason = str(error).removesuffix(" Name a source with --data.")
         raise DataError(
@@ -55,7 +57,7 @@ def find_labelled_rows(run: RunRows, exporter: Exporter, data: Any, table: Table
 
 def _divide(run: RunRows, exporter: Exporter, proof: Split, train: Split | None) -> LabelledRows:
     """Choose the rows to calibrate on from training rows; without these, up to half of the rows for the proof."""
-    if not exporter.calibrates:
+    if not exporter.calibrates(run.reader):
         return LabelledRows(proof)
     rows = len(proof) // 2 if train is None else len(train)
     if not rows or not len(proof):

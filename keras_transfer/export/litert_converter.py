@@ -1,0 +1,55 @@
+"""TensorFlow's converter of traced models to LiteRT."""
+
+import re
+from typing import Any
+
+import tensorflow as tf
+
+from keras_transfer.export.tensor_graph import TensorGraph
+
+TITLE = "LiteRT model"
+"""What messages call an artifact."""
+
+# What a converter lists in its error: "tf.Erfc {device = ""}", or "Flex ops: FlexErfc, FlexRoll".
+_LISTED = re.compile(r"^(?:Flex|Custom) ops: (.*)$", re.MULTILINE)
+
+
+def convert_to_litert(graph: TensorGraph) -> bytes:
+    """Convert a traced model.
+
+    Args:
+        graph: The model.
+
+    Returns:
+        The content of a ``.tflite`` file, with the signature ``serving_default``.
+
+    Raises:
+        ExportError: LiteRT lacks an operation.
+    """
+    return convert(make_converter(graph), graph)
+
+
+def convert(converter: Any, graph: TensorGraph) -> bytes:
+    """Do the same by a converter that has been set up.
+
+    Args:
+        converter: Of :func:`make_converter`.
+        graph: The model.
+
+    Raises:
+        ExportError: LiteRT lacks an operation.
+    """
+    try:
+        content: bytes = converter.convert()
+    except Exception as error:  # of the converter's own class, which is private
+        lacks = [name.strip().removeprefix("Flex") for line in _LISTED.findall(str(error)) for name in line.split(",")]
+        if not lacks:
+            raise
+        raise graph.refuse(TITLE, lacks) from error
+    return content
+
+
+def make_converter(graph: TensorGraph) -> Any:
+    """Return TensorFlow's converter for a traced model."""
+    # Without an object that it could track, the file would have no signature.
+    return tf.lite.TFLiteConverter.from_concrete_functions([graph.concrete], tf.Module())

@@ -1,0 +1,50 @@
+"""tf2onnx's conversion of traced models to ONNX."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from keras_transfer.export.tensor_graph import TensorGraph
+
+TITLE = "ONNX model"
+"""What messages call an artifact."""
+
+
+def convert_to_onnx(graph: TensorGraph, *, opset: int) -> Any:
+    """Convert a traced model.
+
+    Args:
+        graph: The model.
+        opset: Version of ONNX's operations.
+
+    Returns:
+        An ``onnx.ModelProto``.
+
+    Raises:
+        ExportError: ONNX lacks an operation.
+    """
+    import tf2onnx
+
+    # What it logs about operations that are missing is in the error.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    model, _ = tf2onnx.convert.from_function(graph.function, input_signature=list(graph.inputs), opset=opset)
+    unknown = sorted(_unknown_operations(model.graph))
+    if unknown:
+        raise graph.refuse(TITLE, unknown)
+    for tensor in (*model.graph.input, *model.graph.output):
+        for place, dimension in enumerate(tensor.type.tensor_type.shape.dim):
+            if dimension.dim_param:
+                dimension.dim_param = "batch" if place == 0 else "tokens"
+    return model
+
+
+def _unknown_operations(graph: Any) -> Iterator[str]:
+    """Operations that tf2onnx does not know stay in the graph as TensorFlow calls them."""
+    import onnx
+
+    for node in graph.node:
+        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
+            yield node.op_type
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _unknown_operations(inner)
