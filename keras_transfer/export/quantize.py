@@ -1,9 +1,7 @@
 """What formats share that store numbers in fewer bits: their settings, and the model as a converter should see it."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import keras
@@ -11,11 +9,10 @@ from pydantic import Field, model_validator
 
 from keras_transfer.config.section import Section
 from keras_transfer.data.readers.base import Reader
-from keras_transfer.errors import ConfigError, ExportError
+from keras_transfer.errors import ConfigError
 from keras_transfer.export.base import EXPORTERS, Exporter, Served
 from keras_transfer.heads.calibration import TEMPERATURE
 from keras_transfer.model import TOP
-from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 
 Quantize = Literal["int8", "float16"]
 
@@ -97,22 +94,6 @@ def _scale_raw(predictor: keras.Model) -> keras.Model | None:
         predictor, input_tensors=predictor.input, clone_function=lambda layer: layer, call_function=call
     )
     return same if len(raw) == 1 else None
-
-
-def quantize_layers(served: Served) -> Served:
-    """Return what is exported with the weights of dense layers and embeddings in int8, by ``Model.quantize`` of Keras.
-
-    The model itself is not changed.
-
-    Raises:
-        ExportError: It has no such layer.
-    """
-    with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
-        file = Path(scratch) / "model.keras"
-        write_keras_file(served.model, file)
-        model = read_keras_file(file, ExportError)
-    model.quantize("int8")
-    return replace(served, model=model)
 
 
 def tail_of(operations: Sequence[tuple[Any, Sequence[Any], Sequence[Any]]], start: Any) -> list[Any]:

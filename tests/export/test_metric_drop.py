@@ -68,11 +68,12 @@ class Uncalibrated(Lookup):
         return False
 
 
-@pytest.fixture
-def run(finished_run, tmp_path, monkeypatch):
-    (tmp_path / "lookup_probe.py").write_text(PROBE)
-    monkeypatch.setattr(Lookup, "probe", tmp_path / "lookup_probe.py", raising=False)
-    return Run(shutil.copytree(finished_run.folder, tmp_path / "run"))
+@pytest.fixture(scope="module")
+def run(finished_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lookup")
+    (folder / "lookup_probe.py").write_text(PROBE)
+    Lookup.probe = folder / "lookup_probe.py"
+    return finished_run
 
 
 def test_an_export_that_loses_no_more_than_allowed(run, tmp_path):
@@ -96,7 +97,7 @@ def test_an_export_that_loses_no_more_than_allowed(run, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        pytest.param({"wrong": 1}, r"int8 loses more than max_drop: 0.01 on 6 .*before, .*--max-drop", id="too much"),
+        pytest.param({"wrong": 1}, r"int8 loses more than max_drop: 0.01 on 7 .*before, .*--max-drop", id="too much"),
         pytest.param({"factor": 1e39}, r"predicts NaN or infinite values for (\d+) of \1 test", id="infinite"),
     ],
 )
@@ -118,13 +119,14 @@ def test_rows_in_place_of_the_runs_own(run, tmp_path):
 
 def test_rows_that_are_not_on_this_machine(run, tmp_path):
     data = json.loads((run.folder / "data.json").read_text())
-    recipe = run.folder / "recipe.yaml"
+    moved = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    recipe = moved.folder / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace(run.config.data.source, str(tmp_path / "gone")))
     with pytest.raises(DataError, match=r"int8 is proved on the test rows of the run, which cannot .*gone.*--data\."):
-        Run(run.folder).export(tmp_path / "out", format=Lookup())
-    run.record = {**data, "splits": {**data["splits"], **{key: {"count": 0} for key in ("test", "validation")}}}
+        Run(moved.folder).export(tmp_path / "out", format=Lookup())
+    moved.record = {**data, "splits": {**data["splits"], **{key: {"count": 0} for key in ("test", "validation")}}}
     with pytest.raises(DataError, match=r"no test rows and no validation rows\. Name .*--data\."):
-        run.export(tmp_path / "out", format=Lookup())
+        moved.export(tmp_path / "out", format=Lookup())
     with pytest.raises(ConfigError, match=r"--data is for the proof of a quantized export"):
         run.export(tmp_path / "out", format=Lookup(quantize=None), data=tmp_path)
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,67 @@
+"""Quantized files: which numbers have fewer bits, and that a temperature does not spoil them."""
+
+import numpy as np
+import pytest
+
+from keras_transfer import ConfigError
+from keras_transfer.export import EXPORTERS
+from keras_transfer.export.quantize import simplify
+
+
+def export(run, folder, name, **settings):
+    return run.export(folder, format=EXPORTS[name](max_drop=1.0, **settings))
+
+
+EXPORTS = {name: EXPORTERS[name] for name in ("litert", "onnx")}
+
+
+def test_a_temperature_is_applied_to_raw_outputs(finished_run):
+    """Both are equal, up to rounding, and in the simplified model nothing takes the logarithm of a probability."""
+    served = finished_run.served
+    assert "log" in {operation.name for operation in served.model.operations}
+    simple = simplify(served).model
+    assert "log" not in {operation.name for operation in simple.operations}
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype("float32")
+    np.testing.assert_allclose(simple.predict(pixels, verbose=0), served.model.predict(pixels, verbose=0), atol=1e-6)
+
+
+def test_int8_of_a_network_of_images(finished_run, tmp_path):
+    """Convolutions are int8; the head, and what clients see, are float32."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    folder, drop = export(finished_run, tmp_path / "1", "litert", quantize="int8")
+    assert drop.quantize == "int8" and drop.examples == len(finished_run.load_split("test"))
+    graph = schema.ModelT.InitFromPackedBuf((folder / "model.tflite").read_bytes(), 0).subgraphs[0]
+    kinds = [schema.TensorType.FLOAT32, schema.TensorType.INT8]
+    assert {graph.tensors[place].type for place in (*graph.inputs, graph.outputs[0])} == {kinds[0]}
+    types = [sorted({graph.tensors[place].type for place in operator.inputs[:2]}) for operator in graph.operators]
+    # Three convolutions, whose pixels and kernels are int8, and a head of one dense layer.
+    assert types.count([kinds[1]]) >= 3
+    dense = [operator for operator in graph.operators if len(graph.tensors[operator.outputs[0]].shape) == 2]
+    assert all(graph.tensors[operator.outputs[0]].type != kinds[1] for operator in dense[-2:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "quantize"),
+    [
+        pytest.param("litert", "float16", id="litert float16"),
+        pytest.param("onnx", "float16", id="onnx float16"),
+        pytest.param("onnx", "int8", id="onnx int8"),
+    ],
+)
+def test_other_kinds_are_written_and_run(name, quantize, finished_run, tmp_path):
+    float_folder, _ = finished_run.export(tmp_path / "float", format=EXPORTS[name]())
+    folder, drop = export(finished_run, tmp_path / "1", name, quantize=quantize)
+    assert drop.quantize == quantize
+    sizes = [(each / EXPORTS[name].model_file).stat().st_size for each in (folder, float_folder)]
+    assert sizes[0] < 1.1 * sizes[1]
+
+
+def test_max_drop_is_for_what_is_quantized():
+    for exporter in EXPORTS.values():
+        with pytest.raises(ConfigError, match="max_drop is what quantize may lose; add quantize"):
+            exporter(max_drop=0.02)
+        with pytest.raises(ConfigError, match=r"quantize: Input should be 'int8' or 'float16'"):
+            exporter(quantize="int4")
+        assert exporter(**exporter().settings.model_dump()).quantize is None
