@@ -1,0 +1,178 @@
+"""Which families of backbones go to which export format: writes docs/formats.md.
+
+Each family's smallest member gets random weights and small inputs, is written in each format, and runs there. It takes
+an hour on one core; --state keeps the results of families that are done.
+"""
+
+import argparse
+import gc
+import importlib.metadata
+import inspect
+import json
+import runpy
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.images.applications import APPLICATIONS
+from keras_transfer.backbones.images.hub import find_image_families, load_hub_backbone
+from keras_transfer.backbones.texts.hub import find_families
+from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.config import AugmentationConfig, ImageHeadConfig, TextHeadConfig
+from keras_transfer.data.readers.images import ImageReader
+from keras_transfer.data.readers.texts import TextReader
+from keras_transfer.errors import TransferError
+from keras_transfer.export import Served
+from keras_transfer.export.saved_model import write_saved_model
+from keras_transfer.export.tensor_graph import trace_tensors
+from keras_transfer.heads import ClassificationHead
+from keras_transfer.model import build_model
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "formats.md"
+FORMATS = ("saved_model", "onnx", "litert")
+NAMES = ("a", "b", "c")
+# What sums in another order may change of a probability.
+TOLERANCE = 1e-4
+
+
+def applications() -> dict[str, str]:
+    """The smallest member of each family of keras.applications, which are its modules."""
+    smallest = {}
+    for name, application in sorted(APPLICATIONS.items(), key=lambda item: item[1].parameters):
+        module = inspect.getmodule(getattr(keras.applications, application.class_name))
+        smallest.setdefault(module.__name__.rsplit(".", 1)[1], name)
+    return smallest
+
+
+def families() -> dict[str, tuple[str, str]]:
+    """By ``source: family``, what is built: a kind and a name."""
+    own = [name for name in BACKBONES if name not in APPLICATIONS and BACKBONES[name].modality == "image"]
+    return {
+        **{f"keras.applications: {family}": ("row", name) for family, name in sorted(applications().items())},
+        **{f"packages: {name}": ("row", name) for name in own},
+        **{f"KerasHub images: {name}": ("hub_image", name) for name in find_image_families()},
+        **{f"KerasHub texts: {name}": ("hub_text", name) for name in find_families()},
+    }
+
+
+def build(kind: str, name: str, folder: Path) -> tuple[keras.Model, ClassificationHead, object, dict[str, np.ndarray]]:
+    """A model with a head for three classes, its reader, and a batch of tensors."""
+    keras.utils.set_random_seed(0)
+    if kind == "hub_text":
+        make = runpy.run_path(str(ROOT / "tests" / "contract" / "test_text_families.py"))
+        body, preprocessor = make["build"](name)
+        body.save_to_preset(str(folder))
+        preprocessor.save_to_preset(str(folder))
+        backbone = load_text_backbone(str(folder))
+        reader = TextReader(backbone.encoder, segments=1, limit=16, pads_to_longest=backbone.pads_to_longest)
+        head = ClassificationHead(NAMES, TextHeadConfig())
+        tensors = backbone.encoder.encode([(text,) for text in make["TEXTS"]], 16)
+        return build_model(backbone, head).predictor, head, reader, tensors
+    if kind == "hub_image":
+        make = runpy.run_path(str(ROOT / "tests" / "contract" / "test_image_families.py"))
+        make["save"](name, folder)
+        backbone = load_hub_backbone(str(folder))
+    else:
+        backbone = BACKBONES[name].load(image_size=BACKBONES[name].minimum_size, weights="none")
+    size = backbone.image_size
+    reader = ImageReader(
+        image_size=size, channels=3, resize="crop", augmentation=AugmentationConfig(), seed=0, max_pixels=10**6
+    )
+    head = ClassificationHead(NAMES, ImageHeadConfig())
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, size, size, 3)).astype("float32")
+    return build_model(backbone, head).predictor, head, reader, {"pixels": pixels}
+
+
+def run(name: str, served: Served, tensors: dict[str, np.ndarray], folder: Path) -> np.ndarray:
+    """Write a model in a format, and run it."""
+    folder.mkdir()
+    if name == "saved_model":
+        write_saved_model(served.model, served.head, served.reader, folder)
+        serve = tf.saved_model.load(str(folder)).signatures[served.reader.tensor_endpoint]
+        return serve(**{key: tf.constant(x) for key, x in tensors.items()})["probabilities"].numpy()
+    if name == "onnx":
+        from keras_transfer.export.onnx_converter import convert_to_onnx
+
+        (folder / "model.onnx").write_bytes(convert_to_onnx(trace_tensors(served), opset=17).SerializeToString())
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        return session.run(["probabilities"], tensors)[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    from keras_transfer.export.litert_converter import convert_to_litert
+
+    runner = Interpreter(model_content=convert_to_litert(trace_tensors(served))).get_signature_runner()
+    return runner(**tensors)["probabilities"]
+
+
+def measure(kind: str, name: str) -> dict[str, str]:
+    """The largest difference for each format, or the message that says why there is none."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model, head, reader, tensors = build(kind, name, Path(scratch) / "preset")
+        inputs = tensors["pixels"] if "pixels" in tensors else tensors
+        expected = np.asarray(model.predict_on_batch(inputs))
+        served = Served(model, head, reader, Path(scratch), None, {})
+        results = {}
+        for form in FORMATS:
+            try:
+                difference = float(np.abs(run(form, served, tensors, Path(scratch) / form) - expected).max())
+                results[form] = f"{difference:.0e}" if difference <= TOLERANCE else f"differs by {difference:.1g}"
+            except TransferError as error:
+                results[form] = str(error)
+            except Exception as error:
+                results[form] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return results
+
+
+def write_page(results: dict[str, dict[str, str]]) -> None:
+    """Write the table, and below it why formats are missing."""
+    packages = ("tensorflow", "keras", "keras-hub", "tf2onnx", "onnxruntime", "ai-edge-litert")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    lines = [
+        "# Which backbone goes to which format",
+        "",
+        "Each family's smallest member, with random weights and small inputs, was written in each format and run there. A",
+        "number is the largest difference between a probability in that format and one of the Keras model. `no` means that",
+        "`keras-transfer export` refuses it; the message is below the table.",
+        "",
+        f"`python benchmarks/formats.py` writes this page. Versions: {versions}.",
+        "",
+        f"| family | {' | '.join(FORMATS)} |",
+        f"|---|{'---|' * len(FORMATS)}",
+    ]
+    refused = []
+    for family, row in results.items():
+        cells = [row[form] if len(row[form]) < 6 else "no" for form in FORMATS]
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+        refused += [f"- {family}, {form}: {row[form]}" for form in FORMATS if len(row[form]) >= 6]
+    if refused:
+        lines += ["", "## What is refused, and why", "", *refused]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(state: Path | None, only: str | None) -> None:
+    results = json.loads(state.read_text()) if state and state.exists() else {}
+    for family, (kind, name) in families().items():
+        if family in results or (only and only not in family):
+            continue
+        results[family] = measure(kind, name)
+        print(family, results[family], flush=True)
+        if state:
+            state.write_text(json.dumps(results, indent=1))
+        keras.backend.clear_session()
+        gc.collect()
+    if not only:
+        write_page({family: results[family] for family in families()})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--state", type=Path, help="a JSON file of results")
+    parser.add_argument("--only", help="families whose name contains this; the page is not written")
+    main(**vars(parser.parse_args()))
