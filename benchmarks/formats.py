@@ -137,9 +137,9 @@ def write_page(results: dict[str, dict[str, str]]) -> None:
     lines = [
         "# Which backbone goes to which format",
         "",
-        "Each family's smallest member, with random weights and small inputs, was written in each format and run there. A",
-        "number is the largest difference between a probability in that format and one of the Keras model. `no` means that",
-        "`keras-transfer export` refuses it; the message is below the table.",
+        "Each family's smallest member, with random weights and small inputs, was written in each format and run.",
+        "A number is the largest difference between a probability in that format and one of the Keras model. `no`:",
+        "`keras-transfer export` refuses it, with the message below the table.",
         "",
         f"`python benchmarks/formats.py` writes this page. Versions: {versions}.",
         "",

@@ -114,6 +114,16 @@ class Exporter(Configurable, ABC):
         quantize: str | None = getattr(self.settings, "quantize", None)
         return quantize
 
+    def check(self, reader: Reader) -> None:
+        """Refuse what the settings cannot do for a kind of input, before anything is trained or written.
+
+        Args:
+            reader: From what a client has to inputs.
+
+        Raises:
+            ConfigError: With what works instead.
+        """
+
     def calibrates(self, reader: Reader) -> bool:
         """Return whether :meth:`write` reads training examples, to find out how large numbers become.
 

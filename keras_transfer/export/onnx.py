@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from keras_transfer.data.readers.base import Reader
+from keras_transfer.errors import ConfigError
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import KEY
 from keras_transfer.export.onnx_converter import TITLE, convert_to_onnx
@@ -55,9 +56,14 @@ class OnnxExporter(SingleFileExporter):
         super().__init__(**settings)
         require_packages(self.title, "onnx", "onnx", "onnxruntime", "tf2onnx")
 
-    def calibrates(self, reader: Reader) -> bool:
-        """Whether int8 depends on ranges that examples have: those of pixels do."""
-        return self.settings.quantize == "int8" and takes_pixels(reader)
+    def check(self, reader: Reader) -> None:
+        """Refuse int8 for networks of images: on a processor without VNNI it is neither exact nor fast."""
+        if self.settings.quantize == "int8" and takes_pixels(reader):
+            inputs = ", ".join(spec.name for spec in reader.tensor_inputs)
+            raise ConfigError(
+                f"quantize: int8 of an ONNX model is for networks of texts. Received: a network that takes {inputs}, "
+                "which would lose accuracy (docs/quantization.md). Use the format litert for int8, or float16."
+            )
 
     def write(self, served: Served, artifact: Path) -> None:
         """Write ``model.onnx``."""

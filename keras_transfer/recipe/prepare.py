@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_transfer.config import RecipeConfig
 from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.weights import Weights
 from keras_transfer.console.text import printable
@@ -15,6 +16,7 @@ from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution
 from keras_transfer.distribution import session as device_session
 from keras_transfer.errors import ConfigError, DataError, list_lines
+from keras_transfer.export import make_exporters
 from keras_transfer.job.job import Job
 from keras_transfer.job.phases import add_phase_adapters, plan_phases
 from keras_transfer.recipe.spec import RecipeSpec
@@ -57,6 +59,7 @@ def prepare_job(
     backbone = task.load_backbone(config, Weights.parse(config.backbone.weights), spec.given)
     reader, prepared = task.make_reader(config, backbone, tuple(loaded))
     reader = _with_augmentation(reader, spec)
+    _check_exports(config, reader, loaded)
     splits = loaded.with_parts(prepared)
     label_texts = task.label_texts(config, reader, splits.target.names)
     notes, facts = task.describe_examples(reader, tuple(loaded), prepared)
@@ -88,6 +91,18 @@ def prepare_job(
         label_texts=label_texts,
         custom=custom,
     )
+
+
+def _check_exports(config: RecipeConfig, reader: Reader, loaded: Splits) -> None:
+    """Find before training what would keep the run from being exported."""
+    for exporter in make_exporters(config.export.formats):
+        exporter.check(reader)
+        if exporter.quantize is not None and not len(loaded.test) and not len(loaded.validation):
+            raise ConfigError(
+                f"export.formats: {exporter.name}: quantize: {exporter.quantize} is proved on rows that the model was "
+                "not trained on. Received: data.test and data.validation without rows. Set one of them, or leave "
+                "quantize out."
+            )
 
 
 def _with_augmentation(reader: Reader, spec: RecipeSpec) -> Reader:

@@ -226,6 +226,7 @@ class Run(RunRows):
         prepare_folder(target)
         if data is None:
             refuse_options(table)
+        exporter.check(self.reader)
         samples = self.read_samples()
         rows = None
         if exporter.quantize is not None:

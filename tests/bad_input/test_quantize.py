@@ -11,6 +11,9 @@ import pytest
         pytest.param(
             ["--format", "litert", "--quantize", "int8", "--max-drop", "2"], ["max_drop", "less than"], id="above 1"
         ),
+        pytest.param(
+            ["--format", "onnx", "--quantize", "int8"], ["pixels", "litert", "float16"], id="int8 onnx of images"
+        ),
         pytest.param(["--data", "images"], ["--data", "--quantize"], id="data alone"),
         pytest.param(
             ["--format", "litert", "--quantize", "int8", "--root", "x"], ["--root", "--data"], id="options of no table"

@@ -47,7 +47,6 @@ def test_int8_of_a_network_of_images(finished_run, tmp_path):
     [
         pytest.param("litert", "float16", id="litert float16"),
         pytest.param("onnx", "float16", id="onnx float16"),
-        pytest.param("onnx", "int8", id="onnx int8"),
     ],
 )
 def test_other_kinds_are_written_and_run(name, quantize, finished_run, tmp_path):
