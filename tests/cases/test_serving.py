@@ -119,7 +119,9 @@ def test_what_a_server_refuses_predict_refuses(name, finished_run, tmp_path):
 def test_an_empty_batch_gets_an_empty_answer(served, endpoint):
     inputs = {"image_bytes": tf.zeros([0], tf.string)} if endpoint == "serving_default" else {"pixels": PIXELS[:0]}
     found = served[endpoint](**inputs)
+    features = {} if endpoint == "serving_default" else {"features": (tf.float32, [0, 6])}
     assert {name: (x.dtype, x.shape.as_list()) for name, x in found.items()} == {
+        **features,
         "probabilities": (tf.float32, [0, 2]),
         "label": (tf.string, [0]),
         "score": (tf.float32, [0]),
