@@ -24,7 +24,7 @@ GROUPS = (
     {"export", "explain"},
     {"tasks", "training", "frozen"},
     {"job", "run"},
-    {"batch_prediction", "report"},
+    {"batch_prediction", "benchmark", "report"},
     {"recipe", "serving"},
     {"launch"},
     {"cli", "testing"},

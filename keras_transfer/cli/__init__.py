@@ -12,6 +12,7 @@ import click
 
 from keras_transfer import __version__
 from keras_transfer.cli.audit import audit
+from keras_transfer.cli.benchmark import benchmark
 from keras_transfer.cli.cache import cache
 from keras_transfer.cli.embed import embed
 from keras_transfer.cli.export import export
@@ -45,7 +46,7 @@ def main() -> None:
 for _command in (
     *(list_recipes, backbones, schema, show, copy, check, audit),
     *(run, launch_workers, find_learning_rate),
-    *(evaluate, predict, embed, suggest, export, report, serve),
+    *(evaluate, predict, embed, suggest, export, benchmark, report, serve),
     cache,
 ):
     main.add_command(_command)

@@ -1,0 +1,223 @@
+"""Measure candidates one after the other, each in processes of its own."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.benchmark.candidates import Candidate, find_candidates
+from keras_transfer.data.splits.splits import Split
+from keras_transfer.errors import DataError
+from keras_transfer.networks.types import JsonObject
+from keras_transfer.run.rows import TableOptions, given_options
+from keras_transfer.run.run import Run
+
+_MANY = 32
+# How runtimes that do not look at the cores of a process are told how many threads to use.
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+_PACKAGES = ("keras-transfer", "keras", "tensorflow", "onnxruntime", "ai-edge-litert")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The results of a candidate.
+
+    Attributes:
+        candidate: What was measured.
+        speed: What :mod:`keras_transfer.benchmark.speed` returns; empty if there is a problem.
+        metric: What :mod:`keras_transfer.benchmark.metric` returns; empty if it was not measured.
+        problem: Why it could not be measured; None if it could.
+    """
+
+    candidate: Candidate
+    speed: JsonObject = field(default_factory=dict)
+    metric: JsonObject = field(default_factory=dict)
+    problem: str | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the results as plain data."""
+        metric = {key: value for key, value in self.metric.items() if key != "notes"}
+        return {
+            "format": self.candidate.name,
+            "path": None if self.candidate.is_temporary else str(self.candidate.path),
+            "size_bytes": self.candidate.size_bytes,
+            **self.speed,
+            "metric": metric or None,
+            "error": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How candidates are measured.
+
+    Attributes:
+        threads: The number of cores that each process may use while its speed is measured.
+        seconds: For how long, at least, latency and throughput are measured.
+        data: A source of labelled examples; None for the run's own test rows.
+        table: How a table in ``data`` is read.
+    """
+
+    threads: int
+    seconds: float
+    data: str | None = None
+    table: TableOptions = field(default_factory=TableOptions)
+
+
+def measure_formats(
+    run: Run, formats: Sequence[str] | None, settings: Settings, *, report: Callable[[str], None]
+) -> list[Measured]:
+    """Measure a run's formats on this machine.
+
+    Args:
+        run: The run.
+        formats: As for :func:`~keras_transfer.benchmark.candidates.find_candidates`.
+        settings: How.
+        report: Receives a line for the user, now and then.
+
+    Returns:
+        The results in their order. What cannot be measured has a problem, and does not end the others.
+
+    Raises:
+        DataError: The source in ``settings.data`` cannot be read.
+        CheckpointError: The run is damaged.
+    """
+    has_rows = _check_rows(run, settings, report)
+    results, notes = [], set()
+    with TemporaryDirectory(prefix="keras-transfer-") as scratch:
+        batches = Path(scratch) / "batches"
+        write_batches(run, batches)
+        for candidate in find_candidates(run, formats, Path(scratch)):
+            report(f"Measuring {candidate.name}")
+            measured = _measure(run, candidate, settings, Path(scratch), has_rows=has_rows)
+            results.append(measured)
+            notes |= set(measured.metric.get("notes", ()))
+    for note in sorted(notes):
+        report(note)
+    return results
+
+
+def write_batches(run: Run, folder: Path) -> None:
+    """Write what is predicted for while speed is measured: a file per example of the run folder, and 32 in one.
+
+    Args:
+        run: The run.
+        folder: To be made.
+    """
+    folder.mkdir()
+    samples = run.read_samples()
+    for number in range(len(samples)):
+        _write_batch(run, samples.select([number]), folder / f"row-{number:03}.npz")
+    _write_batch(run, samples.select([number % len(samples) for number in range(_MANY)]), folder / "many.npz")
+
+
+def _write_batch(run: Run, examples: Any, file: Path) -> None:
+    n = len(examples)
+    split = run.reader.prepare(Split("samples", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
+    (batch,) = run.reader.evaluation_batches(split, batch_size=n)
+    np.savez(file, allow_pickle=False, **run.reader.name_tensors(batch))
+
+
+def _check_rows(run: Run, settings: Settings, report: Callable[[str], None]) -> bool:
+    """Whether there are rows to evaluate on. A source that was named has to be readable."""
+    if settings.data is not None:
+        run.read_source(settings.data, **settings.table)
+        return True
+    try:
+        run.load_split("test")
+    except DataError as error:
+        report(f"The metric is left out. {error}")
+        return False
+    return True
+
+
+def _measure(run: Run, candidate: Candidate, settings: Settings, scratch: Path, *, has_rows: bool) -> Measured:
+    if candidate.problem is not None or candidate.path is None:
+        return Measured(candidate, problem=candidate.problem or "it is missing")
+    exporter = candidate.exporter
+    artifact = None if exporter is None else str(exporter.find_artifact(candidate.path))
+    job = {
+        "run": str(run.folder),
+        "probe": None if exporter is None else str(exporter.probe),
+        "artifact": artifact,
+        "inputs": [spec.name for spec in run.reader.tensor_inputs],
+        "output": run.head.predictions_output,
+        "batches": str(scratch / "batches"),
+        "threads": settings.threads,
+        "seconds": settings.seconds,
+    }
+    threads = dict.fromkeys(_THREADS, str(settings.threads))
+    speed = run_process("keras_transfer.benchmark.speed", job, scratch, threads)
+    if "error" in speed:
+        return Measured(candidate, problem=speed["error"])
+    if not has_rows:
+        return Measured(candidate, speed)
+    rows = {"data": settings.data, "table": given_options(settings.table)}
+    metric = run_process("keras_transfer.benchmark.metric", {**job, **rows}, scratch, {})
+    if "error" in metric:
+        return Measured(candidate, speed, problem=f"The metric could not be measured: {metric['error']}")
+    return Measured(candidate, speed, metric)
+
+
+def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment: Mapping[str, str]) -> JsonObject:
+    """Run a module of this package in a process of its own.
+
+    Args:
+        module: Its name. It takes a file with the job, and writes a file with results.
+        job: Plain data; ``results`` is added.
+        scratch: A folder for both files.
+        environment: Variables beside those of this process.
+
+    Returns:
+        The results, or ``error``, why there are none.
+    """
+    results = scratch / "results.json"
+    results.unlink(missing_ok=True)
+    (scratch / "job.json").write_text(json.dumps({**job, "results": str(results)}), encoding="utf-8")
+    # The package is found wherever this process found it.
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    command = [sys.executable, "-P", "-m", module, str(scratch / "job.json")]
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, errors="replace", check=False)
+    if ended.returncode < 0:
+        return {"error": f"its process was ended by {signal.Signals(-ended.returncode).name}"}
+    if ended.returncode or not results.exists():
+        return {"error": (ended.stderr.strip().splitlines() or ["no message"])[-1]}
+    values: JsonObject = json.loads(results.read_text(encoding="utf-8"))
+    return values
+
+
+def describe_machine() -> JsonObject:
+    """Return what measured times depend on: processor, cores, system and versions."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _find_processor(),
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _find_processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
