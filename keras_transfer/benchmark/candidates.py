@@ -1,6 +1,7 @@
 """What is measured: the Keras model, what the run has exported, and temporary exports of all other formats."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,8 @@ class Candidate:
     is_temporary: bool = False
     problem: str | None = None
 
-    @property
-    def size_bytes(self) -> int | None:
-        """The bytes of its file, or of all files in its folder."""
+    def measure_size(self) -> int | None:
+        """Return the bytes of its file, or of all files in its folder; None if there is none."""
         if self.path is None:
             return None
         path = self.path if self.exporter is None else self.exporter.find_artifact(self.path)
@@ -42,24 +42,28 @@ class Candidate:
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Refuse names of formats that do not exist.
+    """Refuse names of formats that do not exist, or cannot be quantized as they say.
 
     Raises:
-        ConfigError: It names the nearest formats.
+        ConfigError: With what there is instead.
     """
     for name in formats:
         if name != KERAS:
-            _ = EXPORTERS[name.split(":")[0]]
+            with contextlib.suppress(ExportError):  # packages that are missing are a result of their own
+                _make_exporter(name)
 
 
-def find_candidates(run: Run, formats: Sequence[str] | None, scratch: Path) -> Iterator[Candidate]:
+def find_candidates(
+    run: Run, formats: Sequence[str] | None, scratch: Path, *, report: Callable[[str], None]
+) -> Iterator[Candidate]:
     """Find exports in the run folder, and export what is missing.
 
     Args:
         run: The run.
         formats: Names of formats, such as ``onnx`` or ``litert:int8``; None for the Keras model, all formats, and what
             the run has exported in quantized form.
-        scratch: An empty folder for temporary exports.
+        scratch: A folder for temporary exports.
+        report: Receives a line for the user before each export.
 
     Yields:
         Each in turn; what comes before may have been measured by then.
@@ -74,6 +78,7 @@ def find_candidates(run: Run, formats: Sequence[str] | None, scratch: Path) -> I
         elif name in exported:
             yield Candidate(name, exported[name], EXPORTERS[name.split(":")[0]])
         else:
+            report(f"Exporting {name}")
             yield _export(run, name, scratch / name.replace(":", "-") / "1")
 
 
@@ -90,10 +95,15 @@ def _find_exported(run: Run, kind: str) -> Iterator[tuple[str, Path]]:
             yield kind if described.quantize is None else f"{kind}:{described.quantize}", version
 
 
+def _make_exporter(name: str) -> Exporter:
+    kind, colon, quantize = name.partition(":")
+    return EXPORTERS[kind](**({"quantize": quantize} if colon else {}))
+
+
 def _export(run: Run, name: str, folder: Path) -> Candidate:
-    kind, _, quantize = name.partition(":")
+    kind = name.partition(":")[0]
     try:
-        exporter = EXPORTERS[kind](**({"quantize": quantize} if quantize else {}))
+        exporter = _make_exporter(name)
         run.export(folder, format=exporter)
         if not exporter.recognizes(folder):
             raise ExportError(f"The exporter {kind} does not recognize what it writes, so it cannot be measured.")

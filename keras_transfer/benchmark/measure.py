@@ -6,8 +6,8 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.benchmark.candidates import Candidate, find_candidates
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
-from keras_transfer.networks.types import JsonObject
+from keras_transfer.networks.types import Array, JsonObject
 from keras_transfer.run.rows import TableOptions, given_options
 from keras_transfer.run.run import Run
 
@@ -34,23 +35,26 @@ class Measured:
 
     Attributes:
         candidate: What was measured.
+        size_bytes: Of its file, or of all files in its folder; None if there is none.
         speed: What :mod:`keras_transfer.benchmark.speed` returns; empty if there is a problem.
         metric: What :mod:`keras_transfer.benchmark.metric` returns; empty if it was not measured.
         problem: Why it could not be measured; None if it could.
     """
 
     candidate: Candidate
+    size_bytes: int | None = None
     speed: JsonObject = field(default_factory=dict)
     metric: JsonObject = field(default_factory=dict)
     problem: str | None = None
 
     def to_json(self) -> JsonObject:
         """Return the results as plain data."""
+        path = self.candidate.path
         metric = {key: value for key, value in self.metric.items() if key != "notes"}
         return {
             "format": self.candidate.name,
-            "path": None if self.candidate.is_temporary else str(self.candidate.path),
-            "size_bytes": self.candidate.size_bytes,
+            "path": None if self.candidate.is_temporary or path is None else str(path),
+            "size_bytes": self.size_bytes,
             **self.speed,
             "metric": metric or None,
             "error": self.problem,
@@ -97,7 +101,7 @@ def measure_formats(
     with TemporaryDirectory(prefix="keras-transfer-") as scratch:
         batches = Path(scratch) / "batches"
         write_batches(run, batches)
-        for candidate in find_candidates(run, formats, Path(scratch)):
+        for candidate in find_candidates(run, formats, Path(scratch), report=report):
             report(f"Measuring {candidate.name}")
             measured = _measure(run, candidate, settings, Path(scratch), has_rows=has_rows)
             results.append(measured)
@@ -116,16 +120,16 @@ def write_batches(run: Run, folder: Path) -> None:
     """
     folder.mkdir()
     samples = run.read_samples()
-    for number in range(len(samples)):
-        _write_batch(run, samples.select([number]), folder / f"row-{number:03}.npz")
-    _write_batch(run, samples.select([number % len(samples) for number in range(_MANY)]), folder / "many.npz")
+    for number, row in enumerate(_read_batches(run, samples, 1)):
+        np.savez(folder / f"row-{number:03}.npz", allow_pickle=False, **row)
+    (many,) = _read_batches(run, samples.select([number % len(samples) for number in range(_MANY)]), _MANY)
+    np.savez(folder / "many.npz", allow_pickle=False, **many)
 
 
-def _write_batch(run: Run, examples: Any, file: Path) -> None:
-    n = len(examples)
-    split = run.reader.prepare(Split("samples", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
-    (batch,) = run.reader.evaluation_batches(split, batch_size=n)
-    np.savez(file, allow_pickle=False, **run.reader.name_tensors(batch))
+def _read_batches(run: Run, examples: Examples, batch_size: int) -> Iterator[dict[str, Array]]:
+    n, reader = len(examples), run.reader
+    split = reader.prepare(Split("samples", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
+    return map(reader.name_tensors, reader.evaluation_batches(split, batch_size=batch_size))
 
 
 def _check_rows(run: Run, settings: Settings, report: Callable[[str], None]) -> bool:
@@ -144,6 +148,7 @@ def _check_rows(run: Run, settings: Settings, report: Callable[[str], None]) -> 
 def _measure(run: Run, candidate: Candidate, settings: Settings, scratch: Path, *, has_rows: bool) -> Measured:
     if candidate.problem is not None or candidate.path is None:
         return Measured(candidate, problem=candidate.problem or "it is missing")
+    measured = Measured(candidate, candidate.measure_size())
     exporter = candidate.exporter
     artifact = None if exporter is None else str(exporter.find_artifact(candidate.path))
     job = {
@@ -159,14 +164,15 @@ def _measure(run: Run, candidate: Candidate, settings: Settings, scratch: Path, 
     threads = dict.fromkeys(_THREADS, str(settings.threads))
     speed = run_process("keras_transfer.benchmark.speed", job, scratch, threads)
     if "error" in speed:
-        return Measured(candidate, problem=speed["error"])
+        return replace(measured, problem=speed["error"])
+    measured = replace(measured, speed=speed)
     if not has_rows:
-        return Measured(candidate, speed)
+        return measured
     rows = {"data": settings.data, "table": given_options(settings.table)}
     metric = run_process("keras_transfer.benchmark.metric", {**job, **rows}, scratch, {})
     if "error" in metric:
-        return Measured(candidate, speed, problem=f"The metric could not be measured: {metric['error']}")
-    return Measured(candidate, speed, metric)
+        return replace(measured, problem=f"The metric could not be measured: {metric['error']}")
+    return replace(measured, metric=metric)
 
 
 def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment: Mapping[str, str]) -> JsonObject:

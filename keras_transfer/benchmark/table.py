@@ -44,7 +44,7 @@ def print_benchmark(
 
 def _to_cells(measured: Measured, *, has_metric: bool) -> tuple[str, ...]:
     speed, metric = measured.speed, measured.metric
-    size, latency = measured.candidate.size_bytes, speed["latency"]
+    size, latency = measured.size_bytes, speed["latency"]
     cells = (
         measured.candidate.name,
         "" if size is None else f"{size / 1e6:.1f}",
