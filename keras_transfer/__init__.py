@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         TransferWarning,
     )
     from keras_transfer.explain import EncodedImage, Explanation, Piece, Shown
-    from keras_transfer.export import EXPORTERS, Exporter, MetricDrop, Parity, Served
+    from keras_transfer.export import EXPORTERS, Description, Exporter, MetricDrop, Parity, Served
     from keras_transfer.heads import (
         HEADS,
         ClassificationHead,
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
     from keras_transfer.recipe.cross_validation import CrossValidation, cross_validate
     from keras_transfer.registry import Registry
+    from keras_transfer.run.opened import ExportedModel, open_model
     from keras_transfer.run.run import Run
     from keras_transfer.tasks import (
         TASKS,
@@ -152,6 +153,7 @@ _HOMES = {
         "TransferWarning",
     ),
     "export": (
+        "Description",
         "EXPORTERS",
         "Exporter",
         "MetricDrop",
@@ -193,6 +195,10 @@ _HOMES = {
         "cross_validate",
     ),
     "registry": ("Registry",),
+    "run.opened": (
+        "ExportedModel",
+        "open_model",
+    ),
     "run.run": ("Run",),
     "tasks": (
         "Evaluation",
@@ -240,12 +246,14 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "CrossValidation",
     "DataConfig",
     "DataError",
+    "Description",
     "EncodedImage",
     "EpochEnded",
     "Evaluation",
     "EXAMPLE_KINDS",
     "ExampleKind",
     "Explanation",
+    "ExportedModel",
     "Exporter",
     "ExportError",
     "EXPORTERS",
@@ -269,6 +277,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "MetricDrop",
     "MultilabelHead",
     "NumberHead",
+    "open_model",
     "Parity",
     "Phase",
     "PhaseEnded",
