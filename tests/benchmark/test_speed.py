@@ -4,54 +4,67 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 from keras_transfer.benchmark import speed
 
-
-class Slow:
-    """Takes 2 ms, and every fiftieth time 20 ms; the first call takes 50 ms."""
-
-    def __init__(self):
-        self.calls = 0
-
-    def __call__(self, batch):
-        time.sleep(0.05 if self.calls == 0 else 0.02 if self.calls % 50 == 0 else 0.002)
-        self.calls += 1
-
-
 ROW = {"pixels": np.zeros((1, 2))}
 
 
-def test_latencies_are_those_of_calls_after_the_first_ones():
-    latency = speed.measure_latency(Slow(), [ROW, ROW], seconds=0.3)
-    assert 0.002 <= latency["median_seconds"] < 0.005
-    assert 0.015 < latency["p99_seconds"] < 0.045
-    assert latency["calls"] >= 100
+@pytest.fixture
+def model(monkeypatch):
+    """``model(seconds)``: a model whose call number n takes ``seconds(n)`` by a clock that nothing else moves."""
+    now = [0.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+
+    def make(seconds):
+        def predict(batch):
+            now[0] += seconds(len(predict.batches))
+            predict.batches.append(batch)
+
+        predict.batches = []
+        return predict
+
+    return make
 
 
-def test_a_slow_model_is_not_measured_for_ever():
-    start = time.perf_counter()
-    latency = speed.measure_latency(lambda batch: time.sleep(0.05), [ROW], seconds=0.05)
-    assert latency["calls"] < 20
-    assert time.perf_counter() - start < 2.0
+def test_latencies_are_those_of_calls_after_the_first_ones(model):
+    # The first call takes a second, every twentieth one 20 ms, and others 2 ms.
+    predict = model(lambda call: 1.0 if call == 0 else 0.02 if call % 20 == 0 else 0.002)
+    latency = speed.measure_latency(predict, [ROW, ROW], seconds=2.0)
+    assert latency["median_seconds"] == pytest.approx(0.002)
+    assert latency["p99_seconds"] == pytest.approx(0.02)
+    assert latency["calls"] == pytest.approx(2.0 / 0.0029, rel=0.05)
 
 
-def test_each_length_is_traced_before_it_is_timed():
-    seen = []
+@pytest.mark.parametrize(
+    ("each", "calls"),
+    [
+        pytest.param(0.001, 2000, id="so long as asked for"),
+        pytest.param(0.1, 100, id="at least a hundred calls"),
+        pytest.param(1.0, 20, id="a slow model is not measured for ever"),
+        pytest.param(0.0001, 5000, id="at most five thousand calls"),
+    ],
+)
+def test_how_many_calls_count(model, each, calls):
+    assert speed.measure_latency(model(lambda call: each), [ROW], seconds=2.0)["calls"] == pytest.approx(calls, abs=1)
+
+
+def test_each_length_is_traced_before_it_is_timed(model):
     rows = [{"tokens": np.zeros((1, length))} for length in range(1, 21)]
-    speed.measure_latency(lambda batch: seen.append(batch["tokens"].shape[1]), rows, seconds=0.01)
-    assert seen[:20] == list(range(1, 21))
+    # Each length takes a second when it comes for the first time.
+    predict = model(lambda call: 1.0 if call < 20 else 0.001)
+    latency = speed.measure_latency(predict, rows, seconds=0.1)
+    assert [batch["tokens"].shape[1] for batch in predict.batches[:20]] == list(range(1, 21))
+    assert latency["p99_seconds"] == pytest.approx(0.001)
 
 
-def test_throughput_counts_rows():
-    many = {"pixels": np.zeros((32, 2))}
-    found = speed.measure_throughput(lambda batch: time.sleep(0.01), many, seconds=0.1)
+def test_throughput_counts_rows(model):
+    found = speed.measure_throughput(model(lambda call: 0.01), {"pixels": np.zeros((32, 2))}, seconds=0.1)
     assert found["batch_size"] == 32
-    assert 32 / 0.02 < found["rows_per_second"] <= 32 / 0.01
+    assert found["rows_per_second"] == pytest.approx(3200)
 
 
 PROBE = """
@@ -109,10 +122,10 @@ def measure(tmp_path):
 
 def test_a_process_has_one_core_its_own_memory_and_the_runtime_alone(measure):
     # This process has far more memory than that one.
-    small, large = measure(1)["peak_memory_bytes"], measure(301)["peak_memory_bytes"]
-    assert small < 150e6
-    assert 280e6 < large - small < 340e6
-    assert measure(1)["first_answer_seconds"] >= measure(1)["load_seconds"] * 0.1
+    small, large = measure(1), measure(301)
+    assert small["peak_memory_bytes"] < 150e6
+    assert 280e6 < large["peak_memory_bytes"] - small["peak_memory_bytes"] < 340e6
+    assert small["first_answer_seconds"] >= small["load_seconds"] > 0
 
 
 def test_a_model_that_fails_says_why(measure):
