@@ -121,7 +121,7 @@ def main(given: argparse.Namespace) -> None:
     contents = [file.read_bytes() for file in sorted(given.images.rglob("*")) if file.is_file()]
     options = ["--format", given.format, "--max-batch", str(given.batch), "--max-wait-ms", str(given.wait_ms)]
     model = ServedModel(choose(given.run, given.format, batch_size=given.batch).opened)
-    model.warm_up((1, 2, given.batch))
+    model.warm_up(given.batch)
     rows = [(content,) for content in contents]
     served, bare, bare_model, loads = [], [], [], []
     with start_server(given.run, options) as (url, pid):

@@ -51,8 +51,9 @@ class GradCam:
             if compute is None:
                 continue
             maps, reached = compute(inputs, *directions)
-            found, self._chosen = _to_numpy(maps), compute
-            if bool(_to_numpy(reached)):
+            found = _to_numpy(maps)
+            if bool(_to_numpy(reached)):  # a batch without any gradient decides nothing for later ones
+                self._chosen = compute
                 break
         return found
 

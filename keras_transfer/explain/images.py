@@ -61,7 +61,7 @@ def explain_images(
         One per image; it has pixels unless the image cannot be read, and maps if the network has any.
     """
     explained = [ExplainedImage(problem=_GONE)] * len(images)
-    grad_cam = None if opened is None else GradCam(opened)
+    grad_cam = None if opened is None else opened.explainer(GradCam)
     for rows, pixels in _read(reader, images, explained):
         maps = None if grad_cam is None else _compute(grad_cam, pixels, [outputs[row] for row in rows], count)
         for place, row in enumerate(rows):

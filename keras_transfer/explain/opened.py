@@ -1,15 +1,18 @@
 """A finished model, opened at the stages of its network: what is before a boundary, and what is behind it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import keras
 
 from keras_transfer.model import POOLING, TOP
 from keras_transfer.networks.stages import Stage, find_stages, submodel
 from keras_transfer.networks.types import Operation, SymbolicTensor, Tensor, Tensors
+
+_Explainer = TypeVar("_Explainer")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,21 @@ class OpenedModel:
     network: keras.Model
     pooling: keras.Model
     top: keras.Model
+
+    @cached_property
+    def _explainers(self) -> dict[Callable[..., Any], Any]:
+        return {}
+
+    def explainer(self, kind: "Callable[[OpenedModel], _Explainer]") -> _Explainer:
+        """Return the explainer of a kind, which keeps what it has compiled.
+
+        Args:
+            kind: Makes it of this model.
+        """
+        if kind not in self._explainers:
+            self._explainers[kind] = kind(self)
+        found: _Explainer = self._explainers[kind]
+        return found
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -107,7 +125,7 @@ class CutModel:
 
 
 def open_model(model: keras.Model) -> OpenedModel | None:
-    """Open the model of a finished run.
+    """Open the model of a finished run, once: what explanations compile is compiled once in a process.
 
     Args:
         model: What :func:`~keras_transfer.model.build_model` made, as it is saved.
@@ -115,6 +133,16 @@ def open_model(model: keras.Model) -> OpenedModel | None:
     Returns:
         Its parts; None if it is made in another way, as a package's task may do it.
     """
+    if model not in _OPENED:
+        _OPENED[model] = _open(model)
+    return _OPENED[model]
+
+
+# Parts of a model do not hold the model itself: it is forgotten when nobody else has it.
+_OPENED: "WeakKeyDictionary[keras.Model, OpenedModel | None]" = WeakKeyDictionary()
+
+
+def _open(model: keras.Model) -> OpenedModel | None:
     inside = {layer.name: layer for layer in model.layers if isinstance(layer, keras.Function)}
     networks = [layer for name, layer in inside.items() if name not in (POOLING, TOP)]
     if len(networks) != 1 or not {POOLING, TOP} <= set(inside) or not isinstance(model, keras.Function):

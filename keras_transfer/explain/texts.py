@@ -51,7 +51,7 @@ def explain_texts(
     tokens = split.examples
     total = np.cumsum(tokens.lengths)
     chosen = len(tokens) if most_tokens is None else max(int(np.searchsorted(total, most_tokens, "right")), 1)
-    explainer, found = IntegratedGradients(opened), dict[int, list[float]]()
+    explainer, found = opened.explainer(IntegratedGradients), dict[int, list[float]]()
     why_not = _TOO_LONG if explainer.is_possible else _NO_TOKENS
     chosen = chosen if explainer.is_possible else 0
     for rows in _divide_into_batches(tokens.lengths[:chosen]):

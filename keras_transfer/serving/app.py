@@ -89,7 +89,7 @@ def make_app(name: str, chosen: Chosen, limits: Limits, *, token: str | None = N
         token: That clients have to send; None if they need none.
     """
     model = ServedModel(chosen.opened)
-    model.warm_up((1, 2, limits.batch_size))
+    model.warm_up(limits.batch_size)
     card = make_card(name, chosen, model, limits)
     # The event loop is there when the application starts, and a batcher belongs to one.
     running: dict[str, Service] = {}

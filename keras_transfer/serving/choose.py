@@ -103,8 +103,14 @@ def _choose_fastest(run: Run, exported: Mapping[str, Path], batch_size: int) -> 
     notes = []
     for name, path in exported.items():
         try:
-            candidates[name] = Chosen(_open_export(run, path), name, int(path.name))
-            seconds[name] = measure(candidates[name].opened.predict_tensors, batch)
+            opened = _open_export(run, path)
+            if opened.description.quantize is not None:
+                notes.append(
+                    f"Left out: {name} is {opened.description.quantize}, unlike the run; --format {name} serves it"
+                )
+                continue
+            seconds[name] = measure(opened.predict_tensors, batch)
+            candidates[name] = Chosen(opened, name, int(path.name))
         except TransferError as error:
             notes.append(f"Left out: {name}: {error}")
     best = min(seconds, key=lambda name: seconds[name] * (1.0 if name == KERAS else _LEAST_GAIN))

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.targets.base import Target
+from keras_transfer.run.run import Run
 from keras_transfer.serving.batching import Key, Row
 from keras_transfer.serving.protocol import DEFAULT_SIGNATURE, Signature, TensorInfo
 
@@ -97,6 +99,7 @@ class ServedModel:
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
         self._reader, self._head = opened.reader, opened.head
+        self._compiles_each_size = isinstance(opened, Run) and keras.backend.backend() == "jax"
         specs = {DEFAULT_SIGNATURE: self._reader.raw_inputs, self._reader.tensor_endpoint: self._reader.tensor_inputs}
         functions = {
             DEFAULT_SIGNATURE: self._reader.decode_checked,
@@ -139,14 +142,16 @@ class ServedModel:
             _CLASSES: Signature((), (names,)),
         }
 
-    def warm_up(self, sizes: Sequence[int]) -> None:
+    def warm_up(self, batch_size: int) -> None:
         """Build all graphs, so that the first requests do not wait for that.
 
         Args:
-            sizes: Of batches that are computed: with the first two, Keras learns that the size changes.
+            batch_size: Of the largest batch.
         """
         row = tuple(b"" for _ in self._reader.raw_inputs)
-        for size in sizes:
+        # With the first two, Keras learns that the size changes; JAX compiles each power of two.
+        powers = {2**power for power in range(2, (batch_size - 1).bit_length())} if self._compiles_each_size else set()
+        for size in sorted({1, 2, batch_size} | powers):
             self.predict(self.decode(self.key_of(DEFAULT_SIGNATURE, row), [row] * size))
 
     def key_of(self, signature: str, row: Row) -> Key:
@@ -165,10 +170,18 @@ class ServedModel:
 
     def predict(self, ready: Ready) -> ModelAnswers:
         """Run the model."""
-        predicted = np.asarray(self._opened.predict_tensors(ready.tensors), np.float32)
+        rows = len(ready.read)
+        tensors = ready.tensors if not self._compiles_each_size else _fill_up(ready.tensors, rows)
+        predicted = np.asarray(self._opened.predict_tensors(tensors), np.float32)[:rows]
         ok = ready.read & np.isfinite(predicted).all(axis=1)
         outputs = {name: tensor.numpy() for name, tensor in self._masked_outputs(predicted, ok).items()}
         return ModelAnswers(predicted, ok, ready.read, outputs)
+
+
+def _fill_up(tensors: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
+    """Repeat the last row up to the next power of two, so that there are few sizes to compile for."""
+    more = 2 ** (rows - 1).bit_length() - rows
+    return {name: np.concatenate([values, np.repeat(values[-1:], more, axis=0)]) for name, values in tensors.items()}
 
 
 def _describe(name: str, tensor: Any) -> TensorInfo:

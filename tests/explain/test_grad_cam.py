@@ -1,6 +1,8 @@
 """Grad-CAM against computations by hand, and where its heat has to be."""
 
+import gc
 import io
+import weakref
 
 import keras
 import numpy as np
@@ -241,3 +243,16 @@ def test_a_model_that_is_made_in_another_way_has_no_map(reader, images):
         inputs := keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()(inputs), name="network"
     )
     assert compute(join(network, pool=None), images, 0) is None
+
+
+def test_a_model_is_opened_once_and_forgotten():
+    """A server explains for months."""
+    model = join(convolutional())
+    opened = open_model(model)
+    assert open_model(model) is opened
+    assert opened.explainer(GradCam) is opened.explainer(GradCam)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    assert opened.network is not None
