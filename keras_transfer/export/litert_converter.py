@@ -1,6 +1,9 @@
 """TensorFlow's converter of traced models to LiteRT."""
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -40,13 +43,27 @@ def convert(converter: Any, graph: TensorGraph) -> bytes:
         ExportError: LiteRT lacks an operation.
     """
     try:
-        content: bytes = converter.convert()
+        with _without_messages():
+            content: bytes = converter.convert()
     except Exception as error:  # of the converter's own class, which is private
         lacks = [name.strip().removeprefix("Flex") for line in _LISTED.findall(str(error)) for name in line.split(",")]
         if not lacks:
             raise
         raise graph.refuse(TITLE, lacks) from error
     return content
+
+
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    """The converter writes pages to standard error, from C++: what matters of it is in its exception."""
+    before = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def make_converter(graph: TensorGraph) -> Any:

@@ -60,8 +60,8 @@ class TensorGraph:
         found = {kind: next((node.name for node in nodes if node.op == kind), "") for kind in sorted(set(kinds))}
         lacks = ", ".join(f"{kind} ({_layer_of(name)})" if name else kind for kind, name in found.items())
         return ExportError(
-            f"The {title} cannot hold this model, for the format does not have all of its operations. "
-            f"Received: {lacks}. Export it as saved_model, or use another backbone. Nothing was exported."
+            f"The {title} cannot be written: the format lacks operations of this model. Received: {lacks}. Export it "
+            "as saved_model, or use another backbone. Nothing was exported."
         )
 
 

@@ -1,0 +1,103 @@
+"""ONNX: one file that ONNX Runtime loads, and serve.py beside it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_transfer import ExportError
+from keras_transfer.export.onnx_converter import convert_to_onnx
+from keras_transfer.export.tensor_graph import TensorGraph
+
+FLOAT, INT32 = "tensor(float)", "tensor(int32)"
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, tmp_path_factory):
+    """The folder, and what the export says of its proof."""
+    return finished_run.export(tmp_path_factory.mktemp("exported") / "1", format="onnx")
+
+
+@pytest.fixture(scope="module")
+def session(exported):
+    return onnxruntime.InferenceSession(exported[0] / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def test_inputs_and_outputs_are_the_contract(session):
+    assert {x.name: (x.type, x.shape) for x in session.get_inputs()} == {"pixels": (FLOAT, ["batch", 64, 64, 3])}
+    assert {x.name: (x.type, x.shape) for x in session.get_outputs()} == {
+        "probabilities": (FLOAT, ["batch", 2]),
+        "score": (FLOAT, ["batch"]),
+        "label_index": (INT32, ["batch"]),
+        "features": (FLOAT, ["batch", 6]),
+    }
+
+
+def test_metadata_has_the_names_and_the_description(session):
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["names"]) == ["cat", "dog"]
+    description = json.loads(metadata["keras_transfer"])
+    assert description["names"] == ["cat", "dog"]
+    assert [x["name"] for x in description["outputs"]] == ["features", "label_index", "probabilities", "score"]
+    assert description["preprocessing"]["size"] == 64
+
+
+def test_the_proof_covers_serve_py(exported, finished_run):
+    folder, proof = exported
+    count = len(list((finished_run.folder / "samples").iterdir()))
+    said = f"verified in a fresh process: {count} examples match within .+; serve.py gives the same answers"
+    assert re.fullmatch(said, str(proof)), proof
+    assert proof.largest_difference < 1e-5
+    assert sorted(file.name for file in folder.iterdir()) == ["inputs.py", "model.onnx", "serve.py"]
+    assert len((folder / "serve.py").read_text().splitlines()) <= 60
+
+
+def test_serve_py_gives_the_answers_of_predict_without_tensorflow(exported, finished_run, images, tmp_path):
+    files = sorted(images.glob("*/*"))[::9]
+    for mode, name in (("L", "grey.jpg"), ("RGBA", "alpha.png"), ("CMYK", "ink.jpg")):
+        with Image.open(files[0]) as image:
+            image.convert(mode).resize((90, 50)).save(tmp_path / name)
+        files.append(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(files[0].read_bytes()[:99])
+    contents = [*files[:2], tmp_path / "broken.png", *files[2:]]
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import serve\n"
+        "answers = serve.load(sys.argv[1])([open(file, 'rb').read() for file in sys.argv[2:]])\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
+        "print(json.dumps({name: answers[name].tolist() for name in ('ok', 'label', 'probabilities', 'names')}))"
+    )
+    arguments = [sys.executable, "-I", "-B", "-c", code, str(exported[0]), *map(str, contents)]
+    answers = json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+    assert answers["ok"] == [file.name != "broken.png" for file in contents]
+    assert answers["label"].pop(2) == "" and answers["probabilities"].pop(2) == [0, 0]
+    assert answers["names"] == [["cat", "dog"]] * len(contents)
+    predictions = finished_run.predict(files)
+    assert answers["label"] == [prediction.label for prediction in predictions]
+    expected = [list(prediction.probabilities.values()) for prediction in predictions]
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-4)
+
+
+def test_operations_that_onnx_lacks_are_named_with_their_layer():
+    def run(x):
+        with tf.name_scope("predictor/block_2/mlp"):
+            return {"y": tf.math.erfc(x)}
+
+    specs = (tf.TensorSpec([None, 4], tf.float32, "x"),)
+    graph = TensorGraph(specs, tf.function(run, input_signature=list(specs), autograph=False))
+    with pytest.raises(ExportError, match=r"ONNX model cannot be written: .* Erfc \(layer predictor/block_2/mlp\)"):
+        convert_to_onnx(graph, opset=17)
+
+
+@pytest.mark.slow
+def test_the_version_of_the_operators_is_a_setting(finished_run, tmp_path):
+    from keras_transfer.export import OnnxExporter
+
+    folder, _ = finished_run.export(tmp_path / "1", format=OnnxExporter(opset=13))
+    assert [x.version for x in onnx.load(folder / "model.onnx").opset_import if x.domain == ""] == [13]
