@@ -308,7 +308,11 @@ def solve_like(
 
 
 def draw_folds(
-    strata: Sequence[Any] | NDArray[np.int64], seed: int, groups: Sequence[str] | NDArray[np.object_] | None = None
+    strata: Sequence[Any] | NDArray[np.int64],
+    seed: int,
+    groups: Sequence[str] | NDArray[np.object_] | None = None,
+    *,
+    most: int = MOST_FOLDS,
 ) -> Folds:
     """Divide rows into folds for cross-validation, stratified.
 
@@ -316,13 +320,14 @@ def draw_folds(
         strata: Of each row.
         seed: The same one gives the same folds.
         groups: Of each row; a group is never in two folds, since its rows are alike.
+        most: Number of folds.
 
     Returns:
-        Five folds, fewer where a stratum has fewer rows or groups, and none where one has a single one.
+        That many folds, fewer where a stratum has fewer rows or groups, and none where one has a single one.
     """
     units = range(len(strata)) if groups is None else groups
     counts = Counter(stratum for stratum, _ in set(zip(strata, units, strict=True)))
-    most = min(MOST_FOLDS, *counts.values())
+    most = min(most, *counts.values())
     if groups is None:
         return list(StratifiedKFold(most, shuffle=True, random_state=seed).split(strata, strata)) if most > 1 else []
     for folds in range(most, 1, -1):

@@ -11,7 +11,9 @@ from functools import cached_property
 from typing import Any, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from keras_transfer.config import AutoPolicyConfig, RecipeConfig
 from keras_transfer.config.unused import without_unused
@@ -23,6 +25,7 @@ from keras_transfer.frozen.baseline import Baseline, measure_baseline
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.solver import MOST_FOLDS, Folds, draw_folds
 from keras_transfer.job.batches import BatchMaker
+from keras_transfer.job.held_out import FOLDS, MOST_ROWS, predict_held_out
 from keras_transfer.job.judging import add_gains
 from keras_transfer.job.phases import find_scope, plan_phases
 from keras_transfer.model import TransferModel
@@ -53,10 +56,13 @@ class Trained:
     Attributes:
         baseline: The solved head, if the job measured it.
         seconds: How long all phases took, the baseline included.
+        held_out: ``float32[rows, outputs]`` for training rows by networks that were fine-tuned without them; None if
+            they are not needed.
     """
 
     baseline: Baseline | None
     seconds: float
+    held_out: NDArray[np.float32] | None = None
 
 
 def _names_lost_examples(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -239,6 +245,7 @@ class Job:
         state = RunState(best, observers or Observers(), checkpoints, self.distribution, self.custom)
         resumes = checkpoints is not None and checkpoints.resumes
         baseline = self.measured if resumes else self._with_curve(self.baseline)
+        held_out = checkpoints.state_of("held_out") if checkpoints and resumes else self._hold_out(baseline)
         watch, start = Stopwatch(), Position()
         if checkpoints is not None:
             start = checkpoints.position
@@ -249,6 +256,7 @@ class Job:
             checkpoints.add("callbacks", state.observers.callbacks)
             checkpoints.add("training_seconds", watch)
             checkpoints.hold("baseline", baseline and baseline.to_state())
+            checkpoints.hold("held_out", held_out)
         first_epoch, optimizer, last = 0, None, len(self.phases) - 1
         for number, phase in enumerate(self.phases):
             epochs = range(first_epoch, first_epoch + phase.epochs)
@@ -262,7 +270,20 @@ class Job:
                     checkpoints.save(Position(number, phase.epochs))
             else:
                 optimizer = self._train_phase(number, epochs, state, optimizer)
-        return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0))
+        return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0), held_out)
+
+    def _hold_out(self, baseline: Baseline | None) -> NDArray[np.float32] | None:
+        """Predictions of training rows that calibrate a network without validation rows, if these are few."""
+        *before, phase = self.phases
+        train, solves = self.splits.train, [earlier.solve for earlier in before] == [True]
+        if len(self.splits.validation) or len(train) > MOST_ROWS or phase.solve or (before and not solves):
+            return None
+        if not isinstance(self.model.head, TargetHead) or self.custom.names or self.distribution.processes > 1:
+            return None
+        folds = draw_folds(self._strata, self.config.seed, train.groups, most=FOLDS)
+        start = sum(earlier.epochs for earlier in before)
+        epochs = range(start, start + phase.epochs)
+        return predict_held_out(self.batches, phase, epochs, folds, baseline if solves else None) if folds else None
 
     def _with_curve(self, baseline: Baseline | None) -> Baseline | None:
         """The learning curve is measured while features are those of the network as it came."""
@@ -332,7 +353,7 @@ class Job:
             self.reader,
             self.model,
             predict=lambda split: self.batches.predict(split, frozen),
-            held_out=trained.baseline.head.held_out if trained.baseline and is_solved else None,
+            held_out=trained.baseline.head.held_out if trained.baseline and is_solved else trained.held_out,
         )
         evaluation = self.task.evaluate_trained(model)
         if trained.baseline is None or is_solved:

@@ -109,6 +109,7 @@ class RunState(Record):
     position: _Position
     run: _Origin
     baseline: dict[str, Any] | None
+    held_out: Any
 
 
 def check_report(report: _R) -> _R:

@@ -60,8 +60,9 @@ class TrainedModel:
         model: The trained model.
         predict: From a split to ``float32[rows, outputs]`` in the order of its rows. Cached features are used, and
             several processes share the work: all of them have to call it.
-        held_out: If the head was solved and no stage was trained, its predictions for the training rows while they were
-            held out, ``float32[rows, outputs]``; else None.
+        held_out: Predictions for the training rows while they were held out, ``float32[rows, outputs]``: of a head that
+            was solved, or of networks that were fine-tuned without them because there are few rows and none for
+            validation; else None.
     """
 
     config: RecipeConfig

@@ -49,8 +49,7 @@ class TargetTask(Task, ABC):
         for name, rows in predicted.items():
             check_finite(rows, name)
         head, splits = cast(TargetHead, trained.model.head), trained.splits
-        # A solved head has a prediction for each training row while it was held out: more rows than there are for
-        # validation.
+        # There are more training rows than validation rows.
         if trained.held_out is not None:
             head = head.fit_calibration(trained.held_out, splits.train.targets, "train")
         if len(splits.validation):
