@@ -1,6 +1,6 @@
 """What is done with each part of the inputs, on this machine or on another one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,9 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_transfer.batch_prediction.settings import Settings
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import InputKind, InputRows, Inputs
-from keras_transfer.data.inputs.base import show
-from keras_transfer.errors import DataError
+from keras_transfer.data.inputs.base import refuse_all
 from keras_transfer.heads import Prediction
 from keras_transfer.run.predictor import Predictor
 
@@ -56,7 +56,7 @@ class Worker:
         Args:
             piece: A part of the inputs.
         """
-        _, problems = self.kind.read(piece.values, piece.names)
+        problems = self.kind.find_broken(piece.values, piece.names)
         return [(piece.names[place], problems[place]) for place in sorted(problems)]
 
     def answer(self, piece: InputRows) -> Answered:
@@ -66,24 +66,20 @@ class Worker:
             piece: A part of the inputs. Unless broken ones are skipped, :meth:`check` has found no problem in it.
 
         Raises:
-            DataError: An input has changed in the meantime, and cannot be read.
+            DataError: Some cannot be read after all: they have changed, or are damaged inside. All such are named.
         """
         if self.settings.skip_broken:
-            examples, problems = self.kind.read(piece.values, piece.names)
-        else:
-            examples, problems = self.kind.read_again(piece.values, piece.names), {}
-        inputs = Inputs(piece.names, examples, problems, piece.table)
+            return self._answer(piece, *self.kind.read(piece.values, piece.names))
         try:
-            return self._answer(inputs)
-        except tf.errors.OpError as error:  # of a graph that decodes
-            changed = self.check(piece) if not self.settings.skip_broken else []
-            if not changed:
+            return self._answer(piece, self.kind.read_again(piece.values, piece.names), {})
+        except (OSError, tf.errors.OpError) as error:  # the latter of a graph that decodes
+            _, problems = self.kind.read(piece.values, piece.names)
+            if not problems:
                 raise
-            name, problem = changed[0]
-            raise DataError(f"{show(name)}: {problem}. It could be read before. Restore it.") from error
+            raise refuse_all(piece.names, problems) from error
 
-    def _answer(self, inputs: Inputs) -> Answered:
-        settings = self.settings
+    def _answer(self, piece: InputRows, examples: Examples, problems: Mapping[int, str]) -> Answered:
+        settings, inputs = self.settings, Inputs(piece.names, examples, problems, piece.table)
         options: dict[str, Any] = {"skip_broken": True, "min_confidence": settings.min_confidence}
         features: list[Any] | None = None
         if settings.embeddings:

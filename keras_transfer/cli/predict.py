@@ -87,8 +87,8 @@ def _refuse_without_out(of_table: dict[str, Any]) -> None:
     given = [name for name, value in of_table.items() if value not in (False, (), None, "local")]
     if given:
         raise ConfigError(
-            f"{' and '.join(f'--{name}' for name in given)} only work with --out. Name a new file with --out, or leave "
-            "them out."
+            f"Without --out, there is no table for {' and '.join(f'--{name}' for name in given)}. Name a new file with "
+            "--out, or leave this out."
         )
 
 

@@ -1,6 +1,7 @@
 """Inputs that ``predict`` does not accept, or cannot read: each is named, and nothing is written."""
 
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,12 +174,22 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
         (["image", "{f}/good.png", "--out", "o.xlsx"], ["o.xlsx is not a table", ".parquet"]),
         (["image", "{f}/good.png", "--out", "{f}/t.csv"], ["t.csv exists"]),
         (["image", "{f}/good.png", "--out", "{f}/t.csv/o.csv"], ["cannot be written"]),
+        (["image", "{f}/good.png", "--resume"], ["Without --out, there is no table for --resume"]),
+        (["image", "{f}/good.png", "--engine", "ray", "--columns", "n"], ["no table for --columns and --engine"]),
+        (
+            ["image", "{f}/good.png", "--out", "o.csv", "--columns", "inptu"],
+            ["--columns: the inputs have no column 'inptu'. Did you mean input?"],
+        ),
+        (["image", "{f}/columns.csv", "--out", "o.csv", "--columns", "path,n"], ["is a column, and so is each of"]),
+        (["image", "{f}/good.png", "--out", "o.csv", "--address", "auto"], ["--address is for --engine ray"]),
+        (["text", "{f}/columns.csv", "--out", "o.csv"], ["no column 'review'", "data.text", "Columns: path, n"]),
     ],
 )
 def test_on_the_command_line(refused, folder, arguments, needs):
     (folder / "cp1252.csv").write_bytes(b"review,caf\xe9\na,b\n")
     (folder / "rows.csv").write_bytes(b"review\ncaf\xe9\n")
     (folder / "t.jsonl").write_text('{"review": "a"}\n')
+    (folder / "columns.csv").write_text('path,n,"path,n"\ngood.png,1,2\n')
     (folder / "note.txt").write_text("a")
     refused("predict", *(word.replace("{f}", str(folder)) for word in arguments), needs=needs)
 
@@ -207,6 +218,13 @@ def test_evaluate_on_the_command_line(refused, folder, arguments, needs):
 
 def test_stdin_that_is_empty(refused, stubs):
     refused("predict", "text", "-", needs=["Received: an empty list"])
+
+
+def test_ray_is_not_installed(refused, stubs, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "keras_transfer.batch_prediction.on_ray", raising=False)
+    words = ("predict", "image", folder / "good.png", "--out", "o.csv", "--engine", "ray")
+    refused(*words, needs=["--engine ray needs Ray", "pip install 'keras-transfer[ray]'"])
 
 
 def test_both_ways_to_print(command):

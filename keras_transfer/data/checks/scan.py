@@ -150,7 +150,7 @@ def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> 
     """Check one image; it is decoded by TensorFlow only if its structure does not show that it is complete."""
     try:
         content = images.read(row)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: an image in memory that cannot be encoded, an empty path
         return Look(_reason(error))
     # Any image can be shown in grey or in colour; for other numbers of channels it must be decoded.
     header = read_header(content) if channels in (1, 3) else None

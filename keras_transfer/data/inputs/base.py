@@ -86,10 +86,7 @@ class Inputs:
             DataError: With all of them.
         """
         if self.problems:
-            broken = BrokenInputs()
-            for position, problem in sorted(self.problems.items()):
-                broken.add(self.names[position], problem)
-            raise broken.refusal(len(self))
+            raise refuse_all(self.names, self.problems)
 
 
 class BrokenInputs:
@@ -125,6 +122,19 @@ class BrokenInputs:
             f"No prediction was made: {self.count} of {total} inputs cannot be read:\n{lines}\n"
             f"Fix or remove them, {encoding}or leave their predictions empty with --skip-broken (skip_broken=True)."
         )
+
+
+def refuse_all(names: Sequence[str], problems: Mapping[int, str]) -> DataError:
+    """Return the error that names all inputs that cannot be read.
+
+    Args:
+        names: Of every input.
+        problems: Of those, by position.
+    """
+    broken = BrokenInputs()
+    for position, problem in sorted(problems.items()):
+        broken.add(names[position], problem)
+    return broken.refusal(len(names))
 
 
 class InputKind(ABC):
@@ -182,16 +192,25 @@ class InputKind(ABC):
             DataError: It lacks a column.
         """
 
+    def find_broken(self, values: Sequence[Any], names: Sequence[str]) -> Mapping[int, str]:
+        """Return the problems of inputs that cannot be read, by position; by default those that :meth:`read` finds.
+
+        Args:
+            values: As for :meth:`read`.
+            names: As for :meth:`read`.
+        """
+        return self.read(values, names)[1]
+
     def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
-        """Read inputs all of which :meth:`read` could read a while ago; by default as it does.
+        """Read inputs in which :meth:`find_broken` found no problem a while ago; by default as :meth:`read` does.
 
         Raises:
-            DataError: One cannot be read any more.
+            DataError: Some cannot be read after all; all such are named.
+            OSError: One cannot be read.
         """
         examples, problems = self.read(values, names)
         if problems:
-            place, problem = next(iter(problems.items()))
-            raise DataError(f"{show(names[place])}: {problem}. It could be read before. Restore it.")
+            raise refuse_all(names, problems)
         return examples
 
     def for_table(

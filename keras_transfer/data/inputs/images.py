@@ -13,14 +13,13 @@ import pandas as pd
 from PIL import Image
 
 from keras_transfer.config import ImageDataConfig
-from keras_transfer.data.checks.scan import look_closely_at
+from keras_transfer.data.checks.scan import Look, look_at, look_closely_at
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.given_images import GivenImages
 from keras_transfer.data.formats.decoders import kind_of as kind_of_image
 from keras_transfer.data.inputs.base import Broken, InputKind, InputRows
 from keras_transfer.data.sources.paths import PathRule, find_elsewhere, find_path_rule
 from keras_transfer.data.tables.tables import TABLE_SUFFIXES, kind_of
-from keras_transfer.errors import DataError
 
 
 class ImageInputs(InputKind):
@@ -98,26 +97,33 @@ class ImageInputs(InputKind):
 
     def read(self, values: Sequence[Any], names: Sequence[str]) -> tuple[Examples, Mapping[int, str]]:
         """Decode each image once, a few at a time, to find those that cannot be read."""
+        images, looks, problems = self._look(values, names, look_closely_at)
+        whole = images.select([row for row, look in enumerate(looks) if look.problem is None])
+        return whole.with_kinds(frozenset(look.kind for look in looks if look.problem is None)), problems
+
+    def find_broken(self, values: Sequence[Any], names: Sequence[str]) -> Mapping[int, str]:
+        """Look for problems as the scan before training does, which decodes only images that may be incomplete."""
+        return self._look(values, names, look_at)[2]
+
+    def _look(
+        self, values: Sequence[Any], names: Sequence[str], look: Callable[..., Look]
+    ) -> tuple[GivenImages, Sequence[Look], dict[int, str]]:
         problems = {place: value.problem for place, value in enumerate(values) if isinstance(value, Broken)}
         places = [place for place in range(len(values)) if place not in problems]
         images = GivenImages(tuple(names[place] for place in places), tuple(values[place] for place in places))
         limits = {"max_pixels": self._config.max_pixels, "channels": self._config.channels}
         # Pillow warns about images that decode without an error.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            looks = list(pool.map(lambda row: look_closely_at(images, row, **limits), range(len(images))))
-        for place, value, look in zip(places, images.values, looks, strict=True):
-            if look.problem is not None:
-                problems[place] = _explain(value, look.problem)
-        whole = images.select([row for row, look in enumerate(looks) if look.problem is None])
-        return whole.with_kinds(frozenset(look.kind for look in looks if look.problem is None)), problems
+            looks = list(pool.map(lambda row: look(images, row, **limits), range(len(images))))
+        for place, value, found in zip(places, images.values, looks, strict=True):
+            if found.problem is not None:
+                problems[place] = _explain(value, found.problem)
+        return images, looks, problems
 
     def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
         """Take what was decoded before for images; of each, only the format is looked up."""
         images = GivenImages(tuple(names), tuple(values))
-        try:
-            return images.with_kinds(frozenset(map(_find_kind, images.values)))
-        except OSError as error:
-            raise DataError(f"{error.filename}: {error.strerror}. It could be read before. Restore it.") from error
+        return images.with_kinds(frozenset(map(_find_kind, images.values)))
 
 
 def _find_kind(value: Any) -> bytes:
