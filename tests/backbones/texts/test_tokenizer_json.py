@@ -99,5 +99,7 @@ def test_segments_of_pairs(tmp_path):
 
 
 def test_tokenizers_of_another_kind_are_not_written():
-    vocabulary = {"<s>": 0, "a": 1, "<|endoftext|>": 2}
-    assert write_word_piece(keras_hub.tokenizers.GPT2Tokenizer(vocabulary=vocabulary, merges=[]), {}) is None
+    tokenizer = keras_hub.tokenizers.WordPieceTokenizer(vocabulary=VOCABULARY, split=False)
+    assert write_word_piece(tokenizer, {}) is None
+    tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=VOCABULARY, special_tokens_in_strings=True)
+    assert write_word_piece(tokenizer, {}) is None
