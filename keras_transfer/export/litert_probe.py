@@ -1,6 +1,7 @@
 """The probe of a LiteRT model: imports LiteRT's interpreter."""
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], li
         inputs: The names of what it takes.
     """
     file = Path(artifact) / "model.tflite" if Path(artifact).is_dir() else Path(artifact)
-    runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
+    # By default, the interpreter uses one thread.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    runner = Interpreter(model_path=str(file), num_threads=cores).get_signature_runner("serving_default")
 
     def run(batch: Batch) -> Batch:
         outputs: Batch = runner(**{name: batch[name] for name in inputs})
