@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_transfer import Run
 from keras_transfer.benchmark import measure
@@ -38,12 +40,14 @@ def processes(monkeypatch):
         return SPEED if module.endswith("speed") else METRIC
 
     monkeypatch.setattr(measure, "run_process", run_process)
+    monkeypatch.setattr(measure, "write_batches", lambda run, folder: None)
     return jobs
 
 
-def test_what_is_exported_is_used_and_what_is_missing_is_exported(run, tmp_path):
+def test_what_is_exported_is_used_and_what_is_missing_is_exported(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(EXPORTERS, "_values", {name: EXPORTERS[name] for name in ("saved_model", "litert")})
     found = {each.name: each for each in find_candidates(run, None, tmp_path / "new", report=lambda line: None)}
-    assert list(found) == ["keras", *EXPORTERS]
+    assert list(found) == ["keras", "saved_model", "litert"]
     assert found["keras"].path == run.folder / "model.keras"
     assert (found["saved_model"].path, found["saved_model"].is_temporary) == (
         run.folder / "export" / "saved_model" / "1",
@@ -109,14 +113,25 @@ def test_rows_that_are_elsewhere_leave_the_metric_out(run, processes, command):
     assert [kind for kind, *_ in processes] == ["speed"]
 
 
-def test_the_metric_is_that_of_evaluate(finished_run):
-    rows = finished_run.load_split("test")
-    report = finished_run.evaluate()
-    for opened in (finished_run, open_model(finished_run.folder / "export" / "saved_model" / "1")):
-        found = measure_metric(opened, rows)
-        assert (found["name"], found["rows"], found["split"]) == ("accuracy", len(rows), "test")
-        assert found["value"] == pytest.approx(report.accuracy)
-        assert found["interval"] == pytest.approx(list(report.accuracy_interval))
+def test_the_metric_is_that_of_the_report(finished_run):
+    rows, report = finished_run.load_split("test"), finished_run.reports["test"]
+    found = measure_metric(open_model(finished_run.folder / "export" / "saved_model" / "1"), rows)
+    assert (found["name"], found["rows"], found["split"]) == ("accuracy", len(rows), "test")
+    assert found["value"] == pytest.approx(report.accuracy)
+    assert found["interval"] == pytest.approx(list(report.accuracy_interval))
+
+
+def test_batches_are_the_samples_of_the_run(finished_run, tmp_path):
+    measure.write_batches(finished_run, tmp_path / "batches")
+    samples = sorted((finished_run.folder / "samples").iterdir())
+    rows = [np.load(file)["pixels"] for file in sorted((tmp_path / "batches").glob("row-*.npz"))]
+    many = np.load(tmp_path / "batches" / "many.npz")["pixels"]
+    assert len(rows) == len(samples)
+    assert many.shape == (32, 64, 64, 3)
+    for place, file in enumerate(samples):
+        expected = finished_run.reader.decode(tf.constant([file.read_bytes()])).numpy()
+        np.testing.assert_array_equal(rows[place], expected)
+        np.testing.assert_array_equal(many[place], expected[0])
 
 
 def test_a_process_that_crashes_is_named(tmp_path):
