@@ -25,7 +25,7 @@ def connected(address: str | None, *, cpus: int, object_store_bytes: int = 100 *
         object_store_bytes: The size of its object store.
 
     Raises:
-        ConfigError: There is no cluster at the address.
+        ConfigError: There is no cluster at the address, or Ray cannot be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
@@ -33,7 +33,14 @@ def connected(address: str | None, *, cpus: int, object_store_bytes: int = 100 *
         options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": object_store_bytes}
     else:
         _check_address(address)
-    ray.init(address or "local", **options)
+    try:
+        ray.init(address or "local", **options)
+    except Exception as error:  # Ray raises Exception itself if its processes take too long to start
+        raise ConfigError(
+            f"Ray could not be started or reached: {(str(error).splitlines() or [''])[0][:500]} Received: "
+            f"{address or 'no --address: a Ray on this machine'}. Try again when the machine is less busy, or leave "
+            "--engine out."
+        ) from error
     try:
         yield
     finally:
