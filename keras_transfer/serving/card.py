@@ -39,8 +39,8 @@ def make_card(name: str, chosen: Chosen, model: ServedModel, limits: Limits) -> 
         "predictions": opened.head.predictions_output,
         "abstains": getattr(opened.head, "coverage", None) is not None,
         "explains": isinstance(opened, Run),
-        "report": _describe_report(opened) if isinstance(opened, Run) else None,
-        "facts": _describe_training(opened),
+        "report": _describe_report(chosen.run) if chosen.run is not None else None,
+        "facts": _describe_training(chosen),
         "limits": {
             "body_bytes": limits.body_bytes,
             "request_inputs": limits.request_inputs,
@@ -73,13 +73,12 @@ def _show(value: float | None, spec: str) -> str:
     return str(exact(value, spec).striptags())
 
 
-def _describe_training(opened: Any) -> dict[str, str]:
+def _describe_training(chosen: Chosen) -> dict[str, str]:
     """What a model was made of, in words; names of sources without their folders."""
-    config = opened.config
+    config, run = chosen.opened.config, chosen.run
     facts = {"Backbone": PurePath(str(config.backbone.name)).name}
-    source = getattr(config.data, "source", None)
-    if isinstance(opened, Run) and source:
-        facts["Data"] = PurePath(str(source)).name
-        rows = opened.record["splits"].get("train", {}).get("count")
+    if run is not None:
+        facts["Data"] = PurePath(str(run.config.data.source)).name
+        rows = run.record["splits"].get("train", {}).get("count")
         facts |= {"Training rows": f"{rows:,}"} if isinstance(rows, int) else {}
     return facts

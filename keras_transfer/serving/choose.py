@@ -35,12 +35,14 @@ class Chosen:
         opened: It.
         format: Its format: ``keras`` or that of an export.
         version: Of the export; 1 for the Keras model.
+        run: Whose results the card shows; None for an exported model without its run. Its model may not be loaded.
         notes: Lines for the user on what was measured.
     """
 
     opened: Opened
     format: str
     version: int
+    run: Run | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -67,14 +69,15 @@ def choose(path: Path, format_name: str, *, batch_size: int) -> Chosen:
     if format_name == AUTO:
         return _choose_fastest(opened, exported, batch_size)
     if format_name == KERAS:
-        return Chosen(opened, KERAS, 1)
+        return Chosen(opened, KERAS, 1, opened)
     if format_name not in exported:
         known = did_you_mean(format_name, [KERAS, AUTO, *exported])
         raise ConfigError(
             f"--format: the run has no export {format_name!r}. {known} Export it first: keras-transfer export {path} "
             f"--format {format_name}"
         )
-    return Chosen(_open_export(opened, exported[format_name]), format_name, int(exported[format_name].name))
+    export = exported[format_name]
+    return Chosen(_open_export(opened, export), format_name, int(export.name), opened)
 
 
 def find_exports(run: Path) -> dict[str, Path]:
@@ -96,7 +99,7 @@ def _open_export(run: Run, path: Path) -> ExportedModel:
 
 def _choose_fastest(run: Run, exported: Mapping[str, Path], batch_size: int) -> Chosen:
     if not exported:
-        return Chosen(run, KERAS, 1)
+        return Chosen(run, KERAS, 1, run)
     batch = read_batch(run, batch_size)
     candidates = {KERAS: Chosen(run, KERAS, 1)}
     seconds = {KERAS: measure(run.predict_tensors, batch)}
@@ -116,9 +119,10 @@ def _choose_fastest(run: Run, exported: Mapping[str, Path], batch_size: int) -> 
     best = min(seconds, key=lambda name: seconds[name] * (1.0 if name == KERAS else _LEAST_GAIN))
     rates = ", ".join(f"{name} {batch_size / value:,.0f}" for name, value in seconds.items())
     chosen = candidates[best]
-    return Chosen(
-        chosen.opened, best, chosen.version, (*notes, f"Inputs per second in batches of {batch_size}: {rates}")
-    )
+    # Opened again, it has not loaded the Keras model that was measured.
+    shown = run if best == KERAS else Run(run.folder)
+    notes.append(f"Inputs per second in batches of {batch_size}: {rates}")
+    return Chosen(chosen.opened, best, chosen.version, shown, tuple(notes))
 
 
 def read_batch(run: Run, batch_size: int) -> Batch:

@@ -11,7 +11,10 @@ from keras_transfer import ConfigError
 from keras_transfer.run.opened import ExportedModel
 from keras_transfer.run.run import Run
 from keras_transfer.serving import choose as chooser
+from keras_transfer.serving.card import make_card
 from keras_transfer.serving.choose import choose, find_exports, measure, read_batch
+from keras_transfer.serving.limits import Limits
+from keras_transfer.serving.model import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,8 @@ def test_the_latest_version_of_each_format(folder):
 def test_a_format_that_is_named_predicts_as_the_run(folder, finished_run):
     chosen = choose(folder, "saved_model", batch_size=4)
     assert (type(chosen.opened), chosen.format, chosen.version) == (ExportedModel, "saved_model", 10)
+    card = make_card("pets", chosen, ServedModel(chosen.opened), Limits())
+    assert (card["report"]["name"], card["facts"]["Data"], card["explains"]) == ("accuracy", "images", False)
     batch = read_batch(finished_run, 20)
     assert {len(values) for values in batch.values()} == {20}
     np.testing.assert_allclose(
@@ -54,6 +59,7 @@ def test_a_format_that_is_named_predicts_as_the_run(folder, finished_run):
         choose(folder, "saved_modle", batch_size=4)
     alone = choose(folder / "export" / "saved_model" / "10", "auto", batch_size=4)
     assert (type(alone.opened), alone.format, alone.version) == (ExportedModel, "saved_model", 10)
+    assert make_card("pets", alone, ServedModel(alone.opened), Limits())["report"] is None
     with pytest.raises(ConfigError, match=r"is saved_model\. Received: keras"):
         choose(folder / "export" / "saved_model" / "10", "keras", batch_size=4)
 
