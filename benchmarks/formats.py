@@ -11,6 +11,7 @@ import inspect
 import json
 import runpy
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -88,20 +89,19 @@ def build(kind: str, name: str, folder: Path) -> tuple[keras.Model, Classificati
     return build_model(backbone, head).predictor, head, reader, {"pixels": pixels}
 
 
-def run(name: str, served: Served, tensors: dict[str, np.ndarray], folder: Path) -> np.ndarray:
+def run(form: str, served: Served, tensors: dict[str, np.ndarray], folder: Path) -> np.ndarray:
     """Write a model in a format, and run it."""
-    folder.mkdir()
-    if name == "saved_model":
+    if form == "saved_model":
         write_saved_model(served.model, served.head, served.reader, folder)
         serve = tf.saved_model.load(str(folder)).signatures[served.reader.tensor_endpoint]
         return serve(**{key: tf.constant(x) for key, x in tensors.items()})["probabilities"].numpy()
-    if name == "onnx":
-        from keras_transfer.export.onnx_converter import convert_to_onnx
-
-        (folder / "model.onnx").write_bytes(convert_to_onnx(trace_tensors(served), opset=17).SerializeToString())
+    if form == "onnx":
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        from keras_transfer.export.onnx_converter import convert_to_onnx
+
+        content = convert_to_onnx(trace_tensors(served), opset=17).SerializeToString()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         return session.run(["probabilities"], tensors)[0]
     from ai_edge_litert.interpreter import Interpreter
 
@@ -111,15 +111,15 @@ def run(name: str, served: Served, tensors: dict[str, np.ndarray], folder: Path)
     return runner(**tensors)["probabilities"]
 
 
-def measure(kind: str, name: str) -> dict[str, str]:
+def measure(kind: str, name: str, forms: Sequence[str]) -> dict[str, str]:
     """The largest difference for each format, or the message that says why there is none."""
     with tempfile.TemporaryDirectory() as scratch:
         model, head, reader, tensors = build(kind, name, Path(scratch) / "preset")
         inputs = tensors["pixels"] if "pixels" in tensors else tensors
-        expected = np.asarray(model.predict_on_batch(inputs))
+        expected = np.asarray(model(inputs, training=False))
         served = Served(model, head, reader, Path(scratch), None, {})
         results = {}
-        for form in FORMATS:
+        for form in forms:
             try:
                 difference = float(np.abs(run(form, served, tensors, Path(scratch) / form) - expected).max())
                 results[form] = f"{difference:.0e}" if difference <= TOLERANCE else f"differs by {difference:.1g}"
@@ -130,7 +130,7 @@ def measure(kind: str, name: str) -> dict[str, str]:
         return results
 
 
-def write_page(results: dict[str, dict[str, str]]) -> None:
+def write_page(results: dict[str, dict[str, str]], formats: Sequence[str]) -> None:
     """Write the table, and below it why formats are missing."""
     packages = ("tensorflow", "keras", "keras-hub", "tf2onnx", "onnxruntime", "ai-edge-litert")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
@@ -143,36 +143,38 @@ def write_page(results: dict[str, dict[str, str]]) -> None:
         "",
         f"`python benchmarks/formats.py` writes this page. Versions: {versions}.",
         "",
-        f"| family | {' | '.join(FORMATS)} |",
-        f"|---|{'---|' * len(FORMATS)}",
+        f"| family | {' | '.join(formats)} |",
+        f"|---|{'---|' * len(formats)}",
     ]
     refused = []
     for family, row in results.items():
-        cells = [row[form] if len(row[form]) < 6 else "no" for form in FORMATS]
+        cells = [row[form] if len(row[form]) < 6 else "no" for form in formats]
         lines.append(f"| {family} | {' | '.join(cells)} |")
-        refused += [f"- {family}, {form}: {row[form]}" for form in FORMATS if len(row[form]) >= 6]
+        refused += [f"- {family}, {form}: {row[form]}" for form in formats if len(row[form]) >= 6]
     if refused:
         lines += ["", "## What is refused, and why", "", *refused]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def main(state: Path | None, only: str | None) -> None:
+def main(state: Path | None, only: str | None, formats: Sequence[str]) -> None:
     results = json.loads(state.read_text()) if state and state.exists() else {}
     for family, (kind, name) in families().items():
-        if family in results or (only and only not in family):
+        missing = [form for form in formats if form not in results.get(family, {})]
+        if not missing or (only and only not in family):
             continue
-        results[family] = measure(kind, name)
+        results[family] = {**results.get(family, {}), **measure(kind, name, missing)}
         print(family, results[family], flush=True)
         if state:
             state.write_text(json.dumps(results, indent=1))
         keras.backend.clear_session()
         gc.collect()
     if not only:
-        write_page({family: results[family] for family in families()})
+        write_page({family: results[family] for family in families()}, formats)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, help="a JSON file of results")
     parser.add_argument("--only", help="families whose name contains this; the page is not written")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     main(**vars(parser.parse_args()))
