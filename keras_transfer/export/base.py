@@ -159,6 +159,15 @@ class Exporter(Configurable, ABC):
         raise missing(str(path))
 
     @classmethod
+    def record_proof(cls, artifact: Path, facts: Mapping[str, Any]) -> None:
+        """Write into an artifact's description what the proof of a quantized one found; by default nowhere.
+
+        Args:
+            artifact: The folder that :meth:`write` has written.
+            facts: :meth:`MetricDrop.to_json`.
+        """
+
+    @classmethod
     def find_artifact(cls, path: Path) -> Path:
         """Return what the probe loads of a file or folder that :meth:`recognizes` recognizes; by default itself."""
         return path

@@ -63,6 +63,7 @@ class _Facts(Record):
     predictions_output: str
     preprocessing: dict[str, Any]
     quantize: str | None = None
+    proof: dict[str, Any] | None = None
     head: dict[str, Any]
     recipe: dict[str, Any]
     record: dict[str, Any]
@@ -98,6 +99,7 @@ class Description:
         recipe: What decides of the recipe.
         record: The entries of data.json that are not about rows.
         quantize: How the artifact stores numbers, such as ``int8``; None if as the model has them.
+        proof: What the proof of a quantized artifact found: the metric before and after, and its drop.
         version: The version of this package that wrote it.
     """
 
@@ -111,6 +113,7 @@ class Description:
     recipe: Mapping[str, Any]
     record: Mapping[str, Any]
     quantize: str | None = None
+    proof: Mapping[str, Any] | None = None
     version: str = __version__
 
     def to_json(self) -> str:
@@ -128,6 +131,7 @@ class Description:
             "predictions_output": self.predictions_output,
             "preprocessing": dict(self.preprocessing),
             "quantize": self.quantize,
+            "proof": None if self.proof is None else dict(self.proof),
             "head": dict(self.head),
             "recipe": dict(self.recipe),
             "record": dict(self.record),
@@ -176,6 +180,7 @@ class Description:
             recipe=without_places(values["recipe"]),
             record=_without_rows(values["record"]),
             quantize=values.get("quantize"),
+            proof=values.get("proof"),
             version=values["keras_transfer"],
         )
 

@@ -1,5 +1,6 @@
 """LiteRT, once TensorFlow Lite: the network with its class names in one file, for phones and small devices."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,9 +63,18 @@ class LiteRTExporter(SingleFileExporter):
         else:
             content, graph = quantize_litert(served, self.settings.quantize)
         file.write_bytes(content)
-        with zipfile.ZipFile(file, "a") as archive:
-            archive.writestr(FILE, graph.describe(served).to_json())
+        self.write_metadata(file, graph.describe(served).to_json())
         served.reader.save(artifact)
+
+    @classmethod
+    def write_metadata(cls, file: Path, content: str) -> None:
+        """Write a zip archive behind the network."""
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                end = min(entry.header_offset for entry in archive.infolist())
+            os.truncate(file, end)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(FILE, content)
 
     @classmethod
     def read_metadata(cls, file: Path) -> bytes | None:

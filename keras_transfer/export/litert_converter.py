@@ -15,6 +15,8 @@ TITLE = "LiteRT model"
 
 # What a converter lists in its error: "tf.Erfc {device = ""}", or "Flex ops: FlexErfc, FlexRoll".
 _LISTED = re.compile(r"^(?:Flex|Custom) ops: (.*)$", re.MULTILINE)
+# Or it names one: "'tf.Abs' op is neither a custom op nor a flex op".
+_NAMED = re.compile(r"'tfl?\.(\w+)' op ")
 
 
 def convert_to_litert(graph: TensorGraph) -> bytes:
@@ -47,6 +49,7 @@ def convert(converter: Any, graph: TensorGraph) -> bytes:
             content: bytes = converter.convert()
     except Exception as error:  # of the converter's own class, which is private
         lacks = [name.strip().removeprefix("Flex") for line in _LISTED.findall(str(error)) for name in line.split(",")]
+        lacks = lacks or _NAMED.findall(str(error))
         if not lacks:
             raise
         raise graph.refuse(TITLE, lacks) from error

@@ -4,6 +4,7 @@ It cannot predict what the model predicts, up to rounding. So the metric is take
 not trained on, before and after, with an interval of the difference on the same rows.
 """
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ class MetricDrop:
             "before": self.before,
             "after": self.after,
             "drop": self.drop,
-            "interval": list(self.interval),
+            "interval": [bound if math.isfinite(bound) else None for bound in self.interval],
             "max_drop": self.max_drop,
         }
 

@@ -72,11 +72,20 @@ class OnnxExporter(SingleFileExporter):
             model = convert_to_onnx(graph, opset=self.settings.opset)
         else:
             model, graph = quantize_onnx(served, self.settings.quantize, opset=self.settings.opset)
-        metadata = {"names": json.dumps(list(served.head.names)), KEY: graph.describe(served).to_json()}
-        for key, value in metadata.items():
-            model.metadata_props.add(key=key, value=value)
+        model.metadata_props.add(key="names", value=json.dumps(list(served.head.names)))
+        model.metadata_props.add(key=KEY, value=graph.describe(served).to_json())
         (artifact / MODEL).write_bytes(model.SerializeToString())
         served.reader.save(artifact)
+
+    @classmethod
+    def write_metadata(cls, file: Path, content: str) -> None:
+        """Change the entry ``keras_transfer`` of the file's metadata."""
+        import onnx
+
+        model = onnx.load_model(str(file))
+        others = {entry.key: entry.value for entry in model.metadata_props if entry.key != KEY}
+        onnx.helper.set_model_props(model, {**others, KEY: content})
+        file.write_bytes(model.SerializeToString())
 
     @classmethod
     def read_metadata(cls, file: Path) -> str | None:

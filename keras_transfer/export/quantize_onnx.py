@@ -47,26 +47,37 @@ def _quantize_weights(model: Any) -> Any:
         # Weights that are reshaped before they are used become constants.
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         folded = onnx.load(prepared)
-        _split_gemm(folded.graph)
+        split_gemm(folded.graph)
         onnx.save(folded, prepared)
         # Eight bits of weights overflow the 16-bit sums of processors without VNNI, without a word.
         quantize_dynamic(prepared, quantized, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
         return onnx.load(quantized)
 
 
-def _split_gemm(graph: Any) -> None:
-    """Turn products with a bias into a product and a sum: ONNX Runtime quantizes only the former."""
-    from onnx import helper
+def split_gemm(graph: Any) -> None:
+    """Turn each product of ONNX's kind ``Gemm`` into ``MatMul`` and ``Add``: only these are quantized."""
+    from onnx import helper, numpy_helper
 
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    usual = {"alpha": 1.0, "transA": 0, "beta": 1.0, "transB": 0}
     nodes = []
     for node in graph.node:
-        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
-        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        if node.op_type != "Gemm" or len(node.input) != 3 or {**plain, **given} != plain:
+        given = usual | {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        has_bias = len(node.input) == 3
+        plain = node.op_type == "Gemm" and (given["alpha"], given["transA"]) == (1.0, 0) and node.input[1] in weights
+        if not plain or (has_bias and given["beta"] != 1.0):
             nodes.append(node)
             continue
-        product = f"{node.output[0]}_product"
-        nodes.append(helper.make_node("MatMul", node.input[:2], [product], name=node.name))
-        nodes.append(helper.make_node("Add", [product, node.input[2]], node.output, name=f"{node.name}_bias"))
+        weight = node.input[1]
+        if given["transB"]:
+            weight = f"{node.output[0]}_weight"
+            graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(weights[node.input[1]]).T, weight))
+        product = f"{node.output[0]}_product" if has_bias else node.output[0]
+        nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product], name=f"{node.output[0]}_matmul"))
+        if has_bias:
+            nodes.append(helper.make_node("Add", [product, node.input[2]], node.output, name=f"{node.output[0]}_add"))
     del graph.node[:]
     graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)

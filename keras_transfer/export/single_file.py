@@ -1,8 +1,10 @@
 """What formats share whose artifact is one file, with a folder for what a reader saves around it."""
 
+import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from keras_transfer.errors import ExportError
 from keras_transfer.export.base import Exporter
@@ -41,6 +43,19 @@ class SingleFileExporter(Exporter):
         if content is None:
             raise missing(str(path))
         return Description.from_json(content, str(path))
+
+    @classmethod
+    def record_proof(cls, artifact: Path, facts: Mapping[str, Any]) -> None:
+        """Write it into the file."""
+        file = cls.find_artifact(artifact)
+        content = cls.read_metadata(file)
+        if content is not None:
+            cls.write_metadata(file, json.dumps({**json.loads(content), "proof": dict(facts)}, allow_nan=False))
+
+    @classmethod
+    @abstractmethod
+    def write_metadata(cls, file: Path, content: str) -> None:
+        """Put the JSON of a description into a file, in place of the one that it may have."""
 
     @classmethod
     @abstractmethod

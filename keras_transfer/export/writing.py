@@ -63,6 +63,7 @@ def export_run(
                 proof = prove(exporter, served, artifact, samples=samples, expected=expected)
             else:
                 proof = prove_quantized(exporter, served, artifact, samples=samples, rows=rows.proof)
+                exporter.record_proof(artifact, proof.to_json())
             if exporter.has_client and not client:
                 prove_client(exporter, served, artifact, samples=samples, expected=expected)
                 client = "serve.py gives the same answers"

@@ -1,5 +1,7 @@
 """Quantized files: which numbers have fewer bits, and that a temperature does not spoil them."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,9 @@ def test_int8_of_a_network_of_images(finished_run, tmp_path):
 
     folder, drop = export(finished_run, tmp_path / "1", "litert", quantize="int8")
     assert drop.quantize == "int8" and drop.examples == len(finished_run.load_split("test"))
+    description = EXPORTERS["litert"].read_description(folder)
+    assert (description.quantize, description.proof) == ("int8", drop.to_json())
+    assert zipfile.ZipFile(folder / "model.tflite").namelist() == ["keras_transfer.json"]
     graph = schema.ModelT.InitFromPackedBuf((folder / "model.tflite").read_bytes(), 0).subgraphs[0]
     kinds = [schema.TensorType.FLOAT32, schema.TensorType.INT8]
     assert {graph.tensors[place].type for place in (*graph.inputs, graph.outputs[0])} == {kinds[0]}
@@ -53,6 +58,7 @@ def test_other_kinds_are_written_and_run(name, quantize, finished_run, tmp_path)
     float_folder, _ = finished_run.export(tmp_path / "float", format=EXPORTS[name]())
     folder, drop = export(finished_run, tmp_path / "1", name, quantize=quantize)
     assert drop.quantize == quantize
+    assert EXPORTERS[name].read_description(folder).proof == drop.to_json()
     sizes = [(each / EXPORTS[name].model_file).stat().st_size for each in (folder, float_folder)]
     assert sizes[0] < 1.1 * sizes[1]
 
@@ -64,3 +70,28 @@ def test_max_drop_is_for_what_is_quantized():
         with pytest.raises(ConfigError, match=r"quantize: Input should be 'int8' or 'float16'"):
             exporter(quantize="int4")
         assert exporter(**exporter().settings.model_dump()).quantize is None
+
+
+def test_products_of_onnx_that_are_not_quantized_become_others_that_are():
+    """With and without a bias, and with weights that are transposed."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    from keras_transfer.export.quantize_onnx import split_gemm
+
+    random = np.random.default_rng(0)
+    first, bias, second = (random.normal(size=size).astype(np.float32) for size in ((5, 4), (5,), (5, 3)))
+    nodes = [
+        helper.make_node("Gemm", ["x", "first", "bias"], ["y"], name="one", transB=1),
+        helper.make_node("Gemm", ["y", "second"], ["z"], name="two", beta=0.0),
+    ]
+    weights = {"first": first, "bias": bias, "second": second}
+    tensors = [numpy_helper.from_array(x, name) for name, x in weights.items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, size]) for name, size in (("x", 4), ("z", 3))]
+    graph = helper.make_graph(nodes, "products", ends[:1], ends[1:], tensors)
+    split_gemm(graph)
+    assert [node.op_type for node in graph.node] == ["MatMul", "Add", "MatMul"]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = random.normal(size=(2, 4)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["z"], {"x": x})[0], (x @ first.T + bias) @ second, rtol=1e-5)
