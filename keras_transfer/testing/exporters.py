@@ -40,7 +40,8 @@ def check_exporter(exporter: Exporter, run: Run) -> None:
         before = _files(own.folder)
         folder, parity = own.export(Path(scratch) / "out" / "1", format=exporter)
         samples = len(list((own.folder / "samples").iterdir()))
-        _check(exporter, parity.examples == samples > 0, "the proof compares all examples of the run", parity)
+        if exporter.quantize is None:
+            _check(exporter, parity.examples == samples > 0, "the proof compares all examples of the run", parity)
         _check(exporter, _files(own.folder) == before, "an export does not change the run folder", own.folder)
         _check(exporter, bool(_files(folder)), "an export is a folder with files", folder)
         links = [path for path in folder.rglob("*") if path.is_symlink()]
