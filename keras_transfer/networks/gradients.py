@@ -52,7 +52,7 @@ def compiled(function: Callable[..., Any], *, open_axes: int) -> Callable[..., A
         import jax
 
         return jax.jit(function)
-    traced: list[Any] = []
+    traced: dict[int, Any] = {}  # by the number of arguments
 
     def spec(tensor: Tensor) -> Any:
         last = 1 if tensor.dtype.is_floating and len(tensor.shape) > 1 else 0
@@ -61,9 +61,9 @@ def compiled(function: Callable[..., Any], *, open_axes: int) -> Callable[..., A
 
     def call(*arguments: Any) -> Any:
         tensors = keras.tree.map_structure(tf.convert_to_tensor, arguments)
-        if not traced:
+        if len(tensors) not in traced:
             signature = keras.tree.map_structure(spec, tensors)
-            traced.append(tf.function(function, input_signature=signature, autograph=False))
-        return traced[0](*tensors)
+            traced[len(tensors)] = tf.function(function, input_signature=signature, autograph=False)
+        return traced[len(tensors)](*tensors)
 
     return call
