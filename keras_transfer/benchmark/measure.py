@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.benchmark.candidates import Candidate, find_candidates
+from keras_transfer.benchmark.cores import usable_cores
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
@@ -204,7 +205,7 @@ def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment:
 
 def describe_machine() -> JsonObject:
     """Return what measured times depend on: processor, cores, system and versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     versions = {}
     for package in _PACKAGES:
         try:

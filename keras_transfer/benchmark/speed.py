@@ -7,7 +7,6 @@ Only the format's runtime is imported, by its probe. The Keras model alone is lo
 
 import gc
 import json
-import os
 import runpy
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from keras_transfer.benchmark.cores import pin_to_cores
 
 # Calls before anything counts: the first ones trace, allocate and choose kernels.
 _WARM_UP = 10
@@ -55,16 +56,6 @@ def main(file: str) -> None:
         "peak_memory_bytes": find_peak_memory(),
     }
     Path(job["results"]).write_text(json.dumps(results), encoding="utf-8")
-
-
-def pin_to_cores(threads: int) -> None:
-    """Let this process use so many of the cores that it may use: runtimes choose their threads by that.
-
-    Args:
-        threads: How many; the environment says the same to runtimes that do not look at cores.
-    """
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def _load_artifact(job: Mapping[str, Any]) -> Predict:

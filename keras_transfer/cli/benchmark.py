@@ -1,6 +1,5 @@
 """The command benchmark."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -53,7 +52,9 @@ def benchmark(
     processes of its own.
     """
     names = None if formats is None else [name.strip() for name in formats.split(",")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from keras_transfer.benchmark.cores import usable_cores
+
+    cores = usable_cores()
     if threads > cores:
         raise click.UsageError(f"--threads: this process may use {cores} cores. Received: {threads}.")
     import_tensorflow()

@@ -21,7 +21,8 @@ def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], li
     """
     file = Path(artifact) / "model.tflite" if Path(artifact).is_dir() else Path(artifact)
     # By default, the interpreter uses one thread.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
     runner = Interpreter(model_path=str(file), num_threads=cores).get_signature_runner("serving_default")
 
     def run(batch: Batch) -> Batch:

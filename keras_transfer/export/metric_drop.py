@@ -132,7 +132,7 @@ def prove_quantized(exporter: Exporter, served: Served, artifact: Path, *, sampl
             f"{len(lost):,} of {len(after):,} {rows.name} rows. Nothing was exported."
         )
     answers = run_on_samples(exporter, served.reader, artifact, samples)
-    own = predictions_in(exporter, answers, head, len(list(samples.iterdir())))
+    own = predictions_in(exporter, answers, head, (len(list(samples.iterdir())), *before.shape[1:]))
     compare(exporter, answers, own, head, _STEP)
     drop = measure_drop(exporter, head, before, after, rows)
     if drop.drop > drop.max_drop + _ROUNDING:
@@ -199,7 +199,7 @@ def _predict_rows(exporter: Exporter, served: Served, artifact: Path, rows: Spli
     for predicted in _predict_in_parts(served, reader.evaluation_batches(split, batch_size=_BATCH), folder):
         answers = run_probe(exporter, reader.tensor_inputs, artifact, folder, head.predictions_output)
         before.append(predicted)
-        after.append(predictions_in(exporter, answers, head, len(predicted)))
+        after.append(predictions_in(exporter, answers, head, predicted.shape))
     back = np.argsort(order)
     return np.concatenate(before)[back], np.concatenate(after)[back]
 

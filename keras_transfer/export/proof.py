@@ -148,19 +148,19 @@ def to_tensors(reader: Reader, inputs: Tensors) -> dict[str, NDArray[Any]]:
     return {name: np.array(tensors[name]) for name in names}
 
 
-def predictions_in(exporter: Exporter, answers: dict[str, Any], head: TargetHead, rows: int) -> Floats:
+def predictions_in(exporter: Exporter, answers: dict[str, Any], head: TargetHead, expected: tuple[int, ...]) -> Floats:
     """Return the predictions among an artifact's outputs.
 
     Args:
         exporter: Of the format.
         answers: As :func:`run_on_samples` returns them.
         head: What they mean.
-        rows: How many examples there were.
+        expected: The shape of predictions for the examples.
 
     Raises:
         ExportError: The artifact has other names than the head, or no such output.
     """
-    served, names, expected = answers["outputs"], tuple(answers["names"]), (rows, len(head.names))
+    served, names = answers["outputs"], tuple(answers["names"])
     if names != tuple(head.names):
         raise ExportError(
             f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
@@ -200,7 +200,7 @@ def compare(
         ExportError: An output is missing, or differs.
     """
     served = answers["outputs"]
-    differences = np.abs(predictions_in(exporter, answers, head, len(expected)) - expected)
+    differences = np.abs(predictions_in(exporter, answers, head, expected.shape) - expected)
     allowed = head.allowance(tolerance)
     # Names and decisions must be equal, unless they depend on less than the tolerance.
     is_raw = exporter.endpoint == "raw"

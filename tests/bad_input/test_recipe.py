@@ -52,7 +52,7 @@ def recipe(images, tmp_path):
         (["cache.dtype=float8"], ["cache.dtype", "'float32' or 'float16'", "Received: 'float8'"]),
         (["augmentation.mixup=0.2", "training.batch_size=1"], ["training.batch_size", "mixup", "Use 2 or more"]),
         (["task=image_clasification"], ["task", "Did you mean image_classification"]),
-        (["export.formats=[onnx]"], ["export.formats.0", "there is no 'onnx'", "Known: saved_model"]),
+        (["export.formats=[onxx]"], ["export.formats.0", "there is no 'onxx'", "Did you mean onnx"]),
         (["training.epochs"], ["KEY=VALUE", "Received: 'training.epochs'", "training.epochs=3"]),
         (["=3"], ["KEY=VALUE", "Received: '=3'"]),
         (["training..epochs=3"], ["KEY=VALUE", "Received: 'training..epochs=3'"]),

@@ -198,6 +198,7 @@ STATE = {
     "position": {"phase": 0, "epoch": 1, "step": 0},
     "run": {"recipe": {}, "resolved": {}, "environment": {}, "splits": {}, "choice": None},
     "baseline": None,
+    "held_out": None,
 }
 
 

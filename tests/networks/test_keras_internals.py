@@ -55,7 +55,7 @@ def keras_bases(node, classes):
         if names[0] in ("keras", "keras_hub"):
             root = importlib.import_module(names[0])
             yield from functools.reduce(getattr, names[1:], root).__mro__
-        elif names[-1] in classes:
+        elif names[-1] in classes and classes[names[-1]] is not node:  # of another module's class of the same name
             yield from keras_bases(classes[names[-1]], classes)
 
 

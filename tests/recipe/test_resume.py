@@ -395,7 +395,7 @@ def test_a_run_that_was_killed_before_or_in_its_export_is_exported(recipe, tmp_p
     killed(lambda: made.fit(tmp_path / "run"), Run, "export")
     exported = []
 
-    def export(self, *, format):
+    def export(self, *, format, data):
         exported.append(self.folder)
         (self.folder / "export" / "saved_model" / "1").mkdir(parents=True)
         return self.folder, None

@@ -111,7 +111,7 @@ def test_a_run_keeps_what_predicting_needs_and_says_the_same_later(finished, tmp
 
 def test_a_vocabulary_with_two_words_exchanged_is_found_out(finished, tmp_path):
     folder = shutil.copytree(finished.folder, tmp_path / "changed")
-    (file,) = folder.rglob("vocabulary.txt")
+    (file,) = (folder / "tokenizer").rglob("vocabulary.txt")
     words = file.read_text().splitlines()
     words[-1], words[-2] = words[-2], words[-1]
     file.write_text("\n".join(words) + "\n")
