@@ -6,6 +6,7 @@ Only the format's runtime is imported, by its probe. The Keras model alone is lo
 """
 
 import gc
+import importlib
 import json
 import runpy
 import sys
@@ -129,15 +130,17 @@ def _time(predict: Predict, batches: Sequence[Batch], seconds: float, least: int
         gc.enable()
 
 
-def find_peak_memory() -> int:
-    """Return the most bytes of memory that this process has had at once, its libraries included."""
+def find_peak_memory() -> int | None:
+    """Return the most bytes of memory that this process has had at once, its libraries included; None if unknown."""
     status = Path("/proc/self/status")
     if status.exists():  # on Linux, the resource counter begins with what the process had that started this one
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
-    import resource  # not on every system
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:  # Windows has none
+        return None
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 

@@ -52,7 +52,7 @@ def _to_cells(measured: Measured, *, has_metric: bool) -> tuple[str, ...]:
         f"{1000 * latency['median_seconds']:.2f}",
         f"{1000 * latency['p99_seconds']:.2f}",
         f"{speed['throughput']['rows_per_second']:,.0f}",
-        f"{speed['peak_memory_bytes'] / 1e6:,.0f}",
+        "" if speed["peak_memory_bytes"] is None else f"{speed['peak_memory_bytes'] / 1e6:,.0f}",
     )
     if not has_metric:
         return cells

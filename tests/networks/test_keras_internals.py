@@ -37,7 +37,7 @@ def private(name):
 def defined_names(tree):
     """Names that a file gives to attributes of its own: what it defines, annotates, or assigns on ``self``."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         if isinstance(node, ast.AnnAssign | ast.Assign | ast.AugAssign | ast.For):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
