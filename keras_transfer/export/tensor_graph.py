@@ -16,7 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from keras_transfer.errors import ExportError
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import Description, TensorDescription
-from keras_transfer.export.gelu import gelu_by_erf
+from keras_transfer.export.plain_operations import plain_operations
 from keras_transfer.model import with_features
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.types import Tensor
@@ -83,7 +83,7 @@ def trace_tensors(served: Served) -> TensorGraph:
         predicted, features = extended(inputs, training=False)
         return {**served.head.tensor_outputs(predicted), FEATURES: features}
 
-    with _in_float32(served.model), gelu_by_erf():
+    with _in_float32(served.model), plain_operations():
         traced = tf.function(run, input_signature=list(specs), autograph=False).get_concrete_function()
         frozen = convert_variables_to_constants_v2(traced)
     names = sorted(traced.structured_outputs)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_transfer.config import HeadConfig
 from keras_transfer.export.base import Served
-from keras_transfer.export.gelu import gelu_by_erf
+from keras_transfer.export.plain_operations import plain_operations
 from keras_transfer.export.tensor_graph import trace_tensors
 from keras_transfer.heads import ClassificationHead, MultilabelHead, NumberHead
 from keras_transfer.heads.coverage import Coverage
@@ -17,7 +17,7 @@ X = np.linspace(-6, 6, 49, dtype=np.float32)
 
 def test_gelu_is_exact_without_erfc():
     expected = tf.nn.gelu(X).numpy()
-    with gelu_by_erf():
+    with plain_operations():
         function = tf.function(lambda x: keras.activations.gelu(x), input_signature=[tf.TensorSpec([None])])
         graph = function.get_concrete_function().graph
         approximate = keras.activations.gelu(X, approximate=True)
@@ -27,9 +27,22 @@ def test_gelu_is_exact_without_erfc():
     np.testing.assert_allclose(approximate, keras.activations.gelu(X, approximate=True), atol=1e-6)
 
 
+def test_silu_has_no_gradient_of_its_own_and_a_grouped_convolution_is_not_compiled():
+    layer = keras.layers.Conv2D(8, 3, groups=4, activation="silu")
+    pixels = np.random.default_rng(0).normal(size=(2, 6, 6, 8)).astype("float32")
+    expected = layer(pixels).numpy()
+    with plain_operations():
+        spec = tf.TensorSpec([None, 6, 6, 8])
+        definition = tf.function(layer, input_signature=[spec]).get_concrete_function().graph.as_graph_def()
+    assert not any("_gradient_op_type" in node.attr or "Call" in node.op for node in definition.node)
+    assert not definition.library.function
+    x = keras.ops.conv(pixels, layer.kernel) + layer.bias
+    np.testing.assert_allclose(expected, x / (1 + np.exp(-x)), atol=1e-6)
+
+
 def test_gelu_is_as_it_was_after_an_export_that_failed():
     original = tf.nn.gelu
-    with pytest.raises(RuntimeError), gelu_by_erf():
+    with pytest.raises(RuntimeError), plain_operations():
         assert tf.nn.gelu is not original
         raise RuntimeError
     assert tf.nn.gelu is original
