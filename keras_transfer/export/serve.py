@@ -37,10 +37,10 @@ def load(folder):
         for row, one in enumerate(batch):
             with contextlib.suppress(Exception):  # decoders raise anything for what is damaged
                 rows[row] = read(one)
-        found = run({name: _stack([(row or blank)[name] for row in rows], padding.get(name, 0)) for name in blank})
+        other = next(filter(None, rows), blank)  # a row of zeros would widen the ranges of a quantized model
+        found = run({name: _stack([(row or other)[name] for row in rows], padding.get(name, 0)) for name in blank})
         ok = np.array([row is not None for row in rows]) & np.isfinite(found[output]).all(axis=1)
-        if "label_index" in found:
-            found["label"] = names[found["label_index"]]
+        found |= {"label": names[found["label_index"]]} if "label_index" in found else {}
         for name, x in found.items():  # of what could not be read: NaN, 0, false or an empty text
             neutral = x.dtype.type("nan") if output == "values" and x.dtype.kind == "f" else x.dtype.type()
             found[name] = np.where(ok.reshape(-1, *[1] * (x.ndim - 1)), x, neutral)
