@@ -100,8 +100,8 @@ def _check_packages() -> None:
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"serve needs {', '.join(name.replace('_', '-') for name in missing)}, which is not installed. Install it "
-            "with pip install 'keras-transfer[web]'."
+            f"serve needs packages that are not installed: {', '.join(name.replace('_', '-') for name in missing)}. "
+            "Install them with pip install 'keras-transfer[web]'."
         )
 
 
