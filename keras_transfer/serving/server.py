@@ -66,7 +66,7 @@ def find_url(opened: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Serves an application until it is told to stop; requests that were accepted are answered first.
+    """Serves an application until it is stopped; requests that were accepted are answered first.
 
     Args:
         app: The application.
