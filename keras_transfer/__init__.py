@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from keras_transfer.backbones.texts.hub import TextParts
     from keras_transfer.config import (
         SCHEMAS,
+        AudioClassificationConfig,
+        AudioDataConfig,
+        AudioHeadConfig,
         DataConfig,
         HeadConfig,
         ImageClassificationConfig,
@@ -111,6 +114,9 @@ _HOMES = {
     "backbones.texts.hub": ("TextParts",),
     "config": (
         "SCHEMAS",
+        "AudioClassificationConfig",
+        "AudioDataConfig",
+        "AudioHeadConfig",
         "DataConfig",
         "HeadConfig",
         "ImageClassificationConfig",
@@ -234,6 +240,9 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
+    "AudioClassificationConfig",
+    "AudioDataConfig",
+    "AudioHeadConfig",
     "Audit",
     "Backbone",
     "BackboneError",

@@ -7,17 +7,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_transfer.config.data import TABLE_KEYS, DataConfig, ImageDataConfig, OtherSource, TextDataConfig
+    from keras_transfer.config.data import (
+        TABLE_KEYS,
+        AudioDataConfig,
+        DataConfig,
+        ImageDataConfig,
+        OtherSource,
+        PathKeys,
+        TextDataConfig,
+    )
     from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
     from keras_transfer.config.recipe_file import expand_names, parse_recipe, read_recipe, write_recipe
     from keras_transfer.config.schema import (
         SCHEMAS,
+        AudioAugmentationConfig,
+        AudioBackboneConfig,
+        AudioClassificationConfig,
+        AudioHeadConfig,
         AugmentationConfig,
         BackboneConfig,
         CacheConfig,
         CheckpointConfig,
         DistributionConfig,
         ExportConfig,
+        FeatureMapHeadConfig,
         HeadConfig,
         ImageBackboneConfig,
         ImageClassificationConfig,
@@ -39,10 +52,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "data": (
+        "AudioDataConfig",
         "DataConfig",
         "ImageDataConfig",
         "TABLE_KEYS",
         "OtherSource",
+        "PathKeys",
         "TextDataConfig",
     ),
     "policies": (
@@ -58,12 +73,17 @@ _HOMES = {
     ),
     "schema": (
         "SCHEMAS",
+        "AudioAugmentationConfig",
+        "AudioBackboneConfig",
+        "AudioClassificationConfig",
+        "AudioHeadConfig",
         "AugmentationConfig",
         "BackboneConfig",
         "CacheConfig",
         "CheckpointConfig",
         "DistributionConfig",
         "ExportConfig",
+        "FeatureMapHeadConfig",
         "HeadConfig",
         "ImageBackboneConfig",
         "ImageClassificationConfig",
@@ -89,6 +109,11 @@ __all__ = [
     "POLICY_SECTIONS",
     "SCHEMAS",
     "TABLE_KEYS",
+    "AudioAugmentationConfig",
+    "AudioBackboneConfig",
+    "AudioClassificationConfig",
+    "AudioDataConfig",
+    "AudioHeadConfig",
     "AugmentationConfig",
     "AutoPolicyConfig",
     "BackboneConfig",
@@ -98,6 +123,7 @@ __all__ = [
     "DistributionConfig",
     "EarlyStoppingConfig",
     "ExportConfig",
+    "FeatureMapHeadConfig",
     "HeadConfig",
     "ImageBackboneConfig",
     "ImageClassificationConfig",
@@ -105,6 +131,7 @@ __all__ = [
     "ImageHeadConfig",
     "MaskedHeadConfig",
     "OtherSource",
+    "PathKeys",
     "PolicyConfig",
     "PretrainingExportConfig",
     "PretrainingTrainingConfig",

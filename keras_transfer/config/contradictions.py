@@ -6,6 +6,7 @@ from keras_transfer.config.data import DataConfig, PathKeys, TextDataConfig
 from keras_transfer.config.heads import explain_coverage, explain_head, explain_threshold
 from keras_transfer.config.names import find_twins, show_name
 from keras_transfer.config.schema import (
+    AudioClassificationConfig,
     HeadConfig,
     ImageClassificationConfig,
     RecipeConfig,
@@ -30,6 +31,8 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     yield from _find_contradictions_of_targets(config)
     if isinstance(config, ImageClassificationConfig):
         yield from _find_contradictions_of_images(config)
+    if isinstance(config, AudioClassificationConfig):
+        yield from _find_contradictions_of_recordings(config)
     if isinstance(config, TextClassificationConfig):
         yield from _find_contradictions_of_lengths(config.data)
     if isinstance(config, TextPretrainingConfig):
@@ -182,6 +185,19 @@ def _find_contradictions_of_images(config: ImageClassificationConfig) -> Iterato
             "augmentation.cutmix: a share of an image's area is not a share of a number, and data.target is number. "
             "Turn it off, or use mixup, which blends numbers too."
         )
+
+
+def _find_contradictions_of_recordings(config: AudioClassificationConfig) -> Iterator[str]:
+    data = config.data
+    if data.seconds != "auto" and data.seconds > data.max_seconds:
+        yield (
+            f"data.max_seconds: longer recordings are refused, and data.seconds is {data.seconds:g}. Received: "
+            f"{data.max_seconds:g}. Use {data.seconds:g} or more."
+        )
+    if data.start is not None and data.start == data.end:
+        yield f"data.end: clips start and end in two columns. Received: {data.end} for both. Name the other one."
+    if config.training.batch_size == 1 and config.augmentation.mixup:
+        yield "training.batch_size: mixup needs a second recording in a batch. Use 2 or more, or turn it off."
 
 
 def _find_contradictions_of_lengths(data: TextDataConfig) -> Iterator[str]:

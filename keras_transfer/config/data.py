@@ -12,7 +12,7 @@ from pydantic import (
     StrictStr,
 )
 
-from keras_transfer.config.section import Count, FileName, Name, Section, Share
+from keras_transfer.config.section import Count, FileName, Name, Rate, Section, Share
 
 
 def _check_encoding(name: str) -> str:
@@ -274,4 +274,39 @@ class TextDataConfig(DataConfig):
     predict_length: Annotated[StrictInt, Field(ge=4)] | Literal["auto"] | None = Field(
         default=None,
         description="longest text in tokens, in evaluation and predictions; as sequence_length by default",
+    )
+
+
+class AudioDataConfig(PathKeys, DataConfig):
+    """The source of the recordings, and how they are split and read."""
+
+    example_kind: ClassVar[str] = "audio"
+
+    path: StrictStr = Field(default="path", description="column of the paths of audio files")
+    bytes: StrictStr | None = Field(
+        default=None,
+        description="column of encoded recordings in Parquet or Arrow; data.source is a file, a folder or a/*.parquet",
+    )
+    start: StrictStr | None = Field(
+        default=None, description="column of where in its file a clip starts, in seconds; empty: at the start"
+    )
+    end: StrictStr | None = Field(
+        default=None, description="column of where in its file a clip ends, in seconds; empty: at the end"
+    )
+    broken: Literal["error", "skip"] = Field(default="error", description="what happens to files that cannot be read")
+    seconds: Rate | Literal["auto"] = Field(
+        default="auto",
+        description="what the network hears at once; auto: 95 % of the training recordings are whole, within what the "
+        "backbone takes",
+    )
+    padding: Literal["silence", "repeat"] = Field(default="silence", description="how shorter recordings are filled up")
+    max_seconds: Rate = Field(
+        default=600.0, description="longer recordings are refused by their header, without decoding them"
+    )
+    sample_rate: Annotated[StrictInt, Field(ge=1000, le=768_000)] | None = Field(
+        default=None, description="Hz of arrays from Python that come without one; files have theirs"
+    )
+    image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
+        default=None,
+        description="backbones for images: height and width of the spectrogram; the backbone's default size by default",
     )

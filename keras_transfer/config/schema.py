@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from keras_transfer.config.by_name import ByName
-from keras_transfer.config.data import DataConfig, ImageDataConfig, TextDataConfig
+from keras_transfer.config.data import AudioDataConfig, DataConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.config.policies import POLICY_SECTIONS, FullPolicyConfig, LpFtPolicyConfig, PolicyConfig
 from keras_transfer.config.section import Alpha, Amount, Count, Name, Probability, Rate, Section, Share
 from keras_transfer.config.training import PretrainingTrainingConfig, TextTrainingConfig, TrainingConfig
@@ -61,6 +61,33 @@ class AugmentationConfig(Section):
     )
 
 
+class AudioAugmentationConfig(Section):
+    """Random changes to training recordings; 0, null or false turns a change off."""
+
+    crop: StrictBool = Field(default=True, description="recordings longer than data.seconds: a random part of them")
+    gain: Annotated[StrictFloat, Field(ge=0.0, le=60.0)] = Field(
+        default=0.0, description="louder or softer by up to N dB"
+    )
+    shift: Share = Field(default=0.0, description="shift in time by up to this share of the clip")
+    noise: Annotated[StrictFloat, Field(ge=-20.0, le=100.0)] | None = Field(
+        default=None, description="white noise, at a signal-to-noise ratio of N to N + 20 dB"
+    )
+    speed: Annotated[StrictFloat, Field(ge=0.0, le=0.5)] = Field(
+        default=0.0, description="faster or slower by up to this share; the pitch changes with it"
+    )
+    time_mask: Share = Field(
+        default=0.0, description="SpecAugment: silence a stretch of time of up to this share of the clip"
+    )
+    frequency_mask: Share = Field(
+        default=0.0, description="SpecAugment: remove a band of up to this share of the mel frequencies"
+    )
+    mixup: Alpha = Field(default=0.0, description="blend two recordings, with a share from Beta(mixup, mixup)")
+    function: StrictStr | None = Field(
+        default=None,
+        description="a function from Python, applied after the other changes; its name is recorded here",
+    )
+
+
 class BackboneConfig(Section):
     """The pretrained network."""
 
@@ -87,6 +114,16 @@ class TextBackboneConfig(BackboneConfig):
     name: StrictStr = Field(
         default="minilm",
         description="name from `keras-transfer backbones` | KerasHub preset | folder of a preset or model",
+    )
+
+
+class AudioBackboneConfig(BackboneConfig):
+    """The pretrained network."""
+
+    name: StrictStr = Field(
+        default="speech_embedding",
+        description="name from `keras-transfer backbones`, of a network for audio or for images, which then sees "
+        "log-mel spectrograms | hub:PRESET of KerasHub | folder of a preset | .keras file for images",
     )
 
 
@@ -132,12 +169,20 @@ class HeadConfig(Section):
     )
 
 
-class ImageHeadConfig(HeadConfig):
-    """The new layers on top of the backbone."""
+class FeatureMapHeadConfig(HeadConfig):
+    """The new layers on top of a backbone whose features are a map, over space or time."""
 
     pooling: Literal["average", "max", "both"] = Field(
         default="average", description="how a feature map is pooled to a vector"
     )
+
+
+class ImageHeadConfig(FeatureMapHeadConfig):
+    """The new layers on top of the backbone."""
+
+
+class AudioHeadConfig(FeatureMapHeadConfig):
+    """The new layers on top of the backbone."""
 
 
 class TextHeadConfig(HeadConfig):
@@ -302,6 +347,16 @@ class ImageClassificationConfig(RecipeConfig):
     backbone: ImageBackboneConfig = ImageBackboneConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     head: ImageHeadConfig = ImageHeadConfig()
+
+
+class AudioClassificationConfig(RecipeConfig):
+    """From recordings to one class out of several, labels or numbers."""
+
+    task: Literal["audio_classification"]
+    data: AudioDataConfig
+    backbone: AudioBackboneConfig = AudioBackboneConfig()
+    augmentation: AudioAugmentationConfig = AudioAugmentationConfig()
+    head: AudioHeadConfig = AudioHeadConfig()
 
 
 class TextClassificationConfig(RecipeConfig):

@@ -5,7 +5,7 @@ A key counts as unused only if it has another value than its default: recipes th
 
 from collections.abc import Iterator
 
-from keras_transfer.config.data import DataConfig, ImageDataConfig
+from keras_transfer.config.data import AudioDataConfig, DataConfig, ImageDataConfig
 from keras_transfer.config.policies import (
     BatchNormPolicyConfig,
     BiasPolicyConfig,
@@ -19,7 +19,7 @@ from keras_transfer.config.policies import (
     PolicyConfig,
 )
 from keras_transfer.config.schema import (
-    AugmentationConfig,
+    AudioClassificationConfig,
     DistributionConfig,
     HeadConfig,
     ImageClassificationConfig,
@@ -105,8 +105,8 @@ def _of_solved_heads(config: RecipeConfig) -> Unused:
     yield "distribution.learning_rate_scaling", reason
     if isinstance(config.head, HeadConfig):
         yield "head.dropout", reason
-    if isinstance(config, ImageClassificationConfig):
-        yield from ((path, f"{reason}, and features are those of plain images") for path in _changes(config))
+    if isinstance(config, _Augmented):
+        yield from ((path, f"{reason}, and features are those of plain examples") for path in _changes(config))
 
 
 _OF_TRAINED_PHASES = (
@@ -123,12 +123,20 @@ _OF_TRAINED_PHASES = (
 )
 
 
-def _changes(config: ImageClassificationConfig) -> list[str]:
+_Augmented = ImageClassificationConfig | AudioClassificationConfig
+
+
+def _changes(config: _Augmented) -> list[str]:
     """The augmentations that are on, without those that predictions use too."""
-    augmentation = config.augmentation
-    flips = {"horizontal_flip", "vertical_flip"} if augmentation.predict_flips else set()
-    keys = AugmentationConfig.model_fields.keys() - flips - {"predict_flips"}
-    return [f"augmentation.{key}" for key in sorted(keys) if getattr(augmentation, key)]
+    flips = {"horizontal_flip", "vertical_flip"} if getattr(config.augmentation, "predict_flips", False) else set()
+    kept = flips | {"predict_flips"}
+    # A change that null turns off is on at any number: noise at 0 dB is loud.
+    return [
+        f"augmentation.{key}"
+        for key, field in sorted(type(config.augmentation).model_fields.items())
+        for value in [getattr(config.augmentation, key)]
+        if key not in kept and (value or (value is not None and field.default is None))
+    ]
 
 
 def _of_policies(config: RecipeConfig) -> Unused:
@@ -163,17 +171,17 @@ def _of_views(config: RecipeConfig) -> Unused:
     views = config.cache.views
     if isinstance(config, TextClassificationConfig) and views > 1:
         yield "cache.views", "texts are not augmented, so there is one view"
-    if not isinstance(config, ImageClassificationConfig):
+    if not isinstance(config, _Augmented):
         return
     augmentation = config.augmentation
-    uncached = [key for key in ("mixup", "cutmix", "function") if getattr(augmentation, key)]
+    uncached = [key for key in ("mixup", "cutmix", "function") if getattr(augmentation, key, None)]
     if uncached:
         if views:
-            yield "cache.views", f"with augmentation.{uncached[0]}, no features of training images are cached"
-    elif views > 1 and not any(value for key, value in augmentation if key != "predict_flips"):
+            yield "cache.views", f"with augmentation.{uncached[0]}, no features of training examples are cached"
+    elif views > 1 and not (_changes(config) or getattr(augmentation, "predict_flips", False)):
         yield "cache.views", "no augmentation is on, so there is one view"
     elif views == 1 and _trains_on_features_alone(config):
-        yield from ((path, "cache.views=1 caches the plain images") for path in _changes(config))
+        yield from ((path, "cache.views=1 caches the plain examples") for path in _changes(config))
 
 
 def _trains_on_features_alone(config: RecipeConfig) -> bool:
@@ -201,8 +209,9 @@ def _of_data(data: DataConfig) -> Unused:
     sources = data.sources
     if not any(name.startswith(_TFDS) for name in sources):
         yield "data.data_dir", "only sources tfds:NAME are read from it"
-    if isinstance(data, ImageDataConfig) and data.bytes is not None and len(sources) == 1:
-        yield from ((f"data.{key}", "images come from the column data.bytes") for key in ("path", "root"))
+    if isinstance(data, ImageDataConfig | AudioDataConfig) and data.bytes is not None and len(sources) == 1:
+        what = "images" if isinstance(data, ImageDataConfig) else "recordings"
+        yield from ((f"data.{key}", f"{what} come from the column data.bytes") for key in ("path", "root"))
     if data.folds is not None and data.own_source("test") is None:
         default = DataConfig.model_fields["test"].default
         yield "data.test", f"with data.folds, each fold is the test rows once (the default is data.test={default})"

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_transfer.config import HeadConfig, ImageHeadConfig
+from keras_transfer.config import FeatureMapHeadConfig, HeadConfig
 from keras_transfer.config.section import Section, is_set
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
@@ -187,11 +187,11 @@ class TargetHead(Head):
             ConfigError: ``head.pooling`` is set, and the network pools itself.
         """
         rank = len(features.shape)
-        if rank == 2 and isinstance(self.config, ImageHeadConfig) and is_set(self.config, "pooling"):
+        if rank == 2 and isinstance(self.config, FeatureMapHeadConfig) and is_set(self.config, "pooling"):
             raise ConfigError(
                 f"head.pooling: the backbone pools its features itself. Received: {self.config.pooling}. Leave it out."
             )
-        if not isinstance(self.config, ImageHeadConfig) or rank == 2:
+        if not isinstance(self.config, FeatureMapHeadConfig) or rank == 2:
             return layers.Identity(name="head_pooled", dtype="float32")(features)
         # Sums over many positions lose digits in half precision.
         axes = "1D" if rank == 3 else "2D"
@@ -206,7 +206,7 @@ class TargetHead(Head):
 
     def describe_pooling(self) -> str | None:
         """Return what pooled features depend on, for the key of the cache; None if the network pools itself."""
-        return self.config.pooling if isinstance(self.config, ImageHeadConfig) else None
+        return self.config.pooling if isinstance(self.config, FeatureMapHeadConfig) else None
 
     def read_out(self, pooled: Tensor) -> Tensor:
         """Turn pooled features, ``[batch, channels]``, into raw ``float32[batch, outputs]`` under any precision."""
