@@ -123,14 +123,16 @@ def write_batches(run: Run, folder: Path) -> None:
     samples = run.read_samples()
     for number, row in enumerate(_read_batches(run, samples, 1)):
         np.savez(folder / f"row-{number:03}.npz", allow_pickle=False, **row)
-    (many,) = _read_batches(run, samples.select([number % len(samples) for number in range(_MANY)]), _MANY)
-    np.savez(folder / "many.npz", allow_pickle=False, **many)
+    # Examples that are large may come in several batches.
+    many = next(_read_batches(run, samples.select([number % len(samples) for number in range(_MANY)]), _MANY))
+    filled = {name: np.resize(values, (_MANY, *values.shape[1:])) for name, values in many.items()}
+    np.savez(folder / "many.npz", allow_pickle=False, **filled)
 
 
 def _read_batches(run: Run, examples: Examples, batch_size: int) -> Iterator[dict[str, Array]]:
     n, reader = len(examples), run.reader
     split = reader.prepare(Split("samples", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
-    return map(reader.name_tensors, reader.evaluation_batches(split, batch_size=batch_size))
+    return map(reader.name_tensors, reader.evaluation_batches(split, batch_size=batch_size, view=reader.predictor_view))
 
 
 def _check_rows(run: Run, settings: Settings, report: Callable[[str], None]) -> bool:

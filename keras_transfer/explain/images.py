@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.formats.decoders import kind_of
-from keras_transfer.data.readers.base import PLAIN, Reader
+from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.explain.grad_cam import GradCam, scale_map
 from keras_transfer.explain.opened import OpenedModel
@@ -104,7 +104,7 @@ def _read(
     # To trace the decoders of formats that do not occur takes seconds.
     images = images.with_kinds(images.kinds or frozenset(kinds.values()))
     split = Split("images", images, np.zeros(len(images), np.int64), np.ones(len(images), np.float32))
-    load, read = reader.load(split, PLAIN), dict[int, NDArray[np.float32]]()
+    load, read = reader.load(split, reader.predictor_view), dict[int, NDArray[np.float32]]()
     for row in kinds:
         try:
             read[row] = np.asarray(load(tf.constant([row], tf.int64)), np.float32)[0]

@@ -185,7 +185,8 @@ def write_calibration(reader: Reader, rows: Split, folder: Path) -> None:
     """
     folder.mkdir()
     split = reader.prepare(rows)
-    for number, inputs in enumerate(reader.evaluation_batches(split, batch_size=_BATCH)):
+    batches = reader.evaluation_batches(split, batch_size=_BATCH, view=reader.predictor_view)
+    for number, inputs in enumerate(batches):
         np.savez(folder / f"{number:06}.npz", allow_pickle=False, **to_tensors(reader, inputs))
 
 
@@ -193,10 +194,12 @@ def _predict_rows(exporter: Exporter, served: Served, artifact: Path, rows: Spli
     """What the model and the artifact predict for rows, in their order."""
     reader, head = served.reader, served.head
     split = reader.prepare(rows)
-    order = np.concatenate(reader.evaluation_order(split, batch_size=_BATCH))
+    view = reader.predictor_view
+    order = np.concatenate(reader.evaluation_order(split, batch_size=_BATCH, view=view))
+    batches = reader.evaluation_batches(split, batch_size=_BATCH, view=view)
     folder = artifact.parent / "rows"
     before, after = [], []
-    for predicted in _predict_in_parts(served, reader.evaluation_batches(split, batch_size=_BATCH), folder):
+    for predicted in _predict_in_parts(served, batches, folder):
         answers = run_probe(exporter, reader.tensor_inputs, artifact, folder, head.predictions_output)
         before.append(predicted)
         after.append(predictions_in(exporter, answers, head, predicted.shape))

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.config import RecipeConfig
-from keras_transfer.data.readers.base import Reader, map_ahead, steps_per_epoch
+from keras_transfer.data.readers.base import PLAIN, Reader, View, map_ahead, steps_per_epoch
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import Distribution
@@ -136,25 +136,27 @@ class BatchMaker:
             )
         return Inputs(self.model.tail(frozen), batches, validation)
 
-    def evaluation_batches(self, split: Split, share: Share = WHOLE) -> Batches:
-        """Return batches of examples and encoded targets, each row once."""
+    def evaluation_batches(self, split: Split, share: Share = WHOLE, view: View = PLAIN) -> Batches:
+        """Return batches of examples and encoded targets, each row once; the plain view is what a trainer takes."""
         targets, size = self._encode(split), self._batch_size
-        return self.reader.evaluation_batches(split, targets, batch_size=size, share=share)
+        return self.reader.evaluation_batches(split, targets, batch_size=size, view=view, share=share)
 
     def predict(self, split: Split, frozen: int) -> Floats:
         """Return predictions for a split, ``float32[rows, outputs]`` in the order of its rows.
 
         Args:
             split: The rows, which all processes share.
-            frozen: How many stages no phase has trained; their cached features are used.
+            frozen: How many stages no phase has trained; their cached features are used, unless they leave out a part
+                of some examples.
         """
         features = None
-        if frozen and self.config.cache.views:
+        if frozen and self.config.cache.views and not self.reader.cuts(split):
             features = self.cache.evaluation(self.model, frozen, split, flips=True)
         share = self.distribution.rows
         if features is None:
-            batches = self.evaluation_batches(split, share)
-            return self._join(predict(self.model.predictor, batches), split, self._batch_size)
+            view = self.reader.predictor_view
+            batches = self.evaluation_batches(split, share, view)
+            return self._join(predict(self.model.predictor, batches), split, self._batch_size, view)
         tail = self.model.tail(frozen)
         targets, views = self._encode(split), []
         for view in range(features.views):
@@ -163,9 +165,9 @@ class BatchMaker:
             views.append(self.model.head.predictions(raw))
         return np.mean(views, axis=0, dtype=np.float32)
 
-    def _join(self, predicted: Floats, split: Split, batch_size: int) -> Floats:
+    def _join(self, predicted: Floats, split: Split, batch_size: int, view: View = PLAIN) -> Floats:
         """The predictions of every process for its rows, in the order of the rows."""
-        batches = self.reader.evaluation_order(split, batch_size=batch_size)
+        batches = self.reader.evaluation_order(split, batch_size=batch_size, view=view)
         mine = np.concatenate(self.distribution.rows.divide_evaluation(batches))
         gathered = self.distribution.gather((mine, predicted))
         rows, outputs = (np.concatenate(parts) for parts in zip(*gathered, strict=True))

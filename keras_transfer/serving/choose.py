@@ -132,7 +132,7 @@ def read_batch(run: Run, batch_size: int) -> Batch:
     if not count:
         raise ConfigError(f"{run.folder / SAMPLES} is empty, so that speed cannot be measured. Name a --format.")
     split = reader.prepare(Split("samples", samples, np.zeros(count, np.int64), np.ones(count, np.float32)))
-    inputs = next(iter(reader.evaluation_batches(split, batch_size=batch_size)))
+    inputs = next(iter(reader.evaluation_batches(split, batch_size=batch_size, view=reader.predictor_view)))
     tensors = reader.name_tensors(inputs)
     return {name: np.resize(values, (batch_size, *values.shape[1:])) for name, values in tensors.items()}
 

@@ -385,8 +385,9 @@ def _make_batches(run: FinishedRun, examples: Examples) -> tuple[Batches, NDArra
     """Batches of what the run's reader returns, and the place of each example in them."""
     n, reader = len(examples), run.reader
     split = reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
-    batches = reader.evaluation_batches(split, batch_size=_PREDICT_BATCH)
-    order = np.concatenate(reader.evaluation_order(split, batch_size=_PREDICT_BATCH))
+    view = reader.predictor_view
+    batches = reader.evaluation_batches(split, batch_size=_PREDICT_BATCH, view=view)
+    order = np.concatenate(reader.evaluation_order(split, batch_size=_PREDICT_BATCH, view=view))
     return batches, np.argsort(order)
 
 

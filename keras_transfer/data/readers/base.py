@@ -61,10 +61,18 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class View:
-    """How examples are shown: plain, flipped along axes, or as an epoch of training would."""
+    """How examples are shown: plain, flipped along axes, or as an epoch of training would.
+
+    Attributes:
+        epoch: The one whose random changes are applied; None for none.
+        flipped: Axes along which inputs are flipped.
+        whole: Whether examples that are longer than the network's input are shown in full. Only a predictor takes
+            these; a trainer, and the stages whose features are cached, take a part of them.
+    """
 
     epoch: int | None = None
     flipped: tuple[int, ...] = ()
+    whole: bool = False
 
 
 PLAIN = View()
@@ -81,6 +89,13 @@ class Reader(ABC):
 
     flips: Sequence[tuple[int, ...]] = ((),)
     """Axes along which inputs are flipped, for each view that predictions are averaged over."""
+
+    predictor_view: View = PLAIN
+    """What the predictor takes, which is what is saved and exported."""
+
+    def cuts(self, split: Split) -> bool:
+        """Return whether the plain view leaves out a part of some examples that :attr:`predictor_view` shows."""
+        return False
 
     def prepare(self, split: Split) -> Split:
         """Return a split whose examples can be loaded; what takes time is done here, once."""
@@ -103,8 +118,14 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
-        """Return the rows of each batch of an evaluation, each row once."""
+    def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
+        """Return the rows of each batch of an evaluation, each row once.
+
+        Args:
+            split: The rows.
+            batch_size: Rows a batch, at most.
+            view: How they are shown.
+        """
 
     @abstractmethod
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensors]:
@@ -171,7 +192,7 @@ class Reader(ABC):
             Batches of inputs, or of (inputs, targets).
         """
         load = self.load(split, view)
-        batches = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size)))
+        batches = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size, view=view)))
         if targets is None:
             return map_ahead(batches, load)
         return map_ahead(batches, lambda rows: (load(rows), tf.gather(targets, rows)))

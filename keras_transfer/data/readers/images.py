@@ -84,7 +84,7 @@ class ImageReader(Reader):
 
         return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)
 
-    def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
+    def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
         """Return the rows in their own order."""
         return [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.readers.base import CLIENTS, INPUTS, Reader, Rows, View, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.base import CLIENTS, INPUTS, PLAIN, Reader, Rows, View, join_epochs, steps_per_epoch
 from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, draw_batches
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
@@ -172,7 +172,7 @@ class TextReader(Reader):
 
         return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)
 
-    def evaluation_order(self, split: Split, *, batch_size: int) -> list[Rows]:
+    def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
         """Return the rows from the shortest to the longest."""
         order = np.argsort(self.lengths(split), kind="stable")
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
