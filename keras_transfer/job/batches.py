@@ -154,9 +154,9 @@ class BatchMaker:
             features = self.cache.evaluation(self.model, frozen, split, flips=True)
         share = self.distribution.rows
         if features is None:
-            view = self.reader.predictor_view
-            batches = self.evaluation_batches(split, share, view)
-            return self._join(predict(self.model.predictor, batches), split, self._batch_size, view)
+            shown = self.reader.predictor_view
+            batches = self.evaluation_batches(split, share, shown)
+            return self._join(predict(self.model.predictor, batches), split, self._batch_size, shown)
         tail = self.model.tail(frozen)
         targets, views = self._encode(split), []
         for view in range(features.views):
