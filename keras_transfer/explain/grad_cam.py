@@ -17,6 +17,12 @@ from keras_transfer.networks.types import FloatArray, Tensor, Tensors
 # registers.
 _PREFIXES = (0, 1, 2, 5)
 
+BATCH = 16
+"""Examples that are explained at once."""
+
+Grid = tuple[int, int, int]
+"""How many tokens are in front of a map, and its height and width."""
+
 
 @dataclass
 class GradCam:
@@ -47,7 +53,7 @@ class GradCam:
             return np.asarray(_to_numpy(self._chosen(inputs, *directions)[0]))
         found = None
         for stages in self.opened.boundaries(3, 4):
-            compute = _map_function(self.opened.cut(stages))
+            compute = self._map_function(self.opened.cut(stages))
             if compute is None:
                 continue
             maps, reached = compute(inputs, *directions)
@@ -57,23 +63,64 @@ class GradCam:
                 break
         return found
 
+    def explain(
+        self, inputs: NDArray[np.float32], outputs: Sequence[Sequence[int]], count: int
+    ) -> NDArray[np.float32] | None:
+        """Compute a heat map for each output of each example of one batch.
 
-def _map_function(cut: CutModel) -> Callable[..., Any] | None:
-    """A function to heat maps and to whether any place of the map has a gradient; None if the boundary is no map."""
-    grid = find_grid(cut.shape)
-    if grid is None:
-        return None
-    prefix, height, width = grid
+        Args:
+            inputs: Of the model, one tensor; at most :data:`BATCH` examples.
+            outputs: For each example the outputs that are explained.
+            count: How many outputs the model has.
 
-    def compute(inputs: Tensors, *directions: Tensor) -> Any:
-        features = cut.before(inputs)
-        gradients = pull_back(lambda x: cut.behind(x, inputs), features, directions)
-        places, *slopes = (_to_places(x, prefix) for x in (features, *gradients))
-        maps = [keras.ops.sum(keras.ops.mean(slope, axis=1, keepdims=True) * places, axis=-1) for slope in slopes]
-        reached = keras.ops.any(keras.ops.stack([keras.ops.any(slope != 0) for slope in slopes]))
-        return keras.ops.reshape(keras.ops.stack(maps), (len(maps), -1, height, width)), reached
+        Returns:
+            ``float32[maps, batch, height, width]``; fewer outputs of an example repeat its last one. None if no
+            boundary is a map.
+        """
+        # JAX compiles every shape.
+        size = BATCH if keras.backend.backend() == "jax" else len(inputs)
+        rows = [place % len(inputs) for place in range(size)]
+        most = max(map(len, outputs))
+        directions = np.zeros((most, size, count), np.float32)
+        for place, row in enumerate(rows):
+            for number in range(most):
+                directions[number, place, outputs[row][min(number, len(outputs[row]) - 1)]] = 1.0
+        tensors: list[Any] = [keras.ops.convert_to_tensor(direction) for direction in directions]
+        maps = self(keras.ops.convert_to_tensor(inputs[rows]), tensors)
+        return None if maps is None else maps[:, : len(inputs)]
 
-    return compiled(compute, open_axes=1)
+    def grid(self, shape: Sequence[int | None]) -> Grid | None:
+        """Find the map in the output of a stage."""
+        return find_grid(shape)
+
+    def _map_function(self, cut: CutModel) -> Callable[..., Any] | None:
+        """A function to heat maps and to whether any place of the map has a gradient; None if there is no map."""
+        grid = self.grid(cut.shape)
+        if grid is None:
+            return None
+        prefix, height, width = grid
+
+        def compute(inputs: Tensors, *directions: Tensor) -> Any:
+            features = cut.before(inputs)
+            gradients = pull_back(lambda x: cut.behind(x, inputs), features, directions)
+            places, *slopes = (_to_places(x, prefix) for x in (features, *gradients))
+            maps = [keras.ops.sum(keras.ops.mean(slope, axis=1, keepdims=True) * places, axis=-1) for slope in slopes]
+            reached = keras.ops.any(keras.ops.stack([keras.ops.any(slope != 0) for slope in slopes]))
+            return keras.ops.reshape(keras.ops.stack(maps), (len(maps), -1, height, width)), reached
+
+        return compiled(compute, open_axes=1)
+
+
+class SequenceGradCam(GradCam):
+    """Computes heat maps of networks on sequences, of which every step is a place: ``float32[maps, batch, steps, 1]``.
+
+    Args:
+        opened: The model.
+    """
+
+    def grid(self, shape: Sequence[int | None]) -> Grid | None:
+        """Find the map in the output of a stage, ``[batch, steps, channels]``."""
+        return (0, shape[1], 1) if len(shape) == 3 and shape[1] and shape[1] > 1 else None
 
 
 def _to_places(features: Tensor, prefix: int) -> Tensor:
@@ -84,7 +131,7 @@ def _to_places(features: Tensor, prefix: int) -> Tensor:
     return features[:, prefix:]
 
 
-def find_grid(shape: Sequence[int | None]) -> tuple[int, int, int] | None:
+def find_grid(shape: Sequence[int | None]) -> Grid | None:
     """Find the map in the output of a stage.
 
     Args:
@@ -103,6 +150,19 @@ def find_grid(shape: Sequence[int | None]) -> tuple[int, int, int] | None:
         sides = ((prefix, math.isqrt(shape[1] - prefix)) for prefix in _PREFIXES if shape[1] - prefix > 1)
         return next(((prefix, side, side) for prefix, side in sides if side**2 == shape[1] - prefix), None)
     return None
+
+
+def finish_maps(maps: NDArray[np.float32], size: tuple[int, int], *, signed: bool) -> NDArray[np.float32]:
+    """Scale the maps of one example to its size, and their largest value to 1.
+
+    Args:
+        maps: ``float32[maps, height, width]``.
+        size: Height and width of the example.
+        signed: Whether what speaks against an output is part of its map: numbers become smaller, not less likely.
+    """
+    finished = np.stack([scale_map(heat if signed else np.maximum(heat, 0.0), size) for heat in maps])
+    largest = np.abs(finished).max(axis=(1, 2), keepdims=True)
+    return np.asarray(finished / np.where(largest > 0, largest, 1.0), np.float32)
 
 
 def scale_map(values: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -13,12 +11,11 @@ from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.formats.decoders import kind_of
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split
-from keras_transfer.explain.grad_cam import GradCam, scale_map
+from keras_transfer.explain.grad_cam import BATCH, GradCam, finish_maps
 from keras_transfer.explain.opened import OpenedModel
 from keras_transfer.explain.records import Explanation, Shown
 from keras_transfer.explain.thumbnails import draw_overlay, draw_thumbnail
 
-_BATCH = 16
 _NO_MAP = "No heat map: no stage of the network has a spatial map."
 _GONE, _BROKEN = "It can no longer be read", "It is not an image that can be read."
 
@@ -63,9 +60,11 @@ def explain_images(
     explained = [ExplainedImage(problem=_GONE)] * len(images)
     grad_cam = None if opened is None else opened.explainer(GradCam)
     for rows, pixels in _read(reader, images, explained):
-        maps = None if grad_cam is None else _compute(grad_cam, pixels, [outputs[row] for row in rows], count)
+        maps = None if grad_cam is None else grad_cam.explain(pixels, [outputs[row] for row in rows], count)
         for place, row in enumerate(rows):
-            own = None if maps is None else _finish(maps[: len(outputs[row]), place], pixels[place], signed=signed)
+            own = None
+            if maps is not None:
+                own = finish_maps(maps[: len(outputs[row]), place], pixels[place].shape[:2], signed=signed)
             explained[row] = ExplainedImage(pixels[place], own)
     return explained
 
@@ -110,30 +109,6 @@ def _read(
             read[row] = np.asarray(load(tf.constant([row], tf.int64)), np.float32)[0]
         except tf.errors.OpError:
             explained[row] = ExplainedImage(problem=_BROKEN)
-        if len(read) == _BATCH or (read and row == max(kinds)):
+        if len(read) == BATCH or (read and row == max(kinds)):
             yield list(read), np.stack(list(read.values()))
             read = {}
-
-
-def _compute(
-    grad_cam: GradCam, pixels: NDArray[np.float32], outputs: Sequence[Sequence[int]], count: int
-) -> NDArray[np.float32] | None:
-    """Heat maps of one batch, ``float32[maps, batch, height, width]``; fewer outputs of a row repeat its last one."""
-    # JAX compiles every shape.
-    size = _BATCH if keras.backend.backend() == "jax" else len(pixels)
-    rows = [place % len(pixels) for place in range(size)]
-    most = max(map(len, outputs))
-    directions = np.zeros((most, size, count), np.float32)
-    for place, row in enumerate(rows):
-        for number in range(most):
-            directions[number, place, outputs[row][min(number, len(outputs[row]) - 1)]] = 1.0
-    tensors: list[Any] = [keras.ops.convert_to_tensor(direction) for direction in directions]
-    maps = grad_cam(keras.ops.convert_to_tensor(pixels[rows]), tensors)
-    return None if maps is None else maps[:, : len(pixels)]
-
-
-def _finish(maps: NDArray[np.float32], pixels: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
-    height, width = pixels.shape[:2]
-    finished = np.stack([scale_map(heat if signed else np.maximum(heat, 0.0), (height, width)) for heat in maps])
-    largest = np.abs(finished).max(axis=(1, 2), keepdims=True)
-    return np.asarray(finished / np.where(largest > 0, largest, 1.0), np.float32)
