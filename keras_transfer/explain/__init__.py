@@ -2,6 +2,6 @@
 
 from keras_transfer.explain.opened import OpenedModel, open_model
 from keras_transfer.explain.pieces import Piece
-from keras_transfer.explain.records import EncodedImage, Explanation, Shown
+from keras_transfer.explain.records import EncodedAudio, EncodedImage, Explanation, Shown
 
-__all__ = ["EncodedImage", "Explanation", "OpenedModel", "Piece", "Shown", "open_model"]
+__all__ = ["EncodedAudio", "EncodedImage", "Explanation", "OpenedModel", "Piece", "Shown", "open_model"]

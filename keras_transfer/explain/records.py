@@ -15,7 +15,8 @@ class Explanation:
         outputs: The classes, labels or numbers that are explained. Of a text, a second one is what the first is
             compared with.
         heat_maps: Of an image, ``float32[height, width]`` for each output, scaled so that the largest size is 1: above
-            0 where the image speaks for the output. Of classes and labels, what speaks against it is 0.
+            0 where the image speaks for the output. Of classes and labels, what speaks against it is 0. Of a recording,
+            ``float32[time, frequency]``, the lowest frequency first.
         pieces: Of a text: the whole text in pieces, each with its attribution, in units of logits or standardized
             numbers. Above 0 speaks for the first output; below 0 speaks against it, for the second one if there is one.
         note: Why there is nothing, or what was left out.
@@ -44,12 +45,28 @@ class EncodedImage:
 
 
 @dataclass(frozen=True)
+class EncodedAudio:
+    """A recording as a page plays it.
+
+    Attributes:
+        content: The bytes of a file.
+        media_type: Of the file, as ``audio/mpeg``.
+        seconds: How long it is.
+    """
+
+    content: bytes = field(repr=False)
+    media_type: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Shown:
     """An example as a page shows it.
 
     Attributes:
         name: The file, or the text's name.
-        image: A thumbnail, as the network sees it.
+        image: A thumbnail, as the network sees it; of a recording, its spectrogram.
+        audio: A recording, as the network hears it.
         outputs: What is explained, as :class:`Explanation` has it.
         overlays: For each output, the thumbnail under its heat map.
         pieces: Of a text, as :class:`Explanation` has them.
@@ -59,6 +76,7 @@ class Shown:
 
     name: str
     image: EncodedImage | None = None
+    audio: EncodedAudio | None = None
     outputs: tuple[str, ...] = ()
     overlays: tuple[EncodedImage, ...] = ()
     pieces: tuple[Piece, ...] = ()

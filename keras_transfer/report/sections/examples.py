@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.explain import EncodedImage, Piece, Shown
+from keras_transfer.explain import EncodedAudio, EncodedImage, Piece, Shown
 from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.report.content import Content, Rows
@@ -43,6 +43,7 @@ def largest_losses(content: Content) -> Section | None:
         names=content.names,
         has_views=any(card.image for card in cards.values()),
         has_maps=any(card.overlays for card in cards.values()),
+        has_audio=any(card.audio for card in cards.values()),
         has_signs=content.head.evidence_has_sign,
         has_pieces=any(card.outputs and card.pieces for card in cards.values()),
     )
@@ -79,6 +80,8 @@ class _Card:
     loss: float
     size: tuple[int, int] | None
     image: str | None
+    caption: str
+    audio: str | None
     alt: str
     overlays: Sequence[_Overlay]
     pieces: Sequence[_Mark]
@@ -124,6 +127,8 @@ def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
         loss=float(loss),
         size=None if shown.image is None else shown.image.size,
         image=None if shown.image is None else _to_uri(shown.image),
+        caption="image" if shown.audio is None else "spectrogram",
+        audio=None if shown.audio is None else _to_uri(shown.audio),
         alt=f"{shown.name} ({said})",
         overlays=overlays,
         pieces=_colour(shown.pieces),
@@ -132,8 +137,8 @@ def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
     )
 
 
-def _to_uri(image: EncodedImage) -> str:
-    return f"data:{image.media_type};base64,{base64.b64encode(image.content).decode('ascii')}"
+def _to_uri(file: EncodedImage | EncodedAudio) -> str:
+    return f"data:{file.media_type};base64,{base64.b64encode(file.content).decode('ascii')}"
 
 
 @singledispatch

@@ -1,0 +1,170 @@
+"""When in a recording, and at which frequencies, the evidence for an output is."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.readers.base import PLAIN, Reader
+from keras_transfer.data.splits.splits import Split
+from keras_transfer.explain.grad_cam import BATCH, GradCam, SequenceGradCam, finish_maps
+from keras_transfer.explain.opened import OpenedModel
+from keras_transfer.explain.records import EncodedAudio, EncodedImage, Explanation, Shown
+
+_NO_MAP = "No heat map: no stage of the network has a map over time."
+_WIDTH, _HEIGHT = 320, 96
+# Of a spectrogram: frequencies that are drawn, and how far below the loudest place is black.
+_LOWEST_HERTZ, _DECIBELS = 50.0, 80.0
+_WINDOW_SECONDS = 0.032
+_MOST_SECONDS = 10
+_MOST_COLOUR = 0.65
+_AGAINST = np.array([120.0, 190.0, 255.0])
+
+
+@dataclass(frozen=True)
+class ExplainedRecording:
+    """A recording as the network hears it, and its heat maps.
+
+    Attributes:
+        samples: ``float32[samples]`` in -1..1.
+        maps: ``float32[outputs, time, frequency]``, the largest size of each being 1, the lowest frequency first; of
+            networks on sequences, all frequencies are alike. None if there are none.
+    """
+
+    samples: NDArray[np.float32]
+    maps: NDArray[np.float32] | None = None
+
+
+def explain_recordings(
+    opened: OpenedModel | None,
+    reader: Reader,
+    recordings: Examples,
+    outputs: Sequence[Sequence[int]],
+    count: int,
+    *,
+    signed: bool,
+) -> list[ExplainedRecording]:
+    """Compute heat maps by Grad-CAM, of the part of each recording that training sees without augmentation.
+
+    Args:
+        opened: The model; None if it could not be opened.
+        reader: Of the run.
+        recordings: As the reader prepared them.
+        outputs: For each recording the outputs that are explained.
+        count: How many outputs there are.
+        signed: Whether what speaks against an output is part of its map.
+
+    Returns:
+        One per recording.
+    """
+    n = len(recordings)
+    split = Split("recordings", recordings, np.zeros(n, np.int64), np.ones(n, np.float32))
+    load = reader.load(split, PLAIN)
+    grad_cam = None
+    if opened is not None:
+        is_sequence = len(opened.network.input_shape) == 3
+        grad_cam = opened.explainer(SequenceGradCam if is_sequence else GradCam)
+    explained = []
+    for start in range(0, n, BATCH):
+        rows = range(start, min(start + BATCH, n))
+        samples = np.asarray(load(np.array(rows, np.int64)), np.float32)
+        maps = None if grad_cam is None else grad_cam.explain(samples, [outputs[row] for row in rows], count)
+        for place, row in enumerate(rows):
+            own = None
+            if maps is not None:
+                own = finish_maps(maps[: len(outputs[row]), place], (_WIDTH, _HEIGHT), signed=signed)
+            explained.append(ExplainedRecording(samples[place], own))
+    return explained
+
+
+def to_explanation(name: str, outputs: tuple[str, ...], explained: ExplainedRecording) -> Explanation:
+    """Return an explanation for programs."""
+    if explained.maps is None:
+        return Explanation(name, outputs, note=_NO_MAP)
+    return Explanation(name, outputs, heat_maps=tuple(explained.maps))
+
+
+def to_shown(name: str, outputs: tuple[str, ...], explained: ExplainedRecording, sample_rate: int) -> Shown:
+    """Return an explanation for the page: a player, a spectrogram, and the spectrogram under heat maps."""
+    samples = explained.samples
+    spectrogram = make_spectrogram(samples, sample_rate)
+    maps = () if explained.maps is None else explained.maps
+    notes = [] if explained.maps is not None else [_NO_MAP]
+    if len(samples) > _MOST_SECONDS * sample_rate:
+        notes.append(f"The player has the first {_MOST_SECONDS} s.")
+    return Shown(
+        name,
+        image=_draw(spectrogram),
+        audio=encode_audio(samples[: _MOST_SECONDS * sample_rate], sample_rate),
+        outputs=outputs,
+        overlays=tuple(_draw(spectrogram, heat) for heat in maps),
+        note=" ".join(notes),
+    )
+
+
+def make_spectrogram(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Return how loud a recording is at each time and frequency, for people to look at.
+
+    Args:
+        samples: ``float32[samples]``.
+        sample_rate: In Hz.
+
+    Returns:
+        ``float32[320, 96]`` in 0..1: time, and frequency from 50 Hz to half the rate in equal steps of the mel scale
+        (O'Shaughnessy 1987). 1 is the loudest place, 0 is 80 dB below it or less.
+    """
+    window = int(_WINDOW_SECONDS * sample_rate)
+    starts = np.linspace(0, max(len(samples) - window, 0), _WIDTH).astype(np.int64)
+    padded = np.pad(samples, (0, max(window - len(samples), 0)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts] * np.hanning(window)
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    mels = np.linspace(_to_mel(_LOWEST_HERTZ), _to_mel(sample_rate / 2), _HEIGHT)
+    bins = 700.0 * (10.0 ** (mels / 2595.0) - 1.0) / (sample_rate / window)
+    lower = np.clip(bins.astype(np.int64), 0, power.shape[1] - 2)
+    share = bins - lower
+    shown = power[:, lower] * (1.0 - share) + power[:, lower + 1] * share
+    loudest = shown.max()
+    if loudest <= 0.0:
+        return np.zeros((_WIDTH, _HEIGHT), np.float32)
+    decibels = 10.0 * np.log10(np.maximum(shown / loudest, 10.0 ** (-_DECIBELS / 10.0)))
+    return np.asarray(decibels / _DECIBELS + 1.0, np.float32)
+
+
+def _to_mel(hertz: float) -> float:
+    return float(2595.0 * np.log10(1.0 + hertz / 700.0))
+
+
+def encode_audio(samples: NDArray[np.float32], sample_rate: int) -> EncodedAudio:
+    """Encode a recording as MP3, which every browser plays.
+
+    Args:
+        samples: ``float32[samples]`` in -1..1.
+        sample_rate: In Hz; 8,000 to 48,000.
+    """
+    import soundfile
+
+    with io.BytesIO() as file:
+        soundfile.write(file, np.clip(samples, -1.0, 1.0), sample_rate, format="MP3", compression_level=0.7)
+        return EncodedAudio(file.getvalue(), "audio/mpeg", len(samples) / sample_rate)
+
+
+def _draw(spectrogram: NDArray[np.float32], heat: NDArray[np.float32] | None = None) -> EncodedImage:
+    """A spectrogram in colours; under a heat map, in grey. Low frequencies are at the bottom."""
+    from matplotlib import colormaps
+
+    if heat is None:
+        colours = colormaps["magma"](spectrogram)[..., :3] * 255.0
+    else:
+        warm = colormaps["inferno"](0.35 + 0.6 * np.clip(heat, 0.0, 1.0))[..., :3] * 255.0
+        colour = np.where(heat[..., None] < 0, _AGAINST, warm)
+        share = _MOST_COLOUR * np.sqrt(np.abs(heat[..., None]))
+        colours = 255.0 * spectrogram[..., None] * (1.0 - share) + colour * share
+    pixels = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 0, 2)[::-1]))
+    with io.BytesIO() as file:
+        image.save(file, "JPEG", quality=75, optimize=True)
+        return EncodedImage(file.getvalue(), "image/jpeg", image.size)
