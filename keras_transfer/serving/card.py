@@ -33,6 +33,7 @@ def make_card(name: str, chosen: Chosen, model: ServedModel, limits: Limits) -> 
         "task": opened.config.task,
         "target": opened.target.headline(),
         "takes": "files" if model.takes_files else "texts",
+        "preprocessing": opened.reader.preprocessing,
         "inputs": list(model.raw_names),
         "outputs": list(names[:_MOST_NAMES]),
         "output_count": len(names),

@@ -161,6 +161,8 @@ class ServedModel:
     def decode(self, key: Key, rows: Sequence[Row]) -> Ready:
         """Turn rows of one key into tensors."""
         signature = str(key[0])
+        if self.takes_files and signature == DEFAULT_SIGNATURE:
+            rows = [tuple(map(self._reader.to_raw, row)) for row in rows]
         columns = [
             tf.constant(list(values), spec.dtype) if spec.dtype == tf.string else tf.constant(np.stack(values))
             for values, spec in zip(zip(*rows, strict=True), self._specs[signature], strict=True)

@@ -280,6 +280,14 @@ class Reader(ABC):
         shutil.copyfile(CLIENTS / "tensors.py", folder / INPUTS)
         return "it takes tensors, as the reader of this task has no program for clients"
 
+    def to_raw(self, content: bytes) -> bytes:
+        """Turn a file into one that :meth:`decode_checked` reads, for a server; by default it is one already.
+
+        Args:
+            content: Of a file. What cannot be turned is returned as it is.
+        """
+        return content
+
     @abstractmethod
     def decode(self, *raw: Tensor) -> Tensors:
         """Turn a batch of that into inputs, in a graph."""

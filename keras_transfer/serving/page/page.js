@@ -57,9 +57,96 @@ async function start() {
   find("name").replaceChildren(name(card.name));
   const task = card.task.replaceAll("_", " ");
   find("task").textContent = task.charAt(0).toUpperCase() + task.slice(1);
-  if (card.takes === "files") find("files").hidden = false;
+  if (card.takes === "files") showFiles();
   else showTexts();
   showCard();
+}
+
+const takesAudio = () => card.preprocessing.kind === "audio";
+
+function showFiles() {
+  find("files").hidden = false;
+  if (!takesAudio()) return;
+  find("drop-title").textContent = "Drop a recording here";
+  find("file").accept = "audio/*";
+  // Browsers give the microphone to pages of this machine and to https alone.
+  find("recorder").hidden = !(navigator.mediaDevices && window.MediaRecorder);
+}
+
+let recorder = null;
+
+async function toggleRecording() {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+  } catch (error) {
+    say(`The microphone cannot be used: ${error.message}.`, true);
+    return;
+  }
+  const chunks = [];
+  const started = performance.now();
+  const mark = () => {
+    const seconds = (performance.now() - started) / 1000;
+    find("recorded").textContent = `${seconds.toFixed(1)} s`;
+    if (recorder && seconds >= card.preprocessing.max_seconds) recorder.stop();
+  };
+  const timer = setInterval(mark, 100);
+  recorder = new MediaRecorder(stream);
+  recorder.addEventListener("dataavailable", (event) => chunks.push(event.data));
+  recorder.addEventListener("stop", () => {
+    clearInterval(timer);
+    for (const track of stream.getTracks()) track.stop();
+    const type = recorder.mimeType;
+    recorder = null;
+    find("record").textContent = "Record";
+    find("record").setAttribute("aria-pressed", "false");
+    sendFile(new File(chunks, "recording", { type }));
+  });
+  recorder.start();
+  find("record").textContent = "Stop and predict";
+  find("record").setAttribute("aria-pressed", "true");
+  say("Recording.");
+}
+
+// The browser decodes what it can play: the server gets one channel at the model's rate, whatever the format.
+async function toWav(file) {
+  const rate = card.preprocessing.sample_rate;
+  let decoded;
+  try {
+    decoded = await new OfflineAudioContext(1, 1, rate).decodeAudioData(await file.arrayBuffer());
+  } catch {
+    return file;
+  }
+  const samples = new Float32Array(decoded.length);
+  for (let channel = 0; channel < decoded.numberOfChannels; channel += 1) {
+    decoded.getChannelData(channel).forEach((value, place) => {
+      samples[place] += value / decoded.numberOfChannels;
+    });
+  }
+  return new File([encodeWav(samples, rate)], file.name, { type: "audio/wav" });
+}
+
+function encodeWav(samples, rate) {
+  const bytes = new DataView(new ArrayBuffer(44 + 4 * samples.length));
+  const write = (place, text) => [...text].forEach((letter, index) => bytes.setUint8(place + index, letter.charCodeAt(0)));
+  write(0, "RIFF");
+  bytes.setUint32(4, bytes.byteLength - 8, true);
+  write(8, "WAVEfmt ");
+  bytes.setUint32(16, 16, true);
+  bytes.setUint16(20, 3, true); // 32-bit floats
+  bytes.setUint16(22, 1, true);
+  bytes.setUint32(24, rate, true);
+  bytes.setUint32(28, 4 * rate, true);
+  bytes.setUint16(32, 4, true);
+  bytes.setUint16(34, 32, true);
+  write(36, "data");
+  bytes.setUint32(40, 4 * samples.length, true);
+  samples.forEach((value, place) => bytes.setFloat32(44 + 4 * place, value, true));
+  return bytes.buffer;
 }
 
 function showTexts() {
@@ -86,23 +173,36 @@ function showTexts() {
   }
 }
 
-function sendFile(file) {
-  if (!file || !card) return;
+async function sendFile(given) {
+  if (!given || !card) return;
+  const file = takesAudio() ? await toWav(given) : given;
   if (file.size > card.limits.body_bytes) {
     say(`${file.name} is larger than this server takes.`, true);
     return;
   }
-  const url = URL.createObjectURL(file);
-  const image = make("img", { src: url, alt: `What was sent: ${file.name}` });
-  image.addEventListener("load", () => URL.revokeObjectURL(url));
-  image.addEventListener("error", () => image.remove());
-  find("shown").replaceChildren(image);
+  find("shown").replaceChildren(takesAudio() ? makePlayer(file) : makeImage(file));
   const makeForm = () => {
     const form = new FormData();
     form.append("file", file, file.name);
     return { method: "POST", body: form };
   };
   send(makeForm);
+}
+
+let playing = "";
+
+function makePlayer(file) {
+  URL.revokeObjectURL(playing);
+  playing = URL.createObjectURL(file);
+  return make("audio", { src: playing, controls: "", "aria-label": `What was sent: ${file.name}` });
+}
+
+function makeImage(file) {
+  const url = URL.createObjectURL(file);
+  const image = make("img", { src: url, alt: `What was sent: ${file.name}` });
+  image.addEventListener("load", () => URL.revokeObjectURL(url));
+  image.addEventListener("error", () => image.remove());
+  return image;
 }
 
 // An answer that comes after that to a later question is not shown.
@@ -214,8 +314,9 @@ async function explain() {
 function makeExplanation(body) {
   const parts = [];
   if (body.overlays.length) {
-    parts.push(make("p", { class: "hint" }, "Warm colours: where the image speaks for it (Grad-CAM)."));
-    const figures = [["as the network sees it", body.image], ...body.outputs.map((output, place) => [output, body.overlays[place]])];
+    const [what, how] = takesAudio() ? ["recording", "as the network hears it"] : ["image", "as the network sees it"];
+    parts.push(make("p", { class: "hint" }, `Warm colours: where the ${what} speaks for it (Grad-CAM).`));
+    const figures = [[how, body.image], ...body.outputs.map((output, place) => [output, body.overlays[place]])];
     parts.push(make("div", { class: "maps" }, ...figures.filter(([, source]) => source).map(([caption, source]) =>
       make("figure", {}, make("figcaption", {}, name(caption)), make("img", { src: source, alt: `Heat map: ${caption}` })))));
   }
@@ -262,6 +363,7 @@ find("file").addEventListener("change", (event) => {
   event.target.value = "";
 });
 find("explain-button").addEventListener("click", explain);
+find("record").addEventListener("click", toggleRecording);
 for (const type of ["dragenter", "dragover"]) {
   drop.addEventListener(type, (event) => {
     event.preventDefault();
