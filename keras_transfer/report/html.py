@@ -53,7 +53,10 @@ def render_page(title: str, header: Markup, sections: Sequence[Section]) -> str:
     style = _ENVIRONMENT.get_template("style.css").render().strip()
     # The policy allows this style alone: no script runs, and nothing is loaded, whatever a class is called.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
     return str(
         render("page.html", title=title, header=header, sections=sections, style=Markup(style), policy=Markup(policy))
     )

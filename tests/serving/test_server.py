@@ -279,6 +279,9 @@ class Letters(CASES["Letters"]):
 
     vocabulary_size = 64
 
+    def describe(self):
+        return {}
+
     def __call__(self, segments, length):
         import tensorflow as tf
 
