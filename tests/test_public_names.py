@@ -11,6 +11,7 @@ PACKAGE = Path(keras_transfer.__file__).parent
 
 def test_the_public_names_are_these():
     assert keras_transfer.__all__ == [
+        "AudioBackboneRow",
         "AudioClassificationConfig",
         "AudioDataConfig",
         "AudioHeadConfig",

@@ -1,5 +1,8 @@
 """Pretrained networks without their tops: one row each in ``BACKBONES``."""
 
+from keras_transfer.backbones.audio import speech_embedding  # noqa: F401 - it adds its row
+from keras_transfer.backbones.audio.base import AudioBackbone
+from keras_transfer.backbones.audio.rows import AudioBackboneRow
 from keras_transfer.backbones.base import CAFFE, RAW, SIGNED, TORCH, Backbone, ImageBackbone, InputContract
 from keras_transfer.backbones.images import (  # noqa: F401 - they add their rows and register the classes of saved models
     applications,
@@ -17,6 +20,8 @@ __all__ = [
     "RAW",
     "SIGNED",
     "TORCH",
+    "AudioBackbone",
+    "AudioBackboneRow",
     "Backbone",
     "BackboneRow",
     "ImageBackbone",

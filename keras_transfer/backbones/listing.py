@@ -39,6 +39,12 @@ def list_backbones() -> list[dict[str, Any]]:
     ]
 
 
+def _describe_input(row: Mapping[str, Any]) -> str:
+    if row["modality"] == "image":
+        return f"{row['image_size']} px"
+    return f"{row['sample_rate'] / 1000:g} kHz audio" if row["modality"] == "audio" else str(row["modality"])
+
+
 def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a table, and for KerasHub's presets their families.
 
@@ -51,7 +57,7 @@ def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
         (
             row["name"],
             f"{row['parameters']:,}",
-            f"{row['image_size']} px" if "image_size" in row else row["modality"],
+            _describe_input(row),
             row["weights"],
             "yes" if row["available"] else "no",
         )

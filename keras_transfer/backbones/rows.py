@@ -31,7 +31,7 @@ class BackboneRow(ABC):
     package: str | None = None
 
     modality: ClassVar[str]
-    """What the backbone takes: ``image`` or ``text``."""
+    """What the backbone takes: ``image``, ``text`` or ``audio``."""
 
     @property
     @abstractmethod
@@ -72,8 +72,8 @@ Row = TypeVar("Row", bound=BackboneRow)
 def _check_row(loaded: Any) -> BackboneRow:
     if not isinstance(loaded, BackboneRow):
         raise BackboneError(
-            f"An entry point of the group keras_transfer.backbones must be an ImageBackboneRow or a TextBackboneRow. "
-            f"Received: {loaded!r}. Fix or uninstall the package that offers it."
+            f"An entry point of the group keras_transfer.backbones must be an ImageBackboneRow, a TextBackboneRow or "
+            f"an AudioBackboneRow. Received: {loaded!r}. Fix or uninstall the package that offers it."
         )
     return loaded
 

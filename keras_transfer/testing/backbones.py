@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer.backbones import Backbone, BackboneRow, ImageBackboneRow, TextBackboneRow
+from keras_transfer.backbones import AudioBackboneRow, Backbone, BackboneRow, ImageBackboneRow, TextBackboneRow
 from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
+from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 from keras_transfer.networks.stages import submodel
 
 _TEXTS = (("a short text",), ("a longer text, of more words than the first one has",), ("",))
@@ -21,10 +22,11 @@ _LENGTHS = (8, 13)
 def check_backbone(row: BackboneRow) -> None:
     """Check that a backbone keeps its contract, with random weights; nothing is downloaded.
 
-    It can be built for images of two sizes, or for texts of two lengths. Its parameters are those that the row says,
-    and every weight is in exactly one stage. The stages, run one after the other, give the output of the whole. Its
-    input contract is applied to raw inputs. Weights that are saved come back, from ``.weights.h5`` and from
-    ``.keras``. A size below ``minimum_size``, and a file of weights that is not there, are errors of the project's own.
+    It can be built for images of two sizes, or for texts or recordings of two lengths. Its parameters are those that
+    the row says, and every weight is in exactly one stage. The stages, run one after the other, give the output of the
+    whole. Its input contract is applied to raw inputs. Weights that are saved come back, from ``.weights.h5`` and from
+    ``.keras``. A size below ``minimum_size``, a length below ``shortest`` or above ``longest``, and a file of weights
+    that is not there, are errors of the project's own.
 
     Args:
         row: The backbone's row.
@@ -36,7 +38,8 @@ def check_backbone(row: BackboneRow) -> None:
         >>> from keras_transfer import BACKBONES
         >>> check_backbone(BACKBONES["efficientnet_lite0"])
     """
-    _check(row, isinstance(row, ImageBackboneRow | TextBackboneRow), "it is a row for images or for texts", type(row))
+    kinds = ImageBackboneRow | TextBackboneRow | AudioBackboneRow
+    _check(row, isinstance(row, kinds), "it is a row for images, texts or recordings", type(row))
     _check(row, bool(row.name) and read_mark(row.name) is None, "it has a name", row.name)
     _check(row, bool(row.weights_source), "weights_source says where its weights come from", row.weights_source)
     _check(row, isinstance(row.available, bool), "`available` is true or false", row.available)
@@ -44,6 +47,8 @@ def check_backbone(row: BackboneRow) -> None:
         _check_images(row)
     elif isinstance(row, TextBackboneRow):
         _check_texts(row)
+    elif isinstance(row, AudioBackboneRow):
+        _check_recordings(row)
 
 
 def _check(row: BackboneRow, holds: bool, rule: str, received: object) -> None:
@@ -91,6 +96,38 @@ def _check_texts(row: TextBackboneRow) -> None:
         again = type(backbone.encoder).load(Path(folder))
     same = again.fingerprint == backbone.encoder.fingerprint
     _check(row, same, "its tokenizer can be saved and loaded", None)
+
+
+def _check_recordings(row: AudioBackboneRow) -> None:
+    short, long = row.shortest, min(row.longest or 2 * row.shortest, 2 * row.shortest)
+    _check(row, short <= row.samples <= (row.longest or row.samples), "it can be built for `samples`", row.samples)
+    backbone = row.load(samples=short, weights=Weights.RANDOM)
+    _check(row, backbone.samples == short, "it is built for the length that is asked for", backbone.samples)
+    _check(row, len(backbone.stages) == row.stages, "it has as many stages as the row says", len(backbone.stages))
+    larger = backbone.for_samples(long)
+    own = [keras.ops.convert_to_numpy(weight) for weight in backbone.network.weights]
+    kept = [keras.ops.convert_to_numpy(weight) for weight in larger.network.weights]
+    same = len(own) == len(kept) and all(map(np.array_equal, own, kept))
+    _check(row, same and larger.samples == long, "for_samples() keeps the weights", larger.samples)
+    noise = np.random.default_rng(0).normal(0, 0.1, (3, long)).astype(np.float32)
+    noise[2] = 0
+    for one in (backbone, larger):
+        inputs = one.inputs()
+        model = keras.Model(inputs, one.network(one.prepare(inputs)))
+        outputs = keras.ops.convert_to_numpy(model(noise[:, : one.samples]))
+        _check(row, bool(np.isfinite(outputs).all()), "its outputs are finite, for silence too", outputs.ravel()[:5])
+        _check(row, np.ptp(outputs, axis=0).max() > 0, "different recordings give different outputs", outputs.shape)
+        with tempfile.TemporaryDirectory() as folder:
+            write_keras_file(model, Path(folder) / "saved.keras")
+            again = read_keras_file(Path(folder) / "saved.keras", BackboneError)(noise[:, : one.samples])
+        _check(row, _same(again, outputs), "the front end is saved in a .keras file with the network", None)
+    inputs = backbone.inputs()
+    prepared = keras.Model(inputs, backbone.prepare(inputs))(noise[:, :short])
+    _check_stages(row, backbone, prepared)
+    _check_weights(row, backbone, prepared, samples=short)
+    _check_refusal(row, "samples", samples=short - 1)
+    if row.longest is not None:
+        _check_refusal(row, "samples", samples=row.longest + 1)
 
 
 def _check_stages(row: BackboneRow, backbone: Backbone, inputs: Any) -> None:

@@ -56,5 +56,5 @@ def test_a_package_that_is_broken_hides_no_other(install):
     assert names == {"minilm", "words"}
     messages = [str(warning.message) for warning in warned]
     assert any("'gone' cannot be loaded from page:no_such_name" in message for message in messages)
-    with pytest.raises(BackboneError, match="must be an ImageBackboneRow or a TextBackboneRow"):
+    with pytest.raises(BackboneError, match="must be an ImageBackboneRow, a TextBackboneRow or an AudioBackboneRow"):
         find_row("wrong", TextBackboneRow)

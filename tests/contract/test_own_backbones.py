@@ -12,7 +12,7 @@ from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.testing import check_backbone
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend" / "backbones.md"
-FAST = ("efficientnet_lite0",)
+FAST = ("efficientnet_lite0", "speech_embedding")
 NAMES = [
     pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
     for name in BACKBONES

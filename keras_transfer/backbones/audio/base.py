@@ -1,0 +1,84 @@
+"""A backbone for recordings: samples in, and the front end that makes of them what the network takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import keras
+
+from keras_transfer.backbones.base import Backbone
+from keras_transfer.errors import BackboneError
+from keras_transfer.networks.stages import find_stages
+from keras_transfer.networks.types import SymbolicTensor, Tensor
+
+Padding = Literal["silence", "repeat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioBackbone(Backbone):
+    """A network for recordings of a given length.
+
+    Attributes:
+        sample_rate: Of the samples that it takes, in Hz.
+        samples: Number of samples that it is built for.
+        shortest: Fewest samples that it can be built for.
+        longest: Most samples that it can be built for; None if there is no bound.
+        front_end: From samples, ``float32[batch, samples]`` in -1..1, to what the network takes: layers that are not
+            trained, in float32. A frozen dataclass, whose ``repr`` has all of its settings.
+        resize: From the network and a number of samples to a network for so many, with the same weights; None for a
+            network that does not depend on it.
+        padding: How recordings that are shorter become as long: ``silence`` after them, or repeated.
+        graph: A digest of the graph of a network whose name does not determine it.
+    """
+
+    sample_rate: int
+    samples: int
+    shortest: int
+    longest: int | None = None
+    front_end: Callable[[SymbolicTensor], SymbolicTensor]
+    resize: Callable[[keras.Model, int], keras.Model] | None = None
+    padding: Padding = "silence"
+    graph: str = ""
+
+    def inputs(self) -> keras.KerasTensor:
+        """Make an input for samples, ``float32[batch, samples]`` in -1..1."""
+        return keras.Input((self.samples,), name="samples", dtype="float32")
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Apply the front end."""
+        return self.front_end(inputs)
+
+    def for_samples(self, samples: int, padding: Padding = "silence") -> "AudioBackbone":
+        """Return the backbone for recordings of another length, with the same weights.
+
+        Args:
+            samples: Number of samples.
+            padding: How shorter recordings become as long.
+
+        Raises:
+            BackboneError: The network does not take recordings that short or that long.
+        """
+        check_samples(self.name, samples, self.shortest, self.longest, self.sample_rate)
+        if samples == self.samples or self.resize is None:
+            return replace(self, samples=samples, padding=padding)
+        network = self.resize(self.network, samples)
+        return replace(self, samples=samples, padding=padding, network=network, stages=find_stages(network))
+
+    def describe(self) -> list[Any]:
+        """Return name, graph, sample rate, length and front end."""
+        return [self.name, self.graph, self.sample_rate, self.samples, repr(self.front_end)]
+
+
+def check_samples(name: str, samples: int, shortest: int, longest: int | None, sample_rate: int) -> None:
+    """Check the length of recordings.
+
+    Raises:
+        BackboneError: They are too short or too long.
+    """
+    if samples < shortest or (longest is not None and samples > longest):
+        upper = "or more" if longest is None else f"to {longest / sample_rate:g} s"
+        raise BackboneError(
+            f"Backbone {name} takes recordings of {shortest / sample_rate:g} s {upper}. "
+            f"Received: {samples / sample_rate:g} s (samples={samples} at {sample_rate} Hz). "
+            "Set data.seconds to a length that it takes; shorter recordings are padded to it, longer ones cut."
+        )

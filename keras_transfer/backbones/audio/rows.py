@@ -1,0 +1,94 @@
+"""Backbones for recordings that have a name of their own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+
+from keras_transfer.backbones.audio.base import AudioBackbone, check_samples
+from keras_transfer.backbones.rows import BackboneRow
+from keras_transfer.backbones.weights import copy_weights, load_weights
+from keras_transfer.config.weights import Weights
+from keras_transfer.networks.stages import find_stages
+from keras_transfer.networks.types import SymbolicTensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioBackboneRow(BackboneRow):
+    """What is known of a backbone for recordings before it is built.
+
+    Attributes:
+        build: Makes the network with random weights for a number of samples.
+        build_pretrained: Makes the network with its pretrained weights for a number of samples.
+        front_end: From samples to what the network takes; see :class:`AudioBackbone`.
+        sample_rate: Of the samples, in Hz.
+        samples: Number of samples that it is built for unless a recipe says otherwise.
+        shortest: Fewest samples that it takes.
+        longest: Most samples that it takes; None if there is no bound.
+        stages: Number of its stages.
+        weights_file: Returns where the pretrained weights are on this machine now, or None.
+    """
+
+    build: Callable[[int], keras.Model]
+    build_pretrained: Callable[[int], keras.Model]
+    front_end: Callable[[SymbolicTensor], SymbolicTensor]
+    sample_rate: int = 16_000
+    samples: int
+    shortest: int
+    longest: int | None = None
+    stages: int
+    weights_file: Callable[[], Path | None]
+
+    modality: ClassVar[str] = "audio"
+
+    @property
+    def available(self) -> bool:
+        """Whether the pretrained weights are on this machine now."""
+        return self.weights_file() is not None
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What ``keras-transfer backbones --json`` prints of the backbone."""
+        longest = None if self.longest is None else self.longest / self.sample_rate
+        seconds = {"minimum_seconds": self.shortest / self.sample_rate, "maximum_seconds": longest}
+        return {**super().description, "sample_rate": self.sample_rate, **seconds, "stages": self.stages}
+
+    def load(self, *, weights: Weights | str | Path = Weights.PRETRAINED, samples: int | None = None) -> AudioBackbone:
+        """Build the backbone.
+
+        Args:
+            weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``,
+                ``.keras``) or of a run folder.
+            samples: Number of samples of a recording; None for the row's own.
+
+        Returns:
+            The backbone.
+
+        Raises:
+            BackboneError: The length is not one that it takes, or the weights are not available or do not fit.
+        """
+        weights = Weights.parse(weights)
+        samples = self.samples if samples is None else samples
+        check_samples(self.name, samples, self.shortest, self.longest, self.sample_rate)
+        network = self.build_pretrained(samples) if weights == Weights.PRETRAINED else self.build(samples)
+        if weights.path is not None:
+            load_weights(network, weights.path, self.name)
+        return AudioBackbone(
+            name=self.name,
+            network=network,
+            stages=find_stages(network),
+            weights=weights,
+            sample_rate=self.sample_rate,
+            samples=samples,
+            shortest=self.shortest,
+            longest=self.longest,
+            front_end=self.front_end,
+            resize=self._resize,
+        )
+
+    def _resize(self, network: keras.Model, samples: int) -> keras.Model:
+        resized = self.build(samples)
+        copy_weights(network, resized)
+        return resized
