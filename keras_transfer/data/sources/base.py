@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from keras_transfer.config import DataConfig
-from keras_transfer.data.examples.images import EncodedImages
+from keras_transfer.data.examples.files import EncodedFiles
 from keras_transfer.data.tables.split_names import describe_names, find_split, find_twins
 from keras_transfer.data.tables.tables import (
     SPLIT_NAMES,
@@ -35,12 +35,12 @@ class Source:
         name: The source's name in the recipe.
         root: The folder that the rows' names are relative to, or the table that the rows come from.
         rows: One row per example, in an order that is the same on every machine, numbered from 0. The columns:
-            ``path`` of an image file, relative to the root; or for texts ``name`` (a path or a table row), ``text``
+            ``path`` of a file, relative to the root; or for texts ``name`` (a path or a table row), ``text``
             and for pairs ``text_pair``; ``label``, a class name, a tuple of labels or a tuple of numbers; ``split``,
             which is train, validation or test if the source defines splits, else empty; and any further columns.
         class_names: The classes, labels or columns of numbers, in the order of the model's outputs. Numbers in
             alphabetical order are put in numeric order, unless ``data.classes`` has another one.
-        encoded: The images of all rows, if they are not files.
+        encoded: The examples of all rows as encoded files, if they are not files of a folder.
         notes: Lines for the user on how the source was read.
         written: The classes or labels that rows have, as the source writes them, before a recipe renames any.
     """
@@ -49,7 +49,7 @@ class Source:
     root: Path
     rows: pd.DataFrame
     class_names: tuple[str, ...]
-    encoded: EncodedImages | None = None
+    encoded: EncodedFiles | None = None
     notes: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Images that are not files: one pass writes their encoded bytes to an array in the cache."""
+"""Examples that are not files: one pass writes their encoded bytes to an array in the cache."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.data.examples.images import EncodedImages
+from keras_transfer.data.examples.files import EncodedFiles
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 from keras_transfer.storage.content_hashes import HASH, hash_content
@@ -21,11 +21,11 @@ _FILES = _BYTES, _BOUNDS, _DIGESTS, _ROWS = ["bytes.npy", "bounds.npy", "digests
 
 @dataclass(frozen=True)
 class Record:
-    """An image that is written to the array.
+    """An example that is written to the array.
 
     Attributes:
         name: Its name in messages and predictions.
-        content: The bytes of an image file.
+        content: The bytes of a file.
         columns: The values of its other columns, by name.
     """
 
@@ -34,16 +34,19 @@ class Record:
     columns: dict[str, Any]
 
 
-def cache_images(records: Iterable[Record], *, source: str, facts: object | None) -> tuple[EncodedImages, pd.DataFrame]:
-    """Write images to the cache, or find them there.
+def cache_records(
+    records: Iterable[Record], *, source: str, plural: str, facts: object | None
+) -> tuple[EncodedFiles, pd.DataFrame]:
+    """Write examples to the cache, or find them there.
 
     Args:
-        records: Read once, and not at all if the cache has them; one image is in memory at a time.
+        records: Read once, and not at all if the cache has them; one is in memory at a time.
         source: The source's name, for messages.
+        plural: What messages call the examples: ``images``.
         facts: JSON values that determine the content, as the key of the cache; None if only the content itself does.
 
     Returns:
-        The images, and a table with one row of their columns each.
+        The examples, and a table with one row of their columns each.
 
     Raises:
         DataError: They cannot be written.
@@ -56,23 +59,23 @@ def cache_images(records: Iterable[Record], *, source: str, facts: object | None
             with store.begin() as folder:
                 count, content = _write(folder, records)
                 key = key or content
-                store.publish(folder, key, f"{count:,} images of {source}", _FILES)
+                store.publish(folder, key, f"{count:,} {plural} of {source}", _FILES)
         except OSError as error:
             raise DataError(
-                f"Cannot write the images of {source} to {cache_folder()}: {error.strerror or error}. "
+                f"Cannot write the {plural} of {source} to {cache_folder()}: {error.strerror or error}. "
                 "Free some space, or set KERAS_TRANSFER_CACHE to another folder."
             ) from error
         found = _find(store, key)
     if found is None:
         raise DataError(
-            f"The images of {source} cannot be read from {cache_folder()}: another process removed them, or a damaged "
-            "entry of another user is in their place. Run again, or set KERAS_TRANSFER_CACHE to another folder."
+            f"The {plural} of {source} cannot be read from {cache_folder()}: another process removed them, or a "
+            "damaged entry of another user is in their place. Run again, or set KERAS_TRANSFER_CACHE to another folder."
         )
     return found
 
 
-def _find(store: FeatureStore, key: str) -> tuple[EncodedImages, pd.DataFrame] | None:
-    """The images of an entry; None if there is no such entry, or a damaged one."""
+def _find(store: FeatureStore, key: str) -> tuple[EncodedFiles, pd.DataFrame] | None:
+    """The examples of an entry; None if there is no such entry, or a damaged one."""
     files = store.find_files(key)
     try:
         return None if files is None else _load(files)
@@ -112,7 +115,7 @@ def _to_json(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
-def _load(files: list[Path]) -> tuple[EncodedImages, pd.DataFrame]:
+def _load(files: list[Path]) -> tuple[EncodedFiles, pd.DataFrame]:
     if [file.name for file in files] != _FILES:
         raise ValueError("it has other files than expected")
     data = ArrayFile(files[0])
@@ -123,10 +126,10 @@ def _load(files: list[Path]) -> tuple[EncodedImages, pd.DataFrame]:
     found = [(bounds.dtype, bounds.shape), (digests.dtype, digests.shape), (data.dtype, data.shape[1:])]
     number, byte = np.dtype(np.int64), np.dtype(np.uint8)
     if found != [(number, (len(rows), 2)), (byte, (len(rows), 32)), (byte, ())]:
-        raise ValueError("its arrays are not those of images")
+        raise ValueError("its arrays are not those of files")
     if not ((bounds >= 0) & (bounds <= data.shape[0])).all() or (bounds[:, 0] > bounds[:, 1]).any():
-        raise ValueError("its images are outside of its bytes")
+        raise ValueError("its files are outside of its bytes")
     if not all(isinstance(name, str) and isinstance(columns, dict) for name, columns in rows):
         raise ValueError("its rows are not names and columns")
-    images = EncodedImages(str(files[0].parent), names, data, bounds, digests)
-    return images, pd.DataFrame([columns for _, columns in rows], dtype=object)
+    examples = EncodedFiles(str(files[0].parent), names, data, bounds, digests)
+    return examples, pd.DataFrame([columns for _, columns in rows], dtype=object)

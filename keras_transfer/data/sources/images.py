@@ -9,7 +9,7 @@ import pandas as pd
 
 from keras_transfer.config import ImageDataConfig
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.examples.images import Images
+from keras_transfer.data.examples.images import EncodedImages, Images
 from keras_transfer.data.sources.base import Source, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.files import list_files
@@ -93,7 +93,7 @@ class ImageKind(ExampleKind[ImageDataConfig]):
     def to_examples(self, source: Source, rows: pd.DataFrame, config: ImageDataConfig) -> Examples:
         """Return files, or rows of the cache's array of bytes."""
         if source.encoded is not None:
-            return source.encoded.select(rows.index.to_numpy())
+            return EncodedImages.of(source.encoded.select(rows.index.to_numpy()))
         return Images(source.root, tuple(rows["path"]))
 
 

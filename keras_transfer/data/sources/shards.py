@@ -14,7 +14,7 @@ from pyarrow import ipc, parquet
 
 from keras_transfer.config import DataConfig, ImageDataConfig
 from keras_transfer.data.sources.base import TFDS, Source, take_columns
-from keras_transfer.data.sources.encoded_bytes import Record, cache_images
+from keras_transfer.data.sources.encoded_bytes import Record, cache_records
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.source_kinds import SourceKind
@@ -50,7 +50,7 @@ def to_source(
     Raises:
         DataError: A column is missing, or its values are not of the expected kind.
     """
-    images, table = cache_images(records, source=name, facts=facts)
+    images, table = cache_records(records, source=name, plural="images", facts=facts)
     rows, labels = take_columns(Path(name), table, config, {})
     return Source(name, Path(), rows, class_names or labels.names, images, labels.notes)
 

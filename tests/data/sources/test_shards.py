@@ -6,7 +6,8 @@ import pytest
 from pyarrow import ipc, parquet
 
 from keras_transfer.config import ImageDataConfig
-from keras_transfer.data.sources.encoded_bytes import Record, cache_images
+from keras_transfer.data.examples.images import EncodedImages
+from keras_transfer.data.sources.encoded_bytes import Record, cache_records
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 from keras_transfer.storage.cache_store import FeatureStore
@@ -93,14 +94,14 @@ def test_one_image_is_held_at_a_time(tmp_path):
             yield Record(f"row {number}", bytes([number]) * 1_000_000, {"label": str(number % 2)})
 
     tracemalloc.start()
-    images, table = cache_images(records(), source="test", facts=None)
+    images, table = cache_records(records(), source="test", plural="images", facts=None)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 40_000_000  # checksums are made of 16 MB at a time
     assert [len(images), len(table)] == [100, 100]
     assert images.select([7, 99]).read(1) == bytes([99]) * 1_000_000
     rows = np.array([3, 1], np.int64)
-    assert [content[:1] for content in images.contents()(rows).numpy()] == [b"\x03", b"\x01"]
+    assert [content[:1] for content in EncodedImages.of(images).contents()(rows).numpy()] == [b"\x03", b"\x01"]
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
@@ -111,7 +112,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match=r"Cannot write the images of x to .*: No space left on device\. Free some space, or .*CACHE"
     ):
-        cache_images([], source="x", facts=None)
+        cache_records([], source="x", plural="images", facts=None)
 
 
 @pytest.mark.parametrize(
