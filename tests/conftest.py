@@ -1,6 +1,7 @@
 """What the tests share: small images that can be told apart, and one finished run."""
 
 import os
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -286,6 +287,23 @@ def finished_run(share: Callable[..., Path], pebble: None) -> Any:
             recipe.fit(folder / "run")
 
     return Run(share("finished-run", make) / "run")
+
+
+@pytest.fixture(scope="session")
+def finished_text_run(share: Callable[..., Path]) -> Any:
+    """A run on 48 texts about cats and dogs, by a BERT of three layers with random weights, and its SavedModel."""
+    from keras_transfer import Run
+
+    small = runpy.run_path(str(Path(__file__).parent / "recipe" / "test_text_recipe.py"))
+    preset, table = share("preset", small["make_preset"]) / "bert", share("reviews", small["make_table"])
+
+    def make(folder: Path) -> None:
+        recipe = small["recipe"](table / "reviews.csv", str(preset), export={"formats": ["saved_model"]})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KERAS_TRANSFER_CACHE", str(folder / "cache"))
+            recipe.fit(folder / "run")
+
+    return Run(share("finished-text-run", make) / "run")
 
 
 # What tests of several devices or processes share.

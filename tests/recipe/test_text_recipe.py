@@ -44,17 +44,19 @@ def preset(share):
     return str(share("preset", make_preset) / "bert")
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
+def make_table(folder):
     random = np.random.default_rng(0)
     rows = []
     for number in range(48):
         label, words = [("cat", CATS), ("dog", DOGS)][number % 2]
         text = " ".join(random.choice([*words, "the", "a"], random.integers(3, 30)))
         rows.append({"review": f"{words[0]} {text}", "reply": random.choice(["a ball", "the sofa"]), "animal": label})
-    file = tmp_path_factory.mktemp("texts") / "reviews.csv"
-    pd.DataFrame(rows).to_csv(file, index=False)
-    return file
+    pd.DataFrame(rows).to_csv(folder / "reviews.csv", index=False)
+
+
+@pytest.fixture(scope="module")
+def table(share):
+    return share("reviews", make_table) / "reviews.csv"
 
 
 def recipe(table, preset, *, data=None, **sections):
@@ -70,11 +72,8 @@ def recipe(table, preset, *, data=None, **sections):
 
 
 @pytest.fixture(scope="module")
-def finished(table, preset, tmp_path_factory):
-    root = tmp_path_factory.mktemp("text_run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))
-        return recipe(table, preset, export={"formats": ["saved_model"]}).fit(root / "run")
+def finished(finished_text_run):
+    return finished_text_run
 
 
 @pytest.fixture
@@ -92,21 +91,16 @@ def computed(monkeypatch):
 
 
 def test_a_run_keeps_what_predicting_needs_and_says_the_same_later(finished, tmp_path):
-    moved = tmp_path / "elsewhere"
-    finished.folder.rename(moved)
-    try:
-        run = Run(moved)
-        recorded, again = run.reports["test"], run.evaluate()
-        assert (again.accuracy, again.n) == (recorded.accuracy, 12)
-        assert again.loss == pytest.approx(recorded.loss, abs=1e-5)
-        texts = ["the cat", "", "a dog " * 30, "zzz"]
-        predictions = run.predict(texts)
-        assert [prediction.input for prediction in predictions] == texts
-        assert all(sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5) for p in predictions)
-        one_by_one = [run.predict([text])[0].score for text in texts]
-        assert [p.score for p in predictions] == pytest.approx(one_by_one, abs=1e-5)
-    finally:
-        moved.rename(finished.folder)
+    run = Run(shutil.copytree(finished.folder, tmp_path / "elsewhere"))
+    recorded, again = run.reports["test"], run.evaluate()
+    assert (again.accuracy, again.n) == (recorded.accuracy, 12)
+    assert again.loss == pytest.approx(recorded.loss, abs=1e-5)
+    texts = ["the cat", "", "a dog " * 30, "zzz"]
+    predictions = run.predict(texts)
+    assert [prediction.input for prediction in predictions] == texts
+    assert all(sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5) for p in predictions)
+    one_by_one = [run.predict([text])[0].score for text in texts]
+    assert [p.score for p in predictions] == pytest.approx(one_by_one, abs=1e-5)
 
 
 def test_a_vocabulary_with_two_words_exchanged_is_found_out(finished, tmp_path):

@@ -63,6 +63,27 @@ def test_tensors_give_what_the_model_gives(exported, finished_run, name):
         np.testing.assert_allclose(predictor.predict_tensors({"pixels": pixels}), expected, atol=1e-5)
 
 
+def test_an_exported_model_of_texts_answers_as_its_run(finished_text_run, tmp_path, monkeypatch):
+    """In another folder, with its tokenizer: texts that are empty, unknown, or longer than the model takes."""
+    run = finished_text_run
+    monkeypatch.setattr("tf2onnx.optimizer._optimizers", {})  # they take longer than everything else here
+    folder, proof = run.export(tmp_path / "1", format="onnx")
+    assert str(proof).endswith("serve.py gives the same answers")
+    opened = open_model(shutil.move(folder, tmp_path / "moved") / "model.onnx")
+    assert (opened.exporter.name, opened.task, opened.target.names) == ("onnx", run.task, ("cat", "dog"))
+    texts = ["the cat", "", "a dog " * 30, "caf\u00e9 \u65e5\u672c"]
+    for own, ours in zip(opened.predict(texts), run.predict(texts), strict=True):
+        assert (own.input, own.label) == (ours.input, ours.label)
+        assert own.probabilities == pytest.approx(ours.probabilities, abs=1e-5)
+    np.testing.assert_allclose(opened.embed(texts), run.embed(texts), atol=1e-5)
+    table = run.config.data.source
+    with pytest.warns(TransferWarning, match="of 48 rows are training rows"):
+        expected = run.evaluate(table)
+    report = opened.evaluate(table)
+    assert (report.confusion, report.n) == (expected.confusion, 48)
+    assert report.loss == pytest.approx(expected.loss, abs=1e-5)
+
+
 def test_a_file_may_be_moved_and_renamed(exported, images, tmp_path, command):
     file = shutil.copy(exported("litert") / "model.tflite", tmp_path / "cats.TFLITE")
     result = command("predict", file, images / "cat" / "000.png", "--json")
