@@ -11,6 +11,7 @@ from keras_transfer.heads import Head
 from keras_transfer.networks.batch_norm import fold_batch_norm, fuse_batch_norm
 from keras_transfer.networks.stages import submodel
 from keras_transfer.networks.types import Operation, SymbolicTensor, Tensors
+from keras_transfer.networks.windows import MeanOverWindows
 
 POOLING, TOP = "pooling", "head"
 """Names of the parts of a predictor behind its network: feature map to pooled features, and these to raw outputs."""
@@ -42,7 +43,8 @@ class TransferModel:
         top: Pooled features to raw outputs (see :class:`~keras_transfer.heads.Head`): the head's weights.
         trainer: From what the reader of its task returns, for images ``float32[batch, size, size, 3]`` in 0..255, to
             raw outputs, ``float32[batch, outputs]``.
-        predictor: The same layers, to predictions. This is what is saved.
+        predictor: The same layers, to predictions: for recordings of any length, their mean over windows. This is what
+            is saved.
     """
 
     backbone: Backbone
@@ -169,7 +171,7 @@ def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ..
         pooling=pooling,
         top=top,
         trainer=keras.Model(inputs, raw[0], name="trainer"),
-        predictor=keras.Model(inputs, predictions, name="predictor"),
+        predictor=backbone.over_whole(keras.Model(inputs, predictions, name="predictor")),
     )
 
 
@@ -177,18 +179,22 @@ def with_features(predictor: keras.Model) -> keras.Model | None:
     """Return a finished model with a second output: the pooled features that its head reads.
 
     Args:
-        predictor: As :func:`build_model` made it. If it averages over flips, the features are those of one view.
+        predictor: As :func:`build_model` made it. If it averages over flips, the features are those of one view; if it
+            averages over windows, they are their mean, too.
 
     Returns:
         From the same inputs to predictions and features, ``float32[batch, channels]``; it shares the layers. None if
         the model was made in another way, as a task of a package may do it.
     """
     features: list[SymbolicTensor] = []
+    means: list[SymbolicTensor] = []
 
     def record(operation: Operation, *arguments: Any, **options: Any) -> Any:
         outputs = operation(*arguments, **options)
         if operation.name == POOLING:
             features.append(outputs)
+        if isinstance(operation, MeanOverWindows):
+            means.append(MeanOverWindows(name="mean_features")(features[0], arguments[1]))
         return outputs
 
     if not isinstance(predictor, keras.Function):
@@ -196,4 +202,4 @@ def with_features(predictor: keras.Model) -> keras.Model | None:
     same = keras.models.clone_model(
         predictor, input_tensors=predictor.input, clone_function=lambda layer: layer, call_function=record
     )
-    return keras.Model(predictor.input, [same.output, features[0]]) if features else None
+    return keras.Model(predictor.input, [same.output, [*features[:1], *means][-1]]) if features else None

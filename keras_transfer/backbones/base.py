@@ -101,6 +101,14 @@ class Backbone(ABC):
         """Turn such inputs into what the network takes."""
         return inputs
 
+    def over_whole(self, predictor: keras.Model) -> keras.Model:
+        """Return the predictor for whole inputs, if the network takes only parts of them; by default it takes all.
+
+        Args:
+            predictor: From such inputs as :meth:`inputs` makes to predictions, ``float32[batch, outputs]``.
+        """
+        return predictor
+
     def describe(self) -> list[Any]:
         """Return everything but weights and graph that features depend on, for the key of the cache."""
         return [self.name]

@@ -10,6 +10,7 @@ from keras_transfer.backbones.base import Backbone
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.networks.types import SymbolicTensor, Tensor
+from keras_transfer.networks.windows import over_windows
 
 Padding = Literal["silence", "repeat"]
 
@@ -47,6 +48,10 @@ class AudioBackbone(Backbone):
     def prepare(self, inputs: Tensor) -> Tensor:
         """Apply the front end."""
         return self.front_end(inputs)
+
+    def over_whole(self, predictor: keras.Model) -> keras.Model:
+        """Return the mean over windows: a predictor for ``samples``, ``float32[batch, time]``, of any length."""
+        return over_windows(predictor, self.samples, self.padding)
 
     def for_samples(self, samples: int, padding: Padding = "silence") -> "AudioBackbone":
         """Return the backbone for recordings of another length, with the same weights.

@@ -90,7 +90,7 @@ def build_network(samples: int = SHORTEST) -> keras.Model:
 
     Returns:
         A model from ``float32[batch, 32, frames, 1]`` to ``[batch, 1, steps, 96]``: the first step sees 76 frames, each
-        further one 8 more.
+        further one 8 more. Features are a tenth of the package's own.
     """
     inputs = keras.Input((_MELS, 1 + (samples - _FRAME) // _HOP, 1), name="mel")
     # Neighbouring bands are padded, neighbouring frames are not.
@@ -104,6 +104,8 @@ def build_network(samples: int = SHORTEST) -> keras.Model:
         x = _activate(x, f"{name}_frames")
         x = x if pool is None else layers.MaxPooling2D(pool, name=f"{name}_pool")(x)
     x = layers.Conv2D(96, (1, 3), use_bias=False, name="top_conv")(x)
+    # The package's features are about 10 in size, with which a new head's first predictions would be far too sure.
+    x = layers.Rescaling(0.1, name="top_scale")(x)
     return keras.Model(inputs, x, name="speech_embedding")
 
 
