@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         TABLE_KEYS,
         AudioDataConfig,
         DataConfig,
+        FileDataConfig,
         ImageDataConfig,
         OtherSource,
         PathKeys,
@@ -54,6 +55,7 @@ _HOMES = {
     "data": (
         "AudioDataConfig",
         "DataConfig",
+        "FileDataConfig",
         "ImageDataConfig",
         "TABLE_KEYS",
         "OtherSource",
@@ -124,6 +126,7 @@ __all__ = [
     "EarlyStoppingConfig",
     "ExportConfig",
     "FeatureMapHeadConfig",
+    "FileDataConfig",
     "HeadConfig",
     "ImageBackboneConfig",
     "ImageClassificationConfig",

@@ -233,17 +233,22 @@ class DataConfig(SourceKeys):
         return self.repeats > 1 or (self.folds is not None and self.fold is None)
 
 
-class ImageDataConfig(PathKeys, DataConfig):
+class FileDataConfig(PathKeys, DataConfig):
+    """The source of examples that are files, and how they are split."""
+
+    path: StrictStr = Field(default="path", description="column of the paths of files")
+    bytes: StrictStr | None = Field(
+        default=None,
+        description="column of encoded files in Parquet or Arrow; data.source is a file, a folder or a/*.parquet",
+    )
+    broken: Literal["error", "skip"] = Field(default="error", description="what happens to files that cannot be read")
+
+
+class ImageDataConfig(FileDataConfig):
     """The source of the images, and how they are split and read."""
 
     example_kind: ClassVar[str] = "image"
 
-    path: StrictStr = Field(default="path", description="column of the paths of image files")
-    bytes: StrictStr | None = Field(
-        default=None,
-        description="column of encoded images in Parquet or Arrow; data.source is a file, a folder or a/*.parquet",
-    )
-    broken: Literal["error", "skip"] = Field(default="error", description="what happens to files that cannot be read")
     image_size: Annotated[StrictInt, Field(ge=16, le=2048)] | None = Field(
         default=None, description="height and width in pixels; the backbone's default size by default"
     )
@@ -277,23 +282,17 @@ class TextDataConfig(DataConfig):
     )
 
 
-class AudioDataConfig(PathKeys, DataConfig):
+class AudioDataConfig(FileDataConfig):
     """The source of the recordings, and how they are split and read."""
 
     example_kind: ClassVar[str] = "audio"
 
-    path: StrictStr = Field(default="path", description="column of the paths of audio files")
-    bytes: StrictStr | None = Field(
-        default=None,
-        description="column of encoded recordings in Parquet or Arrow; data.source is a file, a folder or a/*.parquet",
-    )
     start: StrictStr | None = Field(
         default=None, description="column of where in its file a clip starts, in seconds; empty: at the start"
     )
     end: StrictStr | None = Field(
         default=None, description="column of where in its file a clip ends, in seconds; empty: at the end"
     )
-    broken: Literal["error", "skip"] = Field(default="error", description="what happens to files that cannot be read")
     seconds: Rate | Literal["auto"] = Field(
         default="auto",
         description="what the network hears at once; auto: 95 % of the training recordings are whole, within what the "

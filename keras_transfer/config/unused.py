@@ -5,7 +5,7 @@ A key counts as unused only if it has another value than its default: recipes th
 
 from collections.abc import Iterator
 
-from keras_transfer.config.data import AudioDataConfig, DataConfig, ImageDataConfig
+from keras_transfer.config.data import DataConfig, FileDataConfig, ImageDataConfig
 from keras_transfer.config.policies import (
     BatchNormPolicyConfig,
     BiasPolicyConfig,
@@ -209,7 +209,7 @@ def _of_data(data: DataConfig) -> Unused:
     sources = data.sources
     if not any(name.startswith(_TFDS) for name in sources):
         yield "data.data_dir", "only sources tfds:NAME are read from it"
-    if isinstance(data, ImageDataConfig | AudioDataConfig) and data.bytes is not None and len(sources) == 1:
+    if isinstance(data, FileDataConfig) and data.bytes is not None and len(sources) == 1:
         what = "images" if isinstance(data, ImageDataConfig) else "recordings"
         yield from ((f"data.{key}", f"{what} come from the column data.bytes") for key in ("path", "root"))
     if data.folds is not None and data.own_source("test") is None:

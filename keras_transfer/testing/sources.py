@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.config import DataConfig, ImageDataConfig, TextDataConfig
+from keras_transfer.config import AudioDataConfig, DataConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind, find_example_kind
@@ -32,8 +32,8 @@ def check_source(source_kind: SourceKind, name: str, config: DataConfig) -> None
     Args:
         source_kind: The kind of source.
         name: The name of a source that it reads, as in a recipe.
-        config: The recipe's data section for it, with ``source=name``: ``ImageDataConfig`` or ``TextDataConfig``, or
-            the section of a plugin's task.
+        config: The recipe's data section for it, with ``source=name``: ``ImageDataConfig``, ``AudioDataConfig`` or
+            ``TextDataConfig``, or the section of a plugin's task.
 
     Raises:
         AssertionError: The kind of source does not keep the contract.
@@ -93,7 +93,11 @@ def check_sample(sample: Sample) -> None:
 
 
 def _section_of(examples: str, name: str) -> Any:
-    sections: dict[str, type[DataConfig]] = {"image": ImageDataConfig, "text": TextDataConfig}
+    sections: dict[str, type[DataConfig]] = {
+        "audio": AudioDataConfig,
+        "image": ImageDataConfig,
+        "text": TextDataConfig,
+    }
     return sections[examples](source=name) if examples in sections else None
 
 

@@ -3,13 +3,12 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.data.examples.files import FileExamples, GivenFiles, join_fingerprints
-from keras_transfer.data.formats.recordings import Samples, decode_recording, encode_wav
+from keras_transfer.data.examples.files import FileExamples, join_fingerprints
+from keras_transfer.data.formats.recordings import Samples, decode_recording
 from keras_transfer.storage.content_hashes import Stamp, hash_content
 
 WHOLE = (0.0, float("inf"))
@@ -136,32 +135,6 @@ class Recordings:
         return decode_recording(
             self.read(row), sample_rate=sample_rate, start=start or None, end=None if end == np.inf else end
         )
-
-
-@dataclass(frozen=True)
-class GivenSamples:
-    """A recording that a user holds as an array.
-
-    Attributes:
-        samples: ``float32[samples]``.
-        sample_rate: In Hz.
-    """
-
-    samples: Samples
-    sample_rate: int
-
-    def encode(self) -> bytes:
-        """Return the bytes of a WAV file that holds them exactly."""
-        return encode_wav(self.samples, self.sample_rate)
-
-
-@dataclass(frozen=True)
-class GivenRecordings(GivenFiles):
-    """Recordings that are not one folder or one array: paths, the bytes of audio files, or :class:`GivenSamples`."""
-
-    def encode(self, value: Any) -> bytes:
-        """Return bytes as they are, and samples as a WAV file."""
-        return value.encode() if isinstance(value, GivenSamples) else bytes(value)
 
 
 def _show_span(start: float, end: float) -> str:

@@ -7,6 +7,7 @@ from keras_transfer.data.sources.find import absolute_name, has_labels, read_sou
 from keras_transfer.data.sources.folders import Folders
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.images import ImageKind
+from keras_transfer.data.sources.recordings import AudioKind
 from keras_transfer.data.sources.samples import SAMPLES, Sample, SampleSets
 from keras_transfer.data.sources.shards import Shards
 from keras_transfer.data.sources.source_kinds import SOURCES, SourceKind, TableSource
@@ -14,7 +15,7 @@ from keras_transfer.data.sources.table_files import TableFiles
 from keras_transfer.data.sources.texts import TextKind
 from keras_transfer.data.sources.tfds_datasets import TfdsDatasets
 
-for _examples in (ImageKind(), TextKind()):
+for _examples in (ImageKind(), TextKind(), AudioKind()):
     EXAMPLE_KINDS.add(_examples.name, _examples)
 for _kind in (PythonObjects(), SampleSets(), TfdsDatasets(), Shards(), TableFiles(), Folders()):
     SOURCES.add(_kind.name, _kind)

@@ -32,6 +32,12 @@ class ExampleKind(ABC, Generic[Config]):
     plural: ClassVar[str]
     """What messages call the examples: ``images``."""
 
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Of the files that are examples, in the order in which they are tried for paths without one."""
+
+    other_suffixes: ClassVar[tuple[str, ...]] = ()
+    """Of files that are plainly such examples, in formats that are not read."""
+
     reads_text_files: ClassVar[bool] = False
     """Whether the files of a folder are text, so that ``data.encoding`` applies to them."""
 
@@ -41,6 +47,13 @@ class ExampleKind(ABC, Generic[Config]):
 
         For images: ``{"path": "path"}``.
         """
+
+    def further_columns(self, config: Config) -> Mapping[str, str]:
+        """Return the recipe keys that name further columns, wherever the examples are: such as ``{"start": "begin"}``.
+
+        They stay columns of the rows, and :meth:`to_examples` reads them.
+        """
+        return {}
 
     @abstractmethod
     def from_table(

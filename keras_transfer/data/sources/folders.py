@@ -44,7 +44,7 @@ class Folders(SourceKind):
         # With another target, what is wrong is that a folder has classes alone.
         wants_classes = reads_labels(config) and config.target == "class"
         if wants_classes and not examples.has_table(Path(self.absolute(name)), config):
-            keys.append("label")
+            keys += ["label", *examples.further_columns(config)]
         if examples.reads_text_files:
             return dict.fromkeys(keys, _no_columns(name))
         return dict.fromkeys([*keys, "encoding"], _no_columns(name))

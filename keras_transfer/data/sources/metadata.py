@@ -1,16 +1,19 @@
-"""Folders of images with a table of labels, as Hugging Face's ImageFolder has them: metadata.csv or metadata.jsonl."""
+"""Folders with a table of labels, as Hugging Face's ImageFolder and AudioFolder have them: metadata.csv, .jsonl."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig, ImageDataConfig
+from keras_transfer.config import DataConfig, FileDataConfig
 from keras_transfer.data.sources.files import is_hidden
 from keras_transfer.data.tables.split_names import find_split, find_twins
 from keras_transfer.data.tables.tables import read_table, some
 from keras_transfer.errors import DataError
+
+FileConfig = TypeVar("FileConfig", bound=FileDataConfig)
 
 FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
@@ -22,7 +25,7 @@ class Metadata:
     """The tables of a folder.
 
     Attributes:
-        frame: One row per image; file names are relative to the folder.
+        frame: One row per file; file names are relative to the folder.
         splits: The split of each row, "" if the folder has none.
         notes: Lines for the user.
     """
@@ -103,11 +106,11 @@ def read_metadata(root: Path, files: Sequence[Path], config: DataConfig) -> Meta
         notes += table.notes
     columns = f"columns {FILE_NAME} and {', '.join(config.label_columns)}" if config.label_columns else FILE_NAME
     names_of_files = " and ".join(file.relative_to(root).as_posix() for file in files)
-    note = f"Labels from {names_of_files} ({columns}), as Hugging Face's ImageFolder reads them"
+    note = f"Labels from {names_of_files} ({columns}), as Hugging Face's datasets read them"
     frame = pd.concat(frames, ignore_index=True)
     return Metadata(frame, splits, (note, *notes))
 
 
-def without_own_paths(config: ImageDataConfig) -> ImageDataConfig:
+def without_own_paths(config: FileConfig) -> FileConfig:
     """Return the section with the column of file names, whatever the recipe's tables call theirs."""
     return config.model_copy(update={"path": FILE_NAME, "root": None, "suffix": "auto"})

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config import FileDataConfig
+from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError
-
-# Those that the scan accepts, in the order in which they are tried.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".npy", ".JPG", ".JPEG", ".PNG", ".BMP", ".WEBP")
 
 _MOST_SHOWN = 5
 
@@ -34,7 +32,7 @@ class FoundFiles:
     notes: tuple[str, ...] = ()
 
 
-def find_files(where: Path, values: Sequence[Any], config: ImageDataConfig, *, folder: Path) -> FoundFiles:
+def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path) -> FoundFiles:
     """Find the files that a table names, all of them.
 
     Args:
@@ -53,7 +51,7 @@ def find_files(where: Path, values: Sequence[Any], config: ImageDataConfig, *, f
     return found
 
 
-def read_paths(where: Path, values: Sequence[Any], config: ImageDataConfig, *, folder: Path) -> FoundFiles:
+def read_paths(where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path) -> FoundFiles:
     """Read the paths of a table, whether or not there are such files.
 
     Args:
@@ -95,7 +93,7 @@ class PathRule:
 
 
 def find_path_rule(
-    where: Path, parts: Callable[[], Iterable[Sequence[Any]]], config: ImageDataConfig, *, folder: Path
+    where: Path, parts: Callable[[], Iterable[Sequence[Any]]], config: FileDataConfig, *, folder: Path
 ) -> PathRule:
     """Find how the paths of a table are read.
 
@@ -111,9 +109,10 @@ def find_path_rule(
     root = folder if config.root is None else Path(config.root).expanduser().resolve()
     if config.root is not None and not root.is_dir():
         raise DataError(
-            f"{config.key_of('root')} is not a folder. Received: {config.root}. Name the folder of the images."
+            f"{config.key_of('root')} is not a folder. Received: {config.root}. Name the folder of the "
+            f"{find_example_kind(config).plural}."
         )
-    converted, bare = _Counted(), _BarePaths(root)
+    converted, bare = _Counted(), _BarePaths(root, find_example_kind(config).suffixes)
     for values in parts():
         for value in values:
             given = _normalize(value)
@@ -150,29 +149,30 @@ class _Counted:
 class _BarePaths:
     """Paths that lead to no file as they are: the only suffix with which all do is added to them."""
 
-    def __init__(self, root: Path) -> None:
-        self._root, self._has_images, self._all_exist = root, False, True
+    def __init__(self, root: Path, suffixes: Sequence[str]) -> None:
+        self._root, self._suffixes = root, suffixes
+        self._has_suffixes, self._all_exist = False, True
         self._with: Counter[str] = Counter()
         self._twice: list[str] = []
         self._count_twice = 0
         self.rows = _Counted()
 
     def add(self, path: str) -> None:
-        if self._has_images or _is_file(self._root / path):
+        if self._has_suffixes or _is_file(self._root / path):
             return
         self.rows.add(path)
-        if Path(path).suffix.lower() in IMAGE_SUFFIXES:  # a file is missing
-            self._has_images = True
+        if Path(path).suffix.lower() in self._suffixes:  # a file is missing
+            self._has_suffixes = True
             return
-        ends = [end for end in IMAGE_SUFFIXES if _is_file(self._root / (path + end))]
+        ends = [end for end in self._suffixes if _is_file(self._root / (path + end))]
         if len(ends) > 1:
             self._count_twice += 1
             self._twice += [f"{path} ({' and '.join(ends)})"] if len(self._twice) < _MOST_SHOWN else []
         self._with.update(ends[:1])
         self._all_exist = self._all_exist and bool(ends)
 
-    def find_suffix(self, where: Path, config: ImageDataConfig) -> str | None:
-        if not self.rows.count or self._has_images:
+    def find_suffix(self, where: Path, config: FileDataConfig) -> str | None:
+        if not self.rows.count or self._has_suffixes:
             return None
         if self._twice:
             more = self._count_twice - len(self._twice)
@@ -190,7 +190,7 @@ class _BarePaths:
         return next(iter(self._with)) if self._all_exist else None
 
 
-def find_elsewhere(path: str, config: ImageDataConfig) -> Path | None:
+def find_elsewhere(path: str, config: FileDataConfig) -> Path | None:
     """Return the root of ``data.source`` if a path that another source does not have leads to a file there.
 
     Args:
@@ -216,7 +216,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _normalize(value: Any) -> str:
-    """./a.png and a.png are one image."""
+    """./a.png and a.png are one file."""
     return posixpath.normpath(str(value))
 
 
@@ -229,7 +229,7 @@ def _read_backslashes(root: Path, path: str) -> str:
 
 
 def _refuse_two_roots(
-    rule: PathRule, parts: Callable[[], Iterable[Sequence[Any]]], where: Path, config: ImageDataConfig
+    rule: PathRule, parts: Callable[[], Iterable[Sequence[Any]]], where: Path, config: FileDataConfig
 ) -> None:
     """Refuse a table without a root of its own whose paths exist under its folder and under the root of another."""
     if config.root is not None or config.main_root is None:
@@ -250,7 +250,7 @@ def _refuse_two_roots(
 
 
 def _explain_missing(
-    missing: Sequence[str], found: FoundFiles, where: Path, config: ImageDataConfig, folder: Path
+    missing: Sequence[str], found: FoundFiles, where: Path, config: FileDataConfig, folder: Path
 ) -> DataError:
     special = [path for path in missing if _mode_of(found.root / path) not in (None, 0)]
     what = f"{where} names {len(missing)} of {len(found.paths)} files that do not exist: {some(missing)}."

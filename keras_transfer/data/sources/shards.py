@@ -1,4 +1,4 @@
-"""Images as bytes in columns of Parquet and Arrow files, and other images that are not files."""
+"""Encoded files as bytes in columns of Parquet and Arrow files, and other examples that are not files."""
 
 import contextlib
 import glob
@@ -12,10 +12,10 @@ from typing import Any, cast
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
-from keras_transfer.config import DataConfig, ImageDataConfig
+from keras_transfer.config import DataConfig, FileDataConfig
 from keras_transfer.data.sources.base import TFDS, Source, take_columns
 from keras_transfer.data.sources.encoded_bytes import Record, cache_records
-from keras_transfer.data.sources.example_kinds import ExampleKind
+from keras_transfer.data.sources.example_kinds import ExampleKind, find_example_kind
 from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.source_kinds import SourceKind
 from keras_transfer.data.tables.tables import check_columns, some
@@ -30,16 +30,16 @@ _BUFFER = 1 << 20
 def to_source(
     name: str,
     records: Iterable[Record],
-    config: ImageDataConfig,
+    config: FileDataConfig,
     *,
     facts: object | None,
     class_names: tuple[str, ...] | None = None,
 ) -> Source:
-    """Write images to the cache, and check their other columns.
+    """Write examples to the cache, and check their other columns.
 
     Args:
         name: The source's name in the recipe.
-        records: The images.
+        records: The examples.
         config: Names the columns.
         facts: Facts that determine the content, as the key of the cache; None if only the content itself does.
         class_names: In their order; by default those that occur, sorted.
@@ -50,13 +50,17 @@ def to_source(
     Raises:
         DataError: A column is missing, or its values are not of the expected kind.
     """
-    images, table = cache_records(records, source=name, plural="images", facts=facts)
+    kind = find_example_kind(config)
+    encoded, table = cache_records(records, source=name, plural=kind.plural, facts=facts)
+    further = kind.further_columns(config)
+    if further:
+        check_columns(Path(name), [str(column) for column in table.columns], config, further)
     rows, labels = take_columns(Path(name), table, config, {})
-    return Source(name, Path(), rows, class_names or labels.names, images, labels.notes)
+    return Source(name, Path(), rows, class_names or labels.names, encoded, labels.notes)
 
 
 class Shards(SourceKind):
-    """Parquet and Arrow files with a column of encoded images, which ``data.bytes`` names."""
+    """Parquet and Arrow files with a column of encoded files, which ``data.bytes`` names."""
 
     name, form = "shards", "Parquet or Arrow files with data.bytes"
 
@@ -65,13 +69,13 @@ class Shards(SourceKind):
         return reads_shards(name, config)
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read the images of all files."""
-        return read_shards(name, cast(ImageDataConfig, config))
+        """Read the examples of all files."""
+        return read_shards(name, cast(FileDataConfig, config))
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         """Return the keys of tables of paths and of folders."""
         keys = ("path", "root", "suffix", "encoding", "delimiter", "folders")
-        return dict.fromkeys(keys, f"the images of {name} come from the column data.bytes")
+        return dict.fromkeys(keys, f"the {examples.plural} of {name} come from the column data.bytes")
 
     def absolute(self, name: str) -> str:
         """Return the absolute path or pattern."""
@@ -86,7 +90,7 @@ def reads_shards(name: str, config: DataConfig) -> bool:
 
 
 def holds_shards(name: str) -> bool:
-    """Return whether a name refers to Parquet or Arrow files, and not to a folder of images or a dataset."""
+    """Return whether a name refers to Parquet or Arrow files, and not to a folder of examples or a dataset."""
     path = Path(name).expanduser()
     if path.is_dir():
         return any(file.suffix.lower() in SHARD_SUFFIXES for file in list_files(path).files)
@@ -116,12 +120,12 @@ def find_shards(name: str) -> list[Path]:
     return sorted(file.resolve() for file in files)
 
 
-def read_shards(name: str, config: ImageDataConfig) -> Source:
-    """Read images from a column of Parquet or Arrow files.
+def read_shards(name: str, config: FileDataConfig) -> Source:
+    """Read examples from a column of Parquet or Arrow files.
 
     Args:
         name: A file, a folder, or a pattern with ``*``.
-        config: ``bytes`` names the column: the content of image files, or Hugging Face's pairs of ``bytes`` and
+        config: ``bytes`` names the column: the content of files, or Hugging Face's pairs of ``bytes`` and
             ``path``.
 
     Returns:
@@ -133,12 +137,13 @@ def read_shards(name: str, config: ImageDataConfig) -> Source:
     files = find_shards(name)
     for file in files:
         schema = _read_schema(file)
-        check_columns(file, schema.names, config, {"bytes": str(config.bytes)})
+        further = find_example_kind(config).further_columns(config)
+        check_columns(file, schema.names, config, {"bytes": str(config.bytes), **further})
         if not _holds_bytes(schema.field(config.bytes).type):
             kinds = some([field.name for field in schema if _holds_bytes(field.type)]) or "none"
             raise DataError(
                 f"{file}: column {config.bytes!r} has type {schema.field(config.bytes).type}; expected the bytes of "
-                f"image files. Columns of bytes: {kinds}. Name one with data.bytes."
+                f"files. Columns of bytes: {kinds}. Name one with data.bytes."
             )
     label = next(iter(config.label_columns), "")
     names = _class_names(_read_schema(files[0]), label) if config.target == "class" else None

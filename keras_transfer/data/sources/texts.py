@@ -26,9 +26,10 @@ from keras_transfer.errors import DataError
 # Files that may lie next to texts and are clearly not texts. Names such as 37261 or 2004.07.spam are texts.
 _OTHER_FILES = frozenset(
     """
-    .7z .avi .bin .bmp .bz2 .class .db .dll .doc .docx .epub .exe .gif .gz .h5 .ico .ini .jar .jpeg .jpg .keras .lnk
-    .m4a .mkv .mov .mp3 .mp4 .npy .npz .odp .ods .odt .ogg .parquet .pdf .pickle .pkl .png .ppt .pptx .pyc .rar .rtf
-    .so .sqlite .svg .tar .tfrecord .tgz .tif .tiff .wav .webm .webp .xls .xlsx .xz .zip .zst
+    .7z .aac .aif .aiff .amr .avi .bin .bmp .bz2 .class .db .dll .doc .docx .epub .exe .flac .gif .gz .h5 .ico
+    .ini .jar .jpeg .jpg .keras .lnk .m4a .mkv .mov .mp3 .mp4 .npy .npz .odp .ods .odt .oga .ogg .opus .parquet
+    .pdf .pickle .pkl .png .ppt .pptx .pyc .rar .rtf .so .sqlite .svg .tar .tfrecord .tgz .tif .tiff .wav .webm
+    .webp .wma .xls .xlsx .xz .zip .zst
     """.split()
 )
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")

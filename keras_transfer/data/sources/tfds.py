@@ -6,14 +6,14 @@ Nothing is downloaded: if a dataset is not prepared, the message has the command
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from keras_transfer.config import DataConfig, ImageDataConfig
+from keras_transfer.config import DataConfig, FileDataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.sources.shards import to_source
@@ -104,6 +104,23 @@ class Dataset:
                 yield part, name, {column: _to_value(self.features[column], row[column]) for column in columns}
 
 
+@dataclass(frozen=True)
+class TfdsForm:
+    """A feature that is an example.
+
+    Attributes:
+        name: What messages call it: ``image``.
+        kind: TFDS' class of it.
+        encode: From a value of the feature, and the feature, to the bytes of a file. A ValueError says what is wrong.
+        facts: What the bytes depend on besides the dataset, for the key of the cache.
+    """
+
+    name: str
+    kind: type
+    encode: Callable[[Any, Any], bytes]
+    facts: Sequence[object] = ()
+
+
 def open_dataset(name: str, config: DataConfig) -> Dataset:
     """Find a prepared dataset.
 
@@ -177,13 +194,14 @@ def _splits(builder: Any) -> str:
     return some([f"{name} ({info.num_examples:,} rows)" for name, info in builder.info.splits.items()])
 
 
-def read_tfds_images(name: str, dataset: Dataset, config: ImageDataConfig) -> Source:
-    """Read a dataset of TFDS that has images.
+def read_tfds_files(name: str, dataset: Dataset, config: FileDataConfig, form: TfdsForm) -> Source:
+    """Read a dataset of TFDS that has images or recordings.
 
     Args:
         name: ``tfds:NAME`` and so on.
         dataset: The dataset.
-        config: ``bytes`` names the feature that is the image, if there are several.
+        config: ``bytes`` names the feature that is the example, if there are several.
+        form: What the feature is.
 
     Returns:
         The source. Its classes are those of the label feature, in that order.
@@ -191,28 +209,34 @@ def read_tfds_images(name: str, dataset: Dataset, config: ImageDataConfig) -> So
     Raises:
         DataError: It has no such features.
     """
-    image = _find_image(dataset, config.bytes)
+    feature = _find_feature(dataset, config.bytes, form)
     columns = dataset.scalars()
     check_columns(Path(name), columns, config, {})
     names = dataset.class_names(config)
-    records = _tfds_records(dataset, image, columns)
+    records = _tfds_records(dataset, feature, columns, form)
     if "" not in dataset.parts:
         config = config.model_copy(update={"split": _PART})
-    return to_source(name, records, config, facts=["tfds", *dataset.facts(), image, columns], class_names=names)
+    return to_source(
+        name, records, config, facts=["tfds", *dataset.facts(), feature, columns, *form.facts], class_names=names
+    )
 
 
-def _find_image(dataset: Dataset, wanted: str | None) -> str:
-    images = dataset.images()
-    if wanted is None and len(images) == 1:
-        wanted = images[0]
-    if wanted not in images:
+def _find_feature(dataset: Dataset, wanted: str | None, form: TfdsForm) -> str:
+    known = dataset.names_of(form.kind)
+    if wanted is None and len(known) == 1:
+        wanted = known[0]
+    if wanted not in known:
         raise DataError(
-            f"{dataset.name} has {len(images)} image feature{'s' * (len(images) != 1)}: {some(images) or 'none'}. "
+            f"{dataset.name} has {len(known)} {form.name} feature{'s' * (len(known) != 1)}: {some(known) or 'none'}. "
             f"Received: data.bytes={wanted}. Set data.bytes to one of them, or use another dataset."
         )
     return str(wanted)
 
 
-def _tfds_records(dataset: Dataset, image: str, columns: list[str]) -> Iterator[Record]:
-    for part, name, row in dataset.rows([image, *columns]):
-        yield Record(name, row[image], {column: row[column] for column in columns} | ({_PART: part} if part else {}))
+def _tfds_records(dataset: Dataset, feature: str, columns: list[str], form: TfdsForm) -> Iterator[Record]:
+    for part, name, row in dataset.rows([feature, *columns]):
+        try:
+            content = form.encode(row[feature], dataset.features[feature])
+        except ValueError as error:
+            raise DataError(f"{dataset.name}: {name}: {error}.") from error
+        yield Record(name, content, {column: row[column] for column in columns} | ({_PART: part} if part else {}))

@@ -122,7 +122,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         (
             "a.parquet",
             {"bytes": "w"},
-            ["column 'w' has type double; expected the bytes of image files", "Columns of bytes: image, raw"],
+            ["column 'w' has type double; expected the bytes of files", "Columns of bytes: image, raw"],
         ),
         ("a.parquet", {"bytes": "raw", "label": "kind"}, ["no column 'kind'"]),
         ("a.parquet", {"bytes": "raw", "group": "site"}, ["no column 'site'", "data.group"]),

@@ -1,0 +1,131 @@
+"""Recordings, and clips of recordings, as a kind of examples."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from keras_transfer.config import AudioDataConfig
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.examples.files import Files
+from keras_transfer.data.examples.given_recordings import GivenRecordings, take_recording
+from keras_transfer.data.examples.recordings import WHOLE, Recordings
+from keras_transfer.data.formats.recordings import AUDIO_SUFFIXES, require_audio
+from keras_transfer.data.sources.base import Source
+from keras_transfer.data.sources.file_examples import FileKind
+from keras_transfer.data.sources.python_contents import ContentForm
+from keras_transfer.data.tables.tables import kind_of, some
+from keras_transfer.data.tables.values import to_numbers
+from keras_transfer.errors import DataError
+
+_LARGEST_INT16 = 2**15
+
+
+class AudioKind(FileKind[AudioDataConfig]):
+    """Recordings: files, whose paths are the rows of a table, or the encoded bytes of files; or clips of them."""
+
+    name, plural = "audio", "recordings"
+    suffixes = (*AUDIO_SUFFIXES, *(suffix.upper() for suffix in AUDIO_SUFFIXES))
+    other_suffixes = (".m4a", ".aac", ".wma", ".amr", ".webm")
+
+    def further_columns(self, config: AudioDataConfig) -> Mapping[str, str]:
+        """Return the columns of where clips start and end."""
+        keys = {"start": config.start, "end": config.end}
+        return {key: column for key, column in keys.items() if column is not None}
+
+    def form(self, config: AudioDataConfig) -> ContentForm:
+        """Return that a recording is samples with their rate, or bytes; samples are encoded without loss."""
+
+        def encode(value: Any) -> bytes:
+            taken = take_recording(value, config.sample_rate)
+            return GivenRecordings(("",), (taken,)).read(0)
+
+        return ContentForm("audio", 1, encode)
+
+    def arrange(self, name: str, rows: pd.DataFrame, config: AudioDataConfig) -> pd.DataFrame:
+        """Return rows by path and by where clips start; no two may be the same clip."""
+        spans = _read_spans(name, rows, config)
+        if spans is None:
+            return super().arrange(name, rows, config)
+        keys = list(zip(rows["path"].tolist(), *spans.T.tolist(), strict=True))
+        repeated = pd.Series(keys, dtype=object).duplicated().to_numpy()
+        if repeated.any():
+            shown = some(
+                [f"{path} from {start:g} to {end:g} s" for path, start, end in np.array(keys, object)[repeated]]
+            )
+            raise DataError(
+                f"Data source {name} names {int(repeated.sum())} clips twice: {shown}. Keep one row for each."
+            )
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return rows.iloc[order].reset_index(drop=True)
+
+    def check(self, source: Source, config: AudioDataConfig) -> None:
+        """Refuse starts and ends that are not numbers, and a machine that cannot read recordings."""
+        require_audio()
+        _read_spans(source.name, source.rows, config)
+
+    def from_tfds(self, name: str, dataset: Any, config: AudioDataConfig) -> Source:
+        """Read the feature that is a recording, and the scalar features."""
+        import tensorflow_datasets as tfds
+
+        from keras_transfer.data.sources.tfds import TfdsForm, read_tfds_files
+
+        def encode(value: Any, feature: Any) -> bytes:
+            return self.form(config).encode((_scale(np.asarray(value)), feature.sample_rate or config.sample_rate))
+
+        form = TfdsForm("audio", tfds.features.Audio, encode, facts=[config.sample_rate])
+        return read_tfds_files(name, dataset, config, form)
+
+    def to_examples(self, source: Source, rows: pd.DataFrame, config: AudioDataConfig) -> Examples:
+        """Return files, or rows of the cache's array of bytes, each with the part that is the clip."""
+        spans = _read_spans(source.name, rows, config)
+        if source.encoded is not None:
+            return Recordings(source.encoded.select(rows.index.to_numpy()), spans)
+        return Recordings(Files(source.root, tuple(rows["path"])), spans)
+
+
+def _read_spans(name: str, rows: pd.DataFrame, config: AudioDataConfig) -> NDArray[np.float64] | None:
+    """Where clips start and end; None if the rows have no such columns, as those of folders."""
+    columns = {"start": config.start, "end": config.end}
+    if not any(column in rows.columns for column in columns.values()):
+        return None
+    return np.stack(
+        [read_times(name, rows, column, default) for column, default in zip(columns.values(), WHOLE, strict=True)], 1
+    )
+
+
+def read_times(where: str | Path, rows: pd.DataFrame, column: str | None, default: float) -> NDArray[np.float64]:
+    """Return a column of times in seconds as ``float64[n]``.
+
+    Args:
+        where: Where the rows come from, for messages.
+        rows: The rows.
+        column: The column; None or a column that is not there means the default for all.
+        default: Of empty fields.
+
+    Raises:
+        DataError: A value is not a finite number.
+    """
+    if column is None or column not in rows.columns:
+        return np.full(len(rows), default)
+    values = rows[column].tolist()
+    absent = np.array([value is None or value != value or str(value).strip() == "" for value in values], bool)
+    times = np.where(absent, default, to_numbers(values))
+    wrong = [row for row in np.flatnonzero(~absent & ~np.isfinite(times)).tolist()]
+    if wrong:
+        shown = some([f"{values[row]!r:.40} ({kind_of(values[row])}) in row {row + 1}" for row in wrong])
+        raise DataError(f"{where}: column {column!r} has values that are not seconds: {shown}. Write 83.5, not 1:23.5.")
+    return times
+
+
+def _scale(values: NDArray[Any]) -> NDArray[Any]:
+    """TFDS stores the whole numbers of 16-bit files as int64, whatever the files had, and channels along the end."""
+    if values.dtype.kind in "iu":
+        largest = int(np.abs(values).max(initial=0))
+        if largest > _LARGEST_INT16:
+            raise ValueError(f"expected samples of 16 bits. Received values up to {largest:,}")
+        values = values / float(_LARGEST_INT16)
+    return values.mean(axis=1) if values.ndim == 2 else values
