@@ -125,6 +125,10 @@ class AudioBackboneConfig(BackboneConfig):
         description="name from `keras-transfer backbones`, of a network for audio or for images, which then sees "
         "log-mel spectrograms | hub:PRESET of KerasHub | folder of a preset | .keras file for images",
     )
+    input_range: tuple[StrictFloat, StrictFloat] | None = Field(
+        default=None,
+        description=".keras files: values of black and white that the model expects, such as [0, 255] or [-1, 1]",
+    )
 
 
 class ThresholdConfig(Section):

@@ -162,3 +162,39 @@ def _to_mel(hz: float) -> float:
 def _to_hz(mel: Array) -> Array:
     above = _KNEE_HZ * np.exp(_STEP * (mel - _KNEE_MEL))
     return np.where(mel < _KNEE_MEL, mel * _KNEE_HZ / _KNEE_MEL, above)
+
+
+@keras.saving.register_keras_serializable(package="keras_transfer")
+class SpectrogramImage(keras.layers.Layer):
+    """A log-mel spectrogram, ``float32[batch, frames, mels]``, as an image, ``float32[batch, mels, frames, channels]``.
+
+    The lowest band is at the bottom. The highest value of a recording is 255, what is ``decades`` below is 0. Of a
+    recording whose highest value is below ``quietest``, that is 255: silence is black.
+
+    Args:
+        channels: Of the image; all are equal.
+        decades: Range of a recording, in powers of ten: 8 are 80 dB.
+        quietest: ``log10`` of the least power that is white; -6 is 60 dB below a tone of full scale.
+    """
+
+    def __init__(self, channels: int = 3, decades: float = 8.0, quietest: float = -6.0, **options: Any) -> None:
+        super().__init__(**{**options, "dtype": "float32"})
+        self.channels, self.decades, self.quietest = channels, decades, quietest
+
+    def call(self, mel: Tensor) -> Tensor:
+        """Return the image."""
+        ops = keras.ops
+        loudest = ops.maximum(ops.max(mel, axis=(1, 2), keepdims=True), self.quietest)
+        levels = ops.clip((mel - loudest) / self.decades + 1, 0, 1) * 255
+        image = ops.expand_dims(ops.flip(ops.transpose(levels, (0, 2, 1)), axis=1), -1)
+        return ops.concatenate([image] * self.channels, axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, int, int]) -> tuple[int | None, int, int, int]:
+        """Return ``(batch, mels, frames, channels)``."""
+        batch, frames, mels = input_shape
+        return batch, mels, frames, self.channels
+
+    def get_config(self) -> JsonObject:
+        """Return the arguments."""
+        settings = {"channels": self.channels, "decades": self.decades, "quietest": self.quietest}
+        return {**super().get_config(), **settings}

@@ -1,10 +1,21 @@
-"""What a recipe names as its backbone for recordings."""
+"""What a recipe names as its backbone for recordings: one for recordings, or one for images, on spectrograms."""
+
+from dataclasses import replace
+
+import keras
 
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.rows import AudioBackboneRow
-from keras_transfer.backbones.rows import find_row
-from keras_transfer.config import AudioBackboneConfig
+from keras_transfer.backbones.audio.spectrogram import on_spectrograms
+from keras_transfer.backbones.base import Backbone, ImageBackbone
+from keras_transfer.backbones.images.load import load_copy, load_image_backbone
+from keras_transfer.backbones.rows import BACKBONES
+from keras_transfer.backbones.weights import copy_weights, load_weights
+from keras_transfer.config import AudioBackboneConfig, ImageBackboneConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.errors import BackboneError
+from keras_transfer.networks.stages import find_stages
+from keras_transfer.registry import nearest_names
 
 
 def load_audio_backbone(
@@ -13,14 +24,69 @@ def load_audio_backbone(
     """Load the backbone that a recipe names.
 
     Args:
-        config: ``name`` is one in ``BACKBONES``.
+        config: ``name`` is one in ``BACKBONES`` of a network for recordings or for images, ``hub:`` and a preset of
+            KerasHub for images, the folder of one, or a ``.keras`` file. A network for images sees log-mel
+            spectrograms.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
-        image_size: For backbones that take images: height and width of the spectrogram, in pixels.
+        image_size: For networks that take images: height and width of the spectrogram, in pixels.
 
     Returns:
         The backbone, for recordings of its own length; :meth:`AudioBackbone.for_samples` changes that.
 
     Raises:
-        BackboneError: It is not available, or does not take such weights.
+        BackboneError: It is not available, or does not take such recordings or weights.
     """
-    return find_row(config.name, AudioBackboneRow).load(weights=weights)
+    row = BACKBONES[config.name] if config.name in BACKBONES else None
+    if isinstance(row, AudioBackboneRow):
+        _refuse_size(config.name, image_size)
+        return row.load(weights=weights)
+    if row is not None and row.modality != "image":
+        near = nearest_names(
+            config.name, [name for name in BACKBONES if BACKBONES[name].modality in ("audio", "image")]
+        )
+        raise BackboneError(
+            f"Backbone {config.name} is for {row.modality} input, and this recipe has audio input, for which networks "
+            f"for audio and for images can be used. Received: backbone.name={config.name}. "
+            + (f"Did you mean {' or '.join(near)}?" if near else "`keras-transfer backbones` lists what there is.")
+        )
+    images = ImageBackboneConfig(name=config.name, input_range=config.input_range)
+    return on_spectrograms(load_image_backbone(images, image_size=image_size, weights=weights))
+
+
+def load_audio_copy(backbone: Backbone, weights: Weights, *, image_size: int | None = None) -> AudioBackbone:
+    """Copy a backbone that was given from Python, so that training changes no model of the user's.
+
+    Args:
+        backbone: For recordings, or for images, which then sees spectrograms; it is left as it is.
+        weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
+        image_size: For networks that take images: height and width of the spectrogram, in pixels.
+
+    Returns:
+        The copy.
+
+    Raises:
+        BackboneError: It is for other inputs, does not take such images, or the weights do not fit.
+    """
+    if isinstance(backbone, ImageBackbone):
+        copied = load_copy(backbone, weights, image_size=image_size, channels=backbone.channels)
+        return on_spectrograms(copied)
+    if not isinstance(backbone, AudioBackbone):
+        raise BackboneError(
+            f"Backbone {backbone.name} takes neither recordings nor images. Received: a {type(backbone).__name__}. "
+            "Use one for audio or for images."
+        )
+    _refuse_size(backbone.name, image_size)
+    network = keras.models.clone_model(backbone.network)
+    if weights == Weights.PRETRAINED:
+        copy_weights(backbone.network, network)
+    elif weights.path is not None:
+        load_weights(network, weights.path, backbone.name)
+    return replace(backbone, network=network, stages=find_stages(network), weights=weights)
+
+
+def _refuse_size(name: str, image_size: int | None) -> None:
+    if image_size is not None:
+        raise BackboneError(
+            f"data.image_size is the size of the spectrogram for backbones that take images; {name} takes recordings. "
+            f"Received: {image_size}. Leave it out."
+        )
