@@ -28,7 +28,8 @@ def start(folder):
 def load(folder):
     """Return a function from a list of inputs to outputs by name, a row per input; ok: whether it could be read."""
     description, run = start(Path(folder))
-    read, padding = inputs.load(Path(folder), description), description["preprocessing"].get("padding", {})
+    read, padding = inputs.load(Path(folder), description), description["preprocessing"].get("padding")
+    padding = padding if isinstance(padding, dict) else {}  # of what is no text, zeros
     output, names = description["predictions_output"], np.array(description["names"])
     blank = {x["name"]: np.zeros([n or 1 for n in x["shape"][1:]], x["dtype"]) for x in description["inputs"]}
 

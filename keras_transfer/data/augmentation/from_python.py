@@ -1,6 +1,7 @@
-"""Changes to training images that a user brings: a function, or a layer of Keras."""
+"""Changes to training examples that a user brings: a function, or a layer of Keras."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -14,7 +15,36 @@ from keras_transfer.networks.types import Tensor
 ImageFunction = Callable[[Tensor, Tensor], Tensor]
 """From an image, ``float32[size, size, channels]`` in 0..255, and a seed, ``int32[2]``, to an image of that shape."""
 
-_TRIAL_SIZE = 32
+SampleFunction = Callable[[Tensor, Tensor], Tensor]
+"""From a recording, ``float32[samples]``, and a seed, ``int32[2]``, to a recording of as many samples."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a function takes.
+
+    Attributes:
+        example: What it is called.
+        argument: The name of the argument.
+        dimensions: Its shape, for messages.
+        trial: The shape of the example that a function is tried on.
+        least: Least value of it.
+        most: Greatest value of it.
+    """
+
+    example: str
+    argument: str
+    dimensions: str
+    trial: tuple[int, ...]
+    least: float
+    most: float
+
+
+def _images(channels: int) -> _Form:
+    return _Form("an image", "pixels", "size, size, channels", (32, 32, channels), 0.0, 255.0)
+
+
+_RECORDING = _Form("a recording", "samples", "samples", (4000,), -1.0, 1.0)
 
 
 def take_function(value: Any, channels: int = 3) -> ImageFunction:
@@ -33,16 +63,31 @@ def take_function(value: Any, channels: int = 3) -> ImageFunction:
         ConfigError: It is neither, it fails, its result has another shape, or its result is not a function of the
             image and the seed, because it draws from a generator of its own.
     """
+    return _take(value, _images(channels))
+
+
+def take_sample_function(value: Any) -> SampleFunction:
+    """Turn a function or a layer into a function of a recording and a seed, and try it, as :func:`take_function` does.
+
+    Args:
+        value: A function of TensorFlow's operations that takes a recording, ``float32[samples]``, and a seed,
+            ``int32[2]``; or a layer of Keras that takes a batch of recordings.
+    """
+    return _take(value, _RECORDING)
+
+
+def _take(value: Any, form: _Form) -> Callable[[Tensor, Tensor], Tensor]:
     name = name_function(value)
     if isinstance(value, keras.layers.Layer):
-        function = _from_layer(value, name)
+        function = _from_layer(value, name, form)
     elif callable(value):
         function = value
     else:
         raise ConfigError(
-            f"augmentation is a section, a function of (pixels, seed) or a Keras layer. Received: {value!r:.80}."
+            f"augmentation is a section, a function of ({form.argument}, seed) or a Keras layer. "
+            f"Received: {value!r:.80}."
         )
-    _try(function, name, channels)
+    _try(function, name, form)
     return function
 
 
@@ -84,13 +129,26 @@ def apply_function(function: ImageFunction, pixels: Tensor, seeds: Tensor) -> Te
     Returns:
         Images of the same shape, clipped to 0..255.
     """
-    spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
+    return tf.clip_by_value(apply_to_each(function, pixels, seeds), 0.0, 255.0)
+
+
+def apply_to_each(function: Callable[[Tensor, Tensor], Tensor], examples: Tensor, seeds: Tensor) -> Tensor:
+    """Change the examples of a batch, each on its own.
+
+    Args:
+        function: Of :func:`take_function` or :func:`take_sample_function`.
+        examples: ``float32[batch, ...]``.
+        seeds: ``int32[batch, 2]``.
+
+    Returns:
+        Examples of the same shape.
+    """
+    spec = tf.TensorSpec(examples.shape[1:], tf.float32)
 
     def change(one: tuple[Tensor, Tensor]) -> Tensor:
-        changed = tf.ensure_shape(tf.cast(function(one[0], one[1]), tf.float32), pixels.shape[1:])
-        return tf.clip_by_value(changed, 0.0, 255.0)
+        return tf.ensure_shape(tf.cast(function(one[0], one[1]), tf.float32), examples.shape[1:])
 
-    return tf.map_fn(change, (pixels, seeds), fn_output_signature=spec)
+    return tf.map_fn(change, (examples, seeds), fn_output_signature=spec)
 
 
 def draw_seed(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
@@ -126,14 +184,14 @@ class _GivenSeed(keras.random.SeedGenerator):
         return tf.cast(self._given + tf.constant([0, self._count], tf.int32), tf.uint32)
 
 
-def _from_layer(layer: keras.layers.Layer, name: str) -> ImageFunction:
+def _from_layer(layer: keras.layers.Layer, name: str, form: _Form) -> Callable[[Tensor, Tensor], Tensor]:
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(
-            f"augmentation: a Keras layer changes images with TensorFlow only. Received: {name}, and the backend "
-            f"{keras.backend.backend()}. Give a function of (pixels, seed)."
+            f"augmentation: a Keras layer changes {form.example} with TensorFlow only. Received: {name}, and the "
+            f"backend {keras.backend.backend()}. Give a function of ({form.argument}, seed)."
         )
     if not hasattr(layer, "get_random_transformation"):
-        return lambda pixels, seed: layer(pixels[None], training=True)[0]
+        return lambda example, seed: layer(example[None], training=True)[0]
 
     generator = _GivenSeed()
 
@@ -146,29 +204,29 @@ def _from_layer(layer: keras.layers.Layer, name: str) -> ImageFunction:
     return change
 
 
-def _try(function: ImageFunction, name: str, channels: int) -> None:
-    """Refuse what cannot be repeated: a run that is resumed has to see the same images."""
-    shape = (_TRIAL_SIZE, _TRIAL_SIZE, channels)
-    image = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
-    traced = tf.function(lambda pixels, seed: tf.cast(function(pixels, seed), tf.float32), autograph=False)
+def _try(function: Callable[[Tensor, Tensor], Tensor], name: str, form: _Form) -> None:
+    """Refuse what cannot be repeated: a run that is resumed has to see the same examples."""
+    shape = form.trial
+    example = tf.constant(np.random.default_rng(0).uniform(form.least, form.most, shape), tf.float32)
+    traced = tf.function(lambda example, seed: tf.cast(function(example, seed), tf.float32), autograph=False)
     seed = tf.constant([3, 5], tf.int32)
     try:
-        results = [traced(image, seed).numpy() for _ in range(3)]
-        results += [tf.cast(function(image, seed), tf.float32).numpy()]
+        results = [traced(example, seed).numpy() for _ in range(3)]
+        results += [tf.cast(function(example, seed), tf.float32).numpy()]
     except Exception as error:  # whatever a user's function raises
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f"augmentation: {name} failed on an image of shape {list(shape)}: {type(error).__name__}: {reason} "
-            "It takes (pixels, seed), float32[size, size, channels] and int32[2], and returns pixels."
+            f"augmentation: {name} failed on {form.example} of shape {list(shape)}: {type(error).__name__}: {reason} "
+            f"It takes ({form.argument}, seed), float32[{form.dimensions}] and int32[2], and returns {form.argument}."
         ) from error
     if results[0].shape != shape:
         raise ConfigError(
-            f"augmentation: {name} changed the shape of an image. Received: {list(results[0].shape)} from "
-            f"{list(shape)}. Return an image of the same shape."
+            f"augmentation: {name} changed the shape of {form.example}. Received: {list(results[0].shape)} from "
+            f"{list(shape)}. Return {form.example} of the same shape."
         )
     if any(not np.array_equal(results[0], other) for other in results[1:]):
         raise ConfigError(
-            f"augmentation: {name} gave different results for the same image and seed, so that no run could be "
-            "repeated or resumed. Use the seed, in tf.image.stateless_* or tf.random.stateless_*; some layers of Keras "
-            "ignore it."
+            f"augmentation: {name} gave different results for the same {form.example.split()[-1]} and seed, so that no "
+            "run could be repeated or resumed. Use the seed, in tf.image.stateless_* or tf.random.stateless_*; some "
+            "layers of Keras ignore it."
         )

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: an image with a share of another image of its batch, and a target to match."""
+"""Mixup and CutMix: an example with a share of another example of its batch, and a target to match."""
 
 import numpy as np
 import tensorflow as tf
@@ -51,11 +51,47 @@ def mix(
     spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
     mixed = tf.map_fn(mix_images, tf.range(tf.shape(pixels)[0]), fn_output_signature=spec)
     share = tf.where(pastes, _mean(rows) * _mean(columns), blended)
+    return mixed, *mix_targets(targets, weights, share)
+
+
+def blend(
+    samples: Tensor, targets: Tensor, weights: Tensor, numbers: Tensor, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix recordings as :func:`mix` mixes images, by mixup alone.
+
+    Args:
+        samples: ``float32[batch, samples]``.
+        targets: ``float32[batch, outputs]``.
+        weights: ``float32[batch]``.
+        numbers: ``float32[batch]``, uniform from 0 to 1.
+        alpha: The share of the other recording is of Beta(alpha, alpha); if it is 0, everything is returned unchanged.
+
+    Returns:
+        Recordings, targets and weights of the same shapes.
+    """
+    if not alpha:
+        return samples, targets, weights
+    share = _beta(numbers, alpha)
+    mixed = samples + share[:, None] * (tf.roll(samples, 1, axis=0) - samples)
+    return mixed, *mix_targets(targets, weights, share)
+
+
+def mix_targets(targets: Tensor, weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Mix the target and the weight of each example with those of the one before it.
+
+    Args:
+        targets: ``float32[batch, outputs]``.
+        weights: ``float32[batch]``.
+        share: ``float32[batch]``, of the other example.
+
+    Returns:
+        Targets and weights of the same shapes.
+    """
     own, other = (1.0 - share) * weights, share * tf.roll(weights, 1, axis=0)
     # One weight and one target per row represent two weighted labels; the target is their weighted mean.
     total = own + other
     sums = own[:, None] * targets + other[:, None] * tf.roll(targets, 1, axis=0)
-    return mixed, tf.math.divide_no_nan(sums, total[:, None]), total
+    return tf.math.divide_no_nan(sums, total[:, None]), total
 
 
 def _mean(inside: Tensor) -> Tensor:

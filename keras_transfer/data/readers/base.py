@@ -345,6 +345,36 @@ def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps
     return batches.apply(tf.data.experimental.assert_cardinality(len(epochs) * steps))
 
 
+def shuffle_rows(rows: int, *, batch_size: int, seed: int, epochs: range, skip: int) -> Dataset:
+    """Make the dataset of :meth:`Reader.order` for examples of one shape: all rows, in a new order in each epoch.
+
+    Args:
+        rows: Their number.
+        batch_size: Rows a step, at most.
+        seed: Of the order.
+        epochs: Their numbers.
+        skip: How many steps are left out at the beginning.
+
+    Returns:
+        Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.
+    """
+    steps = steps_per_epoch(rows, batch_size)
+
+    def batches_of(epoch: Tensor) -> Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(rows, dtype=tf.int64), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
+        )
+        bounds = tf.data.Dataset.range(steps)
+        return bounds.map(lambda step: (epoch, order[step * rows // steps : (step + 1) * rows // steps]))
+
+    return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)
+
+
+def divide_rows(rows: Rows, batch_size: int) -> list[Rows]:
+    """Divide row numbers into batches, of which the last one may be smaller."""
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
 def rows_dataset(batches: Sequence[Rows]) -> Dataset:
     """Make a dataset of row numbers, ``int64[batch]`` each."""
     sizes = [len(batch) for batch in batches]

@@ -49,7 +49,7 @@ class Share:
         return slices.apply(tf.data.experimental.assert_cardinality(batches * self.count))
 
     def divide_evaluation(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        """Cut batches of an evaluation, of which the last may be small, into slices that have a row each.
+        """Cut batches of an evaluation, of which some may be small, into slices that have a row each.
 
         Args:
             batches: Row numbers of each.
@@ -59,9 +59,7 @@ class Share:
         """
         if self.of == 1:
             return list(batches)
-        whole = list(batches)
-        if len(whole) > 1 and len(whole[-1]) < self.of:
-            whole[-2:] = [np.concatenate(whole[-2:])]
+        whole = _join_small(batches, self.of)
         own = range(self.first, self.first + self.count)
         return [rows[n * len(rows) // self.of : (n + 1) * len(rows) // self.of] for rows in whole for n in own]
 
@@ -76,6 +74,19 @@ class Share:
                 f"The {name} rows are shared out among {self.of} devices, and there are fewer. Received: {rows}. "
                 "Use fewer devices (distribution.devices), or more rows."
             )
+
+
+def _join_small(batches: Sequence[NDArray[np.int64]], least: int) -> list[NDArray[np.int64]]:
+    """Join batches of fewer rows with the next one, and the last one with the one before it."""
+    joined: list[NDArray[np.int64]] = []
+    for rows in batches:
+        if joined and len(joined[-1]) < least:
+            joined[-1] = np.concatenate([joined[-1], rows])
+        else:
+            joined.append(rows)
+    if len(joined) > 1 and len(joined[-1]) < least:
+        joined[-2:] = [np.concatenate(joined[-2:])]
+    return joined
 
 
 WHOLE = Share()

@@ -18,7 +18,7 @@ from keras_transfer.data.checks.scan import find_problem
 from keras_transfer.data.examples.images import ImageExamples, Images
 from keras_transfer.data.formats.images import Resize, decode_image
 from keras_transfer.data.formats.pixel_counts import count_pixels
-from keras_transfer.data.readers.base import CLIENTS, INPUTS, PLAIN, Reader, Rows, View, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.base import CLIENTS, INPUTS, PLAIN, Reader, Rows, View, divide_rows, shuffle_rows
 from keras_transfer.data.readers.guarded import try_each
 from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.networks.types import Dataset, JsonObject, Tensor, Tensors
@@ -73,20 +73,11 @@ class ImageReader(Reader):
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
         """Make a dataset of which rows each step of training takes."""
-        rows, steps = len(split), steps_per_epoch(len(split), batch_size)
-
-        def batches_of(epoch: Tensor) -> Dataset:
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(rows, dtype=tf.int64), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
-            )
-            bounds = tf.data.Dataset.range(steps)
-            return bounds.map(lambda step: (epoch, order[step * rows // steps : (step + 1) * rows // steps]))
-
-        return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)
+        return shuffle_rows(len(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
         """Return the rows in their own order."""
-        return [np.arange(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
+        return divide_rows(np.arange(len(split)), batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensor]:
         """Return a function from row numbers to images as a view shows them."""

@@ -10,7 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.readers.base import CLIENTS, INPUTS, PLAIN, Reader, Rows, View, join_epochs, steps_per_epoch
+from keras_transfer.data.readers.base import (
+    CLIENTS,
+    INPUTS,
+    PLAIN,
+    Reader,
+    Rows,
+    View,
+    divide_rows,
+    join_epochs,
+    steps_per_epoch,
+)
 from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, draw_batches
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
@@ -174,8 +184,7 @@ class TextReader(Reader):
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
         """Return the rows from the shortest to the longest."""
-        order = np.argsort(self.lengths(split), kind="stable")
-        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return divide_rows(np.argsort(self.lengths(split), kind="stable"), batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensors]:
         """Return a function from row numbers to inputs by name."""

@@ -50,6 +50,12 @@ def test_an_evaluation_comes_to_each_row_once(rows, devices):
     assert len(list(rows_dataset(together))) == len(together)
 
 
+def test_batches_smaller_than_the_devices_are_joined():
+    batches = [np.array(rows) for rows in ([0, 1, 2, 3], [4], [5], [6, 7, 8], [9])]
+    slices = Share(0, 3, 3).divide_evaluation(batches)
+    assert [rows.tolist() for rows in slices] == [[0], [1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
 def test_steps_that_are_left_out_are_left_out_for_all():
     rest = [rows.tolist() for _, rows in Share(1, 1, 2).divide(order(10, 2, range(2), skip=1)).as_numpy_iterator()]
     assert rest == [[7, 8, 9], [2, 3, 4], [7, 8, 9]]
