@@ -84,6 +84,23 @@ def test_serve_py_gives_the_answers_of_predict_without_tensorflow(exported, fini
     np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-4)
 
 
+def test_attention_with_one_head_and_any_number_of_rows():
+    """Two reshapes in a row, of which the second one copies the number of rows."""
+    weights = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+
+    def run(x):
+        projected = tf.reshape(tf.matmul(tf.reshape(x, [-1, 8]), weights), [tf.shape(x)[0], -1, 8])
+        heads = tf.transpose(tf.reshape(projected, [tf.shape(x)[0], -1, 1, 8]), [0, 2, 1, 3])
+        return {"y": tf.matmul(heads, heads, transpose_b=True)}
+
+    specs = (tf.TensorSpec([None, 5, 8], tf.float32, "x"),)
+    graph = TensorGraph(specs, tf.function(run, input_signature=list(specs), autograph=False))
+    session = onnxruntime.InferenceSession(convert_to_onnx(graph, opset=17).SerializeToString())
+    x = np.random.default_rng(1).normal(size=(3, 5, 8)).astype(np.float32)
+    expected = np.einsum("bnd,bmd->bnm", x @ weights, x @ weights)[:, None]
+    np.testing.assert_allclose(session.run(["y"], {"x": x})[0], expected, atol=1e-4)
+
+
 def test_operations_that_onnx_lacks_are_named_with_their_layer():
     def run(x):
         with tf.name_scope("predictor/block_2/mlp"):
