@@ -1,7 +1,8 @@
 """Which families of backbones go to which export format: writes docs/formats.md.
 
 Each family's smallest member gets random weights and small inputs, is written in each format, and runs there. ONNX and
-LiteRT (--formats onnx litert) take 20 minutes on one core; --state keeps the results of families that are done.
+LiteRT (--formats onnx litert) take 20 minutes on one core, and saved_model 10; --state keeps the results of families
+that are done.
 """
 
 import argparse

@@ -6,19 +6,22 @@ not trained on, before and after, with an interval of the difference on the same
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import Field, FiniteFloat
 
+from keras_transfer.config.records import Count, Record, find_problem
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ExportError
 from keras_transfer.export.base import Exporter, Served
 from keras_transfer.export.proof import compare, predictions_in, run_on_samples, run_probe, to_tensors
 from keras_transfer.heads import TargetHead
-from keras_transfer.heads.evaluation import Figure, Floats
+from keras_transfer.heads.evaluation import FIGURES, Figure, Floats
 from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.networks.types import Batches, JsonObject
 
@@ -40,6 +43,18 @@ class LabelledRows:
 
     proof: Split
     calibration: Split | None = None
+
+
+class _Facts(Record):
+    quantize: str
+    metric: str
+    split: str
+    rows: Count
+    before: FiniteFloat
+    after: FiniteFloat
+    drop: FiniteFloat
+    interval: Annotated[list[FiniteFloat | None], Field(min_length=2, max_length=2)]
+    max_drop: FiniteFloat
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,20 @@ class MetricDrop:
             "interval": [bound if math.isfinite(bound) else None for bound in self.interval],
             "max_drop": self.max_drop,
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self | None:
+        """Read back what :meth:`to_json` gave; None if it is something else."""
+        if find_problem(_Facts, values) is not None or values["metric"] not in FIGURES:
+            return None
+        low, high = (math.nan if bound is None else float(bound) for bound in values["interval"])
+        keys = ("quantize", "split", "before", "after", "drop", "max_drop")
+        return cls(
+            figure=FIGURES[values["metric"]],
+            examples=values["rows"],
+            interval=(low, high),
+            **{key: values[key] for key in keys},
+        )
 
 
 def prove_quantized(exporter: Exporter, served: Served, artifact: Path, *, samples: Path, rows: Split) -> MetricDrop:

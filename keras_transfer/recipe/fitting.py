@@ -16,7 +16,7 @@ from keras_transfer.config.records import find_problem
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
-from keras_transfer.export import make_exporters
+from keras_transfer.export import Exporter, make_exporters
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.frozen.learning_curve import NO_BASELINE, LearningCurve
 from keras_transfer.heads import TargetHead
@@ -161,13 +161,22 @@ def fit_recipe(
     run = Run(folder)
     if run.config.report and not (found == "finished" and (folder / REPORT).exists()):
         try_to_write_page(lambda: write_page(run, ended.loaded, ended.predicted), folder, console)
-    for exporter in make_exporters(run.config.export.formats):
-        if found == "finished" and any((folder / EXPORT / exporter.name).glob("[0-9]*")):
-            continue
+    todo = [
+        exporter
+        for exporter in make_exporters(run.config.export.formats)
+        if not (found == "finished" and any((folder / EXPORT / exporter.name).glob("[0-9]*")))
+    ]
+    _export(run, todo, ended, console)
+    if run.config.report and any(exporter.quantize is not None for exporter in todo):  # the page has their results
+        try_to_write_page(lambda: write_page(run, ended.loaded, ended.predicted), folder, None)
+    return run
+
+
+def _export(run: Run, exporters: Sequence[Exporter], ended: _Ended, console: Console | None) -> None:
+    for exporter in exporters:
         target, proof = run.export(format=exporter, data=ended.loaded)
         if console:
             console.print(f"{exporter.title}: {target} ({proof})", highlight=False, soft_wrap=True)
-    return run
 
 
 def _own_trackers(folder: Path) -> list[Tracker]:

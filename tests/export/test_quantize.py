@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_transfer import ConfigError
+from keras_transfer import ConfigError, ImageClassification
 from keras_transfer.export import EXPORTERS
 from keras_transfer.export.quantize import simplify
 
@@ -61,6 +61,18 @@ def test_other_kinds_are_written_and_run(name, quantize, finished_run, tmp_path)
     assert EXPORTERS[name].read_description(folder).proof == drop.to_json()
     sizes = [(each / EXPORTS[name].model_file).stat().st_size for each in (folder, float_folder)]
     assert sizes[0] < 1.1 * sizes[1]
+
+
+@pytest.mark.slow
+def test_the_page_of_a_run_says_what_its_quantized_export_lost(images, pebble, tmp_path):
+    recipe = ImageClassification(
+        {"source": str(images), "image_size": 32},
+        backbone="pebble",
+        policy="head",
+        export={"formats": [{"name": "litert", "quantize": "int8", "max_drop": 0.5}]},
+    )
+    page = (recipe.fit(tmp_path / "run").folder / "report.html").read_text(encoding="utf-8")
+    assert "Quantized exports" in page and "export/litert/1" in page and '<data value="-0.5">' in page
 
 
 def test_max_drop_is_for_what_is_quantized():

@@ -212,6 +212,42 @@ def test_levels_of_confidence_are_what_counting_gives():
         assert level.accuracy == pytest.approx(right[kept].mean())
 
 
+def _write_export(run, version, proof):
+    """An export of which the page reads nothing but its description and its size."""
+    folder = run.folder / "export" / "saved_model" / version
+    (folder / "assets.extra").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(bytes(1_490_000))
+    tensor = {"name": "pixels", "dtype": "float32", "shape": [None, 8, 8, 3]}
+    described = {
+        **{"format_version": 1, "keras_transfer": "0.1.0", "task": run.config.task, "names": list(run.target.names)},
+        **{"inputs": [tensor], "outputs": [], "predictions_output": "probabilities", "preprocessing": {}, "head": {}},
+        **{"recipe": {}, "record": {}, "quantize": "int8", "proof": proof},
+    }
+    (folder / "assets.extra" / "keras_transfer.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def test_quantized_exports_and_what_they_lost(write_run, tmp_path):
+    run = write_run(tmp_path / "run")
+    proof = {
+        **{"quantize": "int8", "metric": "accuracy", "split": "test", "rows": 656, "before": 0.878, "after": 0.8763},
+        **{"drop": 0.0017, "interval": [-0.0122, 0.0152], "max_drop": 0.01},
+    }
+    _write_export(run, "1", proof)
+    _write_export(run, "2", {**proof, "interval": [None, None], "split": "<b>"})
+    # Not quantized, and what a stranger may have put there.
+    for number, odd in enumerate((None, {}, {**proof, "metric": "x"}, {**proof, "interval": [0]}), start=3):
+        _write_export(run, str(number), odd)
+    page = check(write_page(run).read_text(encoding="utf-8"))
+    (section,) = [one for one in page.all("section") if one.attributes["id"] == "quantized"]
+    assert "export/saved_model/1" in section.text and "export/saved_model/3" not in section.text
+    minus, space = "\u2212", "\u202f"
+    for shown in ("int8", "656 test", f"87.8{space}%", f"87.6{space}%", f"{minus}0.17{space}%", f"{minus}1.00{space}%"):
+        assert shown in section.text
+    assert f"{minus}1.52{space}% to +1.22{space}%" in section.text
+    assert {656.0, 0.878, 0.8763, -0.0017, -0.0152, 0.0122, -0.01} <= set(page.values())
+    assert any(1.49 < value < 1.492 for value in page.values()), "in megabytes, with the description"
+
+
 def test_a_page_is_small_however_many_classes_there_are(write_run, tmp_path):
     names = [f"species {number:04} of the large family" for number in range(300)]
     run = write_run(tmp_path / "run", names=names, rows={"train": 300, "validation": 0, "test": 300}, with_gain=False)

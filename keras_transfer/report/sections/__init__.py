@@ -19,6 +19,7 @@ from keras_transfer.report.sections.examples import largest_losses
 from keras_transfer.report.sections.findings import repeated_examples, suspicious_labels
 from keras_transfer.report.sections.learning_curve import learning_curve
 from keras_transfer.report.sections.overview import overview
+from keras_transfer.report.sections.quantized import quantized
 from keras_transfer.report.sections.residuals import residuals
 from keras_transfer.report.sections.runs import runs
 from keras_transfer.report.sections.thresholds import thresholds
@@ -39,5 +40,6 @@ SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
     repeated_examples,
     counts,
     learning_curve,
+    quantized,
     details,
 )
