@@ -10,7 +10,7 @@ from keras_transfer.config import RecipeConfig
 from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.weights import Weights
 from keras_transfer.console.text import printable
-from keras_transfer.data.checks.scan import Scan
+from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution

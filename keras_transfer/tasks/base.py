@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from keras_transfer.backbones import Backbone
 from keras_transfer.config import SCHEMAS, RecipeConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated
-from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import InputKind
 from keras_transfer.data.readers.base import Reader

@@ -8,9 +8,10 @@ from keras_transfer.backbones import BACKBONES, ImageBackbone
 from keras_transfer.backbones.images.load import is_elsewhere, load_copy, load_image_backbone
 from keras_transfer.config import ImageClassificationConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated, find_repeated_images
-from keras_transfer.data.checks.scan import Scan, scan
+from keras_transfer.data.checks.scan import scan
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.formats.pixels import make_thumbnail

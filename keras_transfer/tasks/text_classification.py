@@ -11,9 +11,9 @@ from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.config import TextClassificationConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated
-from keras_transfer.data.checks.scan import Scan
 from keras_transfer.data.checks.texts import check_texts, find_broken_texts, find_repeated, replace_wrong_bytes
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.texts import Texts

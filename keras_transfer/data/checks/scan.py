@@ -15,13 +15,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.broken import Scan, leave_out_broken
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.formats.decoders import DECODES_WEBP, decode_pixels, kind_of
 from keras_transfer.data.formats.headers import read_header
 from keras_transfer.data.formats.npy import MARK, read_array_shape
 from keras_transfer.data.splits.splits import Split, images_of
-from keras_transfer.errors import DataError, list_lines
+from keras_transfer.errors import list_lines
 from keras_transfer.storage.content_hashes import Stamp, hash_content
 from keras_transfer.storage.scan_memory import recall, remember
 
@@ -31,23 +31,6 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with furth
 _FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
 # Increase this when the checks change: images that an earlier scan passed are then checked again.
 _FORMAT = 5
-
-
-@dataclass(frozen=True)
-class Scan:
-    """The result of a scan.
-
-    Attributes:
-        splits: Without broken images.
-        broken: One line for each broken image.
-        notes: Further lines for the user.
-        findings: A finding for each broken image.
-    """
-
-    splits: Sequence[Split]
-    broken: Sequence[str]
-    notes: Sequence[str]
-    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)
@@ -84,30 +67,21 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
         DataError: There are broken images and ``broken`` is ``error``, or all images of a split are broken.
     """
     looks = [_look_at_all(split, max_pixels, channels, memory) for split in splits]
-    problems = [{place: look.problem for place, look in each.items() if look.problem is not None} for each in looks]
-    found = [f"{place}: {problem}" for each in problems for place, problem in each.items()]
-    kept = [_keep_whole(split, each) for split, each in zip(splits, looks, strict=True)]
-    emptied = [split.name for split, rest in zip(splits, kept, strict=True) if len(split) and not len(rest)]
-    if found and (broken == "error" or emptied):
-        skip = f": no {emptied[0]} image is left" if broken == "skip" else ", or drop them with data.broken=skip"
-        raise DataError(
-            f"{len(found)} of {sum(map(len, splits))} images cannot be read:\n{list_lines(found)}\n"
-            f"Fix or remove them{skip}."
-        )
+    problems = [_problems_of(split, each) for split, each in zip(splits, looks, strict=True)]
+    found = leave_out_broken(splits, problems, broken=broken, plural="images")
+    kept = [_with_kinds(split, each) for split, each in zip(found.splits, looks, strict=True)]
     notes = _note_animated([place for each in looks for place, look in each.items() if look.animated])
-    findings = [
-        Finding("broken", name, split.name, detail=str(each[place]))
-        for split, each in zip(splits, problems, strict=True)
-        for name, place in zip(split.examples.names, images_of(split).places, strict=True)
-        if place in each
-    ]
-    return Scan(kept, found, notes, findings)
+    return replace(found, splits=kept, notes=notes)
 
 
-def _keep_whole(split: Split, looks: dict[str, Look]) -> Split:
-    whole = split.select([row for row, place in enumerate(images_of(split).places) if looks[place].problem is None])
-    kinds = frozenset(looks[place].kind for place in images_of(whole).places)
-    return whole.with_examples(images_of(whole).with_kinds(kinds))
+def _problems_of(split: Split, looks: dict[str, Look]) -> dict[int, str]:
+    problems = ((row, looks[place].problem) for row, place in enumerate(images_of(split).places))
+    return {row: problem for row, problem in problems if problem is not None}
+
+
+def _with_kinds(split: Split, looks: dict[str, Look]) -> Split:
+    kinds = frozenset(looks[place].kind for place in images_of(split).places)
+    return split.with_examples(images_of(split).with_kinds(kinds))
 
 
 def _note_animated(files: Sequence[str]) -> list[str]:

@@ -64,12 +64,12 @@ class Recordings:
         return self._hash_clips(self.file_hashes)
 
     def _hash_clips(self, hashes: Sequence[str]) -> list[str]:
-        if self.spans is None:
-            return list(hashes)
-        return [
-            content if not content or tuple(span) == WHOLE else hash_content(content.encode(), span.tobytes())
-            for content, span in zip(hashes, self.spans, strict=True)
-        ]
+        return [self.hash_clip(row, content) for row, content in enumerate(hashes)]
+
+    def hash_clip(self, row: int, content: str) -> str:
+        """Return the hash of one for that of its whole file: they are the same if it is no clip."""
+        span = self.span(row)
+        return content if not content or span == WHOLE else hash_content(content.encode(), np.array(span).tobytes())
 
     @property
     def home(self) -> str:

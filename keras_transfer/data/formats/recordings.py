@@ -1,6 +1,7 @@
 """From the bytes of an audio file to samples, by soundfile and soxr, which the extra ``audio`` installs."""
 
 import contextlib
+import functools
 import io
 import struct
 from collections.abc import Iterator
@@ -104,10 +105,31 @@ def decode_recording(
     return resample(samples, rate, sample_rate)
 
 
-def decode_at_own_rate(content: bytes, *, start: float | None = None, end: float | None = None) -> tuple[Samples, int]:
-    """Decode a recording or a clip as :func:`decode_recording` does, without resampling; return its rate, too."""
+def decode_at_own_rate(
+    content: bytes, *, start: float | None = None, end: float | None = None, max_seconds: float | None = None
+) -> tuple[Samples, int]:
+    """Decode a recording or a clip as :func:`decode_recording` does, without resampling.
+
+    Args:
+        content: The bytes of the file.
+        start: Where the clip starts, in seconds.
+        end: Where it ends, in seconds.
+        max_seconds: A recording or a clip that is longer is refused, by its header if that has its length.
+
+    Returns:
+        ``float32[samples]``, and their rate in Hz.
+
+    Raises:
+        ValueError: It cannot be decoded, is too long, or the clip is not inside of the recording.
+        DataError: A package is not installed.
+    """
     with _open(content) as file:
-        return _decode(file, start, end), int(file.samplerate)
+        return _decode(file, start, end, max_seconds), int(file.samplerate)
+
+
+def describe_too_long(seconds: float, max_seconds: float) -> str:
+    """Return what is wrong with a recording that is longer than the recipe's limit."""
+    return f"{seconds:,.1f} s, more than data.max_seconds={max_seconds:g}"
 
 
 def resample(samples: Samples, sample_rate: int, to: int) -> Samples:
@@ -165,6 +187,18 @@ def _import(name: str) -> Any:
         ) from error
 
 
+@functools.cache
+def _stream_class() -> Any:
+    """Files that are read from the start on: SoundFile seeks after each block, which fails if the length is unknown."""
+    file_class: Any = _import("soundfile").SoundFile
+
+    class Stream(file_class):
+        def seekable(self) -> bool:
+            return False
+
+    return Stream
+
+
 @contextlib.contextmanager
 def _open(content: bytes) -> Iterator[Any]:
     """A ``soundfile.SoundFile``; errors in the file are a ValueError that says what is wrong with it."""
@@ -172,7 +206,7 @@ def _open(content: bytes) -> Iterator[Any]:
     if not content:
         raise ValueError("zero bytes")
     try:
-        with soundfile.SoundFile(_Content(content)) as file:
+        with _stream_class()(_Content(content)) as file:
             if file.format not in _FORMATS:
                 raise ValueError(_unsupported(file.format))
             _check_whole(content)
@@ -199,26 +233,41 @@ def _info_of(file: Any) -> RecordingInfo:
     return RecordingInfo(seconds, int(file.samplerate), int(file.channels), _FORMATS[file.format])
 
 
-def _decode(file: Any, start: float | None, end: float | None) -> Samples:
+def _decode(file: Any, start: float | None, end: float | None, max_seconds: float | None) -> Samples:
     """The mean of the channels from one time to another. Blocks bound the memory, whatever the header says."""
     info = _info_of(file)
     begin = 0 if start is None else round(start * info.sample_rate)
     stop = None if end is None else round(end * info.sample_rate)
     if begin < 0 or (stop is not None and stop <= begin):
         raise ValueError(f"the clip starts at {start or 0.0:g} s and ends at {end:g} s" if end else "an empty clip")
-    skip = begin
-    # After a seek, lossy formats return other samples than from the start on.
-    if begin and info.format not in ("OGG", "MP3") and begin <= file.frames:
-        file.seek(begin)
-        skip = 0
-    found = list(_read_blocks(file, None if stop is None else stop - begin + skip))
-    samples = np.concatenate(found)[skip:] if found else np.zeros(0, np.float32)
+    most = _MOST_FRAMES if max_seconds is None else int(max_seconds * info.sample_rate)
+    known = file.frames if file.frames < _MOST_FRAMES else begin
+    length = min(known if stop is None else stop, known) - begin
+    if length > most:
+        raise ValueError(describe_too_long(length / info.sample_rate, max_seconds or 0.0))
+    _skip(file, info, begin)
+    # One more than the limit shows that a stream, whose header has no length, is longer.
+    found = list(_read_blocks(file, min(most + 1, _MOST_FRAMES if stop is None else stop - begin)))
+    samples = np.concatenate(found) if found else np.zeros(0, np.float32)
+    if len(samples) > most:
+        raise ValueError(f"a stream of more than data.max_seconds={max_seconds:g}")
     _check_length(file, info, begin, stop, len(samples))
     return samples
 
 
-def _read_blocks(file: Any, count: int | None) -> Iterator[Samples]:
-    left = _MOST_FRAMES if count is None else count
+def _skip(file: Any, info: RecordingInfo, count: int) -> None:
+    # After a seek, lossy formats return other samples than from the start on.
+    if count and info.format not in ("OGG", "MP3") and count <= file.frames:
+        file.seek(count)
+        return
+    while count:
+        passed = len(file.read(min(count, _BLOCK)))
+        if not passed:
+            return
+        count -= passed
+
+
+def _read_blocks(file: Any, left: int) -> Iterator[Samples]:
     while left:
         block = file.read(min(left, _BLOCK), dtype="float32", always_2d=True)
         if not len(block):

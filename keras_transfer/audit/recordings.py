@@ -1,0 +1,80 @@
+"""What looks wrong in recordings: silent, clipped, with a DC offset, of an unusual length, or there twice."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
+
+from keras_transfer.audit.duplicates import Words, find_duplicates, link_equal
+from keras_transfer.audit.rows import Rows
+from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.recording_measures import RecordingMeasures, measure_recordings
+from keras_transfer.data.checks.recordings import recordings_of
+from keras_transfer.data.splits.splits import Splits
+
+# Factors of the median, and the share of recordings from which on another length is not odd.
+_ODD_LENGTH, _MOST_ODD = 4.0, 0.05
+
+
+def audit_recordings(splits: Splits, *, memory: Path | None = None) -> list[Finding]:
+    """Check how recordings sound. The scan has measured each already.
+
+    Args:
+        splits: Recordings that can be decoded.
+        memory: The folder of earlier results; by default the cache's.
+
+    Returns:
+        The findings.
+    """
+    rows = Rows.of(splits)
+    every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
+    measured = {row: one for row, one in enumerate(every) if isinstance(one, RecordingMeasures)}
+    findings = [finding for row, one in measured.items() for finding in _find_flaws(rows, row, one)]
+    findings += _find_odd_lengths(rows, measured)
+    contents = [content for split in splits for content in split.examples.content_hashes]
+    exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
+    for groups in (exact, near):
+        link_equal(groups, contents)
+    # Silence is the same in all, and is reported as such.
+    sounds = ["" if row not in measured or measured[row].is_silent else measured[row].sound for row in range(len(rows))]
+    link_equal(near, sounds)
+    return findings + find_duplicates(rows, exact, near, Words("the same bytes as", "the same samples as"))
+
+
+def _find_flaws(rows: Rows, row: int, one: RecordingMeasures) -> list[Finding]:
+    if one.is_silent:
+        of_channels = f", after its {one.channels} channels were averaged" if one.channels > 1 else ""
+        return [rows.find("silent", row, f"peak of {_decibels(one.peak)}{of_channels}")]
+    found = []
+    if one.is_clipped:
+        found.append(rows.find("clipped", row, f"{one.clipped:.1%} of the samples are cut at full scale", 1.0))
+    if one.has_offset:
+        score = min(abs(one.offset) / one.level, 1.0)
+        found.append(rows.find("dc_offset", row, f"mean of {one.offset:.3f} at a level of {one.level:.3f}", score))
+    return found
+
+
+def _decibels(amplitude: float) -> str:
+    return "0" if amplitude == 0.0 else f"{20 * np.log10(amplitude):.0f} dB"
+
+
+def _find_odd_lengths(rows: Rows, measured: dict[int, RecordingMeasures]) -> list[Finding]:
+    """Recordings of another length than nearly all."""
+    if not measured:
+        return []
+    logs = np.log([one.seconds for one in measured.values()])
+    distances = np.abs(logs - np.median(logs))
+    odd = [row for row, distance in zip(measured, distances, strict=True) if distance > np.log(_ODD_LENGTH)]
+    tiny = [row for row, one in measured.items() if one.is_short]
+    if len(odd) > _MOST_ODD * len(measured):
+        odd = []
+    usual, by_row = float(np.exp(np.median(logs))), dict(zip(measured, distances, strict=True))
+    return [
+        rows.find(
+            "odd_length",
+            row,
+            f"{measured[row].seconds:.2f} s; most are like {usual:.2f} s",
+            1.0 - float(np.exp(-by_row[row])),
+        )
+        for row in sorted({*odd, *tiny})
+    ]
