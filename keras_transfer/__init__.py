@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from keras_transfer.heads.evaluation import Figure, Report
     from keras_transfer.job.job import Job
     from keras_transfer.model import TransferModel, build_model
+    from keras_transfer.networks.log_mel import LogMel
     from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
     from keras_transfer.recipe.cross_validation import CrossValidation, cross_validate
     from keras_transfer.registry import Registry
@@ -194,6 +195,7 @@ _HOMES = {
         "Report",
     ),
     "job.job": ("Job",),
+    "networks.log_mel": ("LogMel",),
     "model": (
         "TransferModel",
         "build_model",
@@ -292,6 +294,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "InputError",
     "InputKind",
     "Job",
+    "LogMel",
     "MetricDrop",
     "MultilabelHead",
     "NumberHead",

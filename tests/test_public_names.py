@@ -55,6 +55,7 @@ def test_the_public_names_are_these():
         "InputError",
         "InputKind",
         "Job",
+        "LogMel",
         "MetricDrop",
         "MultilabelHead",
         "NumberHead",

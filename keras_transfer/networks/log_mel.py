@@ -41,8 +41,8 @@ class LogMel(keras.layers.Layer):
 
     Example:
         >>> layer = LogMel(sample_rate=16_000, mels=32, window=400, hop=160)
-        >>> layer(keras.ops.zeros((1, 16_000))).shape
-        TensorShape([1, 98, 32])
+        >>> tuple(layer(keras.ops.zeros((1, 16_000))).shape)
+        (1, 98, 32)
     """
 
     def __init__(

@@ -113,14 +113,17 @@ def _check_recordings(row: AudioBackboneRow) -> None:
     noise[2] = 0
     for one in (backbone, larger):
         inputs = one.inputs()
-        model = keras.Model(inputs, one.network(one.prepare(inputs)))
+        prepared = one.prepare(inputs)
+        shapes = tuple(prepared.shape), one.network.input_shape
+        _check(row, shapes[0] == shapes[1], "the front end gives the shape that the network takes", shapes)
+        model = keras.Model(inputs, one.network(prepared))
         outputs = keras.ops.convert_to_numpy(model(noise[:, : one.samples]))
         _check(row, bool(np.isfinite(outputs).all()), "its outputs are finite, for silence too", outputs.ravel()[:5])
         _check(row, np.ptp(outputs, axis=0).max() > 0, "different recordings give different outputs", outputs.shape)
-        with tempfile.TemporaryDirectory() as folder:
-            write_keras_file(model, Path(folder) / "saved.keras")
-            again = read_keras_file(Path(folder) / "saved.keras", BackboneError)(noise[:, : one.samples])
-        _check(row, _same(again, outputs), "the front end is saved in a .keras file with the network", None)
+    with tempfile.TemporaryDirectory() as folder:
+        write_keras_file(model, Path(folder) / "saved.keras")
+        again = read_keras_file(Path(folder) / "saved.keras", BackboneError)(noise)
+    _check(row, _same(again, outputs), "the front end is saved in a .keras file with the network", None)
     inputs = backbone.inputs()
     prepared = keras.Model(inputs, backbone.prepare(inputs))(noise[:, :short])
     _check_stages(row, backbone, prepared)

@@ -12,7 +12,7 @@ from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.testing import check_backbone
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend" / "backbones.md"
-FAST = ("efficientnet_lite0", "speech_embedding")
+FAST = ("efficientnet_lite0",)
 NAMES = [
     pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
     for name in BACKBONES
@@ -31,15 +31,27 @@ def test_own_backbones_keep_the_contract(name):
     check_backbone(BACKBONES[name])
 
 
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+CHECKS = [block for block in BLOCKS if "check_backbone(" in block]
+
+
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """What the page on backbones defines; what it adds is gone after the test."""
+    """What the page on backbones defines; what it adds is gone after the test. Its checks are for one test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(BACKBONES, "_values", dict(BACKBONES._values))
     space = {"__name__": "page"}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
-        exec(compile(block, str(PAGE), "exec"), space)
+    for block in BLOCKS:
+        if block not in CHECKS:
+            exec(compile(block, str(PAGE), "exec"), space)
     return space
+
+
+def test_the_rows_of_the_page_on_backbones_keep_the_contract(page):
+    assert [sorted(re.findall(r"check_backbone\((\w+)\)", block)) for block in CHECKS] == [
+        ["shapes", "sounds", "words"]
+    ]
+    exec(compile(CHECKS[0], str(PAGE), "exec"), page)
 
 
 def test_the_page_on_backbones_runs_and_its_rows_load(page, tmp_path):
@@ -74,6 +86,22 @@ def linear(size):
 def test_a_row_that_breaks_the_contract_is_refused_with_the_rule(page, change, rule):
     with pytest.raises(AssertionError, match=rule):
         check_backbone(replace(page["shapes"], **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"stages": 4}, "as many stages as the row says"),
+        ({"samples": 1600}, "it can be built for `samples`"),
+        (
+            {"front_end": lambda samples: keras.ops.reshape(samples[:, :3200], (-1, 16, 200, 1))},
+            "the front end gives the shape",
+        ),
+    ],
+)
+def test_a_row_for_recordings_that_breaks_the_contract_is_refused_with_the_rule(page, change, rule):
+    with pytest.raises(AssertionError, match=rule):
+        check_backbone(replace(page["sounds"], **change))
 
 
 def test_a_network_whose_weights_are_drawn_anew_breaks_the_contract(page):

