@@ -43,6 +43,7 @@ from keras_transfer.training.phase import (
     RunState,
     SolvedPhase,
     apply_phase,
+    restored,
     solve_phase,
     train_phase,
 )
@@ -382,7 +383,7 @@ class Job:
         """The solved head on the network as it came, if the job needs it."""
         if self.measured is not None or not self._needs_baseline:
             return self.measured
-        return measure_baseline(
+        baseline = measure_baseline(
             self.model,
             self.splits,
             self.batches.cache,
@@ -391,6 +392,18 @@ class Job:
             label_texts=self.label_texts,
             distribution=self.distribution,
         )
+        return self._predict_whole(baseline)
+
+    def _predict_whole(self, baseline: Baseline) -> Baseline:
+        """The baseline as the model will be evaluated: features of examples that are cut are not all of them."""
+        held_out = (self.splits.validation, self.splits.test)
+        cut = [split for split in held_out if len(split) and self.reader.cuts(split)]
+        if not cut:
+            return baseline
+        with restored(self.model.top.variables):
+            baseline.put_on(self.model)
+            predicted = {split.name: self.batches.predict(split, 0) for split in cut}
+        return replace(baseline, predicted={**baseline.predicted, **predicted})
 
     @property
     def _needs_baseline(self) -> bool:

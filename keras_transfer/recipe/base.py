@@ -13,7 +13,7 @@ from keras_transfer.backbones.images.load import name_backbone
 from keras_transfer.config import RecipeConfig, expand_names, parse_recipe, read_recipe
 from keras_transfer.config.catalog import find_recipe
 from keras_transfer.config.recipe_file import apply_overrides
-from keras_transfer.data.augmentation.from_python import name_augmentation, take_function
+from keras_transfer.data.augmentation.from_python import name_augmentation
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import distribute
@@ -98,12 +98,12 @@ class Recipe:
         source = dict(data) if isinstance(data, Mapping) else {"source": data}
         source |= {key: sections.pop(key) for key in columns & set(sections)}
         source, sources = name_objects(source)
-        sections, backbone, change = _name_objects(sections)
+        sections, backbone, change = _name_objects(sections, TASKS[name].augmentation_off)
         custom = CustomParts(loss, tuple(metrics), optimizer)
         if custom.names:
             sections["training"] = {**sections.get("training", {}), **custom.marks}
         config = _parse(expand_names({"task": name, "data": source, **sections}), where="The recipe")
-        function = None if change is None else take_function(change, getattr(config.data, "channels", 3))
+        function = None if change is None else TASKS[name].take_augmentation(config, change)
         self._spec = RecipeSpec(TASKS[name], config, Given(sources, backbone, function), custom)
 
     @staticmethod
@@ -339,7 +339,9 @@ def _print_findings(spec: RecipeSpec, console: Console | None) -> Callable[[Spli
     return on_data
 
 
-def _name_objects(sections: Mapping[str, Any]) -> tuple[dict[str, Any], Backbone | None, Any]:
+def _name_objects(
+    sections: Mapping[str, Any], augmentation_off: Mapping[str, Any]
+) -> tuple[dict[str, Any], Backbone | None, Any]:
     """Put names in place of objects: the sections as a file could hold them, the backbone, and the augmentation."""
     named, backbone, change = dict(sections), None, None
     if "backbone" in named:
@@ -347,7 +349,7 @@ def _name_objects(sections: Mapping[str, Any]) -> tuple[dict[str, Any], Backbone
     if "head" in named:
         named["head"] = name_head(named["head"])
     if "augmentation" in named:
-        named["augmentation"], change = name_augmentation(named["augmentation"])
+        named["augmentation"], change = name_augmentation(named["augmentation"], augmentation_off)
     return named, backbone, change
 
 

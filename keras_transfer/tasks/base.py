@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from keras_transfer.backbones import Backbone
 from keras_transfer.config import SCHEMAS, RecipeConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.augmentation.from_python import take_function
 from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated
@@ -152,6 +153,9 @@ class Task(ABC):
     name: ClassVar[str]
     config_class: ClassVar[type[RecipeConfig]]
 
+    augmentation_off: ClassVar[Mapping[str, Any]] = {"horizontal_flip": False}
+    """The augmentation section without any of the changes that are on by default."""
+
     def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
         """Return, for dotted paths of a recipe that name a registered thing, the names that exist.
 
@@ -226,6 +230,18 @@ class Task(ABC):
             weights: Where they come from; ``Weights.RANDOM`` for a network whose weights do not matter.
             given: What was given from Python.
         """
+
+    def take_augmentation(self, config: Any, value: Any) -> Any:
+        """Turn a change to training examples that was given from Python into what ``Reader.with_function`` takes.
+
+        Args:
+            config: The recipe.
+            value: A function or a layer of Keras.
+
+        Raises:
+            ConfigError: It cannot be used; by default, if it does not change images.
+        """
+        return take_function(value, getattr(config.data, "channels", 3))
 
     @abstractmethod
     def make_reader(self, config: Any, backbone: Any, splits: Sequence[Split]) -> tuple[Reader, Sequence[Split]]:

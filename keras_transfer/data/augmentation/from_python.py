@@ -91,12 +91,13 @@ def _take(value: Any, form: _Form) -> Callable[[Tensor, Tensor], Tensor]:
     return function
 
 
-def name_augmentation(value: Any) -> tuple[Any, Any]:
+def name_augmentation(value: Any, off: Mapping[str, Any]) -> tuple[Any, Any]:
     """Name a change that was given from Python, so that the ``augmentation`` section of a recipe can hold it.
 
     Args:
-        value: A section; a function or a layer, which is then the only change to images; or a section whose
+        value: A section; a function or a layer, which is then the only change to examples; or a section whose
             ``function`` is one, which then comes after the changes of that section.
+        off: The section without any of the changes that are on by default.
 
     Returns:
         The section, and the function or layer if there is one.
@@ -107,7 +108,7 @@ def name_augmentation(value: Any) -> tuple[Any, Any]:
             return value, None
         return {**value, "function": mark_object(name_function(given))}, given
     if isinstance(value, keras.layers.Layer) or callable(value):
-        return {"horizontal_flip": False, "function": mark_object(name_function(value))}, value
+        return {**off, "function": mark_object(name_function(value))}, value
     return value, None
 
 

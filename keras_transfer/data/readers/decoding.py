@@ -168,8 +168,10 @@ def _decode_all(recordings: Recordings, sample_rate: int) -> Iterator[_Decoded]:
     """Rows with their samples, or with what is wrong with them; a few files ahead of their use."""
     threads = min(os.cpu_count() or 1, _MOST_THREADS)
     ahead: deque[Future[list[_Decoded]]] = deque()
+    # Objects of a user may share a name; only clips name a file several times.
+    files = [[row] for row in range(len(recordings))] if recordings.spans is None else recordings.rows_by_file()
     with ThreadPoolExecutor(threads) as pool:
-        for rows in recordings.rows_by_file():
+        for rows in files:
             ahead.append(pool.submit(_decode_file, recordings, rows, sample_rate))
             if len(ahead) > 2 * threads:
                 yield from ahead.popleft().result()

@@ -18,12 +18,12 @@ from keras_transfer.data.augmentation.recordings import Augmenter, Padding, fill
 from keras_transfer.data.examples.files import Files
 from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.examples.samples import Samples
-from keras_transfer.data.formats.recordings import encode_wav
-from keras_transfer.data.formats.wav_graph import decode_wavs
+from keras_transfer.data.formats.recordings import decode_recording, encode_wav, read_info
+from keras_transfer.data.formats.wav_graph import RATES, decode_wavs
 from keras_transfer.data.readers.base import CLIENTS, INPUTS, PLAIN, Reader, Rows, View, divide_rows, shuffle_rows
 from keras_transfer.data.readers.decoding import decode_recordings
 from keras_transfer.data.splits.splits import Split
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, DataError
 from keras_transfer.networks.types import Dataset, JsonObject, Tensor, Tensors
 
 _FORMAT = 1
@@ -245,6 +245,16 @@ class AudioReader(Reader):
         """Write ``inputs.py``, which decodes and resamples with soundfile and soxr."""
         shutil.copyfile(CLIENTS / "audio.py", folder / INPUTS)
         return None
+
+    def to_raw(self, content: bytes) -> bytes:
+        """Turn FLAC, OGG, MP3 or a WAV file at an unusual rate into a WAV file at the model's rate."""
+        try:
+            info = read_info(content)
+            if (content.startswith(b"RIFF") and info.sample_rate in RATES) or not info.seconds <= self._max_seconds:
+                return content
+            return encode_wav(decode_recording(content, sample_rate=self.sample_rate), self.sample_rate)
+        except (ValueError, DataError):  # DataError: soundfile is not installed, and the graph reads WAV alone
+            return content
 
     def decode(self, *raw: Tensor) -> Tensor:
         """Turn ``string[batch]``, the bytes of WAV files, into samples."""

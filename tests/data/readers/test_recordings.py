@@ -15,7 +15,8 @@ import tensorflow as tf
 from keras_transfer.config import AudioAugmentationConfig
 from keras_transfer.data.augmentation.from_python import take_sample_function
 from keras_transfer.data.examples.files import Files
-from keras_transfer.data.examples.recordings import GivenRecordings, GivenSamples, Recordings
+from keras_transfer.data.examples.given_recordings import GivenRecordings, GivenSamples
+from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.readers import decoding
 from keras_transfer.data.readers.base import CLIENTS, PLAIN, View
 from keras_transfer.data.readers.recordings import AudioReader, choose_samples
@@ -305,3 +306,15 @@ def test_a_client_reads_what_the_reader_reads(monkeypatch):
     monkeypatch.setitem(sys.modules, "soxr", None)
     with pytest.raises(ValueError, match="44100 Hz; without soxr, only 8000 Hz"):
         read(contents["FLAC"], rule)
+
+
+def test_a_server_takes_what_the_reader_can_turn_into_wav():
+    reader, sound = make_reader(), np.random.default_rng(0).uniform(-0.5, 0.5, 500)
+    wav = encode(sound)
+    kept = [wav, b"", b"no sound", encode(np.zeros(RATE * 61), format="FLAC"), encode(sound, 44_100)]
+    assert [reader.to_raw(content) for content in kept] == kept
+    turned = [encode(sound, format="FLAC"), encode(sound, 12_345), encode(sound, RATE, format="RF64")]
+    decoded, ok = reader.decode_checked(tf.constant([reader.to_raw(content) for content in turned]))
+    assert ok.numpy().all()
+    np.testing.assert_allclose(decoded[0, :500], sound, atol=1e-4)
+    assert decoded.shape[1] == 500 and abs(np.flatnonzero(decoded[1])[-1] - 500 * RATE / 12_345) < 2
