@@ -6,7 +6,8 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from keras_transfer import BACKBONES, BackboneError
+from keras_transfer import BACKBONES, Backbone, BackboneError
+from keras_transfer.backbones.audio.spectrogram import on_spectrograms
 from keras_transfer.config import AudioHeadConfig
 from keras_transfer.explain import open_model
 from keras_transfer.heads import ClassificationHead
@@ -72,33 +73,49 @@ def test_trainer_and_predictor_share_every_weight(model):
     assert {id(weight) for weight in model.trainer.weights} == {id(weight) for weight in model.predictor.weights}
 
 
-@pytest.fixture(scope="module")
-def graph(model):
-    specs = [tf.TensorSpec((None, None), tf.float32, name="samples")]
-    return tf.function(lambda samples: model.predictor(samples, training=False), input_signature=specs)
+def small_on_spectrograms():
+    """A small network for images, on spectrograms, with a head."""
+    pixels = keras.Input((32, 32, 3))
+    features = keras.layers.Conv2D(4, 3, strides=4, name="one_conv")(pixels)
+    backbone = on_spectrograms(Backbone.from_keras(keras.Model(pixels, features), input_range=(-1, 1)))
+    keras.utils.set_random_seed(1)
+    return build_model(backbone.for_samples(T, "repeat"), ClassificationHead(CLASSES, AudioHeadConfig()))
 
 
-def test_onnx_takes_any_number_of_recordings_and_samples(graph, model, recordings):
+def run_onnx(function):
     import tf2onnx
 
-    proto, _ = tf2onnx.convert.from_function(graph, input_signature=graph.input_signature, opset=17)
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=17)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    for given in (recordings, recordings[:1, :T], recordings[1:, : 2 * T + 77]):
-        (got,) = session.run(None, {"samples": given})
-        np.testing.assert_allclose(got, model.predictor(given), atol=1e-5)
+    return lambda given: session.run(None, {"samples": given})[0]
 
 
-def test_litert_takes_any_number_of_recordings_and_samples(graph, model, recordings):
+def run_litert(function):
     from ai_edge_litert.interpreter import Interpreter
 
-    concrete = graph.get_concrete_function()
+    concrete = function.get_concrete_function()
     content = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert()
     interpreter = Interpreter(model_content=content)
-    place = interpreter.get_input_details()[0]["index"]
-    for given in (recordings, recordings[:1, :T], recordings[1:, : 2 * T + 77]):
+
+    def run(given):
+        place = interpreter.get_input_details()[0]["index"]
         interpreter.resize_tensor_input(place, given.shape)
         interpreter.allocate_tensors()
         interpreter.set_tensor(place, given)
         interpreter.invoke()
-        got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        np.testing.assert_allclose(got, model.predictor(given), atol=1e-4)
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    return run
+
+
+@pytest.mark.parametrize("convert", [pytest.param(run_onnx, id="onnx"), pytest.param(run_litert, id="litert")])
+@pytest.mark.parametrize(
+    "network", [pytest.param("speech_embedding", marks=pytest.mark.slow), pytest.param("spectrogram")]
+)
+def test_formats_take_any_number_of_recordings_and_samples(network, convert, model, recordings):
+    predictor = (model if network == "speech_embedding" else small_on_spectrograms()).predictor
+    specs = [tf.TensorSpec((None, None), tf.float32, name="samples")]
+    function = tf.function(lambda samples: predictor(samples, training=False), input_signature=specs)
+    run = convert(function)
+    for given in (recordings, recordings[:1, :T], recordings[1:, : 2 * T + 77], recordings[:2, :4000]):
+        np.testing.assert_allclose(run(given), predictor(given), atol=1e-4)
