@@ -2,9 +2,16 @@
 
 import functools
 import inspect
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras_hub
+
+from keras_transfer.errors import BackboneError
+
+PREFIX = "hub:"
+"""Of names of KerasHub's presets, for images and recordings."""
 
 
 def public_classes(*bases: Any) -> dict[str, Any]:
@@ -24,3 +31,31 @@ def shorten(error: Exception) -> str:
     """Return the message of another library in one line."""
     reason = " ".join(str(error).split())[:500] or type(error).__name__
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."
+
+
+def load_part(name: str, load: Callable[[], Any]) -> Any:
+    """Load a part of a preset.
+
+    Args:
+        name: What messages call it: ``hub:`` and a preset, or a folder.
+        load: Calls KerasHub.
+
+    Raises:
+        BackboneError: The part cannot be loaded.
+    """
+    try:
+        return load()
+    except Exception as error:  # KerasHub raises nearly every kind
+        preset = name.removeprefix(PREFIX)
+        if preset in preset_classes() and not Path(preset).is_dir():
+            handle = preset_classes()[preset].presets[preset]["kaggle_handle"].removeprefix("kaggle://")
+            message = (
+                f"Backbone {name} is downloaded by KerasHub, and is not available now: {shorten(error)}\n"
+                f"On a machine with network access, kagglehub.model_download('{handle}') returns a folder: copy it "
+                "here and set backbone.name to its path."
+            )
+        else:
+            message = (
+                f"Backbone {name} cannot be loaded. KerasHub says: {shorten(error)} Take a whole copy of the folder."
+            )
+        raise BackboneError(message) from error

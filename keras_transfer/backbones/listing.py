@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_transfer.backbones.images.hub import PREFIX, list_image_presets
+from keras_transfer.backbones.audio.hub import list_speech_presets
+from keras_transfer.backbones.images.hub import list_image_presets
+from keras_transfer.backbones.keras_hub_catalog import PREFIX
 from keras_transfer.backbones.rows import list_rows
 from keras_transfer.backbones.texts.hub import list_presets
 from keras_transfer.console import make_console, print_table
@@ -13,6 +15,10 @@ _PRESETS = {
     "image": (
         "For images also {count} presets of KerasHub, which downloads them (hub:PRESET; --json names them), and "
         "folders of presets, of these families: {families}; and .keras files of your own."
+    ),
+    "audio": (
+        "For recordings also {count} presets of KerasHub, which downloads them (hub:PRESET; --json names them), and "
+        "folders of presets, of these families: {families}; and what is for images, on spectrograms."
     ),
     "text": (
         "For texts also {count} presets of KerasHub, which downloads them (--json names them), and folders of presets "
@@ -33,8 +39,9 @@ def list_backbones() -> list[dict[str, Any]]:
             for name, family in list_presets().items()
         ),
         *(
-            {"name": f"{PREFIX}{name}", "modality": "image", "family": family, **downloaded}
-            for name, family in list_image_presets().items()
+            {"name": f"{PREFIX}{name}", "modality": modality, "family": family, **downloaded}
+            for modality, presets in (("audio", list_speech_presets()), ("image", list_image_presets()))
+            for name, family in presets.items()
         ),
     ]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras
 
 from keras_transfer.backbones.audio.base import AudioBackbone
+from keras_transfer.backbones.audio.hub import find_speech_source, load_speech_backbone
 from keras_transfer.backbones.audio.rows import AudioBackboneRow
 from keras_transfer.backbones.audio.spectrogram import on_spectrograms
 from keras_transfer.backbones.base import Backbone, ImageBackbone
@@ -25,8 +26,8 @@ def load_audio_backbone(
 
     Args:
         config: ``name`` is one in ``BACKBONES`` of a network for recordings or for images, ``hub:`` and a preset of
-            KerasHub for images, the folder of one, or a ``.keras`` file. A network for images sees log-mel
-            spectrograms.
+            KerasHub for speech or for images, the folder of one, or a ``.keras`` file. A network for images sees
+            log-mel spectrograms.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
         image_size: For networks that take images: height and width of the spectrogram, in pixels.
 
@@ -37,9 +38,14 @@ def load_audio_backbone(
         BackboneError: It is not available, or does not take such recordings or weights.
     """
     row = BACKBONES[config.name] if config.name in BACKBONES else None
-    if isinstance(row, AudioBackboneRow):
+    source = find_speech_source(config.name) if row is None else None
+    if isinstance(row, AudioBackboneRow) or source is not None:
         _refuse_size(config.name, image_size)
+        _refuse_range(config)
+    if isinstance(row, AudioBackboneRow):
         return row.load(weights=weights)
+    if source is not None:
+        return load_speech_backbone(config.name, source, weights=weights)
     if row is not None and row.modality != "image":
         near = nearest_names(
             config.name, [name for name in BACKBONES if BACKBONES[name].modality in ("audio", "image")]
@@ -89,4 +95,12 @@ def _refuse_size(name: str, image_size: int | None) -> None:
         raise BackboneError(
             f"data.image_size is the size of the spectrogram for backbones that take images; {name} takes recordings. "
             f"Received: {image_size}. Leave it out."
+        )
+
+
+def _refuse_range(config: AudioBackboneConfig) -> None:
+    if config.input_range is not None:
+        raise BackboneError(
+            f"backbone.input_range is for models of images from .keras files; {config.name} takes recordings. "
+            f"Received: {list(config.input_range)}. Leave it out."
         )

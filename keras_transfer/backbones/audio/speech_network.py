@@ -12,6 +12,9 @@ from keras_transfer.networks.types import Layer, SymbolicTensor, Tensors
 
 _OUTPUT = "encoder_sequence_output"
 
+DECODER_LEAST = {"vocabulary_size": 1, "max_decoder_sequence_length": 1, "decoder_num_layers": 1}
+"""Settings of KerasHub's networks that the decoder alone needs, at their least: it is built, and left out."""
+
 
 def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Model:
     """Make a network of the encoder for inputs of one length.
@@ -44,7 +47,9 @@ def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Mode
         arguments, options = keras.tree.map_structure(_blank, (arguments, options))
         return keras.tree.map_structure(keras.ops.convert_to_numpy, layer(*arguments, **options))
 
-    opened = keras.models.clone_model(encoder, input_tensors=[inputs, *blank_masks], call_function=call)
+    opened = keras.models.clone_model(
+        encoder, input_tensors=[inputs, *blank_masks], clone_function=_copy, call_function=call
+    )
     network = keras.Model(inputs, opened.output, name=name)
     values = {weight.path: weight for weight in encoder.weights}
     for weight in network.weights:
@@ -56,6 +61,13 @@ def find_encoder_inputs(backbone: keras.Model) -> list[SymbolicTensor]:
     """Return the inputs of the encoder: recordings, and where they are padding, if there is a mask."""
     inputs = [tensor for name, tensor in backbone.input.items() if name.startswith("encoder_")]
     return sorted(inputs, key=lambda tensor: len(tensor.shape), reverse=True)
+
+
+def _copy(layer: Layer) -> Layer:
+    if type(layer).__name__ == "Padder":
+        # KerasHub's (0.32) cannot be saved if a preset says its dtype.
+        return keras.layers.ZeroPadding1D(1, name=layer.name, dtype=layer.dtype_policy)
+    return layer.__class__.from_config(layer.get_config())
 
 
 def _blank(value: Any) -> Any:

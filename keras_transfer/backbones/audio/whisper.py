@@ -13,7 +13,7 @@ import keras
 
 from keras_transfer.backbones.audio.ctranslate2 import read_ctranslate2
 from keras_transfer.backbones.audio.rows import AudioBackboneRow
-from keras_transfer.backbones.audio.speech_network import take_encoder
+from keras_transfer.backbones.audio.speech_network import DECODER_LEAST, take_encoder
 from keras_transfer.backbones.rows import BACKBONES
 from keras_transfer.backbones.weights import check_sha256
 from keras_transfer.errors import BackboneError
@@ -24,7 +24,7 @@ RATE = 16_000
 LONGEST = 30 * RATE
 # A tenth of a second: 5 positions.
 SHORTEST = RATE // 10
-_WINDOW, _HOP = 400, 160
+_HOP = 160
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,26 @@ class WhisperFrontEnd:
 
     Attributes:
         mels: Number of mel bands.
+        rate: Of the samples, in Hz.
+        window: Length of the Fourier transform, in samples.
+        hop: Samples from one frame to the next.
     """
 
     mels: int = 80
+    rate: int = RATE
+    window: int = 400
+    hop: int = _HOP
 
     def __call__(self, samples: SymbolicTensor) -> SymbolicTensor:
         """Add the front end to a graph."""
         mel = LogMel(
-            sample_rate=RATE,
+            sample_rate=self.rate,
             mels=self.mels,
-            window=_WINDOW,
-            transform=_WINDOW,
-            hop=_HOP,
+            window=self.window,
+            transform=self.window,
+            hop=self.hop,
             # Frames are centred; Whisper leaves the last one out.
-            reflect=(_WINDOW // 2, _WINDOW // 2 - _HOP),
+            reflect=(self.window // 2, self.window // 2 - self.hop),
             name="log_mel",
         )(samples)
         return keras.layers.Rescaling(0.25, 1.0, dtype="float32", name="input_contract")(mel)
@@ -110,9 +116,8 @@ class WhisperSize:
         import keras_hub
 
         backbone = keras_hub.models.WhisperBackbone(
-            # The decoder is left out: it is made as small as can be.
-            vocabulary_size=1,
-            max_decoder_sequence_length=1,
+            vocabulary_size=DECODER_LEAST["vocabulary_size"],
+            max_decoder_sequence_length=DECODER_LEAST["max_decoder_sequence_length"],
             num_layers=self.layers,
             num_heads=self.heads,
             hidden_dim=self.width,

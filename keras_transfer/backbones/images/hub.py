@@ -6,7 +6,6 @@ Families are found in ``keras_hub.models`` itself. Nothing in a folder is run. R
 import functools
 import inspect
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ import keras_hub
 
 from keras_transfer.backbones.base import ImageBackbone, InputContract, digest_graph
 from keras_transfer.backbones.images.hub_network import ImageNetwork, image_input
-from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
+from keras_transfer.backbones.keras_hub_catalog import PREFIX, load_part, preset_classes, public_classes, shorten
 from keras_transfer.backbones.weights import load_weights
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import did_you_mean, nearest_names
 
-PREFIX = "hub:"
 # The converter of a preset that takes any size has the size that it was trained at; if it has none:
 _USUAL_SIZE = 224
 
@@ -110,11 +108,11 @@ def load_hub_backbone(
     """
     source = _find_source(name)
     loads = weights == Weights.PRETRAINED
-    converter = _load(name, lambda: keras_hub.layers.ImageConverter.from_preset(source))
+    converter = load_part(name, lambda: keras_hub.layers.ImageConverter.from_preset(source))
     family = next((f for f in find_image_families().values() if f.backbone is type(converter).backbone_cls), None)
     if family is None:
         raise BackboneError(_not_for_images(name, str(getattr(type(converter).backbone_cls, "__name__", None))))
-    part = _load(name, lambda: _load_part(family, source, load_weights=loads))
+    part = load_part(name, lambda: _load_part(family, source, load_weights=loads))
     size = _image_size(part, converter) if image_size is None else image_size
     if _shape(part) != (size, size):
         part = _resize(name, family, source, part, size, loads=loads)
@@ -175,25 +173,6 @@ def _read_contract(name: str, converter: Any) -> InputContract:
         return float(setting) if isinstance(setting, int | float) else tuple(map(float, setting))
 
     return InputContract(value(converter.scale, 1.0), value(converter.offset, 0.0))
-
-
-def _load(name: str, load: Callable[[], Any]) -> Any:
-    try:
-        return load()
-    except Exception as error:  # KerasHub raises nearly every kind
-        preset = name.removeprefix(PREFIX)
-        if preset in preset_classes() and not Path(preset).is_dir():
-            handle = preset_classes()[preset].presets[preset]["kaggle_handle"].removeprefix("kaggle://")
-            message = (
-                f"Backbone {name} is downloaded by KerasHub, and is not available now: {shorten(error)}\n"
-                f"On a machine with network access, kagglehub.model_download('{handle}') returns a folder: copy it "
-                "here and set backbone.name to its path."
-            )
-        else:
-            message = (
-                f"Backbone {name} cannot be loaded. KerasHub says: {shorten(error)} Take a whole copy of the folder."
-            )
-        raise BackboneError(message) from error
 
 
 def _find_source(name: str) -> str:

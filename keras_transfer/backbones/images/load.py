@@ -9,8 +9,9 @@ import keras
 
 from keras_transfer.backbones.base import Backbone, ImageBackbone, find_image_size
 from keras_transfer.backbones.images.channels import with_channels
-from keras_transfer.backbones.images.hub import PREFIX, load_hub_backbone
+from keras_transfer.backbones.images.hub import load_hub_backbone
 from keras_transfer.backbones.images.rows import ImageBackboneRow
+from keras_transfer.backbones.keras_hub_catalog import PREFIX
 from keras_transfer.backbones.rows import BACKBONES, find_row
 from keras_transfer.backbones.run_weights import read_run_recipe
 from keras_transfer.backbones.weights import copy_weights, load_weights

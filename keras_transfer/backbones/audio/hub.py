@@ -1,0 +1,162 @@
+"""Encoders of KerasHub's networks for speech, from a preset or a folder.
+
+Families are found in ``keras_hub`` itself. Nothing in a folder is run. Read in KerasHub 0.32.
+"""
+
+import functools
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+
+from keras_transfer.backbones.audio.base import AudioBackbone
+from keras_transfer.backbones.audio.speech_network import DECODER_LEAST, take_encoder
+from keras_transfer.backbones.audio.whisper import WhisperFrontEnd
+from keras_transfer.backbones.base import digest_graph
+from keras_transfer.backbones.keras_hub_catalog import PREFIX, load_part, preset_classes
+from keras_transfer.backbones.weights import copy_weights, load_weights
+from keras_transfer.config.weights import Weights
+from keras_transfer.errors import BackboneError
+from keras_transfer.networks.stages import find_stages
+from keras_transfer.networks.types import SymbolicTensor
+
+_CONVERTER = "audio_converter.json"
+# In seconds. Moonshine has no table of positions; its authors' code takes up to 64 s.
+_SHORTEST, _USUAL, _LONGEST = 0.1, 30, 64
+
+
+@dataclass(frozen=True)
+class SampleFrontEnd:
+    """Samples to ``float32[batch, samples, 1]``, for networks that take them as they are.
+
+    Attributes:
+        normalizes: Whether each recording is scaled to a mean of 0 and a variance of 1.
+    """
+
+    normalizes: bool
+
+    def __call__(self, samples: SymbolicTensor) -> SymbolicTensor:
+        """Add the front end to a graph."""
+        layers = keras.layers
+        values = layers.Reshape((samples.shape[1], 1), dtype="float32", name="one_channel")(samples)
+        if not self.normalizes:
+            return values
+        # Of groups of channels there is one: it is the whole recording.
+        return layers.GroupNormalization(
+            1, epsilon=1e-7, center=False, scale=False, dtype="float32", name="input_contract"
+        )(values)
+
+
+@functools.cache
+def find_speech_families() -> dict[str, type[Any]]:
+    """Find the families whose encoder takes recordings alone: their backbones' classes by name."""
+    layers = [x for x in vars(keras_hub.layers).values() if inspect.isclass(x)]
+    converters: list[Any] = [x for x in layers if issubclass(x, keras_hub.layers.AudioConverter)]
+    found = {}
+    for backbone in {converter.backbone_cls for converter in converters} - {None}:
+        # Networks that also take images have an encoder for each.
+        if not any("vision" in argument for argument in inspect.signature(backbone).parameters):
+            found[backbone.__module__.split(".")[-2]] = backbone
+    return dict(sorted(found.items()))
+
+
+def list_speech_presets() -> dict[str, str]:
+    """Return the names of KerasHub's presets for speech, and the family of each."""
+    families = {backbone: name for name, backbone in find_speech_families().items()}
+    return {preset: families[cls] for preset, cls in sorted(preset_classes().items()) if cls in families}
+
+
+def find_speech_source(name: str) -> str | None:
+    """Return what KerasHub loads for a name, if it is a network for speech.
+
+    Args:
+        name: ``hub:`` and a preset of KerasHub, or a folder that holds one, with or without the prefix.
+
+    Returns:
+        An absolute path, the name of a preset, or None.
+
+    Raises:
+        BackboneError: The folder does not say how its network takes samples.
+    """
+    folder = Path(name.removeprefix(PREFIX)).expanduser()
+    if not folder.is_dir():
+        preset = name.removeprefix(PREFIX)
+        return preset if preset in list_speech_presets() else None
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        backbone = keras.saving.get_registered_object(str(config["registered_name"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if backbone not in find_speech_families().values():
+        return None
+    if not (folder / _CONVERTER).is_file():
+        raise BackboneError(
+            f"The KerasHub preset {folder} does not say how its network takes samples: it has no {_CONVERTER}. "
+            f"Received: backbone.name={name}. Save it with the preprocessor's or the audio converter's "
+            "save_to_preset()."
+        )
+    return str(folder.absolute())
+
+
+def load_speech_backbone(name: str, source: str, *, weights: Weights = Weights.PRETRAINED) -> AudioBackbone:
+    """Load the encoder of a network for speech.
+
+    Args:
+        name: What messages call it.
+        source: What :func:`find_speech_source` returned for it.
+        weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
+
+    Returns:
+        The backbone, for recordings of 30 s; :meth:`AudioBackbone.for_samples` changes that.
+
+    Raises:
+        BackboneError: It is not available, or the weights do not fit.
+    """
+    converter = load_part(name, lambda: keras_hub.layers.AudioConverter.from_preset(source))
+    loads = weights == Weights.PRETRAINED
+    backbone = load_part(name, lambda: keras_hub.models.Backbone.from_preset(source, load_weights=loads))
+    rate = int(converter.sampling_rate)
+    hop = int(getattr(converter, "stride", 1))
+    positions = getattr(backbone, "max_encoder_sequence_length", None)
+    longest = _LONGEST * rate if positions is None else positions * hop
+    samples = min(longest, _USUAL * rate)
+    network = take_encoder(backbone, samples // hop, name=type(backbone).__module__.split(".")[-2])
+    if weights.path is not None:
+        load_weights(network, weights.path, name)
+    config = backbone.get_config()
+    least = {key: value for key, value in DECODER_LEAST.items() if key in config}
+
+    def resize(network: keras.Model, samples: int) -> keras.Model:
+        resized = take_encoder(type(backbone).from_config(config | least), samples // hop, name=network.name)
+        copy_weights(network, resized)
+        return resized
+
+    return AudioBackbone(
+        name=name,
+        network=network,
+        stages=find_stages(network),
+        weights=weights,
+        sample_rate=rate,
+        samples=samples,
+        shortest=int(_SHORTEST * rate),
+        longest=longest,
+        front_end=_read_front_end(converter),
+        resize=resize,
+        graph=digest_graph(backbone),
+    )
+
+
+def _read_front_end(converter: Any) -> WhisperFrontEnd | SampleFrontEnd:
+    """Do what KerasHub's own preprocessing does to samples, padding aside."""
+    if hasattr(converter, "num_mels"):
+        return WhisperFrontEnd(
+            mels=int(converter.num_mels),
+            rate=int(converter.sampling_rate),
+            window=int(converter.num_fft_bins),
+            hop=int(converter.stride),
+        )
+    return SampleFrontEnd(bool(getattr(converter, "do_normalize", False)))
