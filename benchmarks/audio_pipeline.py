@@ -1,4 +1,4 @@
-"""Recordings a second: the input pipeline alone, with every augmentation on, against the training step that it feeds."""
+"""Recordings per second: the input pipeline alone, with every augmentation, against the training step that it feeds."""
 
 import argparse
 import statistics
