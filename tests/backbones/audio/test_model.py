@@ -69,6 +69,14 @@ def test_a_finished_model_opens_at_its_stages(model, recordings, tmp_path):
     np.testing.assert_allclose(raw, model.trainer(clips), atol=1e-4)
 
 
+def test_another_recipe_starts_from_the_network_of_a_saved_predictor(model, tmp_path):
+    write_keras_file(model.predictor, tmp_path / "model.keras")
+    # Its recordings may be longer.
+    backbone = BACKBONES["speech_embedding"].load(weights=tmp_path / "model.keras", samples=2 * T)
+    for one, same in zip(model.backbone.network.get_weights(), backbone.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
 def test_trainer_and_predictor_share_every_weight(model):
     assert {id(weight) for weight in model.trainer.weights} == {id(weight) for weight in model.predictor.weights}
 

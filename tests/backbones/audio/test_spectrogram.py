@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.signal.windows import hann
 
-from keras_transfer import Backbone, BackboneError
-from keras_transfer.backbones import CAFFE, SIGNED, ImageBackbone
+from keras_transfer import Backbone, BackboneError, backbones
+from keras_transfer.backbones import CAFFE, RAW, SIGNED, ImageBackbone
 from keras_transfer.backbones.audio.load import load_audio_backbone, load_audio_copy
 from keras_transfer.backbones.audio.spectrogram import fewest_samples, on_spectrograms, plan_frames
 from keras_transfer.config import AudioBackboneConfig
@@ -73,6 +73,44 @@ def test_a_tone_is_a_line_that_rises_with_its_pitch_and_silence_is_black():
     # A recording that is 40 dB softer is the same image.
     np.testing.assert_allclose(blue[3], blue[0], atol=1.0)
     np.testing.assert_allclose(blue[4], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["RAW", "SIGNED", "TORCH", "CAFFE"])
+def test_the_contract_of_the_backbone_is_applied_to_the_image(name):
+    contract = getattr(backbones, name)
+    samples = recording(16_000)
+    image, prepared = (see(on_spectrograms(backbone(c)).for_samples(16_000), samples) for c in (RAW, contract))
+    assert 0 <= image.min() < 60 and image.max() == 255
+    inputs = keras.Input(image.shape[1:])
+    expected = keras.Model(inputs, keras.layers.Identity()(contract(inputs)))(image)
+    np.testing.assert_allclose(prepared, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_presets_of_keras_hub_for_images_take_recordings(name, tmp_path):
+    import keras_hub
+
+    settings = {
+        "vit": dict(image_shape=(32, 32, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16),
+        "resnet": dict(
+            image_shape=(None, None, 3),
+            input_conv_filters=[8],
+            input_conv_kernel_sizes=[3],
+            stackwise_num_filters=[64, 64],
+            stackwise_num_blocks=[1, 1],
+            stackwise_num_strides=[1, 2],
+            block_type="basic_block",
+        ),
+    }
+    family = {"vit": keras_hub.models.ViTBackbone, "resnet": keras_hub.models.ResNetBackbone}[name]
+    converter = {"vit": keras_hub.layers.ViTImageConverter, "resnet": keras_hub.layers.ResNetImageConverter}[name]
+    family(**settings[name]).save_to_preset(str(tmp_path))
+    converter(image_size=(32, 32), scale=1 / 255).save_to_preset(str(tmp_path))
+    audio = load_audio_backbone(AudioBackboneConfig(name=str(tmp_path))).for_samples(16_000)
+    inputs = audio.inputs()
+    outputs = keras.Model(inputs, audio.network(audio.prepare(inputs)))(recording(16_000)[None])
+    assert np.isfinite(outputs).all() and np.ptp(outputs) > 0 and len(audio.stages) > 1
 
 
 @pytest.mark.parametrize("width", [32, 224])
