@@ -129,6 +129,18 @@ def measure_recordings(
     return [found[row] for row in range(len(recordings))]
 
 
+def find_problem(recordings: Recordings, row: int, max_seconds: float) -> str | None:
+    """Decode one recording, and return what is wrong with it, or None.
+
+    Args:
+        recordings: The recordings.
+        row: The number of the one.
+        max_seconds: A longer one is not decoded.
+    """
+    found = _measure_file(recordings, [row], max_seconds)[1][row]
+    return found if isinstance(found, str) else None
+
+
 def _record_of(recordings: Recordings, memory: Path | None) -> Path:
     folder = cache_folder() / "recordings" if memory is None else memory
     facts = json.dumps([recordings.home, _FORMAT])

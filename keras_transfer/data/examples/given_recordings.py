@@ -62,12 +62,13 @@ def take_recording(value: Any, sample_rate: int | None) -> Any:
         value, sample_rate = value
     if not isinstance(value, np.ndarray):
         raise ValueError(f"expected {ACCEPTED}. Received: {kind_of(value)}")
+    samples = _take_samples(value)
     if sample_rate is None:
         raise ValueError(
             "an array without a sample rate. Pass (samples, sample_rate), or name one for all: "
             "predict(..., sample_rate=44100), or data.sample_rate"
         )
-    return GivenSamples(_take_samples(value), _take_rate(sample_rate))
+    return GivenSamples(samples, _take_rate(sample_rate))
 
 
 def _take_mapping(value: Mapping[str, Any]) -> Any:

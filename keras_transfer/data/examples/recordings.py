@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.data.examples.files import FileExamples, join_fingerprints
+from keras_transfer.data.examples.files import FileExamples, GivenFiles, join_fingerprints
 from keras_transfer.data.formats.recordings import Samples, decode_recording
 from keras_transfer.storage.content_hashes import Stamp, hash_content
 
@@ -45,7 +45,7 @@ class Recordings:
     def _with_spans(self, names: Sequence[str]) -> list[str]:
         if self.spans is None:
             return list(names)
-        spans = map(_show_span, *self.spans.T.tolist())
+        spans = map(show_span, *self.spans.T.tolist())
         return [f"{name} {span}" if span else name for name, span in zip(names, spans, strict=True)]
 
     @property
@@ -94,6 +94,8 @@ class Recordings:
 
     def rows_by_file(self) -> list[list[int]]:
         """Return the rows of each file: whoever reads a file for one clip reads it for all of its clips."""
+        if isinstance(self.files, GivenFiles):  # of which several may have one name
+            return [[row] for row in range(len(self))]
         rows: dict[str, list[int]] = defaultdict(list)
         for row, place in enumerate(self.files.places):
             rows[place].append(row)
@@ -137,8 +139,11 @@ class Recordings:
         )
 
 
-def _show_span(start: float, end: float) -> str:
-    """1.50-3.00 s; with more decimals if two of them do not say it exactly, since names identify examples."""
+def show_span(start: float, end: float) -> str:
+    """Return ``1.50-3.00 s`` for a clip, and "" for a whole recording.
+
+    There are more decimals if two of them do not say it exactly, since names identify examples.
+    """
     if (start, end) == WHOLE:
         return ""
     return f"{_show_time(start)}-{'end' if end == np.inf else f'{_show_time(end)} s'}"

@@ -10,10 +10,12 @@ from keras_transfer.data.inputs.base import (
     refuse_unused_options,
 )
 from keras_transfer.data.inputs.images import ImageInputs
+from keras_transfer.data.inputs.recordings import AudioInputs
 from keras_transfer.data.inputs.stream import InputStream
 from keras_transfer.data.inputs.texts import TextInputs
 
 __all__ = [
+    "AudioInputs",
     "Broken",
     "ImageInputs",
     "InputKind",

@@ -1,15 +1,12 @@
 """Images that ``predict`` accepts: files, PIL images, arrays and encoded bytes."""
 
-import copy
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from keras_transfer.config import ImageDataConfig
@@ -17,12 +14,11 @@ from keras_transfer.data.checks.scan import Look, look_at, look_closely_at
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.given_images import GivenImages
 from keras_transfer.data.formats.decoders import kind_of as kind_of_image
-from keras_transfer.data.inputs.base import Broken, InputKind, InputRows
-from keras_transfer.data.sources.paths import PathRule, find_elsewhere, find_path_rule
-from keras_transfer.data.tables.tables import TABLE_SUFFIXES, kind_of
+from keras_transfer.data.inputs.base import Broken
+from keras_transfer.data.inputs.files import FileInputs, explain, take_bytes
 
 
-class ImageInputs(InputKind):
+class ImageInputs(FileInputs):
     """Images.
 
     Args:
@@ -36,8 +32,8 @@ class ImageInputs(InputKind):
     )
 
     def __init__(self, config: ImageDataConfig) -> None:
+        super().__init__(config)
         self._config = config
-        self._rule = PathRule(Path())
 
     def is_input(self, value: Any) -> bool:
         """Return whether it is a path, an image, or the bytes of one."""
@@ -49,51 +45,9 @@ class ImageInputs(InputKind):
         """Return the path, or its number."""
         return str(value) if isinstance(value, (str, os.PathLike)) else f"image {number}"
 
-    def as_path(self, value: Any) -> Path | None:
-        """Return the path; "" is none: it would be the working folder."""
-        return Path(value) if isinstance(value, (str, os.PathLike)) and str(value) else None
-
-    def for_table(
-        self, frames: Callable[[], Iterable[pd.DataFrame]], where: str, folder: Path
-    ) -> tuple["ImageInputs", Sequence[str]]:
-        """Find how paths are read: one rule holds for all rows."""
-        encoded, column = self._config.bytes, self._config.path
-
-        def paths() -> Iterator[list[str]]:
-            for frame in frames():
-                if (encoded is not None and encoded in frame.columns) or column not in frame.columns:
-                    return  # there are no paths
-                yield [path for path in _take_paths(frame[column], column) if isinstance(path, str)]
-
-        kind = copy.copy(self)
-        kind._rule = find_path_rule(Path(where), paths, self._config, folder=folder)
-        return kind, kind._rule.notes
-
-    def read_table(self, table: pd.DataFrame, where: str, folder: Path) -> InputRows:
-        """Take the bytes of an image from each row, or its path."""
-        encoded, column = self._config.bytes, self._config.path
-        names = [f"row {position + 1}" for position in table.index]
-        if encoded is not None and encoded in table.columns:
-            # A table of predictions has no images in it.
-            return InputRows(
-                [_take_bytes(value) for value in table[encoded].tolist()], names, table.drop(columns=encoded)
-            )
-        if column not in table.columns:
-            key, wanted = ("path", column) if encoded is None else ("bytes", encoded)
-            raise self.missing_column(table, where, key, wanted)
-        values: list[Any] = [*_take_paths(table[column], column)]
-        for row, path in enumerate(values):
-            if isinstance(path, str):
-                names[row] = self._rule.resolve(path)
-                values[row] = self._find_file(names[row], self._rule.root)
-        return InputRows(values, names, table)
-
-    def _find_file(self, path: str, root: Path) -> Path | Broken:
-        if os.path.exists(root / path):
-            return root / path
-        other = find_elsewhere(path, self._config)
-        hint = "" if other is None else f", but in {other}; if that is meant, set {self._config.key_of('root')} to it"
-        return Broken(f"no such file in {root}{hint}")
+    def from_bytes(self, value: Any) -> Any:
+        """Return the bytes of an image."""
+        return take_bytes(value, "an image file")
 
     def read(self, values: Sequence[Any], names: Sequence[str]) -> tuple[Examples, Mapping[int, str]]:
         """Decode each image once, a few at a time, to find those that cannot be read."""
@@ -117,7 +71,7 @@ class ImageInputs(InputKind):
             looks = list(pool.map(lambda row: look(images, row, **limits), range(len(images))))
         for place, value, found in zip(places, images.values, looks, strict=True):
             if found.problem is not None:
-                problems[place] = _explain(value, found.problem)
+                problems[place] = explain(value, found.problem)
         return images, looks, problems
 
     def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
@@ -131,34 +85,3 @@ def _find_kind(value: Any) -> bytes:
         return kind_of_image(value if isinstance(value, bytes) else GivenImages(("",), (value,)).read(0))
     with open(value, "rb") as file:
         return kind_of_image(file.read(2))
-
-
-def _explain(value: Any, problem: str) -> str:
-    """A better reason for a path that is not that of an image."""
-    if not isinstance(value, (str, os.PathLike)):
-        return problem
-    if os.path.isdir(value) and str(value):
-        return "a folder; predict for it alone, as a pathlib.Path, since each of its files is an input"
-    if Path(value).suffix.lower() in TABLE_SUFFIXES and os.path.isfile(value):
-        return "a table; predict for it alone, since each of its rows is an input"
-    return problem
-
-
-def _take_bytes(value: Any) -> Any:
-    if isinstance(value, dict):  # as Hugging Face's datasets have images
-        value = value.get("bytes")
-    if isinstance(value, str):  # as tables are read, bytes that are not UTF-8 are surrogates
-        value = value.encode("utf-8", "surrogateescape")
-    return value if isinstance(value, bytes) else Broken(f"expected the bytes of an image file: {kind_of(value)}")
-
-
-def _take_paths(column: "pd.Series[Any]", name: str) -> list[str | Broken]:
-    absent = column.isna().tolist()
-    return [
-        Broken(f"column {name!r} is empty")
-        if no or not str(value).strip()
-        else str(value)
-        if isinstance(value, (str, os.PathLike, int))
-        else Broken(f"column {name!r} has {kind_of(value)}; expected a path")
-        for value, no in zip(column.tolist(), absent, strict=True)
-    ]

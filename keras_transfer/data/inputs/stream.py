@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,6 +145,10 @@ def _identify(value: Any) -> bytes:
         return repr(value.shape).encode() + value.tobytes()
     if isinstance(value, Broken):
         return b"broken"
+    if isinstance(value, Mapping):
+        return _identify(tuple(value.items()))
+    if isinstance(value, tuple):  # samples and their rate, a clip of a file, a pair of texts
+        return hash_content(*map(_identify, value)).encode()
     return repr(value).encode("utf-8", "backslashreplace")
 
 

@@ -1,7 +1,6 @@
 """Recordings, and clips of recordings, as a kind of examples."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,32 +92,33 @@ def _read_spans(name: str, rows: pd.DataFrame, config: AudioDataConfig) -> NDArr
     if not any(column in rows.columns for column in columns.values()):
         return None
     return np.stack(
-        [read_times(name, rows, column, default) for column, default in zip(columns.values(), WHOLE, strict=True)], 1
+        [_read_times(name, rows, column, default) for column, default in zip(columns.values(), WHOLE, strict=True)], 1
     )
 
 
-def read_times(where: str | Path, rows: pd.DataFrame, column: str | None, default: float) -> NDArray[np.float64]:
-    """Return a column of times in seconds as ``float64[n]``.
-
-    Args:
-        where: Where the rows come from, for messages.
-        rows: The rows.
-        column: The column; None or a column that is not there means the default for all.
-        default: Of empty fields.
-
-    Raises:
-        DataError: A value is not a finite number.
-    """
+def _read_times(name: str, rows: pd.DataFrame, column: str | None, default: float) -> NDArray[np.float64]:
+    """A column of times in seconds; the default for all if there is no such column."""
     if column is None or column not in rows.columns:
         return np.full(len(rows), default)
     values = rows[column].tolist()
-    absent = np.array([value is None or value != value or str(value).strip() == "" for value in values], bool)
-    times = np.where(absent, default, to_numbers(values))
-    wrong = [row for row in np.flatnonzero(~absent & ~np.isfinite(times)).tolist()]
+    times = to_times(values, default)
+    wrong = np.flatnonzero(np.isnan(times)).tolist()
     if wrong:
         shown = some([f"{values[row]!r:.40} ({kind_of(values[row])}) in row {row + 1}" for row in wrong])
-        raise DataError(f"{where}: column {column!r} has values that are not seconds: {shown}. Write 83.5, not 1:23.5.")
+        raise DataError(f"{name}: column {column!r} has values that are not seconds: {shown}. Write 83.5, not 1:23.5.")
     return times
+
+
+def to_times(values: Sequence[Any], default: float) -> NDArray[np.float64]:
+    """Return times in seconds as ``float64[n]``: NaN for a value that is not a finite number.
+
+    Args:
+        values: As a table has them.
+        default: Of empty fields.
+    """
+    absent = np.array([value is None or value != value or str(value).strip() == "" for value in values], bool)
+    numbers = to_numbers(values)
+    return np.where(absent, default, np.where(np.isfinite(numbers), numbers, np.nan))
 
 
 def _scale(values: NDArray[Any]) -> NDArray[Any]:
