@@ -95,7 +95,7 @@ def test_presets_of_keras_hub_for_images_take_recordings(name, tmp_path):
         "vit": dict(image_shape=(32, 32, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16),
         "resnet": dict(
             image_shape=(None, None, 3),
-            input_conv_filters=[8],
+            input_conv_filters=[64],
             input_conv_kernel_sizes=[3],
             stackwise_num_filters=[64, 64],
             stackwise_num_blocks=[1, 1],
