@@ -247,7 +247,7 @@ def _decode(file: Any, start: float | None, end: float | None, max_seconds: floa
         raise ValueError(describe_too_long(length / info.sample_rate, max_seconds or 0.0))
     _skip(file, info, begin)
     # One more than the limit shows that a stream, whose header has no length, is longer.
-    found = list(_read_blocks(file, min(most + 1, _MOST_FRAMES if stop is None else stop - begin)))
+    found = list(_read_blocks(file, min(most + 1, (file.frames if stop is None else min(stop, file.frames)) - begin)))
     samples = np.concatenate(found) if found else np.zeros(0, np.float32)
     if len(samples) > most:
         raise ValueError(f"a stream of more than data.max_seconds={max_seconds:g}")
@@ -268,7 +268,7 @@ def _skip(file: Any, info: RecordingInfo, count: int) -> None:
 
 
 def _read_blocks(file: Any, left: int) -> Iterator[Samples]:
-    while left:
+    while left > 0:
         block = file.read(min(left, _BLOCK), dtype="float32", always_2d=True)
         if not len(block):
             return

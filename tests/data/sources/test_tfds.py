@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from keras_transfer import Recipe, Run
-from keras_transfer.config import AugmentationConfig, ImageDataConfig, TextDataConfig
+from keras_transfer.config import AudioDataConfig, AugmentationConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.data.readers.base import PLAIN
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.sources.tfds import Dataset
@@ -59,7 +59,28 @@ def define_builders(counts):
             for number in range(12):
                 yield number, {"sentence": f"séance {number}", "reply": f"reply {number}", "kind": number % 2}
 
-    return OwnImages, OwnTexts
+    class OwnAudio(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "audio": tfds.features.Audio(shape=(None, 2), sample_rate=8000),
+                "label": tfds.features.ClassLabel(names=["zebra", "ant"]),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for number in range(8):
+                yield number, {"audio": AUDIO + number, "label": number % 2}
+
+    return OwnImages, OwnTexts, OwnAudio
+
+
+# What TFDS stores of a file of 16 bits and two channels.
+AUDIO = np.stack([np.arange(100), -3 * np.arange(100)], 1) * 100
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +93,7 @@ def prepared(tmp_path_factory):
         kinds[0](data_dir=str(folder)).download_and_prepare()
         for config in ("pairs", "single"):
             kinds[1](config=config, data_dir=str(folder)).download_and_prepare()
+    kinds[2](data_dir=str(folder)).download_and_prepare()
     from tensorflow_datasets.core import registered
 
     for kind in kinds:
@@ -227,3 +249,17 @@ training: {{epochs: 1, batch_size: 8}}
     assert "Data: tfds:own_images[train]: 2 classes; rows: 20 train, 4 validation, 6 test" in console.export_text()
     assert Run(run.folder).evaluate().to_json() == run.reports["test"].to_json()
     assert (run.folder / "export" / "saved_model" / "1").is_dir()
+
+
+def test_recordings_are_samples_at_the_rate_of_the_feature(prepared):
+    config = AudioDataConfig(source="tfds:own_audio", data_dir=str(prepared), validation=0, test=0)
+    splits = load_splits(config, seed=0)
+    assert splits.target.names == ("zebra", "ant")
+    found = [splits.train.examples.decode(row, 8000) for row in range(8)]
+    numbers = [round(float(samples[0]) * 32768) for samples in found]
+    assert sorted(numbers) == list(range(8))
+    assert splits.train.targets.tolist() == [number % 2 for number in numbers]
+    for number, samples in zip(numbers, found, strict=True):
+        # The mean of the two channels.
+        np.testing.assert_allclose(samples, (-np.arange(100) * 100 + number) / 32768, atol=1e-7)
+    assert len(splits.train.examples.decode(0, 16000)) == 200
