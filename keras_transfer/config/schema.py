@@ -395,6 +395,7 @@ SCHEMAS: Registry[type[RecipeConfig]] = Registry(
 """The schema of each task; a plugin's task brings its own."""
 
 for _name, _schema in (
+    ("audio_classification", AudioClassificationConfig),
     ("image_classification", ImageClassificationConfig),
     ("text_classification", TextClassificationConfig),
     ("text_pretraining", TextPretrainingConfig),

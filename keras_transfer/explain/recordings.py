@@ -138,6 +138,16 @@ def _to_mel(hertz: float) -> float:
     return float(2595.0 * np.log10(1.0 + hertz / 700.0))
 
 
+def draw_preview(samples: NDArray[np.float32], sample_rate: int) -> bytes:
+    """Return the spectrogram of a recording as a JPEG image.
+
+    Args:
+        samples: ``float32[samples]``.
+        sample_rate: In Hz.
+    """
+    return _draw(make_spectrogram(samples, sample_rate)).content
+
+
 def encode_audio(samples: NDArray[np.float32], sample_rate: int) -> EncodedAudio:
     """Encode a recording as MP3, which every browser plays.
 

@@ -1,9 +1,16 @@
 """Recipes: one class with the logic, and a thin leaf for each task."""
 
 from keras_transfer.recipe.absolute_paths import with_absolute_paths
-from keras_transfer.recipe.base import ImageClassification, Recipe, TextClassification, TextPretraining
+from keras_transfer.recipe.base import (
+    AudioClassification,
+    ImageClassification,
+    Recipe,
+    TextClassification,
+    TextPretraining,
+)
 
 __all__ = [
+    "AudioClassification",
     "ImageClassification",
     "Recipe",
     "TextClassification",

@@ -283,6 +283,18 @@ class Recipe:
         return fit_recipe(self._spec, out, resume=resume, console=console, extras=Extras(callbacks, trackers))
 
 
+class AudioClassification(Recipe):
+    """Recordings in; a class, labels or numbers out: ``AudioClassification("recordings/").fit()``.
+
+    Example:
+        >>> recipe = AudioClassification("recordings/", backbone="whisper_tiny_en", seconds=5.0)
+        >>> recipe.config.data.seconds, recipe.config.policy.name
+        (5.0, 'lp_ft')
+    """
+
+    task = "audio_classification"
+
+
 class ImageClassification(Recipe):
     """Images in; a class, labels or numbers out: ``ImageClassification("images/").fit()``.
 

@@ -1,5 +1,6 @@
 """The tasks: one file each, one entry each in ``TASKS``."""
 
+from keras_transfer.tasks.audio_classification import AudioClassificationTask
 from keras_transfer.tasks.base import TASKS, Evaluation, FinishedRun, Given, Task, TrainedModel, predict_examples
 from keras_transfer.tasks.image_classification import ImageClassificationTask
 from keras_transfer.tasks.targets import TargetTask
@@ -8,6 +9,7 @@ from keras_transfer.tasks.text_pretraining import TextPretrainingTask
 
 __all__ = [
     "TASKS",
+    "AudioClassificationTask",
     "Evaluation",
     "FinishedRun",
     "Given",
@@ -21,5 +23,5 @@ __all__ = [
     "predict_examples",
 ]
 
-for _task in (ImageClassificationTask(), TextClassificationTask(), TextPretrainingTask()):
+for _task in (AudioClassificationTask(), ImageClassificationTask(), TextClassificationTask(), TextPretrainingTask()):
     TASKS.add(_task.name, _task)

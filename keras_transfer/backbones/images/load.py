@@ -25,7 +25,7 @@ from keras_transfer.networks.stages import find_stages
 _SUFFIX = ".keras"
 
 
-def name_backbone(value: Any) -> tuple[Any, ImageBackbone | None]:
+def name_backbone(value: Any) -> tuple[Any, Backbone | None]:
     """Name a backbone that was given from Python, so that the ``backbone`` section of a recipe can hold it.
 
     Args:
@@ -43,7 +43,7 @@ def name_backbone(value: Any) -> tuple[Any, ImageBackbone | None]:
     if isinstance(given, keras.Model):
         input_range = rest.pop("input_range", None)
         given = Backbone.from_keras(given, input_range=input_range and tuple(input_range))
-    if not isinstance(given, ImageBackbone):
+    if not isinstance(given, Backbone):
         return value, None
     return {**rest, "name": mark_object(given.name)}, given
 

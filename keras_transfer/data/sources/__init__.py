@@ -1,6 +1,6 @@
 """Where examples come from: folders, tables, shards, TFDS, sample sets, Python objects, and sources of plugins."""
 
-from keras_transfer.data.sources import bbc_news, solar_cells  # noqa: F401 - they add their sample sets
+from keras_transfer.data.sources import bbc_news, percussion, solar_cells  # noqa: F401 - they add their sample sets
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
 from keras_transfer.data.sources.find import absolute_name, has_labels, read_source

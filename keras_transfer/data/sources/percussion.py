@@ -13,7 +13,7 @@ _FOLDERS = {
     "snare": ("d/upper", "i/lower", "i/upper", "o/lower", "o/upper", "u/lower"),
     "hihat": ("a/lower", "n/lower", "n/upper", "_/colon", "_/equals", "_/hyphen"),
     "clap": ("h/lower", "h/upper", "_/asterix"),
-    "tabla": ("p/lower", "p/upper"),
+    "tom": ("m/lower", "m/upper", "p/lower", "p/upper"),
     "metal": ("e/lower", "r/lower", "r/upper", "t/upper", "_/ampersand"),
     "voice": ("c/upper", "_/1", "_/2", "_/3", "_/4", "_/exclamation"),
 }
@@ -34,7 +34,7 @@ def _read(package: Path) -> Source:
 SAMPLES.add(
     "percussion",
     Sample(
-        "155 drum, bell and voice sounds of seven kinds (FoxDot; CC BY-SA 4.0)",
+        "164 drum, bell and voice sounds of seven kinds (FoxDot; CC BY-SA 4.0)",
         examples="audio",
         package="FoxDot",
         module="FoxDot",

@@ -1,0 +1,144 @@
+"""Recordings in; one class out of several, labels or numbers out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from keras_transfer.audit.recordings import audit_recordings
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.audio.base import AudioBackbone
+from keras_transfer.backbones.audio.load import load_audio_backbone, load_audio_copy
+from keras_transfer.backbones.images.load import is_elsewhere
+from keras_transfer.config import AudioClassificationConfig
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.augmentation.from_python import take_sample_function
+from keras_transfer.data.checks.broken import Scan
+from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.leaks import Repeated
+from keras_transfer.data.checks.recordings import find_repeated_recordings, scan_recordings
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.examples.recordings import Recordings
+from keras_transfer.data.inputs import AudioInputs
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.recordings import AudioReader
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.explain import Explanation, Shown, open_model
+from keras_transfer.explain.recordings import (
+    ExplainedRecording,
+    draw_preview,
+    explain_recordings,
+    to_explanation,
+    to_shown,
+)
+from keras_transfer.model import TransferModel
+from keras_transfer.tasks.base import FinishedRun, Given
+from keras_transfer.tasks.targets import TargetTask
+
+_PREVIEW_RATE = 16_000
+
+
+class AudioClassificationTask(TargetTask):
+    """A class, labels or numbers for each recording."""
+
+    name = "audio_classification"
+    config_class = AudioClassificationConfig
+
+    def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
+        """Return the names of backbones, unless the recipe names a preset or a folder."""
+        backbone = values.get("backbone")
+        if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
+            return {}
+        return {"backbone.name": BACKBONES}
+
+    def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
+        """Look at every recording; what an earlier scan passed is remembered."""
+        data = config.data
+        return scan_recordings(splits, broken=data.broken, max_seconds=data.max_seconds)
+
+    def find_repeated(self, splits: Sequence[Split]) -> Repeated:
+        """Find recordings that are in two splits, and files of which two splits have clips."""
+        return find_repeated_recordings(splits)
+
+    def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
+        """Look for recordings that are silent, clipped, of an odd length or there twice."""
+        return audit_recordings(splits)
+
+    def preview(self, examples: Recordings, row: int) -> bytes | str:
+        """Return a small spectrogram."""
+        return draw_preview(examples.decode(row, _PREVIEW_RATE), _PREVIEW_RATE)
+
+    def load_backbone(self, config: Any, weights: Weights, given: Given) -> AudioBackbone:
+        """Load a network for recordings, or one for images of spectrograms."""
+        if given.backbone is not None:
+            return load_audio_copy(given.backbone, weights, image_size=config.data.image_size)
+        return load_audio_backbone(config.backbone, weights=weights, image_size=config.data.image_size)
+
+    def take_augmentation(self, config: Any, value: Any) -> Any:
+        """Turn a change to recordings that was given from Python into what the reader takes."""
+        return take_sample_function(value)
+
+    def make_reader(
+        self, config: Any, backbone: AudioBackbone, splits: Sequence[Split]
+    ) -> tuple[Reader, Sequence[Split]]:
+        """Decode all recordings, and make a reader of as many samples as the training recordings need."""
+        data = config.data
+        return AudioReader.fit(
+            splits,
+            sample_rate=backbone.sample_rate,
+            seconds=data.seconds,
+            shortest=backbone.shortest,
+            longest=backbone.longest,
+            padding=data.padding,
+            augmentation=config.augmentation,
+            seed=config.seed,
+            max_seconds=data.max_seconds,
+        )
+
+    def describe_examples(
+        self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        """Return what the network hears at once, and how many recordings are longer."""
+        report = reader.report(prepared)
+        cut = ", ".join(f"{share:.1%} of {name}" for name, share in report["cut"].items())
+        line = f"Recordings: {report['seconds']:g} s at {report['sample_rate']:,} Hz at once; longer ones: {cut}"
+        return (line,), report
+
+    def build_model(self, config: Any, backbone: AudioBackbone, splits: Splits, reader: AudioReader) -> TransferModel:
+        """Put the head of ``data.target`` on the network for as many samples as the reader returns."""
+        backbone = backbone.for_samples(reader.samples, config.data.padding)
+        return super().build_model(config, backbone, splits, reader)
+
+    def inputs(self, config: Any) -> AudioInputs:
+        """Return that inputs are recordings."""
+        return AudioInputs(config.data)
+
+    def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
+        """Compute heat maps over time and frequency."""
+        names, explained = _explain(run, examples, outputs)
+        return list(map(to_explanation, examples.names, names, explained))
+
+    def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
+        """Encode recordings to be played, and draw spectrograms, alone and under heat maps."""
+        names, explained = _explain(run, examples, outputs)
+        rate = run.record["sample_rate"]
+        return [to_shown(name, own, one, rate) for name, own, one in zip(examples.names, names, explained, strict=True)]
+
+    def restore_reader(self, run: FinishedRun) -> Reader:
+        """Make a reader of as many samples as the model was trained on."""
+        data, record = run.config.data, run.record
+        return AudioReader(
+            sample_rate=record["sample_rate"],
+            samples=round(record["seconds"] * record["sample_rate"]),
+            padding=data.padding,
+            augmentation=run.config.augmentation,
+            seed=run.config.seed,
+            max_seconds=data.max_seconds,
+        )
+
+
+def _explain(
+    run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
+) -> tuple[list[tuple[str, ...]], list[ExplainedRecording]]:
+    """The names of the outputs of each recording, and what explains them."""
+    every, signed = run.target.names, run.head.evidence_has_sign
+    explained = explain_recordings(open_model(run.model), run.reader, examples, outputs, len(every), signed=signed)
+    return [tuple(every[output] for output in row) for row in outputs], explained
