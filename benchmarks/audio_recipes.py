@@ -1,6 +1,6 @@
 """Recipes for recordings against logistic regression, on the same rows.
 
-Usage: python benchmarks/audio_recipes.py FOLDER drums|languages [--draws 0 1 2] [KEY=VALUE ...]
+Usage: python benchmarks/audio_recipes.py FOLDER drums|languages [--draws 0 1 2] [--set KEY=VALUE ...]
 
 FOLDER is that of audio_data.py. drums: each draw leaves out other kits. languages: draw k leaves out a package of
 three, so that nobody who speaks in training speaks in the test; draws from 3 on do the same with other seeds. Overrides
@@ -146,7 +146,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("name", choices=GROUPS)
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("overrides", nargs="*")
+    parser.add_argument(
+        "--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the recipe"
+    )
     arguments = parser.parse_args()
     folder, name = arguments.folder.resolve(), arguments.name
     with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:

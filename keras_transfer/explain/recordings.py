@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.examples.samples import Samples
 from keras_transfer.data.readers.base import PLAIN, Reader
 from keras_transfer.data.splits.splits import Split
+from keras_transfer.errors import DataError
 from keras_transfer.explain.grad_cam import BATCH, GradCam, SequenceGradCam, finish_maps
 from keras_transfer.explain.opened import OpenedModel
 from keras_transfer.explain.records import EncodedAudio, EncodedImage, Explanation, Shown
@@ -30,13 +32,15 @@ class ExplainedRecording:
     """A recording as the network hears it, and its heat maps.
 
     Attributes:
-        samples: ``float32[samples]`` in -1..1.
+        samples: ``float32[samples]`` in -1..1; None if the recording cannot be read.
         maps: ``float32[outputs, time, frequency]``, the largest size of each being 1, the lowest frequency first; of
             networks on sequences, all frequencies are alike. None if there are none.
+        problem: Why the recording cannot be read.
     """
 
-    samples: NDArray[np.float32]
+    samples: NDArray[np.float32] | None = None
     maps: NDArray[np.float32] | None = None
+    problem: str = ""
 
 
 def explain_recordings(
@@ -53,7 +57,7 @@ def explain_recordings(
     Args:
         opened: The model; None if it could not be opened.
         reader: Of the run.
-        recordings: As the reader prepared them.
+        recordings: The recordings, or what the reader made of them in training.
         outputs: For each recording the outputs that are explained.
         count: How many outputs there are.
         signed: Whether what speaks against an output is part of its map.
@@ -61,36 +65,45 @@ def explain_recordings(
     Returns:
         One per recording.
     """
-    n = len(recordings)
-    split = Split("recordings", recordings, np.zeros(n, np.int64), np.ones(n, np.float32))
-    load = reader.load(split, PLAIN)
     grad_cam = None
     if opened is not None:
         is_sequence = len(opened.network.input_shape) == 3
         grad_cam = opened.explainer(SequenceGradCam if is_sequence else GradCam)
-    explained = []
-    for start in range(0, n, BATCH):
-        rows = range(start, min(start + BATCH, n))
-        samples = np.asarray(load(np.array(rows, np.int64)), np.float32)
+    explained = [_read(reader, recordings, row) for row in range(len(recordings))]
+    there = [row for row, one in enumerate(explained) if one.samples is not None]
+    for start in range(0, len(there), BATCH):
+        rows = there[start : start + BATCH]
+        samples = np.stack([explained[row].samples for row in rows])
         maps = None if grad_cam is None else grad_cam.explain(samples, [outputs[row] for row in rows], count)
-        for place, row in enumerate(rows):
-            own = None
-            if maps is not None:
-                own = finish_maps(maps[: len(outputs[row]), place], (_WIDTH, _HEIGHT), signed=signed)
-            explained.append(ExplainedRecording(samples[place], own))
+        for place, row in enumerate(rows if maps is not None else ()):
+            own = finish_maps(maps[: len(outputs[row]), place], (_WIDTH, _HEIGHT), signed=signed)
+            explained[row] = ExplainedRecording(samples[place], own)
     return explained
+
+
+def _read(reader: Reader, recordings: Examples, row: int) -> ExplainedRecording:
+    """One recording, without maps; training has decoded its own, and others may be gone."""
+    split = Split("recordings", recordings.select([row]), np.zeros(1, np.int64), np.ones(1, np.float32))
+    try:
+        if not isinstance(recordings, Samples):
+            split = reader.prepare(split)
+        return ExplainedRecording(np.asarray(reader.load(split, PLAIN)(np.zeros(1, np.int64)), np.float32)[0])
+    except DataError as error:
+        return ExplainedRecording(problem=f"It can no longer be read: {' '.join(str(error).split())}")
 
 
 def to_explanation(name: str, outputs: tuple[str, ...], explained: ExplainedRecording) -> Explanation:
     """Return an explanation for programs."""
     if explained.maps is None:
-        return Explanation(name, outputs, note=_NO_MAP)
+        return Explanation(name, outputs, note=explained.problem or _NO_MAP)
     return Explanation(name, outputs, heat_maps=tuple(explained.maps))
 
 
 def to_shown(name: str, outputs: tuple[str, ...], explained: ExplainedRecording, sample_rate: int) -> Shown:
     """Return an explanation for the page: a player, a spectrogram, and the spectrogram under heat maps."""
     samples = explained.samples
+    if samples is None:
+        return Shown(name, problem=explained.problem)
     spectrogram = make_spectrogram(samples, sample_rate)
     maps = () if explained.maps is None else explained.maps
     notes = [] if explained.maps is not None else [_NO_MAP]
