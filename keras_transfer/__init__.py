@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         TransferError,
         TransferWarning,
     )
-    from keras_transfer.explain import EncodedImage, Explanation, Piece, Shown
+    from keras_transfer.explain import EncodedAudio, EncodedImage, Explanation, Piece, Shown
     from keras_transfer.export import EXPORTERS, Description, Exporter, MetricDrop, Parity, Served
     from keras_transfer.heads import (
         HEADS,
@@ -76,13 +76,20 @@ if TYPE_CHECKING:
     from keras_transfer.job.job import Job
     from keras_transfer.model import TransferModel, build_model
     from keras_transfer.networks.log_mel import LogMel
-    from keras_transfer.recipe import ImageClassification, Recipe, TextClassification, TextPretraining
+    from keras_transfer.recipe import (
+        AudioClassification,
+        ImageClassification,
+        Recipe,
+        TextClassification,
+        TextPretraining,
+    )
     from keras_transfer.recipe.cross_validation import CrossValidation, cross_validate
     from keras_transfer.registry import Registry
     from keras_transfer.run.opened import ExportedModel, open_model
     from keras_transfer.run.run import Run
     from keras_transfer.tasks import (
         TASKS,
+        AudioClassificationTask,
         Evaluation,
         FinishedRun,
         Given,
@@ -176,6 +183,7 @@ _HOMES = {
         "Served",
     ),
     "explain": (
+        "EncodedAudio",
         "EncodedImage",
         "Explanation",
         "Piece",
@@ -201,6 +209,7 @@ _HOMES = {
         "build_model",
     ),
     "recipe": (
+        "AudioClassification",
         "ImageClassification",
         "Recipe",
         "TextClassification",
@@ -217,6 +226,7 @@ _HOMES = {
     ),
     "run.run": ("Run",),
     "tasks": (
+        "AudioClassificationTask",
         "Evaluation",
         "FinishedRun",
         "Given",
@@ -251,7 +261,9 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "AudioBackboneRow",
+    "AudioClassification",
     "AudioClassificationConfig",
+    "AudioClassificationTask",
     "AudioDataConfig",
     "AudioHeadConfig",
     "Audit",
@@ -267,6 +279,7 @@ __all__ = [  # noqa: RUF022 (sorted as a whole, without regard to case)
     "DataConfig",
     "DataError",
     "Description",
+    "EncodedAudio",
     "EncodedImage",
     "EpochEnded",
     "Evaluation",

@@ -12,7 +12,9 @@ PACKAGE = Path(keras_transfer.__file__).parent
 def test_the_public_names_are_these():
     assert keras_transfer.__all__ == [
         "AudioBackboneRow",
+        "AudioClassification",
         "AudioClassificationConfig",
+        "AudioClassificationTask",
         "AudioDataConfig",
         "AudioHeadConfig",
         "Audit",
@@ -28,6 +30,7 @@ def test_the_public_names_are_these():
         "DataConfig",
         "DataError",
         "Description",
+        "EncodedAudio",
         "EncodedImage",
         "EpochEnded",
         "Evaluation",

@@ -65,17 +65,20 @@ def explain_recordings(
     Returns:
         One per recording.
     """
-    grad_cam = None
-    if opened is not None:
-        is_sequence = len(opened.network.input_shape) == 3
-        grad_cam = opened.explainer(SequenceGradCam if is_sequence else GradCam)
+    # A network sees a sequence, [batch, time, channels], or a spectrogram, [batch, frequency, time, channels].
+    is_sequence = opened is not None and len(opened.network.input_shape) == 3
+    grad_cam = None if opened is None else opened.explainer(SequenceGradCam if is_sequence else GradCam)
     explained = [_read(reader, recordings, row) for row in range(len(recordings))]
     there = [row for row, one in enumerate(explained) if one.samples is not None]
     for start in range(0, len(there), BATCH):
         rows = there[start : start + BATCH]
-        samples = np.stack([explained[row].samples for row in rows])
+        samples = np.stack([np.asarray(explained[row].samples) for row in rows])
         maps = None if grad_cam is None else grad_cam.explain(samples, [outputs[row] for row in rows], count)
-        for place, row in enumerate(rows if maps is not None else ()):
+        if maps is None:
+            continue
+        if not is_sequence:  # as in an image, the lowest frequency is at the bottom
+            maps = maps[:, :, ::-1].transpose(0, 1, 3, 2)
+        for place, row in enumerate(rows):
             own = finish_maps(maps[: len(outputs[row]), place], (_WIDTH, _HEIGHT), signed=signed)
             explained[row] = ExplainedRecording(samples[place], own)
     return explained

@@ -1,7 +1,7 @@
 """Recordings in; one class out of several, labels or numbers out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from keras_transfer.audit.recordings import audit_recordings
 from keras_transfer.backbones import BACKBONES
@@ -102,10 +102,10 @@ class AudioClassificationTask(TargetTask):
         line = f"Recordings: {report['seconds']:g} s at {report['sample_rate']:,} Hz at once; longer ones: {cut}"
         return (line,), report
 
-    def build_model(self, config: Any, backbone: AudioBackbone, splits: Splits, reader: AudioReader) -> TransferModel:
+    def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
         """Put the head of ``data.target`` on the network for as many samples as the reader returns."""
-        backbone = backbone.for_samples(reader.samples, config.data.padding)
-        return super().build_model(config, backbone, splits, reader)
+        sized = backbone.for_samples(cast(AudioReader, reader).samples, config.data.padding)
+        return super().build_model(config, sized, splits, reader)
 
     def inputs(self, config: Any) -> AudioInputs:
         """Return that inputs are recordings."""
