@@ -7,7 +7,7 @@ import wave
 import numpy as np
 import pytest
 
-from keras_transfer import AudioClassification, Recipe
+from keras_transfer import AudioClassification
 from keras_transfer.testing import check_task
 
 RATE = 16_000
@@ -181,7 +181,3 @@ def test_a_run_is_repeated_exactly(folder, tmp_path):
     again = AudioClassification(str(folder), **options).fit(tmp_path / "again")
     for first, second in zip(whole.model.weights, again.model.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
-
-
-def test_a_bundled_recipe_has_the_class_of_its_task():
-    assert isinstance(Recipe.from_file("audio/percussion"), AudioClassification)
