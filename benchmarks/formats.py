@@ -21,12 +21,23 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.audio.hub import find_speech_families
+from keras_transfer.backbones.audio.load import load_audio_backbone
 from keras_transfer.backbones.images.applications import APPLICATIONS
 from keras_transfer.backbones.images.hub import find_image_families, load_hub_backbone
 from keras_transfer.backbones.texts.hub import find_families
 from keras_transfer.backbones.texts.load import load_text_backbone
-from keras_transfer.config import AugmentationConfig, ImageHeadConfig, TextHeadConfig
+from keras_transfer.config import (
+    AudioAugmentationConfig,
+    AudioBackboneConfig,
+    AudioHeadConfig,
+    AugmentationConfig,
+    ImageHeadConfig,
+    TextHeadConfig,
+)
+from keras_transfer.config.weights import Weights
 from keras_transfer.data.readers.images import ImageReader
+from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.errors import TransferError
 from keras_transfer.export import Served
@@ -43,6 +54,7 @@ FORMATS = ("saved_model", "onnx", "litert")
 NAMES = ("a", "b", "c")
 # What sums in another order may change of a probability.
 TOLERANCE = 1e-4
+RATE = 16_000
 
 
 def applications() -> dict[str, str]:
@@ -57,11 +69,15 @@ def applications() -> dict[str, str]:
 def families() -> dict[str, tuple[str, str]]:
     """By ``source: family``, what is built: a kind and a name."""
     own = [name for name in BACKBONES if name not in APPLICATIONS and BACKBONES[name].modality == "image"]
+    audio = [name for name in BACKBONES if BACKBONES[name].modality == "audio"]
     return {
         **{f"keras.applications: {family}": ("row", name) for family, name in sorted(applications().items())},
         **{f"packages: {name}": ("row", name) for name in own},
         **{f"KerasHub images: {name}": ("hub_image", name) for name in find_image_families()},
         **{f"KerasHub texts: {name}": ("hub_text", name) for name in find_families()},
+        **{f"packages, audio: {name}": ("audio", name) for name in audio},
+        **{f"spectrograms: {name}": ("audio", name) for name in own},
+        **{f"KerasHub audio: {name}": ("hub_audio", name) for name in find_speech_families()},
     }
 
 
@@ -78,6 +94,8 @@ def build(kind: str, name: str, folder: Path) -> tuple[keras.Model, Classificati
         head = ClassificationHead(NAMES, TextHeadConfig())
         tensors = backbone.encoder.encode([(text,) for text in make["TEXTS"]], 16)
         return build_model(backbone, head).predictor, head, reader, tensors
+    if kind in ("audio", "hub_audio"):
+        return build_audio(name if kind == "audio" else save_speech(name, folder))
     if kind == "hub_image":
         make = runpy.run_path(str(ROOT / "tests" / "contract" / "test_image_families.py"))
         make["save"](name, folder)
@@ -91,6 +109,31 @@ def build(kind: str, name: str, folder: Path) -> tuple[keras.Model, Classificati
     head = ClassificationHead(NAMES, ImageHeadConfig())
     pixels = np.random.default_rng(0).uniform(0, 255, (3, size, size, 3)).astype("float32")
     return build_model(backbone, head).predictor, head, reader, {"pixels": pixels}
+
+
+def save_speech(name: str, folder: Path) -> str:
+    """Save a small network for speech, and return the name of its preset."""
+    make = runpy.run_path(str(ROOT / "tests" / "contract" / "test_speech_families.py"))
+    make["save"](name, str(folder))
+    return str(folder)
+
+
+def build_audio(name: str) -> tuple[keras.Model, ClassificationHead, object, dict[str, np.ndarray]]:
+    """A model for recordings of a second; the batch has longer and shorter ones."""
+    weights = Weights.RANDOM if name in BACKBONES else Weights.PRETRAINED
+    backbone = load_audio_backbone(AudioBackboneConfig(name=name), weights=weights).for_samples(RATE)
+    reader = AudioReader(
+        sample_rate=RATE,
+        samples=RATE,
+        padding="silence",
+        augmentation=AudioAugmentationConfig(),
+        seed=0,
+        max_seconds=60,
+    )
+    head = ClassificationHead(NAMES, AudioHeadConfig())
+    samples = np.random.default_rng(0).normal(0, 0.1, (3, 5 * RATE // 2)).astype("float32")
+    samples[1, RATE:] = samples[2, RATE // 2 :] = 0
+    return build_model(backbone, head).predictor, head, reader, {"samples": samples}
 
 
 def write_and_load(form: str, served: Served, graph: TensorGraph, folder: Path) -> Callable[..., dict[str, Any]]:
@@ -115,7 +158,7 @@ def measure(kind: str, name: str, forms: Sequence[str]) -> dict[str, str]:
     """The largest difference for each format, or the message that says why there is none."""
     with tempfile.TemporaryDirectory() as scratch:
         model, head, reader, tensors = build(kind, name, Path(scratch) / "preset")
-        inputs = tensors["pixels"] if "pixels" in tensors else tensors
+        inputs = tensors if kind == "hub_text" else next(iter(tensors.values()))
         # A graph: layer by layer, Keras compiles each convolution.
         call = tf.function(with_features(model), autograph=False)
         probabilities, features = map(np.asarray, call(inputs, training=False))

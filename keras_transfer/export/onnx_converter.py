@@ -36,7 +36,7 @@ def convert_to_onnx(graph: TensorGraph, *, opset: int) -> Any:
     for tensor in (*model.graph.input, *model.graph.output):
         for place, dimension in enumerate(tensor.type.tensor_type.shape.dim):
             if dimension.dim_param:
-                dimension.dim_param = "batch" if place == 0 else "tokens"
+                dimension.dim_param = "batch" if place == 0 else "length"
     return model
 
 
