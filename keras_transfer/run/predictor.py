@@ -36,20 +36,22 @@ class Predictor(RowReader):
         min_confidence: float | None = None,
         **table: Unpack[TableOptions],
     ) -> list[Prediction]:
-        """Predict for one or more images or texts.
+        """Predict for one or more images, recordings or texts.
 
         Args:
             inputs: One input or a sequence of inputs. Of images: a path, a PIL image, an array
-                ``uint8[height, width, channels]`` or ``uint8[height, width]``, or the bytes of an image file. Of texts:
-                a ``str``, which is never a path, or the ``pathlib.Path`` of a text file; of pairs: a tuple of two
-                ``str``. Or the ``pathlib.Path`` of a folder, for every file in it that is not hidden; that of a table,
-                or a DataFrame, for every row, by the columns that the recipe names.
+                ``uint8[height, width, channels]`` or ``uint8[height, width]``, or the bytes of an image file. Of
+                recordings: a path, the bytes of an audio file, a tuple of ``float32[samples]`` and their rate, or
+                samples with ``sample_rate``. Of texts: a ``str``, which is never a path, or the ``pathlib.Path`` of a
+                text file; of pairs: a tuple of two ``str``. Or the ``pathlib.Path`` of a folder, for every file in it
+                that is not hidden; that of a table, or a DataFrame, for every row, by the columns that the recipe
+                names.
             skip_broken: Whether an input that cannot be read gets a prediction whose ``error`` says why, instead of
                 ending the whole call.
             min_confidence: A probability. A prediction of a class abstains if its ``score`` is below it; one of labels
                 if the probability of a decision, that a label is there or that it is not, is below it.
-            **table: How a table is read: see :class:`TableOptions`. The run's own ``data.root`` belongs to its own
-                source.
+            **table: How inputs and tables are read: see :class:`TableOptions`. The run's own ``data.root`` belongs to
+                its own source.
 
         Returns:
             One prediction per input, in their order; a list of one for a single input.

@@ -31,19 +31,21 @@ from keras_transfer.tasks.base import Floats
 
 
 class TableOptions(TypedDict, total=False):
-    """How a table is read that is not the run's own source; what is None or left out is found out.
+    """How inputs and a table are read that are not the run's own source; what is None or left out is found out.
 
     Attributes:
         root: The folder that the paths in the table are relative to; by default the folder of the table.
         suffix: Added to each path, such as ``.jpg``.
         encoding: Of CSV, JSONL and text files, such as ``cp1252``.
         delimiter: Between the fields of a CSV: ``tab`` or one character.
+        sample_rate: Of arrays of samples that come without one, in Hz; by default ``data.sample_rate`` of the recipe.
     """
 
     root: str | Path | None
     suffix: str | None
     encoding: str | None
     delimiter: str | None
+    sample_rate: int | None
 
 
 class RowReader(ABC):
@@ -120,7 +122,7 @@ class RowReader(ABC):
         options = given_options(table)
         named, given = name_objects({"test": {**section, **options}})
         other = _to_other_source(named["test"])
-        config = self._config_for(other)
+        config = self._config_for(other, table)
         split = self.task.read_split(config, other.source, self.target, given)
         for note in split.notes:
             warnings.warn(f"{other.source}: {note}", TransferWarning, stacklevel=3)
@@ -200,11 +202,16 @@ class RowReader(ABC):
         self.check_servable()
         options = given_options(table)
         other = _to_other_source({"source": self.config.data.source, **options})
-        kind = self.task.inputs(self._config_for(other))
+        kind = self.task.inputs(self._config_for(other, table))
         refuse_unused_options(given, kind, options)
+        if table.get("sample_rate") is not None and all(kind.as_path(part) is not None for part in given):
+            raise ConfigError(
+                f"sample_rate is for arrays of samples; files have their own. Received: {table.get('sample_rate')}. "
+                "Leave it out."
+            )
         return kind, other
 
-    def _config_for(self, other: OtherSource) -> RecipeConfig:
+    def _config_for(self, other: OtherSource, table: TableOptions) -> RecipeConfig:
         """The recipe as it applies to another source than the run's own."""
         data = self.config.data
         for key in sorted(other.model_fields_set - type(data).model_fields.keys()):
@@ -212,7 +219,14 @@ class RowReader(ABC):
                 f"--{key} is for tables of paths, and this run takes {self.task.inputs(self.config).plural}. Leave it "
                 "out."
             )
-        return self.config.model_copy(update={"data": data.for_source(other, prefix="--")})
+        section = data.for_source(other, prefix="--")
+        rate = table.get("sample_rate")
+        if rate is not None and "sample_rate" not in type(data).model_fields:
+            plural = self.task.inputs(self.config).plural
+            raise ConfigError(f"sample_rate is for recordings, and this run takes {plural}. Leave it out.")
+        if rate is not None:
+            section = section.model_copy(update={"sample_rate": rate})
+        return self.config.model_copy(update={"data": section})
 
     def check_servable(self) -> None:
         """Raise what keeps the run from predicting.
@@ -226,8 +240,8 @@ class RowReader(ABC):
 
 
 def given_options(table: TableOptions) -> dict[str, str]:
-    """The options that are set."""
-    return {key: str(value) for key, value in table.items() if value is not None}
+    """The options for tables that are set."""
+    return {key: str(value) for key, value in table.items() if value is not None and key in TABLE_KEYS}
 
 
 def refuse_options(table: TableOptions) -> None:
