@@ -290,6 +290,27 @@ def finished_run(share: Callable[..., Path], pebble: None) -> Any:
 
 
 @pytest.fixture(scope="session")
+def finished_audio_run(share: Callable[..., Path]) -> Any:
+    """A run on 42 tones of three pitches, by the pretrained speech_embedding on a second at once."""
+    from keras_transfer import AudioClassification, Run
+
+    def make(folder: Path) -> None:
+        runpy.run_path(str(Path(__file__).parent / "recipe" / "test_audio_recipe.py"))["make_tones"](folder / "tones")
+        recipe = AudioClassification(
+            str(folder / "tones"),
+            seconds=1.0,
+            training={"epochs": 1},
+            augmentation={"gain": 6.0, "time_mask": 0.1},
+            export={"formats": []},
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KERAS_TRANSFER_CACHE", str(folder / "cache"))
+            recipe.fit(folder / "run")
+
+    return Run(share("finished-audio-run", make) / "run")
+
+
+@pytest.fixture(scope="session")
 def finished_text_run(share: Callable[..., Path]) -> Any:
     """A run on 48 texts about cats and dogs, by a BERT of three layers with random weights, and its SavedModel."""
     from keras_transfer import Run

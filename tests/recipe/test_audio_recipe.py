@@ -32,32 +32,26 @@ def write_wav(file, samples, rate=RATE, channels=1):
         out.writeframes(np.repeat(pcm[:, None], channels, axis=1).tobytes())
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Forty-two recordings of 0.6 to 1 s, some stereo, at two rates."""
-    root = tmp_path_factory.mktemp("tones")
+def make_tones(root):
+    """Forty-two recordings of 0.6 to 1 s in a folder per pitch, some stereo, at two rates."""
     for place, (name, pitch) in enumerate(PITCHES.items()):
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
         for number in range(14):
             rate = RATE if number % 3 else 44_100
             seconds = 0.6 + 0.4 * (number % 5) / 4
             seed = 100 * place + number
             samples = tone(pitch * (0.9 + 0.015 * number), seconds, rate=rate, seed=seed)
             write_wav(root / name / f"{number:02}.wav", samples, rate, 1 + number % 2)
-    return root
 
 
 @pytest.fixture(scope="module")
-def run(folder, tmp_path_factory):
-    recipe = AudioClassification(
-        str(folder),
-        seconds=SECONDS,
-        policy="lp_ft",
-        training={"epochs": 1},
-        augmentation={"gain": 6.0, "time_mask": 0.1},
-        export={"formats": []},
-    )
-    return recipe.fit(tmp_path_factory.mktemp("runs") / "tones")
+def folder(finished_audio_run):
+    return finished_audio_run.folder.parent / "tones"
+
+
+@pytest.fixture(scope="module")
+def run(finished_audio_run):
+    return finished_audio_run
 
 
 def test_pitches_are_told_apart(run):

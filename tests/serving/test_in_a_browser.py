@@ -32,6 +32,7 @@ for (const type of ["dragenter", "dragover", "drop"])
   drop.dispatchEvent(new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true}));
 done();
 """
+DURATION = "document.querySelector('#shown audio').duration"
 LOADED = "return [...document.images].every(image => image.complete)"
 
 
@@ -179,4 +180,33 @@ def test_a_text_is_classified_and_explained(browser, tmp_path):
                 assert shown == "The team won the match in the league."
                 assert browser.find_elements("css selector", "#explanation mark.for3")
                 check_layout(browser, f"server-text-{width}-{scheme}", width)
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_a_recording_is_dropped_and_one_is_recorded(browser, finished_audio_run):
+    file = finished_audio_run.folder.parent / "tones" / "high" / "01.wav"
+    expected = finished_audio_run.predict([file])[0]
+    browser.get_log("browser")
+    with running(finished_audio_run.folder) as served:
+        for width, height in SIZES:
+            open_page(browser, served.url, width=width, height=height)
+            wait_for_status(browser, "Nothing was sent yet")
+            browser.find_element("id", "file").send_keys(str(file))
+            # The browser resamples a little differently.
+            said = wait_for_status(browser, "Predicted in")
+            assert f" ms: {expected.label}, probability " in said
+            wait_for(browser, lambda driver: driver.execute_script(f"return {DURATION} > 0.5"), "no player")
+            browser.find_element("id", "explain-button").click()
+            wait_for_status(browser, "Explained")
+            captions = [caption.text for caption in browser.find_elements("css selector", "#explanation figcaption")]
+            assert captions[0] == "as the network hears it"
+            wait_for(browser, lambda driver: driver.execute_script(LOADED), "images that do not load")
+            check_layout(browser, f"server-audio-{width}", width)
+        button = browser.find_element("id", "record")
+        button.click()
+        wait_for(browser, lambda driver: driver.find_element("id", "recorded").text > "1.", "no second was recorded")
+        assert button.text == "Stop and predict"
+        button.click()
+        assert "probability" in wait_for_status(browser, "Predicted in")
+        assert browser.execute_script(f"return {DURATION}") > 0.8
     assert [entry["message"] for entry in browser.get_log("browser")] == []
