@@ -27,11 +27,10 @@ def start(folder):
 
 def load(folder):
     """Return a function from a list of inputs to outputs by name, a row per input; ok: whether it could be read."""
-    description, run = start(Path(folder))
-    read, padding = inputs.load(Path(folder), description), description["preprocessing"].get("padding")
-    padding = padding if isinstance(padding, dict) else {}  # of what is no text, zeros
-    output, names = description["predictions_output"], np.array(description["names"])
-    blank = {x["name"]: np.zeros([n or 1 for n in x["shape"][1:]], x["dtype"]) for x in description["inputs"]}
+    about, run = start(Path(folder))
+    read, output, names = inputs.load(Path(folder), about), about["predictions_output"], np.array(about["names"])
+    padding = given if isinstance(given := about["preprocessing"].get("padding"), dict) else {}  # of texts; others: 0
+    blank = {x["name"]: np.zeros([n or 1 for n in x["shape"][1:]], x["dtype"]) for x in about["inputs"]}
 
     def predict(batch):
         rows = [None] * len(batch)
