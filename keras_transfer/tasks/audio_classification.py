@@ -1,7 +1,7 @@
 """Recordings in; one class out of several, labels or numbers out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from keras_transfer.audit.recordings import audit_recordings
 from keras_transfer.backbones import BACKBONES
@@ -41,6 +41,8 @@ class AudioClassificationTask(TargetTask):
 
     name = "audio_classification"
     config_class = AudioClassificationConfig
+    # Longer recordings are cropped in any case: at random, unless the section says otherwise.
+    augmentation_off: ClassVar[Mapping[str, Any]] = {}
 
     def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
         """Return the names of backbones, unless the recipe names a preset or a folder."""

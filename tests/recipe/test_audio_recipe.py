@@ -7,7 +7,7 @@ import wave
 import numpy as np
 import pytest
 
-from keras_transfer import AudioClassification
+from keras_transfer import AudioClassification, ConfigError
 from keras_transfer.testing import check_task
 
 RATE = 16_000
@@ -175,3 +175,13 @@ def test_a_run_is_repeated_exactly(folder, tmp_path):
     again = AudioClassification(str(folder), **options).fit(tmp_path / "again")
     for first, second in zip(whole.model.weights, again.model.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_a_function_from_python_changes_recordings():
+    def invert(samples, seed):
+        return -samples
+
+    recipe = AudioClassification("sounds/", augmentation=invert)
+    assert "invert" in recipe.config.augmentation.function and recipe.config.augmentation.crop
+    with pytest.raises(ConfigError, match="changed the shape of a recording"):
+        AudioClassification("sounds/", augmentation={"gain": 6.0, "function": lambda samples, seed: samples[1:]})
