@@ -196,6 +196,11 @@ def _find_contradictions_of_recordings(config: AudioClassificationConfig) -> Ite
         )
     if data.start is not None and data.start == data.end:
         yield f"data.end: clips start and end in two columns. Received: {data.end} for both. Name the other one."
+    taken = {**dict.fromkeys(data.label_columns, "data.label"), data.path: "data.path", "split": "the split"}
+    for key in ("start", "end"):
+        column = getattr(data, key)
+        if column in taken:
+            yield f"data.{key}: column {column!r} is that of {taken[column]}. Name the column of times in seconds."
     if config.training.batch_size == 1 and config.augmentation.mixup:
         yield "training.batch_size: mixup needs a second recording in a batch. Use 2 or more, or turn it off."
 

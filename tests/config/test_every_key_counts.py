@@ -23,6 +23,7 @@ from keras_transfer.config.section import Section
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.readers.masked import MaskedTextReader
+from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.data.splits.unlabelled import load_unlabelled
@@ -33,6 +34,8 @@ from keras_transfer.job.phases import plan_phases
 from keras_transfer.training.optimizer import build_optimizer
 
 IMAGES, TEXTS, PRETRAINING = "image_classification", "text_classification", "text_pretraining"
+AUDIO = "audio_classification"
+FILES = (IMAGES, AUDIO)
 STAGES, WIDTH, STEPS = 6, 8, 20
 NAMES = ("a", "b")
 NORM = keras.layers.BatchNormalization()
@@ -42,8 +45,8 @@ NORM = keras.layers.BatchNormalization()
 
 
 def model_of(config):
-    """What planning looks at, without a network: six stages, for images with BatchNorm."""
-    layers = [NORM] if config.task == IMAGES else []
+    """What planning looks at, without a network: six stages, for images and audio with BatchNorm."""
+    layers = [NORM] if config.task in FILES else []
     stages = [SimpleNamespace(index=index, layers=layers) for index in range(STAGES)]
     head = head_of(config) or SimpleNamespace(names=NAMES, is_solvable=False)
     top = SimpleNamespace(input_shape=(None, WIDTH))
@@ -99,7 +102,7 @@ def loss(config):
     if head is None:
         return config.head.model_dump()
     found = [head.describe_pooling()]
-    if config.task != IMAGES:
+    if config.task not in FILES:
         found.append(config.head.pooling)
     if trained(config):
         found.append(layers_of(type(config.head), config.head.model_dump_json()))
@@ -150,6 +153,16 @@ def reader_of(config):
             max_pixels=data.max_pixels,
         )
         return reader.with_function(lambda images, seeds: images) if config.augmentation.function else reader
+    if config.task == AUDIO:
+        reader = AudioReader(
+            sample_rate=8000,
+            samples=800,
+            padding=config.data.padding,
+            augmentation=config.augmentation,
+            seed=config.seed,
+            max_seconds=config.data.max_seconds,
+        )
+        return reader.with_function(lambda samples, seed: samples) if config.augmentation.function else reader
     reader = TextReader if config.task == TEXTS else MaskedTextReader
     views = functools.partial(Reader.training_views, None)
     return SimpleNamespace(mixes=reader.mixes, training_views=views, flips=((),), describe=lambda *_: None)
@@ -168,7 +181,7 @@ def features(config):
             views = reader.training_views(range(phase.epochs), config.cache.views)
             found.append(["cached", storage, len(views), reader.describe(None, views), reader.flips])
         else:
-            changes = config.augmentation.model_dump(exclude={"predict_flips"}) if config.task == IMAGES else None
+            changes = config.augmentation.model_dump(exclude={"predict_flips"}) if config.task in FILES else None
             evaluated = storage if frozen and config.cache.views and config.task != PRETRAINING else None
             found.append(["read", changes, evaluated, reader.flips])
     return found
@@ -179,7 +192,7 @@ def rows(config):
     load = load_unlabelled if config.task == PRETRAINING else load_splits
     splits = load(config.data, seed=config.seed)
     each = [[s.examples.fingerprints, np.asarray(s.targets).tolist(), s.weights.tolist()] for s in splits]
-    roots = [str(getattr(split.examples, "root", None)) for split in splits]
+    roots = [str(getattr(split.examples, "home", None)) for split in splits]
     return [each, splits.target.names, roots]
 
 
@@ -217,14 +230,14 @@ class Key:
     value: object
     probe: object
     base: dict = field(default_factory=dict)  # of the recipe in which the key counts for sure
-    tasks: tuple = (IMAGES, TEXTS, PRETRAINING)
+    tasks: tuple = (IMAGES, TEXTS, PRETRAINING, AUDIO)
 
 
 MULTILABEL = {"data.target": "multilabel", "data.label": ["p", "q"]}
 NUMBER = {"data.target": "number", "data.label": "x"}
 PROCESSES = {"distribution.strategy": "multi_worker", "distribution.workers": ["a:1", "b:2"]}
 ALONE = {"policy.name": "head", "policy.head_solver": "sgd"}
-NOT_PRETRAINING = (IMAGES, TEXTS)
+NOT_PRETRAINING = (IMAGES, TEXTS, AUDIO)
 
 KEYS = {
     "seed": Key(7, passed_on("seed")),  # of weights, orders and augmentation too
@@ -238,7 +251,7 @@ KEYS = {
     "data.suffix": Key(".png", passed_on("data.suffix")),
     **{
         f"data.{part}.suffix": Key(
-            ".png", passed_on(f"data.{part}.suffix"), {f"data.{part}.source": "other.csv"}, (IMAGES,)
+            ".png", passed_on(f"data.{part}.suffix"), {f"data.{part}.source": "other.csv"}, FILES
         )
         for part in ("validation", "test")
     },
@@ -247,15 +260,17 @@ KEYS = {
     "data.test": Key(0.4, rows),
     "data.validation.source": Key("other.csv", rows),
     "data.test.source": Key("other.csv", rows),
-    "data.validation.root": Key("elsewhere", rows, {"data.validation.source": "other.csv"}, (IMAGES,)),
-    "data.test.root": Key("elsewhere", rows, {"data.test.source": "other.csv"}, (IMAGES,)),
+    "data.validation.root": Key("elsewhere", rows, {"data.validation.source": "other.csv"}, FILES),
+    "data.test.root": Key("elsewhere", rows, {"data.test.source": "other.csv"}, FILES),
     "data.stratify": Key(["label", "site"], rows),
     "data.target": Key("number", rows, {"data.label": "x"}, NOT_PRETRAINING),
     "data.label": Key("site", rows),
     "data.separator": Key(";", rows, {"data.target": "multilabel", "data.label": "tags"}, NOT_PRETRAINING),
     "data.classes": Key(["red", "blue"], rows, {"data.label": "tags"}),
     "data.relabel": Key({"a": "z"}, rows),
-    "data.exclude": Key({IMAGES: "images.csv", TEXTS: "texts.csv", PRETRAINING: "texts.csv"}, rows),
+    "data.exclude": Key(
+        {IMAGES: "images.csv", TEXTS: "texts.csv", PRETRAINING: "texts.csv", AUDIO: "images.csv"}, rows
+    ),
     "data.merge_labels": Key(False, passed_on("data.merge_labels")),  # of names that are alike
     "data.split": Key("part", rows),
     "data.group": Key("who", rows),
@@ -274,6 +289,12 @@ KEYS = {
     "data.channels": Key(1, passed_on("data.channels")),
     "data.max_pixels": Key(99, passed_on("data.max_pixels")),
     "data.resize": Key("pad", passed_on("data.resize")),
+    "data.start": Key("p", rows),
+    "data.end": Key("q", rows),
+    "data.seconds": Key(2.0, passed_on("data.seconds")),
+    "data.padding": Key("repeat", passed_on("data.padding")),
+    "data.max_seconds": Key(99.0, passed_on("data.max_seconds")),
+    "data.sample_rate": Key(8000, passed_on("data.sample_rate")),
     "data.text": Key("text2", rows),
     "data.text_pair": Key("text2", rows),
     "data.sequence_length": Key(16, passed_on("data.sequence_length")),
@@ -284,7 +305,7 @@ KEYS = {
     "head.dropout": Key(0.5, loss),
     "head.hidden": Key(4, loss),
     "head.loss": Key("huber", loss, NUMBER),
-    "head.pooling": Key({IMAGES: "max", TEXTS: "last"}, loss),
+    "head.pooling": Key({IMAGES: "max", TEXTS: "last", AUDIO: "max"}, loss),
     "head.label_texts": Key("none", label_texts),
     "head.threshold": Key({"metric": "f1"}, decisions, {}, NOT_PRETRAINING),
     "head.threshold.value": Key(0.2, decisions, {}, NOT_PRETRAINING),
@@ -316,7 +337,7 @@ KEYS = {
     "training.early_stopping.metric": Key("loss", epochs_that_end),
     "training.early_stopping.patience": Key(9, epochs_that_end),
     "training.precision": Key("mixed_bfloat16", passed_on("training.precision")),
-    "cache.views": Key({IMAGES: 1, TEXTS: 4, PRETRAINING: 4}, features, ALONE, (IMAGES,)),
+    "cache.views": Key({IMAGES: 1, TEXTS: 4, PRETRAINING: 4, AUDIO: 1}, features, ALONE, FILES),
     "cache.dtype": Key("float16", features, ALONE, NOT_PRETRAINING),
     "cache.max_bytes": Key(1000, features, ALONE, NOT_PRETRAINING),
     "checkpoint.every_seconds": Key(5.0, passed_on("checkpoint.every_seconds")),
@@ -328,7 +349,7 @@ KEYS = {
     "distribution.worker": Key(1, devices, PROCESSES),
     "distribution.learning_rate_scaling": Key("sqrt", devices),
     "distribution.timeout_seconds": Key(9.0, devices, PROCESSES),
-    "export.formats": Key({IMAGES: [], TEXTS: []}, passed_on("export.formats"), {}, NOT_PRETRAINING),
+    "export.formats": Key({IMAGES: [], TEXTS: [], AUDIO: []}, passed_on("export.formats"), {}, NOT_PRETRAINING),
     "trackers": Key(["tensorboard"], passed_on("trackers")),
     "report": Key(False, passed_on("report")),
     **{
@@ -338,7 +359,7 @@ KEYS = {
             "vertical_flip": True,
             "quarter_turns": True,
             "rotation": 9.0,
-            "crop": 0.1,
+            "crop": {IMAGES: 0.1, AUDIO: False},
             "zoom": 0.1,
             "shift": 0.1,
             "brightness": 0.1,
@@ -350,13 +371,18 @@ KEYS = {
             "cutmix": 0.2,
             "function": "<python: own>",
             "predict_flips": True,
+            "gain": 6.0,
+            "noise": 20.0,
+            "speed": 0.1,
+            "time_mask": 0.2,
+            "frequency_mask": 0.2,
         }.items()
     },
 }
 
 POLICY_KEYS = {
     "stages": Key(4, phases),
-    "batch_norm": Key({"frozen": "adapt", "adapt": "frozen", None: "adapt"}, phases, {}, (IMAGES,)),
+    "batch_norm": Key({"frozen": "adapt", "adapt": "frozen", None: "adapt"}, phases, {}, FILES),
     "head_solver": Key("sgd", phases, {}, NOT_PRETRAINING),
     "head_epochs": Key(5, phases, {"policy.head_solver": "sgd"}),
     "fine_tune_rate": Key(0.7, phases),
@@ -389,6 +415,7 @@ CHOICES = [
     {"augmentation.mixup": 0.2, "policy.name": "last_stages"},
     {"augmentation.function": "<python: own>", "policy.name": "last_stages"},
     {"augmentation.horizontal_flip": False, "policy.name": "last_stages"},
+    {"augmentation.crop": False, "policy.name": "last_stages"},
     {"distribution.strategy": "none"},
     PROCESSES,
 ]
@@ -399,11 +426,12 @@ def is_as_asked(place, task, values):
     if place == "policy.head_solver":  # a head that cannot be solved is trained with auto, too
         return task == PRETRAINING or bool({"head.hidden", "training.label_smoothing"} & set(values))
     solves, one_view = values.get("policy.head_solver") == "solve", values.get("cache.views") == 1
+    by_default = {IMAGES: "augmentation.horizontal_flip", AUDIO: "augmentation.crop"}.get(task)  # on, if not named
     return (
         place.endswith(".source")  # of the table that the choice names, too
         or (place == "training.keep" and solves)  # the last epoch is the only one
-        or (place == "augmentation.horizontal_flip" and (solves or one_view))  # off, and it is not used
-        or (place == "cache.views" and task == IMAGES and (solves or "augmentation.horizontal_flip" in values))  # 1
+        or (place == by_default and (solves or one_view))  # off, and it is not used
+        or (place == "cache.views" and task in FILES and (solves or by_default in values))  # 1
     )
 
 
@@ -525,7 +553,7 @@ def is_of_another_policy(task, path, choice):
     return section is not None and policy != chosen and name in POLICY_SECTIONS[chosen].model_fields
 
 
-TASKS = (IMAGES, TEXTS, PRETRAINING)
+TASKS = (IMAGES, TEXTS, PRETRAINING, AUDIO)
 ALL = {
     (task, path): path.split(".")[2] if path.startswith("policy.") else path for task in TASKS for path in keys_of(task)
 }

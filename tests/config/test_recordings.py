@@ -22,6 +22,8 @@ def test_a_recipe_without_further_keys_has_no_contradictions():
     [
         pytest.param({"data": {"seconds": 5.0, "max_seconds": 4.0}}, "data.max_seconds", id="window over the limit"),
         pytest.param({"data": {"start": "at", "end": "at"}}, "data.end", id="one column twice"),
+        pytest.param({"data": {"start": "label"}}, "data.start", id="a label"),
+        pytest.param({"data": {"end": "path"}}, "data.end", id="the paths"),
         pytest.param(
             {"training": {"batch_size": 1}, "augmentation": {"mixup": 0.2}}, "training.batch_size", id="mixup of one"
         ),
