@@ -13,9 +13,8 @@ import numpy as np
 from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.formats.recordings import (
     LARGEST,
-    RecordingInfo,
     Samples,
-    decode_at_own_rate,
+    decode_clips,
     describe_too_long,
     read_info,
 )
@@ -156,27 +155,26 @@ def _measure_file(
         info = read_info(content)
     except (OSError, ValueError) as error:
         return "", dict.fromkeys(rows, _reason(error))
-    return hash_content(content), {row: _measure(content, info, recordings.span(row), max_seconds) for row in rows}
-
-
-def _measure(content: bytes, info: RecordingInfo, span: tuple[float, float], max_seconds: float | None) -> Measured:
-    start, end = span
-    if end <= start:
-        return f"the clip ends at {end:g} s, and starts at {start:g} s"
+    measured: dict[int, Measured] = {
+        row: f"the clip ends at {end:g} s, and starts at {start:g} s"
+        for row, (start, end) in ((row, recordings.span(row)) for row in rows)
+        if end <= start
+    }
+    others = [row for row in rows if row not in measured]
     try:
-        samples, rate = decode_at_own_rate(
-            content, start=start or None, end=None if end == np.inf else end, max_seconds=max_seconds
-        )
+        found, rate = decode_clips(content, [recordings.span(row) for row in others], max_seconds=max_seconds)
     except ValueError as error:
-        return _reason(error)
+        return "", dict.fromkeys(rows, _reason(error))
+    for row, samples in zip(others, found, strict=True):
+        measured[row] = samples if isinstance(samples, str) else _measure(samples, rate, info.channels)
+    return hash_content(content), measured
+
+
+def _measure(samples: Samples, rate: int, channels: int) -> Measured:
     if not len(samples):
         return "0 samples"
     if not np.isfinite(samples).all():
         return f"{int((~np.isfinite(samples)).sum()):,} of {len(samples):,} samples are NaN or infinite"
-    return _measure_samples(samples, rate, info.channels)
-
-
-def _measure_samples(samples: Samples, rate: int, channels: int) -> Measured:
     peak = float(np.abs(samples).max())
     if peak > LARGEST:
         return f"samples up to {peak:,.0f}; full scale is 1, so divide them by 32768 if they were whole numbers"

@@ -3,8 +3,9 @@
 import contextlib
 import functools
 import io
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -33,6 +34,8 @@ _FOREIGN = (
     ("AAC", 0, b"\xff\xf9"),
     ("MIDI", 0, b"MThd"),
 )
+# After a seek, lossy formats return other samples than from the start on.
+_FROM_THE_START = ("OGG", "MP3")
 _BLOCK = 1 << 18
 # Tables round times: a clip may end this much after its recording.
 _ROUNDING_SECONDS = 0.01
@@ -125,6 +128,37 @@ def decode_at_own_rate(
     """
     with _open(content) as file:
         return _decode(file, start, end, max_seconds), int(file.samplerate)
+
+
+def decode_clips(
+    content: bytes, spans: Sequence[tuple[float, float]], *, max_seconds: float | None = None
+) -> tuple[list[Samples | str], int]:
+    """Decode several clips of a recording as :func:`decode_at_own_rate` does each; no part is decoded twice.
+
+    Args:
+        content: The bytes of the file.
+        spans: Where each starts and ends, in seconds; ``inf`` is the end of the recording.
+        max_seconds: As for :func:`decode_at_own_rate`.
+
+    Returns:
+        The samples of each, or what is wrong with it; and their rate in Hz.
+
+    Raises:
+        ValueError: The file cannot be read.
+        DataError: A package is not installed.
+    """
+    with _open(content) as file:
+        rate = int(file.samplerate)
+        if len(spans) > 1 and _info_of(file).format in _FROM_THE_START:
+            return _decode_in_one_pass(file, spans, max_seconds), rate
+    found: list[Samples | str] = []
+    for start, end in spans:
+        try:
+            clip = {"start": start or None, "end": None if end == math.inf else end}
+            found.append(decode_at_own_rate(content, **clip, max_seconds=max_seconds)[0])
+        except ValueError as error:
+            found.append(str(error))
+    return found, rate
 
 
 def describe_too_long(seconds: float, max_seconds: float) -> str:
@@ -233,31 +267,80 @@ def _info_of(file: Any) -> RecordingInfo:
     return RecordingInfo(seconds, int(file.samplerate), int(file.channels), _FORMATS[file.format])
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The frames of a clip: the first, the one after the last or None, and how many may be decoded."""
+
+    begin: int
+    stop: int | None
+    most: int
+
+    @classmethod
+    def of(cls, file: Any, start: float | None, end: float | None, max_seconds: float | None) -> "_Part":
+        """Check a span by the header of its file."""
+        rate = int(file.samplerate)
+        begin = 0 if start is None else round(start * rate)
+        stop = None if end is None else round(end * rate)
+        if begin < 0 or (stop is not None and stop <= begin):
+            raise ValueError(f"the clip starts at {start or 0.0:g} s and ends at {end:g} s" if end else "an empty clip")
+        most = _MOST_FRAMES if max_seconds is None else int(max_seconds * rate)
+        known = file.frames if file.frames < _MOST_FRAMES else begin
+        length = min(known if stop is None else stop, known) - begin
+        if length > most:
+            raise ValueError(describe_too_long(length / rate, max_seconds or 0.0))
+        return cls(begin, stop, most)
+
+    def count(self, file: Any) -> int:
+        """Return how many frames to read; one more than the limit shows that a stream without a length is longer."""
+        left = (file.frames if self.stop is None else min(self.stop, file.frames)) - self.begin
+        return min(self.most + 1, left)
+
+    def join(self, file: Any, info: RecordingInfo, blocks: Sequence[Samples]) -> Samples:
+        """Return the samples of a clip, if they are all there."""
+        samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+        if len(samples) > self.most:
+            raise ValueError(f"a stream of more than data.max_seconds={self.most / info.sample_rate:g}")
+        _check_length(file, info, self.begin, self.stop, len(samples))
+        return samples
+
+
 def _decode(file: Any, start: float | None, end: float | None, max_seconds: float | None) -> Samples:
     """The mean of the channels from one time to another. Blocks bound the memory, whatever the header says."""
-    info = _info_of(file)
-    begin = 0 if start is None else round(start * info.sample_rate)
-    stop = None if end is None else round(end * info.sample_rate)
-    if begin < 0 or (stop is not None and stop <= begin):
-        raise ValueError(f"the clip starts at {start or 0.0:g} s and ends at {end:g} s" if end else "an empty clip")
-    most = _MOST_FRAMES if max_seconds is None else int(max_seconds * info.sample_rate)
-    known = file.frames if file.frames < _MOST_FRAMES else begin
-    length = min(known if stop is None else stop, known) - begin
-    if length > most:
-        raise ValueError(describe_too_long(length / info.sample_rate, max_seconds or 0.0))
-    _skip(file, info, begin)
-    # One more than the limit shows that a stream, whose header has no length, is longer.
-    found = list(_read_blocks(file, min(most + 1, (file.frames if stop is None else min(stop, file.frames)) - begin)))
-    samples = np.concatenate(found) if found else np.zeros(0, np.float32)
-    if len(samples) > most:
-        raise ValueError(f"a stream of more than data.max_seconds={max_seconds:g}")
-    _check_length(file, info, begin, stop, len(samples))
-    return samples
+    info, part = _info_of(file), _Part.of(file, start, end, max_seconds)
+    _skip(file, info, part.begin)
+    return part.join(file, info, list(_read_blocks(file, part.count(file))))
+
+
+def _decode_in_one_pass(
+    file: Any, spans: Sequence[tuple[float, float]], max_seconds: float | None
+) -> list[Samples | str]:
+    """Clips of a file in which no clip can be read without what is before it."""
+    info, parts = _info_of(file), dict[int, _Part]()
+    found: list[Samples | str] = [""] * len(spans)
+    for row, (start, end) in enumerate(spans):
+        try:
+            parts[row] = _Part.of(file, start, None if end == math.inf else end, max_seconds)
+        except ValueError as error:
+            found[row] = str(error)
+    ends = {row: part.begin + part.count(file) for row, part in parts.items()}
+    blocks: dict[int, list[Samples]] = {row: [] for row in parts}
+    position = 0
+    for block in _read_blocks(file, max(ends.values(), default=0)):
+        for row, part in parts.items():
+            first, last = max(part.begin - position, 0), min(ends[row] - position, len(block))
+            if first < last:
+                blocks[row].append(block[first:last].copy())
+        position += len(block)
+    for row, part in parts.items():
+        try:
+            found[row] = part.join(file, info, blocks[row])
+        except ValueError as error:
+            found[row] = str(error)
+    return found
 
 
 def _skip(file: Any, info: RecordingInfo, count: int) -> None:
-    # After a seek, lossy formats return other samples than from the start on.
-    if count and info.format not in ("OGG", "MP3") and count <= file.frames:
+    if count and info.format not in _FROM_THE_START and count <= file.frames:
         file.seek(count)
         return
     while count:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.console import track
-from keras_transfer.data.examples.recordings import WHOLE, Recordings
+from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.examples.samples import Samples
-from keras_transfer.data.formats.recordings import decode_at_own_rate, resample
+from keras_transfer.data.formats.recordings import decode_clips, resample
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.storage.cache_store import FeatureStore, cache_folder
 from keras_transfer.storage.content_hashes import HASH
@@ -182,26 +182,22 @@ def _decode_all(recordings: Recordings, sample_rate: int) -> Iterator[_Decoded]:
 def _decode_file(recordings: Recordings, rows: list[int], sample_rate: int) -> list[_Decoded]:
     """Decode a recording, or all clips of one."""
     try:
-        if len(rows) == 1:
-            return [(rows[0], _check(recordings.decode(rows[0], sample_rate)))]
-        whole, rate = decode_at_own_rate(recordings.read(rows[0]))
-        return [(row, _check(resample(_cut(whole, rate, recordings.span(row)), rate, sample_rate))) for row in rows]
+        found, rate = decode_clips(recordings.read(rows[0]), [recordings.span(row) for row in rows])
+        return [(row, _finish(samples, rate, sample_rate)) for row, samples in zip(rows, found, strict=True)]
     except (OSError, ValueError) as error:
         problem = (getattr(error, "strerror", None) or str(error)) if isinstance(error, OSError) else str(error)
         return [(row, problem) for row in rows]
 
 
-def _cut(samples: _Floats, rate: int, span: tuple[float, float]) -> _Floats:
-    start, end = (None if seconds in WHOLE else round(seconds * rate) for seconds in span)
-    return samples[start:end]
-
-
-def _check(samples: _Floats) -> _Floats:
-    """Refuse what is no sound, and leave out the zeros at the end."""
+def _finish(samples: _Floats | str, rate: int, sample_rate: int) -> _Floats | str:
+    """Resample, refuse what is no sound, and leave out the zeros at the end."""
+    if isinstance(samples, str):
+        return samples
+    samples = resample(samples, rate, sample_rate)
     if not len(samples):
-        raise ValueError("no samples")
+        return "no samples"
     if not np.isfinite(samples).all():
-        raise ValueError("samples that are NaN or infinite")
+        return "samples that are NaN or infinite"
     if samples[-1]:
         return np.ascontiguousarray(samples)
     sounding = np.flatnonzero(samples)

@@ -66,12 +66,12 @@ def test_a_scan_names_recordings_that_are_probably_useless(tmp_path):
 def test_a_recording_is_decoded_once_and_again_if_it_changes(tmp_path, monkeypatch):
     decoded = []
 
-    def count(content, **options):
-        decoded.append(len(content))
-        return decode(content, **options)
+    def count(content, spans, **options):
+        decoded.extend(spans)
+        return decode(content, spans, **options)
 
-    decode = recording_measures.decode_at_own_rate
-    monkeypatch.setattr(recording_measures, "decode_at_own_rate", count)
+    decode = recording_measures.decode_clips
+    monkeypatch.setattr(recording_measures, "decode_clips", count)
     for name in ("a.wav", "b.wav"):
         write(tmp_path, name, noise())
     spans = np.array([(0.0, np.inf), (0.0, 0.2), (0.0, np.inf)])

@@ -11,7 +11,7 @@ import soundfile
 from scipy.io import wavfile
 from scipy.signal import resample_poly
 
-from keras_transfer.data.formats.recordings import decode_recording, encode_wav, read_info, require_audio
+from keras_transfer.data.formats.recordings import decode_clips, decode_recording, encode_wav, read_info, require_audio
 from keras_transfer.errors import DataError
 
 RATE = 16000
@@ -107,6 +107,11 @@ def test_other_formats_have_the_samples_that_were_written(options, error):
     # A clip has the samples that the whole recording has there.
     clip = decode_recording(content, sample_rate=RATE, start=0.5, end=1.25)
     np.testing.assert_allclose(clip, samples[8000:20000], atol=1e-6)
+    clips, rate = decode_clips(content, [(1.0, 9.0), (1.5, np.inf), (0.5, 1.25), (0.0, 0.5), (1.0, 1.1)], max_seconds=1)
+    assert rate == RATE
+    assert clips[0] == "the clip ends at 9.00 s, and the recording at 2.00 s"
+    for found, expected in zip(clips[1:], (samples[24000:], clip, samples[:8000], samples[16000:17600]), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 192000])
