@@ -295,8 +295,8 @@ class AudioDataConfig(FileDataConfig):
     )
     seconds: Rate | Literal["auto"] = Field(
         default="auto",
-        description="what the network hears at once; auto: 95 % of the training recordings are whole, within what the "
-        "backbone takes",
+        description="what the network hears at once; auto: 95 % of the training recordings are whole, up to 30 s and "
+        "what the backbone takes",
     )
     padding: Literal["silence", "repeat"] = Field(default="silence", description="how shorter recordings are filled up")
     max_seconds: Rate = Field(
