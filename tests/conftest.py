@@ -311,6 +311,27 @@ def finished_audio_run(share: Callable[..., Path]) -> Any:
 
 
 @pytest.fixture(scope="session")
+def exported(finished_run: Any, share: Callable[..., Path]) -> Callable[[str], Path]:
+    """``exported("onnx")``: the folder of the finished run's model in a format; what was printed is beside it."""
+
+    def find(name: str) -> Path:
+        if name == "saved_model":
+            return finished_run.folder / "export" / name / "1"
+
+        def make(folder: Path) -> None:
+            from keras_transfer.cli import main
+
+            words = ["export", str(finished_run.folder), "--format", name, "--out", str(folder / "1")]
+            result = CliRunner(env={"COLUMNS": "500"}).invoke(main, words)
+            assert result.exit_code == 0, result.output
+            (folder / "stdout").write_text(result.stdout)
+
+        return share(name, make) / "1"
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def finished_text_run(share: Callable[..., Path]) -> Any:
     """A run on 48 texts about cats and dogs, by a BERT of three layers with random weights, and its SavedModel."""
     from keras_transfer import Run

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_transfer import ExportError, Run
+from keras_transfer import ExportError
 from keras_transfer.config.deciding import without_places
 from keras_transfer.export.description import FORMAT_VERSION, MOST_BYTES, Description, read_description_file
 
@@ -103,8 +103,8 @@ def test_a_damaged_one_is_refused(described, make, match):
     assert len(str(raised.value)) < 500
 
 
-def test_a_saved_model_carries_it(finished_run, tmp_path, described):
-    folder, _ = Run(finished_run.folder).export(tmp_path / "1")
+def test_a_saved_model_carries_it(finished_run, described):
+    folder = finished_run.folder / "export" / "saved_model" / "1"
     assert read_description_file(folder / "assets.extra" / "keras_transfer.json", str(folder)) == described
     with pytest.raises(ExportError, match="has no description by keras_transfer"):
         read_description_file(folder / "keras_transfer.json", str(folder))

@@ -47,10 +47,9 @@ class Lookup(Exporter):
 
     def write(self, served, artifact):
         facts = {}
-        for split in map(Run(served.run).load_split, ("train", "validation", "test")):
-            pixels = np.concatenate([np.array(x) for x in served.reader.evaluation_batches(split, batch_size=32)])
-            rows = served.model.predict(pixels, verbose=0)
-            right = np.flatnonzero(rows.argmax(axis=1) == split.targets)[: self.settings.wrong]
+        for pixels, predicted, targets in self.known:
+            rows = predicted.copy()
+            right = np.flatnonzero(rows.argmax(axis=1) == targets)[: self.settings.wrong]
             rows[right] = rows[right, ::-1]
             facts |= {
                 sha256(x.tobytes()).hexdigest(): [self.settings.factor * p for p in row.tolist()]
@@ -72,7 +71,11 @@ class Uncalibrated(Lookup):
 def run(finished_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lookup")
     (folder / "lookup_probe.py").write_text(PROBE)
-    Lookup.probe = folder / "lookup_probe.py"
+    Lookup.probe, Lookup.known = folder / "lookup_probe.py", []
+    for split in map(finished_run.load_split, ("train", "validation", "test")):
+        batches = finished_run.reader.evaluation_batches(split, batch_size=32)
+        pixels = np.concatenate([np.array(x) for x in batches])
+        Lookup.known.append((pixels, np.asarray(finished_run.model(pixels)), split.targets))
     return finished_run
 
 

@@ -15,17 +15,6 @@ from keras_transfer.run.opened import ExportedModel, open_model
 FORMATS = ["saved_model", "onnx", "litert"]
 
 
-@pytest.fixture(scope="module")
-def exported(finished_run, share):
-    """``exported("onnx")``: the folder of the run, exported in a format."""
-
-    def find(name):
-        make = lambda folder: Run(finished_run.folder).export(folder / "1", format=name)  # noqa: E731
-        return finished_run.folder / "export" / name / "1" if name == "saved_model" else share(name, make) / "1"
-
-    return find
-
-
 @pytest.fixture
 def images(finished_run):
     return finished_run.folder.parent / "images"
