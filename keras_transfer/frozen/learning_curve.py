@@ -6,6 +6,7 @@ test rows, or held-out folds of the training rows if there are few of these. Not
 """
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -359,7 +360,9 @@ def _plan(trial: _Trial, seed: int) -> list[list[_Draw]]:
 def _run(trial: _Trial, plan: Sequence[Sequence[_Draw]]) -> list[list[NDArray[np.float32]]]:
     """Raw outputs by size and draw; draws side by side, a core each."""
     cores = os.cpu_count() or 1
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores) as pool:
+    # Solvers ignore warnings while they run. The filters belong to the process: threads that change and restore them at
+    # the same time leave them changed, and the run's later warnings would be lost.
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"), ThreadPoolExecutor(cores) as pool:
         return [list(pool.map(trial.raw, draws)) for draws in plan]
 
 

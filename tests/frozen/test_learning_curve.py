@@ -1,6 +1,7 @@
 """What more labels would gain, measured with a head that is solved on parts of the rows."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,19 @@ def test_a_class_of_one_row_has_no_folds():
         solved.head, solved.solution, solved.features, solved.targets, solved.weights, ["lone", *solved.strata[1:]]
     )
     assert "a class with one training row or group" in str(measure_learning_curve(single, None, seed=0))
+
+
+def test_later_warnings_are_not_lost(monkeypatch):
+    """A solver in another thread leaves the filters of the process changed, as two that overlap do."""
+    original = ClassificationHead.solve_like
+
+    def solve_like(head, *arguments):
+        warnings.simplefilter("ignore")
+        return original(head, *arguments)
+
+    monkeypatch.setattr(ClassificationHead, "solve_like", solve_like)
+    measure_learning_curve(solve("class"), held_out("class"), seed=0)
+    assert ("ignore", None, Warning, None, 0) not in warnings.filters
 
 
 @pytest.fixture(scope="module")
