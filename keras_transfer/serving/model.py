@@ -176,9 +176,10 @@ class ServedModel:
 
     def predict(self, ready: Ready) -> ModelAnswers:
         """Run the model."""
-        rows = len(ready.read)
-        tensors = ready.tensors if not self._compiles_each_size else _fill_up(ready.tensors, rows)
-        predicted = np.asarray(self._opened.predict_tensors(tensors), np.float32)[:rows]
+        predicted = np.zeros((len(ready.read), len(self._head.names)), np.float32)
+        for rows, part in self._reader.divide_tensors(ready.tensors):
+            tensors = part if not self._compiles_each_size else _fill_up(part, len(rows))
+            predicted[rows] = self._opened.predict_tensors(tensors)[: len(rows)]
         ok = ready.read & np.isfinite(predicted).all(axis=1)
         outputs = {name: tensor.numpy() for name, tensor in self._masked_outputs(predicted, ok).items()}
         return ModelAnswers(predicted, ok, ready.read, outputs)

@@ -313,6 +313,17 @@ class Reader(ABC):
         tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
         return {name: np.asarray(tensors[name]) for name in names}
 
+    def divide_tensors(self, tensors: Mapping[str, Array]) -> list[tuple[Rows, Mapping[str, Array]]]:
+        """Divide a batch of :attr:`tensor_inputs`, whose rows clients have sent, so that none takes too much memory.
+
+        Args:
+            tensors: By name.
+
+        Returns:
+            The numbers of the rows of each part, and their tensors; by default one part.
+        """
+        return [(np.arange(len(next(iter(tensors.values())))), tensors)]
+
     @abstractmethod
     def arrange(self, *tensors: Tensor) -> Tensors:
         """Turn a batch of that into inputs, in a graph."""

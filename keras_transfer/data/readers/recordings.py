@@ -3,7 +3,7 @@
 import copy
 import functools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -24,13 +24,15 @@ from keras_transfer.data.readers.base import CLIENTS, INPUTS, PLAIN, Reader, Row
 from keras_transfer.data.readers.decoding import decode_recordings
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError, DataError
-from keras_transfer.networks.types import Dataset, JsonObject, Tensor, Tensors
+from keras_transfer.networks.types import Array, Dataset, JsonObject, Tensor, Tensors
 
 _FORMAT = 1
 _WHOLE_SHARE = 0.95
 _MOST_AUTO_SECONDS = 30.0
 # Lengths that are chosen are whole hundredths of a second.
 _AUTO_STEPS_PER_SECOND = 100
+# Of a batch that clients have sent.
+_MOST_WINDOWS = 64
 _Floats = NDArray[np.float32]
 
 
@@ -160,13 +162,7 @@ class AudioReader(Reader):
         """
         if not view.whole:
             return divide_rows(np.arange(len(split)), batch_size)
-        windows = self._windows(_samples(split).lengths)
-        batches: list[list[int]] = []
-        for row in np.argsort(_samples(split).lengths, kind="stable").tolist():
-            if not batches or (len(batches[-1]) + 1) * windows[row] > batch_size:
-                batches.append([])
-            batches[-1].append(row)
-        return [np.array(batch, np.int64) for batch in batches]
+        return self._divide(_samples(split).lengths, batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensor]:
         """Return a function from row numbers to recordings as a view shows them."""
@@ -265,6 +261,14 @@ class AudioReader(Reader):
         samples, ok = decode_wavs(raw[0], sample_rate=self.sample_rate, max_seconds=self._max_seconds)
         return self._lengthen(samples), ok
 
+    def divide_tensors(self, tensors: Mapping[str, Array]) -> list[tuple[Rows, Mapping[str, Array]]]:
+        """Put recordings of like length together: each row of a batch has as many windows as the longest one."""
+        ((name, samples),) = tensors.items()
+        lengths = np.where(samples != 0, np.arange(1, samples.shape[1] + 1), 0).max(axis=1, initial=0)
+        parts = self._divide(lengths, _MOST_WINDOWS)
+        widths = [int(self._windows(lengths[rows]).max()) * self.samples for rows in parts]
+        return [(rows, {name: samples[rows, :width]}) for rows, width in zip(parts, widths, strict=True)]
+
     def arrange(self, *tensors: Tensor) -> Tensor:
         """Return samples as they are."""
         return self._lengthen(tensors[0])
@@ -278,6 +282,16 @@ class AudioReader(Reader):
         """Zeros behind short batches, up to what the network takes: one of no samples is no input."""
         missing = tf.maximum(self.samples - tf.shape(samples)[1], 0)
         return tf.pad(samples, [[0, 0], [0, missing]])
+
+    def _divide(self, lengths: Rows, most: int) -> list[Rows]:
+        """Rows from the shortest to the longest, in batches of up to so many windows; one row may have more."""
+        windows = self._windows(lengths)
+        batches: list[list[int]] = []
+        for row in np.argsort(lengths, kind="stable").tolist():
+            if not batches or (len(batches[-1]) + 1) * windows[row] > most:
+                batches.append([])
+            batches[-1].append(row)
+        return [np.array(batch, np.int64) for batch in batches]
 
     def _windows(self, lengths: Rows) -> Rows:
         return np.maximum(-(-lengths // self.samples), 1)

@@ -318,3 +318,16 @@ def test_a_server_takes_what_the_reader_can_turn_into_wav():
     assert ok.numpy().all()
     np.testing.assert_allclose(decoded[0, :500], sound, atol=1e-4)
     assert decoded.shape[1] == 500 and abs(np.flatnonzero(decoded[1])[-1] - 500 * RATE / 12_345) < 2
+
+
+def test_a_long_recording_that_a_client_sends_does_not_lengthen_the_others():
+    reader, lengths = make_reader(), [120, 20_000, 0, 90, 130, 7000]
+    samples = np.zeros((6, 20_100), np.float32)
+    for row, length in enumerate(lengths):
+        samples[row, :length] = counting(length)
+    parts = reader.divide_tensors({"samples": samples})
+    assert [rows.tolist() for rows, _ in parts] == [[2, 3, 0, 4], [5], [1]]
+    assert [part["samples"].shape for _, part in parts] == [(4, 200), (1, 7000), (1, 20_000)]
+    for rows, part in parts:
+        np.testing.assert_array_equal(part["samples"], samples[rows, : part["samples"].shape[1]])
+        assert not samples[rows, part["samples"].shape[1] :].any()
