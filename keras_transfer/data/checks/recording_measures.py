@@ -77,7 +77,7 @@ class RecordingMeasures:
     @property
     def is_short(self) -> bool:
         """Whether it is too short for any network."""
-        return self.seconds < SHORT_SECONDS
+        return self.seconds < SHORT_SECONDS - 1.0 / self.sample_rate  # a clip of 0.05 s may lack a sample
 
 
 _KINDS = (float, int, int, float, float, float, float, str)

@@ -16,6 +16,7 @@ from keras_transfer.data.sources.folders import read_classes
 from keras_transfer.data.sources.metadata import find_metadata, read_metadata, without_own_paths
 from keras_transfer.data.sources.paths import find_files
 from keras_transfer.data.sources.python_contents import ContentForm, content_records, holds_contents
+from keras_transfer.data.sources.python_objects import has_columns
 from keras_transfer.data.sources.shards import to_source
 from keras_transfer.data.tables.tables import check_columns, check_filled, check_written, some
 from keras_transfer.errors import DataError
@@ -97,6 +98,8 @@ class FileKind(ExampleKind[FileConfig]):
 
     def from_object(self, name: str, data: Any, config: FileConfig) -> Source:
         """Read the examples that an object holds, or the paths."""
+        if not has_columns(data):  # as in a folder, examples are whole files
+            config = config.model_copy(update=dict.fromkeys(self.further_columns(config)))
         form = self.form(config)
         if holds_contents(data, config, form):
             return to_source(name, content_records(data, config, form), config, facts=None)

@@ -126,6 +126,12 @@ def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in values.items()})
 
 
+def has_columns(data: Any) -> bool:
+    """Return whether an object has names for its columns: a DataFrame, or mappings."""
+    is_dataset = isinstance(data, tf.data.Dataset) and isinstance(data.element_spec, Mapping)
+    return isinstance(data, pd.DataFrame) or is_dataset or holds_mappings(data)
+
+
 def holds_mappings(data: Any) -> bool:
     """Return whether it is a sequence of mappings, as a Hugging Face dataset is."""
     if isinstance(data, (str, bytes, tuple, Mapping, np.ndarray, pd.DataFrame, pd.Series, tf.data.Dataset)):

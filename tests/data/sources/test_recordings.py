@@ -125,6 +125,15 @@ def test_clips_are_rows_of_a_table_with_starts_and_ends(folder):
     assert [shards.examples.decode(row, RATE).tolist() for row in (1, 0, 3, 2)] == [x.tolist() for x in expected]
 
 
+def test_objects_without_columns_are_whole_recordings_in_a_recipe_of_clips(folder):
+    for given in ((SAMPLES, LABELS), [(str(folder / name), label) for name, label in zip(NAMES, LABELS, strict=True)]):
+        splits = load(None, given, sample_rate=RATE, start="begin", end="until")
+        assert {len(split.examples.decode(row, RATE)) for split in splits for row in range(len(split))} == {800}
+    frame = pd.DataFrame({"path": [str(folder / name) for name in NAMES], "label": LABELS})
+    with pytest.raises(DataError, match="no column 'begin'"):
+        load(None, frame, start="begin")
+
+
 def test_the_contract_of_sources(folder):
     check_source(SOURCES["folder"], "drums", AudioDataConfig(source="drums"))
     pd.DataFrame({"path": NAMES * 2, "begin": [0] * 12 + [0.02] * 12, "label": LABELS * 2}).to_csv("t.csv", index=False)
