@@ -33,6 +33,8 @@ _MOST_AUTO_SECONDS = 30.0
 _AUTO_STEPS_PER_SECOND = 100
 # Of a batch that clients have sent.
 _MOST_WINDOWS = 64
+# Of a recording by which an export is proved.
+_SAMPLE_WINDOWS = 4
 _Floats = NDArray[np.float32]
 
 
@@ -216,10 +218,11 @@ class AudioReader(Reader):
         return [] if problem is None else [problem]
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
-        """Write WAV files of 32-bit floats at the model's rate, which are read back exactly."""
+        """Write WAV files of 32-bit floats at the model's rate, which are read back exactly: up to four windows."""
         examples = _samples(split)
         for number, row in enumerate(rows):
-            (folder / f"{number:02}.wav").write_bytes(encode_wav(examples.read(int(row)), self.sample_rate))
+            samples = examples.read(int(row), count=_SAMPLE_WINDOWS * self.samples)
+            (folder / f"{number:02}.wav").write_bytes(encode_wav(samples, self.sample_rate))
 
     def read_samples(self, folder: Path) -> Recordings:
         """Find those files."""

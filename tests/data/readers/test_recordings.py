@@ -232,18 +232,22 @@ def test_a_function_changes_training_examples_last():
 
 
 def test_samples_that_prove_an_export_are_exact(files, tmp_path):
-    reader = make_reader()
+    reader = make_reader(500)  # up to four windows of each are written
     split = reader.prepare(split_of(files))
     folder = tmp_path / "samples"
     folder.mkdir()
     reader.write_samples(split, np.array([2, 0]), folder)
     again = reader.prepare(split_of(reader.read_samples(folder)))
+    assert split.examples.lengths.tolist() == [2000, 2000, 1000]
     np.testing.assert_array_equal(again.examples.read(0), split.examples.read(2))
     decoded, ok = reader.decode_checked(tf.constant([file.read_bytes() for file in sorted(folder.iterdir())] + [b"no"]))
     assert ok.numpy().tolist() == [True, True, False] and not decoded[2].numpy().any()
     np.testing.assert_array_equal(decoded[1, : split.examples.lengths[0]], split.examples.read(0))
     inputs = reader.name_tensors(decoded)
     assert list(inputs) == ["samples"]
+    make_reader(100).write_samples(split, np.array([2]), folder)
+    short = reader.prepare(split_of(reader.read_samples(folder)))
+    np.testing.assert_array_equal(short.examples.read(0), split.examples.read(2)[:400])
 
 
 def test_strangers_tensors_are_checked():
