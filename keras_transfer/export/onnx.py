@@ -12,7 +12,7 @@ from keras_transfer.export.base import Served
 from keras_transfer.export.description import KEY
 from keras_transfer.export.onnx_converter import TITLE, convert_to_onnx
 from keras_transfer.export.packages import require_packages
-from keras_transfer.export.quantize import QuantizeSettings, takes_pixels
+from keras_transfer.export.quantize import QuantizeSettings, takes_tokens
 from keras_transfer.export.quantize_onnx import quantize_onnx
 from keras_transfer.export.single_file import SingleFileExporter
 from keras_transfer.export.tensor_graph import trace_tensors
@@ -57,8 +57,8 @@ class OnnxExporter(SingleFileExporter):
         require_packages(self.title, "onnx", "onnx", "onnxruntime", "tf2onnx")
 
     def check(self, reader: Reader) -> None:
-        """Refuse int8 for networks of images: on a processor without VNNI it is neither exact nor fast."""
-        if self.settings.quantize == "int8" and takes_pixels(reader):
+        """Refuse int8 for networks of images and audio: on a processor without VNNI it is neither exact nor fast."""
+        if self.settings.quantize == "int8" and not takes_tokens(reader):
             inputs = ", ".join(spec.name for spec in reader.tensor_inputs)
             raise ConfigError(
                 f"quantize: int8 of an ONNX model is for networks of texts. Received: a network that takes {inputs}, "

@@ -13,6 +13,7 @@ from keras_transfer.errors import ConfigError
 from keras_transfer.export.base import EXPORTERS, Exporter, Served
 from keras_transfer.heads.calibration import TEMPERATURE
 from keras_transfer.model import TOP
+from keras_transfer.networks.windows import MeanOverWindows
 
 Quantize = Literal["int8", "float16"]
 
@@ -62,8 +63,16 @@ def check_quantizable(kind: type[Exporter], given: Mapping[str, Any]) -> None:
 
 
 def takes_pixels(reader: Reader) -> bool:
-    """Return whether a model takes numbers such as pixels, whose ranges depend on examples; token ids are not."""
-    return all(spec.dtype.is_floating for spec in reader.tensor_inputs)
+    """Return whether a model takes images, whose ranges depend on examples.
+
+    Token ids have none. Samples have ranges, but the power of a spectrum spans more than 256 steps can hold.
+    """
+    return all(spec.dtype.is_floating and spec.shape.rank == 4 for spec in reader.tensor_inputs)
+
+
+def takes_tokens(reader: Reader) -> bool:
+    """Return whether a model takes token ids."""
+    return not any(spec.dtype.is_floating for spec in reader.tensor_inputs)
 
 
 def simplify(served: Served) -> Served:
@@ -77,7 +86,7 @@ def simplify(served: Served) -> Served:
 
 
 def _scale_raw(predictor: keras.Model) -> keras.Model | None:
-    """The same model without probabilities between raw outputs and temperature; None if it averages over views."""
+    """The same model without probabilities between raw outputs and temperature; None if it averages them."""
     raw: list[Any] = []
 
     def call(operation: Any, *arguments: Any, **options: Any) -> Any:
@@ -88,7 +97,8 @@ def _scale_raw(predictor: keras.Model) -> keras.Model | None:
             raw.append(outputs)
         return outputs
 
-    if not isinstance(predictor, keras.Function):
+    # Over windows or views: a temperature is for the mean, and not for each.
+    if not isinstance(predictor, keras.Function) or any(isinstance(x, MeanOverWindows) for x in predictor.layers):
         return None
     same = keras.models.clone_model(
         predictor, input_tensors=predictor.input, clone_function=lambda layer: layer, call_function=call

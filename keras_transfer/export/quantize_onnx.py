@@ -1,5 +1,6 @@
 """ONNX models in fewer bits: float16, and int8 for the weights of text networks."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,17 @@ def quantize_onnx(served: Served, quantize: Quantize, *, opset: int) -> tuple[An
     if quantize == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        return convert_float_to_float16(model, keep_io_types=True), graph
+        exact = _find_exact_nodes(model, served)
+        return convert_float_to_float16(model, keep_io_types=True, node_block_list=exact), graph
     return _quantize_weights(model), graph
+
+
+def _find_exact_nodes(model: Any, served: Served) -> list[str]:
+    """The names of nodes of layers that need all digits: powers of a spectrum are beyond the range of float16."""
+    exact = {layer.name for layer in served.model.layers if getattr(layer, "needs_float32", False)}
+    # TensorFlow numbers the calls of a layer: log_mel, log_mel_1.
+    parts = {node.name: [re.sub(r"_\d+$", "", part) for part in node.name.split("/")] for node in model.graph.node}
+    return [name for name, path in parts.items() if exact.intersection(path)]
 
 
 def _quantize_weights(model: Any) -> Any:

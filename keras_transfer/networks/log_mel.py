@@ -45,6 +45,8 @@ class LogMel(keras.layers.Layer):
         (1, 98, 32)
     """
 
+    needs_float32 = True
+
     def __init__(
         self,
         *,
@@ -176,6 +178,8 @@ class SpectrogramImage(keras.layers.Layer):
         decades: Range of a recording, in powers of ten: 8 are 80 dB.
         quietest: ``log10`` of the least power that is white; -6 is 60 dB below a tone of full scale.
     """
+
+    needs_float32 = True
 
     def __init__(self, channels: int = 3, decades: float = 8.0, quietest: float = -6.0, **options: Any) -> None:
         super().__init__(**{**options, "dtype": "float32"})

@@ -29,6 +29,8 @@ class Windows(keras.layers.Layer):
         ``float32[batch, n]``: 1 for the windows that a recording has, 0 for others.
     """
 
+    needs_float32 = True
+
     def __init__(self, samples: int, padding: Literal["silence", "repeat"] = "silence", **options: Any) -> None:
         super().__init__(**{**options, "dtype": "float32"})
         self.samples, self.padding = samples, padding
@@ -77,6 +79,8 @@ class MeanOverWindows(keras.layers.Layer):
 
     From ``float32[batch * n, outputs]`` and the second output of :class:`Windows` to ``float32[batch, outputs]``.
     """
+
+    needs_float32 = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "dtype": "float32"})

@@ -10,7 +10,10 @@ from keras_transfer import BACKBONES, Backbone, BackboneError
 from keras_transfer.backbones.audio.spectrogram import on_spectrograms
 from keras_transfer.config import AudioHeadConfig
 from keras_transfer.explain import open_model
+from keras_transfer.export import Served
+from keras_transfer.export.quantize import simplify
 from keras_transfer.heads import ClassificationHead
+from keras_transfer.heads.calibration import add_class_temperature
 from keras_transfer.model import build_model, with_features
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 
@@ -79,6 +82,14 @@ def test_another_recipe_starts_from_the_network_of_a_saved_predictor(model, tmp_
 
 def test_trainer_and_predictor_share_every_weight(model):
     assert {id(weight) for weight in model.trainer.weights} == {id(weight) for weight in model.predictor.weights}
+
+
+def test_a_quantizer_leaves_a_temperature_behind_the_mean_over_windows(model, recordings, tmp_path):
+    predictor = keras.Model(model.predictor.input, add_class_temperature(model.predictor.output, 2.0))
+    simple = simplify(Served(predictor, model.head, None, tmp_path, None, {})).model
+    mean = keras.ops.convert_to_numpy(model.predictor(recordings))
+    roots = np.sqrt(mean)
+    np.testing.assert_allclose(simple(recordings), roots / roots.sum(axis=1, keepdims=True), atol=1e-5)
 
 
 def small_on_spectrograms():
