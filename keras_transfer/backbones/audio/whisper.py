@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_transfer.backbones.audio.ctranslate2 import read_ctranslate2
 from keras_transfer.backbones.audio.rows import AudioBackboneRow
-from keras_transfer.backbones.audio.speech_network import DECODER_LEAST, take_encoder
+from keras_transfer.backbones.audio.speech_network import take_encoder
 from keras_transfer.backbones.rows import BACKBONES
 from keras_transfer.backbones.weights import check_sha256
 from keras_transfer.errors import BackboneError
@@ -25,6 +26,7 @@ LONGEST = 30 * RATE
 # A tenth of a second: 5 positions.
 SHORTEST = RATE // 10
 _HOP = 160
+_NO_DECODER = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,32 @@ class WhisperSize:
         Returns:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, samples / 320, width]``.
         """
+        # The decoder is left out: it is made as small as can be.
+        return take_encoder(self._build_backbone(**_NO_DECODER), count_frames(samples), name=self.name)
+
+    def _build_backbone(self, **settings: int) -> keras.Model:
         # KerasHub takes seconds to import, and other backbones need none of it.
         import keras_hub
 
-        backbone = keras_hub.models.WhisperBackbone(
-            vocabulary_size=DECODER_LEAST["vocabulary_size"],
-            max_decoder_sequence_length=DECODER_LEAST["max_decoder_sequence_length"],
+        return keras_hub.models.WhisperBackbone(
+            **{"vocabulary_size": self.vocabulary, **settings},
             num_layers=self.layers,
             num_heads=self.heads,
             hidden_dim=self.width,
             intermediate_dim=4 * self.width,
         )
-        return take_encoder(backbone, count_frames(samples), name=self.name)
+
+    def build_whole_pretrained(self) -> keras.Model:
+        """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with the weights of the package.
+
+        Raises:
+            BackboneError: The package is not installed, or its files are others.
+        """
+        backbone, tensors = self._build_backbone(), self.read("")
+        parts = [{name: x for name, x in tensors.items() if name.startswith(part)} for part in ("encoder/", "decoder/")]
+        values = encoder_weights(parts[0], self.heads) | decoder_weights(parts[1], self.heads)
+        assign_weights(backbone, values, self.name)
+        return backbone
 
     def build_pretrained(self, samples: int = LONGEST) -> keras.Model:
         """Build the encoder with the weights of the package.
@@ -175,26 +191,56 @@ def encoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array
     return weights | _normalization(tensors, "encoder/layer_norm", "encoder_layer_norm")
 
 
+def decoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array]:
+    """Arrange the tensors of a decoder as KerasHub does; see :func:`encoder_weights`."""
+    embedding = "decoder_token_and_position_embedding"
+    weights = {
+        f"{embedding}/token_embedding/embeddings": tensors["decoder/embeddings/weight"],
+        f"{embedding}/position_embedding/embeddings": tensors["decoder/position_encodings/encodings"],
+    }
+    for number in range(sum(name.endswith("ffn/layer_norm/gamma") for name in tensors)):
+        source, target = f"decoder/layer_{number}", f"transformer_decoder_layer_{number}"
+        weights |= _attention(tensors, f"{source}/self_attention", f"{target}/self_attention", heads)
+        weights |= _attention(tensors, f"{source}/attention", f"{target}/cross_attention", heads)
+        weights |= _normalization(tensors, f"{source}/self_attention/layer_norm", f"{target}/self_attention_layer_norm")
+        weights |= _normalization(tensors, f"{source}/attention/layer_norm", f"{target}/cross_attention_layer_norm")
+        weights |= _dense(tensors, f"{source}/ffn", target)
+    return weights | _normalization(tensors, "decoder/layer_norm", "decoder_layer_norm")
+
+
 def _block(tensors: Mapping[str, Array], source: str, target: str, heads: int) -> dict[str, Array]:
-    attention, dense = f"{source}/self_attention", f"{source}/ffn"
-    # The matrices that make queries, keys and values lie one above another.
-    kernels = tensors[f"{attention}/linear_0/weight"]
+    attention = f"{source}/self_attention"
+    weights = _attention(tensors, attention, f"{target}/self_attention_layer", heads)
+    weights |= _normalization(tensors, f"{attention}/layer_norm", f"{target}/self_attention_layer_norm")
+    return weights | _dense(tensors, f"{source}/ffn", target)
+
+
+def _attention(tensors: Mapping[str, Array], source: str, target: str, heads: int) -> dict[str, Array]:
+    # The matrices that make queries, keys and values lie one above another, in one tensor or two; then the output's.
+    count = sum(name.startswith(f"{source}/linear_") and name.endswith("/weight") for name in tensors)
+    kernels = np.concatenate([tensors[f"{source}/linear_{number}/weight"] for number in range(count - 1)])
     width = kernels.shape[1]
     kernels = kernels.reshape(3, heads, width // heads, width).transpose(0, 3, 1, 2)
-    biases = tensors[f"{attention}/linear_0/bias"].reshape(3, heads, width // heads)
+    biases = np.concatenate([tensors[f"{source}/linear_{number}/bias"] for number in range(count - 1)])
     weights = {}
-    for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
-        weights[f"{target}/self_attention_layer/{name}/kernel"] = kernel
+    for name, kernel, bias in zip(
+        ("query", "key", "value"), kernels, biases.reshape(3, heads, width // heads), strict=True
+    ):
+        weights[f"{target}/{name}/kernel"] = kernel
         if name != "key":
-            weights[f"{target}/self_attention_layer/{name}/bias"] = bias
-    output = tensors[f"{attention}/linear_1/weight"].T.reshape(heads, width // heads, width)
-    weights[f"{target}/self_attention_layer/attention_output/kernel"] = output
-    weights[f"{target}/self_attention_layer/attention_output/bias"] = tensors[f"{attention}/linear_1/bias"]
+            weights[f"{target}/{name}/bias"] = bias
+    output = f"{source}/linear_{count - 1}"
+    weights[f"{target}/attention_output/kernel"] = tensors[f"{output}/weight"].T.reshape(heads, width // heads, width)
+    weights[f"{target}/attention_output/bias"] = tensors[f"{output}/bias"]
+    return weights
+
+
+def _dense(tensors: Mapping[str, Array], source: str, target: str) -> dict[str, Array]:
+    weights = _normalization(tensors, f"{source}/layer_norm", f"{target}/feedforward_layer_norm")
     for number, name in enumerate(("intermediate", "output")):
-        weights[f"{target}/feedforward_{name}_dense/kernel"] = tensors[f"{dense}/linear_{number}/weight"].T
-        weights[f"{target}/feedforward_{name}_dense/bias"] = tensors[f"{dense}/linear_{number}/bias"]
-    weights |= _normalization(tensors, f"{attention}/layer_norm", f"{target}/self_attention_layer_norm")
-    return weights | _normalization(tensors, f"{dense}/layer_norm", f"{target}/feedforward_layer_norm")
+        weights[f"{target}/feedforward_{name}_dense/kernel"] = tensors[f"{source}/linear_{number}/weight"].T
+        weights[f"{target}/feedforward_{name}_dense/bias"] = tensors[f"{source}/linear_{number}/bias"]
+    return weights
 
 
 def _normalization(tensors: Mapping[str, Array], source: str, target: str) -> dict[str, Array]:
