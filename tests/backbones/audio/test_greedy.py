@@ -54,8 +54,8 @@ def test_cached_decoding_chooses_what_decoding_without_a_cache_chooses():
     for weight in backbone.weights:
         if "norm" not in weight.path:
             weight.assign(random.normal(size=weight.shape) * 0.6)
-    features = random.normal(size=(3, 40, 4)).astype(np.float32)
-    rules = DecodingRules(prompt=(1, 2), end=END, suppressed=(3, 4), suppressed_first=(5, END), longest=5)
+    features = random.normal(size=(2, 40, 4)).astype(np.float32)
+    rules = DecodingRules(prompt=(1, 2), end=END, suppressed=(3, 4), suppressed_first=(5, END), longest=4)
     states = take_encoder(backbone, 40, name="encoder")(features)
     tokens = tf.function(lambda x: decode_greedily(backbone, x, rules))(states).numpy()
     expected = [decode_without_cache(backbone, row, rules) for row in features]

@@ -31,6 +31,7 @@ def make_moonshine():
     )
 
 
+@pytest.mark.slow  # tests/contract/test_speech_families.py compares the same of presets
 @pytest.mark.parametrize(
     ("make", "length", "positions"),
     [
