@@ -34,16 +34,36 @@ def quantize_onnx(served: Served, quantize: Quantize, *, opset: int) -> tuple[An
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         exact = _find_exact_nodes(model, served)
-        return convert_float_to_float16(model, keep_io_types=True, node_block_list=exact), graph
+        halved = convert_float_to_float16(model, keep_io_types=True, node_block_list=exact)
+        _join_casts(halved.graph)
+        return halved, graph
     return _quantize_weights(model), graph
 
 
 def _find_exact_nodes(model: Any, served: Served) -> list[str]:
-    """The names of nodes of layers that need all digits: powers of a spectrum are beyond the range of float16."""
+    """The names of nodes up to layers that need all digits: powers of a spectrum are beyond the range of float16."""
     exact = {layer.name for layer in served.model.layers if getattr(layer, "needs_float32", False)}
-    # TensorFlow numbers the calls of a layer: log_mel, log_mel_1.
-    parts = {node.name: [re.sub(r"_\d+$", "", part) for part in node.name.split("/")] for node in model.graph.node}
-    return [name for name, path in parts.items() if exact.intersection(path)]
+    found, read = [], set[str]()
+    for node in reversed(model.graph.node):
+        # TensorFlow numbers the calls of a layer: log_mel, log_mel_1. Nodes that the converter put in have no path.
+        parts = [re.sub(r"_\d+$", "", part) for part in node.name.split("/")]
+        if exact.intersection(parts) or read.intersection(node.output):
+            found.append(node.name)
+            read.update(node.input)
+    return found
+
+
+def _join_casts(graph: Any) -> None:
+    """Hand float32 on from one exact node to the next: ONNX Runtime's converter rounds it to float16 in between."""
+    from onnx import TensorProto
+
+    casts = {node.output[0]: (node.input[0], node.attribute[0].i) for node in graph.node if node.op_type == "Cast"}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            half, to = casts.get(name, ("", 0))
+            exact, before = casts.get(half, ("", 0))
+            if (to, before) == (TensorProto.FLOAT, TensorProto.FLOAT16):
+                node.input[place] = exact
 
 
 def _quantize_weights(model: Any) -> Any:

@@ -80,8 +80,6 @@ class MeanOverWindows(keras.layers.Layer):
     From ``float32[batch * n, outputs]`` and the second output of :class:`Windows` to ``float32[batch, outputs]``.
     """
 
-    needs_float32 = True
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "dtype": "float32"})
 
