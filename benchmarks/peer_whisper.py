@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from suite_torchvision import import_torchvision
 
+Arrays = dict[str, np.ndarray]
 
-def make_encoder(tensors: dict[str, np.ndarray], heads: int, layers: int) -> torch.nn.Module:
+
+def make_encoder(tensors: Arrays, heads: int, layers: int) -> torch.nn.Module:
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -22,28 +24,64 @@ def make_encoder(tensors: dict[str, np.ndarray], heads: int, layers: int) -> tor
     config = WhisperConfig(
         d_model=width, encoder_layers=layers, encoder_attention_heads=heads, encoder_ffn_dim=4 * width
     )
+    encoder = WhisperEncoder(config).eval()
+    encoder.load_state_dict(to_torch(encoder_state(tensors, layers)))
+    return encoder
+
+
+def to_torch(state: Arrays) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value.copy()) for name, value in state.items()}
+
+
+def encoder_state(tensors: Arrays, layers: int) -> Arrays:
+    """Name an encoder's tensors as Hugging Face does."""
     state = {"embed_positions.weight": tensors["encoder/position_encodings/encodings"]}
     state |= normalization(tensors, "encoder/layer_norm", "layer_norm")
     for part in ("conv1", "conv2"):
         state |= {f"{part}.{kind}": tensors[f"encoder/{part}/{kind}"] for kind in ("weight", "bias")}
     for number in range(layers):
         source, target = f"encoder/layer_{number}", f"layers.{number}"
-        state |= normalization(tensors, f"{source}/self_attention/layer_norm", f"{target}.self_attn_layer_norm")
-        state |= normalization(tensors, f"{source}/ffn/layer_norm", f"{target}.final_layer_norm")
-        for kind in ("weight", "bias"):
-            query, key, value = np.split(tensors[f"{source}/self_attention/linear_0/{kind}"], 3)
-            state |= {f"{target}.self_attn.q_proj.{kind}": query, f"{target}.self_attn.v_proj.{kind}": value}
-            if kind == "weight":
-                state[f"{target}.self_attn.k_proj.weight"] = key
-            state[f"{target}.self_attn.out_proj.{kind}"] = tensors[f"{source}/self_attention/linear_1/{kind}"]
-            state[f"{target}.fc1.{kind}"] = tensors[f"{source}/ffn/linear_0/{kind}"]
-            state[f"{target}.fc2.{kind}"] = tensors[f"{source}/ffn/linear_1/{kind}"]
-    encoder = WhisperEncoder(config).eval()
-    encoder.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in state.items()})
-    return encoder
+        state |= attention(tensors, f"{source}/self_attention", f"{target}.self_attn")
+        state |= feed_forward(tensors, f"{source}/ffn", target)
+    return state
 
 
-def normalization(tensors: dict[str, np.ndarray], source: str, target: str) -> dict[str, np.ndarray]:
+def decoder_state(tensors: Arrays, layers: int) -> Arrays:
+    """Name a decoder's tensors as Hugging Face does."""
+    state = {
+        "embed_tokens.weight": tensors["decoder/embeddings/weight"],
+        "embed_positions.weight": tensors["decoder/position_encodings/encodings"],
+    }
+    state |= normalization(tensors, "decoder/layer_norm", "layer_norm")
+    for number in range(layers):
+        source, target = f"decoder/layer_{number}", f"layers.{number}"
+        state |= attention(tensors, f"{source}/self_attention", f"{target}.self_attn")
+        state |= attention(tensors, f"{source}/attention", f"{target}.encoder_attn")
+        state |= feed_forward(tensors, f"{source}/ffn", target)
+    return state
+
+
+def attention(tensors: Arrays, source: str, target: str) -> Arrays:
+    # The matrices that make queries, keys and values lie one above another, in one tensor or two; then the output's.
+    count = sum(name.startswith(f"{source}/linear_") and name.endswith("/weight") for name in tensors)
+    state = normalization(tensors, f"{source}/layer_norm", f"{target}_layer_norm")
+    for kind in ("weight", "bias"):
+        parts = np.concatenate([tensors[f"{source}/linear_{number}/{kind}"] for number in range(count - 1)])
+        for name, part in zip("qkv", np.split(parts, 3), strict=True):
+            if (name, kind) != ("k", "bias"):
+                state[f"{target}.{name}_proj.{kind}"] = part
+        state[f"{target}.out_proj.{kind}"] = tensors[f"{source}/linear_{count - 1}/{kind}"]
+    return state
+
+
+def feed_forward(tensors: Arrays, source: str, target: str) -> Arrays:
+    state = normalization(tensors, f"{source}/layer_norm", f"{target}.final_layer_norm")
+    for kind in ("weight", "bias"):
+        state |= {f"{target}.fc{number + 1}.{kind}": tensors[f"{source}/linear_{number}/{kind}"] for number in (0, 1)}
+    return state
+
+
+def normalization(tensors: Arrays, source: str, target: str) -> Arrays:
     return {f"{target}.weight": tensors[f"{source}/gamma"], f"{target}.bias": tensors[f"{source}/beta"]}
 
 
