@@ -52,8 +52,10 @@ def find_task(source: str, overrides: Sequence[str]) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        kinds = {find_example_kind(section): section for section in sections.values()}
-        columns = [f"data.{next(iter(kind.columns(data)))}=COLUMN ({kind.plural})" for kind, data in kinds.items()]
+        keys: dict[str, list[str]] = {}
+        for kind, section in {find_example_kind(section): section for section in sections.values()}.items():
+            keys.setdefault(next(iter(kind.columns(section))), []).append(kind.plural)
+        columns = [f"data.{key}=COLUMN ({' or '.join(plurals)})" for key, plurals in keys.items()]
         raise ConfigError(f"What are the examples of {source}? Name their column: {' or '.join(columns)}.")
     raise ConfigError(
         f"{source} may be read in {len(found)} ways. Add one of: {', '.join(f'task={name}' for name in found)}."

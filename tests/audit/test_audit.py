@@ -112,7 +112,7 @@ def test_what_a_source_is(tmp_path, monkeypatch, images):
     assert find_task("both.csv", ["data.image_size=64"]) == image
     for source, match in (
         ("both.csv", "in 2 ways. Add one of: task=image_classification, task=text_classification"),
-        ("reviews.csv", r"Name their column: data.path=COLUMN \(images\) or data.text=COLUMN \(texts\)"),
+        ("reviews.csv", r"Name their column: data.path=COLUMN \(recordings or images\) or data.text=COLUMN \(texts\)"),
         ("tfds:x", "in 2 ways"),
         ("nowhere", "Data source 'nowhere' not found"),
     ):

@@ -85,7 +85,7 @@ def test_a_preset_that_cannot_be_downloaded(monkeypatch):
         ("t5_base_multi", "T5Backbone"),
         ("bart_base_en", "BartBackbone"),
         ("pali_gemma_3b_mix_224", "PaliGemmaBackbone"),
-        ("whisper_tiny_en", "WhisperBackbone"),
+        ("whisper_base_en", "WhisperBackbone"),
     ],
 )
 def test_a_preset_that_cannot_classify_texts(name, kind):

@@ -23,7 +23,7 @@ PACKAGE = Path(keras_transfer.__file__).parent
 KERAS = Path(keras.__file__).parent / "src"
 ON_TENSORFLOW = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="patched under tf.distribute only")
 OURS = "networks.keras_internals"
-NOT_KERAS = {"_exit", "_noinline"}  # os._exit; an attribute of a TensorFlow function
+NOT_KERAS = {"_exit", "_noinline", "_func_map"}  # os._exit; an attribute of a TensorFlow function; a table of tf2onnx
 TREES = {
     ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
     for file in sorted(PACKAGE.rglob("*.py"))
