@@ -9,6 +9,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
@@ -48,6 +49,48 @@ def change_class(layer: Layer, kind: type[Layer]) -> None:
         kind: A subclass of the layer's class, or the class that it is a subclass of.
     """
     layer.__class__ = kind
+
+
+@dataclass(frozen=True)
+class DecoderParts:
+    """The layers inside one block of a decoder that attends to itself and to an encoder.
+
+    Attributes:
+        self_norm: Before the attention to the decoder's own tokens.
+        self_attention: That attention.
+        cross_norm: Before the attention to the encoder's states.
+        cross_attention: That attention.
+        feedforward_norm: Before the two dense layers.
+        intermediate: The first of them, with its activation.
+        output: The second.
+    """
+
+    self_norm: Layer
+    self_attention: Layer
+    cross_norm: Layer
+    cross_attention: Layer
+    feedforward_norm: Layer
+    intermediate: Layer
+    output: Layer
+
+
+def decoder_parts(block: Layer) -> DecoderParts:
+    """Return the layers inside a ``keras_hub.layers.TransformerDecoder`` with cross-attention that normalizes first.
+
+    KerasHub 0.32: they are attributes with a leading underscore.
+
+    Args:
+        block: Built with an encoder's states.
+    """
+    return DecoderParts(
+        self_norm=block._self_attention_layer_norm,
+        self_attention=block._self_attention_layer,
+        cross_norm=block._cross_attention_layer_norm,
+        cross_attention=block._cross_attention_layer,
+        feedforward_norm=block._feedforward_layer_norm,
+        intermediate=block._feedforward_intermediate_dense,
+        output=block._feedforward_output_dense,
+    )
 
 
 def save_own_variables_plainly(layer: Layer) -> None:

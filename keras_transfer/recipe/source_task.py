@@ -52,11 +52,11 @@ def find_task(source: str, overrides: Sequence[str]) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        keys: dict[str, list[str]] = {}
+        columns: dict[str, list[str]] = {}
         for kind, section in {find_example_kind(section): section for section in sections.values()}.items():
-            keys.setdefault(next(iter(kind.columns(section))), []).append(kind.plural)
-        columns = [f"data.{key}=COLUMN ({' or '.join(plurals)})" for key, plurals in keys.items()]
-        raise ConfigError(f"What are the examples of {source}? Name their column: {' or '.join(columns)}.")
+            columns.setdefault(next(iter(kind.columns(section))), []).append(kind.plural)
+        named_columns = [f"data.{key}=COLUMN ({' or '.join(plurals)})" for key, plurals in columns.items()]
+        raise ConfigError(f"What are the examples of {source}? Name their column: {' or '.join(named_columns)}.")
     raise ConfigError(
         f"{source} may be read in {len(found)} ways. Add one of: {', '.join(f'task={name}' for name in found)}."
     )

@@ -113,7 +113,7 @@ def test_what_a_source_is(tmp_path, monkeypatch, images):
     for source, match in (
         ("both.csv", "in 2 ways. Add one of: task=image_classification, task=text_classification"),
         ("reviews.csv", r"Name their column: data.path=COLUMN \(recordings or images\) or data.text=COLUMN \(texts\)"),
-        ("tfds:x", "in 2 ways"),
+        ("tfds:x", "in 3 ways"),
         ("nowhere", "Data source 'nowhere' not found"),
     ):
         with pytest.raises(TransferError, match=match):

@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 
@@ -269,6 +270,19 @@ def test_a_layers_class_and_what_it_announces_and_saves():
     assert sorted(store) == ["0", "1"]
     internals.announce_output(layer, keras.KerasTensor((None, 9)))
     assert layer(keras.Input((4,))).shape == (None, 9)
+
+
+def test_the_parts_of_a_decoders_block_do_what_the_block_does():
+    block = keras_hub.layers.TransformerDecoder(16, 2, activation="gelu", normalize_first=True)
+    x, states = (np.random.default_rng(seed).normal(size=(2, 3, 8)).astype("float32") for seed in (0, 1))
+    whole = block(x, states, use_causal_mask=False)
+    parts = internals.decoder_parts(block)
+    y = parts.self_norm(x)
+    x = x + parts.self_attention(y, y)
+    y = parts.cross_norm(x)
+    x = x + parts.cross_attention(y, states)
+    x = x + parts.output(parts.intermediate(parts.feedforward_norm(x)))
+    np.testing.assert_allclose(whole, x, atol=1e-5)
 
 
 def test_a_variables_layout():

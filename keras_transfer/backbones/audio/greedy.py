@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_transfer.networks.keras_internals import DecoderParts, decoder_parts
 from keras_transfer.networks.types import Array, Layer, Tensor
 
 _NEVER = -1e9
@@ -44,9 +45,9 @@ def decode_greedily(backbone: keras.Model, states: Tensor, rules: DecodingRules)
     """
     batch, start, total = ops.shape(states)[0], len(rules.prompt), len(rules.prompt) + rules.longest
     prompt = ops.broadcast_to(ops.convert_to_tensor([list(rules.prompt)], "int32"), (batch, start))
-    layers = backbone.decoder_transformer_layers
+    layers = [decoder_parts(block) for block in backbone.decoder_transformer_layers]
     # Keys and values of the recording are computed once.
-    recording = [_keys_and_values(layer._cross_attention_layer, states) for layer in layers]
+    recording = [_keys_and_values(layer.cross_attention, states) for layer in layers]
     empty = ops.zeros((batch, backbone.num_heads, total, backbone.hidden_dim // backbone.num_heads))
     penalties = [_penalty(backbone.vocabulary_size, *rules.suppressed)]
     penalties.append(_penalty(backbone.vocabulary_size, *rules.suppressed, *rules.suppressed_first))
@@ -80,19 +81,19 @@ def decode_greedily(backbone: keras.Model, states: Tensor, rules: DecodingRules)
 
 
 def _run_layer(
-    layer: Layer, x: Tensor, place: Tensor, seen: Tensor, cached: Sequence[Tensor], recording: Sequence[Tensor]
+    layer: DecoderParts, x: Tensor, place: Tensor, seen: Tensor, cached: Sequence[Tensor], recording: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     # KerasHub's layer (0.32) copies and transposes the keys and values of the recording for each token, a third of the
     # time of a token: its parts are called instead.
-    attention, normed = layer._self_attention_layer, layer._self_attention_layer_norm(x)
+    attention, normed = layer.self_attention, layer.self_norm(x)
     keys, values = (
         ops.slice_update(old, (0, 0, place, 0), new)
         for old, new in zip(cached, _keys_and_values(attention, normed), strict=True)
     )
     x = x + _attend(attention, normed, keys, values, seen)
-    x = x + _attend(layer._cross_attention_layer, layer._cross_attention_layer_norm(x), *recording)
-    hidden = layer._feedforward_intermediate_dense(layer._feedforward_layer_norm(x))
-    return x + layer._feedforward_output_dense(hidden), keys, values
+    x = x + _attend(layer.cross_attention, layer.cross_norm(x), *recording)
+    hidden = layer.intermediate(layer.feedforward_norm(x))
+    return x + layer.output(hidden), keys, values
 
 
 def _keys_and_values(attention: Layer, x: Tensor) -> list[Tensor]:
