@@ -1,4 +1,4 @@
-"""Recordings of packages of Debian, as tables for the recipes audio/drums and audio/languages.
+"""Recordings of packages of Debian, as tables for the recipe audio/drums and for audio_recipes.py.
 
 Usage: python benchmarks/audio_data.py FOLDER [--only drums|languages]
 

@@ -31,6 +31,13 @@ from keras_transfer.config import AudioBackboneConfig
 from keras_transfer.data.formats.recordings import decode_recording
 
 RATE = 16_000
+# A solved head on Whisper's encoder. It is no recipe of the project: it hardly beats chance.
+LANGUAGES = """
+task: audio_classification
+data: {source: languages.csv, group: package}
+backbone: {name: whisper_base}
+policy: {name: head}
+"""
 GROUPS = {"drums": "kit", "languages": "package"}
 _TEST_KITS = 3
 Row = dict[str, str]
@@ -58,8 +65,10 @@ def ours(
                 table = csv.DictWriter(file, rows[0])
                 table.writeheader()
                 table.writerows(rows)
+        recipe_file = Path(scratch) / "languages.yaml"
+        recipe_file.write_text(LANGUAGES, encoding="utf-8")
         recipe = Recipe.from_file(
-            f"audio/{name}",
+            recipe_file if name == "languages" else "audio/drums",
             [
                 f"data.source={files[0]}",
                 f"data.test={{source: {files[1]}, root: {folder}}}",
@@ -67,7 +76,6 @@ def ours(
                 f"seed={draw}",
                 "report=false",
                 "export.formats=[]",
-                *(["data.folds=null"] if name == "languages" else []),
                 *overrides,
             ],
         )

@@ -39,6 +39,6 @@ SAMPLES.add(
         package="FoxDot",
         module="FoxDot",
         read=_read,
-        install="pip install FoxDot==0.9.0",
+        install="pip install 'keras-transfer[audio-samples]'",
     ),
 )
