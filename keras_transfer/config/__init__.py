@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ImageDataConfig,
         OtherSource,
         PathKeys,
+        SpeechDataConfig,
         TextDataConfig,
     )
     from keras_transfer.config.policies import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
@@ -60,6 +61,7 @@ _HOMES = {
         "TABLE_KEYS",
         "OtherSource",
         "PathKeys",
+        "SpeechDataConfig",
         "TextDataConfig",
     ),
     "policies": (
@@ -139,6 +141,7 @@ __all__ = [
     "PretrainingExportConfig",
     "PretrainingTrainingConfig",
     "RecipeConfig",
+    "SpeechDataConfig",
     "TextBackboneConfig",
     "TextClassificationConfig",
     "TextDataConfig",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from keras_transfer.config.data import DataConfig, PathKeys, TextDataConfig
+from keras_transfer.config.data import AudioDataConfig, DataConfig, PathKeys, SpeechDataConfig, TextDataConfig
 from keras_transfer.config.heads import explain_coverage, explain_head, explain_threshold
 from keras_transfer.config.names import find_twins, show_name
 from keras_transfer.config.schema import (
@@ -31,8 +31,10 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     yield from _find_contradictions_of_targets(config)
     if isinstance(config, ImageClassificationConfig):
         yield from _find_contradictions_of_images(config)
-    if isinstance(config, AudioClassificationConfig):
-        yield from _find_contradictions_of_recordings(config)
+    if isinstance(config.data, AudioDataConfig):
+        yield from _find_contradictions_of_recordings(config.data)
+    if isinstance(config, AudioClassificationConfig) and config.training.batch_size == 1 and config.augmentation.mixup:
+        yield "training.batch_size: mixup needs a second recording in a batch. Use 2 or more, or turn it off."
     if isinstance(config, TextClassificationConfig):
         yield from _find_contradictions_of_lengths(config.data)
     if isinstance(config, TextPretrainingConfig):
@@ -127,10 +129,10 @@ def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
 
 def _find_contradictions_of_names(data: DataConfig) -> Iterator[str]:
     """The names of classes and labels that a recipe gives; whether rows have them is checked when they are read."""
-    if data.target == "number":
+    if data.target not in ("class", "multilabel"):
         for key in ("classes", "relabel", "merge_labels"):
             if is_set(data, key) and not (key == "relabel" and isinstance(data.relabel, str)):
-                yield f"data.{key}: numbers have no classes, and data.target is number. Leave it out."
+                yield f"data.{key}: {data.target}s have no classes, and data.target is {data.target}. Leave it out."
         return
     classes = data.classes or []
     repeated = sorted({name for name in classes if classes.count(name) > 1})
@@ -187,8 +189,7 @@ def _find_contradictions_of_images(config: ImageClassificationConfig) -> Iterato
         )
 
 
-def _find_contradictions_of_recordings(config: AudioClassificationConfig) -> Iterator[str]:
-    data = config.data
+def _find_contradictions_of_recordings(data: AudioDataConfig) -> Iterator[str]:
     if data.seconds != "auto" and data.seconds > data.max_seconds:
         yield (
             f"data.max_seconds: longer recordings are refused, and data.seconds is {data.seconds:g}. Received: "
@@ -201,8 +202,11 @@ def _find_contradictions_of_recordings(config: AudioClassificationConfig) -> Ite
         column = getattr(data, key)
         if column in taken:
             yield f"data.{key}: column {column!r} is that of {taken[column]}. Name the column of times in seconds."
-    if config.training.batch_size == 1 and config.augmentation.mixup:
-        yield "training.batch_size: mixup needs a second recording in a batch. Use 2 or more, or turn it off."
+    if isinstance(data, SpeechDataConfig):
+        if data.padding != "silence":
+            yield "data.padding: what is said once must not be heard twice. Received: repeat. Leave it out."
+        if data.image_size is not None:
+            yield "data.image_size: it is for networks for images, which write no text. Leave it out."
 
 
 def _find_contradictions_of_lengths(data: TextDataConfig) -> Iterator[str]:

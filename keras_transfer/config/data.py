@@ -309,3 +309,24 @@ class AudioDataConfig(FileDataConfig):
         default=None,
         description="backbones for images: height and width of the spectrogram; the backbone's default size by default",
     )
+
+
+class SpeechDataConfig(AudioDataConfig):
+    """The source of the transcribed recordings, and how they are split and read."""
+
+    example_kind: ClassVar[str] = "speech"
+
+    target: Literal["transcript"] = Field(  # type: ignore[assignment]
+        default="transcript", description="what is said in the recording"
+    )
+    label: StrictStr = Field(default="text", description="column of the transcripts")
+    normalization: Literal["whitespace", "lower", "words"] = Field(
+        default="whitespace",
+        description="of transcripts, for training and scoring alike; whitespace: NFC, one space between words; lower: "
+        "also lower case; words: also without punctuation, other than apostrophes and hyphens within words",
+    )
+    seconds: Rate | Literal["auto"] = Field(
+        default="auto",
+        description="longest training recording, which the network hears at once; auto: the longest one, up to 30 s "
+        "and what the backbone takes",
+    )

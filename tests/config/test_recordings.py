@@ -2,8 +2,9 @@
 
 import pytest
 
-from keras_transfer.config import AudioClassificationConfig
+from keras_transfer.config import AudioClassificationConfig, RecipeConfig, SpeechDataConfig
 from keras_transfer.config.contradictions import find_contradictions
+from keras_transfer.config.section import Section
 from keras_transfer.config.unused import find_unused
 
 
@@ -45,3 +46,37 @@ def test_noise_at_0_db_is_an_augmentation():
 def test_a_table_of_bytes_uses_no_paths():
     unused = dict(find_unused(recipe(data={"bytes": "audio", "path": "file"})))
     assert "recordings" in unused["data.path"]
+
+
+class SpeechConfig(RecipeConfig):
+    """A recipe whose targets are transcripts."""
+
+    data: SpeechDataConfig
+    head: Section = Section()
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        pytest.param({}, None, id="no further keys"),
+        pytest.param({"relabel": "fixed.csv"}, None, id="a table of corrections"),
+        pytest.param({"classes": ["a", "b"]}, "data.classes", id="classes"),
+        pytest.param({"relabel": {"a": "b"}}, "data.relabel", id="names of classes"),
+        pytest.param({"merge_labels": True}, "data.merge_labels", id="spellings of classes"),
+        pytest.param({"per_class": 8}, "data.per_class", id="rows per class"),
+        pytest.param({"separator": ";"}, "data.separator", id="labels"),
+        pytest.param({"padding": "repeat"}, "data.padding", id="words that are heard twice"),
+        pytest.param({"image_size": 64}, "data.image_size", id="images"),
+        pytest.param({"seconds": 40.0, "max_seconds": 30.0}, "data.max_seconds", id="window over the limit"),
+        pytest.param({"start": "text"}, "data.start", id="the transcripts"),
+    ],
+)
+def test_keys_that_mean_nothing_for_transcripts_are_refused(data, path):
+    recipe = SpeechConfig(task="speech", data={"source": "clips.csv", **data})
+    assert [message.split(":")[0] for message in find_contradictions(recipe)] == ([] if path is None else [path])
+
+
+@pytest.mark.parametrize("data", [{"target": "class"}, {"label": ["a", "b"]}, {"normalization": "upper"}])
+def test_values_that_transcripts_do_not_have_are_refused(data):
+    with pytest.raises(ValueError, match=next(iter(data))):
+        SpeechDataConfig(source="clips.csv", **data)

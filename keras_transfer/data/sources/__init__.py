@@ -11,11 +11,12 @@ from keras_transfer.data.sources.recordings import AudioKind
 from keras_transfer.data.sources.samples import SAMPLES, Sample, SampleSets
 from keras_transfer.data.sources.shards import Shards
 from keras_transfer.data.sources.source_kinds import SOURCES, SourceKind, TableSource
+from keras_transfer.data.sources.speech import SpeechKind
 from keras_transfer.data.sources.table_files import TableFiles
 from keras_transfer.data.sources.texts import TextKind
 from keras_transfer.data.sources.tfds_datasets import TfdsDatasets
 
-for _examples in (ImageKind(), TextKind(), AudioKind()):
+for _examples in (ImageKind(), TextKind(), AudioKind(), SpeechKind()):
     EXAMPLE_KINDS.add(_examples.name, _examples)
 for _kind in (PythonObjects(), SampleSets(), TfdsDatasets(), Shards(), TableFiles(), Folders()):
     SOURCES.add(_kind.name, _kind)

@@ -36,8 +36,9 @@ class Source:
         root: The folder that the rows' names are relative to, or the table that the rows come from.
         rows: One row per example, in an order that is the same on every machine, numbered from 0. The columns:
             ``path`` of a file, relative to the root; or for texts ``name`` (a path or a table row), ``text``
-            and for pairs ``text_pair``; ``label``, a class name, a tuple of labels or a tuple of numbers; ``split``,
-            which is train, validation or test if the source defines splits, else empty; and any further columns.
+            and for pairs ``text_pair``; ``label``, a class name, a tuple of labels, a tuple of numbers or a
+            transcript; ``split``, which is train, validation or test if the source defines splits, else empty; and any
+            further columns.
         class_names: The classes, labels or columns of numbers, in the order of the model's outputs. Numbers in
             alphabetical order are put in numeric order, unless ``data.classes`` has another one.
         encoded: The examples of all rows as encoded files, if they are not files of a folder.

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config import DataConfig, SpeechDataConfig
 from keras_transfer.config.names import show_name
+from keras_transfer.data.normalization import normalize
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.tables.tables import is_utf8, load_table, some
@@ -230,6 +231,8 @@ def _parse_label(file: Path, name: str, text: str, config: DataConfig) -> Label:
         if not text.strip():
             raise DataError(f"data.relabel: {file} has no label for {_show(name)}. Fill it in, or remove the line.")
         return text
+    if isinstance(config, SpeechDataConfig):
+        return _parse_transcript(file, name, text, config)
     try:
         values = json.loads(text) if text.lstrip().startswith("[") else text
     except ValueError:
@@ -240,6 +243,17 @@ def _parse_label(file: Path, name: str, text: str, config: DataConfig) -> Label:
         return tuple(map(str, values))
     parts = [text] if config.separator is None else text.split(config.separator)
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def _parse_transcript(file: Path, name: str, text: str, config: SpeechDataConfig) -> str:
+    """A transcript by the rule of those that are read."""
+    transcript = normalize(text, config.normalization)
+    if not transcript:
+        raise DataError(
+            f"data.relabel: {file} has no transcript for {_show(name)}. Fill it in; to leave the row out, name it in "
+            "data.exclude."
+        )
+    return transcript
 
 
 def _parse_numbers(file: Path, name: str, values: Any, config: DataConfig) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from keras_transfer.config import DataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.python_objects import to_table
-from keras_transfer.data.tables.tables import check_columns
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES, check_columns
 from keras_transfer.errors import DataError
 from keras_transfer.registry import Registry
 
@@ -89,6 +89,13 @@ class ExampleKind(ABC, Generic[Config]):
             DataError: The folder cannot be read, or folders of these examples are not supported.
         """
         raise DataError(f"Data source {name} is a folder, and folders of {self.plural} are not supported. Use a table.")
+
+    def explain_folder(self, name: str, config: Config) -> str:
+        """Return why a folder cannot be read whose sub-folders are not what the recipe predicts."""
+        return (
+            f"Data source {name} is a folder, whose sub-folders are classes, but data.target is {config.target}. "
+            f"Use a table ({', '.join(TABLE_SUFFIXES)}) with the columns that data.label names."
+        )
 
     def has_table(self, root: Path, config: Config) -> bool:
         """Return whether a folder has a table of labels, so that its sub-folders are not classes."""

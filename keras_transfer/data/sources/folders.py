@@ -14,7 +14,7 @@ from keras_transfer.data.sources.files import list_files, list_visible, note_hid
 from keras_transfer.data.sources.layout import find_layout, refuse_nested
 from keras_transfer.data.sources.shards import reads_shards
 from keras_transfer.data.sources.source_kinds import SourceKind
-from keras_transfer.data.tables.tables import TABLE_SUFFIXES, is_utf8, some
+from keras_transfer.data.tables.tables import is_utf8, some
 from keras_transfer.errors import DataError
 
 
@@ -32,10 +32,7 @@ class Folders(SourceKind):
         """Read it as the kind of examples does."""
         root = Path(self.absolute(name))
         if reads_labels(config) and config.target != "class" and not examples.has_table(root, config):
-            raise DataError(
-                f"Data source {name} is a folder, whose sub-folders are classes, but data.target is {config.target}. "
-                f"Use a table ({', '.join(TABLE_SUFFIXES)}) with the columns that data.label names."
-            )
+            raise DataError(examples.explain_folder(name, config))
         return examples.from_folder(name, root, config)
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:

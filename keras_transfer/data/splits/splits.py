@@ -33,7 +33,7 @@ class Split:
     Attributes:
         name: ``train``, ``validation`` or ``test``.
         examples: Images, texts, or what a plugin's task learns from.
-        targets: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
+        targets: ``int64[n]``, an index into the classes, ``float32[n, outputs]``, or ``object[n]`` of transcripts.
         weights: ``float32[n]``, the weight of each example in training.
         groups: ``object[n]`` of ``str``, the group of each example, of which cross-validation divides none; None
             without ``data.group``.

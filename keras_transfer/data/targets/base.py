@@ -1,4 +1,4 @@
-"""What a model predicts for an example: the interface that classes, labels and numbers share."""
+"""What a model predicts for an example: the interface that classes, labels, numbers and transcripts share."""
 
 import json
 from abc import ABC, abstractmethod
@@ -15,7 +15,8 @@ from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError
 
 Targets = NDArray[Any]
-"""``int64[n]``, an index into the names, for classes; ``float32[n, outputs]`` for labels (0 or 1) and for numbers."""
+"""``int64[n]``, an index into the names, for classes; ``float32[n, outputs]`` for labels (0 or 1) and for numbers;
+``object[n]`` of ``str`` for transcripts."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Labels:
     """The labels of a table.
 
     Attributes:
-        values: The label of each row: a class, a tuple of labels or a tuple of numbers.
+        values: The label of each row: a class, a tuple of labels, a tuple of numbers or a transcript.
         names: The names of the model's outputs.
         notes: Lines for the user on how the columns were read.
     """

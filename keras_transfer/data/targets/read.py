@@ -1,4 +1,4 @@
-"""What a model predicts for each example: one class, several labels, or numbers.
+"""What a model predicts for each example: one class, several labels, numbers, or a transcript.
 
 A target defines what the label columns of a table mean, how their values become arrays, by which strata rows are
 divided, and which rows cannot be learned from. ``heads`` defines the network's part.
@@ -14,11 +14,13 @@ from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.data.targets.labels import MultilabelTarget
 from keras_transfer.data.targets.none import NoTarget
 from keras_transfer.data.targets.numbers import NumberTarget
+from keras_transfer.data.targets.transcripts import TranscriptTarget
 
 TARGETS: dict[str, type[Target]] = {
     "class": ClassTarget,
     "multilabel": MultilabelTarget,
     "number": NumberTarget,
+    "transcript": TranscriptTarget,
     "none": NoTarget,
 }
 """By the recipe's ``data.target``; ``none`` if labels are not read."""
