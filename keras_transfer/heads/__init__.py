@@ -17,6 +17,8 @@ from keras_transfer.heads.multilabel import LabelReport, MultilabelHead, Multila
 from keras_transfer.heads.number import NumberHead, NumberPrediction, NumberReport, RegressionReport
 from keras_transfer.heads.predictions import BrokenInput, Prediction, RankedPrediction
 from keras_transfer.heads.target import TargetHead
+from keras_transfer.heads.transcripts import Segment, Transcript, TranscriptHead, TranscriptReport
+from keras_transfer.heads.word_errors import measure_transcripts
 from keras_transfer.networks.types import JsonObject
 from keras_transfer.registry import Registry
 
@@ -43,10 +45,15 @@ __all__ = [
     "Prediction",
     "RankedPrediction",
     "RegressionReport",
+    "Segment",
     "TargetHead",
+    "Transcript",
+    "TranscriptHead",
+    "TranscriptReport",
     "evaluate_masked",
     "find_head",
     "make_head",
+    "measure_transcripts",
     "name_head",
     "restore_head",
 ]
@@ -63,11 +70,13 @@ class _Heads(Registry[type[Head]]):
 
 
 HEADS: Registry[type[Head]] = _Heads("head", ConfigError, group="keras_transfer.heads")
-"""The heads by the recipe's ``head.name``, by default its ``data.target``; ``masked`` is that of pre-training."""
+"""The heads by the recipe's ``head.name``, by default its ``data.target``; ``masked`` is that of pre-training, and
+``transcript`` that of speech recognition."""
 
 for _head in (ClassificationHead, MultilabelHead, NumberHead):
     HEADS.add(_head.target, _head)
 HEADS.add("masked", MaskedLanguageHead)
+HEADS.add("transcript", TranscriptHead)
 
 
 def name_head(value: Any) -> Any:

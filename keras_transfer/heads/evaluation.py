@@ -25,13 +25,20 @@ class Figure:
         name: In metrics.json.
         words: Format of a value, with its name.
         unit: Of a difference.
-        is_error: Whether less is better; the others are shares, whose differences are given in hundredths.
+        is_error: Whether less is better.
+        is_share: Whether differences are given in hundredths; by default whether it is not an error.
     """
 
     name: str
     words: str
     unit: str
     is_error: bool
+    is_share: bool | None = None
+
+    @property
+    def in_hundredths(self) -> bool:
+        """Whether differences are given in hundredths."""
+        return not self.is_error if self.is_share is None else self.is_share
 
     def describe(self, value: float) -> str:
         """Describe a value in words."""
@@ -41,7 +48,7 @@ class Figure:
         """Describe the difference of two models in words, with an interval of a level."""
         low, high = interval
         words = f"{100 * level:.0f} % interval"
-        if self.is_error:
+        if not self.in_hundredths:
             return f"{difference:+.3g} {self.unit} ({words} {low:+.3g} to {high:+.3g})"
         return f"{100 * difference:+.1f} {self.unit} ({words} {100 * low:+.1f} to {100 * high:+.1f})"
 
@@ -55,7 +62,12 @@ MEAN_AVERAGE_PRECISION = Figure(
     "mean_average_precision", "mean average precision {:.3f}", "points of mean average precision", is_error=False
 )
 MEAN_ABSOLUTE_ERROR = Figure("mae", "mean absolute error {:.4g}", "in mean absolute error", is_error=True)
-FIGURES = {figure.name: figure for figure in (ACCURACY, MEAN_AVERAGE_PRECISION, MEAN_ABSOLUTE_ERROR)}
+WORD_ERROR_RATE = Figure("wer", "word error rate {:.1%}", "points", is_error=True, is_share=True)
+CHARACTER_ERROR_RATE = Figure("cer", "character error rate {:.1%}", "points", is_error=True, is_share=True)
+FIGURES = {
+    figure.name: figure
+    for figure in (ACCURACY, MEAN_AVERAGE_PRECISION, MEAN_ABSOLUTE_ERROR, WORD_ERROR_RATE, CHARACTER_ERROR_RATE)
+}
 
 
 @dataclass(frozen=True)
@@ -148,6 +160,45 @@ def measure_gain(
         head_seconds=head_seconds,
         seconds=seconds,
     )
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """What training bought: the trained model against the same model before training, on the same rows.
+
+    Attributes:
+        figure: What was compared.
+        before: Of the model before training.
+        difference: The trained model's value less that.
+        interval: 95 % interval of the difference: percentiles of a paired bootstrap.
+    """
+
+    figure: Figure
+    before: float
+    difference: float
+    interval: tuple[float, float]
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+    def __str__(self) -> str:
+        difference = self.figure.describe_difference(self.difference, self.interval)
+        values = f"{self.figure.describe(self.before + self.difference)}, {self.before:.1%} before: {difference}"
+        if not self.is_measurable:
+            return f"{values}, no measurable difference"
+        return values if self.figure.is_better(self.difference, 0.0) else f"{values}, WORSE than before"
+
+    def to_json(self) -> JsonObject:
+        """Return what metrics.json records."""
+        return {"before": self.before, "difference": self.difference, "interval": list(self.interval)}
+
+    @classmethod
+    def from_json(cls, figure: Figure, values: JsonObject) -> "Improvement":
+        """Read back what :meth:`to_json` gave."""
+        low, high = values["interval"]
+        return cls(figure, float(values["before"]), float(values["difference"]), (float(low), float(high)))
 
 
 @dataclass(frozen=True, kw_only=True)

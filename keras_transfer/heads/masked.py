@@ -11,6 +11,7 @@ from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import LOGITS, Head
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import ACCURACY, Report
+from keras_transfer.heads.token_loss import TokenAccuracy, TokenCrossentropy, evaluate_tokens
 from keras_transfer.networks.types import Batches, JsonObject, Loss, Tensor
 
 
@@ -63,53 +64,11 @@ class MaskedLanguageHead(Head):
 
     def loss(self, *, label_smoothing: float) -> Loss:
         """Return the loss of logits against targets: the mean over all masked tokens of a batch."""
-        return MaskedCrossentropy()
+        return TokenCrossentropy()
 
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
         """Return the accuracy, with each masked token counting once."""
-        return (EpochMetric("accuracy", "max", lambda: MaskedAccuracy(name="accuracy")),)
-
-
-class MaskedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of a batch, each masked token counting once."""
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Return ``float32[batch]``, whose mean is that over the tokens."""
-        values, used = _crossentropy(y_true, y_pred)
-        tokens = keras.ops.mean(keras.ops.sum(used, axis=1))  # of a text
-        return keras.ops.divide_no_nan(keras.ops.sum(values, axis=1), tokens)
-
-
-# Keras takes the mean of a row before that over rows, and rows of two batches may have different lengths: what is
-# averaged over tokens is made flat.
-
-
-class MaskedCrossentropyMean(keras.metrics.Mean):
-    """The same over all batches of an evaluation."""
-
-    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch."""
-        values, used = _crossentropy(y_true, y_pred)
-        super().update_state(keras.ops.ravel(values), keras.ops.ravel(used))
-
-
-class MaskedAccuracy(keras.metrics.Mean):
-    """Share of masked tokens that are predicted correctly."""
-
-    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch."""
-        answers = keras.ops.ravel(keras.ops.cast(y_true, "int32"))
-        found = keras.ops.ravel(keras.ops.cast(keras.ops.argmax(y_pred, axis=-1), "int32"))
-        right, used = (keras.ops.cast(x, "float32") for x in (keras.ops.equal(answers, found), answers >= 0))
-        super().update_state(right, used)
-
-
-def _crossentropy(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """In nats, 0 at positions that are not used, and which are: ``float32[batch, masked]`` both."""
-    answers = keras.ops.cast(y_true, "int32")
-    used = keras.ops.cast(answers >= 0, "float32")
-    values = keras.ops.sparse_categorical_crossentropy(keras.ops.maximum(answers, 0), y_pred, from_logits=True)
-    return used * values, used
+        return (EpochMetric("accuracy", "max", lambda: TokenAccuracy(name="accuracy")),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +110,5 @@ def evaluate_masked(model: keras.Model, batches: Batches, *, split: str, n: int)
     Returns:
         The report.
     """
-    loss, accuracy = MaskedCrossentropyMean(), MaskedAccuracy()
-    masked = 0
-    for inputs, answers in batches.as_numpy_iterator():  # arrays, which every backend takes
-        logits = model.predict_on_batch(inputs)
-        loss.update_state(answers, logits)
-        accuracy.update_state(answers, logits)
-        masked += int((answers >= 0).sum())
-    return MaskedReport(split=split, n=n, loss=float(loss.result()), masked=masked, accuracy=float(accuracy.result()))
+    found = evaluate_tokens(model, batches)
+    return MaskedReport(split=split, n=n, loss=found.loss, masked=found.tokens, accuracy=found.accuracy)

@@ -1,0 +1,268 @@
+"""Word and character error rates of transcripts, with intervals; edit distances by jiwer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.data.normalization import normalize
+from keras_transfer.errors import DataError
+from keras_transfer.heads.evaluation import CHARACTER_ERROR_RATE, WORD_ERROR_RATE, Figure, Floats, Improvement
+from keras_transfer.heads.resampling import bootstrap
+from keras_transfer.networks.types import IntArray, JsonObject
+
+SUBSTITUTE, DELETE, INSERT = "substitute", "delete", "insert"
+_KINDS = (SUBSTITUTE, DELETE, INSERT)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stretch of an alignment of two texts.
+
+    Attributes:
+        kind: ``equal``, :data:`SUBSTITUTE`, :data:`DELETE` or :data:`INSERT`.
+        expected: Words of the transcript; none for an insertion.
+        found: Words of the recognized text; none for a deletion.
+    """
+
+    kind: str
+    expected: tuple[str, ...]
+    found: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EditCounts:
+    """How many edits turn transcripts into recognized texts, per utterance.
+
+    Attributes:
+        length: ``int64[n]``, the transcript's number of words or characters.
+        edits: ``int64[n, 3]``: substitutions, deletions and insertions.
+    """
+
+    length: IntArray
+    edits: IntArray
+
+    def rates(self, counts: Floats) -> Floats:
+        """Return the error rate of resamples: their edits over the length of their transcripts.
+
+        Args:
+            counts: ``[resamples, n]``, how often each utterance counts.
+
+        Returns:
+            ``[resamples]``. Of a resample without a single word the number of edits.
+        """
+        return (counts @ self.edits.sum(axis=1)) / np.maximum(counts @ self.length, 1.0)
+
+    def rate(self) -> float:
+        """Return the error rate of all utterances."""
+        return float(self.rates(np.ones((1, len(self.length))))[0])
+
+    def sum_by(self, groups: Sequence[str]) -> "EditCounts":
+        """Return the sums over the utterances of each group, in the order of their first utterances."""
+        places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+        of = np.array([places[group] for group in groups], np.int64)
+        length, edits = np.zeros(len(places), np.int64), np.zeros((len(places), len(_KINDS)), np.int64)
+        np.add.at(length, of, self.length)
+        np.add.at(edits, of, self.edits)
+        return EditCounts(length, edits)
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """An error rate with what it is made of.
+
+    Attributes:
+        rate: Edits over the length of the transcripts; more than 1 if more is inserted than there is.
+        interval: 95 % interval: percentiles of a bootstrap over utterances.
+        speaker_interval: The same over speakers, all utterances of one together; None without at least two speakers.
+        length: Words or characters of the transcripts.
+        substitutions: Words or characters that were recognized as others.
+        deletions: Those that were left out.
+        insertions: Those that were added.
+        improvement: On the network before training; None if that was not measured.
+    """
+
+    rate: float
+    interval: tuple[float, float]
+    speaker_interval: tuple[float, float] | None
+    length: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    improvement: Improvement | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return what metrics.json records beside rate and interval."""
+        speakers = {} if self.speaker_interval is None else {"speaker_interval": list(self.speaker_interval)}
+        bought = {} if self.improvement is None else {"untrained": self.improvement.to_json()}
+        counts = {name: getattr(self, name) for name in ("length", "substitutions", "deletions", "insertions")}
+        return {**counts, **speakers, **bought}
+
+    @classmethod
+    def from_json(cls, figure: Figure, values: JsonObject) -> "ErrorRate":
+        """Read back rate, interval and what :meth:`to_json` gave."""
+        untrained, speakers = values.get("untrained"), values.get("speaker_interval")
+        return cls(
+            rate=float(values["rate"]),
+            interval=_pair(values["interval"]),
+            speaker_interval=None if speakers is None else _pair(speakers),
+            **{name: int(values[name]) for name in ("length", "substitutions", "deletions", "insertions")},
+            improvement=None if untrained is None else Improvement.from_json(figure, untrained),
+        )
+
+
+@dataclass(frozen=True)
+class TranscriptErrors:
+    """What :func:`measure_transcripts` returns.
+
+    Attributes:
+        words: The word error rate.
+        characters: The character error rate.
+        speakers: The number of speakers; None if they are unknown.
+    """
+
+    words: ErrorRate
+    characters: ErrorRate
+    speakers: int | None
+
+
+def require_jiwer() -> ModuleType:
+    """Return jiwer, which counts edits.
+
+    Raises:
+        DataError: It is not installed; with the command that installs it.
+    """
+    try:
+        import jiwer  # an extra
+    except ImportError as error:
+        raise DataError(
+            "Word error rates need the package jiwer, which is not installed. Install it with pip install "
+            "'keras-transfer[speech]'."
+        ) from error
+    return jiwer
+
+
+def measure_transcripts(
+    expected: Sequence[str],
+    found: Sequence[str],
+    *,
+    rule: str,
+    untrained: Sequence[str] | None = None,
+    groups: Sequence[str | None] | None = None,
+) -> TranscriptErrors:
+    """Measure how far recognized texts are from transcripts.
+
+    The same rows give the same intervals.
+
+    Args:
+        expected: The transcripts.
+        found: The texts that were recognized, in the same order.
+        rule: Of normalization, applied to both.
+        untrained: The texts that the network recognized before training.
+        groups: The speaker, or other group, of each utterance; one without a group is a group of its own.
+
+    Raises:
+        DataError: jiwer is not installed.
+    """
+    speakers = (
+        None if groups is None else [f"g{group}" if group is not None else f"r{n}" for n, group in enumerate(groups)]
+    )
+
+    def measure(figure: Figure, *, characters: bool) -> ErrorRate:
+        after = count_edits(expected, found, rule=rule, characters=characters)
+        before = None if untrained is None else count_edits(expected, untrained, rule=rule, characters=characters)
+        return _measure(figure, after, before, speakers)
+
+    return TranscriptErrors(
+        words=measure(WORD_ERROR_RATE, characters=False),
+        characters=measure(CHARACTER_ERROR_RATE, characters=True),
+        speakers=None if speakers is None else len(set(speakers)),
+    )
+
+
+def count_edits(expected: Sequence[str], found: Sequence[str], *, rule: str, characters: bool = False) -> EditCounts:
+    """Count the edits of each utterance.
+
+    Args:
+        expected: The transcripts; empty ones have a length of 0.
+        found: The texts that were recognized.
+        rule: Of normalization, applied to both.
+        characters: Whether characters are counted in place of words.
+
+    Raises:
+        DataError: jiwer is not installed.
+    """
+    aligned = _process(expected, found, rule, characters=characters)
+    edits = np.zeros((len(expected), len(_KINDS)), np.int64)
+    for row, chunks in enumerate(aligned.alignments):
+        for chunk in chunks:
+            if chunk.type in _KINDS:
+                size = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+                edits[row, _KINDS.index(chunk.type)] += size
+    return EditCounts(np.array(list(map(len, aligned.references)), np.int64), edits)
+
+
+def align(expected: Sequence[str], found: Sequence[str], *, rule: str) -> list[list[Step]]:
+    """Return for each utterance which words are equal, and which differ.
+
+    Args:
+        expected: The transcripts.
+        found: The texts that were recognized.
+        rule: Of normalization, applied to both.
+
+    Raises:
+        DataError: jiwer is not installed.
+    """
+    aligned = _process(expected, found, rule, characters=False)
+    return [
+        [
+            Step(
+                chunk.type,
+                tuple(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
+                tuple(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            )
+            for chunk in chunks
+        ]
+        for chunks, reference, hypothesis in zip(
+            aligned.alignments, aligned.references, aligned.hypotheses, strict=True
+        )
+    ]
+
+
+def _process(expected: Sequence[str], found: Sequence[str], rule: str, *, characters: bool) -> Any:
+    jiwer = require_jiwer()
+    process = jiwer.process_characters if characters else jiwer.process_words
+    references, hypotheses = ([normalize(text, rule) for text in texts] for texts in (expected, found))
+    return process(references, hypotheses)
+
+
+def _measure(figure: Figure, after: EditCounts, before: EditCounts | None, speakers: Sequence[str] | None) -> ErrorRate:
+    rows = len(after.length)
+    improvement = None
+    if before is not None:
+        value = before.rate()
+        interval = bootstrap(lambda counts: after.rates(counts) - before.rates(counts), rows)
+        improvement = Improvement(figure, value, after.rate() - value, interval)
+    by_speaker = None if speakers is None else after.sum_by(speakers)
+    substitutions, deletions, insertions = after.edits.sum(axis=0).tolist()
+    return ErrorRate(
+        rate=after.rate(),
+        interval=bootstrap(after.rates, rows),
+        speaker_interval=(
+            None
+            if by_speaker is None or len(by_speaker.length) < 2
+            else bootstrap(by_speaker.rates, len(by_speaker.length))
+        ),
+        length=int(after.length.sum()),
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=insertions,
+        improvement=improvement,
+    )
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)
