@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
 from keras_transfer.audit.duplicates import Words, find_duplicates, link_equal, link_near_points
-from keras_transfer.audit.rows import Rows, robust_scores
+from keras_transfer.audit.rows import Rows
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.image_measures import ImageMeasures, measure_images
 from keras_transfer.data.checks.leaks import NEAR, to_points
+from keras_transfer.data.checks.robust import robust_scores
 from keras_transfer.data.splits.splits import Splits, images_of
 
 # Grey levels, of 255.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.audit.rows import Rows, robust_spread
+from keras_transfer.audit.rows import Rows
 from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.robust import robust_spread
 from keras_transfer.data.targets.base import Target, Targets
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.data.targets.labels import MultilabelTarget

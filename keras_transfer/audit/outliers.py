@@ -3,8 +3,9 @@
 import numpy as np
 
 from keras_transfer.audit.neighbours import Neighbours
-from keras_transfer.audit.rows import Rows, robust_scores
+from keras_transfer.audit.rows import Rows
 from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.robust import robust_scores
 
 _NEIGHBOURS = 10
 _LEAST_ROWS = 30

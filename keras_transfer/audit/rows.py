@@ -2,10 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.splits.splits import Split, Splits
@@ -62,20 +58,3 @@ class Rows:
     def place(self, row: int) -> str:
         """Return the name and the split of a row, for details."""
         return f"{self.names[row]} ({self.splits[row]})"
-
-
-def robust_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how many robust standard deviations each value is above the median; 0 if most values are equal."""
-    spread = robust_spread(values)
-    return (values - np.median(values)) / spread if spread > 0.0 else np.zeros(len(values))
-
-
-def robust_spread(values: NDArray[np.float64]) -> Any:
-    """Return the standard deviation of columns, estimated from the median distance to the median.
-
-    Outliers do not change it, and for a normal distribution the two are equal.
-
-    Args:
-        values: ``float64[n]`` or ``float64[n, columns]``.
-    """
-    return 1.4826 * np.median(np.abs(values - np.median(values, axis=0)), axis=0)

@@ -1,7 +1,5 @@
 """What looks wrong in texts: very short, in another script, there twice, or made of passages that many share."""
 
-import functools
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from keras_transfer.audit.shingles import (
     split_words,
 )
 from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.scripts import find_common, find_script
 from keras_transfer.data.examples.texts import Segments
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.storage.content_hashes import hash_content
@@ -29,9 +28,6 @@ _NEAR = 0.7
 # Shorter than this share of the median, in characters.
 _SHORT = 0.05
 _LEAST_CHARACTERS = 3
-_FIRST_LETTERS = 300
-_COMMON_SCRIPT = 0.05
-_JAPANESE = {"HIRAGANA": "CJK", "KATAKANA": "CJK"}
 _BOILERPLATE_SHARE, _BOILERPLATE_ROWS, _MOST_PASSAGES = 0.02, 5, 20
 _SHOWN = 200
 
@@ -75,7 +71,7 @@ def audit_texts(splits: Splits) -> list[Finding]:
         if signature is not None:
             seen.signed.append(row)
             seen.signatures.append(signature)
-    findings = [*_find_short(rows, seen.lengths), *_find_other_scripts(rows, seen.scripts)]
+    findings = [*_find_short(rows, seen.lengths), *find_other_scripts(rows, seen.scripts)]
     findings += _find_copies(rows, seen, splits)
     return findings + _find_boilerplate(rows, seen, splits)
 
@@ -104,33 +100,23 @@ def _find_short(rows: Rows, lengths: Sequence[int]) -> list[Finding]:
     ]
 
 
-def find_script(text: str) -> str:
-    """Return the script of most letters of a text's start, such as ``LATIN``; empty without letters."""
-    counts = Counter(script for mark in text[: 4 * _FIRST_LETTERS] if (script := _script_of(mark)))
-    return counts.most_common(1)[0][0] if counts else ""
+def find_other_scripts(rows: Rows, scripts: Sequence[str]) -> list[Finding]:
+    """Return a finding for each text in a rare script, and one if several scripts are common.
 
-
-@functools.lru_cache(maxsize=2**16)
-def _script_of(mark: str) -> str:
-    """The first word of a letter's Unicode name is its script."""
-    if not mark.isalpha():
-        return ""
-    script = unicodedata.name(mark, "").partition(" ")[0]
-    return _JAPANESE.get(script, script)
-
-
-def _find_other_scripts(rows: Rows, scripts: Sequence[str]) -> list[Finding]:
-    counts = Counter(script for script in scripts if script)
-    total = sum(counts.values())
-    common = [script for script, count in counts.most_common() if count >= _COMMON_SCRIPT * total]
+    Args:
+        rows: The rows.
+        scripts: Of their texts, as :func:`find_script` returns them.
+    """
+    common = find_common(scripts)
     usual = " and ".join(script.title() for script in common)
+    counts, total = Counter(scripts), sum(map(bool, scripts))
     findings = [
         rows.find("script", row, f"{script.title()}; most texts are in {usual}", 1.0 - counts[script] / total)
         for row, script in enumerate(scripts)
         if script and script not in common
     ]
     if len(common) > 1:
-        shares = ", ".join(f"{script.title()} {counts[script] / total:.0%}" for script in common)
+        shares = ", ".join(f"{script.title()} {share:.0%}" for script, share in common.items())
         findings.append(Finding("script", detail=f"Several scripts: {shares} of the texts", score=0.5))
     return findings
 

@@ -27,8 +27,16 @@ class Scan:
     findings: Sequence[Finding] = ()
 
 
+_UNREADABLE = "cannot be read"
+
+
 def leave_out_broken(
-    splits: Sequence[Split], problems: Sequence[Mapping[int, str]], *, broken: str, plural: str
+    splits: Sequence[Split],
+    problems: Sequence[Mapping[int, str]],
+    *,
+    broken: str,
+    plural: str,
+    verdict: str = _UNREADABLE,
 ) -> Scan:
     """Name broken examples, or leave them out.
 
@@ -37,6 +45,7 @@ def leave_out_broken(
         problems: For each split, the problem of each broken example by its row.
         broken: ``error`` or ``skip``.
         plural: What messages call the examples: ``images``.
+        verdict: What they say of all that are broken.
 
     Returns:
         The splits without their broken examples, and a line and a finding for each.
@@ -60,7 +69,7 @@ def leave_out_broken(
     if found and (broken == "error" or emptied):
         skip = f": no {emptied[0]} row is left" if broken == "skip" else ", or drop them with data.broken=skip"
         raise DataError(
-            f"{len(found)} of {sum(map(len, splits))} {plural} cannot be read:\n{list_lines(found)}\n"
+            f"{len(found)} of {sum(map(len, splits))} {plural} {verdict}:\n{list_lines(found)}\n"
             f"Fix or remove them{skip}."
         )
     findings = [

@@ -36,6 +36,7 @@ KINDS = {
     "clipped": "recordings that were too loud",
     "dc_offset": "recordings with a DC offset",
     "odd_length": "recordings of an unusual length",
+    "odd_rate": "transcripts that are long or short for their recordings",
     "short": "very short texts",
     "script": "texts in another script than most",
     "boilerplate": "passages that many texts share",

@@ -47,8 +47,17 @@ def scan_recordings(splits: Sequence[Split], *, broken: str, max_seconds: float,
     measured = [measure_recordings(recordings_of(split), memory=memory, max_seconds=max_seconds) for split in splits]
     problems = [{row: one for row, one in enumerate(each) if isinstance(one, str)} for each in measured]
     found = leave_out_broken(splits, problems, broken=broken, plural="recordings")
-    notes = [line for what, has in _FLAWS for line in _note(what, has, splits, measured)]
-    return Scan(found.splits, found.broken, notes, found.findings)
+    return Scan(found.splits, found.broken, note_flaws(splits, measured), found.findings)
+
+
+def note_flaws(splits: Sequence[Split], measured: Sequence[Sequence[Measured]]) -> list[str]:
+    """Return lines on recordings that are probably useless.
+
+    Args:
+        splits: The recordings.
+        measured: What is measured of those of each split.
+    """
+    return [line for what, has in _FLAWS for line in _note(what, has, splits, measured)]
 
 
 def _note(

@@ -92,8 +92,13 @@ def _find_blank(texts: Texts) -> dict[int, str]:
         row: _place("empty or blank", segments, number)
         for row, segments in enumerate(texts.segments)
         for number, segment in enumerate(segments)
-        if not _VISIBLE.search(segment)
+        if is_blank(segment)
     }
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of a text is visible."""
+    return not _VISIBLE.search(text)
 
 
 def _find_wrong_bytes(texts: Texts) -> dict[int, str]:

@@ -2,11 +2,13 @@
 
 from keras_transfer.data.sources import bbc_news, percussion, solar_cells  # noqa: F401 - they add their sample sets
 from keras_transfer.data.sources.base import Source
+from keras_transfer.data.sources.common_voice import CommonVoice
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
 from keras_transfer.data.sources.find import absolute_name, has_labels, read_source
 from keras_transfer.data.sources.folders import Folders
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.images import ImageKind
+from keras_transfer.data.sources.librispeech import LibriSpeech
 from keras_transfer.data.sources.recordings import AudioKind
 from keras_transfer.data.sources.samples import SAMPLES, Sample, SampleSets
 from keras_transfer.data.sources.shards import Shards
@@ -18,7 +20,16 @@ from keras_transfer.data.sources.tfds_datasets import TfdsDatasets
 
 for _examples in (ImageKind(), TextKind(), AudioKind(), SpeechKind()):
     EXAMPLE_KINDS.add(_examples.name, _examples)
-for _kind in (PythonObjects(), SampleSets(), TfdsDatasets(), Shards(), TableFiles(), Folders()):
+for _kind in (
+    PythonObjects(),
+    SampleSets(),
+    TfdsDatasets(),
+    Shards(),
+    TableFiles(),
+    Folders(),
+    CommonVoice(),
+    LibriSpeech(),
+):
     SOURCES.add(_kind.name, _kind)
 
 __all__ = [

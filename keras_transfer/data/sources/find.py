@@ -103,7 +103,7 @@ def has_labels(name: str, config: DataConfig, given: Any = None) -> bool:
 
 
 def find_source_kind(name: str, config: DataConfig) -> SourceKind:
-    """Return the one kind of source that claims a name.
+    """Return the one kind of source that claims a name; not one that another of them refines.
 
     Raises:
         DataError: None claims it, or several do.
@@ -121,7 +121,9 @@ def find_source_kind(name: str, config: DataConfig) -> SourceKind:
 
 
 def _claiming(name: str, config: DataConfig) -> list[SourceKind]:
-    return [kind for kind in (SOURCES[key] for key in SOURCES) if kind.claims(name, config)]
+    kinds = [kind for kind in (SOURCES[key] for key in SOURCES) if kind.claims(name, config)]
+    refined = {kind.refines for kind in kinds}
+    return [kind for kind in kinds if kind.name not in refined]
 
 
 def absolute_name(name: str, config: DataConfig) -> str:
@@ -136,7 +138,8 @@ def _not_found(name: str, config: DataConfig) -> DataError:
         return DataError(
             f"Data source {name} is a file of an unknown format. Supported: {', '.join(TABLE_SUFFIXES)}, or a folder."
         )
-    forms = [kind.form for kind in (SOURCES[key] for key in SOURCES) if kind.name not in ("python", "sample")]
+    kinds = [SOURCES[key] for key in SOURCES]
+    forms = [kind.form for kind in kinds if kind.name not in ("python", "sample") and not kind.refines]
     samples = [sample for sample in SAMPLES if SAMPLES[sample].examples == config.example_kind]
     near = nearest_names(name, samples)
     prefix = re.match(r"\w\w+:", name)

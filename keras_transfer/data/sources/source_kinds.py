@@ -18,7 +18,7 @@ class SourceKind(ABC):
     """One way to read a data source by its name in a recipe.
 
     A subclass is registered in :data:`SOURCES`, or by a package in the entry-point group ``keras_transfer.sources``.
-    Every kind is asked whether it claims a name; exactly one may.
+    Every kind is asked whether it claims a name; exactly one may, apart from a kind that another one refines.
     """
 
     name: ClassVar[str]
@@ -26,6 +26,9 @@ class SourceKind(ABC):
 
     form: ClassVar[str]
     """What messages call such a source: ``a folder``, ``sqlite:FILE``."""
+
+    refines: ClassVar[str] = ""
+    """The kind in whose place it reads the names that both claim: ``folder``, for folders of a certain layout."""
 
     @abstractmethod
     def claims(self, name: str, config: DataConfig) -> bool:

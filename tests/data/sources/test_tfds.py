@@ -7,7 +7,13 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from keras_transfer import Recipe, Run
-from keras_transfer.config import AudioDataConfig, AugmentationConfig, ImageDataConfig, TextDataConfig
+from keras_transfer.config import (
+    AudioDataConfig,
+    AugmentationConfig,
+    ImageDataConfig,
+    SpeechDataConfig,
+    TextDataConfig,
+)
 from keras_transfer.data.readers.base import PLAIN
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.sources.tfds import Dataset
@@ -65,6 +71,7 @@ def define_builders(counts):
         def _info(self):
             features = {
                 "audio": tfds.features.Audio(shape=(None, 2), sample_rate=8000),
+                "text": tfds.features.Text(),
                 "label": tfds.features.ClassLabel(names=["zebra", "ant"]),
             }
             return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
@@ -74,7 +81,7 @@ def define_builders(counts):
 
         def _generate_examples(self):
             for number in range(8):
-                yield number, {"audio": AUDIO + number, "label": number % 2}
+                yield number, {"audio": AUDIO + number, "text": f"séance  {number}", "label": number % 2}
 
     return OwnImages, OwnTexts, OwnAudio
 
@@ -263,3 +270,10 @@ def test_recordings_are_samples_at_the_rate_of_the_feature(prepared):
         # The mean of the two channels.
         np.testing.assert_allclose(samples, (-np.arange(100) * 100 + number) / 32768, atol=1e-7)
     assert len(splits.train.examples.decode(0, 16000)) == 200
+
+
+def test_recordings_and_their_transcripts_are_two_features(prepared):
+    config = SpeechDataConfig(source="tfds:own_audio", data_dir=str(prepared), validation=0, test=0)
+    train = load_splits(config, seed=0).train
+    numbers = [round(float(train.examples.decode(row, 8000)[0]) * 32768) for row in range(8)]
+    assert train.targets.tolist() == [f"séance {number}" for number in numbers]
