@@ -392,3 +392,76 @@ export: {{formats: []}}
         encoding="utf-8",
     )
     return file
+
+
+_SENTENCES = ("the cat sat on the mat", "a dog ran to the cat", "one two three four five six seven", "kdo se bojí vlka")
+
+
+def _save_whisper(folder: Path) -> None:
+    """A multilingual Whisper for recordings of up to 2 s, whose tokens are bytes, three words and special ones."""
+    import keras_hub
+    from tokenizers import pre_tokenizers
+
+    merges = ["Ġ t", "h e", "Ġt he", "c a", "ca t"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    spellings = [*letters, *(merge.replace(" ", "") for merge in merges)]
+    names = "endoftext startoftranscript en cs de translate transcribe startoflm startofprev nospeech notimestamps"
+    special = {f"<|{name}|>": len(spellings) + place for place, name in enumerate(names.split())}
+    languages = {f"<|{code}|>": special.pop(f"<|{code}|>") for code in ("en", "cs", "de")}
+    network = keras_hub.models.WhisperBackbone(
+        vocabulary_size=1 + special["<|notimestamps|>"] + 101,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        num_mels=20,
+        max_encoder_sequence_length=200,
+        max_decoder_sequence_length=24,
+    )
+    vocabulary = {spelling: place for place, spelling in enumerate(spellings)}
+    network.save_to_preset(folder)
+    keras_hub.layers.WhisperAudioConverter(num_mels=20, max_audio_length=2).save_to_preset(folder)
+    keras_hub.tokenizers.WhisperTokenizer(
+        vocabulary=vocabulary, merges=merges, special_tokens=special, language_tokens=languages
+    ).save_to_preset(folder)
+
+
+def _save_moonshine(folder: Path) -> None:
+    import io
+
+    import keras_hub
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(_SENTENCES),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=300,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    keras_hub.models.MoonshineBackbone(
+        vocabulary_size=320,
+        filter_dim=8,
+        encoder_num_layers=2,
+        decoder_num_layers=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        encoder_num_heads=2,
+        decoder_num_heads=2,
+    ).save_to_preset(folder)
+    keras_hub.layers.MoonshineAudioConverter(do_normalize=True).save_to_preset(folder)
+    keras_hub.tokenizers.MoonshineTokenizer(model.getvalue()).save_to_preset(folder)
+
+
+@pytest.fixture(scope="session")
+def speech_preset(share: Callable[[str, Callable[[Path], object]], Path]) -> Callable[[str], Path]:
+    """``speech_preset("whisper")`` or ``("moonshine")``: the folder of a small KerasHub preset, of random weights."""
+    makers = {"whisper": _save_whisper, "moonshine": _save_moonshine}
+
+    def make(folder: Path, family: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        makers[family](folder)
+
+    return lambda family: share(f"preset-{family}", lambda folder: make(folder, family))

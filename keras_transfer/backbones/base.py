@@ -3,7 +3,8 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import keras
@@ -77,6 +78,7 @@ class Backbone(ABC):
         network: From prepared inputs to a feature map, or to a vector for each example.
         stages: The network's stages, nearest the input first.
         weights: Where its weights came from.
+        parts: Runs of stages that have a name, such as ``encoder`` and ``decoder``: indices of their stages, in order.
 
     Example:
         >>> inputs = keras.Input((32, 32, 3))
@@ -92,6 +94,7 @@ class Backbone(ABC):
     network: keras.Model
     stages: tuple[Stage, ...]
     weights: Weights
+    parts: Mapping[str, range] = field(default_factory=dict)
 
     @abstractmethod
     def inputs(self) -> Any:

@@ -39,6 +39,27 @@ def carries_mask(tensor: SymbolicTensor) -> bool:
     return getattr(tensor, "_keras_mask", None) is not None
 
 
+@contextlib.contextmanager
+def places_unchanged(tensors: Sequence[SymbolicTensor]) -> Iterator[None]:
+    """Let inputs of a graph stay where they are in it while a model is made of a part of the graph.
+
+    Keras 3.15: if an input of that model lies within the graph, ``clone_graph_nodes`` gives the graph's own inputs
+    among the others a new ``_keras_history``, and the graph can no longer be saved.
+
+    Args:
+        tensors: The inputs of the graph.
+
+    Yields:
+        Nothing.
+    """
+    places = [tensor._keras_history for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, place in zip(tensors, places, strict=True):
+            tensor._keras_history = place
+
+
 def change_class(layer: Layer, kind: type[Layer]) -> None:
     """Let a built layer compute as another class does.
 

@@ -11,14 +11,14 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from keras_transfer.errors import BackboneError
-from keras_transfer.networks.keras_internals import carries_mask
+from keras_transfer.networks.keras_internals import carries_mask, places_unchanged
 
 FEWEST_STAGES = 5
 MOST_STAGES = 25
@@ -54,11 +54,13 @@ class Stage:
         return sum(math.prod(weight.shape) for weight in self.weights)
 
 
-def find_stages(network: keras.Model) -> tuple[Stage, ...]:
+def find_stages(network: keras.Model, *, branches: int = 1) -> tuple[Stage, ...]:
     """Split a network into 5 to 25 stages, or fewer if its graph has fewer; the size of its inputs does not matter.
 
     Args:
         network: A functional or a built sequential model, with any number of inputs and outputs.
+        branches: How many branches, each from an input of its own, read from one another: two for an encoder and a
+            decoder. As many tensors may be alive at a cut point, and no stage runs from one branch into the next.
 
     Returns:
         The stages from input to output. Each weight of a layer in the graph is in exactly one.
@@ -72,14 +74,15 @@ def find_stages(network: keras.Model) -> tuple[Stage, ...]:
         ['block0_dense', 'block1_dense', 'block2_dense']
     """
     calls, outputs = _read_graph(_as_functional(network))
-    blocks = _find_blocks(calls, outputs, most_alive=1)
-    if len(blocks) < FEWEST_STAGES and sum(bool(call.weights) for call in calls) > MOST_STAGES:
+    blocks = _find_blocks(calls, outputs, most_alive=branches, splits_branches=branches > 1)
+    if branches == 1 and len(blocks) < FEWEST_STAGES and sum(bool(call.weights) for call in calls) > MOST_STAGES:
         blocks = max(blocks, _find_blocks(calls, outputs, most_alive=2), key=len)
     names = _name_blocks(blocks)
+    sources = _sources_of_free_tensors(calls)
+    begins = _find_branches(blocks, sources) if branches > 1 else set()
     groups = [[index] for index in range(len(blocks))]
     while len(groups) > MOST_STAGES:
-        _join_cheapest(groups, blocks)
-    sources = _sources_of_free_tensors(calls)
+        _join_cheapest(groups, blocks, begins)
     stages = []
     for index, group in enumerate(groups):
         inside = [call for block in group for call in blocks[block].calls]
@@ -128,7 +131,8 @@ def submodel(network: keras.Model, stages: Sequence[Stage], start: int, stop: in
         read = {id(x) for stage in stages[start:stop] for x in stage.inputs}
         inputs = _bare(alive + [x for x in network.inputs if id(x) in read])
     structured = keras.tree.pack_sequence_as(network.output, outputs) if stop == len(stages) else _bare(outputs)
-    return keras.Model(inputs, structured, name=f"{network.name}_stages_{start}_to_{stop - 1}")
+    with places_unchanged(network.inputs):
+        return keras.Model(inputs, structured, name=f"{network.name}_stages_{start}_to_{stop - 1}")
 
 
 def _bare(tensors: list[keras.KerasTensor]) -> Any:
@@ -261,8 +265,10 @@ def _is_a(layer: keras.layers.Layer, *kinds: str) -> bool:
     return any(kind in type(layer).__name__ for kind in kinds)
 
 
-def _find_blocks(calls: list[_Call], outputs: list[keras.KerasTensor], *, most_alive: int) -> list[_Block]:
-    blocks = _cut(calls, outputs, most_alive)
+def _find_blocks(
+    calls: list[_Call], outputs: list[keras.KerasTensor], *, most_alive: int, splits_branches: bool = False
+) -> list[_Block]:
+    blocks = _cut(calls, outputs, most_alive, splits_branches=splits_branches)
     names = _own_names(blocks)
     position = {call: index for index, call in enumerate(calls)}
     last_use = {id(weight): position[call] for call in calls for weight in call.weights}
@@ -288,7 +294,9 @@ def _find_blocks(calls: list[_Call], outputs: list[keras.KerasTensor], *, most_a
     return blocks
 
 
-def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) -> list[_Block]:
+def _cut(
+    calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int, *, splits_branches: bool
+) -> list[_Block]:
     free = _sources_of_free_tensors(calls)
     last_use = {id(x): position for position, call in enumerate(calls) for x in call.inputs}
     last_use |= {id(x): len(calls) for x in outputs}
@@ -301,7 +309,10 @@ def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) 
         alive |= {id(x): x for x in call.outputs if id(x) not in free}
         alive = {key: x for key, x in alive.items() if last_use.get(key, -1) > position}
         # With two tensors alive nearly every place inside a block with a shortcut would do; blocks end in a join.
-        narrow = len(alive) == 1 or (1 < len(alive) <= most_alive and len(call.inputs) > 1)
+        joins = len(call.inputs) > 1
+        # Where another branch begins: what the network does first with an input of its own.
+        begins = splits_branches and bool(call.weights) and all(id(x) in free for x in call.inputs)
+        narrow = len(alive) == 1 or (1 < len(alive) <= most_alive and (joins or begins))
         # Keras takes a later call of a layer for an input where an earlier one gives an input of the submodel.
         called_again = any(last_call[producer[key]] > position for key in alive)
         # An implicit mask rides on the tensor as an attribute, which a cut would lose.
@@ -312,13 +323,22 @@ def _cut(calls: list[_Call], outputs: list[keras.KerasTensor], most_alive: int) 
     return [*blocks, _Block(tuple(calls[begin:]), tuple(outputs))]
 
 
-def _join_cheapest(groups: list[list[int]], blocks: list[_Block]) -> None:
-    """Join the two neighbours of one scale that have the fewest layers with weights together."""
+def _find_branches(blocks: list[_Block], sources: Mapping[int, Any]) -> set[int]:
+    """Return which blocks begin with what the network computes from an input alone."""
+    return {
+        index
+        for index, block in enumerate(blocks)
+        if any(call.weights and all(id(x) in sources for x in call.inputs) for call in block.calls)
+    }
 
-    def cost(index: int) -> tuple[bool, int]:
+
+def _join_cheapest(groups: list[list[int]], blocks: list[_Block], begins: set[int]) -> None:
+    """Join the two neighbours of one branch and scale that have the fewest layers with weights together."""
+
+    def cost(index: int) -> tuple[bool, bool, int]:
         first, second = ([blocks[block] for block in group] for group in groups[index : index + 2])
         rescales = any(_changes_scale(call.operation) for block in second for call in block.calls)
-        return rescales, sum(len(block.weighted) for block in [*first, *second])
+        return groups[index + 1][0] in begins, rescales, sum(len(block.weighted) for block in [*first, *second])
 
     index = min(range(len(groups) - 1), key=cost)
     groups[index : index + 2] = [groups[index] + groups[index + 1]]

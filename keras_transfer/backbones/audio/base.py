@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import keras
 
@@ -53,7 +53,7 @@ class AudioBackbone(Backbone):
         """Return the mean over windows: a predictor for ``samples``, ``float32[batch, time]``, of any length."""
         return over_windows(predictor, self.samples, self.padding)
 
-    def for_samples(self, samples: int, padding: Padding = "silence") -> "AudioBackbone":
+    def for_samples(self, samples: int, padding: Padding = "silence") -> Self:
         """Return the backbone for recordings of another length, with the same weights.
 
         Args:
@@ -66,8 +66,12 @@ class AudioBackbone(Backbone):
         check_samples(self.name, samples, self.shortest, self.longest, self.sample_rate)
         if samples == self.samples or self.resize is None:
             return replace(self, samples=samples, padding=padding)
-        network = self.resize(self.network, samples)
-        return replace(self, samples=samples, padding=padding, network=network, stages=find_stages(network))
+        resized = self.with_network(self.resize(self.network, samples))
+        return replace(resized, samples=samples, padding=padding)
+
+    def with_network(self, network: keras.Model) -> Self:
+        """Return the backbone with another network in place of its own, of the same architecture."""
+        return replace(self, network=network, stages=find_stages(network))
 
     def describe(self) -> list[Any]:
         """Return name, graph, sample rate, length and front end."""

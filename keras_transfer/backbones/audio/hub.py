@@ -1,4 +1,4 @@
-"""Encoders of KerasHub's networks for speech, from a preset or a folder.
+"""KerasHub's networks for speech, from a preset or a folder.
 
 Families are found in ``keras_hub`` itself. Nothing in a folder is run. Read in KerasHub 0.32.
 """
@@ -15,9 +15,10 @@ import keras_hub
 
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.speech_network import DECODER_LEAST, take_encoder
+from keras_transfer.backbones.audio.speech_tokenizer import SpecialTokens, SpeechTokenizer, write_byte_pairs
 from keras_transfer.backbones.audio.whisper import WhisperFrontEnd
 from keras_transfer.backbones.base import digest_graph
-from keras_transfer.backbones.keras_hub_catalog import PREFIX, load_part, preset_classes
+from keras_transfer.backbones.keras_hub_catalog import PREFIX, load_part, preset_classes, public_classes
 from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
@@ -116,22 +117,15 @@ def load_speech_backbone(name: str, source: str, *, weights: Weights = Weights.P
     Raises:
         BackboneError: It is not available, or the weights do not fit.
     """
-    converter = load_part(name, lambda: keras_hub.layers.AudioConverter.from_preset(source))
-    loads = weights == Weights.PRETRAINED
-    backbone = load_part(name, lambda: keras_hub.models.Backbone.from_preset(source, load_weights=loads))
-    rate = int(converter.sampling_rate)
-    hop = int(getattr(converter, "stride", 1))
-    positions = getattr(backbone, "max_encoder_sequence_length", None)
-    longest = _LONGEST * rate if positions is None else positions * hop
-    samples = min(longest, _USUAL * rate)
-    network = take_encoder(backbone, samples // hop, name=type(backbone).__module__.split(".")[-2])
+    preset = load_speech_preset(name, source, weights=weights)
+    samples = preset.usual
+    network = take_encoder(preset.whole, samples // preset.hop, name=preset.family)
     if weights.path is not None:
         load_weights(network, weights.path, name)
-    config = backbone.get_config()
-    least = {key: value for key, value in DECODER_LEAST.items() if key in config}
+    least = {key: value for key, value in DECODER_LEAST.items() if key in preset.config}
 
     def resize(network: keras.Model, samples: int) -> keras.Model:
-        resized = take_encoder(type(backbone).from_config(config | least), samples // hop, name=network.name)
+        resized = take_encoder(preset.build(**least), samples // preset.hop, name=network.name)
         copy_weights(network, resized)
         return resized
 
@@ -140,14 +134,123 @@ def load_speech_backbone(name: str, source: str, *, weights: Weights = Weights.P
         network=network,
         stages=find_stages(network),
         weights=weights,
-        sample_rate=rate,
+        sample_rate=preset.sample_rate,
         samples=samples,
-        shortest=int(_SHORTEST * rate),
-        longest=longest,
-        front_end=_read_front_end(converter),
+        shortest=preset.shortest,
+        longest=preset.longest,
+        front_end=preset.front_end,
         resize=resize,
-        graph=digest_graph(backbone),
+        graph=digest_graph(preset.whole),
     )
+
+
+@dataclass(frozen=True)
+class SpeechPreset:
+    """A network for speech of KerasHub.
+
+    Attributes:
+        whole: The network, encoder and decoder.
+        sample_rate: Of the samples that it takes, in Hz.
+        hop: How many samples its input counts as one.
+        longest: Most samples that it takes.
+        front_end: What KerasHub's own preprocessing does to samples, padding aside.
+    """
+
+    whole: keras.Model
+    sample_rate: int
+    hop: int
+    longest: int
+    front_end: WhisperFrontEnd | SampleFrontEnd
+
+    @property
+    def shortest(self) -> int:
+        """Fewest samples that it takes."""
+        return int(_SHORTEST * self.sample_rate)
+
+    @property
+    def usual(self) -> int:
+        """Number of samples that it is built for unless a recipe says otherwise."""
+        return min(self.longest, _USUAL * self.sample_rate)
+
+    @property
+    def family(self) -> str:
+        """Its name in KerasHub."""
+        return type(self.whole).__module__.split(".")[-2]
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings that it is built from."""
+        return dict(self.whole.get_config())
+
+    def build(self, **settings: int) -> keras.Model:
+        """Build such a network with random weights.
+
+        Args:
+            settings: Of it, in place of its own.
+        """
+        return type(self.whole).from_config(self.config | settings)
+
+
+def load_speech_preset(name: str, source: str, *, weights: Weights = Weights.PRETRAINED) -> SpeechPreset:
+    """Load a network for speech as KerasHub has it.
+
+    Args:
+        name: What messages call it.
+        source: What :func:`find_speech_source` returned for it.
+        weights: ``pretrained`` for its own; others leave it with random ones.
+
+    Raises:
+        BackboneError: It is not available.
+    """
+    converter = load_part(name, lambda: keras_hub.layers.AudioConverter.from_preset(source))
+    loads = weights == Weights.PRETRAINED
+    backbone = load_part(name, lambda: keras_hub.models.Backbone.from_preset(source, load_weights=loads))
+    rate, hop = int(converter.sampling_rate), int(getattr(converter, "stride", 1))
+    positions = getattr(backbone, "max_encoder_sequence_length", None)
+    longest = _LONGEST * rate if positions is None else positions * hop
+    return SpeechPreset(backbone, rate, hop, longest, _read_front_end(converter))
+
+
+def load_speech_tokenizer(name: str, source: str, whole: keras.Model) -> SpeechTokenizer:
+    """Load the tokenizer of a network for speech.
+
+    Args:
+        name: What messages call the network.
+        source: What :func:`find_speech_source` returned for it.
+        whole: The network.
+
+    Raises:
+        BackboneError: It is not available, or of a kind that is not known here.
+    """
+    vocabulary_size = int(whole.vocabulary_size)
+    found = load_part(name, lambda: _load_tokenizer(source, type(whole)))
+    if isinstance(found, keras_hub.tokenizers.WhisperTokenizer):
+        ids = dict(zip(found.special_tokens, found.special_token_ids, strict=True)) | (found.language_tokens or {})
+        return SpeechTokenizer.of_whisper(
+            write_byte_pairs(found.vocabulary, found.merges),
+            ids,
+            vocabulary_size,
+            multilingual=found.language_tokens is not None,
+        )
+    if isinstance(found, keras_hub.tokenizers.SentencePieceTokenizer):
+        special = SpecialTokens(start=int(found.start_token_id), end=int(found.end_token_id))
+        return SpeechTokenizer(
+            kind="sentence_piece", vocabulary=found.proto, special=special, vocabulary_size=vocabulary_size
+        )
+    raise BackboneError(
+        f"Backbone {name} has a {type(found).__name__}, which is of a kind that is not known here. Received: "
+        f"backbone.name={name}. Use a preset of Whisper or Moonshine."
+    )
+
+
+def _load_tokenizer(source: str, backbone: type[Any]) -> Any:
+    # KerasHub (0.32) finds Moonshine's by its preprocessor alone: the tokenizer says that it is of another network.
+    preprocessors = public_classes(keras_hub.models.Preprocessor).values()
+    own = next((x for x in preprocessors if x.backbone_cls is backbone and x.tokenizer_cls is not None), None)
+    if own is not None:
+        converter = keras_hub.layers.AudioConverter.from_preset(source)
+        return own.from_preset(source, audio_converter=converter).tokenizer
+    return keras_hub.tokenizers.Tokenizer.from_preset(source)
 
 
 def _read_front_end(converter: Any) -> WhisperFrontEnd | SampleFrontEnd:

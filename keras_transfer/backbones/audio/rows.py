@@ -8,11 +8,29 @@ from typing import Any, ClassVar
 import keras
 
 from keras_transfer.backbones.audio.base import AudioBackbone, check_samples
+from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.rows import BackboneRow
 from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config.weights import Weights
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.networks.types import SymbolicTensor
+
+
+@dataclass(frozen=True)
+class SpeechParts:
+    """What makes of a backbone's encoder a network that writes transcripts.
+
+    Attributes:
+        build: Makes the whole KerasHub network with random weights.
+        build_pretrained: Makes it with its pretrained weights.
+        read_tokenizer: Reads its tokenizer; raises BackboneError if it is not on this machine.
+        hop: How many samples its input counts as one.
+    """
+
+    build: Callable[[], keras.Model]
+    build_pretrained: Callable[[], keras.Model]
+    read_tokenizer: Callable[[], SpeechTokenizer]
+    hop: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +47,7 @@ class AudioBackboneRow(BackboneRow):
         longest: Most samples that it takes; None if there is no bound.
         stages: Number of its stages.
         weights_file: Returns where the pretrained weights are on this machine now, or None.
+        speech: For ``speech_to_text``; None for a network that writes no transcripts.
     """
 
     build: Callable[[int], keras.Model]
@@ -40,6 +59,7 @@ class AudioBackboneRow(BackboneRow):
     longest: int | None = None
     stages: int
     weights_file: Callable[[], Path | None]
+    speech: SpeechParts | None = None
 
     modality: ClassVar[str] = "audio"
 

