@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,36 @@ def to_shown(name: str, outputs: tuple[str, ...], explained: ExplainedRecording,
         outputs=outputs,
         overlays=tuple(_draw(spectrogram, heat) for heat in maps),
         note=" ".join(notes),
+    )
+
+
+def show_recordings(recordings: Examples, sample_rate: int, *, most_seconds: float = 30.0) -> list[Shown]:
+    """Return recordings for the page, without an explanation: a player and a spectrogram of each.
+
+    Args:
+        recordings: The recordings, or what the reader made of them in training.
+        sample_rate: Of the player, in Hz.
+        most_seconds: Of each recording, from its start.
+
+    Returns:
+        One per recording, in order. One that is gone or damaged has a problem.
+    """
+    return [_show(recordings, row, sample_rate, most_seconds) for row in range(len(recordings))]
+
+
+def _show(recordings: Any, row: int, sample_rate: int, most_seconds: float) -> Shown:
+    name, most = recordings.names[row], int(most_seconds * sample_rate)
+    try:
+        samples = recordings.read(row) if isinstance(recordings, Samples) else recordings.decode(row, sample_rate)
+    except (OSError, ValueError, DataError) as error:
+        return Shown(name, problem=f"It can no longer be read: {' '.join(str(error).split())}")
+    note = f"The player has the first {most_seconds:g} s of {len(samples) / sample_rate:.1f} s."
+    heard = samples[:most]
+    return Shown(
+        name,
+        image=_draw(make_spectrogram(heard, sample_rate)),
+        audio=encode_audio(heard, sample_rate),
+        note=note if len(samples) > most else "",
     )
 
 

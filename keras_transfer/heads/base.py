@@ -14,6 +14,7 @@ from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.calibrated_loss import CalibratedLoss
 from keras_transfer.heads.epoch_metrics import EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats
+from keras_transfer.heads.reliability import Reliability
 from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor
 
 LOGITS = "head_logits"
@@ -41,6 +42,14 @@ class Head(ABC):
 
     metric: ClassVar[str]
     """Name of the metric that is reported every epoch beside the loss."""
+
+    evidence_has_sign: ClassVar[bool] = False
+    """Whether evidence against an output means as much as evidence for it: a number becomes smaller by it."""
+
+    @property
+    def prediction_width(self) -> int | None:
+        """The number of columns of predictions; None if it depends on the rows, as that of transcripts does."""
+        return len(self.names)
 
     @property
     def facts(self) -> JsonObject:
@@ -128,6 +137,31 @@ class Head(ABC):
             metric.update_state(encoded, raw)
             values[metric.name] = float(metric.result())
         return values
+
+    def reliability(self, predicted: Floats, targets: Targets) -> Reliability | None:
+        """Return confidence and accuracy of calibrated predictions ``[n, outputs]`` by bins; None if it has none."""
+        return None
+
+    def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
+        """Choose for each row the outputs whose evidence is shown beside an example; by default none.
+
+        Args:
+            predicted: ``float32[n, outputs]``.
+            targets: Of the same rows; None if they are unknown.
+        """
+        return [()] * len(predicted)
+
+    def margins(self, predicted: Floats) -> NDArray[np.float64] | None:
+        """Return how sure predictions are, ``float64[n]``: 0 if another one is as probable; None if nothing tells.
+
+        Args:
+            predicted: ``float32[n, outputs]``.
+        """
+        return None
+
+    def join(self, parts: Sequence[Floats]) -> NDArray[np.float32]:
+        """Join predictions of several batches, ``float32[n, outputs]``, in their order."""
+        return np.concatenate([np.zeros((0, len(self.names)), np.float32), *parts])
 
     def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
         """Return factors on the weights of rows, ``float32[n]``; a head without classes has none but ones.

@@ -219,6 +219,11 @@ class Report(ABC):
     gain: Gain | None = None
     calibration: CalibrationReport | None = None
 
+    @property
+    def improvements(self) -> tuple[Improvement, ...]:
+        """What training bought, the most important figure first; empty if that was not measured."""
+        return ()
+
     @abstractmethod
     def figures(self) -> JsonObject:
         """Return the metrics of this kind of target as metrics.json records them."""

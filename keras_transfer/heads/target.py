@@ -18,7 +18,7 @@ from keras_transfer.heads.calibration import Calibration
 from keras_transfer.heads.coverage import Coverage, check_rows
 from keras_transfer.heads.evaluation import Floats, Report
 from keras_transfer.heads.predictions import Prediction
-from keras_transfer.heads.reliability import CalibrationReport, Reliability
+from keras_transfer.heads.reliability import CalibrationReport
 from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head, solve_like
 from keras_transfer.networks.types import JsonObject, Tensor
 
@@ -160,10 +160,6 @@ class TargetHead(Head):
 
     def measure_calibration(self, predicted: Floats, targets: Targets) -> CalibrationReport | None:
         """Return how well calibrated predictions ``[n, outputs]`` are, and were before :meth:`calibrated`."""
-        return None
-
-    def reliability(self, predicted: Floats, targets: Targets) -> Reliability | None:
-        """Return confidence and accuracy of calibrated predictions ``[n, outputs]`` by bins; None if it has none."""
         return None
 
     # Layers.
@@ -334,9 +330,6 @@ class TargetHead(Head):
 
     # Explaining.
 
-    evidence_has_sign: ClassVar[bool] = False
-    """Whether evidence against an output means as much as evidence for it: a number becomes smaller by it."""
-
     def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
         """Choose for each row the outputs whose evidence is shown beside an example.
 
@@ -351,14 +344,6 @@ class TargetHead(Head):
         return [tuple(row[:2].tolist()) for row in np.argsort(-predicted, axis=1, kind="stable")]
 
     # Predicting and serving.
-
-    def margins(self, predicted: Floats) -> NDArray[np.float64] | None:
-        """Return how sure predictions are, ``float64[n]``: 0 if another one is as probable; None if nothing tells.
-
-        Args:
-            predicted: ``float32[n, outputs]``.
-        """
-        return None
 
     @abstractmethod
     def to_prediction(self, name: str, row: Floats) -> Prediction:
@@ -396,13 +381,8 @@ class TargetHead(Head):
             ok: ``bool[batch]``, which inputs could be read.
         """
         outputs = self.serving_outputs(predicted)
-        masked = {name: x if name == NAMES else self._mask(x, ok) for name, x in outputs.items()}
+        masked = {name: x if name == NAMES else mask_rows(x, ok, self.neutral) for name, x in outputs.items()}
         return {**masked, OK: ok}
-
-    def _mask(self, output: Tensor, ok: Tensor) -> Tensor:
-        neutral = tf.constant(self.neutral, output.dtype) if output.dtype.is_floating else tf.zeros([], output.dtype)
-        rows = tf.reshape(ok, tf.concat([tf.shape(ok), tf.ones([output.shape.rank - 1], tf.int32)], axis=0))
-        return tf.where(rows, output, neutral)
 
     def allowance(self, tolerance: float) -> Floats:
         """Return how far served predictions may lie from ours, ``[outputs]``, for a tolerance of raw."""
@@ -411,3 +391,16 @@ class TargetHead(Head):
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
         """Return ``bool[n]``, for which rows the further outputs depend on less than a tolerance."""
         return np.zeros(len(predicted), bool)
+
+
+def mask_rows(output: Tensor, ok: Tensor, neutral: float) -> Tensor:
+    """Return an output of an exported model with what no prediction looks like in rows that are not ``ok``.
+
+    Args:
+        output: ``[batch, ...]``.
+        ok: ``bool[batch]``.
+        neutral: For floats; strings are empty, and other numbers 0.
+    """
+    value = tf.constant(neutral, output.dtype) if output.dtype.is_floating else tf.zeros([], output.dtype)
+    rows = tf.reshape(ok, tf.concat([tf.shape(ok), tf.ones([output.shape.rank - 1], tf.int32)], axis=0))
+    return tf.where(rows, output, value)

@@ -1,11 +1,13 @@
 """The head of speech recognition: the next token of a transcript, from the states of a decoder."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
@@ -13,10 +15,11 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import LOGITS, Head
 from keras_transfer.heads.epoch_metrics import EpochMetric
-from keras_transfer.heads.evaluation import CHARACTER_ERROR_RATE, WORD_ERROR_RATE, Improvement, Report
+from keras_transfer.heads.evaluation import CHARACTER_ERROR_RATE, WORD_ERROR_RATE, Floats, Improvement, Report
 from keras_transfer.heads.predictions import OPTIONAL, Prediction
+from keras_transfer.heads.target import OK, mask_rows
 from keras_transfer.heads.token_loss import TokenAccuracy, TokenCrossentropy, TokenFigures
-from keras_transfer.heads.word_errors import ErrorRate, TranscriptErrors
+from keras_transfer.heads.word_errors import ErrorRate, count_edits, measure_transcripts
 from keras_transfer.networks.types import JsonObject, Layer, Loss, Tensor
 
 _UNUSED = -1.0
@@ -24,6 +27,14 @@ _UNUSED = -1.0
 
 class TranscriptTokenizer(Protocol):
     """What a head uses of a network's tokenizer."""
+
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """What each token writes, in UTF-8; nothing for special ones."""
+
+    @property
+    def timestamp_begin(self) -> int | None:
+        """The token of 0 s; each next one is 0.02 s later. None for networks without timestamps."""
 
     @property
     def end(self) -> int:
@@ -42,12 +53,12 @@ class Segment:
 
     Attributes:
         start: Where it starts in the recording, in seconds.
-        end: Where it ends.
+        end: Where it ends; None if the network left that open, as at the end of a recording.
         text: What is said.
     """
 
     start: float
-    end: float
+    end: float | None
     text: str
 
 
@@ -60,20 +71,18 @@ class Transcript(Prediction):
         score: Mean logarithm of the probabilities of the chosen tokens, of decoders that compute it. It is not
             calibrated: it orders transcripts by how sure the network is, and no more.
         segments: Parts with their times, with ``head.timestamps``.
-        language: The language that was recognized, if the recipe leaves that to the network.
     """
 
     text: str
     score: float | None = field(default=None, metadata=OPTIONAL)
     segments: tuple[Segment, ...] | None = field(default=None, metadata=OPTIONAL)
-    language: str | None = field(default=None, metadata=OPTIONAL)
 
     def __str__(self) -> str:
         """The text in one line."""
         return one_line(" ".join(self.text.split()))
 
     def columns(self, top_k: int | None = None) -> dict[str, Any]:
-        """Return ``predicted_text``, and score, language and segments, these as JSON, if there are any."""
+        """Return ``predicted_text``, and score and segments, these as JSON, if there are any."""
         found = super().columns(top_k)
         if self.segments is not None:
             found["segments"] = json.dumps([asdict(segment) for segment in self.segments], ensure_ascii=False)
@@ -92,12 +101,14 @@ class TranscriptHead(Head):
         prompt: The tokens that each transcript starts with; they are given, and not learned.
         rule: By which transcripts and recognized texts are normalized before they are compared.
         token_embedding: The network's embedding of tokens; None for the head of a finished run, whose model has it.
+        timestamps: Whether predicted tokens have timestamps among them.
     """
 
     tokenizer: TranscriptTokenizer
     prompt: tuple[int, ...]
     rule: str
     token_embedding: Layer | None = None
+    timestamps: bool = False
 
     figure = WORD_ERROR_RATE
     metric = "accuracy"
@@ -105,9 +116,13 @@ class TranscriptHead(Head):
     """Which of an exported model's outputs are the predictions themselves."""
 
     @property
+    def prediction_width(self) -> None:
+        """It is that of the longest transcript of a batch, and the score."""
+
+    @property
     def facts(self) -> JsonObject:
         """What is scored and served by: the content of the run folder's head.json."""
-        return {"prompt": list(self.prompt), "normalization": self.rule}
+        return {"prompt": list(self.prompt), "normalization": self.rule, "timestamps": self.timestamps}
 
     @property
     def is_solvable(self) -> bool:
@@ -154,45 +169,145 @@ class TranscriptHead(Head):
         """Return the accuracy, with each token counting once."""
         return (EpochMetric("accuracy", "max", lambda: TokenAccuracy(name="accuracy")),)
 
-    def report(self, split: str, n: int, tokens: TokenFigures, errors: TranscriptErrors) -> "TranscriptReport":
-        """Return the report on a split.
+    def report(
+        self,
+        split: str,
+        predicted: Floats,
+        targets: Targets,
+        *,
+        tokens: TokenFigures | None = None,
+        untrained: Sequence[str] | None = None,
+        groups: Sequence[str | None] | None = None,
+    ) -> "TranscriptReport":
+        """Compare recognized texts with transcripts.
 
         Args:
             split: The split's name.
-            n: How many rows it has.
-            tokens: Of the network, given the transcript's tokens before each one.
-            errors: Of the recognized texts, as :func:`measure_transcripts` returns them.
+            predicted: ``float32[n, 1 + tokens]``, as :meth:`to_prediction` takes rows.
+            targets: ``object[n]`` of transcripts.
+            tokens: Of the network, given the transcript's tokens before each one; None if it cannot be asked.
+            untrained: The texts that the network recognized before training.
+            groups: The speaker, or other group, of each row.
+
+        Raises:
+            DataError: The package that counts errors is not installed.
         """
+        errors = measure_transcripts(
+            targets.tolist(), self.to_texts(predicted), rule=self.rule, untrained=untrained, groups=groups
+        )
         return TranscriptReport(
             split=split,
-            n=n,
-            loss=tokens.loss,
-            accuracy=tokens.accuracy,
+            n=len(targets),
+            loss=float("nan") if tokens is None else tokens.loss,
+            accuracy=None if tokens is None else tokens.accuracy,
             words=errors.words,
             characters=errors.characters,
             speakers=errors.speakers,
         )
 
-    def to_prediction(
-        self,
-        name: str,
-        tokens: Sequence[int],
-        *,
-        score: float | None = None,
-        segments: Sequence[Segment] | None = None,
-        language: str | None = None,
-    ) -> Transcript:
-        """Turn the tokens that were chosen for a recording into a record for users.
+    # Predicting and serving.
+
+    def to_prediction(self, name: str, row: Floats) -> Transcript:
+        """Turn the prediction for a recording into a record for users.
 
         Args:
             name: Of the input.
-            tokens: ``int[n]``, without the prompt; filled up with the end.
-            score: Mean logarithm of their probabilities, if that is known.
-            segments: Parts with their times, if the recipe asks for them.
-            language: The language that was recognized, if the network chose it.
+            row: ``float32[1 + n]``: the score, then the tokens without the prompt, filled up with the end. Timestamps
+                among them count from the start of the recording.
         """
-        text = self.tokenizer.decode([int(token) for token in tokens])
-        return Transcript(name, text, score, None if segments is None else tuple(segments), language)
+        tokens = [int(token) for token in row[1:]]
+        begin = self.tokenizer.timestamp_begin
+        segments = None if not self.timestamps or begin is None else read_segments(tokens, self.tokenizer, begin)
+        return Transcript(name, self.tokenizer.decode(tokens), float(row[0]), segments)
+
+    def to_texts(self, predicted: Floats) -> list[str]:
+        """Return the texts of predictions, ``float32[rows, 1 + n]``."""
+        return [self.to_prediction("", row).text for row in predicted]
+
+    def join(self, parts: Sequence[Floats]) -> NDArray[np.float32]:
+        """Join predictions of several batches, whose transcripts have different lengths."""
+        width = max((part.shape[1] for part in parts), default=1)
+        end = self.tokenizer.end
+        padded = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=end) for part in parts]
+        return np.concatenate([np.zeros((0, width), np.float32), *padded]).astype(np.float32)
+
+    def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
+        """Return how many words of each transcript are wrong, ``float64[n]``, by which the worst ones are found.
+
+        Args:
+            predicted: ``float32[n, 1 + tokens]``.
+            targets: Of the same rows.
+        """
+        edits = count_edits(targets.tolist(), self.to_texts(predicted), rule=self.rule).edits
+        return edits.sum(axis=1).astype(np.float64)
+
+    def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of an exported model, in a graph.
+
+        Args:
+            predicted: ``float32[batch, 1 + n]``, as :meth:`to_prediction` takes rows.
+
+        Returns:
+            ``text: string[batch]``; ``score: float32[batch]``, the mean logarithm of the probabilities of the chosen
+            tokens; and with timestamps ``tokens: int32[batch, n]``, which have them.
+        """
+        pieces = tf.constant([*self.tokenizer.pieces, b""], tf.string)
+        tokens = tf.cast(predicted[:, 1:], tf.int32)
+        # Timestamps behind the vocabulary, and everything else that is no text, have no pieces.
+        known = tf.where((tokens >= 0) & (tokens < len(self.tokenizer.pieces)), tokens, len(self.tokenizer.pieces))
+        joined = tf.strings.strip(tf.strings.reduce_join(tf.gather(pieces, known), axis=1))
+        # A network may choose tokens that are no whole characters.
+        text = tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
+        timed = {"tokens": tokens} if self.timestamps else {}
+        return {self.predictions_output: text, "score": predicted[:, 0], **timed}
+
+    def tensor_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of an exported model whose format has numbers only: ``tokens`` and ``score``."""
+        return {"tokens": tf.cast(predicted[:, 1:], tf.int32), "score": predicted[:, 0]}
+
+    def masked_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
+        """Return :meth:`serving_outputs` with ``ok``, and for rows that are not an empty text and a score of NaN.
+
+        Args:
+            predicted: ``float32[batch, 1 + n]``.
+            ok: ``bool[batch]``, which inputs could be read.
+        """
+        outputs = {name: mask_rows(x, ok, float("nan")) for name, x in self.serving_outputs(predicted).items()}
+        return {**outputs, OK: ok}
+
+
+def read_segments(
+    tokens: Sequence[int], tokenizer: TranscriptTokenizer, timestamp_begin: int, step_seconds: float = 0.02
+) -> tuple[Segment, ...]:
+    """Divide a transcript by its timestamps: one before each segment, and one behind it.
+
+    Args:
+        tokens: Without the prompt.
+        tokenizer: Turns the others into text.
+        timestamp_begin: The token of 0 s.
+        step_seconds: From a timestamp to the next one.
+
+    Returns:
+        Those that have a text. One without a timestamp behind it ends where the next one starts, or nowhere.
+    """
+    found: list[Segment] = []
+    start, own = 0.0, list[int]()
+
+    def close(end: float | None) -> None:
+        text = tokenizer.decode(own)
+        if text:
+            found.append(Segment(start, end, text))
+        own.clear()
+
+    for token in tokens:
+        if token >= timestamp_begin:
+            time = round((token - timestamp_begin) * step_seconds, 2)
+            close(time)
+            start = time
+        elif token != tokenizer.end:
+            own.append(token)
+    close(None)
+    return tuple(found)
 
 
 class TiedLogits(layers.Layer):
@@ -207,9 +322,8 @@ class TiedLogits(layers.Layer):
 
     def __init__(self, token_embedding: Layer, **options: Any) -> None:
         super().__init__(**options)
-        self._embedding: Callable[[], Layer] = lambda: (
-            token_embedding
-        )  # Keras would count the weights of an attribute as this layer's
+        # Keras would count the weights of an attribute as this layer's.
+        self._embedding: Callable[[], Layer] = lambda: token_embedding
 
     def call(self, states: Tensor) -> Tensor:
         """Return ``[batch, length, vocabulary]`` for ``[batch, length, width]``."""
@@ -224,15 +338,17 @@ class TiedLogits(layers.Layer):
 class TranscriptReport(Report):
     """How far recognized texts are from transcripts.
 
+    The loss is the mean over the tokens of transcripts, given those before each one, in nats; NaN if only texts were
+    recognized, as by an exported model.
+
     Attributes:
-        accuracy: Share of tokens that were predicted correctly, given the transcript's tokens before each one. The
-            loss is the mean over them, too, in nats.
+        accuracy: Share of those tokens that were predicted correctly; None without a loss.
         words: The word error rate.
         characters: The character error rate.
         speakers: The number of speakers; None if they are unknown.
     """
 
-    accuracy: float
+    accuracy: float | None
     words: ErrorRate
     characters: ErrorRate
     speakers: int | None = None
@@ -259,9 +375,19 @@ class TranscriptReport(Report):
 
     @property
     def improvements(self) -> tuple[Improvement, ...]:
-        """What training bought, in words and in characters; empty if that was not measured."""
+        """What training bought, in words and then in characters; empty if that was not measured."""
         every = (self.words.improvement, self.characters.improvement)
         return tuple(improvement for improvement in every if improvement is not None)
+
+    def to_json(self) -> JsonObject:
+        """Return what metrics.json records of this split; it has no loss if that is unknown."""
+        values = super().to_json()
+        return {name: value for name, value in values.items() if name != "loss" or not math.isnan(value)}
+
+    @classmethod
+    def from_json(cls, split: str, values: JsonObject) -> Self:
+        """Read back what :meth:`to_json` gave."""
+        return super().from_json(split, {"loss": math.nan, **values})
 
     def figures(self) -> JsonObject:
         """Return the figures as metrics.json records them."""
@@ -270,7 +396,7 @@ class TranscriptReport(Report):
             "wer_interval": list(self.wer_interval),
             "cer": self.cer,
             "cer_interval": list(self.cer_interval),
-            "accuracy": self.accuracy,
+            **({} if self.accuracy is None else {"accuracy": self.accuracy}),
             "words": self.words.to_json(),
             "characters": self.characters.to_json(),
             **({} if self.speakers is None else {"speakers": self.speakers}),
@@ -284,7 +410,7 @@ class TranscriptReport(Report):
             return {**values[key], "rate": values[name], "interval": values[f"{name}_interval"]}
 
         return {
-            "accuracy": values["accuracy"],
+            "accuracy": values.get("accuracy"),
             "words": ErrorRate.from_json(WORD_ERROR_RATE, read("wer", "words")),
             "characters": ErrorRate.from_json(CHARACTER_ERROR_RATE, read("cer", "characters")),
             "speakers": values.get("speakers"),

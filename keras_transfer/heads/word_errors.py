@@ -195,6 +195,8 @@ def count_edits(expected: Sequence[str], found: Sequence[str], *, rule: str, cha
         DataError: jiwer is not installed.
     """
     aligned = _process(expected, found, rule, characters=characters)
+    if not len(expected):
+        return EditCounts(np.zeros(0, np.int64), np.zeros((0, len(_KINDS)), np.int64))
     edits = np.zeros((len(expected), len(_KINDS)), np.int64)
     for row, chunks in enumerate(aligned.alignments):
         for chunk in chunks:
@@ -216,6 +218,8 @@ def align(expected: Sequence[str], found: Sequence[str], *, rule: str) -> list[l
         DataError: jiwer is not installed.
     """
     aligned = _process(expected, found, rule, characters=False)
+    if not len(expected):  # of which jiwer makes one empty utterance
+        return []
     return [
         [
             Step(

@@ -37,6 +37,7 @@ class Rows:
         decided: ``int64[n]``, the predicted classes, if not one head decided for all rows.
         uncalibrated: ``float32[n, outputs]``, what was predicted before calibration, if not one head calibrated all
             rows.
+        groups: The speaker, or other group, of each row; None if there are none, or the data is gone.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class Rows:
     places: Sequence[int | None] | None = None
     decided: NDArray[np.int64] | None = None
     uncalibrated: Floats | None = None
+    groups: Sequence[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -184,7 +186,7 @@ def _find_rows(
 ) -> tuple[Rows | None, tuple[str, ...]]:
     """The rows of a split, and lines on what is missing."""
     if isinstance(split, Split) and name in predicted:
-        return Rows(split.examples.names, split.targets, predicted[name], split.examples), ()
+        return _make_rows(split, split.targets, predicted[name]), ()
     recorded = run.predictions.get(name)
     if isinstance(split, DataError):
         if recorded is None:
@@ -196,7 +198,7 @@ def _find_rows(
         return _add_remaining(run, name, rows) or (rows, (f"Examples are not shown: {_first_line(split)}",))
     if recorded is None:
         return predict_rows(run, split), ()
-    return Rows(split.examples.names, recorded.targets, recorded.predicted, split.examples), ()
+    return _make_rows(split, recorded.targets, recorded.predicted), ()
 
 
 def _add_remaining(run: Run, name: str, rows: Rows) -> tuple[Rows, tuple[str, ...]] | None:
@@ -219,7 +221,12 @@ def _first_line(error: DataError) -> str:
 
 def predict_rows(run: Run, split: Split) -> Rows:
     """Predict the rows of a split."""
-    return Rows(split.examples.names, split.targets, predict_examples(run, split.examples), split.examples)
+    return _make_rows(split, split.targets, predict_examples(run, split.examples))
+
+
+def _make_rows(split: Split, targets: Targets, predicted: Floats) -> Rows:
+    groups = None if split.groups is None else split.groups.tolist()
+    return Rows(split.examples.names, targets, predicted, split.examples, groups=groups)
 
 
 def read_other_content(run: Run, split: Split, source: str) -> Content:

@@ -10,9 +10,16 @@ from keras_transfer.console import print_table, table_width
 from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.frozen.learning_curve import LearningCurve
-from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
+from keras_transfer.heads import (
+    ClassificationReport,
+    MaskedReport,
+    MultilabelReport,
+    RegressionReport,
+    TranscriptReport,
+)
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.heads.reliability import NOT_CALIBRATED, CalibrationReport
+from keras_transfer.heads.word_errors import ErrorRate
 from keras_transfer.networks.types import IntArray
 from keras_transfer.training.phase import PhaseSummary
 
@@ -58,6 +65,9 @@ def print_report(report: Report, console: Console) -> None:
         _print_calibration(report.calibration, console)
     if report.gain is not None:
         console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
+    if report.improvements:
+        line = f"fine-tuning: {'; '.join(map(str, report.improvements))}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_learning_curve(curve: LearningCurve, console: Console) -> None:
@@ -169,6 +179,27 @@ def _(report: MaskedReport, console: Console) -> None:
     title = f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows, {report.masked} masked tokens"
     console.print(title, highlight=False, markup=False)
     _print_lines(report, {"accuracy": f"{report.accuracy:.4f}", "perplexity": f"{report.perplexity:.1f}"}, console)
+
+
+@_print_figures.register
+def _(report: TranscriptReport, console: Console) -> None:
+    rows = [_describe_errors(name, rate) for name, rate in (("words", report.words), ("characters", report.characters))]
+    headings: tuple[str, ...] = ("", "error rate", "95 % interval", "of", "substituted", "left out", "added")
+    if report.words.speaker_interval is not None:
+        headings = (*headings[:3], f"over {report.speakers} speakers", *headings[3:])
+    _print_rows(report, headings, rows, console)
+    if report.accuracy is not None:
+        _print_lines(report, {"tokens right": f"{report.accuracy:.4f}"}, console)
+
+
+def _describe_errors(name: str, rate: ErrorRate) -> tuple[str, ...]:
+    speakers = () if rate.speaker_interval is None else (_as_shares(rate.speaker_interval),)
+    counts = (rate.length, rate.substitutions, rate.deletions, rate.insertions)
+    return (name, f"{rate.rate:.1%}", _as_shares(rate.interval), *speakers, *(f"{count:,}" for count in counts))
+
+
+def _as_shares(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.1%} to {interval[1]:.1%}"
 
 
 _CALIBRATION = {

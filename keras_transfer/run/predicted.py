@@ -13,6 +13,11 @@ from keras_transfer.heads import Prediction, RankedPrediction
 ERROR = "error"
 """The column, and the key in JSON, of what is wrong with an input."""
 
+_INSTEAD = {
+    "values": "have none. Leave it out. head.coverage in the recipe gives each number an interval.",
+    "text": "has none. Leave it out. The score of a transcript shows which ones are less sure than others.",
+}
+
 
 def check_out(file: Path, suffixes: Sequence[str] = WRITABLE) -> None:
     """Refuse a table of predictions that cannot be written, before anything is predicted.
@@ -61,7 +66,7 @@ def check_min_confidence(head: Any, min_confidence: float) -> None:
     if output != "probabilities":
         raise ConfigError(
             "--min-confidence (min_confidence) compares the probability of a class or label; this run predicts "
-            f"{output}, which have none. Leave it out. head.coverage in the recipe gives each number an interval."
+            f"{output}, which {_INSTEAD.get(str(output), 'have none. Leave it out.')}"
         )
 
 

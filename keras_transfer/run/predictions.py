@@ -26,7 +26,7 @@ class Predicted:
 
     Attributes:
         predicted: ``float32[rows, outputs]``, calibrated.
-        targets: ``int64[rows]``, an index into the classes, or ``float32[rows, outputs]``.
+        targets: ``int64[rows]``, an index into the classes; ``float32[rows, outputs]``; or ``object[rows]`` of texts.
     """
 
     predicted: NDArray[np.float32]
@@ -49,7 +49,8 @@ def write_predictions(folder: Path, splits: Mapping[str, Predicted]) -> bool:
     arrays: dict[str, NDArray[Any]] = {}
     for name, split in splits.items():
         arrays[f"{name}.{_PREDICTED}"] = np.asarray(split.predicted, np.float32)
-        arrays[f"{name}.{_TARGETS}"] = split.targets
+        texts = split.targets.dtype == object  # which NumPy would pickle
+        arrays[f"{name}.{_TARGETS}"] = split.targets.astype(str) if texts else split.targets
     if not arrays or sum(array.nbytes for array in arrays.values()) > MOST_BYTES:
         return False
     with whole(folder / PREDICTIONS) as file:
@@ -57,13 +58,13 @@ def write_predictions(folder: Path, splits: Mapping[str, Predicted]) -> bool:
     return True
 
 
-def read_predictions(file: Path, counts: Mapping[str, int], outputs: int) -> dict[str, Predicted]:
+def read_predictions(file: Path, counts: Mapping[str, int], outputs: int | None) -> dict[str, Predicted]:
     """Read the predictions of a run, which may come from a stranger: shapes are checked before anything is read.
 
     Args:
         file: ``predictions.npz``.
         counts: How many rows each split has.
-        outputs: How many outputs the model has.
+        outputs: How many outputs the model has; None if that depends on the rows, whose targets are texts then.
 
     Returns:
         By the name of the split.
@@ -84,7 +85,10 @@ def read_predictions(file: Path, counts: Mapping[str, int], outputs: int) -> dic
         raise ValueError(f"it is not a file of predictions ({error})") from error
 
 
-def _read_split(archive: zipfile.ZipFile, name: str, count: int, outputs: int) -> Predicted:
+def _read_split(archive: zipfile.ZipFile, name: str, count: int, outputs: int | None) -> Predicted:
+    if outputs is None:
+        predicted = _read_array(archive, f"{name}.{_PREDICTED}", ((count, None),), "f")
+        return Predicted(np.asarray(predicted, np.float32), _read_texts(archive, f"{name}.{_TARGETS}", count))
     predicted = _read_array(archive, f"{name}.{_PREDICTED}", ((count, outputs),), "f")
     targets = _read_array(archive, f"{name}.{_TARGETS}", ((count,), (count, outputs)), "fi")
     if targets.ndim == 1 and len(targets) and not 0 <= targets.min() <= targets.max() < outputs:
@@ -92,19 +96,41 @@ def _read_split(archive: zipfile.ZipFile, name: str, count: int, outputs: int) -
     return Predicted(np.asarray(predicted, np.float32), targets)
 
 
-def _read_array(archive: zipfile.ZipFile, name: str, shapes: tuple[tuple[int, ...], ...], kinds: str) -> NDArray[Any]:
-    with archive.open(f"{name}.npy") as stream:
-        shape, is_fortran, dtype = _read_header(stream)
-        if shape not in shapes or is_fortran or dtype.kind not in kinds or dtype.itemsize > 8:
-            raise ValueError(f"{name} is {dtype}{list(shape)}, and {list(shapes[0])} is expected")
-        size = dtype.itemsize * math.prod(shape)
-        content = stream.read(size)
-    if len(content) != size:
-        raise ValueError(f"{name} is truncated")
-    values = np.frombuffer(content, dtype).reshape(shape)
+_Shape = tuple[int | None, ...]
+"""None for a size that is not known."""
+
+
+def _read_texts(archive: zipfile.ZipFile, name: str, count: int) -> NDArray[Any]:
+    """``object[count]`` of ``str``; what cannot be written to a page is replaced."""
+    texts = _read_values(archive, name, ((count,),), "U").tolist()
+    return np.array([text.encode("utf-8", "replace").decode("utf-8") for text in texts], object)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, shapes: tuple[_Shape, ...], kinds: str) -> NDArray[Any]:
+    values = _read_values(archive, name, shapes, kinds)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} has values that are NaN or infinite")
     return values
+
+
+def _read_values(archive: zipfile.ZipFile, name: str, shapes: tuple[_Shape, ...], kinds: str) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as stream:
+        shape, is_fortran, dtype = _read_header(stream)
+        size = dtype.itemsize * math.prod(shape)
+        is_wide = (dtype.kind != "U" and dtype.itemsize > 8) or size > MOST_BYTES
+        if not any(_fits(shape, one) for one in shapes) or is_fortran or dtype.kind not in kinds or is_wide:
+            expected = ["any" if one is None else one for one in shapes[0]]
+            raise ValueError(f"{name} is {dtype}{list(shape)}, and {expected} is expected")
+        content = stream.read(size)
+    if len(content) != size:
+        raise ValueError(f"{name} is truncated")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _fits(shape: tuple[int, ...], expected: _Shape) -> bool:
+    return len(shape) == len(expected) and all(
+        size == wanted or (wanted is None and size > 0) for size, wanted in zip(shape, expected, strict=True)
+    )
 
 
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

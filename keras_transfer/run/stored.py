@@ -179,7 +179,7 @@ class StoredRun:
         check_file(self.folder, PREDICTIONS)
         counts = {name: split["count"] for name, split in self.record["splits"].items()}
         try:
-            return read_predictions(file, counts, len(self.target.names))
+            return read_predictions(file, counts, self.head.prediction_width)
         except (OSError, ValueError) as error:
             raise damaged(file, str(error)) from error
 

@@ -362,6 +362,17 @@ class Task(ABC):
         """
         return [Shown(name) for name in examples.names]
 
+    def lengths(self, examples: Examples) -> NDArray[np.float64] | None:
+        """Return how long each example is, in seconds; by default None: examples of the task have no duration.
+
+        Args:
+            examples: Read from a source, or as the reader prepared them in training.
+
+        Returns:
+            ``float64[examples]``, NaN for one that cannot be read.
+        """
+        return None
+
     def embed(self, run: FinishedRun, examples: Examples) -> tuple[Floats, Floats] | None:
         """Return the model's output for examples and their features, by which examples are alike or not.
 

@@ -1,10 +1,12 @@
 """Transcripts: encoded targets, loss per token, and error rates against figures worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_transfer.errors import DataError
 from keras_transfer.heads import Segment, Transcript, TranscriptHead, TranscriptReport, measure_transcripts
@@ -17,12 +19,16 @@ class Letters:
     """A token per letter, a being 1, and 0 for the end."""
 
     end = 0
+    timestamp_begin = 40
+    # The last two tokens are half a character each.
+    pieces = (b"", *(bytes([letter]) for letter in range(97, 123)), b" ", b"\xc3", b"\xa9")
 
     def encode(self, text):
         return [ord(letter) - 96 for letter in text]
 
     def decode(self, ids):
-        return "".join(chr(token + 96) for token in ids if token)
+        written = b"".join(self.pieces[token] for token in ids if token < len(self.pieces))
+        return written.strip().decode(errors="replace")
 
 
 def make_head(embedding=None):
@@ -154,31 +160,66 @@ def test_without_jiwer_the_extra_is_named(monkeypatch):
 
 @pytest.mark.parametrize("full", [True, False], ids=["everything", "least"])
 def test_a_report_survives_json(full):
-    errors = measure_transcripts(
-        EXPECTED,
-        FOUND,
-        rule="words",
-        untrained=["x"] * 4 if full else None,
-        groups=["a", "b", "a", "c"] if full else None,
-    )
-    report = make_head().report("test", 4, TokenFigures(0.5, 0.9, 20), errors)
-    values = json.loads(json.dumps(report.to_json()))
-    assert values["wer"] == pytest.approx(0.7)
-    assert TranscriptReport.from_json("test", values) == report
+    tokens, speakers = TokenFigures(0.5, 0.9, 20), ["a", "b", "a", "c"]
+    further = {"untrained": ["x", "x"], "groups": speakers[:2], "tokens": tokens} if full else {}
+    predicted = np.array([[-0.5, 1, 2], [-0.5, 3, 0]], np.float32)
+    report = make_head().report("test", predicted, np.array(["ab", "abc"], object), **further)
+    values = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert (values["wer"], values["n"]) == (0.5, 2)
+    read = TranscriptReport.from_json("test", values)
+    assert (read == report) if full else (np.isnan(read.loss) and replace(read, loss=0.0) == replace(report, loss=0.0))
     assert len(report.improvements) == (2 if full else 0)
 
 
 def test_a_transcript_for_users():
-    found = make_head().to_prediction("a.wav", np.array([1, 2, 0, 0]))
-    assert (str(found), found.columns()) == ("ab", {"predicted_text": "ab"})
-    timed = Transcript("a.wav", "é\n b", score=-0.5, segments=(Segment(0.0, 1.5, "é"),), language="cs")
+    found = make_head().to_prediction("a.wav", np.array([-0.5, 1, 2, 0, 0], np.float32))
+    assert (str(found), found.columns()) == ("ab", {"predicted_text": "ab", "score": -0.5})
+    timed = Transcript("a.wav", "é\n b", segments=(Segment(0.0, 1.5, "é"),))
     assert str(timed) == "é b"
-    assert timed.columns() == {
-        "predicted_text": "é\n b",
-        "score": -0.5,
-        "segments": '[{"start": 0.0, "end": 1.5, "text": "é"}]',
-        "language": "cs",
-    }
+    segments = '[{"start": 0.0, "end": 1.5, "text": "é"}]'
+    assert timed.columns() == {"predicted_text": "é\n b", "segments": segments}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        pytest.param([40, 1, 65, 65, 2, 90, 0], [(0.0, 0.5, "a"), (0.5, 1.0, "b")], id="pairs"),
+        pytest.param([50, 1, 60, 2], [(0.2, 0.4, "a"), (0.4, None, "b")], id="one that stays open"),
+        pytest.param([1, 2, 0, 0], [(0.0, None, "ab")], id="none at all"),
+        pytest.param([40, 40, 0], [], id="silence"),
+        pytest.param([3040, 3, 3140], [(60.0, 62.0, "c")], id="a later window"),
+    ],
+)
+def test_segments_lie_between_timestamps(tokens, expected):
+    head = replace(make_head(), timestamps=True)
+    found = head.to_prediction("a.wav", np.array([0, *tokens], np.float32)).segments
+    assert [(one.start, one.end, one.text) for one in found] == expected
+
+
+def test_served_outputs_are_those_of_predictions():
+    head = replace(make_head(), timestamps=True)
+    rows = [[-0.5, 27, 1, 29, 30, 2], [-0.25, 40, 3, 27, 90, 5000], [-1, 0, 0, 0, 0, 0], [-2, 1, 30, 28, 29, 0]]
+    predicted = np.array(rows, np.float32)
+    served = head.masked_outputs(tf.constant(predicted), tf.constant([True, True, True, False]))
+    texts = [text.decode() for text in served["text"].numpy()]
+    assert texts == [*head.to_texts(predicted)[:3], ""] == ["a\ufffdb", "c", "", ""]
+    assert served["ok"].numpy().tolist() == [True, True, True, False]
+    assert served["score"].numpy()[:3].tolist() == [-0.5, -0.25, -1.0]
+    assert np.isnan(served["score"].numpy()[3])
+    assert served["tokens"].shape == (4, 5)
+    assert "tokens" not in make_head().serving_outputs(tf.constant(predicted))
+
+
+def test_predictions_of_batches_are_joined_and_worst_rows_have_most_wrong_words():
+    joined = make_head().join([np.array([[-1.0, 1, 2]], np.float32), np.array([[-2.0, 3]], np.float32)])
+    assert joined.tolist() == [[-1, 1, 2], [-2, 3, 0]]
+    losses = make_head().row_losses(joined, np.array(["ab", "a b c"], object))
+    assert losses.tolist() == [0, 2]  # "c" is one of three words
+
+
+def test_no_utterances_have_no_edits():
+    assert align([], [], rule="words") == []
+    assert count_edits([], [], rule="words").length.shape == (0,)
 
 
 def test_sums_by_group_keep_the_order_of_the_first_utterances():

@@ -94,7 +94,7 @@ def _check_safety(page, text):
         assert names == [], f"{element.tag} has {names}"
         for name in ("href", "src"):
             target = element.attributes.get(name, "#")
-            assert target.startswith(("#", "data:image/")), target
+            assert target.startswith(("#", "data:image/", "data:audio/")), target
     (policy,) = (m.attributes["content"] for m in page.all("meta") if "http-equiv" in m.attributes)
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

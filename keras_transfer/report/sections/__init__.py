@@ -24,13 +24,18 @@ from keras_transfer.report.sections.residuals import residuals
 from keras_transfer.report.sections.runs import runs
 from keras_transfer.report.sections.thresholds import thresholds
 from keras_transfer.report.sections.training import training_curves
+from keras_transfer.report.sections.transcripts import error_rates, error_rates_by, frequent_errors, worst_transcripts
 
 SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
     overview,
     runs,
+    error_rates,
     confusion,
     per_class,
     largest_losses,
+    worst_transcripts,
+    frequent_errors,
+    error_rates_by,
     residuals,
     thresholds,
     calibration,

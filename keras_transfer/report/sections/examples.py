@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.explain import EncodedAudio, EncodedImage, Piece, Shown
-from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport
+from keras_transfer.heads import ClassificationReport, MultilabelReport, RegressionReport, TranscriptReport
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.report.content import Content, Rows
 from keras_transfer.report.html import Section, render
@@ -29,7 +29,7 @@ _LONGEST_PLAIN = 700
 def largest_losses(content: Content) -> Section | None:
     """Return the rows with the largest losses, and some rows of each pair of classes that is confused often."""
     rows, report = content.rows, content.report
-    if rows is None or report is None or not len(rows):
+    if rows is None or report is None or not len(rows) or isinstance(report, TranscriptReport):
         return None
     largest = np.argsort(-content.losses, kind="stable")[:LARGEST].tolist()
     pairs = pair_examples(content)
@@ -92,15 +92,24 @@ class _Card:
 def _make_cards(content: Content, rows: Rows, report: Report, chosen: Sequence[int]) -> list[_Card]:
     predicted, targets = rows.predicted[chosen], rows.targets[chosen]
     outputs = content.head.explained_outputs(predicted, targets)
-    shown = _show(content, rows, chosen, outputs)
+    shown = show_rows(content, rows, chosen, outputs)
     return [
         _make_card(row, one, _describe(report, content, row, predicted[place], targets[place]), content.losses[row])
         for place, (row, one) in enumerate(zip(chosen, shown, strict=True))
     ]
 
 
-def _show(content: Content, rows: Rows, chosen: Sequence[int], outputs: Sequence[tuple[int, ...]]) -> Sequence[Shown]:
-    """What the task shows of the rows whose examples are there."""
+def show_rows(
+    content: Content, rows: Rows, chosen: Sequence[int], outputs: Sequence[tuple[int, ...]]
+) -> Sequence[Shown]:
+    """Return what the task shows of some rows; those whose examples are gone have a problem.
+
+    Args:
+        content: Of the page.
+        rows: All of them.
+        chosen: The indices of those to show.
+        outputs: For each of these, the outputs to explain.
+    """
     if rows.examples is None:
         return [Shown(rows.names[row]) for row in chosen]
     places = {row: row if rows.places is None else rows.places[row] for row in chosen}
@@ -117,7 +126,7 @@ def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
     values = ((key, " ".join(f"{name} {measure}".strip() for name, measure in shown)) for key, shown in facts)
     said = "; ".join(f"{key}: {value}" for key, value in values)
     overlays = [
-        _Overlay(_to_uri(image), output, f"heat map of the evidence for {output}")
+        _Overlay(to_uri(image), output, f"heat map of the evidence for {output}")
         for output, image in zip(shown.outputs, shown.overlays, strict=False)  # texts have none
     ]
     return _Card(
@@ -126,9 +135,9 @@ def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
         facts=facts,
         loss=float(loss),
         size=None if shown.image is None else shown.image.size,
-        image=None if shown.image is None else _to_uri(shown.image),
+        image=None if shown.image is None else to_uri(shown.image),
         caption="image" if shown.audio is None else "spectrogram",
-        audio=None if shown.audio is None else _to_uri(shown.audio),
+        audio=None if shown.audio is None else to_uri(shown.audio),
         alt=f"{shown.name} ({said})",
         overlays=overlays,
         pieces=_colour(shown.pieces),
@@ -137,7 +146,8 @@ def _make_card(row: int, shown: Shown, facts: _Facts, loss: float) -> _Card:
     )
 
 
-def _to_uri(file: EncodedImage | EncodedAudio) -> str:
+def to_uri(file: EncodedImage | EncodedAudio) -> str:
+    """Return a file as a ``data:`` URL."""
     return f"data:{file.media_type};base64,{base64.b64encode(file.content).decode('ascii')}"
 
 

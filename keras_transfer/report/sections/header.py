@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from keras_transfer.heads import ClassificationReport, MaskedReport, MultilabelReport, RegressionReport
+from keras_transfer.heads import (
+    ClassificationReport,
+    MaskedReport,
+    MultilabelReport,
+    RegressionReport,
+    TranscriptReport,
+)
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import exact, render
@@ -73,7 +79,8 @@ def make_header(content: Content) -> tuple[str, Markup]:
         compared=compared,
         scale=_scale(compared),
         runs=len(content.runs),
-        less_is_better=isinstance(content.report, RegressionReport),
+        less_is_better=isinstance(content.report, RegressionReport | TranscriptReport),
+        improvements=() if content.report is None else content.report.improvements,
         notes=content.notes,
         cut=lambda value: exact(value, headline.spec if headline else "g"),
     )
@@ -151,6 +158,16 @@ def _(report: MaskedReport) -> Headline:
     return Headline("of the masked tokens predicted correctly", report.accuracy, ".1%", further=further)
 
 
+@describe_report.register
+def _(report: TranscriptReport) -> Headline:
+    further: dict[str, tuple[float | None, str]] = {"character error rate": (report.cer, ".1%")}
+    if len(report.improvements) > 1:
+        further["character error rate before training"] = (report.improvements[1].before, ".1%")
+    if report.accuracy is not None:
+        further |= {"tokens predicted correctly": (report.accuracy, ".1%"), "loss": (report.loss, ".4f")}
+    return Headline("word error rate", report.wer, ".1%", report.wer_interval, further)
+
+
 def _compare(content: Content, headline: Headline) -> list[Compared]:
     """The run's figure beside that of the solved head alone, and of predicting the same for every row."""
     report = content.report
@@ -160,6 +177,8 @@ def _compare(content: Content, headline: Headline) -> list[Compared]:
     compared = [Compared("this run", headline.value, low, high, is_ours=True)]
     if report.gain is not None:
         compared.append(Compared("solved head alone", report.gain.head_value))
+    if report.improvements:
+        compared.append(Compared("before training", report.improvements[0].before))
     constant = _constant(report, content)
     if constant is not None:
         compared.append(Compared(*constant))

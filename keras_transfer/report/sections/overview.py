@@ -17,7 +17,7 @@ def overview(content: Content) -> Section:
         "overview.html",
         task=run.config.task.replace("_", " "),
         headline=run.target.headline(),
-        names=run.target.names[:_MOST_NAMES] if content.rows is not None or _predicts(run) else (),
+        names=run.target.names[:_MOST_NAMES] if _has_names(content) else (),
         more_names=max(len(run.target.names) - _MOST_NAMES, 0),
         source=run.config.data.source,
         shown=content.source,
@@ -32,8 +32,10 @@ def overview(content: Content) -> Section:
     return Section("overview", "What was trained", body)
 
 
-def _predicts(run: Run) -> bool:
-    return run.task.refusal(run) is None
+def _has_names(content: Content) -> bool:
+    """Whether the outputs have names: those of pre-training and the tokens of transcripts have none."""
+    predicts = content.rows is not None or content.run.task.refusal(content.run) is None
+    return predicts and content.head.prediction_width is not None
 
 
 def _notes(run: Run) -> list[str]:
