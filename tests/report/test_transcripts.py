@@ -103,7 +103,7 @@ def test_the_page_has_error_rates_and_differences_and_is_safe(page):
     assert "word error rate on 6 test rows" in checked.elements[0].text
     worst = section(page, "worst")
     names = re.findall(r'<dd class="file"><bdi>(\d)\.wav', worst)
-    assert names == ["5", "1", "3", "2", "0"]  # most errors first, then the shortest
+    assert names == ["5", "1", "2", "3", "0"]  # most errors first, then the shortest
     assert "<del>cat</del>" in worst and "<ins>cap</ins>" in worst
     assert "<del>ok</del>" in worst and "<ins>now</ins>" in worst
     assert '<dd dir="auto">قطة <del>سوداء</del></dd>' in worst
