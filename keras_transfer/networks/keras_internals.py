@@ -81,9 +81,8 @@ class DecoderParts:
         self_attention: That attention.
         cross_norm: Before the attention to the encoder's states.
         cross_attention: That attention.
-        feedforward_norm: Before the two dense layers.
-        intermediate: The first of them, with its activation.
-        output: The second.
+        feedforward_norm: Before the dense layers.
+        feedforward: Those layers, one after the other.
     """
 
     self_norm: Layer
@@ -91,8 +90,7 @@ class DecoderParts:
     cross_norm: Layer
     cross_attention: Layer
     feedforward_norm: Layer
-    intermediate: Layer
-    output: Layer
+    feedforward: tuple[Layer, ...]
 
 
 def decoder_parts(block: Layer) -> DecoderParts:
@@ -109,8 +107,7 @@ def decoder_parts(block: Layer) -> DecoderParts:
         cross_norm=block._cross_attention_layer_norm,
         cross_attention=block._cross_attention_layer,
         feedforward_norm=block._feedforward_layer_norm,
-        intermediate=block._feedforward_intermediate_dense,
-        output=block._feedforward_output_dense,
+        feedforward=(block._feedforward_intermediate_dense, block._feedforward_output_dense),
     )
 
 

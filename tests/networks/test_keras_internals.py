@@ -281,7 +281,8 @@ def test_the_parts_of_a_decoders_block_do_what_the_block_does():
     x = x + parts.self_attention(y, y)
     y = parts.cross_norm(x)
     x = x + parts.cross_attention(y, states)
-    x = x + parts.output(parts.intermediate(parts.feedforward_norm(x)))
+    intermediate, output = parts.feedforward
+    x = x + output(intermediate(parts.feedforward_norm(x)))
     np.testing.assert_allclose(whole, x, atol=1e-5)
 
 

@@ -1,0 +1,172 @@
+"""Greedy decoding and beam search with cached keys and values: against Python that runs the whole network each time."""
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+
+from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, make_decoder, split_network
+from keras_transfer.backbones.audio.decoding import DecodingRules, decode, detect_languages
+from keras_transfer.backbones.audio.speech_network import take_encoder
+
+END, BEGIN = 9, 16
+TOKENS, FRAMES = 24, 40
+
+
+def join(backbone, frames):
+    """One network from recordings and tokens to the decoder's states."""
+    encoder = take_encoder(backbone, frames, name="encoder")
+    features, tokens = (
+        keras.Input(encoder.input_shape[1:], name="features"),
+        keras.Input((None,), dtype="int32", name="token_ids"),
+    )
+    x, states = backbone.decoder_embeddings(tokens), encoder(features)
+    for layer in backbone.decoder_transformer_layers:
+        x = layer(decoder_sequence=x, encoder_sequence=states)
+    return keras.Model({"features": features, "token_ids": tokens}, backbone.decoder_layer_norm(x))
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    found = keras_hub.models.WhisperBackbone(
+        vocabulary_size=TOKENS,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        num_mels=4,
+        max_encoder_sequence_length=FRAMES,
+        max_decoder_sequence_length=12,
+    )
+    random = np.random.default_rng(0)
+    for weight in found.weights:
+        if "norm" not in weight.path:
+            # By what is heard more than by earlier tokens: transcripts differ, and some end early.
+            scale = 1.2 if "cross_attention" in weight.path else 0.24 if "token_embedding/" in weight.path else 0.6
+            weight.assign(random.normal(size=weight.shape) * scale)
+    return found
+
+
+@pytest.fixture(scope="module")
+def features():
+    return np.random.default_rng(6).normal(size=(3, FRAMES, 4)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def halves(backbone):
+    return split_network(join(backbone, FRAMES))
+
+
+def run_in_graph(function, batch):
+    """Compile a function as the backend does."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        signature = [tf.TensorSpec([None, *batch.shape[1:]])]
+        found = tf.function(function, input_signature=signature, autograph=False)(batch)
+    else:
+        import jax
+
+        found = jax.jit(function)(batch)
+    return [np.asarray(each) for each in found]
+
+
+class Expected:
+    """Decoding of one recording as it is written down in papers, with the whole network run for each step."""
+
+    def __init__(self, backbone, features, rules):
+        self.backbone, self.features, self.rules = backbone, features, rules
+
+    def log_probabilities(self, rows):
+        tokens = np.array([[*self.rules.prompt, *row] for row in rows], np.int32)
+        inputs = {
+            "encoder_features": np.repeat(self.features[None], len(rows), axis=0),
+            "decoder_token_ids": tokens,
+            "decoder_padding_mask": np.ones_like(tokens),
+        }
+        last = self.backbone(inputs)["decoder_sequence_output"][:, -1]
+        logits = keras.ops.convert_to_numpy(self.backbone.token_embedding(last, reverse=True)).astype(np.float64)
+        return [self._normalize(self._restrict(own, row)) for own, row in zip(logits, rows, strict=True)]
+
+    def _restrict(self, logits, row):
+        rules = self.rules
+        logits[[*rules.suppressed, *([] if row else rules.suppressed_first)]] = -np.inf
+        begin = rules.timestamp_begin
+        if begin is None:
+            return logits
+        stamps = [token for token in row if token >= begin]
+        if not row:
+            logits[:begin] = -np.inf
+            logits[begin + rules.first_timestamp + 1 :] = -np.inf
+            return logits
+        is_last = row[-1] >= begin
+        is_pair = len(row) < 2 or row[-2] >= begin
+        if is_last and is_pair:
+            logits[begin:] = -np.inf
+        elif is_last:
+            logits[:END] = -np.inf
+        logits[begin : stamps[-1] + (0 if is_last and not is_pair else 1)] = -np.inf
+        if np.logaddexp.reduce(logits[begin:]) > logits[:begin].max():
+            logits[:begin] = -np.inf
+        return logits
+
+    @staticmethod
+    def _normalize(logits):
+        return logits - np.logaddexp.reduce(logits)
+
+    def decode(self):
+        """Return tokens, and the sum of their log-probabilities."""
+        rules, beams, over = self.rules, [([], 0.0)], []
+        for number in range(rules.longest):
+            values = self.log_probabilities([row for row, _ in beams])
+            options = [
+                ([*row, token], total + own[token])
+                for (row, total), own in zip(beams, values, strict=True)
+                for token in range(TOKENS)
+            ]
+            options.sort(key=lambda option: -option[1])
+            for row, total in options[: rules.beams]:
+                if row[-1] == END:
+                    over.append((row[:-1], total))
+                elif number == rules.longest - 1:
+                    over.append((row, total))
+            beams = [option for option in options if option[0][-1] != END][: rules.beams]
+            if len(over) >= rules.beams:
+                break
+        return max(over, key=lambda found: found[1] / max(len(found[0]), 1) ** rules.length_penalty)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param({}, id="greedy"),
+        pytest.param({"beams": 3}, id="beams"),
+        pytest.param({"beams": 2, "length_penalty": 0.0}, id="beams_without_a_length_penalty"),
+        pytest.param({"timestamp_begin": BEGIN, "first_timestamp": 2}, id="timestamps"),
+        pytest.param({"timestamp_begin": BEGIN, "first_timestamp": 2, "beams": 3}, id="timestamps_and_beams"),
+    ],
+)
+@pytest.mark.parametrize("kind", [CachedDecoder, PrefixDecoder])
+def test_tokens_are_those_of_the_whole_network(kind, rules, backbone, halves, features):
+    rules = DecodingRules(prompt=(1, 2), end=END, suppressed=(3, 4), suppressed_first=(5, END), longest=6, **rules)
+    tokens, total, length = run_in_graph(lambda x: decode(kind(halves), halves.encoder(x), rules), features)
+    expected = [Expected(backbone, row, rules).decode() for row in features]
+    assert len({tuple(row) for row, _ in expected}) > 1, "all recordings give one transcript"
+    padded = [row + [END] * (rules.longest - len(row)) for row, _ in expected]
+    np.testing.assert_array_equal(tokens, padded)
+    np.testing.assert_allclose(total, [value for _, value in expected], atol=1e-3)
+    np.testing.assert_array_equal(length, [min(len(row) + 1, rules.longest) for row, _ in expected])
+
+
+def test_the_likeliest_language_is_put_into_the_prompt(backbone, halves, features):
+    rules = DecodingRules(prompt=(1, 6, 2), end=END, longest=4, languages=(6, 7, 8, 10))
+    decoder, states = make_decoder(halves), halves.encoder(features)
+    found = keras.ops.convert_to_numpy(detect_languages(decoder, states, rules))
+    first = DecodingRules(prompt=(1,), end=END)
+    values = [Expected(backbone, row, first).log_probabilities([[]])[0] for row in features]
+    np.testing.assert_array_equal(found, [max(rules.languages, key=lambda token: own[token]) for own in values])
+    tokens = keras.ops.convert_to_numpy(decode(decoder, states, rules, found).tokens)
+    for row, language, own in zip(features, found, tokens, strict=True):
+        fixed = DecodingRules(prompt=(1, int(language), 2), end=END, longest=4)
+        expected, _ = Expected(backbone, row, fixed).decode()
+        assert own.tolist() == expected + [END] * (4 - len(expected))
