@@ -29,7 +29,7 @@ from tokenizers import Tokenizer
 
 from keras_transfer.backbones.audio.decoders import make_decoder, split_network
 from keras_transfer.backbones.audio.decoding import DecodingRules, decode
-from keras_transfer.backbones.audio.speech_network import take_encoder
+from keras_transfer.backbones.audio.speech_network import take_speech_network
 from keras_transfer.backbones.audio.whisper import LONGEST, RATE, TINY_EN, WhisperFrontEnd, count_frames
 from keras_transfer.data.formats.recordings import decode_recording
 
@@ -66,22 +66,11 @@ def make_function(
 ) -> Callable[[np.ndarray], tf.Tensor]:
     """Return one graph from samples to tokens."""
     inputs = keras.Input((samples,))
-    halves = split_network(join(backbone, count_frames(samples)))
+    halves = split_network(take_speech_network(backbone, count_frames(samples), name="whisper"))
     decoder = make_decoder(halves)
     # XLA makes the encoder faster, and the loop that chooses tokens slower.
     states = tf.function(keras.Model(inputs, halves.encoder(WhisperFrontEnd()(inputs))), jit_compile=compiled)
     return tf.function(lambda x: decode(decoder, states(x), rules).tokens)
-
-
-def join(backbone: keras.Model, frames: int) -> keras.Model:
-    """Return one network from spectrograms and tokens to the decoder's states."""
-    encoder = take_encoder(backbone, frames, name="encoder")
-    features = keras.Input(encoder.input_shape[1:], name="features")
-    tokens = keras.Input((None,), dtype="int32", name="token_ids")
-    x, states = backbone.decoder_embeddings(tokens), encoder(features)
-    for layer in backbone.decoder_transformer_layers:
-        x = layer(decoder_sequence=x, encoder_sequence=states)
-    return keras.Model({"features": features, "token_ids": tokens}, backbone.decoder_layer_norm(x))
 
 
 def make_ours(utterances: list[np.ndarray], rules: DecodingRules, *, cut: bool) -> dict[str, Transcribe]:

@@ -106,9 +106,7 @@ class _Transcribe(keras.layers.Layer):
         halves = split_network(network)
         decoder = make_decoder(halves)
         # In functions, for Keras would save layers once more that it finds in attributes.
-        self._listen: Callable[[Tensor], Tensor] = lambda x: halves.encoder(
-            front_end(x, training=False), training=False
-        )
+        self._listen: Callable[[Tensor], Tensor] = lambda windows: halves.encoder(front_end(windows))
         self._decode: Callable[..., Decoded] = lambda states, own: decode(decoder, states, rules, own)
         self._detect: Callable[[Tensor], Tensor] = lambda states: detect_languages(decoder, states, rules)
         seconds = samples / sample_rate

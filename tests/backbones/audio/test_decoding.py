@@ -7,23 +7,10 @@ import pytest
 
 from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, make_decoder, split_network
 from keras_transfer.backbones.audio.decoding import DecodingRules, decode, detect_languages
-from keras_transfer.backbones.audio.speech_network import take_encoder
+from keras_transfer.backbones.audio.speech_network import take_speech_network
 
 END, BEGIN = 9, 16
 TOKENS, FRAMES = 24, 40
-
-
-def join(backbone, frames):
-    """One network from recordings and tokens to the decoder's states."""
-    encoder = take_encoder(backbone, frames, name="encoder")
-    features, tokens = (
-        keras.Input(encoder.input_shape[1:], name="features"),
-        keras.Input((None,), dtype="int32", name="token_ids"),
-    )
-    x, states = backbone.decoder_embeddings(tokens), encoder(features)
-    for layer in backbone.decoder_transformer_layers:
-        x = layer(decoder_sequence=x, encoder_sequence=states)
-    return keras.Model({"features": features, "token_ids": tokens}, backbone.decoder_layer_norm(x))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +41,7 @@ def features():
 
 @pytest.fixture(scope="module")
 def halves(backbone):
-    return split_network(join(backbone, FRAMES))
+    return split_network(take_speech_network(backbone, FRAMES, name="whisper"))
 
 
 def run_in_graph(function, batch):
