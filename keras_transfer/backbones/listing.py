@@ -39,8 +39,11 @@ def list_backbones() -> list[dict[str, Any]]:
             for name, family in list_presets().items()
         ),
         *(
-            {"name": f"{PREFIX}{name}", "modality": modality, "family": family, **downloaded}
-            for modality, presets in (("audio", list_speech_presets()), ("image", list_image_presets()))
+            {"name": f"{PREFIX}{name}", "modality": modality, "family": family, **downloaded, **more}
+            for modality, presets, more in (
+                ("audio", list_speech_presets(), {"transcribes": True}),
+                ("image", list_image_presets(), {}),
+            )
             for name, family in presets.items()
         ),
     ]
@@ -75,3 +78,5 @@ def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
     for modality, line in _PRESETS.items():
         families = [row["family"] for row in rows if row["modality"] == modality and "family" in row]
         echo(line.format(count=len(families), families=", ".join(sorted(set(families)))))
+    transcribers = ", ".join(row["name"] for row in named if row.get("transcribes"))
+    echo(f"For speech_to_text: {transcribers}, and KerasHub's presets for recordings.")

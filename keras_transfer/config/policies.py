@@ -8,12 +8,14 @@ from keras_transfer.config.section import Count, Rate, Section
 from keras_transfer.errors import PolicyError
 from keras_transfer.registry import Registry
 
-_STAGES = "number of stages that train, counted from the head; all by default"
+_WHICH = "how many stages train, counted from the head, or the name of the part of the backbone that trains"
+_STAGES = f"{_WHICH}, such as encoder or decoder; all by default"
 _RATE = "factor on training.learning_rate while stages train"
 _DECAY = "factor on the learning rate from the head to the last stage, and from each stage to the one before it"
 _BATCH_NORM = "BatchNorm layers in stages that train: stored statistics, or those of the batches"
 _SOLVER = "a head that trains alone is solved in closed form, or trained; auto: solved if possible"
 
+Stages = Count | Annotated[StrictStr, Field(min_length=1)]
 Decay = Annotated[StrictFloat, Field(gt=0.0, le=1.0)]
 
 
@@ -40,9 +42,7 @@ class AutoPolicyConfig(PolicyConfig):
 
     name: Literal["auto"] = "auto"
     budget_seconds: Rate | None = Field(default=None, description="limit for training on this machine; none by default")
-    stages: Count | None = Field(
-        default=None, description="number of stages that train, counted from the head; each candidate's own by default"
-    )
+    stages: Stages | None = Field(default=None, description=f"{_WHICH}; each candidate's own by default")
     batch_norm: Literal["frozen", "adapt"] | None = Field(
         default=None, description=f"{_BATCH_NORM}; each candidate's own by default"
     )
@@ -62,7 +62,7 @@ class LastStagesPolicyConfig(_StagesConfig):
     """Trains the last stages and the head together."""
 
     name: Literal["last_stages"] = "last_stages"
-    stages: Count = Field(default=3, description="number of stages that train, counted from the head")
+    stages: Stages = Field(default=3, description=_WHICH)
     batch_norm: Literal["frozen", "adapt"] = Field(default="adapt", description=_BATCH_NORM)
 
 
@@ -80,7 +80,7 @@ class _HeadFirstConfig(_StagesConfig):
     would change the head's input.
     """
 
-    stages: Count | None = Field(default=None, description=_STAGES)
+    stages: Stages | None = Field(default=None, description=_STAGES)
     batch_norm: Literal["frozen", "adapt"] = Field(default="frozen", description=_BATCH_NORM)
     head_solver: Literal["auto", "solve", "sgd"] = Field(default="auto", description=_SOLVER)
     head_epochs: Count = Field(default=2, description="epochs of the head alone if it is trained, not solved")
@@ -108,7 +108,7 @@ class _FewWeightsConfig(_StagesConfig):
 
     # Measured on text/bbc_headlines and on digits: docs/experiments.md.
     fine_tune_rate: Rate = Field(default=10.0, description=_RATE)
-    stages: Count | None = Field(default=None, description=_STAGES)
+    stages: Stages | None = Field(default=None, description=_STAGES)
 
 
 class LoraPolicyConfig(_FewWeightsConfig):

@@ -48,7 +48,9 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits, custo
     stages = model.backbone.stages
     layers = (part for stage in stages for layer in stage.layers for part in parts(layer))
     norms = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
-    return Scope(len(stages), config.training.epochs, solves_head=solves, has_batch_norm=norms)
+    return Scope(
+        len(stages), config.training.epochs, solves_head=solves, has_batch_norm=norms, parts=model.backbone.parts
+    )
 
 
 def add_phase_adapters(model: TransferModel, phases: Sequence[Phase]) -> None:

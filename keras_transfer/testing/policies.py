@@ -22,7 +22,7 @@ def check_policy(policy: Policy[Any]) -> None:
     same ones; stages are indices of the backbone in order; epochs, rates and factors are in their ranges; a head is
     solved only if the scope says so, and never while stages train. A section that does not fit a scope is a PolicyError
     that names its key; with its defaults, a policy fits a backbone of 24 stages. A key ``stages`` counts from the head,
-    and more stages than the backbone has are an error. A policy that solves heads has the key ``head_solver``.
+    and more stages than the backbone has are an error; if it takes names, too, it trains the part of that name. A policy that solves heads has the key ``head_solver``.
 
     Args:
         policy: The policy.
@@ -116,6 +116,20 @@ def _check_stages(policy: Policy[Any]) -> None:
         few = Scope(count, 2, solves_head=False)
         phases = _divide(policy, policy.section(stages=count + 1), few, may_refuse=True)
         _check(policy, phases is None, f"stages={count + 1} is an error if there are {count} stages", phases)
+    if not _refuses(policy.section, stages="first"):
+        _check_part(policy)
+
+
+def _check_part(policy: Policy[Any]) -> None:
+    parts = {"first": range(_MOST_STAGES // 3), "second": range(_MOST_STAGES // 3, _MOST_STAGES)}
+    scope = Scope(_MOST_STAGES, 2, solves_head=False, parts=parts)
+    for name, part in parts.items():
+        phases = _divide(policy, policy.section(stages=name), scope)
+        _check_phases(policy, phases, scope)
+        trained = {index for phase in phases or () for index in phase.stages}
+        _check(policy, trained == set(part), f"stages={name} trains the part of that name", phases)
+    phases = _divide(policy, policy.section(stages="third"), scope, may_refuse=True)
+    _check(policy, phases is None, "stages=third is an error if there is no such part", phases)
 
 
 def _check(policy: Policy[Any], holds: bool, rule: str, received: Any) -> None:

@@ -1,7 +1,7 @@
 """Which stages train in which phase, and at which relative learning rate."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from keras_transfer.config import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
@@ -73,28 +73,41 @@ class Scope:
         epochs: The recipe's training.epochs.
         solves_head: Whether a phase that trains the head alone solves it.
         has_batch_norm: Whether the stages have BatchNorm layers.
+        parts: Runs of stages that have a name: indices of their stages, in order.
     """
 
     stages: int
     epochs: int
     solves_head: bool
     has_batch_norm: bool = True
+    parts: Mapping[str, range] = field(default_factory=dict)
 
-    def last_stages(self, count: int | None = None) -> tuple[int, ...]:
-        """Return the indices of the last stages, those next to the head.
+    def last_stages(self, count: int | str | None = None) -> tuple[int, ...]:
+        """Return the indices of the last stages, those next to the head, or of a part that has a name.
 
         Args:
-            count: Number of stages; None for all.
+            count: Number of stages; the name of a part; None for all.
 
         Raises:
-            PolicyError: The backbone has fewer stages.
+            PolicyError: The backbone has fewer stages, or no such part.
         """
+        if isinstance(count, str):
+            return self._find_part(count)
         if count is not None and count > self.stages:
             raise PolicyError(
                 f"policy.stages: the backbone has {self.stages} stages. Received: {count}. "
                 f"Use 1 to {self.stages}, or policy.name=full for all of them."
             )
         return tuple(range(self.stages))[self.stages - (count or self.stages) :]
+
+    def _find_part(self, name: str) -> tuple[int, ...]:
+        if name not in self.parts:
+            known = f"the parts {', '.join(self.parts)}" if self.parts else "no parts that have a name"
+            raise PolicyError(
+                f"policy.stages: the backbone has {known}. Received: {name}. "
+                f"Use {'one of them, or ' * bool(self.parts)}a number of stages from 1 to {self.stages}."
+            )
+        return tuple(self.parts[name])
 
     def head_phase(self, epochs: int) -> Phase:
         """Return a phase that trains the head alone, or solves it, which takes one epoch.

@@ -50,7 +50,7 @@ def model_of(config):
     stages = [SimpleNamespace(index=index, layers=layers) for index in range(STAGES)]
     head = head_of(config) or SimpleNamespace(names=NAMES, is_solvable=False)
     top = SimpleNamespace(input_shape=(None, WIDTH))
-    return SimpleNamespace(head=head, top=top, backbone=SimpleNamespace(stages=stages))
+    return SimpleNamespace(head=head, top=top, backbone=SimpleNamespace(stages=stages, parts={}))
 
 
 def head_of(config):

@@ -39,6 +39,18 @@ def test_more_stages_than_there_are_is_an_error_with_the_range():
         plan(section("last_stages", stages=6), Scope(5, 4, solves_head=False))
 
 
+@pytest.mark.parametrize("name", ["last_stages", "lp_ft", "gradual", "lora", "layer_norm", "bias", "batch_norm"])
+def test_a_part_of_the_backbone_trains_by_its_name(name):
+    scope = Scope(8, 4, solves_head=True, parts={"encoder": range(5), "decoder": range(5, 8)})
+    for part, stages in (("encoder", (0, 1, 2, 3, 4)), ("decoder", (5, 6, 7))):
+        assert plan(section(name, stages=part), scope)[-1].stages == stages
+    assert plan(section(name, stages="decoder"), scope)[-1].frozen_stages(8) == 5
+    with pytest.raises(PolicyError, match=r"has the parts encoder, decoder\. Received: middle\. Use one of them, or a"):
+        plan(section(name, stages="middle"), scope)
+    with pytest.raises(PolicyError, match=r"has no parts that have a name\. Received: encoder\. Use a number"):
+        plan(section(name, stages="encoder"), Scope(8, 4, solves_head=True))
+
+
 def test_batch_norm_is_frozen_after_a_head_phase_and_adapts_without():
     scope = Scope(5, 4, solves_head=True)
     names = ("last_stages", "full", "lp_ft", "gradual", "lora", "batch_norm", "layer_norm", "bias")

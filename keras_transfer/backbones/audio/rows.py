@@ -73,7 +73,13 @@ class AudioBackboneRow(BackboneRow):
         """What ``keras-transfer backbones --json`` prints of the backbone."""
         longest = None if self.longest is None else self.longest / self.sample_rate
         seconds = {"minimum_seconds": self.shortest / self.sample_rate, "maximum_seconds": longest}
-        return {**super().description, "sample_rate": self.sample_rate, **seconds, "stages": self.stages}
+        return {
+            **super().description,
+            "sample_rate": self.sample_rate,
+            **seconds,
+            "stages": self.stages,
+            "transcribes": self.speech is not None,
+        }
 
     def load(self, *, weights: Weights | str | Path = Weights.PRETRAINED, samples: int | None = None) -> AudioBackbone:
         """Build the backbone.
