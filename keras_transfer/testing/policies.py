@@ -22,7 +22,8 @@ def check_policy(policy: Policy[Any]) -> None:
     same ones; stages are indices of the backbone in order; epochs, rates and factors are in their ranges; a head is
     solved only if the scope says so, and never while stages train. A section that does not fit a scope is a PolicyError
     that names its key; with its defaults, a policy fits a backbone of 24 stages. A key ``stages`` counts from the head,
-    and more stages than the backbone has are an error; if it takes names, too, it trains the part of that name. A policy that solves heads has the key ``head_solver``.
+    and more stages than the backbone has are an error; if the key takes names, it trains the part of that name. A
+    policy that solves heads has the key ``head_solver``.
 
     Args:
         policy: The policy.

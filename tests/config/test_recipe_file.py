@@ -107,7 +107,8 @@ def test_every_mistake_is_reported_at_once_with_its_path_and_the_nearest_name():
         "backbone.name: there is no 'efficientnet_lite'. Did you mean efficientnet_lite0?",
         "policy.name: there is no 'laststages'. Did you mean last_stages?",
         "data.tset: unknown key. Did you mean test or target?",
-        "policy.stages: input should be greater than or equal to 1. Received: 0.",
+        "policy.stages: input should be greater than or equal to 1. Received: 0. "
+        "Or: input should be a valid string. Received: 0.",
         "training.batch_size: input should be a valid integer. Received: '32'. "
         "Or: input should be 'auto'. Received: '32'.",
         "training.epoch: unknown key. Did you mean epochs?",
