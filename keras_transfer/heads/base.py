@@ -159,10 +159,6 @@ class Head(ABC):
         """
         return None
 
-    def join(self, parts: Sequence[Floats]) -> NDArray[np.float32]:
-        """Join predictions of several batches, ``float32[n, outputs]``, in their order."""
-        return np.concatenate([np.zeros((0, len(self.names)), np.float32), *parts])
-
     def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
         """Return factors on the weights of rows, ``float32[n]``; a head without classes has none but ones.
 

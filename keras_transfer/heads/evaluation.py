@@ -1,7 +1,7 @@
 """How good a model is: predictions for a split, and metrics of them with intervals."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,6 +13,10 @@ from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.networks.types import Batches, JsonObject, Model
 
 Floats = NDArray[np.floating[Any]]
+
+NOTHING = -1.0
+"""Fills up rows of predictions that are shorter than others."""
+
 Score = Callable[[Floats, Floats], Floats]
 """From predictions ``[n, outputs]``, and how often each row counts ``[resamples, n]``, to a figure ``[resamples]``."""
 
@@ -246,6 +250,17 @@ class Report(ABC):
         measured = CalibrationReport.from_json(values["calibration"]) if "calibration" in values else None
         figures = cls.read_figures(values)
         return cls(split=split, n=values["n"], loss=values["loss"], gain=gain, calibration=measured, **figures)
+
+
+def stack_rows(parts: Sequence[Floats]) -> NDArray[np.float32]:
+    """Return predictions of several batches, one after the other; shorter rows are filled up with :data:`NOTHING`.
+
+    Args:
+        parts: ``float32[rows, outputs]`` each.
+    """
+    width = max((part.shape[1] for part in parts), default=0)
+    filled = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=NOTHING) for part in parts]
+    return np.concatenate([np.zeros((0, width), np.float32), *filled]).astype(np.float32)
 
 
 def mean_where_present(values: Floats, present: NDArray[np.bool_]) -> float:

@@ -224,13 +224,6 @@ class TranscriptHead(Head):
         """Return the texts of predictions, ``float32[rows, 1 + n]``."""
         return [self.to_prediction("", row).text for row in predicted]
 
-    def join(self, parts: Sequence[Floats]) -> NDArray[np.float32]:
-        """Join predictions of several batches, whose transcripts have different lengths."""
-        width = max((part.shape[1] for part in parts), default=1)
-        end = self.tokenizer.end
-        padded = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=end) for part in parts]
-        return np.concatenate([np.zeros((0, width), np.float32), *padded]).astype(np.float32)
-
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
         """Return how many words of each transcript are wrong, ``float64[n]``, by which the worst ones are found.
 

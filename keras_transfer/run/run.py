@@ -112,7 +112,9 @@ class Run(RunRows):
         for note in read.notes:
             warnings.warn(note, TransferWarning, stacklevel=2)
         read.refuse_broken()
-        if outputs is None:
+        if not self.task.explains:
+            chosen: list[tuple[int, ...]] = [()] * len(read.examples)
+        elif outputs is None:
             chosen = self.head.explained_outputs(predict_examples(self, read.examples), None)
         else:
             chosen = [self._find_outputs(outputs)] * len(read.examples)

@@ -224,6 +224,8 @@ def _add_predictions(app: FastAPI, running: Mapping[str, Service]) -> None:
         run = service.chosen.opened
         if not isinstance(run, Run):
             raise Refusal(501, f"Only the Keras model explains predictions; {service.chosen.format} is served.")
+        if not run.task.explains:
+            raise Refusal(501, f"The task {run.config.task} has no explanations.")
         given = await read_inputs(request, service.model, service.limits)
         if len(given) > 1:
             raise Refusal(413, f"One input is explained at a time. Received: {len(given)}.")

@@ -39,7 +39,7 @@ def make_card(name: str, chosen: Chosen, model: ServedModel, limits: Limits) -> 
         "output_count": len(names),
         "predictions": opened.head.predictions_output,
         "abstains": getattr(opened.head, "coverage", None) is not None,
-        "explains": isinstance(opened, Run),
+        "explains": isinstance(opened, Run) and opened.task.explains,
         "report": _describe_report(chosen.run) if chosen.run is not None else None,
         "facts": _describe_training(chosen),
         "limits": {

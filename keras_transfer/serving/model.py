@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.targets.base import Target
+from keras_transfer.heads.evaluation import stack_rows
 from keras_transfer.run.run import Run
 from keras_transfer.serving.batching import Key, Row
 from keras_transfer.serving.protocol import DEFAULT_SIGNATURE, Signature, TensorInfo
@@ -67,10 +68,10 @@ class ModelAnswers:
         """Return these answers and others behind them."""
         parts = (self, *others)
         return ModelAnswers(
-            np.concatenate([part.predicted for part in parts]),
+            stack_rows([part.predicted for part in parts]),
             np.concatenate([part.ok for part in parts]),
             np.concatenate([part.read for part in parts]),
-            {name: np.concatenate([part.outputs[name] for part in parts]) for name in self.outputs},
+            {name: _join([part.outputs[name] for part in parts]) for name in self.outputs},
         )
 
 
@@ -112,7 +113,7 @@ class ServedModel:
         self._masked_outputs = tf.function(
             self._head.masked_outputs,
             input_signature=[
-                tf.TensorSpec([None, len(self._head.names)], tf.float32),
+                tf.TensorSpec([None, self._head.prediction_width], tf.float32),
                 tf.TensorSpec([None], tf.bool),
             ],
             autograph=False,
@@ -176,13 +177,21 @@ class ServedModel:
 
     def predict(self, ready: Ready) -> ModelAnswers:
         """Run the model."""
-        predicted = np.zeros((len(ready.read), len(self._head.names)), np.float32)
+        divided, parts = [], []
         for rows, part in self._reader.divide_tensors(ready.tensors):
             tensors = part if not self._compiles_each_size else _fill_up(part, len(rows))
-            predicted[rows] = self._opened.predict_tensors(tensors)[: len(rows)]
+            divided.append(rows)
+            parts.append(self._opened.predict_tensors(tensors)[: len(rows)])
+        predicted = stack_rows(parts)[np.argsort(np.concatenate(divided))]
         ok = ready.read & np.isfinite(predicted).all(axis=1)
         outputs = {name: tensor.numpy() for name, tensor in self._masked_outputs(predicted, ok).items()}
         return ModelAnswers(predicted, ok, ready.read, outputs)
+
+
+def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows of several batches; tokens of transcripts may differ in number."""
+    is_even = len({part.shape[1:] for part in parts}) == 1
+    return np.concatenate(parts) if is_even else stack_rows(parts).astype(parts[0].dtype)
 
 
 def _fill_up(tensors: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:

@@ -46,13 +46,31 @@ _LISTS = {
     "description": "`files` in base64 for a model of files; `texts` for a model of texts, of pairs as lists of two.",
 }
 _INPUTS = _body(multipart_form_data=_FILES, application_json=_LISTS)
+_SEGMENT = {
+    "type": "object",
+    "properties": {
+        "start": {"type": "number", "description": "In seconds."},
+        "end": {"type": ["number", "null"]},
+        "text": {"type": "string"},
+    },
+}
+_PREDICTION = {
+    "input": {"type": "string"},
+    "error": {"type": "string", "description": "Why there is no prediction; it is alone then."},
+    "label": {"type": "string", "description": "Of models of classes."},
+    "labels": {"type": "array", "items": {"type": "string"}, "description": "Of models of labels."},
+    "values": {"type": "object", "description": "Of models of numbers, by name."},
+    "text": {"type": "string", "description": "Of models that transcribe speech."},
+    "score": {"type": "number", "description": "A probability; of a text, a mean log-probability, at most 0."},
+    "segments": {"type": "array", "items": _SEGMENT, "description": "Of a text with timestamps."},
+}
 _PREDICTIONS = {
     "type": "object",
     "properties": {
         "model": {"type": "string"},
         "predictions": {
             "type": "array",
-            "items": {"type": "object", "properties": {"input": {"type": "string"}, "error": {"type": "string"}}},
+            "items": {"type": "object", "properties": _PREDICTION},
         },
     },
 }

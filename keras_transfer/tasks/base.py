@@ -336,6 +336,11 @@ class Task(ABC):
 
     # Explaining a finished run.
 
+    @property
+    def explains(self) -> bool:
+        """Whether the task has explanations."""
+        return type(self).explain is not Task.explain
+
     def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
         """Explain outputs by what is in examples; by default there is no explanation.
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_transfer.errors import DataError
 from keras_transfer.heads import Segment, Transcript, TranscriptHead, TranscriptReport, measure_transcripts
+from keras_transfer.heads.evaluation import stack_rows
 from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.heads.token_loss import TokenAccuracy, TokenCrossentropy, TokenCrossentropyMean, TokenFigures
 from keras_transfer.heads.word_errors import EditCounts, align, count_edits
@@ -27,7 +28,7 @@ class Letters:
         return [ord(letter) - 96 for letter in text]
 
     def decode(self, ids):
-        written = b"".join(self.pieces[token] for token in ids if token < len(self.pieces))
+        written = b"".join(self.pieces[token] for token in ids if 0 <= token < len(self.pieces))
         return written.strip().decode(errors="replace")
 
 
@@ -211,8 +212,8 @@ def test_served_outputs_are_those_of_predictions():
 
 
 def test_predictions_of_batches_are_joined_and_worst_rows_have_most_wrong_words():
-    joined = make_head().join([np.array([[-1.0, 1, 2]], np.float32), np.array([[-2.0, 3]], np.float32)])
-    assert joined.tolist() == [[-1, 1, 2], [-2, 3, 0]]
+    joined = stack_rows([np.array([[-1.0, 1, 2]], np.float32), np.array([[-2.0, 3]], np.float32)])
+    assert joined.tolist() == [[-1, 1, 2], [-2, 3, -1]]
     losses = make_head().row_losses(joined, np.array(["ab", "a b c"], object))
     assert losses.tolist() == [0, 2]  # "c" is one of three words
 

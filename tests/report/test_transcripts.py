@@ -14,6 +14,7 @@ from keras_transfer.data.examples.files import Files
 from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.explain.recordings import show_recordings
 from keras_transfer.heads import TranscriptHead
+from keras_transfer.heads.evaluation import stack_rows
 from keras_transfer.heads.token_loss import TokenFigures
 from keras_transfer.report.content import Content, Rows
 from keras_transfer.report.page import make_page
@@ -40,7 +41,7 @@ class Words:
         return [self.words.index(word) + 1 for word in text.split()]
 
     def decode(self, ids):
-        return b"".join(self.pieces[token] for token in ids).strip().decode()
+        return b"".join(self.pieces[token] for token in ids if token >= 0).strip().decode()
 
 
 HEAD = TranscriptHead(("text",), Words(), prompt=(1,), rule="whitespace")
@@ -65,7 +66,7 @@ class SpeechContent(Content):
 
 def to_rows(texts):
     """Predictions as the model returns them."""
-    return HEAD.join([np.array([[-0.5, *HEAD.tokenizer.encode(text)]], np.float32) for text in texts])
+    return stack_rows([np.array([[-0.5, *HEAD.tokenizer.encode(text)]], np.float32) for text in texts])
 
 
 def make_report(**options):

@@ -241,6 +241,10 @@ function show(prediction, milliseconds) {
     const labels = prediction.labels.length ? prediction.labels : ["no label"];
     words = labels.join(", ");
     parts.push(make("p", { class: "label" }, ...labels.flatMap((label, place) => (place ? [", ", name(label)] : [name(label)]))));
+  } else if (prediction.text !== undefined) {
+    words = prediction.text || "no speech was recognized";
+    parts.push(make("p", { class: prediction.text ? "transcript" : "note", dir: "auto" }, prediction.text || "No speech was recognized."));
+    if (prediction.segments && prediction.segments.length) parts.push(makeSegments(prediction.segments));
   } else {
     words = Object.entries(prediction.values || {}).map(([key, value]) => `${key} ${round(value)}`).join(", ");
   }
@@ -292,6 +296,16 @@ function makeNumbers(prediction) {
     return make("tr", {}, make("th", { scope: "row" }, name(key)), make("td", { class: "number" }, `${round(value)}${around}`));
   });
   return make("table", {}, make("caption", { class: "hidden" }, "Predicted numbers"), make("tbody", {}, ...rows));
+}
+
+function makeSegments(segments) {
+  const seconds = (value) => (value === null ? "" : `${value.toFixed(2)} s`);
+  const rows = segments.map((segment) => make("tr", {},
+    make("td", { class: "number" }, seconds(segment.start)),
+    make("td", { class: "number" }, seconds(segment.end)),
+    make("td", { dir: "auto" }, segment.text)));
+  const head = make("thead", {}, make("tr", {}, ...["from", "to", "text"].map((title) => make("th", { scope: "col" }, title))));
+  return make("table", {}, make("caption", { class: "hidden" }, "When it was said"), head, make("tbody", {}, ...rows));
 }
 
 async function explain() {
