@@ -1,13 +1,15 @@
-"""Recordings of packages of Debian, as tables for the recipe audio/drums and for audio_recipes.py.
+"""Recordings of packages of Debian, as tables for recipes and for audio_recipes.py.
 
-Usage: python benchmarks/audio_data.py FOLDER [--only drums|languages]
+Usage: python benchmarks/audio_data.py FOLDER [--only drums|languages|czech]
 
-Writes FOLDER/drums.csv (columns path, label, kit) and FOLDER/languages.csv (path, label, package), which name files
-below FOLDER. The packages are downloaded with apt-get, which does not install them; their SHA-256 sums are checked.
+Writes FOLDER/drums.csv (columns path, label, kit), FOLDER/languages.csv (path, label, package) and FOLDER/czech.csv
+(path, text, level), which name files below FOLDER. The packages are downloaded with apt-get, which does not install
+them; their SHA-256 sums are checked.
 
 drums: 416 drum sounds of 10 kits (hydrogen-drumkits). languages: five spoken languages in three packages, each
 by other speakers: letters and syllables (klettres-data), words (ktuberling-data), and prompts of telephone systems
-(asterisk-core-sounds). At most 100 recordings of each language and package, drawn once.
+(asterisk-core-sounds). At most 100 recordings of each language and package, drawn once. czech: about 1,730 utterances
+of up to 10 s with their subtitles, mostly by two speakers (the game Fish Fillets: fillets-ng-data).
 """
 
 import argparse
@@ -17,7 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from suite_data import DRUMKITS, DRUMS, KLETTRES, KTUBERLING, Package
+import soundfile
+from suite_data import DRUMKITS, DRUMS, FILLETS_CS, KLETTRES, KTUBERLING, Package
 
 _PROMPTS = {
     "en": "2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d",
@@ -30,6 +33,9 @@ PROMPTS = {
     language: Package(f"asterisk-core-sounds-{language}-wav", "1.6.1-1", sha256)
     for language, sha256 in _PROMPTS.items()
 }
+_FILLETS = Package("fillets-ng-data", "1.0.1-1.1", "25de89afd8b1adf7bcace8290248a6a22c89cd42300317e69000e162c032cf84")
+_SUBTITLE = re.compile(r'dialogId\("([^"]+)",\s*"[^"]*",\s*"(?:[^"\\]|\\.)*"\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)')
+_LONGEST_UTTERANCE_SECONDS = 10.0
 _MOST_PER_LANGUAGE_AND_PACKAGE = 100
 _AUDIO = (".wav", ".ogg", ".opus", ".flac", ".aiff")
 
@@ -61,7 +67,22 @@ def languages(folder: Path) -> Iterator[Row]:
             yield from ((files[number], language, name) for number in sorted(chosen))
 
 
-TABLES = {"drums": (drums, "kit"), "languages": (languages, "package")}
+def czech(folder: Path) -> Iterator[Row]:
+    """What is said, by the subtitles of the game; its levels are groups."""
+    scripts = _FILLETS.unpack(folder) / "usr/share/games/fillets-ng/script"
+    sounds = FILLETS_CS.unpack(folder) / "usr/share/games/fillets-ng/sound"
+    for script in sorted(scripts.glob("*/dialogs_cs.lua")):
+        for name, text in _SUBTITLE.findall(script.read_text(encoding="utf-8")):
+            file = sounds / script.parent.name / "cs" / f"{name}.ogg"
+            if file.is_file() and soundfile.info(file).duration <= _LONGEST_UTTERANCE_SECONDS:
+                yield file, text.replace('\\"', '"'), script.parent.name
+
+
+TABLES = {
+    "drums": (drums, ("path", "label", "kit")),
+    "languages": (languages, ("path", "label", "package")),
+    "czech": (czech, ("path", "text", "level")),
+}
 
 
 def _list(folder: Path) -> list[Path]:
@@ -71,19 +92,19 @@ def _list(folder: Path) -> list[Path]:
 def main(folder: Path, names: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        read, group = TABLES[name]
+        read, columns = TABLES[name]
         rows = list(read(folder))
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
-            table.writerow(("path", "label", group))
+            table.writerow(columns)
             table.writerows((path.relative_to(folder), *rest) for path, *rest in rows)
-        print(f"{folder / f'{name}.csv'}: {len(rows):,} recordings, {len({row[1] for row in rows})} classes, "
-              f"{len({row[2] for row in rows})} of {group}")  # fmt: skip
+        counts = ", ".join(f"{len({row[place] for row in rows}):,} of {columns[place]}" for place in (1, 2))
+        print(f"{folder / f'{name}.csv'}: {len(rows):,} recordings, {counts}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", choices=TABLES, help="make one of the two tables")
+    parser.add_argument("--only", choices=TABLES, help="make one of the tables")
     arguments = parser.parse_args()
     main(arguments.folder, [arguments.only] if arguments.only else list(TABLES))

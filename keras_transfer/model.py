@@ -45,6 +45,8 @@ class TransferModel:
             raw outputs, ``float32[batch, outputs]``.
         predictor: The same layers, to predictions: for recordings of any length, their mean over windows. This is what
             is saved.
+        decodes: Whether the predictor chooses a sequence step by step, so that predictions are no function of what the
+            trainer returns.
     """
 
     backbone: Backbone
@@ -53,6 +55,7 @@ class TransferModel:
     top: keras.Model
     trainer: keras.Model
     predictor: keras.Model
+    decodes: bool = False
     _frozen_parts: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
     _tails: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
     _frozen: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)

@@ -19,10 +19,21 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from keras_transfer.config.by_name import ByName
-from keras_transfer.config.data import AudioDataConfig, DataConfig, ImageDataConfig, TextDataConfig
-from keras_transfer.config.policies import POLICY_SECTIONS, FullPolicyConfig, LpFtPolicyConfig, PolicyConfig
+from keras_transfer.config.data import AudioDataConfig, DataConfig, ImageDataConfig, SpeechDataConfig, TextDataConfig
+from keras_transfer.config.policies import (
+    POLICY_SECTIONS,
+    FullPolicyConfig,
+    LoraPolicyConfig,
+    LpFtPolicyConfig,
+    PolicyConfig,
+)
 from keras_transfer.config.section import Alpha, Amount, Count, Name, Probability, Rate, Section, Share
-from keras_transfer.config.training import PretrainingTrainingConfig, TextTrainingConfig, TrainingConfig
+from keras_transfer.config.training import (
+    PretrainingTrainingConfig,
+    SpeechTrainingConfig,
+    TextTrainingConfig,
+    TrainingConfig,
+)
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
 
@@ -61,14 +72,12 @@ class AugmentationConfig(Section):
     )
 
 
-class AudioAugmentationConfig(Section):
-    """Random changes to training recordings; 0, null or false turns a change off."""
+class SampleAugmentationConfig(Section):
+    """Random changes to training recordings that leave their words in place; 0, null or false turns a change off."""
 
-    crop: StrictBool = Field(default=True, description="recordings longer than data.seconds: a random part of them")
     gain: Annotated[StrictFloat, Field(ge=0.0, le=60.0)] = Field(
         default=0.0, description="louder or softer by up to N dB"
     )
-    shift: Share = Field(default=0.0, description="shift in time by up to this share of the clip")
     noise: Annotated[StrictFloat, Field(ge=-20.0, le=100.0)] | None = Field(
         default=None, description="white noise, at a signal-to-noise ratio of N to N + 20 dB"
     )
@@ -81,11 +90,22 @@ class AudioAugmentationConfig(Section):
     frequency_mask: Share = Field(
         default=0.0, description="SpecAugment: remove a band of up to this share of the mel frequencies"
     )
-    mixup: Alpha = Field(default=0.0, description="blend two recordings, with a share from Beta(mixup, mixup)")
     function: StrictStr | None = Field(
         default=None,
         description="a function from Python, applied after the other changes; its name is recorded here",
     )
+
+
+class AudioAugmentationConfig(SampleAugmentationConfig):
+    """Random changes to training recordings; 0, null or false turns a change off."""
+
+    crop: StrictBool = Field(default=True, description="recordings longer than data.seconds: a random part of them")
+    shift: Share = Field(default=0.0, description="shift in time by up to this share of the clip")
+    mixup: Alpha = Field(default=0.0, description="blend two recordings, with a share from Beta(mixup, mixup)")
+
+
+class SpeechAugmentationConfig(SampleAugmentationConfig):
+    """Random changes to training recordings; 0 or null turns a change off."""
 
 
 class BackboneConfig(Section):
@@ -128,6 +148,16 @@ class AudioBackboneConfig(BackboneConfig):
     input_range: tuple[StrictFloat, StrictFloat] | None = Field(
         default=None,
         description=".keras files: values of black and white that the model expects, such as [0, 255] or [-1, 1]",
+    )
+
+
+class SpeechBackboneConfig(BackboneConfig):
+    """The pretrained network."""
+
+    name: StrictStr = Field(
+        default="whisper_tiny_en",
+        description="whisper_tiny_en (English) | whisper_base (99 languages) | hub:PRESET of KerasHub's Whisper or "
+        "Moonshine | folder of a preset",
     )
 
 
@@ -209,6 +239,26 @@ class MaskedHeadConfig(Section):
 
     mask_selection_rate: Annotated[StrictFloat, Field(gt=0.0, lt=1.0)] = Field(
         default=0.15, description="share of the tokens that are masked"
+    )
+
+
+class SpeechHeadConfig(Section):
+    """How the network's decoder turns recordings into text; its output layer is the pretrained one."""
+
+    language: StrictStr | None = Field(
+        default=None, description="multilingual networks: the language of the transcripts, such as cs"
+    )
+    task: Literal["transcribe", "translate"] = Field(
+        default="transcribe", description="multilingual networks: the text is in the language spoken, or in English"
+    )
+    beams: Annotated[StrictInt, Field(ge=1, le=64)] = Field(
+        default=1, description="beam search with this many hypotheses; 1: greedy decoding"
+    )
+    timestamps: StrictBool = Field(
+        default=False, description="predictions also say when each segment of the text starts and ends"
+    )
+    longest: Count | Literal["auto"] = Field(
+        default="auto", description="most tokens that are decoded per window; auto: half of the decoder's positions"
     )
 
 
@@ -363,6 +413,22 @@ class AudioClassificationConfig(RecipeConfig):
     head: AudioHeadConfig = AudioHeadConfig()
 
 
+class SpeechToTextConfig(RecipeConfig):
+    """From recordings of speech to their transcripts."""
+
+    task: Literal["speech_to_text"]
+    data: SpeechDataConfig
+    backbone: SpeechBackboneConfig = SpeechBackboneConfig()
+    augmentation: SpeechAugmentationConfig = SpeechAugmentationConfig()
+    head: SpeechHeadConfig = SpeechHeadConfig()
+    policy: Annotated[
+        PolicyConfig,
+        # The output layer is tied to the network: no head trains alone, and there is no BatchNorm.
+        ByName(POLICY_SECTIONS, default="lora", without=("auto", "head", "lp_ft", "gradual", "batch_norm")),
+    ] = LoraPolicyConfig()
+    training: SpeechTrainingConfig = SpeechTrainingConfig()
+
+
 class TextClassificationConfig(RecipeConfig):
     """From texts to one class out of several, labels or numbers."""
 
@@ -397,6 +463,7 @@ SCHEMAS: Registry[type[RecipeConfig]] = Registry(
 for _name, _schema in (
     ("audio_classification", AudioClassificationConfig),
     ("image_classification", ImageClassificationConfig),
+    ("speech_to_text", SpeechToTextConfig),
     ("text_classification", TextClassificationConfig),
     ("text_pretraining", TextPretrainingConfig),
 ):

@@ -143,3 +143,15 @@ class PretrainingTrainingConfig(TextTrainingConfig):
     learning_rate: Rate | Literal["auto"] = Field(
         default=1e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
+
+
+class SpeechTrainingConfig(TrainingConfig):
+    """How each phase is trained."""
+
+    _most_per_step: ClassVar[int] = 8
+
+    epochs: Count = Field(default=5, description="epochs of the last phase")
+    learning_rate: Rate | Literal["auto"] = Field(
+        default=1e-3, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
+    )
+    batch_size: Count | Literal["auto"] = Field(default=8, description=_BATCH_SIZE.format(most=8))

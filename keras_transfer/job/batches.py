@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 from functools import cached_property
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -141,22 +142,29 @@ class BatchMaker:
         targets, size = self._encode(split), self._batch_size
         return self.reader.evaluation_batches(split, targets, batch_size=size, view=view, share=share)
 
-    def predict(self, split: Split, frozen: int) -> Floats:
+    def predict(self, frozen: int, split: Split, predictor: keras.Model | None = None) -> Floats:
         """Return predictions for a split, ``float32[rows, outputs]`` in the order of its rows.
 
         Args:
-            split: The rows, which all processes share.
             frozen: How many stages no phase has trained; their cached features are used, unless they leave out a part
                 of some examples.
+            split: The rows, which all processes share.
+            predictor: In place of the model's own, for the same batches.
         """
         features = None
-        if frozen and self.config.cache.views and not self.reader.cuts(split):
+        if (
+            predictor is None
+            and frozen
+            and self.config.cache.views
+            and not self.model.decodes
+            and not self.reader.cuts(split)
+        ):
             features = self.cache.evaluation(self.model, frozen, split, flips=True)
         share = self.distribution.rows
         if features is None:
             shown = self.reader.predictor_view
             batches = self.evaluation_batches(split, share, shown)
-            return self._join(predict(self.model.predictor, batches), split, self._batch_size, shown)
+            return self._join(predict(predictor or self.model.predictor, batches), split, self._batch_size, shown)
         tail = self.model.tail(frozen)
         targets, views = self._encode(split), []
         for view in range(features.views):

@@ -59,11 +59,13 @@ class Trained:
         seconds: How long all phases took, the baseline included.
         held_out: ``float32[rows, outputs]`` for training rows by networks that were fine-tuned without them; None if
             they are not needed.
+        untrained: What the task predicted before the first phase; see :meth:`Task.predict_untrained`.
     """
 
     baseline: Baseline | None
     seconds: float
     held_out: NDArray[np.float32] | None = None
+    untrained: Any = None
 
 
 def _names_lost_examples(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -247,6 +249,10 @@ class Job:
         resumes = checkpoints is not None and checkpoints.resumes
         baseline = self.measured if resumes else self._with_curve(self.baseline)
         held_out = checkpoints.state_of("held_out") if checkpoints and resumes else self._hold_out(baseline)
+        if checkpoints and resumes:
+            untrained = checkpoints.state_of("untrained")
+        else:
+            untrained = self.task.predict_untrained(self._describe_model(frozen=len(self.model.backbone.stages)))
         watch, start = Stopwatch(), Position()
         if checkpoints is not None:
             start = checkpoints.position
@@ -258,6 +264,7 @@ class Job:
             checkpoints.add("training_seconds", watch)
             checkpoints.hold("baseline", baseline and baseline.to_state())
             checkpoints.hold("held_out", held_out)
+            checkpoints.hold("untrained", untrained)
         first_epoch, optimizer, last = 0, None, len(self.phases) - 1
         for number, phase in enumerate(self.phases):
             epochs = range(first_epoch, first_epoch + phase.epochs)
@@ -271,7 +278,7 @@ class Job:
                     checkpoints.save(Position(number, phase.epochs))
             else:
                 optimizer = self._train_phase(number, epochs, state, optimizer)
-        return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0), held_out)
+        return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0), held_out, untrained)
 
     def _hold_out(self, baseline: Baseline | None) -> NDArray[np.float32] | None:
         """Predictions of training rows that calibrate a network without validation rows, if these are few."""
@@ -348,18 +355,18 @@ class Job:
         """
         frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)
         is_solved = trained.baseline is not None and all(phase.solve for phase in self.phases)
-        model = TrainedModel(
-            self.config,
-            self.splits,
-            self.reader,
-            self.model,
-            predict=lambda split: self.batches.predict(split, frozen),
-            held_out=trained.baseline.head.held_out if trained.baseline and is_solved else trained.held_out,
-        )
+        held_out = trained.baseline.head.held_out if trained.baseline and is_solved else trained.held_out
+        model = replace(self._describe_model(frozen), held_out=held_out, untrained=trained.untrained)
         evaluation = self.task.evaluate_trained(model)
         if trained.baseline is None or is_solved:
             return evaluation
         return add_gains(evaluation, model.evaluated, trained.baseline, seconds=trained.seconds)
+
+    def _describe_model(self, frozen: int) -> TrainedModel:
+        """The model as a task evaluates it; no phase has trained the first stages."""
+        return TrainedModel(
+            self.config, self.splits, self.reader, self.model, predict=functools.partial(self.batches.predict, frozen)
+        )
 
     # What is made once.
 
@@ -402,7 +409,7 @@ class Job:
             return baseline
         with restored(self.model.top.variables):
             baseline.put_on(self.model)
-            predicted = {split.name: self.batches.predict(split, 0) for split in cut}
+            predicted = {split.name: self.batches.predict(0, split) for split in cut}
         return replace(baseline, predicted={**baseline.predicted, **predicted})
 
     @property

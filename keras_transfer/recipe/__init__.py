@@ -5,6 +5,7 @@ from keras_transfer.recipe.base import (
     AudioClassification,
     ImageClassification,
     Recipe,
+    SpeechToText,
     TextClassification,
     TextPretraining,
 )
@@ -13,6 +14,7 @@ __all__ = [
     "AudioClassification",
     "ImageClassification",
     "Recipe",
+    "SpeechToText",
     "TextClassification",
     "TextPretraining",
     "with_absolute_paths",

@@ -307,6 +307,18 @@ class ImageClassification(Recipe):
     task = "image_classification"
 
 
+class SpeechToText(Recipe):
+    """Recordings of speech in, their transcripts out: ``SpeechToText("transcripts.csv").fit()``.
+
+    Example:
+        >>> recipe = SpeechToText("transcripts.csv", backbone="whisper_base", head={"language": "cs"})
+        >>> recipe.config.data.label, recipe.config.policy.name
+        ('text', 'lora')
+    """
+
+    task = "speech_to_text"
+
+
 class TextClassification(Recipe):
     """Texts in; a class, labels or numbers out.
 

@@ -95,7 +95,7 @@ class ExportedModel(Predictor):
     def head(self) -> Any:
         """The head: the meaning of the model's outputs."""
         try:
-            return self.task.restore_head(self.config, self.target, dict(self.description.head))
+            return self.task.restore_head(self, dict(self.description.head))
         except WRONG_TYPES as error:
             raise self._damaged(f"head: {error} is missing or of a wrong type") from error
 

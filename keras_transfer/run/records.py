@@ -110,6 +110,7 @@ class RunState(Record):
     run: _Origin
     baseline: dict[str, Any] | None
     held_out: Any
+    untrained: Any
 
 
 def check_report(report: _R) -> _R:

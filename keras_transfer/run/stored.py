@@ -92,7 +92,7 @@ class StoredRun:
         file = self.folder / HEAD
         facts = read_json(file) if file.exists() else {}
         try:
-            head = self.task.restore_head(self.config, self.target, facts)
+            head = self.task.restore_head(self, facts)
         except WRONG_TYPES as error:
             raise damaged(file, f"{error} is missing or of a wrong type") from error
         check_file(self.folder, HEAD)

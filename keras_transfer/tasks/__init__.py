@@ -3,6 +3,7 @@
 from keras_transfer.tasks.audio_classification import AudioClassificationTask
 from keras_transfer.tasks.base import TASKS, Evaluation, FinishedRun, Given, Task, TrainedModel, predict_examples
 from keras_transfer.tasks.image_classification import ImageClassificationTask
+from keras_transfer.tasks.speech_to_text import SpeechToTextTask
 from keras_transfer.tasks.targets import TargetTask
 from keras_transfer.tasks.text_classification import TextClassificationTask, TextTask
 from keras_transfer.tasks.text_pretraining import TextPretrainingTask
@@ -14,6 +15,7 @@ __all__ = [
     "FinishedRun",
     "Given",
     "ImageClassificationTask",
+    "SpeechToTextTask",
     "TargetTask",
     "Task",
     "TextClassificationTask",
@@ -23,5 +25,11 @@ __all__ = [
     "predict_examples",
 ]
 
-for _task in (AudioClassificationTask(), ImageClassificationTask(), TextClassificationTask(), TextPretrainingTask()):
+for _task in (
+    AudioClassificationTask(),
+    ImageClassificationTask(),
+    SpeechToTextTask(),
+    TextClassificationTask(),
+    TextPretrainingTask(),
+):
     TASKS.add(_task.name, _task)

@@ -3,40 +3,30 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from keras_transfer.audit.recordings import audit_recordings
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.load import load_audio_backbone, load_audio_copy
 from keras_transfer.backbones.images.load import is_elsewhere
 from keras_transfer.config import AudioClassificationConfig
 from keras_transfer.config.weights import Weights
-from keras_transfer.data.augmentation.from_python import take_sample_function
-from keras_transfer.data.checks.broken import Scan
-from keras_transfer.data.checks.findings import Finding
-from keras_transfer.data.checks.leaks import Repeated
-from keras_transfer.data.checks.recordings import find_repeated_recordings, scan_recordings
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.examples.recordings import Recordings
-from keras_transfer.data.inputs import AudioInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.explain import Explanation, Shown, open_model
 from keras_transfer.explain.recordings import (
     ExplainedRecording,
-    draw_preview,
     explain_recordings,
     to_explanation,
     to_shown,
 )
 from keras_transfer.model import TransferModel
 from keras_transfer.tasks.base import FinishedRun, Given
+from keras_transfer.tasks.recordings import RecordingTask
 from keras_transfer.tasks.targets import TargetTask
 
-_PREVIEW_RATE = 16_000
 
-
-class AudioClassificationTask(TargetTask):
+class AudioClassificationTask(RecordingTask, TargetTask):
     """A class, labels or numbers for each recording."""
 
     name = "audio_classification"
@@ -51,32 +41,11 @@ class AudioClassificationTask(TargetTask):
             return {}
         return {"backbone.name": BACKBONES}
 
-    def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
-        """Look at every recording; what an earlier scan passed is remembered."""
-        data = config.data
-        return scan_recordings(splits, broken=data.broken, max_seconds=data.max_seconds)
-
-    def find_repeated(self, splits: Sequence[Split]) -> Repeated:
-        """Find recordings that are in two splits, and files of which two splits have clips."""
-        return find_repeated_recordings(splits)
-
-    def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
-        """Look for recordings that are silent, clipped, of an odd length or there twice."""
-        return audit_recordings(splits)
-
-    def preview(self, examples: Recordings, row: int) -> bytes | str:
-        """Return a small spectrogram."""
-        return draw_preview(examples.decode(row, _PREVIEW_RATE), _PREVIEW_RATE)
-
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> AudioBackbone:
         """Load a network for recordings, or one for images of spectrograms."""
         if given.backbone is not None:
             return load_audio_copy(given.backbone, weights, image_size=config.data.image_size)
         return load_audio_backbone(config.backbone, weights=weights, image_size=config.data.image_size)
-
-    def take_augmentation(self, config: Any, value: Any) -> Any:
-        """Turn a change to recordings that was given from Python into what the reader takes."""
-        return take_sample_function(value)
 
     def make_reader(
         self, config: Any, backbone: AudioBackbone, splits: Sequence[Split]
@@ -108,10 +77,6 @@ class AudioClassificationTask(TargetTask):
         """Put the head of ``data.target`` on the network for as many samples as the reader returns."""
         sized = backbone.for_samples(cast(AudioReader, reader).samples, config.data.padding)
         return super().build_model(config, sized, splits, reader)
-
-    def inputs(self, config: Any) -> AudioInputs:
-        """Return that inputs are recordings."""
-        return AudioInputs(config.data)
 
     def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
         """Compute heat maps over time and frequency."""

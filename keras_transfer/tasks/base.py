@@ -60,18 +60,21 @@ class TrainedModel:
         reader: Makes batches of them.
         model: The trained model.
         predict: From a split to ``float32[rows, outputs]`` in the order of its rows. Cached features are used, and
-            several processes share the work: all of them have to call it.
+            several processes share the work: all of them have to call it. A second argument is another predictor for
+            the same batches.
         held_out: Predictions for the training rows while they were held out, ``float32[rows, outputs]``: of a head that
             was solved, or of networks that were fine-tuned without them because there are few rows and none for
             validation; else None.
+        untrained: What :meth:`Task.predict_untrained` returned before the first phase.
     """
 
     config: RecipeConfig
     splits: Splits
     reader: Reader
     model: TransferModel
-    predict: Callable[[Split], Floats]
+    predict: Callable[..., Floats]
     held_out: Floats | None = None
+    untrained: Any = None
 
     @property
     def evaluated(self) -> list[Split]:
@@ -266,6 +269,17 @@ class Task(ABC):
 
     # From a trained model to a report.
 
+    def predict_untrained(self, model: TrainedModel) -> Any:
+        """Return what :meth:`evaluate_trained` needs of the model before its first phase; by default nothing.
+
+        Args:
+            model: As it came, with the head.
+
+        Returns:
+            Mappings and sequences of numbers, strings, None and arrays, which checkpoints hold.
+        """
+        return None
+
     @abstractmethod
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
         """Evaluate a model on validation and test rows at the end of its run."""
@@ -289,12 +303,11 @@ class Task(ABC):
         """Make the reader of a finished run again."""
 
     @abstractmethod
-    def restore_head(self, config: Any, target: Target, facts: dict[str, Any]) -> Any:
+    def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> Any:
         """Make the head of a finished run again.
 
         Args:
-            config: The recipe.
-            target: Of the run.
+            run: Has no head yet.
             facts: The content of head.json.
 
         Raises:

@@ -21,8 +21,8 @@ from keras_transfer.tasks.base import Evaluation, FinishedRun, Task, TrainedMode
 from keras_transfer.tasks.earlier_runs import find_known
 
 
-class TargetTask(Task, ABC):
-    """A task that predicts ``data.target`` of each example."""
+class LabelledTask(Task, ABC):
+    """A task whose sources have ``data.target`` for each example."""
 
     def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
         """Read labelled sources and divide them."""
@@ -36,6 +36,15 @@ class TargetTask(Task, ABC):
     def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
         """Read a labelled source."""
         return read_split(name, name, config.data, target, given)
+
+    def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
+        """Make the target of ``data.target`` again."""
+        kind = TARGETS[config.data.target]
+        return kind(tuple(record[kind.names_key]))
+
+
+class TargetTask(LabelledTask, ABC):
+    """A task that predicts ``data.target`` of each example, by a head for it."""
 
     def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
         """Put the head of ``data.target`` on the network."""
@@ -58,14 +67,9 @@ class TargetTask(Task, ABC):
         reports = [head.report(split.name, predicted[split.name], split.targets) for split in trained.evaluated]
         return Evaluation(head, tuple(reports), predicted)
 
-    def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
-        """Make the target of ``data.target`` again."""
-        kind = TARGETS[config.data.target]
-        return kind(tuple(record[kind.names_key]))
-
-    def restore_head(self, config: Any, target: Target, facts: dict[str, Any]) -> Any:
+    def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> Any:
         """Make the head of ``data.target`` again."""
-        return restore_head(config, target.names, facts)
+        return restore_head(run.config, run.target.names, facts)
 
     def fits(self, model: keras.Model, target: Target) -> bool:
         """Return whether the model has an output for each name."""

@@ -98,7 +98,7 @@ class TextPretrainingTask(TextTask):
         rate = run.config.head.mask_selection_rate
         return MaskedTextReader(encoder, rate=rate, seed=run.config.seed, **reader_options(run))
 
-    def restore_head(self, config: Any, target: Target, facts: dict[str, Any]) -> Any:
+    def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> Any:
         """A finished run needs none: its model returns logits of tokens."""
         raise CheckpointError("A run of pre-training has no head that predicts.")
 

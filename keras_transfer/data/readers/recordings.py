@@ -114,8 +114,8 @@ class AudioReader(Reader):
             ConfigError: The backbone takes no recordings of this length.
             DataError: Some cannot be decoded.
         """
-        _check_seconds(seconds, sample_rate, shortest, longest)
-        prepared = [_decode(split, sample_rate, cached=True) for split in splits]
+        check_seconds(seconds, sample_rate, shortest, longest)
+        prepared = [decode_split(split, sample_rate, cached=True) for split in splits]
         lengths = _samples(prepared[0]).lengths
         if seconds == "auto":
             samples = choose_samples(lengths, sample_rate, shortest, longest)
@@ -147,7 +147,7 @@ class AudioReader(Reader):
 
     def prepare(self, split: Split) -> Split:
         """Return a split with samples for examples."""
-        return _decode(split, self.sample_rate, cached=False)
+        return decode_split(split, self.sample_rate, cached=False)
 
     def cuts(self, split: Split) -> bool:
         """Return whether a recording is longer than what the network takes."""
@@ -346,7 +346,18 @@ def choose_samples(lengths: Rows, sample_rate: int, shortest: int, longest: int 
     return max(min(whole, most if longest is None else min(most, longest)), shortest)
 
 
-def _check_seconds(seconds: float | Literal["auto"], sample_rate: int, shortest: int, longest: int | None) -> None:
+def check_seconds(seconds: float | Literal["auto"], sample_rate: int, shortest: int, longest: int | None) -> None:
+    """Refuse a length that a backbone does not take.
+
+    Args:
+        seconds: Of ``data.seconds``.
+        sample_rate: In Hz.
+        shortest: Fewest samples that the backbone takes.
+        longest: Most samples that it takes; None if there is no bound.
+
+    Raises:
+        ConfigError: With what it takes.
+    """
     if seconds == "auto":
         return
     samples = round(seconds * sample_rate)
@@ -362,7 +373,8 @@ def _check_seconds(seconds: float | Literal["auto"], sample_rate: int, shortest:
         )
 
 
-def _decode(split: Split, sample_rate: int, *, cached: bool) -> Split:
+def decode_split(split: Split, sample_rate: int, *, cached: bool) -> Split:
+    """Return a split with samples for examples; see :func:`decode_recordings`."""
     examples = split.examples
     if isinstance(examples, Samples) and examples.sample_rate == sample_rate:
         return split

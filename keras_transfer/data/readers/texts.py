@@ -18,10 +18,8 @@ from keras_transfer.data.readers.base import (
     Rows,
     View,
     divide_rows,
-    join_epochs,
-    steps_per_epoch,
 )
-from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, draw_batches
+from keras_transfer.data.readers.tokens import IDS, MASK, Tokens, choose_lengths, collect_tokens, order_by_length
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError
 from keras_transfer.networks.types import Array, Dataset, JsonObject, Tensor, Tensors
@@ -168,19 +166,7 @@ class TextReader(Reader):
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
         """Make a dataset of which rows each step of training takes: texts of like length together."""
-        lengths, steps = self.lengths(split), steps_per_epoch(len(split), batch_size)
-
-        def draw(epoch: Tensor) -> tuple[Rows, Rows]:
-            batches = draw_batches(lengths, batch_size=batch_size, seed=seed, epoch=int(epoch))
-            return np.concatenate(batches), np.array([len(batch) for batch in batches])
-
-        def batches_of(epoch: Tensor) -> Dataset:
-            rows, sizes = tf.numpy_function(draw, [epoch], [tf.int64, tf.int64], stateful=False)
-            rows, sizes = tf.ensure_shape(rows, [len(lengths)]), tf.ensure_shape(sizes, [steps])
-            batches = tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(rows, sizes))
-            return batches.map(lambda rows: (epoch, rows))
-
-        return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)
+        return order_by_length(self.lengths(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
         """Return the rows from the shortest to the longest."""

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples.texts import Texts
-from keras_transfer.data.readers.base import Rows, steps_per_epoch
+from keras_transfer.data.readers.base import Rows, join_epochs, steps_per_epoch
+from keras_transfer.networks.types import Dataset, Tensor
 
 IDS, MASK, POSITIONS = "token_ids", "padding_mask", "mask_positions"
 # Some backends compile each shape anew, so there should be few; with twelve, padding is a few per cent.
@@ -196,3 +198,31 @@ def draw_batches(lengths: Rows, *, batch_size: int, seed: int, epoch: int) -> li
         pool = order[begin:end]
         order[begin:end] = pool[np.argsort(lengths[pool], kind="stable")]
     return [order[bounds[step] : bounds[step + 1]] for step in random.permutation(steps)]
+
+
+def order_by_length(lengths: Rows, *, batch_size: int, seed: int, epochs: range, skip: int) -> Dataset:
+    """Make the dataset of ``Reader.order`` for examples of many lengths: :func:`draw_batches` of each epoch.
+
+    Args:
+        lengths: ``int64[n]``, of the rows.
+        batch_size: Rows a step, at most.
+        seed: Of the order.
+        epochs: Their numbers.
+        skip: How many steps are left out at the beginning.
+
+    Returns:
+        Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.
+    """
+    steps = steps_per_epoch(len(lengths), batch_size)
+
+    def draw(epoch: Tensor) -> tuple[Rows, Rows]:
+        batches = draw_batches(lengths, batch_size=batch_size, seed=seed, epoch=int(epoch))
+        return np.concatenate(batches), np.array([len(batch) for batch in batches])
+
+    def batches_of(epoch: Tensor) -> Dataset:
+        rows, sizes = tf.numpy_function(draw, [epoch], [tf.int64, tf.int64], stateful=False)
+        rows, sizes = tf.ensure_shape(rows, [len(lengths)]), tf.ensure_shape(sizes, [steps])
+        batches = tf.data.Dataset.from_tensor_slices(tf.RaggedTensor.from_row_lengths(rows, sizes))
+        return batches.map(lambda rows: (epoch, rows))
+
+    return join_epochs(batches_of, epochs=epochs, steps=steps, skip=skip)

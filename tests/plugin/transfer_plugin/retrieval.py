@@ -220,9 +220,9 @@ class Retrieval(ImageClassificationTask):
         reports = [head.report(split.name, predicted[split.name], split.targets) for split in trained.evaluated]
         return Evaluation(head, tuple(reports), predicted)
 
-    def restore_head(self, config: Any, target: Any, facts: dict[str, Any]) -> RetrievalHead:
+    def restore_head(self, run: Any, facts: dict[str, Any]) -> RetrievalHead:
         """Make the head with its gallery again."""
-        return RetrievalHead.restore(target.names, config.head, facts)
+        return RetrievalHead.restore(run.target.names, run.config.head, facts)
 
     def fits(self, model: keras.Model, target: Any) -> bool:
         """Return whether the model gives embeddings."""

@@ -1,0 +1,54 @@
+"""Recordings of speech with their transcripts: samples, and the tokens that a decoder reads while it is trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_transfer.data.examples.samples import Samples
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterances(Samples):
+    """Decoded recordings, each with tokens.
+
+    Attributes:
+        tokens: ``int32[tokens of all]``.
+        token_bounds: ``int64[n, 2]``, where those of each start and end.
+    """
+
+    tokens: NDArray[np.int32]
+    token_bounds: Rows
+
+    @property
+    def token_lengths(self) -> Rows:
+        """The number of tokens of each."""
+        return self.token_bounds[:, 1] - self.token_bounds[:, 0]
+
+    def select(self, rows: Sequence[int] | Rows) -> "Utterances":
+        """Return some, in this order; samples and tokens are shared."""
+        index = np.asarray(rows, np.int64)
+        hashes = [self.content_hashes[row] for row in index]
+        return replace(
+            self,
+            recordings=self.recordings.select(index),
+            bounds=self.bounds[index],
+            content_hashes=hashes,
+            token_bounds=self.token_bounds[index],
+        )
+
+    def pad_tokens(self, rows: Rows, length: int, padding: int) -> NDArray[np.int32]:
+        """Return the tokens of a batch, ``int32[rows, length]``.
+
+        Args:
+            rows: Which ones.
+            length: At least that of the longest.
+            padding: What follows shorter ones.
+        """
+        inside = np.arange(length) < self.token_lengths[rows, None]
+        padded = np.full(inside.shape, padding, np.int32)
+        padded[inside] = self.tokens[(self.token_bounds[rows, :1] + np.arange(length))[inside]]
+        return padded

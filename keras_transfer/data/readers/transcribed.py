@@ -1,0 +1,229 @@
+"""Recordings of speech and their transcripts as tf.data, for networks that are trained to write the next token."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self, cast
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from keras_transfer.config import AudioAugmentationConfig, SpeechAugmentationConfig
+from keras_transfer.data.examples.samples import Samples
+from keras_transfer.data.examples.utterances import Utterances
+from keras_transfer.data.readers.base import PLAIN, Rows, View, divide_rows
+from keras_transfer.data.readers.recordings import AudioReader, check_seconds, decode_split
+from keras_transfer.data.readers.texts import TOKENIZER
+from keras_transfer.data.readers.tokens import IDS, order_by_length
+from keras_transfer.data.splits.splits import Split
+from keras_transfer.errors import DataError, list_lines
+from keras_transfer.networks.types import Array, Dataset, Tensor, Tensors
+from keras_transfer.storage.content_hashes import hash_content
+
+SAMPLES = "samples"
+# Some backends compile each shape anew.
+_GRAIN = 8
+# Lengths that are chosen are whole tenths of a second.
+_STEPS_PER_SECOND = 10
+
+
+class SpeechEncoder(Protocol):
+    """A tokenizer of transcripts."""
+
+    end: int
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a transcript, without special ones."""
+
+    def save(self, folder: Path) -> None:
+        """Write it to a folder."""
+
+
+class SpeechReader(AudioReader):
+    """Reads recordings and their transcripts.
+
+    A network takes ``samples``, ``float32[batch, samples]``, and ``token_ids``, ``int32[batch, tokens]``: the prompt and
+    then the transcript, from which it is trained to predict the next token at each position. A predictor takes samples
+    alone, ``float32[batch, time]``.
+
+    Args:
+        tokenizer: The backbone's.
+        prompt: The tokens that transcripts start with.
+        longest: Most tokens of prompt and transcript.
+        **options: Those of a reader of recordings.
+    """
+
+    names = (IDS,)
+
+    def __init__(
+        self,
+        *,
+        tokenizer: SpeechEncoder,
+        prompt: Sequence[int],
+        longest: int,
+        augmentation: SpeechAugmentationConfig,
+        **options: Any,
+    ) -> None:
+        # A transcript is of a whole recording.
+        changes = AudioAugmentationConfig(**augmentation.model_dump(), crop=False)
+        super().__init__(augmentation=changes, padding="silence", **options)
+        self.tokenizer, self.prompt, self._longest = tokenizer, tuple(prompt), longest
+
+    @classmethod
+    def fit_transcribed(
+        cls,
+        splits: Sequence[Split],
+        *,
+        sample_rate: int,
+        seconds: float | Literal["auto"],
+        shortest: int,
+        longest: int | None,
+        augmentation: SpeechAugmentationConfig,
+        **options: Any,
+    ) -> tuple[Self, list[Split]]:
+        """Decode splits, each recording once, tokenize transcripts, and choose the network's length.
+
+        Args:
+            splits: The training rows come first; their examples are recordings and their targets transcripts.
+            sample_rate: Of the backbone, in Hz.
+            seconds: What the network takes at once; auto: all training recordings are whole.
+            shortest: Fewest samples that the backbone takes.
+            longest: Most samples that it takes; None if there is no bound.
+            augmentation: The random changes.
+            **options: Further arguments of the reader.
+
+        Returns:
+            The reader, and the splits with samples and tokens for examples.
+
+        Raises:
+            ConfigError: The backbone takes no recordings of this length.
+            DataError: Some cannot be decoded, are longer, or have a transcript that is too long for the decoder.
+        """
+        check_seconds(seconds, sample_rate, shortest, longest)
+        decoded = [decode_split(split, sample_rate, cached=True) for split in splits]
+        lengths = [cast(Samples, split.examples).lengths for split in decoded]
+        if seconds == "auto":
+            # A recording that is slowed down takes longer.
+            samples = _round_up(float(lengths[0].max()) * (1.0 + augmentation.speed), sample_rate)
+            samples = max(samples if longest is None else min(samples, longest), shortest)
+        else:
+            samples = round(seconds * sample_rate)
+        for split, own in zip(decoded, lengths, strict=True):
+            _refuse_long(split, own, samples, sample_rate)
+        reader = cls(sample_rate=sample_rate, samples=samples, augmentation=augmentation, **options)
+        return reader, [reader._tokenize(split) for split in decoded]
+
+    def prepare(self, split: Split) -> Split:
+        """Return a split with samples, and with tokens if its targets are transcripts."""
+        return self._tokenize(super().prepare(split))
+
+    def _tokenize(self, split: Split) -> Split:
+        if isinstance(split.examples, Utterances):
+            return split
+        samples, texts = cast(Samples, split.examples), split.targets
+        # Inputs of predictions have no transcripts.
+        ids = [[*self.prompt, *self.tokenizer.encode(text)] if isinstance(text, str) else [] for text in texts]
+        lengths = np.array([len(own) for own in ids], np.int64)
+        long = np.flatnonzero(lengths > self._longest).tolist()
+        if long:
+            names = samples.names
+            lines = [f"{names[row]}: {lengths[row]:,} tokens" for row in long]
+            raise DataError(
+                f"{len(long)} {split.name} transcripts are longer than the {self._longest} tokens that the decoder "
+                f"takes:\n{list_lines(lines)}\nDivide these recordings, or leave them out."
+            )
+        ends = np.cumsum(lengths)
+        tokens = np.array([token for own in ids for token in own], np.int32)
+        contents = [
+            content if own == [] else hash_content(content.encode(), np.array(own, np.int32).tobytes())
+            for content, own in zip(samples.content_hashes, ids, strict=True)
+        ]
+        return split.with_examples(
+            Utterances(
+                recordings=samples.recordings,
+                sample_rate=samples.sample_rate,
+                data=samples.data,
+                bounds=samples.bounds,
+                content_hashes=contents,
+                tokens=tokens,
+                token_bounds=np.stack([ends - lengths, ends], axis=1),
+            )
+        )
+
+    def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
+        """Make a dataset of which rows each step of training takes: transcripts of like length together."""
+        return order_by_length(self.lengths(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
+
+    def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
+        """Return the rows from the shortest transcript to the longest; whole recordings by their own length."""
+        if view.whole:
+            return super().evaluation_order(split, batch_size=batch_size, view=view)
+        return divide_rows(np.argsort(self.lengths(split), kind="stable"), batch_size)
+
+    def load(self, split: Split, view: View) -> Callable[[Tensor], Tensors]:
+        """Return a function from row numbers to samples and tokens; to samples alone if recordings are whole."""
+        load = super().load(split, view)
+        return load if view.whole else lambda rows: {SAMPLES: load(rows), IDS: self._load_tokens(split, rows)}
+
+    def make_batch(self, split: Split) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensors]:
+        """Return a function that augments recordings."""
+        make = super().make_batch(split)
+
+        def make_both(epoch: Tensor, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensors:
+            samples, targets, weights = make(epoch, rows, targets, weights)
+            return {SAMPLES: samples, IDS: self._load_tokens(split, rows)}, targets, weights
+
+        return make_both
+
+    def _load_tokens(self, split: Split, rows: Tensor) -> Tensor:
+        (tokens,) = tf.numpy_function(lambda rows: self.gather(split, rows, (IDS,)), [rows], [tf.int32], stateful=False)
+        return tf.ensure_shape(tokens, [None, None])
+
+    def lengths(self, split: Split) -> Rows:
+        """Return how many tokens each transcript has, with the prompt."""
+        return _utterances(split).token_lengths
+
+    def padded_length(self, lengths: Rows) -> int:
+        """Return the next multiple of eight, or the most that the decoder takes."""
+        return min(-(-int(lengths.max()) // _GRAIN) * _GRAIN, self._longest)
+
+    def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
+        """Return the tokens of a batch."""
+        utterances = _utterances(split)
+        length = self.padded_length(utterances.token_lengths[rows])
+        return [utterances.pad_tokens(rows, length, self.tokenizer.end) for _ in names]
+
+    def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
+        """Return what recordings depend on, and the prompt."""
+        return {**super().describe(split, views), "prompt": list(self.prompt), "longest": self._longest}
+
+    def report(self, splits: Sequence[Split]) -> dict[str, Any]:
+        """Return the length that the network takes, and the most tokens of a transcript in each split."""
+        most = {split.name: int(self.lengths(split).max()) for split in splits if len(split)}
+        return {**super().report(splits), "tokens": most, "longest_text": self._longest}
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer."""
+        self.tokenizer.save(folder / TOKENIZER)
+
+
+def _round_up(samples: float, sample_rate: int) -> int:
+    step = sample_rate // _STEPS_PER_SECOND
+    return -(-int(samples) // step) * step
+
+
+def _refuse_long(split: Split, lengths: NDArray[np.int64], samples: int, sample_rate: int) -> None:
+    long = np.flatnonzero(lengths > samples).tolist()
+    if not long or split.name == "test":  # predictions are over windows
+        return
+    names = split.examples.names
+    lines = [f"{names[row]}: {lengths[row] / sample_rate:.1f} s" for row in long]
+    raise DataError(
+        f"{len(long)} {split.name} recordings are longer than the {samples / sample_rate:g} s that the network hears at "
+        f"once, so that it cannot learn their transcripts:\n{list_lines(lines)}\nDivide them, set data.seconds to more "
+        "if the network takes it, or leave them out."
+    )
+
+
+def _utterances(split: Split) -> Utterances:
+    return cast(Utterances, split.examples)

@@ -1,0 +1,184 @@
+"""Recordings of speech in, their transcripts out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, cast
+
+import keras
+
+from keras_transfer.backbones.audio.decoding import DecodingRules
+from keras_transfer.backbones.audio.speech_to_text import SpeechBackbone, load_speech_to_text
+from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
+from keras_transfer.backbones.audio.transcriber import Transcriber
+from keras_transfer.config import SpeechToTextConfig
+from keras_transfer.config.weights import Weights
+from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.data.readers.texts import TOKENIZER
+from keras_transfer.data.readers.transcribed import SpeechReader
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.data.targets.base import Target
+from keras_transfer.heads import Prediction
+from keras_transfer.heads.evaluation import Report
+from keras_transfer.heads.token_loss import evaluate_tokens
+from keras_transfer.heads.transcripts import TranscriptHead, TranscriptReport
+from keras_transfer.heads.word_errors import measure_transcripts
+from keras_transfer.model import TransferModel, build_model
+from keras_transfer.tasks.base import Evaluation, FinishedRun, Floats, Given, TrainedModel, predict_examples
+from keras_transfer.tasks.recordings import RecordingTask
+from keras_transfer.tasks.targets import LabelledTask
+
+
+class SpeechToTextTask(RecordingTask, LabelledTask):
+    """The transcript of each recording."""
+
+    name = "speech_to_text"
+    config_class = SpeechToTextConfig
+    augmentation_off: ClassVar[Mapping[str, Any]] = {}
+
+    def load_backbone(self, config: Any, weights: Weights, given: Given) -> SpeechBackbone:
+        """Load a network that transcribes."""
+        return load_speech_to_text(config.backbone, weights=weights)
+
+    def make_reader(
+        self, config: Any, backbone: SpeechBackbone, splits: Sequence[Split]
+    ) -> tuple[Reader, Sequence[Split]]:
+        """Decode all recordings, tokenize their transcripts, and make a reader of as many samples as they need."""
+        data = config.data
+        return SpeechReader.fit_transcribed(
+            splits,
+            sample_rate=backbone.sample_rate,
+            seconds=data.seconds,
+            shortest=backbone.shortest,
+            longest=backbone.longest,
+            augmentation=config.augmentation,
+            seed=config.seed,
+            max_seconds=data.max_seconds,
+            tokenizer=backbone.tokenizer,
+            prompt=_find_prompt(config, backbone.tokenizer),
+            longest=backbone.longest_text,
+        )
+
+    def describe_examples(
+        self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        """Return what the network hears at once, and how long transcripts are."""
+        report = reader.report(prepared)
+        most = ", ".join(f"{count} of {name}" for name, count in report["tokens"].items())
+        line = f"Recordings: {report['seconds']:g} s at {report['sample_rate']:,} Hz at once; most tokens: {most}"
+        return (line,), report
+
+    def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
+        """Let the network's decoder predict the next token, and put decoding on both."""
+        sized = cast(SpeechBackbone, backbone.for_samples(cast(SpeechReader, reader).samples))
+        head = TranscriptHead(
+            splits.target.names,
+            tokenizer=sized.tokenizer,
+            prompt=tuple(_find_prompt(config, sized.tokenizer)),
+            rule=config.data.normalization,
+            token_embedding=sized.token_embedding,
+        )
+        model = build_model(sized, head)
+        return replace(model, predictor=_make_transcriber(config, sized), decodes=True)
+
+    # From a trained model to a report.
+
+    def predict_untrained(self, model: TrainedModel) -> Mapping[str, Sequence[str]]:
+        """Transcribe validation and test rows by the network as it came, which hears as long as it was pretrained to.
+
+        A network that is cut to shorter recordings has to learn that first.
+        """
+        backbone = cast(SpeechBackbone, model.model.backbone)
+        longest = backbone.longest or backbone.samples
+        whole = cast(SpeechBackbone, backbone.for_samples(longest))
+        transcriber = model.model.predictor if longest == backbone.samples else _make_transcriber(model.config, whole)
+        head = cast(TranscriptHead, model.model.head)
+        return {split.name: _to_texts(head, model.predict(split, transcriber)) for split in model.evaluated}
+
+    def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
+        """Compare the texts of validation and test rows with their transcripts, and with those before training."""
+        head, batch_size = cast(TranscriptHead, trained.model.head), trained.config.training.most_per_step
+        reports, predicted = [], {}
+        for split in trained.evaluated:
+            predicted[split.name] = trained.predict(split)
+            batches = trained.reader.evaluation_batches(split, head.encode(split.targets), batch_size=batch_size)
+            errors = measure_transcripts(
+                split.targets.tolist(),
+                _to_texts(head, predicted[split.name]),
+                rule=head.rule,
+                untrained=(trained.untrained or {}).get(split.name),
+                groups=None if split.groups is None else split.groups.tolist(),
+            )
+            tokens = evaluate_tokens(trained.model.trainer, batches)
+            reports.append(head.report(split.name, len(split), tokens, errors))
+        return Evaluation(head, tuple(reports), predicted)
+
+    # A finished run.
+
+    def restore_reader(self, run: FinishedRun) -> Reader:
+        """Make a reader of as many samples as the model was trained on."""
+        tokenizer, record = SpeechTokenizer.load(run.folder / TOKENIZER), run.record
+        return SpeechReader(
+            sample_rate=record["sample_rate"],
+            samples=round(record["seconds"] * record["sample_rate"]),
+            augmentation=run.config.augmentation,
+            seed=run.config.seed,
+            max_seconds=run.config.data.max_seconds,
+            tokenizer=tokenizer,
+            prompt=_find_prompt(run.config, tokenizer),
+            longest=record["longest_text"],
+        )
+
+    def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> TranscriptHead:
+        """Make the head again, with the tokenizer of the run."""
+        tokenizer = cast(SpeechReader, run.reader).tokenizer
+        names, prompt = run.target.names, tuple(facts["prompt"])
+        return TranscriptHead(names, tokenizer=tokenizer, prompt=prompt, rule=facts["normalization"])
+
+    def fits(self, model: keras.Model, target: Target) -> bool:
+        """Return whether the model transcribes."""
+        return isinstance(model, Transcriber)
+
+    def report_type(self, run: FinishedRun) -> type[Report]:
+        """Return the report on transcripts."""
+        return TranscriptReport
+
+    def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
+        """Transcribe recordings."""
+        rows = predict_examples(run, examples)
+        return [
+            run.head.to_prediction(name, row[1:], score=row[0]) for name, row in zip(examples.names, rows, strict=True)
+        ]
+
+
+def _find_prompt(config: Any, tokenizer: SpeechTokenizer) -> list[int]:
+    head = config.head
+    return tokenizer.prompt(language=head.language, task=head.task, timestamps=False)
+
+
+def _make_transcriber(config: Any, backbone: SpeechBackbone) -> Transcriber:
+    """The predictor: the network and the decoding that the head section describes."""
+    head, tokenizer = config.head, backbone.tokenizer
+    prompt = tokenizer.prompt(language=head.language, task=head.task, timestamps=head.timestamps)
+    room = backbone.longest_text - len(prompt)
+    rules = DecodingRules(
+        prompt=prompt,
+        end=tokenizer.end,
+        suppressed=tokenizer.suppressed,
+        suppressed_first=tokenizer.suppressed_first,
+        longest=min(backbone.longest_text // 2, room) if head.longest == "auto" else min(head.longest, room),
+        beams=head.beams,
+        timestamp_begin=tokenizer.timestamp_begin if head.timestamps else None,
+    )
+    return Transcriber(
+        network=backbone.network,
+        front_end=backbone.front_end,
+        rules=rules,
+        samples=backbone.samples,
+        sample_rate=backbone.sample_rate,
+        name="predictor",
+    )
+
+
+def _to_texts(head: TranscriptHead, rows: Floats) -> list[str]:
+    return [head.to_prediction("", row[1:]).text for row in rows]
