@@ -152,13 +152,8 @@ class BatchMaker:
             predictor: In place of the model's own, for the same batches.
         """
         features = None
-        if (
-            predictor is None
-            and frozen
-            and self.config.cache.views
-            and not self.model.decodes
-            and not self.reader.cuts(split)
-        ):
+        by_tail = predictor is None and not self.model.decodes and not self.reader.cuts(split)
+        if by_tail and frozen and self.config.cache.views:
             features = self.cache.evaluation(self.model, frozen, split, flips=True)
         share = self.distribution.rows
         if features is None:

@@ -56,7 +56,7 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
             max_seconds=data.max_seconds,
             tokenizer=backbone.tokenizer,
             prompt=_find_prompt(config, backbone.tokenizer),
-            longest=backbone.longest_text,
+            longest_text=backbone.longest_text,
         )
 
     def describe_examples(
@@ -126,7 +126,7 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
             max_seconds=run.config.data.max_seconds,
             tokenizer=tokenizer,
             prompt=_find_prompt(run.config, tokenizer),
-            longest=record["longest_text"],
+            longest_text=record["longest_text"],
         )
 
     def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> TranscriptHead:
@@ -147,7 +147,8 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         """Transcribe recordings."""
         rows = predict_examples(run, examples)
         return [
-            run.head.to_prediction(name, row[1:], score=row[0]) for name, row in zip(examples.names, rows, strict=True)
+            run.head.to_prediction(name, row[1:], score=float(row[0]))
+            for name, row in zip(examples.names, rows, strict=True)
         ]
 
 

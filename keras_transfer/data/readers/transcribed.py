@@ -42,14 +42,14 @@ class SpeechEncoder(Protocol):
 class SpeechReader(AudioReader):
     """Reads recordings and their transcripts.
 
-    A network takes ``samples``, ``float32[batch, samples]``, and ``token_ids``, ``int32[batch, tokens]``: the prompt and
-    then the transcript, from which it is trained to predict the next token at each position. A predictor takes samples
-    alone, ``float32[batch, time]``.
+    A network takes ``samples``, ``float32[batch, samples]``, and ``token_ids``, ``int32[batch, tokens]``: the prompt,
+    then the transcript. It is trained to predict the next token at each position. A predictor takes samples alone,
+    ``float32[batch, time]``.
 
     Args:
         tokenizer: The backbone's.
         prompt: The tokens that transcripts start with.
-        longest: Most tokens of prompt and transcript.
+        longest_text: Most tokens of prompt and transcript.
         **options: Those of a reader of recordings.
     """
 
@@ -60,14 +60,14 @@ class SpeechReader(AudioReader):
         *,
         tokenizer: SpeechEncoder,
         prompt: Sequence[int],
-        longest: int,
+        longest_text: int,
         augmentation: SpeechAugmentationConfig,
         **options: Any,
     ) -> None:
         # A transcript is of a whole recording.
         changes = AudioAugmentationConfig(**augmentation.model_dump(), crop=False)
         super().__init__(augmentation=changes, padding="silence", **options)
-        self.tokenizer, self.prompt, self._longest = tokenizer, tuple(prompt), longest
+        self.tokenizer, self.prompt, self._longest_text = tokenizer, tuple(prompt), longest_text
 
     @classmethod
     def fit_transcribed(
@@ -124,13 +124,13 @@ class SpeechReader(AudioReader):
         # Inputs of predictions have no transcripts.
         ids = [[*self.prompt, *self.tokenizer.encode(text)] if isinstance(text, str) else [] for text in texts]
         lengths = np.array([len(own) for own in ids], np.int64)
-        long = np.flatnonzero(lengths > self._longest).tolist()
+        long = np.flatnonzero(lengths > self._longest_text).tolist()
         if long:
             names = samples.names
             lines = [f"{names[row]}: {lengths[row]:,} tokens" for row in long]
             raise DataError(
-                f"{len(long)} {split.name} transcripts are longer than the {self._longest} tokens that the decoder "
-                f"takes:\n{list_lines(lines)}\nDivide these recordings, or leave them out."
+                f"{len(long)} {split.name} transcripts are longer than the {self._longest_text} tokens that the "
+                f"decoder takes:\n{list_lines(lines)}\nDivide these recordings, or leave them out."
             )
         ends = np.cumsum(lengths)
         tokens = np.array([token for own in ids for token in own], np.int32)
@@ -185,7 +185,7 @@ class SpeechReader(AudioReader):
 
     def padded_length(self, lengths: Rows) -> int:
         """Return the next multiple of eight, or the most that the decoder takes."""
-        return min(-(-int(lengths.max()) // _GRAIN) * _GRAIN, self._longest)
+        return min(-(-int(lengths.max()) // _GRAIN) * _GRAIN, self._longest_text)
 
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
         """Return the tokens of a batch."""
@@ -195,12 +195,12 @@ class SpeechReader(AudioReader):
 
     def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
         """Return what recordings depend on, and the prompt."""
-        return {**super().describe(split, views), "prompt": list(self.prompt), "longest": self._longest}
+        return {**super().describe(split, views), "prompt": list(self.prompt), "longest_text": self._longest_text}
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
         """Return the length that the network takes, and the most tokens of a transcript in each split."""
         most = {split.name: int(self.lengths(split).max()) for split in splits if len(split)}
-        return {**super().report(splits), "tokens": most, "longest_text": self._longest}
+        return {**super().report(splits), "tokens": most, "longest_text": self._longest_text}
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer."""
@@ -219,9 +219,9 @@ def _refuse_long(split: Split, lengths: NDArray[np.int64], samples: int, sample_
     names = split.examples.names
     lines = [f"{names[row]}: {lengths[row] / sample_rate:.1f} s" for row in long]
     raise DataError(
-        f"{len(long)} {split.name} recordings are longer than the {samples / sample_rate:g} s that the network hears at "
-        f"once, so that it cannot learn their transcripts:\n{list_lines(lines)}\nDivide them, set data.seconds to more "
-        "if the network takes it, or leave them out."
+        f"{len(long)} {split.name} recordings are longer than the {samples / sample_rate:g} s that the network hears "
+        f"at once, so that it cannot learn their transcripts:\n{list_lines(lines)}\nDivide them, set data.seconds to "
+        "more if the network takes it, or leave them out."
     )
 
 
