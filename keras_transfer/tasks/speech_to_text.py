@@ -20,13 +20,15 @@ from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.data.targets.base import Target
 from keras_transfer.heads import Prediction
 from keras_transfer.heads.evaluation import Report
-from keras_transfer.heads.token_loss import evaluate_tokens
+from keras_transfer.heads.token_loss import TokenFigures, evaluate_tokens
 from keras_transfer.heads.transcripts import TranscriptHead, TranscriptReport
-from keras_transfer.heads.word_errors import measure_transcripts
+from keras_transfer.heads.word_errors import TranscriptErrors, measure_transcripts
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.tasks.base import Evaluation, FinishedRun, Floats, Given, TrainedModel, predict_examples
 from keras_transfer.tasks.recordings import RecordingTask
 from keras_transfer.tasks.targets import LabelledTask
+
+_EVALUATION_BATCH = 8
 
 
 class SpeechToTextTask(RecordingTask, LabelledTask):
@@ -88,28 +90,24 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
 
         A network that is cut to shorter recordings has to learn that first.
         """
-        backbone = cast(SpeechBackbone, model.model.backbone)
-        longest = backbone.longest or backbone.samples
-        whole = cast(SpeechBackbone, backbone.for_samples(longest))
-        transcriber = model.model.predictor if longest == backbone.samples else _make_transcriber(model.config, whole)
+        backbone, transcriber = cast(SpeechBackbone, model.model.backbone), None
+        if backbone.longest is not None and backbone.samples < backbone.longest:
+            # Loaded anew: this one may have adapters already.
+            whole = self.load_backbone(model.config, Weights.parse(model.config.backbone.weights), Given())
+            transcriber = _make_transcriber(model.config, cast(SpeechBackbone, whole.for_samples(backbone.longest)))
         head = cast(TranscriptHead, model.model.head)
         return {split.name: _to_texts(head, model.predict(split, transcriber)) for split in model.evaluated}
 
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
         """Compare the texts of validation and test rows with their transcripts, and with those before training."""
-        head, batch_size = cast(TranscriptHead, trained.model.head), trained.config.training.most_per_step
+        head = cast(TranscriptHead, trained.model.head)
         reports, predicted = [], {}
         for split in trained.evaluated:
             predicted[split.name] = trained.predict(split)
-            batches = trained.reader.evaluation_batches(split, head.encode(split.targets), batch_size=batch_size)
-            errors = measure_transcripts(
-                split.targets.tolist(),
-                _to_texts(head, predicted[split.name]),
-                rule=head.rule,
-                untrained=(trained.untrained or {}).get(split.name),
-                groups=None if split.groups is None else split.groups.tolist(),
-            )
-            tokens = evaluate_tokens(trained.model.trainer, batches)
+            texts = _to_texts(head, predicted[split.name])
+            untrained = (trained.untrained or {}).get(split.name)
+            errors = _measure(head, split, texts, untrained)
+            tokens = _evaluate_tokens(head, trained.model.trainer, trained.reader, split)
             reports.append(head.report(split.name, len(split), tokens, errors))
         return Evaluation(head, tuple(reports), predicted)
 
@@ -142,6 +140,14 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
     def report_type(self, run: FinishedRun) -> type[Report]:
         """Return the report on transcripts."""
         return TranscriptReport
+
+    def evaluate(self, run: FinishedRun, split: Split) -> Report:
+        """Transcribe recordings, and compare the texts with their transcripts."""
+        head, reader = cast(TranscriptHead, run.head), run.reader
+        split = reader.prepare(split)
+        errors = _measure(head, split, _to_texts(head, predict_examples(run, split.examples)))
+        tokens = _evaluate_tokens(head, run.model.make_trainer(), reader, split)
+        return head.report(split.name, len(split), tokens, errors)
 
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
         """Transcribe recordings."""
@@ -179,6 +185,18 @@ def _make_transcriber(config: Any, backbone: SpeechBackbone) -> Transcriber:
         sample_rate=backbone.sample_rate,
         name="predictor",
     )
+
+
+def _measure(
+    head: TranscriptHead, split: Split, texts: Sequence[str], untrained: Sequence[str] | None = None
+) -> TranscriptErrors:
+    groups = None if split.groups is None else split.groups.tolist()
+    return measure_transcripts(split.targets.tolist(), texts, rule=head.rule, untrained=untrained, groups=groups)
+
+
+def _evaluate_tokens(head: TranscriptHead, trainer: keras.Model, reader: Reader, split: Split) -> TokenFigures:
+    batches = reader.evaluation_batches(split, head.encode(split.targets), batch_size=_EVALUATION_BATCH)
+    return evaluate_tokens(trainer, batches)
 
 
 def _to_texts(head: TranscriptHead, rows: Floats) -> list[str]:
