@@ -101,15 +101,14 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
         """Compare the texts of validation and test rows with their transcripts, and with those before training."""
         head = cast(TranscriptHead, trained.model.head)
-        reports, predicted = [], {}
+        reports = []
         for split in trained.evaluated:
-            predicted[split.name] = trained.predict(split)
-            texts = _to_texts(head, predicted[split.name])
+            texts = _to_texts(head, trained.predict(split))
             untrained = (trained.untrained or {}).get(split.name)
             errors = _measure(head, split, texts, untrained)
             tokens = _evaluate_tokens(head, trained.model.trainer, trained.reader, split)
             reports.append(head.report(split.name, len(split), tokens, errors))
-        return Evaluation(head, tuple(reports), predicted)
+        return Evaluation(head, tuple(reports))
 
     # A finished run.
 
