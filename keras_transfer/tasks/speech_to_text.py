@@ -6,12 +6,16 @@ from typing import Any, ClassVar, cast
 
 import keras
 
+from keras_transfer.audit.transcripts import audit_transcripts
 from keras_transfer.backbones.audio.decoding import DecodingRules
 from keras_transfer.backbones.audio.speech_to_text import SpeechBackbone, load_speech_to_text
 from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.audio.transcriber import Transcriber
 from keras_transfer.config import SpeechToTextConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.data.checks.broken import Scan
+from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.transcripts import scan_transcripts
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
@@ -37,6 +41,15 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
     name = "speech_to_text"
     config_class = SpeechToTextConfig
     augmentation_off: ClassVar[Mapping[str, Any]] = {}
+
+    def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
+        """Look at every recording and its transcript; what an earlier scan of recordings passed is remembered."""
+        data = config.data
+        return scan_transcripts(splits, broken=data.broken, max_seconds=data.max_seconds, seconds=data.seconds)
+
+    def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
+        """Look for recordings that are odd, and for transcripts that hardly belong to theirs."""
+        return audit_transcripts(splits)
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> SpeechBackbone:
         """Load a network that transcribes."""
