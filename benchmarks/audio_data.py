@@ -74,7 +74,8 @@ def czech(folder: Path) -> Iterator[Row]:
     for script in sorted(scripts.glob("*/dialogs_cs.lua")):
         for name, text in _SUBTITLE.findall(script.read_text(encoding="utf-8")):
             file = sounds / script.parent.name / "cs" / f"{name}.ogg"
-            if file.is_file() and soundfile.info(file).duration <= _LONGEST_UTTERANCE_SECONDS:
+            says = any(letter.isalpha() for letter in text)
+            if says and file.is_file() and soundfile.info(file).duration <= _LONGEST_UTTERANCE_SECONDS:
                 yield file, text.replace('\\"', '"'), script.parent.name
 
 

@@ -12,10 +12,15 @@ from keras import ops
 from keras_transfer.backbones.audio.decoders import make_decoder, split_network
 from keras_transfer.backbones.audio.decoding import Decoded, DecodingRules, decode, detect_languages
 from keras_transfer.backbones.audio.quiet_cuts import STEPS_PER_SECOND, Cuts, find_cuts
+from keras_transfer.backbones.audio.speech_network import TOKENS
+from keras_transfer.backbones.audio.speech_to_text import find_token_embedding
+from keras_transfer.heads import LOGITS
+from keras_transfer.heads.transcripts import TiedLogits
 from keras_transfer.networks.types import Array, JsonObject, SymbolicTensor, Tensor
 
 # Of recordings that are transcribed at a time: a network's attention to 30 s takes 0.1 GB per window.
 _SECONDS_AT_ONCE, _FEWEST, _MOST = 120, 4, 16
+_TRANSCRIBE = "transcribe"
 
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
@@ -68,6 +73,21 @@ class Transcriber(keras.Model):
         """How tokens are chosen."""
         return DecodingRules(**json.loads(self._settings)["rules"])
 
+    def make_trainer(self) -> keras.Model:
+        """Return the same network as it was trained.
+
+        Returns:
+            From ``samples``, ``float32[batch, samples]`` of one window, and ``token_ids``, ``int32[batch, tokens]``, to
+            logits of the tokens that follow these, ``float32[batch, tokens, vocabulary]``. It shares the layers.
+        """
+        layer = self.get_layer(_TRANSCRIBE)
+        samples = keras.Input(layer.front_end.input_shape[1:], name="samples", dtype="float32")
+        tokens = keras.Input((None,), name=TOKENS, dtype="int32")
+        prepared = layer.front_end(samples)
+        states = layer.network({name: tokens if name == TOKENS else prepared for name in layer.network.input})
+        logits = TiedLogits(find_token_embedding(layer.network), dtype="float32", name=LOGITS)(states)
+        return keras.Model({"samples": samples, TOKENS: tokens}, logits, name="trainer")
+
     def get_config(self) -> JsonObject:
         """Return what the model is made of."""
         return {**json.loads(self._settings), "name": self.name}
@@ -100,7 +120,7 @@ class _Transcribe(keras.layers.Layer):
     def __init__(
         self, network: keras.Model, front_end: keras.Model, rules: DecodingRules, samples: int, sample_rate: int
     ) -> None:
-        super().__init__(name="transcribe", dtype="float32")
+        super().__init__(name=_TRANSCRIBE, dtype="float32")
         self.network, self.front_end = network, front_end
         self._rules, self._samples, self._rate = rules, samples, sample_rate
         halves = split_network(network)
