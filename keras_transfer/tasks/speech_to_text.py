@@ -26,7 +26,6 @@ from keras_transfer.heads import Prediction
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.heads.token_loss import TokenFigures, evaluate_tokens
 from keras_transfer.heads.transcripts import TranscriptHead, TranscriptReport
-from keras_transfer.heads.word_errors import TranscriptErrors, measure_transcripts
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.tasks.base import Evaluation, FinishedRun, Floats, Given, TrainedModel, predict_examples
 from keras_transfer.tasks.recordings import RecordingTask
@@ -92,6 +91,7 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
             prompt=tuple(_find_prompt(config, sized.tokenizer)),
             rule=config.data.normalization,
             token_embedding=sized.token_embedding,
+            timestamps=config.head.timestamps,
         )
         model = build_model(sized, head)
         return replace(model, predictor=_make_transcriber(config, sized), decodes=True)
@@ -109,19 +109,18 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
             whole = self.load_backbone(model.config, Weights.parse(model.config.backbone.weights), Given())
             transcriber = _make_transcriber(model.config, cast(SpeechBackbone, whole.for_samples(backbone.longest)))
         head = cast(TranscriptHead, model.model.head)
-        return {split.name: _to_texts(head, model.predict(split, transcriber)) for split in model.evaluated}
+        return {split.name: head.to_texts(model.predict(split, transcriber)) for split in model.evaluated}
 
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
         """Compare the texts of validation and test rows with their transcripts, and with those before training."""
         head = cast(TranscriptHead, trained.model.head)
-        reports = []
+        reports, predicted = [], {}
         for split in trained.evaluated:
-            texts = _to_texts(head, trained.predict(split))
-            untrained = (trained.untrained or {}).get(split.name)
-            errors = _measure(head, split, texts, untrained)
+            predicted[split.name] = trained.predict(split)
             tokens = _evaluate_tokens(head, trained.model.trainer, trained.reader, split)
-            reports.append(head.report(split.name, len(split), tokens, errors))
-        return Evaluation(head, tuple(reports))
+            untrained = (trained.untrained or {}).get(split.name)
+            reports.append(_report(head, split, predicted[split.name], tokens, untrained))
+        return Evaluation(head, tuple(reports), predicted)
 
     # A finished run.
 
@@ -141,9 +140,13 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
 
     def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> TranscriptHead:
         """Make the head again, with the tokenizer of the run."""
-        tokenizer = cast(SpeechReader, run.reader).tokenizer
-        names, prompt = run.target.names, tuple(facts["prompt"])
-        return TranscriptHead(names, tokenizer=tokenizer, prompt=prompt, rule=facts["normalization"])
+        return TranscriptHead(
+            run.target.names,
+            tokenizer=cast(SpeechReader, run.reader).tokenizer,
+            prompt=tuple(facts["prompt"]),
+            rule=facts["normalization"],
+            timestamps=facts["timestamps"],
+        )
 
     def fits(self, model: keras.Model, target: Target) -> bool:
         """Return whether the model transcribes."""
@@ -157,17 +160,13 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         """Transcribe recordings, and compare the texts with their transcripts."""
         head, reader = cast(TranscriptHead, run.head), run.reader
         split = reader.prepare(split)
-        errors = _measure(head, split, _to_texts(head, predict_examples(run, split.examples)))
         tokens = _evaluate_tokens(head, run.model.make_trainer(), reader, split)
-        return head.report(split.name, len(split), tokens, errors)
+        return _report(head, split, predict_examples(run, split.examples), tokens)
 
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
         """Transcribe recordings."""
         rows = predict_examples(run, examples)
-        return [
-            run.head.to_prediction(name, row[1:], score=float(row[0]))
-            for name, row in zip(examples.names, rows, strict=True)
-        ]
+        return [run.head.to_prediction(name, row) for name, row in zip(examples.names, rows, strict=True)]
 
 
 def _find_prompt(config: Any, tokenizer: SpeechTokenizer) -> list[int]:
@@ -199,17 +198,17 @@ def _make_transcriber(config: Any, backbone: SpeechBackbone) -> Transcriber:
     )
 
 
-def _measure(
-    head: TranscriptHead, split: Split, texts: Sequence[str], untrained: Sequence[str] | None = None
-) -> TranscriptErrors:
+def _report(
+    head: TranscriptHead,
+    split: Split,
+    predicted: Floats,
+    tokens: TokenFigures,
+    untrained: Sequence[str] | None = None,
+) -> Report:
     groups = None if split.groups is None else split.groups.tolist()
-    return measure_transcripts(split.targets.tolist(), texts, rule=head.rule, untrained=untrained, groups=groups)
+    return head.report(split.name, predicted, split.targets, tokens=tokens, untrained=untrained, groups=groups)
 
 
 def _evaluate_tokens(head: TranscriptHead, trainer: keras.Model, reader: Reader, split: Split) -> TokenFigures:
     batches = reader.evaluation_batches(split, head.encode(split.targets), batch_size=_EVALUATION_BATCH)
     return evaluate_tokens(trainer, batches)
-
-
-def _to_texts(head: TranscriptHead, rows: Floats) -> list[str]:
-    return [head.to_prediction("", row[1:]).text for row in rows]
