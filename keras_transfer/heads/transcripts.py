@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +12,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.console.text import one_line
+from keras_transfer.data.readers.transcribed import TranscriptTokenizer
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.base import LOGITS, Head
 from keras_transfer.heads.epoch_metrics import EpochMetric
@@ -23,28 +24,6 @@ from keras_transfer.heads.word_errors import ErrorRate, count_edits, measure_tra
 from keras_transfer.networks.types import JsonObject, Layer, Loss, Tensor
 
 _UNUSED = -1.0
-
-
-class TranscriptTokenizer(Protocol):
-    """What a head uses of a network's tokenizer."""
-
-    @property
-    def pieces(self) -> Sequence[bytes]:
-        """What each token writes, in UTF-8; nothing for special ones."""
-
-    @property
-    def timestamp_begin(self) -> int | None:
-        """The token of 0 s; each next one is 0.02 s later. None for networks without timestamps."""
-
-    @property
-    def end(self) -> int:
-        """The token that ends a transcript."""
-
-    def encode(self, text: str) -> Sequence[int]:
-        """Return the tokens of a text, without special ones."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of tokens; special ones are left out."""
 
 
 @dataclass(frozen=True)

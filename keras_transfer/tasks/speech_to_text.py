@@ -107,7 +107,7 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         if backbone.longest is not None and backbone.samples < backbone.longest:
             # Loaded anew: this one may have adapters already.
             whole = self.load_backbone(model.config, Weights.parse(model.config.backbone.weights), Given())
-            transcriber = _make_transcriber(model.config, cast(SpeechBackbone, whole.for_samples(backbone.longest)))
+            transcriber = _make_transcriber(model.config, whole.for_samples(backbone.longest))
         head = cast(TranscriptHead, model.model.head)
         return {split.name: head.to_texts(model.predict(split, transcriber)) for split in model.evaluated}
 

@@ -27,13 +27,26 @@ _GRAIN = 8
 _STEPS_PER_SECOND = 10
 
 
-class SpeechEncoder(Protocol):
-    """A tokenizer of transcripts."""
+class TranscriptTokenizer(Protocol):
+    """From transcripts to tokens of a network, and back."""
 
-    end: int
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """What each token writes, in UTF-8; nothing for special ones."""
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a transcript, without special ones."""
+    @property
+    def timestamp_begin(self) -> int | None:
+        """The token of 0 s; each next one is 0.02 s later. None for networks without timestamps."""
+
+    @property
+    def end(self) -> int:
+        """The token that ends a transcript."""
+
+    def encode(self, text: str) -> Sequence[int]:
+        """Return the tokens of a text, without special ones."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens; special ones are left out."""
 
     def save(self, folder: Path) -> None:
         """Write it to a folder."""
@@ -58,7 +71,7 @@ class SpeechReader(AudioReader):
     def __init__(
         self,
         *,
-        tokenizer: SpeechEncoder,
+        tokenizer: TranscriptTokenizer,
         prompt: Sequence[int],
         longest_text: int,
         augmentation: SpeechAugmentationConfig,
