@@ -14,7 +14,6 @@ from typing import Any, Literal, Self
 
 from keras_transfer.errors import BackboneError, ConfigError
 from keras_transfer.networks.types import JsonObject
-from keras_transfer.registry import nearest_names
 from keras_transfer.storage.atomic import whole
 
 _SETTINGS = "speech_tokenizer.json"
@@ -191,10 +190,11 @@ class SpeechTokenizer:
                 return
             what = "writes English" if self.special.english_only else "has no languages to choose from"
             raise ConfigError(f"head.language: this network {what}. Received: {language}. Leave it out.")
-        near = nearest_names(language, list(known)) if language else []
+        like = ", ".join(code for code in known if language and code[0] == language[0].lower())
         raise ConfigError(
-            f"head.language: expected one of {len(known)} codes, such as en, de or cs. Received: {language}. "
-            + (f"Did you mean {' or '.join(near)}?" if near else "Set it to the language of the recordings.")
+            f"head.language: expected the code of one of {len(known)} languages, such as {', '.join([*known][:3])}. "
+            f"Received: {language}. "
+            + (f"Codes with that letter: {like}." if like else "Set it to the language of the recordings.")
         )
 
     def encode(self, text: str) -> list[int]:

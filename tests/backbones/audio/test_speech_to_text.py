@@ -1,6 +1,8 @@
 """Networks that write transcripts: equal to KerasHub's, cut anywhere, saved and loaded."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import keras_hub
@@ -9,6 +11,7 @@ import pytest
 
 from keras_transfer import BackboneError
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
+from keras_transfer.backbones.audio.whisper import BASE, TINY_EN
 from keras_transfer.config import AudioBackboneConfig
 from keras_transfer.heads.base import Head
 from keras_transfer.model import build_model
@@ -102,3 +105,56 @@ def test_network_is_that_of_keras_hub_wherever_it_is_cut(family, speech_preset, 
     assert [stage.name for stage in again.stages] == [stage.name for stage in backbone.stages]
     found = again.token_embedding(loaded(again.prepare(inputs)), reverse=True)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-5)
+
+
+def read_clips():
+    """Spoken WAV files at 16 kHz, if KERAS_TRANSFER_SPEECH is the folder that they lie in."""
+    soundfile = pytest.importorskip("soundfile")
+    folder = os.environ.get("KERAS_TRANSFER_SPEECH")
+    if not folder:
+        pytest.skip("KERAS_TRANSFER_SPEECH is not set: a folder of spoken WAV files at 16 kHz")
+    files = sorted(Path(folder).rglob("*.wav"))
+    return [soundfile.read(file, dtype="float32")[0] for file in files[:: max(1, len(files) // 3)][:3]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [TINY_EN, BASE], ids=lambda size: size.name)
+def test_logits_are_those_of_ctranslate2(size, tmp_path):
+    """Of what CTranslate2 writes itself, token by token, from its own encoder: log-probabilities of all tokens."""
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    files = size.find_files()
+    if files is None:
+        pytest.skip(f"{size.package} is not installed")
+    clips = read_clips()
+    (tmp_path / "model.bin").write_bytes(b"".join(file.read_bytes() for file in files))
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / name).write_bytes((files[0].parent / name).read_bytes())
+    theirs = ctranslate2.models.Whisper(str(tmp_path), device="cpu", compute_type="float32")
+    backbone = load_speech_to_text(AudioBackboneConfig(name=size.name))
+    inputs = backbone.inputs()
+    prepared = backbone.prepare(inputs)
+    states = backbone.network(prepared)
+    logits = backbone.token_embedding(states, reverse=True)
+    model = keras.Model(inputs, [prepared["encoder_features"], logits])
+    prompt = backbone.tokenizer.prompt(language="en" if size is BASE else None)
+    for clip in clips:
+        samples = np.pad(clip[: 30 * RATE], (0, 30 * RATE - len(clip[: 30 * RATE])))[None]
+        features, _ = model.predict({"samples": samples, "token_ids": np.array([prompt], np.int32)}, verbose=0)
+        (found,) = theirs.generate(
+            ctranslate2.StorageView.from_array(np.ascontiguousarray(features.transpose(0, 2, 1))),
+            [prompt],
+            beam_size=1,
+            return_logits_vocab=True,
+        )
+        written = found.sequences_ids[0]
+        assert len(written) > 3 and backbone.tokenizer.decode(written).strip()
+        tokens = np.array([[*prompt, *written]], np.int32)
+        ours = model.predict({"samples": samples, "token_ids": tokens}, verbose=0)[1][0, len(prompt) - 1 :]
+        expected = np.stack([np.array(step) for step in found.logits[0]])[: len(written)]
+        # Tokens that it leaves out are -inf: what is compared are the shares among the others.
+        allowed, ours = expected > -1e4, ours[: len(expected)]
+        ours, expected = (np.where(allowed, x, -np.inf) for x in (ours, expected))
+        ours, expected = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in (ours, expected))
+        assert allowed.sum(axis=1).min() > 50_000
+        np.testing.assert_allclose(ours[allowed], expected[allowed], atol=5e-3)
+        assert ours.argmax(axis=1).tolist() == written[: len(ours)]
