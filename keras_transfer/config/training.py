@@ -45,6 +45,11 @@ class TrainingConfig(Section):
 
     epochs: Count = Field(default=8, description="epochs of the last phase")
     batch_size: Count | Literal["auto"] = Field(default="auto", description=_BATCH_SIZE.format(most=32))
+    accumulate_steps: Count = Field(
+        default=1,
+        description="steps per update of the weights, by the mean of their gradients: as a batch_size of N times as "
+        "many, in the memory of one",
+    )
     learning_rate: Rate | Literal["auto"] = Field(
         default=1e-3, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )

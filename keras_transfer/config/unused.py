@@ -111,6 +111,7 @@ def _of_solved_heads(config: RecipeConfig) -> Unused:
 
 _OF_TRAINED_PHASES = (
     "epochs",
+    "accumulate_steps",
     "learning_rate",
     "schedule",
     "warmup",

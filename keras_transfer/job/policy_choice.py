@@ -13,6 +13,7 @@ from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Figure, Floats, predict
 from keras_transfer.job.time_estimates import describe_estimates, find_affordable
 from keras_transfer.model import TransferModel
+from keras_transfer.training.accumulation import expect_batches
 from keras_transfer.training.phase import Inputs, apply_phase, restored
 from keras_transfer.training.policies import Phase
 
@@ -91,13 +92,15 @@ def cross_validate(
     Returns:
         ``float32[n, outputs]`` predictions for the held-out rows of all folds, one fold after the other.
     """
-    predicted, optimizer = [], None
+    predicted, is_compiled = [], False
     for inputs in folds:
         trainer = inputs.trainer
         # Compiled once: tracing takes TensorFlow as long as a dozen steps.
-        if optimizer is None:
-            optimizer = apply_phase(model, phase, config=config, trainer=trainer, steps=steps).optimizer
-        with restored([*model.trainer.variables, *optimizer.variables]):
+        if not is_compiled:
+            apply_phase(model, phase, config=config, trainer=trainer, steps=steps)
+            is_compiled = True
+        with restored([*model.trainer.variables, *trainer.optimizer.variables]):
+            expect_batches(trainer.optimizer, inputs.batches)
             trainer.fit(inputs.batches, shuffle=False, verbose=0)
             predicted.append(model.head.predictions(predict(trainer, inputs.validation)))
     return np.concatenate(predicted)

@@ -293,5 +293,7 @@ def _find_problems_of_optimizer(
     changed = [key for key in _OPTIMIZER_KEYS if getattr(training, key) != fields[key].default]
     for key in changed:
         yield f"training.{key}: it belongs to the built-in optimizer. Set it on your optimizer, and leave this out."
+    if training.accumulate_steps > 1 and getattr(optimizer, "gradient_accumulation_steps", None):
+        yield "training.accumulate_steps: the optimizer accumulates gradients itself. Leave one of the two out."
     if any(phase.stage_decay != 1.0 for phase in phases):
         yield "policy.stage_decay: only the built-in optimizer has a learning rate for each stage. Leave it out."

@@ -3,6 +3,7 @@
 Smith 2017 (arXiv 1506.01186); fastai's ``lr_find`` made it popular.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class RangeTest:
     Attributes:
         phase: Name of the phase whose weights were tried.
         rates: Values of training.learning_rate, one per step.
-        losses: Of the step's batch, before the step.
+        losses: Of the step's batches, before the step.
     """
 
     phase: str
@@ -131,21 +132,23 @@ def run_range_test(
             model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
         # Any number will do: sweep() has a schedule of its own. The averages would never be looked at.
         some_rate = config.model_copy(update={"learning_rate": float(_RATES[0]), "ema": 0.0})
-        apply_phase(model, phase, config=some_rate, trainer=inputs.trainer, steps=_STEPS, custom=custom)
-        losses = sweep(inputs.trainer, inputs.batches, factor=phase.rate)
+        every = config.accumulate_steps
+        apply_phase(model, phase, config=some_rate, trainer=inputs.trainer, steps=_STEPS * every, custom=custom)
+        losses = sweep(inputs.trainer, inputs.batches, factor=phase.rate, every=every)
     return RangeTest(phase.name, tuple(map(float, _RATES[: len(losses)])), tuple(losses))
 
 
-def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0) -> list[float]:
+def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0, every: int = 1) -> list[float]:
     """Train at rising rates until the loss is several times what it was, NaN, or infinite.
 
     Args:
         trainer: Compiled, with an optimizer that follows a schedule; gets another one. Its weights change.
         batches: Of (inputs, targets, weights); repeated if there are too few.
         factor: On the rates.
+        every: Batches per update of the trainer's optimizer.
 
     Returns:
-        The loss of each step's batch, before the step.
+        The loss of the batches of each update, before it.
 
     Raises:
         TrainingError: The loss is NaN or infinite before any rate could be the reason.
@@ -154,9 +157,10 @@ def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0) -> list[floa
         float(_RATES[0]) * factor, decay_steps=_STEPS - 1, decay_rate=float(_RATES[-1] / _RATES[0])
     )
     losses: list[float] = []
-    batches = batches.repeat().take(_STEPS).as_numpy_iterator()  # arrays, which every backend takes
-    for inputs, targets, weights in track(batches, "learning rate", _STEPS):
-        loss = float(trainer.train_on_batch(inputs, targets, weights, return_dict=True)["loss"])
+    arrays = batches.repeat().take(_STEPS * every).as_numpy_iterator()  # which every backend takes
+    for first in track(arrays, "learning rate", _STEPS):
+        each = [first, *itertools.islice(arrays, every - 1)]
+        loss = float(np.mean([trainer.train_on_batch(*batch, return_dict=True)["loss"] for batch in each]))
         if not math.isfinite(loss):
             if len(losses) < _BEGINNING:
                 raise TrainingError(

@@ -19,6 +19,7 @@ from keras_transfer.networks.lora import find_adapters
 from keras_transfer.networks.stages import Stage
 from keras_transfer.networks.types import Batches, Callback, FloatArray, Model, Optimizer, Variable
 from keras_transfer.trackers import EpochEnded, PhaseEnded, PhaseStarted
+from keras_transfer.training.accumulation import AccumulatingOptimizer, count_updates
 from keras_transfer.training.callbacks import Averages, BestWeights, NanGuard, TrainedWeights
 from keras_transfer.training.checkpointing import CheckpointedPhase, Checkpointer, Checkpoints, EarlyStopping, Stateful
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
@@ -165,7 +166,8 @@ class AppliedPhase:
 
     Attributes:
         trainer: Compiled; its ``trainable`` flags are the phase's.
-        optimizer: Built. Under mixed_float16 the trainer's own optimizer is one that scales the loss around it.
+        optimizer: Built. The trainer's own optimizer may be one around it: one that accumulates gradients, and under
+            mixed_float16 one that scales the loss.
         changing: The variables that training changes: weights that train, and statistics.
     """
 
@@ -189,7 +191,7 @@ def apply_phase(
         model: Its ``trainable`` flags change.
         phase: Says what trains.
         config: Says how.
-        steps: Of the whole phase; the learning rate's schedule spans them.
+        steps: Of the whole phase; the learning rate's schedule spans the updates that they make.
         trainer: Is compiled: the model's ``trainer``, the default, or the part of it that follows the frozen stages.
         custom: Loss, metrics and optimizer given from Python.
 
@@ -204,20 +206,24 @@ def apply_phase(
     set_batch_norm_memory(model.backbone.stages, steps)
     variables = trainer.trainable_variables
     pretrained = {id(weight) for weight in model.backbone.network.weights}  # a head may be tied to some
-    optimizer = custom.make_optimizer(phase.rate)
+    optimizer, every = custom.make_optimizer(phase.rate), config.accumulate_steps
     if optimizer is None:
         optimizer = build_optimizer(
             config,
             rate=phase.rate,
-            steps=steps,
+            steps=count_updates(steps, every),
             variables=variables,
             factors=rate_factors(model, phase, variables),
             new_variables=[weight for weight in model.top.trainable_variables if id(weight) not in pretrained],
         )
     else:
         optimizer.build(variables)
+    updating = optimizer
+    if every > 1:
+        updating = AccumulatingOptimizer(optimizer, steps=every, batches=steps)
+        updating.build(variables)
     trainer.compile(
-        optimizer=optimizer,
+        optimizer=updating,
         loss=custom.make_loss(model.head, config),
         metrics=custom.make_metrics(model.head, find_monitors(config, model.head, custom).metric_names),
         jit_compile=chosen_jit(),
