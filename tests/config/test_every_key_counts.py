@@ -213,6 +213,10 @@ def devices(config):
     return [section.strategy, processes if several else None, None if one else [section.devices, scaling]]
 
 
+def accumulated(config):
+    return config.training.accumulate_steps if trained(config) else None
+
+
 def batch_norms(config):
     return [(phase.batch_norm, phase.stages, phase.epochs) for phase in phases(config)]
 
@@ -323,6 +327,7 @@ KEYS = {
     "training.warmup": Key(0.4, optimizers),
     "training.weight_decay": Key(0.3, optimizers),
     "training.l2_sp": Key(0.1, optimizers),
+    "training.accumulate_steps": Key(3, accumulated),
     "training.clip_norm": Key(2.0, optimizers),
     "training.ema": Key(0.9, optimizers),
     "training.label_smoothing": Key(0.1, loss, {}, NOT_PRETRAINING),

@@ -119,9 +119,10 @@ KILLS = {
         {"training": {"ema": 0.9, "early_stopping": {"patience": 1}, "learning_rate": 0.05}},
         [(*STEP, 7), (keras_transfer.job.job, "train_phase", 2)],
     ),
-    "lora, no validation rows": (
+    "lora, no validation rows, three batches per update": (
         {"name": "lora", "rank": 2},
-        {"training": {"keep": "last", "epochs": 2}, "data": {"validation": 0.0}},
+        # The checkpoint of step 4 holds the gradients of one batch of three.
+        {"training": {"keep": "last", "epochs": 2, "accumulate_steps": 3}, "data": {"validation": 0.0}},
         [(*STEP, STEPS)],
     ),
     "loss, metric and optimizer from Python": (
@@ -146,7 +147,7 @@ KILLS = {
 
 
 # Two by default: a head on kept features, and a trained backbone. test_observers.py resumes a run of two phases.
-FAST = ("head on cached views", "lora, no validation rows")
+FAST = ("head on cached views", "lora, no validation rows, three batches per update")
 
 
 @pytest.mark.parametrize(
