@@ -99,9 +99,9 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
     # From a trained model to a report.
 
     def predict_untrained(self, model: TrainedModel) -> Mapping[str, Sequence[str]]:
-        """Transcribe validation and test rows by the network as it came, which hears as long as it was pretrained to.
+        """Transcribe test rows, or validation rows if there are none, by the network as it came.
 
-        A network that is cut to shorter recordings has to learn that first.
+        It hears as long as it was pretrained to: one that is cut to shorter recordings has to learn that first.
         """
         backbone, transcriber = cast(SpeechBackbone, model.model.backbone), None
         if backbone.longest is not None and backbone.samples < backbone.longest:
@@ -109,7 +109,7 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
             whole = self.load_backbone(model.config, Weights.parse(model.config.backbone.weights), Given())
             transcriber = _make_transcriber(model.config, whole.for_samples(backbone.longest))
         head = cast(TranscriptHead, model.model.head)
-        return {split.name: head.to_texts(model.predict(split, transcriber)) for split in model.evaluated}
+        return {split.name: head.to_texts(model.predict(split, transcriber)) for split in model.evaluated[-1:]}
 
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
         """Compare the texts of validation and test rows with their transcripts, and with those before training."""
