@@ -327,6 +327,6 @@ class SpeechDataConfig(AudioDataConfig):
     )
     seconds: Rate | Literal["auto"] = Field(
         default="auto",
-        description="longest training recording, which the network hears at once; auto: the longest one, up to 30 s "
-        "and what the backbone takes",
+        description="longest training or validation recording, which the network hears at once; auto: that of the "
+        "longest one, up to 30 s and what the backbone takes",
     )

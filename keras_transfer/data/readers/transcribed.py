@@ -25,6 +25,7 @@ SAMPLES = "samples"
 _GRAIN = 8
 # Lengths that are chosen are whole tenths of a second.
 _STEPS_PER_SECOND = 10
+_TEST = "test"
 
 
 class TranscriptTokenizer(Protocol):
@@ -99,7 +100,7 @@ class SpeechReader(AudioReader):
         Args:
             splits: The training rows come first; their examples are recordings and their targets transcripts.
             sample_rate: Of the backbone, in Hz.
-            seconds: What the network takes at once; auto: all training recordings are whole.
+            seconds: What the network takes at once; auto: all training and validation recordings are whole.
             shortest: Fewest samples that the backbone takes.
             longest: Most samples that it takes; None if there is no bound.
             augmentation: The random changes.
@@ -116,8 +117,9 @@ class SpeechReader(AudioReader):
         decoded = [decode_split(split, sample_rate, cached=True) for split in splits]
         lengths = [cast(Samples, split.examples).lengths for split in decoded]
         if seconds == "auto":
+            with_loss = (own for split, own in zip(splits, lengths, strict=True) if split.name != _TEST and len(own))
             # A recording that is slowed down takes longer.
-            samples = _round_up(float(lengths[0].max()) * (1.0 + augmentation.speed), sample_rate)
+            samples = _round_up(max(float(own.max()) for own in with_loss) * (1.0 + augmentation.speed), sample_rate)
             samples = max(samples if longest is None else min(samples, longest), shortest)
         else:
             samples = round(seconds * sample_rate)
@@ -227,7 +229,7 @@ def _round_up(samples: float, sample_rate: int) -> int:
 
 def _refuse_long(split: Split, lengths: NDArray[np.int64], samples: int, sample_rate: int) -> None:
     long = np.flatnonzero(lengths > samples).tolist()
-    if not long or split.name == "test":  # predictions are over windows
+    if not long or split.name == _TEST:  # predictions are over windows
         return
     names = split.examples.names
     lines = [f"{names[row]}: {lengths[row] / sample_rate:.1f} s" for row in long]
