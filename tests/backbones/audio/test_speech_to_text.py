@@ -13,9 +13,21 @@ from keras_transfer import BackboneError
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
 from keras_transfer.backbones.audio.whisper import BASE, TINY_EN
 from keras_transfer.config import AudioBackboneConfig
+from keras_transfer.config.policies import LoraPolicyConfig
 from keras_transfer.heads.base import Head
 from keras_transfer.model import build_model
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
+from keras_transfer.networks.lora import (
+    adapter_weights,
+    add_adapters,
+    find_adapters,
+    load_adapter_weights,
+    merge_adapters,
+    without_adapters,
+)
+from keras_transfer.training.optimizer import rate_factors
+from keras_transfer.training.phase import set_trainable
+from keras_transfer.training.policies import Scope, plan
 
 RATE = 16_000
 FAMILIES = ["whisper", "moonshine"]
@@ -89,7 +101,9 @@ def test_network_is_that_of_keras_hub_wherever_it_is_cut(family, speech_preset, 
     alive = [len(stage.outputs) for stage in backbone.stages]
     assert alive == [2 if index in backbone.parts["decoder"] and index < count - 1 else 1 for index in range(count)]
     expected = keras.ops.convert_to_numpy(model.trainer(inputs))
-    for stage in range(1, count + 1):
+    # Within the encoder, at its end, behind the embedding of tokens, before the last block, and at the end.
+    middle = backbone.parts["decoder"].start
+    for stage in (1, middle, middle + 1, count - 1, count):
         boundary = keras.tree.flatten(model.frozen_part(stage)(inputs))
         assert [x.shape[1:] for x in boundary] == [
             tuple(7 if size is None else size for size in x.shape[1:]) for x in model.boundary(stage)
@@ -97,7 +111,7 @@ def test_network_is_that_of_keras_hub_wherever_it_is_cut(family, speech_preset, 
         boundary += [inputs[name] for name in model.extra_inputs(stage)]
         found = model.tail(stage)(boundary if len(boundary) > 1 else boundary[0])
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-5)
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(model.freeze(stage)(inputs)), expected, atol=1e-5)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model.freeze(middle)(inputs)), expected, atol=1e-5)
 
     write_keras_file(backbone.network, tmp_path / "network.keras")
     loaded = read_keras_file(tmp_path / "network.keras", BackboneError)
@@ -107,14 +121,60 @@ def test_network_is_that_of_keras_hub_wherever_it_is_cut(family, speech_preset, 
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-5)
 
 
+def to_logits(model, inputs):
+    return keras.ops.convert_to_numpy(model.trainer(inputs))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_reach_every_dense_layer_of_both_parts_and_survive_a_checkpoint(family, speech_preset, tmp_path):
+    def build():
+        backbone = load(speech_preset(family))
+        return build_model(backbone, Logits(("text",), embedding=backbone.token_embedding))
+
+    model, random = build(), np.random.default_rng(1)
+    backbone, inputs = model.backbone, draw(model.backbone)
+    before = to_logits(model, inputs)
+    everything = Scope(len(backbone.stages), 1, solves_head=False, parts=backbone.parts)
+    config = LoraPolicyConfig(rank=2, stages="decoder", stage_decay=0.5)
+    (phase,) = plan(config, everything)
+    adapters = add_adapters(backbone.stages, range(len(backbone.stages)), rank=2)
+    # Attention has queries, keys, values and output, in a block of the encoder once and of the decoder twice; and each
+    # block has two dense layers. Besides, there are convolutions and the tokens' embedding.
+    convolutions = 2 if family == "whisper" else 3
+    assert len(adapters) == convolutions + 2 * (4 + 2) + 1 + 2 * (8 + 2)
+    np.testing.assert_allclose(to_logits(model, inputs), before, atol=1e-6)
+
+    set_trainable(backbone.stages, phase)
+    decoder = [backbone.stages[index] for index in backbone.parts["decoder"]]
+    factors = [factor for adapter in find_adapters(decoder) for factor in adapter.factors]
+    assert {id(x) for x in model.trainer.trainable_weights} == {id(x) for x in factors} and len(factors) == 2 * 21
+    rates = rate_factors(model, phase, factors)
+    assert rates[:2] == [0.5**3] * 2 and rates[2:22] == [0.5**2] * 20 and rates[22:] == [0.5] * 20
+
+    for factor in factors:
+        factor.assign(random.normal(0, 0.3, factor.shape))
+    adapted = to_logits(model, inputs)
+    assert np.abs(adapted - before).max() > 0.01
+    with without_adapters(backbone.stages):
+        model.trainer.save_weights(tmp_path / "run.weights.h5")
+    resumed = build()
+    add_adapters(resumed.backbone.stages, range(len(backbone.stages)), rank=2)
+    resumed.trainer.load_weights(tmp_path / "run.weights.h5")
+    load_adapter_weights(resumed.backbone.stages, adapter_weights(backbone.stages))
+    np.testing.assert_allclose(to_logits(resumed, inputs), adapted, atol=1e-6)
+    merge_adapters(backbone.stages)
+    assert not find_adapters(backbone.stages)
+    np.testing.assert_allclose(to_logits(model, inputs), adapted, atol=1e-4)
+
+
 def read_clips():
     """Spoken WAV files at 16 kHz, if KERAS_TRANSFER_SPEECH is the folder that they lie in."""
     soundfile = pytest.importorskip("soundfile")
     folder = os.environ.get("KERAS_TRANSFER_SPEECH")
     if not folder:
         pytest.skip("KERAS_TRANSFER_SPEECH is not set: a folder of spoken WAV files at 16 kHz")
-    files = sorted(Path(folder).rglob("*.wav"))
-    return [soundfile.read(file, dtype="float32")[0] for file in files[:: max(1, len(files) // 3)][:3]]
+    clips = [soundfile.read(file, dtype="float32")[0] for file in sorted(Path(folder).rglob("*.wav"))]
+    return sorted(clips, key=len)[-3:]
 
 
 @pytest.mark.slow
