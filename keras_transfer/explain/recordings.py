@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keras_transfer.data.examples.base import Examples
+from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.examples.samples import Samples
+from keras_transfer.data.formats.recordings import read_info
 from keras_transfer.data.readers.base import PLAIN, Reader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
@@ -151,6 +153,26 @@ def _show(recordings: Any, row: int, sample_rate: int, most_seconds: float) -> S
         audio=encode_audio(heard, sample_rate),
         note=note if len(samples) > most else "",
     )
+
+
+def find_lengths(recordings: Any) -> NDArray[np.float64]:
+    """Return how long recordings are, in seconds, ``float64[recordings]``; NaN for one that cannot be read.
+
+    Args:
+        recordings: Those that are decoded know it; of others, headers are read.
+    """
+    if isinstance(recordings, Samples):
+        return recordings.lengths / recordings.sample_rate
+    return np.array([_find_length(recordings, row) for row in range(len(recordings))], np.float64)
+
+
+def _find_length(recordings: Recordings, row: int) -> float:
+    start, end = recordings.span(row)
+    try:
+        whole = end if np.isfinite(end) else read_info(recordings.read(row)).seconds
+    except (OSError, ValueError, DataError):
+        return float("nan")
+    return whole - start
 
 
 def make_spectrogram(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:

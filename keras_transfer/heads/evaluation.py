@@ -286,13 +286,15 @@ def predict(model: Model, batches: Batches) -> NDArray[np.float32]:
     if isinstance(model.output_shape, tuple) and model.output_shape[-1] is not None:
         return np.asarray(model.predict(batches, verbose=0), np.float32)
     inputs = (batch[0] if isinstance(batch, tuple) else batch for batch in batches.as_numpy_iterator())
-    rows = [_put_side_by_side(model.predict_on_batch(batch)) for batch in inputs]
-    width = max((part.shape[1] for part in rows), default=0)
-    filled = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=NOTHING) for part in rows]
-    return np.concatenate([np.zeros((0, width), np.float32), *filled])
+    return stack_rows([put_side_by_side(model.predict_on_batch(batch)) for batch in inputs])
 
 
-def _put_side_by_side(outputs: Any) -> NDArray[np.float32]:
+def put_side_by_side(outputs: Any) -> NDArray[np.float32]:
+    """Return what a model returned for a batch, ``float32[rows, outputs]``.
+
+    Args:
+        outputs: Of the model; of several ones, vectors come first.
+    """
     arrays = [np.asarray(output, np.float32) for output in keras.tree.flatten(outputs)]
-    columns = [array[:, None] if array.ndim == 1 else array for array in arrays]
-    return np.concatenate(sorted(columns, key=lambda column: column.shape[1] > 1), axis=1)
+    columns = [array[:, None] if array.ndim == 1 else array for array in sorted(arrays, key=lambda array: array.ndim)]
+    return np.concatenate(columns, axis=1)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
@@ -15,7 +14,7 @@ from keras_transfer.data.splits.splits import Splits
 from keras_transfer.errors import CheckpointError, ConfigError, TransferWarning
 from keras_transfer.explain import Explanation
 from keras_transfer.export import EXPORTERS, Exporter, MetricDrop, Parity, Served, export_run
-from keras_transfer.heads.evaluation import Report
+from keras_transfer.heads.evaluation import Report, put_side_by_side
 from keras_transfer.registry import did_you_mean
 from keras_transfer.run.folder import EXPORT, SAMPLES, UNKNOWN_CONTENT, damaged, prepare_folder
 from keras_transfer.run.labelled_rows import find_labelled_rows
@@ -78,7 +77,7 @@ class Run(RunRows):
             ``float32[batch, outputs]``, calibrated.
         """
         tensors = (batch[spec.name] for spec in self.reader.tensor_inputs)
-        return np.asarray(self.model.predict_on_batch(self.reader.arrange(*tensors)), np.float32)
+        return put_side_by_side(self.model.predict_on_batch(self.reader.arrange(*tensors)))
 
     def explain(
         self, inputs: Any, outputs: Sequence[str] | None = None, **table: Unpack[TableOptions]

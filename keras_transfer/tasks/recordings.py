@@ -4,16 +4,20 @@ from abc import ABC
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from keras_transfer.audit.recordings import audit_recordings
 from keras_transfer.data.augmentation.from_python import take_sample_function
 from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Repeated
 from keras_transfer.data.checks.recordings import find_repeated_recordings, scan_recordings
+from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.inputs import AudioInputs
 from keras_transfer.data.splits.splits import Split, Splits
-from keras_transfer.explain.recordings import draw_preview
+from keras_transfer.explain.recordings import draw_preview, find_lengths
 from keras_transfer.tasks.base import Task
 
 _PREVIEW_RATE = 16_000
@@ -34,6 +38,10 @@ class RecordingTask(Task, ABC):
     def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
         """Look for recordings that are silent, clipped, of an odd length or there twice."""
         return audit_recordings(splits)
+
+    def lengths(self, examples: Examples) -> NDArray[np.float64]:
+        """Return the lengths of recordings; of those that are not decoded, their headers are read."""
+        return find_lengths(examples)
 
     def preview(self, examples: Recordings, row: int) -> bytes | str:
         """Return a small spectrogram."""

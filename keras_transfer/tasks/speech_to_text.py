@@ -22,6 +22,8 @@ from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.readers.transcribed import SpeechReader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.data.targets.base import Target
+from keras_transfer.explain import Shown
+from keras_transfer.explain.recordings import show_recordings
 from keras_transfer.heads import Prediction
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.heads.token_loss import TokenFigures, evaluate_tokens
@@ -162,6 +164,10 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         split = reader.prepare(split)
         tokens = _evaluate_tokens(head, run.model.make_trainer(), reader, split)
         return _report(head, split, predict_examples(run, split.examples), tokens)
+
+    def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
+        """Encode recordings to be played, and draw spectrograms."""
+        return show_recordings(examples, run.record["sample_rate"])
 
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
         """Transcribe recordings."""
