@@ -203,6 +203,9 @@ def _find_contradictions_of_recordings(data: AudioDataConfig) -> Iterator[str]:
         if column in taken:
             yield f"data.{key}: column {column!r} is that of {taken[column]}. Name the column of times in seconds."
     if isinstance(data, SpeechDataConfig):
+        for key in ("path", "bytes", "group", "split", "weight"):
+            if data.label == getattr(data, key):
+                yield f"data.label: column {data.label!r} is that of data.{key}. Name the column of transcripts."
         if data.padding != "silence":
             yield "data.padding: what is said once must not be heard twice. Received: repeat. Leave it out."
         if data.image_size is not None:

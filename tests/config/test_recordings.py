@@ -69,6 +69,8 @@ class SpeechConfig(RecipeConfig):
         pytest.param({"image_size": 64}, "data.image_size", id="images"),
         pytest.param({"seconds": 40.0, "max_seconds": 30.0}, "data.max_seconds", id="window over the limit"),
         pytest.param({"start": "text"}, "data.start", id="the transcripts"),
+        pytest.param({"label": "path"}, "data.label", id="paths as transcripts"),
+        pytest.param({"label": "who", "group": "who"}, "data.label", id="speakers as transcripts"),
     ],
 )
 def test_keys_that_mean_nothing_for_transcripts_are_refused(data, path):

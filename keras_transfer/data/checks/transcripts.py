@@ -25,6 +25,8 @@ _EMPTY = "no transcript"
 _WITH_LOSS = ("train", "validation")
 # Robust standard deviations of the logarithm, and the factor of the median from which on a rate is odd at all.
 _ODD_SCORE, _ODD_FACTOR, _MOST_ODD, _FEW = 4.0, 2.0, 0.05, 10
+# From this share of different transcripts down, they may be names of speakers, or commands.
+_FEW_TEXTS = 0.1
 # Below this rank correlation, long recordings do not have long transcripts: are the rows shifted?
 _LEAST_CORRELATION, _ENOUGH_TO_CORRELATE, _LEAST_SPREAD = 0.2, 50, 0.2
 
@@ -125,7 +127,19 @@ def _note_oddities(splits: Sequence[Split], measured: Sequence[Mapping[int, Reco
             names.append(own[row])
             texts.append(str(split.targets[row]))
             seconds.append(one.seconds)
-    return [*_note_rates(names, texts, seconds), *_note_order(texts, seconds), *_note_scripts(names, texts)]
+    rates = _note_rates(names, texts, seconds)
+    return [*_note_few(texts), *rates, *_note_order(texts, seconds), *_note_scripts(names, texts)]
+
+
+def _note_few(texts: Sequence[str]) -> list[str]:
+    """A line if most transcripts are there many times, as the names of speakers are."""
+    different = len(set(texts))
+    if len(texts) < _ENOUGH_TO_CORRELATE or different > _FEW_TEXTS * len(texts):
+        return []
+    return [
+        f"Only {different:,} different transcripts of {len(texts):,} recordings: is data.label the column of "
+        "transcripts?"
+    ]
 
 
 def _note_rates(names: Sequence[str], texts: Sequence[str], seconds: Sequence[float]) -> list[str]:

@@ -108,6 +108,11 @@ def test_odd_transcripts_are_named(folder):
     assert found["odd_rate", "31.wav"].label == "word"
 
 
+def test_names_of_speakers_are_suspected(folder):
+    notes = scan(folder, split_of(folder, {name: f"speaker {int(name[:2]) % 3}" for name in USUAL})).notes
+    assert "Only 3 different transcripts of 60 recordings: is data.label the column of transcripts?" in notes
+
+
 def test_shifted_rows_are_suspected(folder):
     order = np.random.default_rng(1).permutation(60)
     texts = {f"{n:02}.wav": say(order[n]) for n in range(60)}
