@@ -194,7 +194,7 @@ def describe(config: RecipeConfig, record: Mapping[str, Any], head: TargetHead, 
         head: What its predictions mean.
         reader: From what a client has to inputs.
     """
-    outputs = head.serving_outputs(tf.zeros([1, len(head.names)], tf.float32))
+    outputs = _serving_outputs(head)
     numeric = {name: tensor for name, tensor in outputs.items() if tensor.dtype != tf.string}
     return Description(
         task=config.task,
@@ -207,6 +207,15 @@ def describe(config: RecipeConfig, record: Mapping[str, Any], head: TargetHead, 
         recipe=without_places(config.model_dump(mode="json")),
         record=_without_rows(record),
     )
+
+
+def _serving_outputs(head: TargetHead) -> Mapping[str, Any]:
+    """The outputs of one example, or of a sequence of any length their shapes."""
+    if head.prediction_width is not None:
+        return head.serving_outputs(tf.zeros([1, head.prediction_width], tf.float32))
+    graph = tf.function(lambda x: {**head.serving_outputs(x), **head.tensor_outputs(x)}, autograph=False)
+    outputs: Mapping[str, Any] = graph.get_concrete_function(tf.TensorSpec([None, None])).structured_outputs
+    return outputs
 
 
 def describe_inputs(reader: Reader) -> tuple[TensorDescription, ...]:

@@ -57,7 +57,8 @@ class OnnxExporter(SingleFileExporter):
         require_packages(self.title, "onnx", "onnx", "onnxruntime", "tf2onnx")
 
     def check(self, reader: Reader) -> None:
-        """Refuse int8 for networks of images and audio: on a processor without VNNI it is neither exact nor fast."""
+        """Refuse loops, and int8 for networks of images and audio, which is neither exact nor fast without VNNI."""
+        super().check(reader)
         if self.settings.quantize == "int8" and not takes_tokens(reader):
             inputs = ", ".join(spec.name for spec in reader.tensor_inputs)
             raise ConfigError(

@@ -36,14 +36,21 @@ class Parity:
         examples: How many examples were compared.
         largest_difference: The largest difference between a prediction of the export and one of the model.
         client: What was found of ``serve.py``; empty for a format that needs none.
+        exact: Whether strings were compared, which are equal, and the difference is one of numbers beside them.
     """
 
     examples: int
     largest_difference: float
     client: str = ""
+    exact: bool = False
 
     def __str__(self) -> str:
         found = f"verified in a fresh process: {self.examples} examples match within {self.largest_difference:.1g}"
+        if self.exact:
+            found = (
+                f"verified in a fresh process: {self.examples} texts are equal, and scores match within "
+                f"{self.largest_difference:.1g}"
+            )
         return f"{found}; {self.client}" if self.client else found
 
 
@@ -66,6 +73,8 @@ def prove(
         ExportError: The artifact cannot be run, or its predictions differ.
     """
     answers = run_on_samples(exporter, served.reader, artifact, samples)
+    if served.head.is_exact:
+        return _compare_exactly(exporter, answers, expected, served.head, tolerance_of(served.model))
     return compare(exporter, answers, expected, served.head, tolerance_of(served.model))
 
 
@@ -160,12 +169,8 @@ def predictions_in(exporter: Exporter, answers: dict[str, Any], head: TargetHead
     Raises:
         ExportError: The artifact has other names than the head, or no such output.
     """
-    served, names = answers["outputs"], tuple(answers["names"])
-    if names != tuple(head.names):
-        raise ExportError(
-            f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
-            f"Expected: {', '.join(head.names)}. Nothing was exported."
-        )
+    served = answers["outputs"]
+    _check_names(exporter, answers, head)
     if head.predictions_output not in served or np.shape(served[head.predictions_output]) != expected:
         found = ", ".join(f"{name} {list(np.shape(values))}" for name, values in served.items())
         raise ExportError(
@@ -173,6 +178,15 @@ def predictions_in(exporter: Exporter, answers: dict[str, Any], head: TargetHead
             f"Outputs: {found}. Nothing was exported."
         )
     return np.array(served[head.predictions_output], np.float32)
+
+
+def _check_names(exporter: Exporter, answers: dict[str, Any], head: TargetHead) -> None:
+    names = tuple(answers["names"])
+    if names != tuple(head.names):
+        raise ExportError(
+            f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
+            f"Expected: {', '.join(head.names)}. Nothing was exported."
+        )
 
 
 def _read_raw(reader: Reader, samples: Path) -> Iterator[list[Any]]:
@@ -233,6 +247,41 @@ def compare(
     return Parity(len(expected), largest)
 
 
+def _compare_exactly(
+    exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, tolerance: float
+) -> Parity:
+    """Compare all outputs of an artifact: strings must be equal, numbers near."""
+    _check_names(exporter, answers, head)
+    served, mixed = answers["outputs"], answers["unreadable"]
+    own = head.serving_outputs(tf.constant(expected))
+    texts = {name: probe.to_plain(x) for name, x in own.items() if x.dtype == tf.string}
+    numbers = {name: np.asarray(x) for name, x in own.items() if x.dtype.is_floating}
+    missing = [name for name in (*own, OK) if name not in served or name not in mixed]
+    if missing:
+        raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. Nothing was exported.")
+    other = [(name, row) for name, rows in texts.items() for row, one in enumerate(rows) if served[name][row] != one]
+    if other:
+        name, row = other[0]
+        raise ExportError(
+            f"The {exporter.title} differs from the model: {name} in {len(other)} of {len(expected)} examples, such as "
+            f"{served[name][row]!r:.80}. Expected: {texts[name][row]!r:.80}. Nothing was exported."
+        )
+    largest = max((float(np.abs(np.array(served[name]) - rows).max()) for name, rows in numbers.items()), default=0.0)
+    # Of logarithms of probabilities, which are larger than these.
+    if not largest <= 10 * tolerance:
+        raise ExportError(
+            f"The {exporter.title} differs from the model: {', '.join(numbers)} by up to {largest:.2g} (allowed: "
+            f"{10 * tolerance:.2g}). Nothing was exported."
+        )
+    if (
+        served[OK] != [True] * len(expected)
+        or mixed[OK] != [True, False, True]
+        or any(mixed[name] != [rows[0], "", rows[-1]] for name, rows in texts.items())
+    ):
+        raise ExportError(_unreadable_message(exporter, mixed))
+    return Parity(len(expected), largest, exact=True)
+
+
 def _check_bounds(exporter: Exporter, name: str, served: Floats, bounds: Floats, allowed: Floats) -> None:
     """Bounds of intervals are as near to ours as the numbers are, up to the last digit of a number of their size."""
     if served.shape != bounds.shape or not (np.abs(served - bounds) <= allowed + np.spacing(np.abs(bounds))).all():
@@ -254,11 +303,15 @@ def _check_unreadable(
         or mixed.get(OK) != [True, False, True]
         or not (np.abs(predicted[read] - expected[[0, -1]]) <= allowed).all()
     ):
-        raise ExportError(
-            f"The {exporter.title} must return {OK}: bool[batch], false for an input that cannot be read, and answer "
-            f"the others as usual. Received for a batch of which the second cannot be read: {mixed.get(OK)}. "
-            "Nothing was exported."
-        )
+        raise ExportError(_unreadable_message(exporter, mixed))
+
+
+def _unreadable_message(exporter: Exporter, mixed: dict[str, Any]) -> str:
+    return (
+        f"The {exporter.title} must return {OK}: bool[batch], false for an input that cannot be read, and answer "
+        f"the others as usual. Received for a batch of which the second cannot be read: {mixed.get(OK)}. "
+        "Nothing was exported."
+    )
 
 
 def last_line(text: str) -> str:

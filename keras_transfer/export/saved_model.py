@@ -38,12 +38,16 @@ class SavedModelExporter(Exporter):
         threshold;
       - numbers: ``values: float32[batch, numbers]`` in the units of the training data, and if the run is calibrated
         ``standard_deviations: float32[batch, numbers]`` around them;
+      - transcripts: ``text: string[batch]``, ``score: float32[batch]``, the mean logarithm of the probabilities of its
+        tokens, and with ``head.timestamps`` ``timed_text: string[batch]``, the text with its times in seconds:
+        ``<|0.00|> Hello.<|1.20|>``. ``serve_samples`` also returns ``tokens: int32[batch, n]``;
       - with ``head.coverage``: of classes and labels ``abstain: bool[batch]`` and ``in_set: bool[batch, outputs]``, in
         the order of ``names``; of labels also ``uncertain: bool[batch, labels]``; of numbers ``low`` and ``high``, the
         bounds of the intervals;
-      - all: ``names: string[batch, outputs]``, the names of the predictions in their order, the same in every row; and
-        ``ok: bool[batch]``, false for an input that cannot be read, whose other outputs are neutral: empty strings,
-        probabilities of 0, false, numbers that are NaN. The other inputs of its batch are answered as usual.
+      - of classes, labels and numbers: ``names: string[batch, outputs]``, the names of the predictions in their order,
+        the same in every row;
+      - all: ``ok: bool[batch]``, false for an input that cannot be read, whose other outputs are neutral: empty
+        strings, probabilities of 0, false, numbers that are NaN. The other inputs of its batch are answered as usual.
     - ``embed`` takes what ``serving_default`` takes, and returns ``features: float32[batch, dim]``, which the head
       reads, and ``ok``; the features of an input that cannot be read are NaN. ``serve_tensor`` and ``serve_tokens``
       also return ``features``. A model that a package made in another way has none.
@@ -104,7 +108,7 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
         rows = tf.size(ok)
         # Some layers do not take an empty batch.
         outputs = network(keras.tree.map_structure(lambda x: _with_a_row(x, rows), inputs))
-        predicted = (outputs if extended is None else outputs[0])[:rows]
+        predicted = _side_by_side(outputs if extended is None else outputs[0])[:rows]
         ok = ok & tf.reduce_all(tf.math.is_finite(predicted), axis=1)
         if extended is None:
             return predicted, ok, {}
@@ -116,7 +120,8 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
 
     def serve_tensors(*tensors: Tensor) -> dict[str, Tensor]:
         predicted, ok, features = run(*reader.arrange_checked(*tensors))
-        return {**head.masked_outputs(predicted, ok), **features}
+        # Numbers first: what is not ok is masked in those that both have.
+        return {**head.tensor_outputs(predicted), **head.masked_outputs(predicted, ok), **features}
 
     def embed(*raw: Tensor) -> dict[str, Tensor]:
         _, ok, features = run(*reader.decode_checked(*raw))
@@ -138,6 +143,15 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
     module.weights = [variable.value for variable in model.variables]
     module.resources = list(reader.resources)
     tf.saved_model.save(module, str(artifact), signatures)
+
+
+def _side_by_side(outputs: Tensors) -> Tensor:
+    """Return ``float32[rows, outputs]``, as :func:`keras_transfer.heads.evaluation.predict` does of several outputs."""
+    columns = [x[:, None] if x.shape.rank == 1 else x for x in keras.tree.flatten(outputs)]
+    if len(columns) == 1:
+        return columns[0]
+    single, several = ([x for x in columns if (x.shape[1] == 1) == one] for one in (True, False))
+    return tf.concat([tf.cast(x, tf.float32) for x in (*single, *several)], axis=1)
 
 
 def _with_a_row(batch: Tensor, rows: Tensor) -> Tensor:

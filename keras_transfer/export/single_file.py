@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from keras_transfer.errors import ExportError
+from keras_transfer.data.readers.base import Reader
+from keras_transfer.errors import ConfigError, ExportError
 from keras_transfer.export.base import Exporter
 from keras_transfer.export.description import Description, damaged, missing
 from keras_transfer.export.loading import not_installed, shorten_error
@@ -17,6 +18,14 @@ class SingleFileExporter(Exporter):
 
     model_file: ClassVar[str]
     """Its name in an artifact's folder, such as ``model.onnx``."""
+
+    def check(self, reader: Reader) -> None:
+        """Refuse networks that write sequences step by step: the files hold graphs without loops."""
+        if reader.writes:
+            raise ConfigError(
+                f"export.formats: the format {self.name} does not support networks that write transcripts, which they "
+                "choose token by token in a loop. Use saved_model."
+            )
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:

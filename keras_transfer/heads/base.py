@@ -40,6 +40,9 @@ class Head(ABC):
     last_layer: ClassVar[str] = LOGITS
     """Name of the last layer with weights, which :meth:`read_out` makes; a solved head is put into it."""
 
+    is_exact: ClassVar[bool] = False
+    """Whether an exported model must return the very strings of the model; else its numbers may differ by rounding."""
+
     metric: ClassVar[str]
     """Name of the metric that is reported every epoch beside the loss."""
 

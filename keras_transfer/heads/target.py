@@ -1,6 +1,7 @@
 """What the heads of all targets have in common: calibration, evaluation, predictions and serving."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -352,6 +353,17 @@ class TargetHead(Head):
     @abstractmethod
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return the outputs of an exported model, in a graph, for predictions ``float32[batch, outputs]``."""
+
+    def read_predictions(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Return the predictions among the outputs of an exported model, ``float32[batch, outputs]``.
+
+        Args:
+            outputs: By name, those of the endpoint that takes tensors.
+
+        Raises:
+            KeyError: They are missing.
+        """
+        return np.asarray(outputs[self.predictions_output], np.float32)
 
     def tensor_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return the outputs of an exported model whose format has numbers only, in a graph.

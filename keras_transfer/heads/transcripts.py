@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -24,6 +24,8 @@ from keras_transfer.heads.word_errors import ErrorRate, count_edits, measure_tra
 from keras_transfer.networks.types import JsonObject, Layer, Loss, Tensor
 
 _UNUSED = -1.0
+STEP_SECONDS = 0.02
+"""From a timestamp to the next one."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class TranscriptHead(Head):
 
     figure = WORD_ERROR_RATE
     metric = "accuracy"
+    is_exact = True
     predictions_output: ClassVar[str] = "text"
     """Which of an exported model's outputs are the predictions themselves."""
 
@@ -221,20 +224,35 @@ class TranscriptHead(Head):
 
         Returns:
             ``text: string[batch]``; ``score: float32[batch]``, the mean logarithm of the probabilities of the chosen
-            tokens; and with timestamps ``tokens: int32[batch, n]``, which have them.
+            tokens; and with timestamps ``timed_text: string[batch]``, which has them: ``<|0.00|> Hello.<|1.20|>``.
         """
         pieces = tf.constant([*self.tokenizer.pieces, b""], tf.string)
         tokens = tf.cast(predicted[:, 1:], tf.int32)
         # Timestamps behind the vocabulary, and everything else that is no text, have no pieces.
         known = tf.where((tokens >= 0) & (tokens < len(self.tokenizer.pieces)), tokens, len(self.tokenizer.pieces))
-        joined = tf.strings.strip(tf.strings.reduce_join(tf.gather(pieces, known), axis=1))
-        # A network may choose tokens that are no whole characters.
-        text = tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
-        timed = {"tokens": tokens} if self.timestamps else {}
-        return {self.predictions_output: text, "score": predicted[:, 0], **timed}
+        written = tf.gather(pieces, known)
+        outputs = {self.predictions_output: _join(written), "score": predicted[:, 0]}
+        begin = self.tokenizer.timestamp_begin
+        if self.timestamps and begin is not None:
+            seconds = tf.strings.as_string(tf.cast(tokens - begin, tf.float32) * STEP_SECONDS, precision=2)
+            stamps = tf.strings.join(["<|", seconds, "|>"])
+            outputs["timed_text"] = _join(tf.where(tokens >= begin, stamps, written))
+        return outputs
+
+    def read_predictions(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Return ``float32[batch, 1 + n]``, as :meth:`to_prediction` takes rows.
+
+        Args:
+            outputs: By name, of the endpoint that takes tensors: those of :meth:`tensor_outputs` are among them.
+
+        Raises:
+            KeyError: They are missing.
+        """
+        score, tokens = (np.asarray(outputs[name], np.float32) for name in ("score", "tokens"))
+        return np.concatenate([score[:, None], tokens], axis=1)
 
     def tensor_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of an exported model whose format has numbers only: ``tokens`` and ``score``."""
+        """Return the outputs of an exported model that are numbers: ``tokens`` and ``score``."""
         return {"tokens": tf.cast(predicted[:, 1:], tf.int32), "score": predicted[:, 0]}
 
     def masked_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
@@ -248,8 +266,14 @@ class TranscriptHead(Head):
         return {**outputs, OK: ok}
 
 
+def _join(pieces: Tensor) -> Tensor:
+    """Return ``string[rows]`` for ``string[rows, n]``; a network may choose tokens that are no whole characters."""
+    joined = tf.strings.strip(tf.strings.reduce_join(pieces, axis=1))
+    return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
+
+
 def read_segments(
-    tokens: Sequence[int], tokenizer: TranscriptTokenizer, timestamp_begin: int, step_seconds: float = 0.02
+    tokens: Sequence[int], tokenizer: TranscriptTokenizer, timestamp_begin: int, step_seconds: float = STEP_SECONDS
 ) -> tuple[Segment, ...]:
     """Divide a transcript by its timestamps: one before each segment, and one behind it.
 

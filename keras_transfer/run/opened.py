@@ -20,7 +20,7 @@ from keras_transfer.export import EXPORTERS, Description, Exporter, find_exporte
 from keras_transfer.export.description import damaged, describe_inputs
 from keras_transfer.export.loading import Serve, load_artifact, shorten_error
 from keras_transfer.export.tensor_graph import FEATURES
-from keras_transfer.heads.evaluation import Report
+from keras_transfer.heads.evaluation import Report, stack_rows
 from keras_transfer.networks.types import Batches
 from keras_transfer.run.folder import RECIPE
 from keras_transfer.run.predictor import Predictor
@@ -59,6 +59,8 @@ class ExportedModel(Predictor):
         >>> model.predict("cat.jpg")[0].label  # doctest: +SKIP
         'cat'
     """
+
+    has_model = False
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -148,7 +150,7 @@ class ExportedModel(Predictor):
 
     def predict_batches(self, batches: Batches) -> Floats:
         """Predict for batches of what :attr:`reader` returns, ``float32[rows, outputs]`` in their order."""
-        return np.concatenate([self.predict_tensors(self.reader.name_tensors(batch)) for batch in batches])
+        return stack_rows([self.predict_tensors(self.reader.name_tensors(batch)) for batch in batches])
 
     def predict_tensors(self, batch: Mapping[str, NDArray[Any]]) -> Floats:
         """Predict for a batch of the reader's ``tensor_inputs``, by name; one thread may call it at a time.
@@ -177,7 +179,7 @@ class ExportedModel(Predictor):
         serve = self._serve
         try:
             outputs = serve(tensors)
-            predicted = np.asarray(outputs[self.description.predictions_output], np.float32)
+            predicted = self.head.read_predictions(outputs)
             features = np.asarray(outputs[FEATURES], np.float32) if FEATURES in outputs else None
         except Exception as error:  # runtimes raise anything
             raise ExportError(
@@ -185,11 +187,11 @@ class ExportedModel(Predictor):
                 "or use another copy."
             ) from error
         rows = len(next(iter(tensors.values())))
-        expected = (rows, len(self.target.names))
-        if predicted.shape != expected:
+        width = self.head.prediction_width
+        if predicted.ndim != 2 or len(predicted) != rows or (width is not None and predicted.shape[1] != width):
             raise self._damaged(
                 f"the model returns {self.description.predictions_output} of shape {list(predicted.shape)}, and "
-                f"{list(expected)} is expected"
+                f"{[rows, 'any' if width is None else width]} is expected"
             )
         if features is not None and (features.ndim != 2 or len(features) != rows):
             raise self._damaged(

@@ -67,6 +67,9 @@ class RowReader(ABC):
     record: dict[str, Any]
     target: Target
 
+    has_model: bool = True
+    """Whether :attr:`model` is there; an exported model has none."""
+
     @property
     @abstractmethod
     def head(self) -> Any:

@@ -55,6 +55,8 @@ class StoredRun:
         CheckpointError: It is not a run folder, or its run has not finished.
     """
 
+    has_model: bool = True
+
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.path = self.folder

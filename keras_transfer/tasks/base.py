@@ -124,6 +124,10 @@ class FinishedRun(Protocol):
         """The head, as :meth:`Task.restore_head` makes it."""
 
     @property
+    def has_model(self) -> bool:
+        """Whether :attr:`model` is there; an exported model has none."""
+
+    @property
     def model(self) -> keras.Model:
         """From inputs of the reader to predictions; an exported model raises an error."""
 

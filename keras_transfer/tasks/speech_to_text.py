@@ -162,7 +162,7 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         """Transcribe recordings, and compare the texts with their transcripts."""
         head, reader = cast(TranscriptHead, run.head), run.reader
         split = reader.prepare(split)
-        tokens = _evaluate_tokens(head, run.model.make_trainer(), reader, split)
+        tokens = _evaluate_tokens(head, run.model.make_trainer(), reader, split) if run.has_model else None
         return _report(head, split, predict_examples(run, split.examples), tokens)
 
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
@@ -208,7 +208,7 @@ def _report(
     head: TranscriptHead,
     split: Split,
     predicted: Floats,
-    tokens: TokenFigures,
+    tokens: TokenFigures | None,
     untrained: Sequence[str] | None = None,
 ) -> Report:
     groups = None if split.groups is None else split.groups.tolist()

@@ -258,7 +258,8 @@ class _Penalties:
         self._first = _penalty(vocabulary, *rules.suppressed, *rules.suppressed_first)
         begin = rules.timestamp_begin
         if begin is not None:
-            # A transcript starts with a timestamp.
+            # The token before is that of no timestamps, and a transcript starts with one.
+            self._always[begin - 1] = NEVER
             self._first[:begin] = NEVER
             self._first[begin + rules.first_timestamp + 1 :] = NEVER
 

@@ -90,6 +90,9 @@ class Reader(ABC):
     flips: Sequence[tuple[int, ...]] = ((),)
     """Axes along which inputs are flipped, for each view that predictions are averaged over."""
 
+    writes = False
+    """Whether predictors choose sequences step by step, in a loop as long as these become."""
+
     predictor_view: View = PLAIN
     """What the predictor takes, which is what is saved and exported."""
 

@@ -68,6 +68,7 @@ class SpeechReader(AudioReader):
     """
 
     names = (IDS,)
+    writes = True
 
     def __init__(
         self,

@@ -81,6 +81,7 @@ class Expected:
         begin = rules.timestamp_begin
         if begin is None:
             return logits
+        logits[begin - 1] = -np.inf
         stamps = [token for token in row if token >= begin]
         if not row:
             logits[:begin] = -np.inf
