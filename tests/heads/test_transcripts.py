@@ -207,8 +207,11 @@ def test_served_outputs_are_those_of_predictions():
     assert served["ok"].numpy().tolist() == [True, True, True, False]
     assert served["score"].numpy()[:3].tolist() == [-0.5, -0.25, -1.0]
     assert np.isnan(served["score"].numpy()[3])
-    assert served["tokens"].shape == (4, 5)
-    assert "tokens" not in make_head().serving_outputs(tf.constant(predicted))
+    timed = [text.decode() for text in served["timed_text"].numpy()]
+    assert timed[1:] == ["<|0.00|>c <|1.00|><|99.20|>", "", ""]
+    assert "timed_text" not in make_head().serving_outputs(tf.constant(predicted))
+    numbers = {name: tensor.numpy() for name, tensor in head.tensor_outputs(tf.constant(predicted)).items()}
+    np.testing.assert_array_equal(head.read_predictions(numbers), predicted)
 
 
 def test_predictions_of_batches_are_joined_and_worst_rows_have_most_wrong_words():
