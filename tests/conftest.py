@@ -311,6 +311,29 @@ def finished_audio_run(share: Callable[..., Path]) -> Any:
 
 
 @pytest.fixture(scope="session")
+def finished_speech_run(share: Callable[..., Path], speech_preset: Callable[[str], Path]) -> Any:
+    """A run on 30 tones, whose words are by their pitch, by a small Whisper that starts from random weights."""
+    from keras_transfer import Run, SpeechToText
+
+    def make(folder: Path) -> None:
+        runpy.run_path(str(Path(__file__).parent / "recipe" / "test_speech_recipe.py"))["write_words"](folder)
+        recipe = SpeechToText(
+            str(folder / "words.csv"),
+            group="speaker",
+            backbone=str(speech_preset("whisper")),
+            head={"language": "en"},
+            policy="full",
+            training={"epochs": 4, "learning_rate": 0.01, "accumulate_steps": 2},
+            augmentation={"gain": 6.0, "time_mask": 0.1},
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KERAS_TRANSFER_CACHE", str(folder / "cache"))
+            recipe.fit(folder / "run")
+
+    return Run(share("finished-speech-run", make) / "run")
+
+
+@pytest.fixture(scope="session")
 def exported(finished_run: Any, share: Callable[..., Path]) -> Callable[[str], Path]:
     """``exported("onnx")``: the folder of the finished run's model in a format; what was printed is beside it."""
 
