@@ -101,7 +101,7 @@ def test_task_keeps_its_contract(speech_preset, folder):
 
 def test_a_multilingual_network_is_told_the_language(speech_preset, folder):
     recipe = SpeechToText(str(folder / "words.csv"), backbone=str(speech_preset("whisper")))
-    with pytest.raises(ConfigError, match=r"head.language: expected the code of one of 3 languages, such as en, cs, de"):
+    with pytest.raises(ConfigError, match=r"head.language: expected the code of one of 3 languages"):
         recipe.prepare()
 
 
