@@ -62,7 +62,7 @@ check: $(DEVELOP)
 
 # The site, into site/: a broken link or reference ends it. docs-serve shows it, and follows changes.
 docs: $(DOCS)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build   # with --quiet, warnings would not end it
 
 docs-serve: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve

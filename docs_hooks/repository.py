@@ -77,10 +77,10 @@ def _outside_code(markdown: str, change: Callable[[str], str]) -> str:
 
 def _page_of(path: str) -> str:
     """The page of the site for a file of the repository."""
+    if (ROOT / path).is_dir():
+        path = f"{path}/index.md"
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    if (ROOT / path).is_dir():
-        return f"{FOLDER}/{path}/index.md"
     return f"{FOLDER}/{path}" if path.endswith(".md") else f"{FOLDER}/{path}.md"
 
 
