@@ -157,6 +157,6 @@ class SpeechTrainingConfig(TrainingConfig):
 
     epochs: Count = Field(default=5, description="epochs of the last phase")
     learning_rate: Rate | Literal["auto"] = Field(
-        default=1e-3, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
+        default=1e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
     )
     batch_size: Count | Literal["auto"] = Field(default=8, description=_BATCH_SIZE.format(most=8))

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_transfer.backbones.audio.speech_network import find_token_embeddings
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_internals import DecoderParts, decoder_parts, parts
 from keras_transfer.networks.types import Layer, Operation, SymbolicTensor, Tensor
@@ -136,7 +137,7 @@ class PrefixDecoder(Decoder):
     """
 
     def __init__(self, halves: SplitNetwork) -> None:
-        self._network, self._embedding = halves.decoder, find_token_embedding(halves.decoder)
+        self._network, self._embedding = halves.decoder, find_token_embeddings(halves.decoder)[0]
 
     def listen(self, states: Tensor) -> list[Tensor]:
         """Return the states."""
@@ -168,7 +169,7 @@ class CachedDecoder(Decoder):
     def __init__(self, halves: SplitNetwork) -> None:
         layers = halves.decoder.layers
         self._blocks = [_read_block(layer) for layer in layers if _kind(layer) in (_WHISPER, _MOONSHINE)]
-        self._embedding = find_token_embedding(halves.decoder)
+        self._embedding = find_token_embeddings(halves.decoder)[0]
         self._embed = next(layer for layer in layers if any(part is self._embedding for part in parts(layer)))
         self._norm = next(layer for layer in layers if _kind(layer) == "LayerNormalization")
         self._turns = halves.turns
@@ -235,11 +236,6 @@ def make_decoder(halves: SplitNetwork) -> Decoder:
         halves: Of the network.
     """
     return CachedDecoder(halves) if CachedDecoder.fits(halves) else PrefixDecoder(halves)
-
-
-def find_token_embedding(network: keras.Model) -> Layer:
-    """Return the layer that makes vectors of tokens, and logits of vectors; it may lie inside another one."""
-    return next(part for part in parts(network) if isinstance(part, keras.layers.ReversibleEmbedding))
 
 
 def to_logits(embedding: Layer, states: Tensor) -> Tensor:

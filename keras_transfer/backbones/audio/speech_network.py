@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.types import Layer, SymbolicTensor, Tensors, Variable
 
 _OUTPUT, _DECODER_OUTPUT = "encoder_sequence_output", "decoder_sequence_output"
@@ -129,6 +130,11 @@ def find_encoder_inputs(backbone: keras.Model) -> list[SymbolicTensor]:
     """Return the inputs of the encoder: recordings, and where they are padding, if there is a mask."""
     inputs = [tensor for name, tensor in backbone.input.items() if name.startswith("encoder_")]
     return sorted(inputs, key=lambda tensor: len(tensor.shape), reverse=True)
+
+
+def find_token_embeddings(layer: Layer) -> list[Layer]:
+    """Return the layers in a network, or in a layer of one, that make vectors of tokens and logits of vectors."""
+    return [part for part in parts(layer) if isinstance(part, keras.layers.ReversibleEmbedding)]
 
 
 def _copy(layer: Layer) -> Layer:

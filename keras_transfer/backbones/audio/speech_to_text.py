@@ -9,7 +9,7 @@ import keras
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.hub import find_speech_source, load_speech_preset, load_speech_tokenizer
 from keras_transfer.backbones.audio.rows import AudioBackboneRow, SpeechParts
-from keras_transfer.backbones.audio.speech_network import TOKENS, take_speech_network
+from keras_transfer.backbones.audio.speech_network import TOKENS, find_token_embeddings, take_speech_network
 from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.base import digest_graph
 from keras_transfer.backbones.rows import BACKBONES, list_rows
@@ -17,7 +17,6 @@ from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config.schema import BackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
-from keras_transfer.networks.keras_internals import parts as inner_layers
 from keras_transfer.networks.stages import Stage, find_stages
 from keras_transfer.networks.types import Layer, Tensor
 
@@ -42,7 +41,7 @@ class SpeechBackbone(AudioBackbone):
     @property
     def token_embedding(self) -> Layer:
         """The network's embedding of tokens, whose weights are those of its output, too."""
-        return find_token_embedding(self.network)
+        return find_token_embeddings(self.network)[0]
 
     def inputs(self) -> Any:
         """Make inputs for ``samples``, ``float32[batch, samples]``, and ``token_ids``, ``int32[batch, tokens]``."""
@@ -67,15 +66,6 @@ class SpeechBackbone(AudioBackbone):
         return [*super().describe(), self.tokenizer.fingerprint]
 
 
-def find_token_embedding(network: keras.Model) -> Layer:
-    """Return the embedding of tokens of a network that :func:`take_speech_network` made."""
-    return next(found for layer in network.layers for found in _embeddings(layer))
-
-
-def _embeddings(layer: Layer) -> list[Layer]:
-    return [part for part in inner_layers(layer) if isinstance(part, keras.layers.ReversibleEmbedding)]
-
-
 def find_speech_stages(network: keras.Model) -> tuple[Stage, ...]:
     """Split a network that :func:`take_speech_network` made: the blocks of its decoder are stages, too.
 
@@ -87,7 +77,7 @@ def find_speech_stages(network: keras.Model) -> tuple[Stage, ...]:
 
 def find_parts(stages: tuple[Stage, ...]) -> Mapping[str, range]:
     """Return which of those stages are the encoder's and which the decoder's."""
-    first = next(stage.index for stage in stages if any(map(_embeddings, stage.layers)))
+    first = next(stage.index for stage in stages if any(map(find_token_embeddings, stage.layers)))
     return {ENCODER: range(first), DECODER: range(first, len(stages))}
 
 

@@ -12,8 +12,7 @@ from keras import ops
 from keras_transfer.backbones.audio.decoders import make_decoder, split_network
 from keras_transfer.backbones.audio.decoding import Decoded, DecodingRules, decode, detect_languages
 from keras_transfer.backbones.audio.quiet_cuts import STEPS_PER_SECOND, Cuts, find_cuts
-from keras_transfer.backbones.audio.speech_network import TOKENS
-from keras_transfer.backbones.audio.speech_to_text import find_token_embedding
+from keras_transfer.backbones.audio.speech_network import TOKENS, find_token_embeddings
 from keras_transfer.heads import LOGITS
 from keras_transfer.heads.transcripts import TiedLogits
 from keras_transfer.networks.types import Array, JsonObject, SymbolicTensor, Tensor
@@ -85,7 +84,7 @@ class Transcriber(keras.Model):
         tokens = keras.Input((None,), name=TOKENS, dtype="int32")
         prepared = layer.front_end(samples)
         states = layer.network({name: tokens if name == TOKENS else prepared for name in layer.network.input})
-        logits = TiedLogits(find_token_embedding(layer.network), dtype="float32", name=LOGITS)(states)
+        logits = TiedLogits(find_token_embeddings(layer.network)[0], dtype="float32", name=LOGITS)(states)
         return keras.Model({"samples": samples, TOKENS: tokens}, logits, name="trainer")
 
     def get_config(self) -> JsonObject:
