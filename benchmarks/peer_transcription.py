@@ -1,4 +1,4 @@
-"""The peer of transcription.py: Hugging Face's ``generate`` for Whisper in PyTorch, greedy, with the same weights.
+"""The peer of transcription.py: Hugging Face's ``generate`` for Whisper in PyTorch, with the same weights.
 
 It runs in an environment with ``torch`` and ``transformers``, loads what transcription.py wrote, and answers each line
 of its input, the number of an utterance, with the chosen tokens and the measured time.
@@ -42,7 +42,7 @@ def make_model(tensors: dict[str, np.ndarray], settings: dict) -> torch.nn.Modul
         suppress_tokens=settings["suppressed"],
         begin_suppress_tokens=settings["suppressed_first"],
         max_new_tokens=settings["longest"],
-        num_beams=1,
+        num_beams=settings["beams"],
         do_sample=False,
     )
     return model.eval()

@@ -74,7 +74,7 @@ def prove(
     """
     answers = run_on_samples(exporter, served.reader, artifact, samples)
     if served.head.is_exact:
-        return _compare_exactly(exporter, answers, expected, served.head, tolerance_of(served.model))
+        return compare_exactly(exporter, answers, expected, served.head, tolerance_of(served.model))
     return compare(exporter, answers, expected, served.head, tolerance_of(served.model))
 
 
@@ -247,10 +247,21 @@ def compare(
     return Parity(len(expected), largest)
 
 
-def _compare_exactly(
+def compare_exactly(
     exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, tolerance: float
 ) -> Parity:
-    """Compare all outputs of an artifact: strings must be equal, numbers near."""
+    """Compare all outputs of an artifact: strings must be equal, numbers near.
+
+    Args:
+        exporter: Of the format.
+        answers: As :func:`run_on_samples` returns them.
+        expected: ``float32[n, outputs]``, the predictions.
+        head: What they mean.
+        tolerance: How far raw outputs may differ.
+
+    Raises:
+        ExportError: An output is missing, or differs.
+    """
     _check_names(exporter, answers, head)
     served, mixed = answers["outputs"], answers["unreadable"]
     own = head.serving_outputs(tf.constant(expected))

@@ -1,5 +1,8 @@
 """Greedy decoding and beam search with cached keys and values: against Python that runs the whole network each time."""
 
+import os
+from pathlib import Path
+
 import keras
 import keras_hub
 import numpy as np
@@ -8,9 +11,12 @@ import pytest
 from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, make_decoder, split_network
 from keras_transfer.backbones.audio.decoding import DecodingRules, decode, detect_languages
 from keras_transfer.backbones.audio.speech_network import take_speech_network
+from keras_transfer.backbones.audio.whisper import BASE, RATE, TINY_EN, WhisperFrontEnd
+from keras_transfer.data.formats.recordings import decode_recording
 
 END, BEGIN = 9, 16
 TOKENS, FRAMES = 24, 40
+_CLIPS, _MOST_ROWS = 5, 3
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +71,19 @@ class Expected:
         self.backbone, self.features, self.rules = backbone, features, rules
 
     def log_probabilities(self, rows):
-        tokens = np.array([[*self.rules.prompt, *row] for row in rows], np.int32)
+        # Always of one shape, which is compiled once; later tokens do not count.
+        tokens = np.zeros((_MOST_ROWS, 12), np.int32)
+        for number, row in enumerate(rows):
+            tokens[number, : len(self.rules.prompt) + len(row)] = [*self.rules.prompt, *row]
         inputs = {
-            "encoder_features": np.repeat(self.features[None], len(rows), axis=0),
+            "encoder_features": np.repeat(self.features[None], _MOST_ROWS, axis=0),
             "decoder_token_ids": tokens,
             "decoder_padding_mask": np.ones_like(tokens),
         }
-        last = self.backbone(inputs)["decoder_sequence_output"][:, -1]
-        logits = keras.ops.convert_to_numpy(self.backbone.token_embedding(last, reverse=True)).astype(np.float64)
+        states = self.backbone.predict_on_batch(inputs)["decoder_sequence_output"].astype(np.float64)
+        embeddings = keras.ops.convert_to_numpy(self.backbone.token_embedding.embeddings)
+        lasts = [own[len(self.rules.prompt) + len(row) - 1] for own, row in zip(states, rows, strict=False)]
+        logits = [embeddings @ last for last in lasts]
         return [self._normalize(self._restrict(own, row)) for own, row in zip(logits, rows, strict=True)]
 
     def _restrict(self, logits, row):
@@ -124,17 +135,22 @@ class Expected:
         return max(over, key=lambda found: found[1] / max(len(found[0]), 1) ** rules.length_penalty)
 
 
+STAMPS = {"timestamp_begin": BEGIN, "first_timestamp": 2}
+
+
 @pytest.mark.parametrize(
-    "rules",
+    ("kind", "rules"),
     [
-        pytest.param({}, id="greedy"),
-        pytest.param({"beams": 3}, id="beams"),
-        pytest.param({"beams": 2, "length_penalty": 0.0}, id="beams_without_a_length_penalty"),
-        pytest.param({"timestamp_begin": BEGIN, "first_timestamp": 2}, id="timestamps"),
-        pytest.param({"timestamp_begin": BEGIN, "first_timestamp": 2, "beams": 3}, id="timestamps_and_beams"),
+        pytest.param(CachedDecoder, {}, id="greedy"),
+        pytest.param(CachedDecoder, {**STAMPS, "beams": 3}, id="timestamps_and_beams"),
+        pytest.param(PrefixDecoder, {"beams": 2}, id="any_decoder", marks=pytest.mark.slow),
+        pytest.param(CachedDecoder, {"beams": 3}, id="beams", marks=pytest.mark.slow),
+        pytest.param(CachedDecoder, {"beams": 2, "length_penalty": 0.0}, id="no_penalty", marks=pytest.mark.slow),
+        pytest.param(CachedDecoder, STAMPS, id="timestamps", marks=pytest.mark.slow),
+        pytest.param(PrefixDecoder, {}, id="any_decoder_greedily", marks=pytest.mark.slow),
+        pytest.param(PrefixDecoder, STAMPS, id="any_decoder_with_timestamps", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("kind", [CachedDecoder, PrefixDecoder])
 def test_tokens_are_those_of_the_whole_network(kind, rules, backbone, halves, features):
     rules = DecodingRules(prompt=(1, 2), end=END, suppressed=(3, 4), suppressed_first=(5, END), longest=6, **rules)
     tokens, total, length = run_in_graph(lambda x: decode(kind(halves), halves.encoder(x), rules), features)
@@ -158,3 +174,50 @@ def test_the_likeliest_language_is_put_into_the_prompt(backbone, halves, feature
         fixed = DecodingRules(prompt=(1, int(language), 2), end=END, longest=4)
         expected, _ = Expected(backbone, row, fixed).decode()
         assert own.tolist() == expected + [END] * (4 - len(expected))
+
+
+def read_utterances(folder):
+    """The first spoken WAV files that lie there."""
+    files = sorted(Path(folder).rglob("*.wav"))[:_CLIPS]
+    return [decode_recording(file.read_bytes(), sample_rate=RATE)[: 30 * RATE] for file in files]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [TINY_EN, BASE], ids=lambda size: size.name)
+@pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timestamps"])
+@pytest.mark.parametrize("beams", [1, 5])
+def test_transcripts_are_those_of_ctranslate2(size, timestamps, beams, tmp_path):
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    files, folder = size.find_files(), os.environ.get("KERAS_TRANSFER_SPEECH")
+    if files is None:
+        pytest.skip(f"{size.package} is not installed")
+    if not folder:
+        pytest.skip("KERAS_TRANSFER_SPEECH is not set: a folder of English WAV files")
+    (tmp_path / "model.bin").write_bytes(b"".join(file.read_bytes() for file in files))
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / name).write_bytes((files[0].parent / name).read_bytes())
+    model = ctranslate2.models.Whisper(str(tmp_path), device="cpu", compute_type="float32")
+    tokenizer = size.read_tokenizer()
+    prompt = tokenizer.prompt(language="en" if tokenizer.languages else None, timestamps=timestamps)
+    rules = DecodingRules(
+        prompt=prompt,
+        end=tokenizer.end,
+        suppressed=tokenizer.suppressed,
+        suppressed_first=tokenizer.suppressed_first,
+        beams=beams,
+        timestamp_begin=tokenizer.timestamp_begin if timestamps else None,
+    )
+    halves = split_network(take_speech_network(size.build_whole_pretrained(), 3000, name="whisper"))
+    samples = keras.Input((30 * RATE,))
+    encode = keras.Model(samples, halves.encoder(WhisperFrontEnd()(samples)))
+    for own in read_utterances(folder):
+        states = encode.predict(np.pad(own, (0, 30 * RATE - len(own)))[None], verbose=0)
+        tokens = run_in_graph(lambda x: decode(make_decoder(halves), x, rules), states)[0][0].tolist()
+        found = model.generate(
+            ctranslate2.StorageView.from_array(np.ascontiguousarray(states)),
+            [prompt],
+            beam_size=beams,
+            max_length=len(prompt) + rules.longest,
+        )[0].sequences_ids[0]
+        assert [token for token in tokens if token != rules.end] == found
+        assert tokenizer.decode(tokens)

@@ -82,6 +82,7 @@ def test_recordings_are_divided_in_pauses_and_silence_has_no_text(backbone, reco
     np.testing.assert_allclose(merged.scores, found[1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapters_count_and_can_be_merged(backbone, recordings, tmp_path):
     model = make_transcriber(backbone)
     before = model.predict_on_batch(recordings)
