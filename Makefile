@@ -30,7 +30,7 @@ test: $(DEVELOP)
 # In these nothing trains, and no whole network is built: at most 90 s on 2 cores.
 FAST_TESTS = tests/config tests/data/sources tests/data/splits tests/data/tables tests/data/targets tests/heads \
   tests/training/test_policies.py tests/test_docs.py tests/test_imports.py tests/test_public_names.py \
-  tests/test_registry.py --ignore tests/data/sources/test_python_objects.py
+  tests/test_registry.py tests/test_words.py tests/test_workflows.py --ignore tests/data/sources/test_python_objects.py
 
 test-fast: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(FAST_TESTS)

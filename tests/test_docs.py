@@ -24,7 +24,7 @@ from keras_transfer.config.recipe_file import apply_overrides, parse_recipe, rea
 from keras_transfer.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 # What a page about writing a plugin names need not be there: its examples register it.
 GUIDES = [page for page in PAGES if page.parent.name != "extend"]
 

@@ -117,7 +117,7 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 
 def _shorten(text: str) -> str:
-    """The end of a long name tells it from others more often than its start does."""
+    """The end of a long name distinguishes it from others more often than its start does."""
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2 - 2]}...{text[-_MOST_SHOWN // 2 :]}"
 
 

@@ -78,19 +78,19 @@ class AnswerFile:
 
     Args:
         out: The table. Its folder is made if it does not exist.
-        resume: Whether an earlier process may have begun.
+        resume: Whether an earlier process may have started.
         suffixes: Of files that can be written.
 
     Attributes:
         folder: Of the parts.
         facts: Of the parts that are there, by number.
         job: What an earlier process was to write, if there was one.
-        is_begun: Whether there was one.
+        is_started: Whether there was one.
         is_finished: Whether that has written the table.
 
     Raises:
         ConfigError: The table exists, or cannot be written.
-        CheckpointError: An earlier process has begun, and that is not expected.
+        CheckpointError: An earlier process has started, and that is not expected.
     """
 
     def __init__(self, out: Path, *, resume: bool, suffixes: Sequence[str]) -> None:
@@ -107,7 +107,7 @@ class AnswerFile:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep other processes out until the block ends; tell how to continue if it fails.
+        """Keep other processes out until the block ends; say how to continue if it fails.
 
         Raises:
             CheckpointError: Another process writes the same table.
@@ -136,7 +136,7 @@ class AnswerFile:
 
         Raises:
             ConfigError: The earlier process was to write something else.
-            CheckpointError: The folder cannot be made, or another process has begun.
+            CheckpointError: The folder cannot be made, or another process has started.
         """
         if self.job is not None:
             check_same(self.job, job, self.folder)
@@ -267,11 +267,11 @@ class AnswerFile:
         return True
 
 
-def check_same(begun: Job, now: Job, folder: Path) -> None:
-    """Refuse to continue what was begun for something else.
+def check_same(started: Job, now: Job, folder: Path) -> None:
+    """Refuse to continue what was started for something else.
 
     Args:
-        begun: What the parts are of.
+        started: What the parts are of.
         now: What is asked for.
         folder: Of the parts.
 
@@ -279,19 +279,19 @@ def check_same(begun: Job, now: Job, folder: Path) -> None:
         ConfigError: With what has changed.
     """
     changes = []
-    if begun.version != now.version:
-        changes.append(f"keras_transfer was {begun.version} and is {now.version}")
-    if begun.run != now.run:
+    if started.version != now.version:
+        changes.append(f"keras_transfer was {started.version} and is {now.version}")
+    if started.run != now.run:
         changes.append("the run is another one, or has changed")
-    if begun.inputs != now.inputs:
-        changes.append(f"the inputs have changed ({begun.rows:,} rows then, {now.rows:,} now)")
-    for name in begun.settings.keys() | now.settings.keys():
-        old, new = begun.settings.get(name), now.settings.get(name)
+    if started.inputs != now.inputs:
+        changes.append(f"the inputs have changed ({started.rows:,} rows then, {now.rows:,} now)")
+    for name in started.settings.keys() | now.settings.keys():
+        old, new = started.settings.get(name), now.settings.get(name)
         if old != new:
             changes.append(f"{name} was {_show(old)} and is {_show(new)}")
     if changes:
         raise ConfigError(
-            f"--resume: {folder} was begun for something else: {'; '.join(sorted(changes))}. Give the same command, "
+            f"--resume: {folder} was started for something else: {'; '.join(sorted(changes))}. Give the same command, "
             "remove the folder to predict anew, or choose another --out."
         )
 

@@ -74,7 +74,7 @@ def predict_to_file(
 
     Raises:
         DataError: Inputs cannot be read; nothing is written.
-        ConfigError: The table was begun for something else.
+        ConfigError: The table was started for something else.
         CheckpointError: It cannot be written; what is done can be continued.
     """
     if not file.is_finished:

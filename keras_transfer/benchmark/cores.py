@@ -10,7 +10,7 @@ def usable_cores() -> int:
 
 
 def pin_to_cores(threads: int) -> None:
-    """Let this process use so many of the cores that it may use: runtimes choose their threads by that.
+    """Let this process use that many of its cores: runtimes choose their threads by that.
 
     Args:
         threads: How many; the environment says the same to runtimes that do not look at cores.

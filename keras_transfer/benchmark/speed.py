@@ -24,7 +24,7 @@ _WARM_UP = 10
 # Of latencies: a 99th percentile of fewer calls would be their largest.
 _LEAST_CALLS, _MOST_CALLS = 100, 5000
 _LEAST_BATCHES = 5
-# A slow model is measured for up to so many times as long as asked for, with the calls that fit.
+# A slow model is measured for up to this many times as long as asked for, with the calls that fit.
 _PATIENCE = 10
 
 Batch = dict[str, Any]
@@ -78,7 +78,7 @@ def measure_latency(predict: Predict, rows: Sequence[Batch], seconds: float) -> 
     Args:
         predict: For a batch.
         rows: Batches of one row; texts differ in length, and so do times.
-        seconds: For at least so long, and at least 100 calls.
+        seconds: For at least this long, and at least 100 calls.
 
     Returns:
         ``median_seconds``, ``p99_seconds`` and ``calls``.
@@ -97,7 +97,7 @@ def measure_throughput(predict: Predict, many: Batch, seconds: float) -> dict[st
     Args:
         predict: For a batch.
         many: The batch.
-        seconds: For at least so long, and at least 5 calls.
+        seconds: For at least this long, and at least 5 calls.
 
     Returns:
         ``batch_size``, ``rows_per_second`` and ``calls``.

@@ -12,7 +12,7 @@ from keras_transfer.console.text import printable
 from keras_transfer.errors import TransferError
 
 _LONG_COMMANDS = ("run", "launch")
-"""What they do is worth more than what they print: their exit codes do not tell of lost output."""
+"""What they do is worth more than what they print: their exit codes do not reflect lost output."""
 
 
 def echo(text: object, *, err: bool = False, nl: bool = True) -> None:

@@ -41,7 +41,7 @@ class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
         try:
             return super().repr_int(x, level)
-        except ValueError:  # Python refuses to write so many digits; its bits give their number, or one more
+        except ValueError:  # Python refuses to write that many digits; its bits give their number, or one more
             return f"<a whole number of about {int(abs(x).bit_length() * 0.30103) + 1:,} digits>"
 
 

@@ -89,7 +89,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Scores of heads that were solved on so many rows, a head a draw."""
+    """Scores of heads that were solved on that many rows, one per draw."""
 
     rows: int
     scores: tuple[float, ...]
@@ -97,7 +97,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class CurveForecast:
-    """The score that is expected with so many rows, with its interval."""
+    """The score that is expected with that many rows, with its interval."""
 
     rows: int
     score: float

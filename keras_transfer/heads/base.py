@@ -155,7 +155,7 @@ class Head(ABC):
         return [()] * len(predicted)
 
     def margins(self, predicted: Floats) -> NDArray[np.float64] | None:
-        """Return how sure predictions are, ``float64[n]``: 0 if another one is as probable; None if nothing tells.
+        """Return how sure predictions are, ``float64[n]``: 0 if another one is as probable; None if that is unknown.
 
         Args:
             predicted: ``float32[n, outputs]``.

@@ -114,7 +114,7 @@ def rows_needed(coverage: float) -> int:
 
 
 def _most_covered(rows: int) -> float:
-    """What so many rows can promise, rounded down."""
+    """What that many rows can promise, rounded down."""
     digits = len(str(rows)) + 1
     return math.floor(Fraction(rows, rows + 1) * 10**digits) / 10**digits
 

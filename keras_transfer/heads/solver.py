@@ -32,18 +32,18 @@ _MOST_ITERATIONS = 2000
 _CLEARLY_WORSE = 1.02
 # Share of the mean variance over features in what each is scaled by. Few rows estimate variances badly, and what hardly
 # ever changes would get weights without measure: the least change of the network would spoil the head. Against a floor
-# alone, digits of all rows went from 0.936 to 0.944 and of 4 a class from 0.723 to 0.730; solar cells and BBC by at
+# alone, digits of all rows went from 0.936 to 0.944 and of 4 per class from 0.723 to 0.730; solar cells and BBC by at
 # most 0.4 points, mostly up (20 draws of each size). A half does no better.
 _POOLED = 0.25
 
-# How many rows a hint counts as. On BBC, 4 to 16 texts a class, 1, 2 and 8 win at most 0.2 points and lose up to 0.6.
+# How many rows a hint counts as. On BBC, 4 to 16 texts per class, 1, 2 and 8 win at most 0.2 points and lose up to 0.6.
 _HINT_ROWS = 4.0
 
 MOST_FOLDS = 5
 """Folds of cross-validation, at most."""
 
 MOST_HINTED_ROWS = 50
-"""Rows an output up to which hints are tried: of 50 headlines a class, nothing was left to be gained."""
+"""Rows per output up to which hints are tried: of 50 headlines per class, nothing was left to be gained."""
 
 MOST_PRODUCTS = 10**9
 """Outputs x features x examples up to which a head is solved: some minutes on two cores."""
@@ -127,7 +127,7 @@ class Multinomial(LinearModel):
 
 
 class OneVsRest(LinearModel):
-    """A logistic regression a label.
+    """A logistic regression per label.
 
     Args:
         labels: How many there are; targets are ``float32[rows, labels]``, 0 or 1.

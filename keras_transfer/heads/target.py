@@ -116,7 +116,7 @@ class TargetHead(Head):
         return head.choose_thresholds(calibrated, targets).choose_coverage(calibrated, targets)
 
     def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
-        """Return the head with the thresholds that the recipe wants to be chosen.
+        """Return the head with the thresholds that the recipe asks to be chosen.
 
         Args:
             predicted: ``float32[n, outputs]``, calibrated.

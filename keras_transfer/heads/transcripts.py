@@ -228,7 +228,7 @@ class TranscriptHead(Head):
         """
         pieces = tf.constant([*self.tokenizer.pieces, b""], tf.string)
         tokens = tf.cast(predicted[:, 1:], tf.int32)
-        # Timestamps behind the vocabulary, and everything else that is no text, have no pieces.
+        # Timestamps behind the vocabulary, and everything else that is not text, have no pieces.
         known = tf.where((tokens >= 0) & (tokens < len(self.tokenizer.pieces)), tokens, len(self.tokenizer.pieces))
         written = tf.gather(pieces, known)
         outputs = {self.predictions_output: _join(written), "score": predicted[:, 0]}

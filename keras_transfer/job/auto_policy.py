@@ -74,7 +74,7 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
     if len(find_affordable(estimates, budget)) > 1:
         started = time.perf_counter()
         trials = _try(job)
-        # The head may still be all that comes of it, and trying has taken its time.
+        # The head may still be all that results, and trying has taken its time.
         estimates = {**estimates, "head": max(estimates["head"], time.perf_counter() - started)}
     choice = choose(trials, estimates, budget, examples=job.splits.target.count(job.splits.train.targets))
     return replace(job.with_policy(choice.policy), measured=job.baseline), choice

@@ -1,4 +1,4 @@
-"""The phases of a job: what a policy has to divide, and what comes of it."""
+"""The phases of a job: what a policy has to divide, and what results."""
 
 from collections.abc import Sequence
 

@@ -76,7 +76,7 @@ def bidi_name(text: object, most: int = LONGEST_NAME) -> Markup:
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of at most so many characters."""
+    """Return a text of at most that many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

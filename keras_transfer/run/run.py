@@ -133,7 +133,7 @@ class Run(RunRows):
         """Choose which unlabelled examples to label next: unlike one another, those first of which the model is unsure.
 
         Examples of which the run has labels are left out, by their content, and so are those that cannot be read and
-        second copies; a warning tells how many.
+        second copies; a warning says how many.
 
         Args:
             inputs: As for :meth:`predict`.

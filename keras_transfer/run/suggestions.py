@@ -19,7 +19,7 @@ from keras_transfer.heads import Prediction
 Rows = NDArray[np.int64]
 Floats = NDArray[np.floating]
 
-# Of more examples, those with the least margins: k-means takes seconds for so many.
+# Of more examples, those with the least margins: k-means takes seconds for that many.
 _MOST_CANDIDATES = 20_000
 # Even what the model is sure of counts a little: it may be wrong.
 _LEAST_WEIGHT = 1e-3
@@ -109,7 +109,7 @@ def choose(features: Floats, margins: Floats | None, count: int) -> Rows:
 
     Args:
         features: ``[n, channels]``.
-        margins: ``[n]``, from 0 to 1, how sure the model is; None if nothing tells, so that all count alike.
+        margins: ``[n]``, from 0 to 1, how sure the model is; None if that is unknown, so that all count alike.
         count: How many to choose, at most n.
 
     Returns:

@@ -166,7 +166,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    """Read when the server starts: it goes on if its own files are removed."""
+    """Read when the server starts: it continues if its own files are removed."""
     folder = files("keras_transfer.serving") / "page"
 
     def serve(content: bytes, media_type: str) -> Callable[[], Any]:

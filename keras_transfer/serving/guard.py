@@ -171,7 +171,7 @@ class _Answer:
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Send a refusal, unless the answer has begun: then the client sees that it is cut off."""
+        """Send a refusal, unless the answer has started: then the client sees that it is cut off."""
         if self.status:
             return
         content = to_error(refusal.message)

@@ -68,7 +68,7 @@ def _check_entry(path: Path, root: Path) -> bool:
 
 
 def read_regular(file: Path) -> bytes:
-    """Return the content of a file; a named pipe, whose reader may wait for ever, and a device are no files.
+    """Return the content of a file; a named pipe, whose reader may wait for ever, and a device are not files.
 
     Raises:
         OSError: It cannot be read.

@@ -142,7 +142,7 @@ class Checkpoints:
     Args:
         store: Where they are stored.
         config: How often they are taken.
-        record: What tells this run from others; every checkpoint holds it.
+        record: What distinguishes this run from others; every checkpoint holds it.
         interruption: Asks the run to end.
         start: The state to continue from, or None.
         distribution: The processes of the run: all take a checkpoint at the same step, and the chief writes it.

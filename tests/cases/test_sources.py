@@ -243,7 +243,7 @@ def test_metadata_beside_the_images_as_hugging_face_has_it(tmp_path, suffix):
 def test_what_is_no_file_never_blocks(tmp_path):
     root = make_folder(tmp_path / "p", classes(""))
     os.mkfifo(root / "cat" / "pipe.png")
-    with pytest.raises(DataError, match=r"has 1 pipes or devices, which are no files: pipe\.png"):
+    with pytest.raises(DataError, match=r"has 1 pipes or devices, which are not files: pipe\.png"):
         load(root)
     table = root / "t.csv"
     table.write_text("path,label\ncat/pipe.png,cat\n/dev/zero,dog\n")

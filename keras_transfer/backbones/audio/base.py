@@ -26,7 +26,7 @@ class AudioBackbone(Backbone):
         longest: Most samples that it can be built for; None if there is no bound.
         front_end: From samples, ``float32[batch, samples]`` in -1..1, to what the network takes: layers that are not
             trained, in float32. A frozen dataclass, whose ``repr`` has all of its settings.
-        resize: From the network and a number of samples to a network for so many, with the same weights; None for a
+        resize: From the network and a number of samples to a network for that many, with the same weights; None for a
             network that does not depend on it.
         padding: How recordings that are shorter become as long: ``silence`` after them, or repeated.
         graph: A digest of the graph of a network whose name does not determine it.

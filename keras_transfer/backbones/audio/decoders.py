@@ -48,7 +48,7 @@ def split_network(network: keras.Model) -> SplitNetwork:
         network: Functional, from recordings and tokens to the decoder's states. Its layers are shared.
 
     Raises:
-        BackboneError: More than the encoder's states goes on to the decoder.
+        BackboneError: More than the encoder's states reaches the decoder.
     """
     inputs = {x.name: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for x in network.inputs}
     (tokens,) = (x for x in inputs.values() if x.dtype == "int32")

@@ -30,7 +30,7 @@ class DecodingRules:
         timestamp_begin: The token of 0 s, if the prompt asks for timestamps; each next one is a step later.
         first_timestamp: Most steps before the first timestamp.
         languages: Tokens of languages; if there are any, the likeliest one is put into the prompt.
-        language_place: Where in the prompt it stands.
+        language_place: Its position in the prompt.
     """
 
     prompt: Sequence[int]
@@ -207,11 +207,11 @@ def _extend(beams: _Beams, values: Tensor, count: Tensor | int, rules: DecodingR
         rules: Of decoding.
 
     Returns:
-        The likeliest ones that go on, as many as there are beams, and which beams they come from.
+        The likeliest ones that continue, as many as there are beams, and which beams they come from.
     """
     width, vocabulary = rules.beams, values.shape[-1]
     sums = ops.reshape(beams.totals[:, :, None] + values, (-1, values.shape[1] * vocabulary))
-    # Each beam can end once: of twice as many, enough go on.
+    # Each beam can end once: of twice as many, enough continue.
     totals, places = ops.top_k(sums, 2 * width)
     parents, chosen = places // vocabulary, ops.cast(places % vocabulary, "int32")
     parents = ops.cast(parents, "int32")

@@ -94,7 +94,7 @@ def _widest_hop(samples: int, windows: int) -> int:
 
 
 def fewest_samples(width: int) -> int:
-    """Return the shortest recording, in samples, that has an image of so many columns."""
+    """Return the shortest recording, in samples, that has an image of that many columns."""
     return _WINDOW + (width - 1) * _SHORTEST_HOP
 
 

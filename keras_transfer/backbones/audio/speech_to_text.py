@@ -100,7 +100,7 @@ class _Source:
     hop: int
 
     def make(self, samples: int) -> keras.Model:
-        """Make the network for recordings of so many samples."""
+        """Make the network for recordings of that many samples."""
         return take_speech_network(self.whole, samples // self.hop, name=self.graph_name)
 
     def resize(self, network: keras.Model, samples: int) -> keras.Model:

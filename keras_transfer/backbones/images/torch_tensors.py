@@ -28,7 +28,7 @@ _STORAGE_TYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
-# What a damaged pickle makes the reader raise; MemoryError comes of a length that is none.
+# What a damaged pickle makes the reader raise; MemoryError is for a length that is impossible.
 _DAMAGE = (
     pickle.UnpicklingError,
     EOFError,

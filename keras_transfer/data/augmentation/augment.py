@@ -134,7 +134,7 @@ def _erase(image: Tensor, draws: Tensor, chance: float) -> Tensor:
 
 
 def span(size: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """Tell which pixels of a side lie within a part of it, by their centres.
+    """Return which pixels of a side lie within a part of it, by their centres.
 
     Args:
         size: ``int32[]``, how many pixels the side has.

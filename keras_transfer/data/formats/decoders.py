@@ -28,7 +28,7 @@ _REST = 2**31 - 1
 # A minimal APP14 segment.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + b"\x00" * 5
 _BYTES = [bytes([number]) for number in range(256)]
-# What a GIF of so many bytes unpacks to is bounded, at 170 MB.
+# What a GIF of that many bytes unpacks to is bounded, at 170 MB.
 _SMALL_GIF = 2**16
 # Offsets of the flags of a GIF's global palette, and of the palette.
 _SHARED_FLAGS, _SHARED_PALETTE = 10, 13

@@ -63,7 +63,7 @@ class RecordingInfo:
 
 
 def require_audio() -> None:
-    """Refuse to go on without the packages that read audio files.
+    """Refuse to continue without the packages that read audio files.
 
     Raises:
         DataError: With the command that installs them.

@@ -110,7 +110,7 @@ class Reader(ABC):
 
         Args:
             split: The rows.
-            batch_size: Rows a step, at most; an epoch's rows are spread evenly over its batches, so that none is so
+            batch_size: Rows per step, at most; an epoch's rows are spread evenly over its batches, so that none is so
                 small that it would spoil BatchNorm's statistics.
             seed: Of the order.
             epochs: Their numbers.
@@ -152,7 +152,7 @@ class Reader(ABC):
             split: What to learn from.
             targets: ``float32[rows, outputs]``, as the head encodes them.
             weights: ``float32[rows]``, how much each counts.
-            batch_size: Rows a step, at most.
+            batch_size: Rows per step, at most.
             seed: Of order and changes.
             epochs: Their numbers.
             skip: How many batches are left out at the beginning.
@@ -345,7 +345,7 @@ def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps
     Args:
         batches_of: From an epoch's number, ``int64[]``, to a dataset of its batches; not called for epochs left out.
         epochs: Their numbers.
-        steps: Batches an epoch.
+        steps: Batches per epoch.
         skip: How many batches are left out at the beginning.
 
     Returns:
@@ -364,7 +364,7 @@ def shuffle_rows(rows: int, *, batch_size: int, seed: int, epochs: range, skip: 
 
     Args:
         rows: Their number.
-        batch_size: Rows a step, at most.
+        batch_size: Rows per step, at most.
         seed: Of the order.
         epochs: Their numbers.
         skip: How many steps are left out at the beginning.

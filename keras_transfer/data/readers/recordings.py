@@ -287,7 +287,7 @@ class AudioReader(Reader):
         return tf.pad(samples, [[0, 0], [0, missing]])
 
     def _divide(self, lengths: Rows, most: int) -> list[Rows]:
-        """Rows from the shortest to the longest, in batches of up to so many windows; one row may have more."""
+        """Rows from the shortest to the longest, in batches of up to that many windows; one row may have more."""
         windows = self._windows(lengths)
         batches: list[list[int]] = []
         for row in np.argsort(lengths, kind="stable").tolist():

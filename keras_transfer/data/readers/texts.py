@@ -131,7 +131,7 @@ class TextReader(Reader):
             The reader, and the splits with tokens for examples.
 
         Raises:
-            ConfigError: The network does not take so many, or fewer are to be predicted by than learned from, or the
+            ConfigError: The network does not take that many, or fewer are to be predicted by than learned from, or the
                 network would notice that they are more.
         """
         texts = [cast(Texts, split.examples) for split in splits]

@@ -50,7 +50,7 @@ def read_source(
 
 
 def read_rows(name: str, config: DataConfig, given: Any = None, *, whole: bool = False) -> Source:
-    """Read all rows of a source, with labels as the source writes them; :func:`read_source` goes on from there."""
+    """Read all rows of a source, with labels as the source writes them; :func:`read_source` continues from there."""
     kind = find_source_kind(name, config) if given is None else PythonObjects(given)
     examples = find_example_kind(config)
     _refuse_unused(name, config, kind, whole=whole)

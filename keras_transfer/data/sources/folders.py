@@ -135,7 +135,7 @@ def _class_rows(
         found = list_files(class_folder)
         if found.special:
             raise DataError(
-                f"Class folder {class_folder} has {len(found.special)} pipes or devices, which are no files: "
+                f"Class folder {class_folder} has {len(found.special)} pipes or devices, which are not files: "
                 f"{some([entry.name for entry in found.special])}. Remove them."
             )
         files, hidden = found.files, hidden + found.hidden

@@ -15,7 +15,7 @@ _OTHER_NAMES = {
 
 
 def find_split(name: str) -> str | None:
-    """Return the split that a name stands for, in any case; None if it stands for none.
+    """Return the split that a name means, in any case; None if it means none.
 
     Example:
         >>> find_split("Train"), find_split("val"), find_split("cat")

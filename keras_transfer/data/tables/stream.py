@@ -36,7 +36,7 @@ class PieceSize:
 
     Attributes:
         rows: Most rows of a piece.
-        bytes: A piece ends with the row by which its texts and encoded images have so many bytes.
+        bytes: A piece ends with the row by which its texts and encoded images have that many bytes.
     """
 
     rows: int
