@@ -126,6 +126,12 @@ def read(name):
     return (CHECKOUT / name).read_text(encoding="utf-8")
 
 
+def test_the_changelog_and_the_citation_have_the_version():
+    version = re.search(r'^__version__ = "(.+)"', read("keras_transfer/__init__.py"), re.M)[1]
+    assert re.search(r"^## (\S+)", read("CHANGELOG.md"), re.M)[1] == version
+    assert re.search(r"^version: (.+)$", read("CITATION.cff"), re.M)[1] == version
+
+
 def required(*extras):
     """What pyproject.toml requires for ``make test`` and ``make check``, its own extras resolved."""
     project = tomllib.loads(read("pyproject.toml"))["project"]
