@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import ConfigError, TransferError, TransferWarning
-from keras_transfer.heads import TargetHead
+from keras_transfer.heads import TargetHead, TranscriptHead
 from keras_transfer.heads.calibration import check_finite
 from keras_transfer.heads.resampling import bootstrap
 from keras_transfer.run.opened import ExportedModel
@@ -57,7 +57,7 @@ def measure_metric(opened: Run | ExportedModel, rows: Split) -> dict[str, Any]:
         ConfigError: The task has no such metric.
     """
     head = opened.head
-    if not isinstance(head, TargetHead):
+    if not isinstance(head, TargetHead | TranscriptHead):
         raise ConfigError(f"The task {opened.config.task} has no metric by which models are compared.")
     predicted = predict_examples(opened, rows.examples)
     check_finite(predicted, rows.name)

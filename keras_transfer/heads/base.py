@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
@@ -161,6 +161,10 @@ class Head(ABC):
             predicted: ``float32[n, outputs]``.
         """
         return None
+
+    def without_fits(self) -> Self:
+        """Return the head without what was fitted to the rows of one run; by default nothing is."""
+        return self
 
     def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
         """Return factors on the weights of rows, ``float32[n]``; a head without classes has none but ones.

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -135,6 +136,10 @@ class TargetHead(Head):
             TrainingError: Predictions are NaN or infinite.
         """
         return self
+
+    def without_fits(self) -> Self:
+        """Return the head without calibration and coverage."""
+        return replace(self, coverage=None, calibration=None)
 
     # Calibration; a head that has none leaves these as they are.
 

@@ -216,6 +216,20 @@ class TranscriptHead(Head):
         edits = count_edits(targets.tolist(), self.to_texts(predicted), rule=self.rule).edits
         return edits.sum(axis=1).astype(np.float64)
 
+    def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
+        """Return the word error rate of some resamples.
+
+        Args:
+            predicted: ``float32[n, 1 + tokens]``.
+            targets: Of the same rows.
+            counts: ``[resamples, n]``, how often each row counts.
+        """
+        return count_edits(targets.tolist(), self.to_texts(predicted), rule=self.rule).rates(counts)
+
+    def score_once(self, predicted: Floats, targets: Targets) -> float:
+        """Return the word error rate."""
+        return float(self.score(predicted, targets, np.ones((1, len(targets))))[0])
+
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return the outputs of an exported model, in a graph.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_transfer.errors import CheckpointError
 from keras_transfer.heads import ClassificationReport, MultilabelReport
-from keras_transfer.heads.evaluation import Floats, Report
+from keras_transfer.heads.evaluation import Floats, Report, stack_rows
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.reliability import CalibrationReport
 from keras_transfer.report.content import Content, Rows
@@ -90,10 +90,10 @@ def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, .
     rows = Rows(
         names=tuple(str(row[0]) for run in runs for row in run.record["splits"][_SPLIT]["rows"]),
         targets=np.concatenate([part.targets for part in parts]),
-        predicted=np.concatenate([part.predicted for part in parts]),
+        predicted=stack_rows([part.predicted for part in parts]),
     )
     # Each run has a temperature and a coverage of its own, so that the first one's say nothing of all rows.
-    head = replace(runs[0].head, coverage=None, calibration=None)
+    head = runs[0].head.without_fits()
     report = replace(head.report(_SPLIT, rows.predicted, rows.targets), calibration=None)
     if isinstance(head, ProbabilityHead):
         before = np.concatenate([run.head.uncalibrated(part.predicted) for run, part in zip(runs, parts, strict=True)])

@@ -16,7 +16,7 @@ from keras_transfer.heads import (
     RegressionReport,
     TranscriptReport,
 )
-from keras_transfer.heads.evaluation import ACCURACY, Floats, Report
+from keras_transfer.heads.evaluation import ACCURACY, WORD_ERROR_RATE, Floats, Report
 from keras_transfer.report.content import Content
 from keras_transfer.report.html import exact, render
 
@@ -98,7 +98,7 @@ def _summarised(content: Content, figures: Mapping[str, Any]) -> Headline | None
     own = content.head.figure.name if content.rows is not None else "loss"
     if own not in figures:
         return None
-    spec = ".1%" if own == ACCURACY.name else ".4g"
+    spec = ".1%" if own in (ACCURACY.name, WORD_ERROR_RATE.name) else ".4g"
     further = {
         f"{name.replace('_', ' ')}, mean of the runs": (figure["mean"], ".4g")
         for name, figure in figures.items()

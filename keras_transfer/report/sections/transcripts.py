@@ -29,7 +29,7 @@ _BOUNDS = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, float("inf"))
 def error_rates(content: Content) -> Section | None:
     """Return word and character error rate, what they are made of, and what training bought."""
     report = content.report
-    if not isinstance(report, TranscriptReport) or content.runs:
+    if not isinstance(report, TranscriptReport):
         return None
     rates = {"words": report.words, "characters": report.characters}
     body = render(
