@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 

@@ -129,7 +129,7 @@ def _check_predictions(task: Task, run: Run, inputs: Sequence[Any]) -> None:
     names = [prediction.input for prediction in forward]
     turned = [prediction.input for prediction in reversed(backward)]
     _check(task, names == turned, "predictions come in the order of the inputs", names)
-    _check(task, all(str(prediction) for prediction in forward), "a prediction prints as a line", forward)
+    _check(task, all("\n" not in str(prediction) for prediction in forward), "a prediction prints as a line", forward)
     _check_explanations(task, run, inputs)
     alone = run.predict(inputs[0])
     _check(task, [one.input for one in alone] == names[:1], "one input alone gives a list of one prediction", alone)
