@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from keras_transfer import CheckpointError, ConfigError, DataError
 from keras_transfer.benchmark.metric import measure_metric
 from keras_transfer.cli import main
+from keras_transfer.report.pooled import write_pooled_page
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,12 @@ def test_the_report_of_the_run_plays_its_errors(finished_speech_run):
     assert len(page) < 5_000_000
     assert 'id="error-rates"' in page and 'id="worst"' in page
     assert "<audio" in page and "The same network on the same rows" in page
+
+
+def test_the_page_of_a_cross_validation_has_the_texts_of_all_runs(finished_speech_run, tmp_path):
+    run = finished_speech_run
+    values = [run.reports["test"].wer] * 2
+    summary = {"test": {"wer": {"mean": values[0], "std": 0.0, "values": values}}}
+    page = write_pooled_page(tmp_path, [run, run], summary, file=tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "wer, mean of 2 runs" in page and "standard deviation" in page
+    assert 'id="worst"' in page and 'id="error-rates"' in page
