@@ -18,10 +18,18 @@ class Utterances(Samples):
     Attributes:
         tokens: ``int32[tokens of all]``.
         token_bounds: ``int64[n, 2]``, where those of each start and end.
+        identities: The hash of each recording alone, by which rows are known; :attr:`content_hashes`, by which features
+            are cached, are those of recording and tokens.
     """
 
     tokens: NDArray[np.int32]
     token_bounds: Rows
+    identities: list[str]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Name and content of each recording, as a source has them that is read again."""
+        return [f"{name}\0{content}" for name, content in zip(self.names, self.identities, strict=True)]
 
     @property
     def token_lengths(self) -> Rows:
@@ -37,6 +45,7 @@ class Utterances(Samples):
             recordings=self.recordings.select(index),
             bounds=self.bounds[index],
             content_hashes=hashes,
+            identities=[self.identities[row] for row in index],
             token_bounds=self.token_bounds[index],
         )
 

@@ -161,6 +161,7 @@ class SpeechReader(AudioReader):
                 data=samples.data,
                 bounds=samples.bounds,
                 content_hashes=contents,
+                identities=list(samples.content_hashes),
                 tokens=tokens,
                 token_bounds=np.stack([ends - lengths, ends], axis=1),
             )
