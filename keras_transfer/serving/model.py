@@ -71,7 +71,7 @@ class ModelAnswers:
             stack_rows([part.predicted for part in parts]),
             np.concatenate([part.ok for part in parts]),
             np.concatenate([part.read for part in parts]),
-            {name: _join([part.outputs[name] for part in parts]) for name in self.outputs},
+            {name: np.concatenate([part.outputs[name] for part in parts]) for name in self.outputs},
         )
 
 
@@ -186,12 +186,6 @@ class ServedModel:
         ok = ready.read & np.isfinite(predicted).all(axis=1)
         outputs = {name: tensor.numpy() for name, tensor in self._masked_outputs(predicted, ok).items()}
         return ModelAnswers(predicted, ok, ready.read, outputs)
-
-
-def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Rows of several batches; tokens of transcripts may differ in number."""
-    is_even = len({part.shape[1:] for part in parts}) == 1
-    return np.concatenate(parts) if is_even else stack_rows(parts).astype(parts[0].dtype)
 
 
 def _fill_up(tensors: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:

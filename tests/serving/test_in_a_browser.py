@@ -210,3 +210,24 @@ def test_a_recording_is_dropped_and_one_is_recorded(browser, finished_audio_run)
         assert "probability" in wait_for_status(browser, "Predicted in")
         assert browser.execute_script(f"return {DURATION}") > 0.8
     assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_a_recording_is_transcribed(browser, finished_speech_run):
+    file = finished_speech_run.folder.parent / "00.wav"
+    text = finished_speech_run.predict([file])[0].text or "no speech was recognized"
+    browser.get_log("browser")
+    with running(finished_speech_run.folder) as served:
+        for width, height in SIZES:
+            open_page(browser, served.url, width=width, height=height)
+            wait_for_status(browser, "Nothing was sent yet")
+            browser.find_element("id", "file").send_keys(str(file))
+            assert wait_for_status(browser, "Predicted in").endswith(f" ms: {text}.")
+            assert text.lower() in browser.find_element("id", "prediction").text.lower()
+            assert not browser.find_element("id", "explain-button").is_displayed()
+            check_layout(browser, f"server-speech-{width}", width)
+        button = browser.find_element("id", "record")
+        button.click()
+        wait_for(browser, lambda driver: driver.find_element("id", "recorded").text > "1.", "no second was recorded")
+        button.click()
+        assert " ms: " in wait_for_status(browser, "Predicted in")
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
