@@ -96,7 +96,7 @@ class MetricDrop:
     def describe(self) -> str:
         """Return the metric before and after, and its change with an interval, in words."""
         low, high = (self._in_units(-bound) for bound in reversed(self.interval))
-        unit = "standard deviations" if self.figure.is_error else "points"
+        unit = "points" if self.figure.in_hundredths else "standard deviations"
         return (
             f"{self.figure.describe(self.before)} before, {self.figure.describe(self.after)} after: "
             f"{self._in_units(-self.drop):+.3g} {unit}, 95 % interval {low:+.3g} to {high:+.3g}"
@@ -104,7 +104,7 @@ class MetricDrop:
 
     def _in_units(self, value: float) -> float:
         # Without a minus before zero.
-        return value + 0.0 if self.figure.is_error else 100 * value + 0.0
+        return 100 * value + 0.0 if self.figure.in_hundredths else value + 0.0
 
     def to_json(self) -> JsonObject:
         """Return it as plain data."""
