@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_transfer import BackboneError
-from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, split_network
-from keras_transfer.backbones.audio.decoding import DecodingRules, decode
+from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, make_decoder, split_network
+from keras_transfer.backbones.audio.decoding import DecodingRules, decode, detect_languages
 from keras_transfer.backbones.audio.quiet_cuts import find_cuts
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
 from keras_transfer.backbones.audio.transcriber import Transcriber, transcribe
@@ -97,3 +97,32 @@ def test_adapters_count_and_can_be_merged(backbone, recordings, tmp_path):
         found = one.predict_on_batch(recordings)
         assert read(found[0], model) == read(adapted[0], model)
         np.testing.assert_allclose(found[1], adapted[1], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_first_window_decides_the_language_of_a_recording(speech_preset, recordings):
+    backbone = load_speech_to_text(AudioBackboneConfig(name=str(speech_preset("whisper")))).for_samples(WINDOW)
+    random = np.random.default_rng(3)
+    for weight in backbone.network.weights:
+        if "norm" not in weight.path:
+            weight.assign(random.normal(size=weight.shape) * (1.5 if "cross_attention" in weight.path else 0.4))
+    tokenizer = backbone.tokenizer
+    prompts = [tokenizer.prompt(language=language) for language in tokenizer.languages]
+    languages = [prompt[1] for prompt in prompts]
+    model = make_transcriber(backbone, languages=languages)
+    # More windows than are transcribed at a time.
+    many = np.concatenate([recordings[:2], *(random.normal(0, scale, (1, 20_000)) for scale in (0.02, 0.3, 0.5))])
+    many = many.astype(np.float32)
+    found = read(model.predict_on_batch(many)[0], model)
+
+    samples = keras.Input((WINDOW,))
+    halves = split_network(backbone.network)
+    encode = keras.Model(samples, halves.encoder(backbone.front_end(samples)))
+    cuts = find_cuts(many, WINDOW, RATE)
+    firsts = np.where(np.arange(WINDOW) < np.asarray(cuts.lengths)[:, :1], many[:, :WINDOW], 0).astype(np.float32)
+    detected = detect_languages(make_decoder(halves), encode(firsts), model.rules)
+    chosen = [languages.index(int(token)) for token in np.asarray(detected)]
+    assert len(set(chosen)) > 1
+    for number in set(chosen):
+        own = read(make_transcriber(backbone, prompt=prompts[number]).predict_on_batch(many)[0], model)
+        assert all(found[row] == own[row] for row, place in enumerate(chosen) if place == number)
