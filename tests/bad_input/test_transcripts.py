@@ -106,7 +106,7 @@ def test_a_transcript_in_another_script_is_named(load):
     rows = [{"path": name, "text": f"usual words {name[4]}"} for name in many]
     found = load(*rows, {"path": "other.wav", "text": "обычные слова"}, contents={**many, "other.wav": WAV})
     assert found.broken == []
-    assert found.notes[-1] == "Transcripts in another script than most: 1, other.wav (Cyrillic); usual: Latin"
+    assert found.notes[-1] == "Transcripts in another script than most (usual: Latin): 1, other.wav (Cyrillic)"
 
 
 def test_an_empty_transcript_is_an_error_unless_it_is_skipped(load):

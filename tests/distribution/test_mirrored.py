@@ -76,7 +76,7 @@ def test_a_run_of_two_devices_is_served_by_one(recipe_file, tmp_path):
 
 @pytest.mark.slow
 def test_resumed_over_as_many_devices_to_the_bit_and_over_fewer_nearly(recipe_file, tmp_path, killed):
-    more = ("checkpoint.every_steps=2", "policy.batch_norm=adapt")
+    more = ("checkpoint.every_steps=2", "policy.batch_norm=adapt", "training.accumulate_steps=3")
     fit(recipe_file, tmp_path / "whole", *MIRRORED, *more)
     for name in ("two", "one"):
         killed(lambda name=name: fit(recipe_file, tmp_path / name, *MIRRORED, *more), CheckpointStore, "write", 7)

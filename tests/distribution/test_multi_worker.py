@@ -72,7 +72,7 @@ def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
 
 @pytest.mark.slow
 def test_three_processes_train_what_one_trains(recipe_file, tmp_path):
-    more = ("training.batch_size=9",)
+    more = ("training.batch_size=9", "training.accumulate_steps=2")
     process = launch(recipe_file, tmp_path / "three", *more, workers=3)
     _, told = process.communicate(timeout=400)
     assert process.returncode == 0, told

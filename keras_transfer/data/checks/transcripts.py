@@ -153,7 +153,8 @@ def _note_rates(names: Sequence[str], texts: Sequence[str], seconds: Sequence[fl
         rows = sorted((row for row, one in odd.items() if fits(one)), key=lambda row: -odd[row].score)
         if rows:
             shown = some([f"{names[row]} ({odd[row].rate:.1f})" for row in rows], 3)
-            lines.append(f"{what}: {len(rows):,}, {shown} characters per second; usual: {odd[rows[0]].usual:.1f}")
+            usual = f"usual: {odd[rows[0]].usual:.1f} characters per second"
+            lines.append(f"{what} ({usual}): {len(rows):,}, {shown}")
     return lines
 
 
@@ -181,4 +182,4 @@ def _note_scripts(names: Sequence[str], texts: Sequence[str]) -> list[str]:
         return []
     shown = some([f"{names[row]} ({scripts[row].title()})" for row in rare], 3)
     usual = " and ".join(script.title() for script in common)
-    return [f"Transcripts in another script than most: {len(rare):,}, {shown}; usual: {usual}"]
+    return [f"Transcripts in another script than most (usual: {usual}): {len(rare):,}, {shown}"]

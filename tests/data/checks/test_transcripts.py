@@ -86,9 +86,9 @@ def test_odd_transcripts_are_named(folder):
     usual = np.median([len(text) / (1 + int(name[:2]) / 20) for name, text in texts.items()])
     assert f"{usual:.1f}" == "12.3"
     assert scan(folder, split_of(folder, texts)).notes == [
-        "Transcripts that are long for their recordings: 1, 30.wav (80.0) characters per second; usual: 12.3",
-        "Transcripts that are short for their recordings: 1, 31.wav (1.6) characters per second; usual: 12.3",
-        "Transcripts in another script than most: 1, 40.wav (Cyrillic); usual: Latin",
+        "Transcripts that are long for their recordings (usual: 12.3 characters per second): 1, 30.wav (80.0)",
+        "Transcripts that are short for their recordings (usual: 12.3 characters per second): 1, 31.wav (1.6)",
+        "Transcripts in another script than most (usual: Latin): 1, 40.wav (Cyrillic)",
     ]
     splits = Splits(
         TRANSCRIPTS,
