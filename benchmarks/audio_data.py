@@ -8,12 +8,13 @@ them; their SHA-256 sums are checked.
 
 drums: 416 drum sounds of 10 kits (hydrogen-drumkits). languages: five spoken languages in three packages, each
 by other speakers: letters and syllables (klettres-data), words (ktuberling-data), and prompts of telephone systems
-(asterisk-core-sounds). At most 100 recordings of each language and package, drawn once. czech: about 1,730 utterances
-of up to 10 s with their subtitles, mostly by two speakers (the game Fish Fillets: fillets-ng-data).
+(asterisk-core-sounds). At most 100 recordings of each language and package, drawn once. czech: 1,000 utterances of 1
+to 5 s, drawn once, with their subtitles, mostly by two speakers (the game Fish Fillets: fillets-ng-data).
 """
 
 import argparse
 import csv
+import random
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ PROMPTS = {
 }
 _FILLETS = Package("fillets-ng-data", "1.0.1-1.1", "25de89afd8b1adf7bcace8290248a6a22c89cd42300317e69000e162c032cf84")
 _SUBTITLE = re.compile(r'dialogId\("([^"]+)",\s*"[^"]*",\s*"(?:[^"\\]|\\.)*"\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)')
-_LONGEST_UTTERANCE_SECONDS = 10.0
+_UTTERANCES, _SHORTEST_SECONDS, _LONGEST_SECONDS = 1000, 1.0, 5.0
 _MOST_PER_LANGUAGE_AND_PACKAGE = 100
 _AUDIO = (".wav", ".ogg", ".opus", ".flac", ".aiff")
 
@@ -71,12 +72,16 @@ def czech(folder: Path) -> Iterator[Row]:
     """What is said, by the subtitles of the game; its levels are groups."""
     scripts = _FILLETS.unpack(folder) / "usr/share/games/fillets-ng/script"
     sounds = FILLETS_CS.unpack(folder) / "usr/share/games/fillets-ng/sound"
+    found = []
     for script in sorted(scripts.glob("*/dialogs_cs.lua")):
         for name, text in _SUBTITLE.findall(script.read_text(encoding="utf-8")):
             file = sounds / script.parent.name / "cs" / f"{name}.ogg"
-            says = any(letter.isalpha() for letter in text)
-            if says and file.is_file() and soundfile.info(file).duration <= _LONGEST_UTTERANCE_SECONDS:
-                yield file, text.replace('\\"', '"'), script.parent.name
+            if not any(letter.isalpha() for letter in text) or not file.is_file():
+                continue
+            if _SHORTEST_SECONDS <= soundfile.info(file).duration <= _LONGEST_SECONDS:
+                found.append((file, text.replace('\\"', '"'), script.parent.name))
+    random.Random(0).shuffle(found)
+    yield from sorted(found[:_UTTERANCES], key=lambda row: row[0])
 
 
 TABLES = {
