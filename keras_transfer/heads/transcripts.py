@@ -184,7 +184,7 @@ class TranscriptHead(Head):
             accuracy=None if tokens is None else tokens.accuracy,
             words=errors.words,
             characters=errors.characters,
-            speakers=errors.speakers,
+            groups=errors.groups,
         )
 
     # Predicting and serving.
@@ -355,13 +355,13 @@ class TranscriptReport(Report):
         accuracy: Share of those tokens that were predicted correctly; None without a loss.
         words: The word error rate.
         characters: The character error rate.
-        speakers: The number of speakers; None if they are unknown.
+        groups: The number of groups, such as speakers; None if they are unknown.
     """
 
     accuracy: float | None
     words: ErrorRate
     characters: ErrorRate
-    speakers: int | None = None
+    groups: int | None = None
 
     @property
     def wer(self) -> float:
@@ -409,7 +409,7 @@ class TranscriptReport(Report):
             **({} if self.accuracy is None else {"accuracy": self.accuracy}),
             "words": self.words.to_json(),
             "characters": self.characters.to_json(),
-            **({} if self.speakers is None else {"speakers": self.speakers}),
+            **({} if self.groups is None else {"groups": self.groups}),
         }
 
     @classmethod
@@ -423,5 +423,5 @@ class TranscriptReport(Report):
             "accuracy": values.get("accuracy"),
             "words": ErrorRate.from_json(WORD_ERROR_RATE, read("wer", "words")),
             "characters": ErrorRate.from_json(CHARACTER_ERROR_RATE, read("cer", "characters")),
-            "speakers": values.get("speakers"),
+            "groups": values.get("groups"),
         }

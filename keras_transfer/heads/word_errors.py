@@ -76,7 +76,7 @@ class ErrorRate:
     Attributes:
         rate: Edits over the length of the transcripts; more than 1 if more is inserted than there is.
         interval: 95 % interval: percentiles of a bootstrap over utterances.
-        speaker_interval: The same over speakers, all utterances of one together; None without at least two speakers.
+        group_interval: The same over groups, such as speakers, all utterances of one together; None without two.
         length: Words or characters of the transcripts.
         substitutions: Words or characters that were recognized as others.
         deletions: Those that were left out.
@@ -86,7 +86,7 @@ class ErrorRate:
 
     rate: float
     interval: tuple[float, float]
-    speaker_interval: tuple[float, float] | None
+    group_interval: tuple[float, float] | None
     length: int
     substitutions: int
     deletions: int
@@ -95,19 +95,19 @@ class ErrorRate:
 
     def to_json(self) -> JsonObject:
         """Return what metrics.json records beside rate and interval."""
-        speakers = {} if self.speaker_interval is None else {"speaker_interval": list(self.speaker_interval)}
+        groups = {} if self.group_interval is None else {"group_interval": list(self.group_interval)}
         bought = {} if self.improvement is None else {"untrained": self.improvement.to_json()}
         counts = {name: getattr(self, name) for name in ("length", "substitutions", "deletions", "insertions")}
-        return {**counts, **speakers, **bought}
+        return {**counts, **groups, **bought}
 
     @classmethod
     def from_json(cls, figure: Figure, values: JsonObject) -> "ErrorRate":
         """Read back rate, interval and what :meth:`to_json` gave."""
-        untrained, speakers = values.get("untrained"), values.get("speaker_interval")
+        untrained, interval = values.get("untrained"), values.get("group_interval")
         return cls(
             rate=float(values["rate"]),
             interval=_pair(values["interval"]),
-            speaker_interval=None if speakers is None else _pair(speakers),
+            group_interval=None if interval is None else _pair(interval),
             **{name: int(values[name]) for name in ("length", "substitutions", "deletions", "insertions")},
             improvement=None if untrained is None else Improvement.from_json(figure, untrained),
         )
@@ -120,12 +120,12 @@ class TranscriptErrors:
     Attributes:
         words: The word error rate.
         characters: The character error rate.
-        speakers: The number of speakers; None if they are unknown.
+        groups: The number of groups, such as speakers; None if they are unknown.
     """
 
     words: ErrorRate
     characters: ErrorRate
-    speakers: int | None
+    groups: int | None
 
 
 def require_jiwer() -> ModuleType:
@@ -166,19 +166,17 @@ def measure_transcripts(
     Raises:
         DataError: jiwer is not installed.
     """
-    speakers = (
-        None if groups is None else [f"g{group}" if group is not None else f"r{n}" for n, group in enumerate(groups)]
-    )
+    own = None if groups is None else [f"g{group}" if group is not None else f"r{n}" for n, group in enumerate(groups)]
 
     def measure(figure: Figure, *, characters: bool) -> ErrorRate:
         after = count_edits(expected, found, rule=rule, characters=characters)
         before = None if untrained is None else count_edits(expected, untrained, rule=rule, characters=characters)
-        return _measure(figure, after, before, speakers)
+        return _measure(figure, after, before, own)
 
     return TranscriptErrors(
         words=measure(WORD_ERROR_RATE, characters=False),
         characters=measure(CHARACTER_ERROR_RATE, characters=True),
-        speakers=None if speakers is None else len(set(speakers)),
+        groups=None if own is None else len(set(own)),
     )
 
 
@@ -242,22 +240,20 @@ def _process(expected: Sequence[str], found: Sequence[str], rule: str, *, charac
     return process(references, hypotheses)
 
 
-def _measure(figure: Figure, after: EditCounts, before: EditCounts | None, speakers: Sequence[str] | None) -> ErrorRate:
+def _measure(figure: Figure, after: EditCounts, before: EditCounts | None, groups: Sequence[str] | None) -> ErrorRate:
     rows = len(after.length)
     improvement = None
     if before is not None:
         value = before.rate()
         interval = bootstrap(lambda counts: after.rates(counts) - before.rates(counts), rows)
         improvement = Improvement(figure, value, after.rate() - value, interval)
-    by_speaker = None if speakers is None else after.sum_by(speakers)
+    by_group = None if groups is None else after.sum_by(groups)
     substitutions, deletions, insertions = after.edits.sum(axis=0).tolist()
     return ErrorRate(
         rate=after.rate(),
         interval=bootstrap(after.rates, rows),
-        speaker_interval=(
-            None
-            if by_speaker is None or len(by_speaker.length) < 2
-            else bootstrap(by_speaker.rates, len(by_speaker.length))
+        group_interval=(
+            None if by_group is None or len(by_group.length) < 2 else bootstrap(by_group.rates, len(by_group.length))
         ),
         length=int(after.length.sum()),
         substitutions=substitutions,

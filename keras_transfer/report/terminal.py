@@ -185,17 +185,17 @@ def _(report: MaskedReport, console: Console) -> None:
 def _(report: TranscriptReport, console: Console) -> None:
     rows = [_describe_errors(name, rate) for name, rate in (("words", report.words), ("characters", report.characters))]
     headings: tuple[str, ...] = ("", "error rate", "95 % interval", "of", "substituted", "left out", "added")
-    if report.words.speaker_interval is not None:
-        headings = (*headings[:3], f"over {report.speakers} speakers", *headings[3:])
+    if report.words.group_interval is not None:
+        headings = (*headings[:3], f"over {report.groups} groups", *headings[3:])
     _print_rows(report, headings, rows, console)
     if report.accuracy is not None:
         _print_lines(report, {"tokens right": f"{report.accuracy:.4f}"}, console)
 
 
 def _describe_errors(name: str, rate: ErrorRate) -> tuple[str, ...]:
-    speakers = () if rate.speaker_interval is None else (_as_shares(rate.speaker_interval),)
+    groups = () if rate.group_interval is None else (_as_shares(rate.group_interval),)
     counts = (rate.length, rate.substitutions, rate.deletions, rate.insertions)
-    return (name, f"{rate.rate:.1%}", _as_shares(rate.interval), *speakers, *(f"{count:,}" for count in counts))
+    return (name, f"{rate.rate:.1%}", _as_shares(rate.interval), *groups, *(f"{count:,}" for count in counts))
 
 
 def _as_shares(interval: tuple[float, float]) -> str:

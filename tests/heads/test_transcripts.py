@@ -102,13 +102,13 @@ def test_error_rates_with_intervals_over_utterances_and_speakers():
     words = errors.words
     assert (words.rate, words.length) == (pytest.approx(7 / 10), 10)
     assert (words.substitutions, words.deletions, words.insertions) == (1, 4, 2)
-    assert errors.speakers == 3
+    assert errors.groups == 3
     edits, length = np.array([2, 1, 1, 3]), np.array([6, 1, 0, 3])
     by_row = bootstrap(lambda counts: counts @ edits / np.maximum(counts @ length, 1), 4)
     assert words.interval == pytest.approx(by_row)
     spoken = np.array([3, 1, 3]), np.array([6, 1, 3])
     by_speaker = bootstrap(lambda counts: counts @ spoken[0] / np.maximum(counts @ spoken[1], 1), 3)
-    assert words.speaker_interval == pytest.approx(by_speaker)
+    assert words.group_interval == pytest.approx(by_speaker)
     assert words.improvement is None
 
 
@@ -140,7 +140,7 @@ def test_odd_transcripts_have_a_rate(expected, found, rate):
     words = measure_transcripts(expected, found, rule="whitespace", groups=["s"] * len(expected)).words
     assert words.rate == pytest.approx(rate)
     assert np.isfinite(words.interval).all()
-    assert words.speaker_interval is None  # of one speaker
+    assert words.group_interval is None  # of one speaker
 
 
 def test_an_alignment_has_the_words():

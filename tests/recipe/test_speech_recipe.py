@@ -15,7 +15,7 @@ PITCHES = {"cat": 300.0, "the dog": 1500.0}
 
 
 def write_words(folder):
-    """``words.csv`` and thirty recordings of 0.5 to 0.8 s, by three speakers."""
+    """``words.csv`` and thirty recordings of 0.5 to 0.8 s, by five speakers."""
     from scipy.io import wavfile
 
     rows = []

@@ -131,7 +131,7 @@ def test_before_and_after_are_on_the_page_and_on_the_terminal(page):
     with io.StringIO() as file:
         print_report(report, Console(file=file, width=200))
         printed = file.getvalue()
-    assert "over 3 speakers" in printed and "53.3%" in printed
+    assert "over 3 groups" in printed and "53.3%" in printed
     assert "fine-tuning: word error rate 53.3%, 53.3% before: +0.0 points" in printed
     assert "loss" not in printed  # only texts were recognized
     assert "loss" not in report.to_json()

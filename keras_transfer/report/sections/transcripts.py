@@ -17,7 +17,7 @@ MOST_ERRORS = 15
 """Of each kind of error, how many are shown."""
 
 MOST_GROUPS = 30
-"""Speakers that are shown, those with the highest error rate."""
+"""Groups that are shown, those with the highest error rate."""
 
 # Longer texts are cut around their errors: as many equal words are shown on each side.
 _MOST_EQUAL = 12
@@ -35,8 +35,8 @@ def error_rates(content: Content) -> Section | None:
     body = render(
         "error_rates.html",
         rates=rates,
-        speakers=report.speakers,
-        has_speakers=report.words.speaker_interval is not None,
+        groups=report.groups,
+        has_groups=report.words.group_interval is not None,
         has_before=bool(report.improvements),
     )
     return Section("error-rates", "Error rates", body)
@@ -165,24 +165,24 @@ class _Part:
 
 
 def error_rates_by(content: Content) -> Section | None:
-    """Return the word error rate by speaker, and by the length of recordings, as far as these are known."""
+    """Return the word error rate by group, and by the length of recordings, as far as these are known."""
     rows = _transcribed(content)
     if rows is None:
         return None
     counts = _count(content, rows)
-    speakers = [] if rows.groups is None else _rate_parts(counts, [str(group) for group in rows.groups])
+    groups = [] if rows.groups is None else _rate_parts(counts, [str(group) for group in rows.groups])
     seconds = _find_seconds(content, rows)
     lengths = [] if seconds is None else _rate_lengths(counts, seconds)
-    if len(speakers) < 2 and len(lengths) < 2:
+    if len(groups) < 2 and len(lengths) < 2:
         return None
-    speakers.sort(key=lambda part: -part.rate)
+    groups.sort(key=lambda part: -part.rate)
     body = render(
         "error_rates_by.html",
         group=content.run.config.data.group or "group",
-        speakers=speakers[:MOST_GROUPS] if len(speakers) > 1 else [],
-        more=max(len(speakers) - MOST_GROUPS, 0),
+        groups=groups[:MOST_GROUPS] if len(groups) > 1 else [],
+        more=max(len(groups) - MOST_GROUPS, 0),
         lengths=lengths if len(lengths) > 1 else [],
-        most=max((part.rate for part in (*speakers, *lengths)), default=0.0) or 1.0,
+        most=max((part.rate for part in (*groups, *lengths)), default=0.0) or 1.0,
     )
     return Section("error-rates-by", "Where the errors are", body)
 
