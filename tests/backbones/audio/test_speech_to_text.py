@@ -128,7 +128,7 @@ def to_logits(model, inputs):
     return keras.ops.convert_to_numpy(model.trainer(inputs))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["whisper", pytest.param("moonshine", marks=pytest.mark.slow)])
 def test_adapters_reach_every_dense_layer_of_both_parts_and_survive_a_checkpoint(family, speech_preset, tmp_path):
     def build():
         backbone = load(speech_preset(family))
