@@ -177,7 +177,7 @@ def test_without_the_package_each_name_is_missing_and_the_known_ones_are_told(en
     (code, _, error), predicted = json.loads(said)
     assert (code, predicted[0]) == (2, 2)
     assert error.startswith("Error: Recipe mine.yaml has ")
-    assert "task: there is no 'retrieval'. Known: audio_classification, image_classification, text_" in error
+    assert "task: there is no 'retrieval'. Known: audio_classification, image_classification, speech_to_text, " in error
     assert len(lines) == len(REMOVED), lines
     for line, (override, name) in zip(lines, REMOVED.items(), strict=True):
         assert name in line
