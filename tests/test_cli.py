@@ -110,7 +110,7 @@ def test_backbones_lists_every_backbone(command):
     texts = {row["name"]: row for row in everything if row["modality"] == "text"}
     assert texts["minilm"]["available"] is True
     assert texts["bert_tiny_en_uncased"]["family"] == "bert" and texts["gpt2_base_en"]["family"] == "gpt2"
-    assert "bert" in lines[-1] and "gpt2" in lines[-1]
+    assert "bert" in lines[-2] and "gpt2" in lines[-2]
 
 
 def test_run_leaves_a_run_folder_and_says_where(command, recipe, tmp_path):

@@ -120,8 +120,7 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
 
     def serve_tensors(*tensors: Tensor) -> dict[str, Tensor]:
         predicted, ok, features = run(*reader.arrange_checked(*tensors))
-        # Numbers first: what is not ok is masked in those that both have.
-        return {**head.tensor_outputs(predicted), **head.masked_outputs(predicted, ok), **features}
+        return {**head.endpoint_outputs(predicted, ok), **features}
 
     def embed(*raw: Tensor) -> dict[str, Tensor]:
         _, ok, features = run(*reader.decode_checked(*raw))

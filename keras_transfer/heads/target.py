@@ -400,6 +400,17 @@ class TargetHead(Head):
         masked = {name: x if name == NAMES else mask_rows(x, ok, self.neutral) for name, x in outputs.items()}
         return {**masked, OK: ok}
 
+    def endpoint_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
+        """Return what a SavedModel's endpoint for tensors returns; by default :meth:`masked_outputs`.
+
+        What :meth:`read_predictions` needs has to be among them.
+
+        Args:
+            predicted: ``float32[batch, outputs]``.
+            ok: ``bool[batch]``, which inputs could be read.
+        """
+        return self.masked_outputs(predicted, ok)
+
     def allowance(self, tolerance: float) -> Floats:
         """Return how far served predictions may lie from ours, ``[outputs]``, for a tolerance of raw."""
         return np.full(len(self.names), tolerance)

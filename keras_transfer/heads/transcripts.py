@@ -279,6 +279,15 @@ class TranscriptHead(Head):
         outputs = {name: mask_rows(x, ok, float("nan")) for name, x in self.serving_outputs(predicted).items()}
         return {**outputs, OK: ok}
 
+    def endpoint_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
+        """Return the same with ``tokens``.
+
+        Args:
+            predicted: ``float32[batch, 1 + n]``.
+            ok: ``bool[batch]``, which inputs could be read.
+        """
+        return {**self.tensor_outputs(predicted), **self.masked_outputs(predicted, ok)}
+
 
 def _join(pieces: Tensor) -> Tensor:
     """Return ``string[rows]`` for ``string[rows, n]``; a network may choose tokens that are no whole characters."""

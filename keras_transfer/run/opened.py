@@ -97,9 +97,15 @@ class ExportedModel(Predictor):
     def head(self) -> Any:
         """The head: the meaning of the model's outputs."""
         try:
-            return self.task.restore_head(self, dict(self.description.head))
+            head = self.task.restore_head(self, dict(self.description.head))
         except WRONG_TYPES as error:
             raise self._damaged(f"head: {error} is missing or of a wrong type") from error
+        if head.predictions_output != self.description.predictions_output:
+            raise self._damaged(
+                f"its predictions are called {self.description.predictions_output}, and those of its head "
+                f"{head.predictions_output}"
+            )
+        return head
 
     @property
     def model(self) -> keras.Model:

@@ -80,6 +80,7 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
+        """Set that of the other optimizer."""
         self.inner_optimizer.learning_rate = value
 
     def expect(self, batches: int) -> None:

@@ -84,7 +84,8 @@ def test_weights_from_a_file(tmp_path, name, kind):
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("name", ["convnext_tiny", pytest.param("resnet50_v2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["convnext_tiny", "resnet50_v2"])
 def test_networks_with_layers_of_their_own_come_back_from_a_keras_file(tmp_path, name):
     network = BACKBONES[name].build(32)
     file = saved(network, tmp_path, ".keras")

@@ -199,6 +199,7 @@ STATE = {
     "run": {"recipe": {}, "resolved": {}, "environment": {}, "splits": {}, "choice": None},
     "baseline": None,
     "held_out": None,
+    "untrained": None,
 }
 
 

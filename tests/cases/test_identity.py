@@ -329,7 +329,7 @@ def read_only(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("fault", "settings", "tolerance"),
     [
-        pytest.param(read_only, {}, 0, id="read-only"),
+        pytest.param(read_only, {}, 0, id="read-only", marks=pytest.mark.slow),
         # The frozen stages then run within each step, which rounds in another order.
         pytest.param(lambda *_: None, {"max_bytes": 1000}, 1e-6, id="budget"),
     ],

@@ -74,7 +74,8 @@ def test_every_key_has_a_description():
 
 def test_an_unknown_task_is_answered_with_the_nearest():
     with pytest.raises(
-        ConfigError, match=r"There is no task 'image'\. Known: audio_classification, image_classification, text_"
+        ConfigError,
+        match=r"There is no task 'image'\. Known: audio_classification, image_classification, speech_",
     ):
         describe_recipes("image")
 

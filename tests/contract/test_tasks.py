@@ -109,9 +109,7 @@ def test_the_page_on_tasks_runs_and_its_task_makes_a_run(images, pebble, tmp_pat
 
 
 def test_a_recipe_without_a_task_is_an_error_that_names_those_there_are():
-    with pytest.raises(
-        ConfigError, match="Known: audio_classification, image_classification, text_classification, text_"
-    ):
+    with pytest.raises(ConfigError, match="Known: audio_classification, image_classification, speech_to_text, text_"):
         Recipe("images/")
     with pytest.raises(ConfigError, match=r"There is no task named 'image_clasification'. Did you mean"):
         Recipe("images/", task="image_clasification")

@@ -86,7 +86,7 @@ def test_predictions_of_a_job_are_means_over_windows(job, parts):
     for split in (job.splits.validation, job.splits.test):
         expected = average(model, parts[split.name][1])
         for frozen in (0, stages):
-            np.testing.assert_allclose(job.batches.predict(split, frozen), expected, atol=1e-5)
+            np.testing.assert_allclose(job.batches.predict(frozen, split), expected, atol=1e-5)
 
 
 def test_the_solved_head_is_evaluated_as_the_model_will_be(job, parts):

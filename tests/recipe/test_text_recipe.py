@@ -161,6 +161,7 @@ def test_training_on_features_is_training_of_the_whole_network(table, preset, tm
     assert computed == []
 
 
+@pytest.mark.slow
 def test_a_solved_head_learns_from_what_classes_are_called(table, preset, tmp_path, capsys):
     few = {"per_class": 3}
     job = recipe(table, preset, policy="head", data=few).prepare()

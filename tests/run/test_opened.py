@@ -159,8 +159,8 @@ TENSOR = {"name": "pixels", "dtype": "float32"}
             "onnx", put("inputs", value=[{**TENSOR, "shape": [None, 32, 32, 1]}]), "its inputs are not", id="channels"
         ),
         pytest.param("onnx", put("inputs", value=[{**TENSOR, "shape": [None, 32, 32, 3]}]), "cannot be run", id="size"),
-        pytest.param("onnx", put("predictions_output", value="x"), "cannot be run: KeyError", id="no output"),
-        pytest.param("onnx", put("predictions_output", value="score"), "returns score of shape", id="other output"),
+        pytest.param("onnx", put("predictions_output", value="x"), "its predictions are called x", id="no output"),
+        pytest.param("onnx", put("predictions_output", value="score"), "are called score", id="other output"),
     ],
 )
 def test_a_description_from_a_stranger(exported, images, tmp_path, refused, name, edit, match):
@@ -204,11 +204,11 @@ def test_what_is_no_exported_model(exported, tmp_path, refused, words, kind, nee
 
 
 def test_a_runtime_that_is_not_installed(exported, tmp_path, refused, images, monkeypatch):
-    probe = tmp_path / "probe.py"
+    folder, probe = exported("litert"), tmp_path / "probe.py"
     probe.write_text("import no_such_runtime_7f3a")
     monkeypatch.setattr(EXPORTERS["litert"], "probe", probe)
     needs = ["is a LiteRT model", "no_such_runtime_7f3a", "pip install 'keras-transfer[litert]'"]
-    refused("predict", exported("litert"), images / "cat" / "000.png", needs=needs)
+    refused("predict", folder, images / "cat" / "000.png", needs=needs)
 
 
 def test_a_model_that_was_removed_in_between(exported, tmp_path, images):

@@ -26,7 +26,7 @@ def make_transcriber(backbone, **rules):
     )
 
 
-@pytest.fixture(scope="module", params=["whisper", "moonshine"])
+@pytest.fixture(scope="module", params=["whisper", pytest.param("moonshine", marks=pytest.mark.slow)])
 def backbone(request, speech_preset):
     found = load_speech_to_text(AudioBackboneConfig(name=str(speech_preset(request.param)))).for_samples(WINDOW)
     random = np.random.default_rng(0)

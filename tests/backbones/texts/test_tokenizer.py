@@ -21,7 +21,7 @@ FAMILIES = runpy.run_path(str(Path(__file__).parents[2] / "contract" / "test_tex
 NAMES = ("bert", "roberta", "xlm_roberta", "gpt2", "qwen", "gemma")
 TEXTS = ["a cat sat on the mat", "", "dogs, dogs", "the cat " * 40]
 # Tracing byte pairs takes seconds each time.
-SOME = ["bert", "xlm_roberta", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "roberta"))]
+SOME = ["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "roberta", "xlm_roberta"))]
 PAIRS = [("a cat", "the dog"), ("the cat " * 20, "a dog"), ("", "the dog"), ("the dog", "a cat " * 20)]
 
 
