@@ -4,19 +4,18 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import LOGITS, Head
-from keras_transfer.heads.epoch_metrics import EpochMetric
+from keras_transfer.heads.base import LOGITS
 from keras_transfer.heads.evaluation import ACCURACY, Report
-from keras_transfer.heads.token_loss import TokenAccuracy, TokenCrossentropy, evaluate_tokens
-from keras_transfer.networks.types import Batches, JsonObject, Loss, Tensor
+from keras_transfer.heads.token_head import TokenHead
+from keras_transfer.heads.token_loss import evaluate_tokens
+from keras_transfer.networks.types import Batches, JsonObject, Tensor
 
 
 @dataclass(frozen=True)
-class MaskedLanguageHead(Head):
+class MaskedLanguageHead(TokenHead):
     """Which token was at each masked position, out of the whole vocabulary (Devlin et al. 2019, arXiv 1810.04805).
 
     Targets are ``int32[batch, masked]``, -1 at positions that a shorter text does not use.
@@ -29,19 +28,6 @@ class MaskedLanguageHead(Head):
     embedding: keras.layers.Layer
 
     figure = ACCURACY
-    metric = "accuracy"
-
-    @property
-    def is_solvable(self) -> bool:
-        """It has a hidden layer: it cannot be solved."""
-        return False
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Leave ``[batch, masked, width]`` as it is."""
-        return layers.Identity(name="head_pooled", dtype="float32")(features)
-
-    def describe_pooling(self) -> None:
-        """Nothing is pooled."""
 
     def read_out(self, pooled: Tensor) -> Tensor:
         """Turn ``[batch, masked, width]`` into logits, ``float32[batch, masked, vocabulary]``."""
@@ -54,21 +40,9 @@ class MaskedLanguageHead(Head):
         )
         return head(pooled, every)
 
-    def final_layer(self) -> layers.Layer:
-        """Return the layer from logits to probabilities."""
-        return layers.Softmax(dtype="float32")
-
     def encode(self, targets: Targets) -> NDArray[np.float32]:
         """Return nothing for each row: the reader makes targets of the texts themselves."""
         return np.zeros((len(targets), 0), np.float32)
-
-    def loss(self, *, label_smoothing: float) -> Loss:
-        """Return the loss of logits against targets: the mean over all masked tokens of a batch."""
-        return TokenCrossentropy()
-
-    def epoch_metrics(self) -> tuple[EpochMetric, ...]:
-        """Return the accuracy, with each masked token counting once."""
-        return (EpochMetric("accuracy", "max", lambda: TokenAccuracy(name="accuracy")),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from keras_transfer.console.text import one_line
 from keras_transfer.data.readers.transcribed import TranscriptTokenizer
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.base import LOGITS, Head
-from keras_transfer.heads.epoch_metrics import EpochMetric
+from keras_transfer.heads.base import LOGITS
 from keras_transfer.heads.evaluation import CHARACTER_ERROR_RATE, WORD_ERROR_RATE, Floats, Improvement, Report
 from keras_transfer.heads.predictions import OPTIONAL, Prediction
 from keras_transfer.heads.target import OK, mask_rows
-from keras_transfer.heads.token_loss import TokenAccuracy, TokenCrossentropy, TokenFigures
+from keras_transfer.heads.token_head import TokenHead
+from keras_transfer.heads.token_loss import TokenFigures
 from keras_transfer.heads.word_errors import ErrorRate, count_edits, measure_transcripts
-from keras_transfer.networks.types import JsonObject, Layer, Loss, Tensor
+from keras_transfer.networks.types import JsonObject, Layer, Tensor
 
 _UNUSED = -1.0
 STEP_SECONDS = 0.02
@@ -71,7 +71,7 @@ class Transcript(Prediction):
 
 
 @dataclass(frozen=True)
-class TranscriptHead(Head):
+class TranscriptHead(TokenHead):
     """The next token of a transcript, out of the network's vocabulary.
 
     The output layer's kernel is the network's embedding of tokens, as the network was pretrained.
@@ -92,7 +92,6 @@ class TranscriptHead(Head):
     timestamps: bool = False
 
     figure = WORD_ERROR_RATE
-    metric = "accuracy"
     is_exact = True
     predictions_output: ClassVar[str] = "text"
     """Which of an exported model's outputs are the predictions themselves."""
@@ -106,25 +105,9 @@ class TranscriptHead(Head):
         """What is scored and served by: the content of the run folder's head.json."""
         return {"prompt": list(self.prompt), "normalization": self.rule, "timestamps": self.timestamps}
 
-    @property
-    def is_solvable(self) -> bool:
-        """Its kernel is that of the network's first layer: it cannot be solved."""
-        return False
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Leave ``[batch, length, width]`` as it is."""
-        return layers.Identity(name="head_pooled", dtype="float32")(features)
-
-    def describe_pooling(self) -> None:
-        """Nothing is pooled."""
-
     def read_out(self, pooled: Tensor) -> Tensor:
         """Turn ``[batch, length, width]`` into logits, ``float32[batch, length, vocabulary]``."""
         return TiedLogits(self.token_embedding, name=LOGITS, dtype="float32")(pooled)
-
-    def final_layer(self) -> layers.Layer:
-        """Return the layer from logits to probabilities."""
-        return layers.Softmax(dtype="float32")
 
     def encode(self, targets: Targets) -> NDArray[np.float32]:
         """Turn transcripts into the tokens that follow each position of prompt and transcript.
@@ -142,14 +125,6 @@ class TranscriptHead(Head):
         for place, row in enumerate(rows):
             encoded[place, given : given + len(row)] = row
         return encoded
-
-    def loss(self, *, label_smoothing: float) -> Loss:
-        """Return the loss of logits against targets: the mean over all tokens of a batch."""
-        return TokenCrossentropy()
-
-    def epoch_metrics(self) -> tuple[EpochMetric, ...]:
-        """Return the accuracy, with each token counting once."""
-        return (EpochMetric("accuracy", "max", lambda: TokenAccuracy(name="accuracy")),)
 
     def report(
         self,
