@@ -29,8 +29,6 @@ class DecodingRules:
         length_penalty: A transcript's score is the sum of its log-probabilities over its length to this power.
         timestamp_begin: The token of 0 s, if the prompt asks for timestamps; each next one is a step later.
         first_timestamp: Most steps before the first timestamp.
-        languages: Tokens of languages; if there are any, the likeliest one is put into the prompt.
-        language_place: Its position in the prompt.
     """
 
     prompt: Sequence[int]
@@ -42,8 +40,6 @@ class DecodingRules:
     length_penalty: float = 1.0
     timestamp_begin: int | None = None
     first_timestamp: int = 50
-    languages: Sequence[int] = ()
-    language_place: int = 1
 
 
 class Decoded(NamedTuple):
@@ -60,14 +56,13 @@ class Decoded(NamedTuple):
     length: Tensor
 
 
-def decode(decoder: Decoder, states: Tensor, rules: DecodingRules, languages: Tensor | None = None) -> Decoded:
+def decode(decoder: Decoder, states: Tensor, rules: DecodingRules) -> Decoded:
     """Choose tokens.
 
     Args:
         decoder: Of the network.
         states: Of its encoder, ``[batch, positions, width]``.
         rules: What it starts from, ends with, leaves out and prefers.
-        languages: ``int32[batch]``, tokens to put into the prompts.
 
     Returns:
         The transcripts.
@@ -75,28 +70,10 @@ def decode(decoder: Decoder, states: Tensor, rules: DecodingRules, languages: Te
     heard = decoder.listen(states)
     batch, start = ops.shape(states)[0], len(rules.prompt)
     prompt = ops.broadcast_to(ops.convert_to_tensor([list(rules.prompt)], "int32"), (batch, start))
-    if languages is not None:
-        prompt = ops.where(ops.arange(start) == rules.language_place, languages[:, None], prompt)
     nothing = decoder.start(batch, start + rules.longest)
     logits, cached = decoder.run(prompt, ops.convert_to_tensor(0, "int32"), nothing, heard)
     choose = _decode_greedily if rules.beams == 1 else _decode_by_beams
     return choose(decoder, rules, logits, cached, heard)
-
-
-def detect_languages(decoder: Decoder, states: Tensor, rules: DecodingRules) -> Tensor:
-    """Return the likeliest language's token for each recording, ``int32[batch]``.
-
-    Args:
-        decoder: Of the network.
-        states: Of its encoder, ``[batch, positions, width]``.
-        rules: They have languages.
-    """
-    batch, start = ops.shape(states)[0], rules.language_place
-    before = ops.broadcast_to(ops.convert_to_tensor([list(rules.prompt[:start])], "int32"), (batch, start))
-    first = ops.convert_to_tensor(0, "int32")
-    logits, _ = decoder.run(before, first, decoder.start(batch, start + 1), decoder.listen(states))
-    known = ops.convert_to_tensor(list(rules.languages), "int32")
-    return ops.take(known, ops.argmax(ops.take(logits, known, axis=-1), axis=-1))
 
 
 def _decode_greedily(

@@ -138,11 +138,6 @@ class SpeechTokenizer:
         return tuple(self.special.languages)
 
     @property
-    def language_tokens(self) -> tuple[int, ...]:
-        """Token of each of :attr:`languages`, which is the second of a prompt."""
-        return tuple(self.special.languages.values())
-
-    @property
     def timestamp_begin(self) -> int | None:
         """The token ``<|0.00|>``; each next one is 0.02 s later. None for networks without timestamps."""
         return self.special.timestamp_begin

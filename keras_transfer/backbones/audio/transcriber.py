@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_transfer.backbones.audio.decoders import make_decoder, split_network
-from keras_transfer.backbones.audio.decoding import Decoded, DecodingRules, decode, detect_languages
+from keras_transfer.backbones.audio.decoding import Decoded, DecodingRules, decode
 from keras_transfer.backbones.audio.quiet_cuts import STEPS_PER_SECOND, Cuts, find_cuts
 from keras_transfer.backbones.audio.speech_network import TOKENS, find_token_embeddings
 from keras_transfer.heads import LOGITS
@@ -126,8 +126,7 @@ class _Transcribe(keras.layers.Layer):
         decoder = make_decoder(halves)
         # In functions, for Keras would save layers once more that it finds in attributes.
         self._listen: Callable[[Tensor], Tensor] = lambda windows: halves.encoder(front_end(windows))
-        self._decode: Callable[..., Decoded] = lambda states, own: decode(decoder, states, rules, own)
-        self._detect: Callable[[Tensor], Tensor] = lambda states: detect_languages(decoder, states, rules)
+        self._decode: Callable[[Tensor], Decoded] = lambda states: decode(decoder, states, rules)
         seconds = samples / sample_rate
         self._at_once = int(min(max(_SECONDS_AT_ONCE // seconds, _FEWEST), _MOST))
         self.built = True
@@ -145,25 +144,17 @@ class _Transcribe(keras.layers.Layer):
         last = ops.sum(ops.cast(needed, "int32"))
         blank = ops.full((count, rules.longest), rules.end, "int32")
         zeros = ops.zeros((count,), "float32")
-        languages = ops.full((batch,), rules.prompt[0], "int32")
 
         def unfinished(done: Tensor, *_: Tensor) -> Tensor:
             return done < last
 
-        def transcribe(
-            done: Tensor, tokens: Tensor, totals: Tensor, lengths: Tensor, languages: Tensor
-        ) -> tuple[Tensor, ...]:
+        def transcribe(done: Tensor, tokens: Tensor, totals: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
             # The last ones may be transcribed twice, with the same result.
             first = ops.minimum(done, count - at_once)
             chosen = ops.slice(order, (first,), (at_once,))
             of, number = chosen % batch, chosen // batch
             audio = self._take_windows(recordings, cuts, of, number)
-            states = self._listen(audio)
-            own = None
-            if rules.languages:
-                languages = _note_languages(languages, self._detect(states), of, number)
-                own = ops.take(languages, of)
-            found = self._decode(states, own)
+            found = self._decode(self._listen(audio))
             sounds = ops.any(ops.not_equal(audio, 0), axis=1)
             found_tokens = ops.where(sounds[:, None], self._count_from_start(found.tokens, cuts, of, number), rules.end)
             place = ops.expand_dims(chosen, -1)
@@ -172,11 +163,10 @@ class _Transcribe(keras.layers.Layer):
                 ops.scatter_update(tokens, place, found_tokens),
                 ops.scatter_update(totals, place, ops.where(sounds, found.log_probability, 0.0)),
                 ops.scatter_update(lengths, place, ops.where(sounds, ops.cast(found.length, "float32"), 0.0)),
-                languages,
             )
 
-        state = (ops.convert_to_tensor(0, "int32"), blank, zeros, zeros, languages)
-        _, tokens, totals, lengths, _ = ops.while_loop(unfinished, transcribe, state)
+        state = (ops.convert_to_tensor(0, "int32"), blank, zeros, zeros)
+        _, tokens, totals, lengths = ops.while_loop(unfinished, transcribe, state)
         tokens = ops.transpose(ops.reshape(tokens, (windows, batch, rules.longest)), (1, 0, 2))
         totals, lengths = (ops.sum(ops.reshape(each, (windows, batch)), axis=0) for each in (totals, lengths))
         joined = _move_to_front(ops.reshape(tokens, (batch, windows * rules.longest)), rules.end)
@@ -216,13 +206,6 @@ def _sort_true_first(flags: Tensor) -> Tensor:
     count = ops.shape(flags)[0]
     places = ops.arange(count, dtype="int32")
     return ops.cast(ops.argsort(ops.where(flags, places, places + count)), "int32")
-
-
-def _note_languages(languages: Tensor, detected: Tensor, of: Tensor, number: Tensor) -> Tensor:
-    """Put in the languages of the recordings whose first windows these are."""
-    recordings = ops.arange(ops.shape(languages)[0], dtype="int32")
-    own = ops.logical_and(of[None] == recordings[:, None], number[None] == 0)
-    return ops.where(ops.any(own, axis=1), ops.sum(ops.where(own, detected[None], 0), axis=1), languages)
 
 
 def _move_to_front(tokens: Tensor, end: int) -> Tensor:

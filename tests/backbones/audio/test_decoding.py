@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, make_decoder, split_network
-from keras_transfer.backbones.audio.decoding import DecodingRules, decode, detect_languages
+from keras_transfer.backbones.audio.decoding import DecodingRules, decode
 from keras_transfer.backbones.audio.speech_network import take_speech_network
 from keras_transfer.backbones.audio.whisper import BASE, RATE, TINY_EN, WhisperFrontEnd
 from keras_transfer.data.formats.recordings import decode_recording
@@ -160,20 +160,6 @@ def test_tokens_are_those_of_the_whole_network(kind, rules, backbone, halves, fe
     np.testing.assert_array_equal(tokens, padded)
     np.testing.assert_allclose(total, [value for _, value in expected], atol=1e-3)
     np.testing.assert_array_equal(length, [min(len(row) + 1, rules.longest) for row, _ in expected])
-
-
-def test_the_likeliest_language_is_put_into_the_prompt(backbone, halves, features):
-    rules = DecodingRules(prompt=(1, 6, 2), end=END, longest=4, languages=(6, 7, 8, 10))
-    decoder, states = make_decoder(halves), halves.encoder(features)
-    found = keras.ops.convert_to_numpy(detect_languages(decoder, states, rules))
-    first = DecodingRules(prompt=(1,), end=END)
-    values = [Expected(backbone, row, first).log_probabilities([[]])[0] for row in features]
-    np.testing.assert_array_equal(found, [max(rules.languages, key=lambda token: own[token]) for own in values])
-    tokens = keras.ops.convert_to_numpy(decode(decoder, states, rules, found).tokens)
-    for row, language, own in zip(features, found, tokens, strict=True):
-        fixed = DecodingRules(prompt=(1, int(language), 2), end=END, longest=4)
-        expected, _ = Expected(backbone, row, fixed).decode()
-        assert own.tolist() == expected + [END] * (4 - len(expected))
 
 
 def read_utterances(folder):

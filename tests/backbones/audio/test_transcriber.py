@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_transfer import BackboneError
-from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, make_decoder, split_network
-from keras_transfer.backbones.audio.decoding import DecodingRules, decode, detect_languages
+from keras_transfer.backbones.audio.decoders import CachedDecoder, PrefixDecoder, split_network
+from keras_transfer.backbones.audio.decoding import DecodingRules, decode
 from keras_transfer.backbones.audio.quiet_cuts import find_cuts
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
 from keras_transfer.backbones.audio.transcriber import Transcriber, transcribe
@@ -97,34 +97,3 @@ def test_adapters_count_and_can_be_merged(backbone, recordings, tmp_path):
         found = one.predict_on_batch(recordings)
         assert read(found[0], model) == read(adapted[0], model)
         np.testing.assert_allclose(found[1], adapted[1], atol=1e-4)
-
-
-@pytest.mark.slow
-def test_the_first_window_decides_the_language_of_a_recording(speech_preset, recordings):
-    backbone = load_speech_to_text(AudioBackboneConfig(name=str(speech_preset("whisper")))).for_samples(WINDOW)
-    random = np.random.default_rng(3)
-    for weight in backbone.network.weights:
-        if "norm" not in weight.path:
-            weight.assign(random.normal(size=weight.shape) * (3.0 if "cross_attention" in weight.path else 0.4))
-    tokenizer = backbone.tokenizer
-    start, _, *others = tokenizer.prompt(language="en")
-    # Any tokens will do, and a network with random weights does not tell few of them apart.
-    languages = list(range(40, 100))
-    prompts = [[start, language, *others] for language in languages]
-    model = make_transcriber(backbone, languages=languages)
-    # More windows than are transcribed at a time.
-    tones = [0.3 * np.sin(np.arange(20_000) * frequency) for frequency in (0.05, 0.3, 0.8, 2.0)]
-    many = np.concatenate([recordings[:1], tones]).astype(np.float32)
-    found = read(model.predict_on_batch(many)[0], model)
-
-    samples = keras.Input((WINDOW,))
-    halves = split_network(backbone.network)
-    encode = keras.Model(samples, halves.encoder(backbone.front_end(samples)))
-    cuts = find_cuts(many, WINDOW, RATE)
-    firsts = np.where(np.arange(WINDOW) < np.asarray(cuts.lengths)[:, :1], many[:, :WINDOW], 0).astype(np.float32)
-    detected = detect_languages(make_decoder(halves), encode(firsts), model.rules)
-    chosen = [languages.index(int(token)) for token in np.asarray(detected)]
-    assert len(set(chosen)) > 1
-    for number in chosen[:2]:
-        own = read(make_transcriber(backbone, prompt=prompts[number]).predict_on_batch(many)[0], model)
-        assert all(found[row] == own[row] for row, place in enumerate(chosen) if place == number)
