@@ -1,5 +1,6 @@
 import ast
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,28 @@ def test_a_public_name_is_there_and_is_explained(name):
         assert len(value) > 0
 
 
+def _public_callables():
+    for name in keras_transfer.__all__:
+        value = getattr(keras_transfer, name)
+        if inspect.isfunction(value):
+            yield name, value
+        if inspect.isclass(value):
+            methods = {
+                key: one for key, one in vars(value).items() if not key.startswith("_") and inspect.isfunction(one)
+            }
+            yield from ((f"{name}.{key}", one) for key, one in methods.items() if not key.startswith("_"))
+
+
+def test_public_docstrings_explain_all_arguments_or_none():
+    missing = []
+    for name, function in _public_callables():
+        doc = inspect.cleandoc(function.__doc__ or "")
+        arguments = doc.partition("\nArgs:\n")[2].partition("\n\n")[0]
+        names = inspect.signature(function).parameters.keys() - {"self", "cls"}
+        missing += [f"{name}: {one}" for one in sorted(names) if arguments and not re.search(rf"\b{one}: ", arguments)]
+    assert missing == []
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'ImageClasification'"):
         keras_transfer.ImageClasification  # noqa: B018
@@ -162,12 +185,37 @@ def undocumented():
         yield from (f"{name}: {inner}" for inner in _undocumented_in(tree))
 
 
+def _classes():
+    """Each class of the package by its name, with those of other modules that have the same name."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(node)
+    return found
+
+
+CLASSES = _classes()
+
+
+def _inherits_docstring(owner, method, seen=frozenset()):
+    """Whether a class of the package, from which the owner inherits, documents the method."""
+    names = {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in owner.bases} - seen
+    return any(
+        any(getattr(node, "name", None) == method and ast.get_docstring(node) for node in base.body)
+        or _inherits_docstring(base, method, seen | names)
+        for name in names
+        for base in CLASSES.get(name, ())
+    )
+
+
 def _undocumented_in(node, prefix=""):
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for child in node.body:
         if not isinstance(child, kinds) or child.name.startswith("_"):
             continue
-        if not ast.get_docstring(child):
+        inherited = isinstance(node, ast.ClassDef) and _inherits_docstring(node, child.name)
+        if not ast.get_docstring(child) and not inherited:
             yield prefix + child.name
         if isinstance(child, ast.ClassDef):
             yield from _undocumented_in(child, f"{prefix}{child.name}.")

@@ -44,13 +44,6 @@ def find_duplicates(
     """Return the findings on rows that are there twice.
 
     Of rows with the same label, all but one are named. Of rows with different labels, all are: one is wrong.
-
-    Args:
-        rows: The rows.
-        exact: Links rows with the same content.
-        near: Links these, and rows that are nearly the same.
-        words: For details.
-        how: Describes what two rows have in common that are nearly the same.
     """
     findings = []
     for group in (sorted(rows) for rows in near.subsets() if len(rows) > 1):
@@ -89,10 +82,8 @@ def link_near_points(
     take no more memory than others.
 
     Args:
-        groups: Changed.
         points: ``float32[n, dimensions]``.
         rows: ``int64[n]``, the row of each point.
-        radius: The largest distance.
     """
     from scipy.spatial import KDTree
 
@@ -115,7 +106,6 @@ def find_repeated_rows(splits: Splits, repeated: Mapping[str, Any]) -> list[Find
     """Return a finding for each row that is in another split too, by what data.json records of them.
 
     Args:
-        splits: The rows.
         repeated: For ``test in train`` and the like, how many rows are repeated exactly, and pairs of names.
     """
     findings = []

@@ -28,12 +28,9 @@ def hold_out(
 
     Args:
         head: Made for these rows; it can be solved.
-        target: What is predicted.
         features: ``float32[rows, channels]``.
-        targets: Of the rows.
         neighbours: Of each row.
         groups: Of each row, or None. With groups, neighbours are not asked: most are of the row's own group.
-        seed: For drawing folds.
 
     Returns:
         ``float32[rows, outputs]``: the mean of heads that are solved on three draws of folds (one for many rows) and,

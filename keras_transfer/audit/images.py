@@ -25,15 +25,7 @@ _MOST_ODD = 0.05
 
 
 def audit_images(splits: Splits, memory: Path) -> list[Finding]:
-    """Check how images look. Each was measured already if the same images were searched for copies.
-
-    Args:
-        splits: Images that can be decoded.
-        memory: The folder of stored measurements.
-
-    Returns:
-        The findings.
-    """
+    """Check how images look. Each was measured already if the same images were searched for copies."""
     rows = Rows.of(splits)
     measured = [one for split in splits for one in measure_images(images_of(split), memory)]
     contents = [content for split in splits for content in split.examples.content_hashes]

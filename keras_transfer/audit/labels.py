@@ -41,9 +41,6 @@ def find_suspicious(rows: Rows, target: Target, targets: Targets, held_out: Floa
     """Find labels that are probably wrong.
 
     Args:
-        rows: The rows.
-        target: What is predicted.
-        targets: Of the rows.
         held_out: ``float32[rows, outputs]``, predictions for each row by a model that has not learned from it.
 
     Returns:
@@ -74,8 +71,6 @@ def judge_labels(target: Target, targets: Targets, held_out: Floats) -> Quality 
     """Judge labels by predictions for rows that were held out; None for a target that cannot be judged.
 
     Args:
-        target: What is predicted.
-        targets: Of the rows.
         held_out: ``float32[rows, outputs]``, calibrated probabilities, or numbers.
     """
     return None

@@ -17,7 +17,6 @@ def find_outliers(rows: Rows, neighbours: Neighbours) -> list[Finding]:
     """Find rows that are far from their nearest neighbours (Kuan and Mueller 2022, arXiv 2207.03061).
 
     Args:
-        rows: The rows.
         neighbours: Of each.
 
     Returns:

@@ -20,11 +20,7 @@ def audit_recordings(splits: Splits, *, memory: Path | None = None) -> list[Find
     """Check how recordings sound. The scan has measured each already.
 
     Args:
-        splits: Recordings that can be decoded.
         memory: The folder of earlier results; by default the cache's.
-
-    Returns:
-        The findings.
     """
     rows = Rows.of(splits)
     every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]

@@ -49,9 +49,7 @@ class Rows:
         Args:
             kind: One of ``KINDS``.
             row: The index of the row.
-            detail: What was found.
             score: From 0 to 1.
-            suggested_label: Of the row.
         """
         return Finding(kind, self.names[row], self.splits[row], self.labels[row], detail, float(score), suggested_label)
 

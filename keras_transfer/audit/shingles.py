@@ -87,11 +87,7 @@ def similarity(words: Sequence[str], others: Sequence[str]) -> float:
 
 
 class PassageCounter:
-    """Counts passages of a few words over many texts, in a table of fixed size.
-
-    Args:
-        length: The number of words.
-    """
+    """Counts passages of a few words over many texts, in a table of fixed size."""
 
     def __init__(self, length: int = 8) -> None:
         self._length = length
@@ -118,8 +114,6 @@ def choose_passages(counts: Counter[str], least: int, most: int) -> list[tuple[s
 
     Args:
         counts: How many texts have each.
-        least: Of texts.
-        most: Of passages.
     """
     chosen: list[tuple[str, int]] = []
     for passage, count in counts.most_common():

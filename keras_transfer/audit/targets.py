@@ -26,9 +26,6 @@ _FAR_OUT = 3.0
 def audit_targets(splits: Splits) -> list[Finding]:
     """Check the labels of all rows.
 
-    Args:
-        splits: The rows.
-
     Returns:
         The findings; those on classes name no example.
     """

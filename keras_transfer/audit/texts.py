@@ -50,9 +50,6 @@ def audit_texts(splits: Splits) -> list[Finding]:
 
     Args:
         splits: Texts, or pairs of texts, of which none is blank.
-
-    Returns:
-        The findings.
     """
     rows, seen = Rows.of(splits), _Seen()
     known: set[bytes] = set()
@@ -104,7 +101,6 @@ def find_other_scripts(rows: Rows, scripts: Sequence[str]) -> list[Finding]:
     """Return a finding for each text in a rare script, and one if several scripts are common.
 
     Args:
-        rows: The rows.
         scripts: Of their texts, as :func:`find_script` returns them.
     """
     common = find_common(scripts)

@@ -17,11 +17,7 @@ def audit_transcripts(splits: Splits, *, memory: Path | None = None) -> list[Fin
     """Check recordings and their transcripts. The scan has measured each recording already.
 
     Args:
-        splits: Recordings that can be decoded, with transcripts.
         memory: The folder of earlier results; by default the cache's.
-
-    Returns:
-        The findings.
     """
     rows, texts = Rows.of(splits), [str(text) for split in splits for text in split.targets]
     every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]

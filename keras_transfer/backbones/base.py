@@ -191,7 +191,6 @@ class ImageBackbone(Backbone):
         return keras.Input((self.image_size, self.image_size, self.channels), name="pixels", dtype="float32")
 
     def prepare(self, inputs: Tensor) -> Tensor:
-        """Apply the contract."""
         return self.contract(inputs)
 
     def describe(self) -> list[Any]:
@@ -208,8 +207,6 @@ def find_image_size(name: str, model: keras.Model, image_size: int | None) -> in
     """Check the inputs and outputs of a model, and resolve the size of its images.
 
     Args:
-        name: What messages call it.
-        model: The candidate for a backbone.
         image_size: The requested size in pixels; None for the model's own.
 
     Returns:

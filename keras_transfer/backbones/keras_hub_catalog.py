@@ -38,7 +38,6 @@ def load_part(name: str, load: Callable[[], Any]) -> Any:
 
     Args:
         name: What messages call it: ``hub:`` and a preset, or a folder.
-        load: Calls KerasHub.
 
     Raises:
         BackboneError: The part cannot be loaded.

@@ -56,11 +56,7 @@ def _describe_input(row: Mapping[str, Any]) -> str:
 
 
 def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a table, and for KerasHub's presets their families.
-
-    Args:
-        rows: Of :func:`list_backbones`.
-    """
+    """Print a table, and for KerasHub's presets their families."""
     named = [row for row in rows if "family" not in row]
     # Other inputs than images first: there are few of those backbones.
     cells = [

@@ -89,7 +89,6 @@ def find_row(name: str, kind: type[Row]) -> Row:
 
     Args:
         name: A name in :data:`BACKBONES`.
-        kind: The rows of the modality that the recipe needs.
 
     Raises:
         BackboneError: There is no such backbone, or it takes something else.

@@ -15,7 +15,6 @@ def find_run_model(folder: Path, name: str) -> Path:
     """Find the model of an earlier run.
 
     Args:
-        folder: The run folder.
         name: Name of the backbone in the recipe that starts from it; folders of presets are compared by path.
 
     Returns:
@@ -36,10 +35,6 @@ def find_run_model(folder: Path, name: str) -> Path:
 
 def read_run_recipe(folder: Path, key: str = "backbone.weights") -> RecipeConfig:
     """Read the recipe in the folder of a finished run.
-
-    Args:
-        folder: The run folder.
-        key: The key of the recipe that names it, for messages.
 
     Raises:
         BackboneError: It is no run folder, its run did not finish, or its recipe is damaged.

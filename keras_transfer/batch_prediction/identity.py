@@ -7,10 +7,7 @@ from keras_transfer.storage.sums import SUMS
 
 
 def identify(path: Path) -> str:
-    """Return a hash of a run, or of an exported model.
-
-    Args:
-        path: A run folder: its sums decide. Another folder or a file: its content.
+    """Return a hash of a run, by its sums, or of an exported model, by its content.
 
     Raises:
         OSError: It cannot be read.

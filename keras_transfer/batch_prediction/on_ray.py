@@ -116,7 +116,6 @@ def open_ray(worker: Worker, address: str | None) -> Iterator[Engine]:
     """Connect to a cluster, or start Ray on this machine, until the block ends.
 
     Args:
-        worker: As for :class:`RayEngine`.
         address: Of the cluster, as ``ray.init`` takes it; if None, Ray is started on this machine.
 
     Raises:

@@ -61,17 +61,6 @@ def predict_to_file(
 ) -> Summary:
     """Predict for inputs, and write a table with the answers in the order of the inputs.
 
-    Args:
-        inputs: What to predict for.
-        file: The table.
-        settings: What it has.
-        run: The folder of the run that predicts.
-        engine: Where the work is done.
-        outputs: How many values the model returns for an input.
-
-    Returns:
-        What was written.
-
     Raises:
         DataError: Inputs cannot be read; nothing is written.
         ConfigError: The table was started for something else.
@@ -189,12 +178,7 @@ class _Writer:
 
 
 def name_apart(names: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
-    """Return free names for columns whose own are taken.
-
-    Args:
-        names: Of the columns.
-        taken: Other names.
-    """
+    """Return free names for columns whose own are taken."""
     used, renamed = set(taken), {}
     for name in names:
         free, number = name, 1

@@ -40,7 +40,6 @@ def choose_columns(wanted: Sequence[str] | None, columns: Sequence[str]) -> tupl
 
     Args:
         wanted: Names, or several names with commas between them; "" is none. None for all columns.
-        columns: Those of the inputs.
 
     Raises:
         ConfigError: There is no such column, or a value can be read in two ways.

@@ -38,24 +38,14 @@ class Answered:
 
 @dataclass(frozen=True)
 class Worker:
-    """Reads inputs and predicts for them.
-
-    Attributes:
-        run: Predicts.
-        kind: Reads inputs.
-        settings: What the answers have.
-    """
+    """Reads inputs and predicts for them."""
 
     run: Predictor
     kind: InputKind
     settings: Settings
 
     def check(self, piece: InputRows) -> list[tuple[str, str]]:
-        """Return the name of each input that cannot be read, and what is wrong with it.
-
-        Args:
-            piece: A part of the inputs.
-        """
+        """Return the name of each input that cannot be read, and what is wrong with it."""
         problems = self.kind.find_broken(piece.values, piece.names)
         return [(piece.names[place], problems[place]) for place in sorted(problems)]
 
@@ -96,12 +86,7 @@ class Worker:
 
 
 def take_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return some columns of a table; those that it lacks are empty, and of no type that numbers would adapt to.
-
-    Args:
-        table: Any.
-        names: Of the columns.
-    """
+    """Return some columns of a table; those that it lacks are empty, and of no type that numbers would adapt to."""
     empty = pd.Series([None] * len(table), table.index, dtype=object)
     columns = {name: table[name] if name in table.columns else empty for name in names}
     return pd.DataFrame(columns, table.index)
@@ -112,7 +97,6 @@ def to_columns(predictions: Sequence[Prediction], top_k: int | None) -> pd.DataF
 
     Args:
         predictions: One per row.
-        top_k: The number of most probable names, in place of all of them.
     """
     rows = [prediction.columns(top_k) for prediction in predictions]
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -59,10 +59,8 @@ def find_candidates(
     """Find exports in the run folder, and export what is missing.
 
     Args:
-        run: The run.
         formats: Names of formats, such as ``onnx`` or ``litert:int8``; None for the Keras model, all formats, and what
             the run has exported in quantized form.
-        scratch: A folder for temporary exports.
         report: Receives a line for the user before each export.
 
     Yields:

@@ -84,12 +84,6 @@ def measure_formats(
 ) -> list[Measured]:
     """Measure a run's formats on this machine.
 
-    Args:
-        run: The run.
-        formats: As for :func:`~keras_transfer.benchmark.candidates.find_candidates`.
-        settings: How.
-        report: Receives a line for the user, now and then.
-
     Returns:
         The results in their order. What cannot be measured has a problem, and does not end the others.
 
@@ -113,12 +107,7 @@ def measure_formats(
 
 
 def write_batches(run: Run, folder: Path) -> None:
-    """Write what is predicted for while speed is measured: a file per example of the run folder, and 32 in one.
-
-    Args:
-        run: The run.
-        folder: To be made.
-    """
+    """Write what is predicted for while speed is measured: a file per example of the run folder, and 32 in one."""
     folder.mkdir()
     samples = run.read_samples()
     for number, row in enumerate(_read_batches(run, samples, 1)):
@@ -182,10 +171,8 @@ def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment:
     """Run a module of this package in a process of its own.
 
     Args:
-        module: Its name. It takes a file with the job, and writes a file with results.
         job: Plain data; ``results`` is added.
         scratch: A folder for both files.
-        environment: Variables beside those of this process.
 
     Returns:
         The results, or ``error``, why there are none.

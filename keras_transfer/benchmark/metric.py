@@ -46,10 +46,6 @@ def _evaluate(job: dict[str, Any]) -> dict[str, Any]:
 def measure_metric(opened: Run | ExportedModel, rows: Split) -> dict[str, Any]:
     """Return the metric that models are compared by, as ``evaluate`` does.
 
-    Args:
-        opened: The model.
-        rows: Labelled examples.
-
     Returns:
         ``name``, ``value``, ``interval`` at 95 %, ``rows`` and their ``split``.
 

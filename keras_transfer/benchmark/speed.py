@@ -76,7 +76,6 @@ def measure_latency(predict: Predict, rows: Sequence[Batch], seconds: float) -> 
     """Predict for one row after the other, in turn.
 
     Args:
-        predict: For a batch.
         rows: Batches of one row; texts differ in length, and so do times.
         seconds: For at least this long, and at least 100 calls.
 
@@ -95,8 +94,6 @@ def measure_throughput(predict: Predict, many: Batch, seconds: float) -> dict[st
     """Predict for one batch again and again.
 
     Args:
-        predict: For a batch.
-        many: The batch.
         seconds: For at least this long, and at least 5 calls.
 
     Returns:

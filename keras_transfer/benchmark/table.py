@@ -17,10 +17,7 @@ def print_benchmark(
     """Print results as a table.
 
     Args:
-        results: In their order.
-        settings: How they were measured.
         machine: As :func:`~keras_transfer.benchmark.measure.describe_machine` returns it.
-        console: Where to.
     """
     metric = next((measured.metric for measured in results if "name" in measured.metric), None)
     headings = _HEADINGS if metric is None else (*_HEADINGS, f"{metric['name']} (95 %)".replace("_", " "))

@@ -55,15 +55,7 @@ def write_answers(
     """Predict for inputs, write the table, and print what is worth knowing; return the number of rows.
 
     Args:
-        run: Predicts.
         given: What the user named.
-        out: The table.
-        suffixes: Of files that can be written.
-        table: How tables of inputs are read.
-        resume: Of :func:`batch_options`.
-        columns: Of :func:`batch_options`.
-        engine: Of :func:`batch_options`.
-        address: Of :func:`batch_options`.
         **answers: Further fields of ``Settings``.
     """
     from keras_transfer.batch_prediction import ENGINES, AnswerFile, Settings, Worker, choose_columns, predict_to_file

@@ -43,11 +43,7 @@ class ByName:
         return [name for name in self._sections if name not in self._without]
 
     def choose(self, value: object) -> type[Section]:
-        """Return the section of a value; for an unknown name the section of the nearest name.
-
-        Args:
-            value: What a recipe has in this place.
-        """
+        """Return the section of a value; for an unknown name the section of the nearest name."""
         if isinstance(value, Section):
             return type(value)
         name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
@@ -61,11 +57,7 @@ class ByName:
         return section
 
     def explain_name(self, value: object) -> str | None:
-        """Return what is wrong with the name that a value gives, or None if nothing is.
-
-        Args:
-            value: What a recipe has in this place.
-        """
+        """Return what is wrong with the name that a value gives, or None if nothing is."""
         name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
         if not isinstance(name, str):
             return f"expected a name. Received: {show_value(name)}. Choose one of: {', '.join(sorted(self.names))}."
@@ -76,13 +68,7 @@ class ByName:
         return f"there is no {name!r}. {did_you_mean(name, self.names)}"
 
     def explain_key(self, value: object, key: str, *, section: str) -> str:
-        """Return what is wrong with a key that the chosen section does not have.
-
-        Args:
-            value: What a recipe has in this place.
-            key: The key.
-            section: What a recipe calls this place.
-        """
+        """Return what is wrong with a key that the chosen section does not have."""
         chosen, users = self.choose(value), []
         for name in self.names:
             with contextlib.suppress(TransferError):  # a broken plugin is reported when it is chosen

@@ -53,9 +53,6 @@ def find_recipe(recipe: str) -> Path:
     Args:
         recipe: ``image/quickstart``, or a path.
 
-    Returns:
-        The file.
-
     Raises:
         ConfigError: There is no such recipe.
     """

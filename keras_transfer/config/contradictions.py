@@ -21,9 +21,6 @@ from keras_transfer.config.unused import find_unused
 def find_contradictions(config: RecipeConfig) -> Iterator[str]:
     """Find settings that are valid one by one and contradict each other.
 
-    Args:
-        config: A recipe whose values are valid one by one.
-
     Yields:
         One message per contradiction, which starts with the path of a key.
     """

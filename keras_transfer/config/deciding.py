@@ -11,9 +11,6 @@ _NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "t
 def what_decides(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections and keys of a recipe by which its model predicts.
 
-    Args:
-        recipe: As read from YAML.
-
     Returns:
         The recipe without policy, training and the like, and without where its data and weights are.
     """

@@ -27,9 +27,6 @@ def convert_earlier(values: Mapping[str, Any]) -> dict[str, Any]:
 
     A key that the policy does not use had no effect, whatever its value. None, and ``auto`` for BatchNorm, stood for
     the policy's own default.
-
-    Args:
-        values: The content of recipe.yaml in a run folder.
     """
     policy = values.get("policy")
     if not isinstance(policy, Mapping) or set(policy) != _ALL_POLICIES or policy["name"] not in POLICY_SECTIONS:

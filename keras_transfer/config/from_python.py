@@ -8,32 +8,19 @@ FROM_PYTHON = "<python: "
 
 
 def mark_object(name: str) -> str:
-    """Return what a recipe says in place of an object.
-
-    Args:
-        name: What the object is called.
-    """
+    """Return what a recipe says in place of an object."""
     return f"{FROM_PYTHON}{name}>"
 
 
 def read_mark(value: object) -> str | None:
-    """Return what an object is called that a recipe has in this place, or None if it has something else.
-
-    Args:
-        value: What the recipe says.
-    """
+    """Return what an object is called that a recipe has in this place, or None if it has something else."""
     if isinstance(value, str) and value.startswith(FROM_PYTHON):
         return value.removeprefix(FROM_PYTHON).removesuffix(">")
     return None
 
 
 def find_marks(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield the dotted path of each object in a recipe that was given from Python.
-
-    Args:
-        values: Nested sections.
-        path: Where they are in the recipe.
-    """
+    """Yield the dotted path of each object in a recipe that was given from Python."""
     for key, value in values.items():
         here = f"{path}.{key}" if path else str(key)
         if isinstance(value, Mapping):

@@ -62,7 +62,6 @@ def explain_head(head: HeadConfig, target: str) -> Iterator[str]:
     """Yield what is wrong with the head that a recipe chooses, one line per mistake.
 
     Args:
-        head: The recipe's section.
         target: The recipe's ``data.target``.
     """
     name = target if head.name is None else head.name
@@ -87,7 +86,6 @@ def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: boo
     """Yield what is wrong with ``head.threshold``, one line per mistake; names are checked when the data is read.
 
     Args:
-        threshold: The recipe's section.
         target: The recipe's ``data.target``.
         validates: Whether there are validation rows.
     """
@@ -111,11 +109,7 @@ def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: boo
 
 
 def explain_coverage(coverage: float) -> Iterator[str]:
-    """Yield what is wrong with ``head.coverage`` in a recipe without validation rows.
-
-    Args:
-        coverage: The recipe's value.
-    """
+    """Yield what is wrong with ``head.coverage`` in a recipe without validation rows."""
     yield (
         f"head.coverage: sets and intervals are chosen on validation rows, and data.validation is 0. Received: "
         f"{coverage}. Set data.validation, or leave head.coverage out."

@@ -111,13 +111,7 @@ def apply_override(values: dict[str, Any], override: str, schema: type[BaseModel
 
 
 def _inside(expected: _Expected, key: str, values: Mapping[str, Any]) -> _Expected:
-    """The types of a key of a section or of a mapping.
-
-    Args:
-        expected: Of the section.
-        key: The key.
-        values: What the section has so far: its name may choose the keys.
-    """
+    """The types of a key of a section or of a mapping; the section's name among its values may choose the keys."""
     for section in expected.sections:
         field = section.model_fields.get(key)
         if field is None:

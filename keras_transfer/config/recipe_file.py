@@ -37,13 +37,8 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     """Validate a recipe's values and fill in the defaults.
 
     Args:
-        values: Nested sections as read from YAML.
         known: For each dotted path that names a registered thing, the known names. If they are a registry of
             :class:`Configurable` parts, the settings beside a name are validated too.
-        where: Source of the values, for messages: a file or "the arguments".
-
-    Returns:
-        The recipe.
 
     Raises:
         ConfigError: All mistakes at once, one line each, with the path and the nearest known name.
@@ -213,12 +208,8 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a recipe file and apply overrides; the keys and values are validated by :func:`parse_recipe`.
 
     Args:
-        file: The YAML file.
         overrides: Each ``section.key=value``, with the value as the key's type expects it: a number, a text, or a list
             or mapping in YAML.
-
-    Returns:
-        Nested sections.
 
     Raises:
         ConfigError: The file cannot be read or parsed, or an override has no ``=``.

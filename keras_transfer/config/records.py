@@ -22,12 +22,7 @@ class Record(BaseModel):
 
 
 def find_problem(schema: type[BaseModel], values: Any) -> str | None:
-    """Return what is wrong with values that were read back, in one line; None if nothing is.
-
-    Args:
-        schema: What they should be.
-        values: As JSON has them.
-    """
+    """Return what is wrong with values that were read back, in one line; None if nothing is."""
     try:
         schema.model_validate(values)
     except ValidationError as error:

@@ -36,11 +36,6 @@ class Section(BaseModel):
 
 
 def is_set(section: Section, key: str) -> bool:
-    """Return whether a key has another value than its default.
-
-    Args:
-        section: A section.
-        key: One of its keys.
-    """
+    """Return whether a key has another value than its default."""
     default = type(section).model_fields[key].get_default(call_default_factory=True)
     return bool(getattr(section, key) != default)

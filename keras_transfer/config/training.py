@@ -93,7 +93,6 @@ class TrainingConfig(Section):
         """Return the section with a number for a batch size of ``auto``.
 
         Args:
-            rows: Number of training rows.
             devices: A batch of ``auto`` is a multiple of it.
         """
         if self.batch_size != "auto":

@@ -39,9 +39,6 @@ _TFDS = "tfds:"
 def find_unused(config: RecipeConfig) -> Unused:
     """Find keys that are set and would change nothing.
 
-    Args:
-        config: A recipe whose values are valid one by one.
-
     Yields:
         The path of a key, and the reason.
     """

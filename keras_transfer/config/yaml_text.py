@@ -49,10 +49,6 @@ StrictLoader.add_implicit_resolver(
 def load_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML document.
 
-    Args:
-        text: The document.
-        where: Where it comes from, for messages.
-
     Raises:
         ConfigError: It is not YAML, or not plain data; with the place.
     """
@@ -62,10 +58,6 @@ def load_yaml(text: str, where: str) -> Any:
 
 def compose_yaml(text: str, where: str) -> yaml.Node | None:
     """Return a YAML document as nodes, before plain scalars become numbers, booleans and dates.
-
-    Args:
-        text: The document.
-        where: Where it comes from, for messages.
 
     Raises:
         ConfigError: It is not YAML; with the place.

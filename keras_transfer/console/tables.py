@@ -46,13 +46,8 @@ def print_table(
     To a file or a pipe, the table is printed in its full width.
 
     Args:
-        headings: Of the columns.
         rows: Cells of each row, as plain text.
-        console: Where to.
-        title: Above the table.
-        footer: Rows below a line.
         names: The first columns have names, which stay on one line and are aligned to the left.
-        left: Headings of other columns that are aligned to the left.
     """
     table = _make_table(headings, rows, names, left)
     table.title = None if title is None else Text(one_line(title))
@@ -80,13 +75,7 @@ class _AtWidth:
 
 
 def table_width(headings: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> int:
-    """Return how many columns of a terminal a table takes at least, with no word cut.
-
-    Args:
-        headings: As for :func:`print_table`.
-        rows: As for :func:`print_table`.
-        console: Where to.
-    """
+    """Return how many columns of a terminal a table takes at least, with no word cut."""
     return _widths(_make_table(headings, rows), console)[0]
 
 
@@ -131,16 +120,7 @@ def _print_list(headings: Sequence[str], rows: Sequence[Sequence[str]], console:
 
 
 def track(items: Iterable[_Item], description: str, total: int) -> Iterator[_Item]:
-    """Yield items, and show how many there have been and how long the rest will take.
-
-    Args:
-        items: Any.
-        description: What they are.
-        total: How many there will be.
-
-    Yields:
-        The items.
-    """
+    """Yield items, and show how many there have been and how long the rest will take."""
     with make_progress() as progress:
         task = progress.add_task(description, total=total, metrics="")
         for item in items:

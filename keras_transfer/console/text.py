@@ -49,7 +49,6 @@ def show_value(value: Any, **limits: int) -> str:
     """Return any value for a message, as ``reprlib.repr`` does; a number of thousands of digits is no error.
 
     Args:
-        value: Anything.
         **limits: Attributes of ``reprlib.Repr``, such as ``maxstring``.
 
     Example:

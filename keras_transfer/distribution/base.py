@@ -46,11 +46,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Make model and optimizer for these devices.
-
-        Yields:
-            Nothing: they are made, compiled, trained and evaluated inside.
-        """
+        """Make model and optimizer for these devices."""
         yield
 
     def feed(self, dataset: Batches) -> Batches:
@@ -58,11 +54,7 @@ class Distribution:
         return dataset
 
     def check_model(self, model: keras.Model) -> None:
-        """Check that the model can be distributed over these devices.
-
-        Args:
-            model: Made in the scope.
-        """
+        """Check that the model can be distributed over these devices."""
 
     # Communication between processes. All of them make the same calls in the same order.
 
@@ -71,10 +63,7 @@ class Distribution:
         return [content]
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each process has.
-
-        Args:
-            value: This process's: numbers, strings and arrays, nested.
+        """Return what each process has: numbers, strings and arrays, nested.
 
         Returns:
             One value per process, in their order.
@@ -99,9 +88,6 @@ class Distribution:
     def together(self) -> Iterator[None]:
         """Wait for every process at the end; name the process that was lost, if one was.
 
-        Yields:
-            Nothing: the run happens inside.
-
         Raises:
             TrainingError: A process was lost.
         """
@@ -124,11 +110,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """Let the chief go first, so that the others find its result in a shared cache.
-
-        Yields:
-            Nothing.
-        """
+        """Let the chief go first, so that the others find its result in a shared cache."""
         if not self.is_chief:
             self.barrier()
         yield

@@ -33,11 +33,7 @@ def distribute(config: RecipeConfig, *, connect: bool = True) -> Iterator[Distri
     Call it before anything else uses TensorFlow or JAX: both fix their devices when they first use one.
 
     Args:
-        config: The recipe.
         connect: Whether to wait for the other processes; if not, one device is yielded.
-
-    Yields:
-        The distribution.
 
     Raises:
         ConfigError: The devices do not exist, the backend lacks the strategy, or the recipe does not fit them.
@@ -152,10 +148,7 @@ def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: 
     """Check a recipe for what Keras does wrong over several devices, and for batches that cannot be divided.
 
     Args:
-        config: The recipe.
         strategy: Not ``auto``.
-        replicas: Number of devices that have the model.
-        processes: Number of processes.
 
     Raises:
         ConfigError: There are problems; the message has all of them.

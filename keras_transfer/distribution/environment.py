@@ -68,15 +68,7 @@ def builds_with_a_batch() -> bool:
 
 @contextlib.contextmanager
 def session(config: RecipeConfig, distribution: Distribution) -> Iterator[None]:
-    """Set seeds, determinism, precision and devices for one run; restore precision and devices afterwards.
-
-    Args:
-        config: The recipe.
-        distribution: The devices and processes of the run.
-
-    Yields:
-        Nothing: model and optimizer are made inside.
-    """
+    """Set seeds, determinism, precision and devices for one run; restore precision and devices afterwards."""
     prepare_backend()
     keras.utils.set_random_seed(config.seed)
     if config.deterministic and keras.backend.backend() == "tensorflow":
@@ -91,9 +83,6 @@ def precision(name: str) -> Iterator[None]:
 
     Args:
         name: A dtype policy of Keras, such as ``mixed_bfloat16``.
-
-    Yields:
-        Nothing: layers are made inside.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)

@@ -58,10 +58,6 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
 
     Args:
         workers: Their addresses; all connect to the chief's.
-        timeout_seconds: How long to wait for them, and how long a lost process may go unnoticed.
-
-    Yields:
-        Nothing: JAX sees the devices of all of them inside.
 
     Raises:
         TrainingError: Some did not connect in time.

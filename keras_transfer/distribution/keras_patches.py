@@ -31,11 +31,6 @@ from keras_transfer.networks.types import Array, Batches, Model, Optimizer, Tens
 def distribute_slices(strategy: tf.distribute.Strategy, dataset: Batches, *, local: int) -> Batches:
     """Turn a dataset of slices, one for each of a process's devices in turn, into one of distributed batches.
 
-    Args:
-        strategy: Over the devices.
-        dataset: Of this process.
-        local: How many devices this process has.
-
     Returns:
         What ``fit`` and ``evaluate`` take.
     """
@@ -47,15 +42,7 @@ def distribute_slices(strategy: tf.distribute.Strategy, dataset: Batches, *, loc
 
 @contextlib.contextmanager
 def patched_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterator[None]:
-    """Patch Keras so that models and optimizers train correctly under a strategy, for a while.
-
-    Args:
-        strategy: Over one process or several.
-        processes: How many.
-
-    Yields:
-        Nothing.
-    """
+    """Patch Keras so that models and optimizers train correctly under a strategy, for a while."""
     if not keras.__version__.startswith(f"{READ_IN}."):
         warnings.warn(
             f"Training over several devices replaces private methods of Keras {READ_IN}. Received: Keras "

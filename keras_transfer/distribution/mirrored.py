@@ -36,7 +36,6 @@ class Mirrored(Distribution):
             yield
 
     def feed(self, dataset: Batches) -> Batches:
-        """Convert slices to a distributed dataset."""
         return distribute_slices(self._strategy, dataset, local=self.replicas)
 
 

@@ -58,7 +58,6 @@ class MultiWorker(Distribution):
             yield
 
     def feed(self, dataset: Batches) -> Batches:
-        """Convert slices to a distributed dataset."""
         return distribute_slices(self._strategy, dataset, local=self.replicas // self.processes)
 
     def _find_loss(self, error: Exception) -> TrainingError | None:
@@ -100,7 +99,6 @@ class MultiWorker(Distribution):
         return [self._send(content, source) for source in range(self.processes)]
 
     def any(self, flag: bool) -> bool:
-        """Return whether a flag is set in any process."""
         return bool(self._sum(np.array([flag], np.int32))[0])
 
 

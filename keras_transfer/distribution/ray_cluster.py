@@ -21,8 +21,6 @@ def connected(address: str | None, *, cpus: int, object_store_bytes: int = 100 *
 
     Args:
         address: Of the cluster, as ``ray.init`` takes it; if None, Ray is started on this machine.
-        cpus: That a Ray on this machine may use.
-        object_store_bytes: The size of its object store.
 
     Raises:
         ConfigError: There is no cluster at the address, or Ray cannot be started.

@@ -35,7 +35,6 @@ def await_workers(workers: Workers, *, timeout_seconds: float) -> None:
 
     Args:
         workers: All processes, and the index of this one.
-        timeout_seconds: How long to wait.
 
     Raises:
         TrainingError: Some did not connect in time; every process that did names them.

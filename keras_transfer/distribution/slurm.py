@@ -13,9 +13,6 @@ _FIRST_PORT, _PORTS, _PORTS_OF_A_JOB = 10000, 20000, 64
 def find_slurm_addresses(environment: Mapping[str, str]) -> list[str]:
     """Return ``host:port`` of each task of a step, by rank; tasks are distributed in blocks, as is SLURM's default.
 
-    Args:
-        environment: With the variables that srun sets.
-
     Raises:
         KeyError: A variable is missing.
         ValueError: A variable is malformed.

@@ -75,11 +75,7 @@ class Workers:
 
 
 def find_workers(config: DistributionConfig, environment: Mapping[str, str] = os.environ) -> Workers:
-    """Find the addresses of a run's processes.
-
-    Args:
-        config: Its workers come first, then TF_CONFIG, then SLURM.
-        environment: The process's variables.
+    """Find the addresses of a run's processes: in the recipe, else in TF_CONFIG, else in SLURM's variables.
 
     Raises:
         ConfigError: No addresses were given, or they are malformed.

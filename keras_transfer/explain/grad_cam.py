@@ -29,9 +29,6 @@ class GradCam:
     """Computes heat maps at the last boundary of stages that still is a map and that the outputs depend on.
 
     In a network that pools a class token, the patches of its last boundary reach no output: the one before is taken.
-
-    Args:
-        opened: The model.
     """
 
     opened: OpenedModel
@@ -41,7 +38,6 @@ class GradCam:
         """Compute heat maps of one batch.
 
         Args:
-            inputs: Of the model.
             directions: For each map ``float32[batch, outputs]``, the weights of the raw outputs whose sum it explains.
 
         Returns:
@@ -71,7 +67,6 @@ class GradCam:
         Args:
             inputs: Of the model, one tensor; at most :data:`BATCH` examples.
             outputs: For each example the outputs that are explained.
-            count: How many outputs the model has.
 
         Returns:
             ``float32[maps, batch, height, width]``; fewer outputs of an example repeat its last one. None if no
@@ -112,14 +107,9 @@ class GradCam:
 
 
 class SequenceGradCam(GradCam):
-    """Computes heat maps of networks on sequences, of which every step is a place: ``float32[maps, batch, steps, 1]``.
-
-    Args:
-        opened: The model.
-    """
+    """Computes heat maps of networks on sequences: ``float32[maps, batch, steps, 1]``, with a place for each step."""
 
     def grid(self, shape: Sequence[int | None]) -> Grid | None:
-        """Find the map in the output of a stage, ``[batch, steps, channels]``."""
         return (0, shape[1], 1) if len(shape) == 3 and shape[1] and shape[1] > 1 else None
 
 
@@ -157,7 +147,6 @@ def finish_maps(maps: NDArray[np.float32], size: tuple[int, int], *, signed: boo
 
     Args:
         maps: ``float32[maps, height, width]``.
-        size: Height and width of the example.
         signed: Whether what speaks against an output is part of its map: numbers become smaller, not less likely.
     """
     finished = np.stack([scale_map(heat if signed else np.maximum(heat, 0.0), size) for heat in maps])
@@ -170,7 +159,6 @@ def scale_map(values: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
 
     Args:
         values: ``float32[height, width]``.
-        size: Height and width.
     """
     from PIL import Image
 

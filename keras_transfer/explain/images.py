@@ -48,10 +48,7 @@ def explain_images(
 
     Args:
         opened: The model; None if it could not be opened.
-        reader: Of the run.
-        images: The images.
         outputs: For each image the outputs that are explained.
-        count: How many outputs there are.
         signed: Whether what speaks against an output is part of its map: numbers become smaller, not less likely.
 
     Returns:

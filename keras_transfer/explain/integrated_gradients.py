@@ -34,9 +34,6 @@ class IntegratedGradients:
 
     A text is compared with a neutral one of the same length, in which each token is replaced by one that means nothing.
     Both have the same positions and special tokens, which therefore get no attribution.
-
-    Args:
-        opened: The model.
     """
 
     opened: OpenedModel
@@ -58,7 +55,6 @@ class IntegratedGradients:
 
         Args:
             inputs: Of the model, ``int32[batch, tokens]`` by name.
-            neutral: The same for neutral texts.
             weights: ``float32[batch, outputs]``, of the raw outputs whose sum is explained.
             points: Of Gauss-Legendre quadrature on the way from the neutral text to the text. Sums of attributions are
                 off by about 5 % with 8 points, and by 0.5 % with 16.

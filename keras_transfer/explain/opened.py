@@ -42,11 +42,7 @@ class OpenedModel:
         return {}
 
     def explainer(self, kind: "Callable[[OpenedModel], _Explainer]") -> _Explainer:
-        """Return the explainer of a kind, which keeps what it has compiled.
-
-        Args:
-            kind: Makes it of this model.
-        """
+        """Return the explainer of a kind, which keeps what it has compiled."""
         if kind not in self._explainers:
             self._explainers[kind] = kind(self)
         found: _Explainer = self._explainers[kind]
@@ -58,11 +54,7 @@ class OpenedModel:
         return find_stages(self.network)
 
     def boundaries(self, *ranks: int) -> list[int]:
-        """Return the numbers of stages after which one tensor is alive, the last one first.
-
-        Args:
-            *ranks: That it may have.
-        """
+        """Return the numbers of stages after which one tensor is alive, the last one first."""
         ends = [stage for stage in reversed(self.stages) if len(stage.outputs) == 1]
         return [stage.index + 1 for stage in ends if len(stage.outputs[0].shape) in ranks]
 
@@ -111,12 +103,7 @@ class CutModel:
         return self.front(prepared, training=False)
 
     def behind(self, boundary: Tensor, inputs: Tensors) -> Tensor:
-        """Return raw outputs, ``[batch, outputs]``.
-
-        Args:
-            boundary: The tensor at the boundary.
-            inputs: Of the model, for what the tail reads of them.
-        """
+        """Return raw outputs, ``[batch, outputs]``."""
         if self.tail is not None:
             named = inputs if isinstance(inputs, Mapping) else {}
             extra = [named[name] for name in self.extra_inputs]

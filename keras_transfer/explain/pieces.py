@@ -32,7 +32,6 @@ def divide_text(text: str, surfaces: Sequence[bytes | None], attributions: Seque
     Tokens that share a character, such as the bytes of an emoji, are one piece, whose attribution is the sum of theirs.
 
     Args:
-        text: The text, unchanged.
         surfaces: What each token is written as; None for a word that the vocabulary lacks.
         attributions: Of each token.
     """
@@ -63,7 +62,6 @@ def find_spans(text: str, surfaces: Sequence[bytes | None]) -> list[Span]:
     folded, and the way that finds more of them counts.
 
     Args:
-        text: The text, unchanged.
         surfaces: What each token is written as, in UTF-8, without marks for the beginning of a word; empty if nothing
             is known, and None for one word that the vocabulary lacks.
 

@@ -59,10 +59,7 @@ def explain_recordings(
 
     Args:
         opened: The model; None if it could not be opened.
-        reader: Of the run.
-        recordings: The recordings, or what the reader made of them in training.
         outputs: For each recording the outputs that are explained.
-        count: How many outputs there are.
         signed: Whether what speaks against an output is part of its map.
 
     Returns:
@@ -129,7 +126,6 @@ def show_recordings(recordings: Examples, sample_rate: int, *, most_seconds: flo
     """Return recordings for the page, without an explanation: a player and a spectrogram of each.
 
     Args:
-        recordings: The recordings, or what the reader made of them in training.
         sample_rate: Of the player, in Hz.
         most_seconds: Of each recording, from its start.
 

@@ -35,11 +35,7 @@ def explain_texts(
     """Attribute outputs to the words of texts, by integrated gradients.
 
     Args:
-        opened: The model.
-        reader: Of the run.
-        texts: The texts, tokenized or not.
         outputs: For each text the output that is explained, alone or against a second one.
-        names: Of all outputs.
         points: How exact attributions are; see :class:`IntegratedGradients`.
         most_tokens: Of all texts together: those behind get no attributions.
 

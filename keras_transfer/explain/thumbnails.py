@@ -31,7 +31,6 @@ def draw_overlay(pixels: NDArray[np.float32], heat: NDArray[np.float32]) -> Enco
     """Draw an image in grey under its heat map.
 
     Args:
-        pixels: As above.
         heat: ``float32[height, width]`` in -1..1. Warm colours are above 0, from dark red to yellow; blue is below 0.
     """
     from matplotlib import colormaps

@@ -179,7 +179,6 @@ class Exporter(Configurable, ABC):
 
     @classmethod
     def title_in_messages(cls) -> str:
-        """Return what messages call the format."""
         return f"export.formats: {cls.name}"
 
     @abstractmethod
@@ -216,11 +215,7 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
 
 
 def find_exporter(path: Path) -> type[Exporter] | None:
-    """Return the format of an exported model; None if no format recognizes it.
-
-    Args:
-        path: A file or a folder.
-    """
+    """Return the format of an exported model; None if no format recognizes it."""
     return next((EXPORTERS[name] for name in EXPORTERS if EXPORTERS[name].recognizes(path)), None)
 
 

@@ -22,10 +22,6 @@ _QUANTIZED_TOLERANCE = 0.05
 def write_client(served: Served, artifact: Path) -> str:
     """Write ``serve.py`` and what it reads.
 
-    Args:
-        served: What was exported.
-        artifact: The folder that holds the model.
-
     Returns:
         Empty; or why it takes tensors, and not what a client has.
     """
@@ -39,10 +35,7 @@ def prove_client(
     """Check in a fresh process that ``serve.py`` answers as the model does.
 
     Args:
-        exporter: Of the format.
-        served: The model that was written, and proved.
         artifact: The folder that holds it; files for the check are written beside it.
-        samples: A folder of raw examples, as the reader writes them.
         expected: ``float32[n, outputs]``, the model's predictions for them.
 
     Raises:

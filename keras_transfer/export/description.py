@@ -186,14 +186,7 @@ class Description:
 
 
 def describe(config: RecipeConfig, record: Mapping[str, Any], head: TargetHead, reader: Reader) -> Description:
-    """Describe a model that is exported.
-
-    Args:
-        config: The recipe of its run.
-        record: The content of data.json.
-        head: What its predictions mean.
-        reader: From what a client has to inputs.
-    """
+    """Describe a model that is exported."""
     outputs = _serving_outputs(head)
     numeric = {name: tensor for name, tensor in outputs.items() if tensor.dtype != tf.string}
     return Description(
@@ -225,10 +218,6 @@ def describe_inputs(reader: Reader) -> tuple[TensorDescription, ...]:
 
 def read_description_file(file: Path, where: str) -> Description:
     """Read a description that lies in a file of its own.
-
-    Args:
-        file: The file.
-        where: The artifact, for messages.
 
     Raises:
         ExportError: It is missing, damaged, or of a later version.

@@ -55,7 +55,6 @@ class LiteRTExporter(SingleFileExporter):
         return self.settings.quantize == "int8" and takes_pixels(reader)
 
     def write(self, served: Served, artifact: Path) -> None:
-        """Write ``model.tflite``."""
         file = artifact / MODEL
         if self.settings.quantize is None:
             graph = trace_tensors(served)

@@ -22,9 +22,6 @@ _NAMED = re.compile(r"'tfl?\.(\w+)' op ")
 def convert_to_litert(graph: TensorGraph) -> bytes:
     """Convert a traced model.
 
-    Args:
-        graph: The model.
-
     Returns:
         The content of a ``.tflite`` file, with the signature ``serving_default``.
 
@@ -36,10 +33,6 @@ def convert_to_litert(graph: TensorGraph) -> bytes:
 
 def convert(converter: Any, graph: TensorGraph) -> bytes:
     """Do the same by a converter that has been set up.
-
-    Args:
-        converter: Of :func:`make_converter`.
-        graph: The model.
 
     Raises:
         ExportError: LiteRT lacks an operation.

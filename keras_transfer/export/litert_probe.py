@@ -17,7 +17,6 @@ def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], li
 
     Args:
         artifact: The file, or the folder of ``model.tflite``.
-        inputs: The names of what it takes.
     """
     file = Path(artifact) / "model.tflite" if Path(artifact).is_dir() else Path(artifact)
     # By default, the interpreter uses one thread.

@@ -14,11 +14,6 @@ Serve = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 def load_artifact(exporter: type[Exporter], path: Path, inputs: Sequence[str]) -> tuple[Serve, tuple[str, ...]]:
     """Load an artifact with its format's runtime.
 
-    Args:
-        exporter: The format.
-        path: What it recognizes.
-        inputs: The names of the inputs of the endpoint that is wanted.
-
     Returns:
         A function from a batch by input name to outputs by name, and the names that the artifact holds.
 
@@ -38,13 +33,7 @@ def load_artifact(exporter: type[Exporter], path: Path, inputs: Sequence[str]) -
 
 
 def not_installed(exporter: type[Exporter], path: Path, error: ModuleNotFoundError) -> ExportError:
-    """Return the error for an artifact whose runtime is not installed.
-
-    Args:
-        exporter: The format.
-        path: The artifact.
-        error: By which that was noticed.
-    """
+    """Return the error for an artifact whose runtime is not installed."""
     package = "keras-transfer" if exporter.extra is None else f"keras-transfer[{exporter.extra}]"
     return ExportError(
         f"{path} is a {exporter.title}, and {error.name}, which it needs, is not installed. Install it with pip "

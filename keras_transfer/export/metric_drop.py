@@ -140,14 +140,10 @@ def prove_quantized(exporter: Exporter, served: Served, artifact: Path, *, sampl
 
     Args:
         exporter: Of the format; its settings have ``quantize`` and ``max_drop``.
-        served: The model that was written.
         artifact: The folder that holds it; files for the check are written beside it.
         samples: A folder of raw examples, as the reader writes them. What the artifact returns for them, beside its
             predictions, has to follow from these.
         rows: Labelled examples that the model was not trained on.
-
-    Returns:
-        The result.
 
     Raises:
         ExportError: The artifact cannot be run, contradicts itself, or loses more.
@@ -178,10 +174,7 @@ def measure_drop(exporter: Exporter, head: TargetHead, before: Floats, after: Fl
 
     Args:
         exporter: Its settings have ``quantize`` and ``max_drop``.
-        head: What predictions mean.
         before: ``float32[n, outputs]`` of the model.
-        after: The same of the artifact.
-        rows: Their targets.
     """
     targets = rows.targets
 
@@ -205,11 +198,6 @@ def write_calibration(reader: Reader, rows: Split, folder: Path) -> None:
     """Write examples as a converter reads them: as training saw them, without augmentation.
 
     Args:
-        reader: Of the run.
-        rows: The examples.
-        folder: To be made.
-
-    See Also:
         :meth:`Served.calibration_batches`.
     """
     folder.mkdir()

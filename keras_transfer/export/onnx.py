@@ -67,7 +67,6 @@ class OnnxExporter(SingleFileExporter):
             )
 
     def write(self, served: Served, artifact: Path) -> None:
-        """Write ``model.onnx``."""
         if self.settings.quantize is None:
             graph = trace_tensors(served)
             model = convert_to_onnx(graph, opset=self.settings.opset)

@@ -14,10 +14,6 @@ TITLE = "ONNX model"
 def convert_to_onnx(graph: TensorGraph, *, opset: int) -> Any:
     """Convert a traced model.
 
-    Args:
-        graph: The model.
-        opset: Version of ONNX's operations.
-
     Returns:
         An ``onnx.ModelProto``.
 

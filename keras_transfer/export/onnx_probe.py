@@ -15,7 +15,6 @@ def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], li
 
     Args:
         artifact: The file, or the folder of ``model.onnx``.
-        inputs: The names of what it takes.
     """
     file = Path(artifact) / "model.onnx" if Path(artifact).is_dir() else Path(artifact)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])

@@ -8,11 +8,6 @@ from keras_transfer.errors import ExportError
 def require_packages(title: str, extra: str, *packages: str) -> None:
     """Check that a format's packages are installed, without importing them.
 
-    Args:
-        title: What messages call the format.
-        extra: The extra of keras-transfer that brings them.
-        *packages: Their import names.
-
     Raises:
         ExportError: Packages are missing; it names the extra.
     """

@@ -60,14 +60,8 @@ def prove(
     """Check in a fresh process that an artifact predicts what the model predicts.
 
     Args:
-        exporter: Of the format.
-        served: The model that was written.
         artifact: The folder that holds it; files for the check are written beside it.
-        samples: A folder of raw examples, as the reader writes them.
         expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
-
-    Returns:
-        The result.
 
     Raises:
         ExportError: The artifact cannot be run, or its predictions differ.
@@ -87,10 +81,7 @@ def run_on_samples(exporter: Exporter, reader: Reader, artifact: Path, samples: 
     """Run an artifact in a fresh process on raw examples, or on tensors of them.
 
     Args:
-        exporter: Of the format.
-        reader: From raw examples to tensors.
         artifact: The folder that holds it; files for the check are written beside it.
-        samples: A folder of raw examples, as the reader writes them.
 
     Returns:
         ``outputs`` by name, with a value per example; ``names``; with the endpoint ``raw`` also ``unreadable``.
@@ -111,9 +102,6 @@ def run_probe(
     """Run an artifact in a fresh process on files of examples.
 
     Args:
-        exporter: Of the format.
-        specs: Of the inputs.
-        artifact: As above.
         examples: A folder of files as above, or of ``.npz`` files, a batch each.
         only: The output whose values are needed; by default all of them.
     """
@@ -161,10 +149,7 @@ def predictions_in(exporter: Exporter, answers: dict[str, Any], head: TargetHead
     """Return the predictions among an artifact's outputs.
 
     Args:
-        exporter: Of the format.
         answers: As :func:`run_on_samples` returns them.
-        head: What they mean.
-        expected: The shape of predictions for the examples.
 
     Raises:
         ExportError: The artifact has other names than the head, or no such output.
@@ -204,11 +189,8 @@ def compare(
     """Compare all outputs of an artifact with those that follow from predictions.
 
     Args:
-        exporter: Of the format.
         answers: As :func:`run_on_samples` returns them.
         expected: ``float32[n, outputs]``, the predictions.
-        head: What they mean.
-        tolerance: How far raw outputs may differ.
 
     Raises:
         ExportError: An output is missing, or differs.
@@ -253,11 +235,8 @@ def compare_exactly(
     """Compare all outputs of an artifact: strings must be equal, numbers near.
 
     Args:
-        exporter: Of the format.
         answers: As :func:`run_on_samples` returns them.
         expected: ``float32[n, outputs]``, the predictions.
-        head: What they mean.
-        tolerance: How far raw outputs may differ.
 
     Raises:
         ExportError: An output is missing, or differs.

@@ -44,7 +44,6 @@ def check_quantizable(kind: type[Exporter], given: Mapping[str, Any]) -> None:
     """Refuse options that a format does not have, or that belong to another one.
 
     Args:
-        kind: The class of the format.
         given: The values of ``--quantize`` and ``--max-drop``, without those that were left out.
 
     Raises:
@@ -111,7 +110,6 @@ def tail_of(operations: Sequence[tuple[Any, Sequence[Any], Sequence[Any]]], star
 
     Args:
         operations: In the order of execution: each with its inputs and outputs.
-        start: The tensor.
     """
     reached, found = {start}, []
     for operation, inputs, outputs in operations:

@@ -24,7 +24,6 @@ def quantize_litert(served: Served, quantize: Quantize) -> tuple[bytes, TensorGr
 
     Args:
         served: The model; for int8 and pixels with examples to calibrate on.
-        quantize: How.
 
     Returns:
         The content of a ``.tflite`` file, and the graph that was converted.

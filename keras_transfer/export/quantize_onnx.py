@@ -17,11 +17,6 @@ def quantize_onnx(served: Served, quantize: Quantize, *, opset: int) -> tuple[An
     - ``float16``: weights and what is between layers.
     - ``int8``: the weights of matrix products and embeddings; what is between layers for each batch anew.
 
-    Args:
-        served: The model.
-        quantize: How.
-        opset: The version of ONNX operators.
-
     Returns:
         An ``onnx.ModelProto``, and the graph that was converted.
 

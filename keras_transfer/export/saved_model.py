@@ -82,12 +82,10 @@ class SavedModelExporter(Exporter):
 
     @classmethod
     def find_artifact(cls, path: Path) -> Path:
-        """Return the folder."""
         return path.parent if path.name == _GRAPH else path
 
     @classmethod
     def find_reader_files(cls, path: Path) -> Path:
-        """Return ``assets.extra``."""
         return cls.find_artifact(path) / EXTRA
 
 
@@ -96,9 +94,6 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
 
     Args:
         model: From inputs to predictions; Keras runs on TensorFlow.
-        head: What they mean.
-        reader: From what a client has to inputs.
-        artifact: The folder to write.
     """
     extended = with_features(model)
     # All endpoints share its trace.

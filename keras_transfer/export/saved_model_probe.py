@@ -9,12 +9,7 @@ Batch = dict[str, Any]
 
 
 def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], list[str]]:
-    """Return the signature that has these inputs, and what the signature ``classes`` returns.
-
-    Args:
-        artifact: The SavedModel's folder.
-        inputs: The names of what it takes.
-    """
+    """Return the signature that has these inputs, and what the signature ``classes`` returns."""
     if inputs not in (["image_bytes"], ["pixels"]):
         import tensorflow_text  # noqa: F401 - the operations of its tokenizers
     signatures = tf.saved_model.load(artifact).signatures

@@ -35,12 +35,10 @@ class SingleFileExporter(Exporter):
 
     @classmethod
     def find_artifact(cls, path: Path) -> Path:
-        """Return the file."""
         return path / cls.model_file if path.is_dir() else path
 
     @classmethod
     def read_description(cls, path: Path) -> Description:
-        """Read it from the file."""
         try:
             content = cls.read_metadata(cls.find_artifact(path))
         except ExportError:
@@ -55,7 +53,6 @@ class SingleFileExporter(Exporter):
 
     @classmethod
     def record_proof(cls, artifact: Path, facts: Mapping[str, Any]) -> None:
-        """Write it into the file."""
         file = cls.find_artifact(artifact)
         content = cls.read_metadata(file)
         if content is not None:

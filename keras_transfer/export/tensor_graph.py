@@ -49,12 +49,7 @@ class TensorGraph:
         return self.function.get_concrete_function()
 
     def refuse(self, title: str, kinds: Iterable[str]) -> ExportError:
-        """Return the error for operations that a format lacks, with a layer that uses each.
-
-        Args:
-            title: What messages call the format.
-            kinds: The types of the operations, as TensorFlow calls them.
-        """
+        """Return the error for operations that a format lacks, with a layer that uses each."""
         definition = self.concrete.graph.as_graph_def()
         nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
         found = {kind: next((node.name for node in nodes if node.op == kind), "") for kind in sorted(set(kinds))}

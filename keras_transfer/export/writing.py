@@ -35,15 +35,8 @@ def export_run(
     A quantized one is proved by the metric on labelled rows instead.
 
     Args:
-        exporter: Of the format.
-        served: The model, with what its inputs and outputs mean.
         folder: Does not exist yet; a version number, as TensorFlow Serving expects.
-        samples: A folder of raw examples for the check, as the reader writes them.
         expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
-        rows: For an exporter that quantizes.
-
-    Returns:
-        The proof.
 
     Raises:
         ExportError: The folder cannot be written, the artifact's predictions differ, or it loses more of the metric

@@ -68,11 +68,7 @@ class Baseline:
         """Measure how good the head is with fewer rows.
 
         Args:
-            head: That the baseline was solved for.
-            splits: As they were when it was.
             weights: ``float32[rows]``, how much each training row counts.
-            strata: Of the training rows.
-            seed: For drawing rows.
         """
         solved = Solved(
             head=head,
@@ -109,12 +105,8 @@ def measure_baseline(
 
     Args:
         model: Its head is a :class:`TargetHead` that can be solved; no weights change.
-        splits: Prepared by the reader.
-        cache: Finds or computes pooled features.
         weights: ``float32[rows]``, how much each training row counts.
-        folds: Of the training rows.
         label_texts: An example per output that describes it in words, or None.
-        distribution: The processes that share the run: the chief solves.
     """
     started = time.perf_counter()
     train, head = splits.train, _target_head(model)

@@ -58,9 +58,6 @@ class FeatureCache:
         """Return features of training examples as the epochs of a phase would show them.
 
         Args:
-            model: Its first stages are run as they are now.
-            frozen_stages: Their number.
-            split: The rows.
             epochs: Numbers of the phase's epochs. There is a view for each, up to ``cache.views``, and one view of the
                 plain examples if that is 1 or nothing is augmented.
 
@@ -87,9 +84,6 @@ class FeatureCache:
         """Return features of plain examples.
 
         Args:
-            model: Its first stages are run as they are now.
-            frozen_stages: Their number.
-            split: The rows.
             flips: A view for each flip that predictions are averaged over, instead of one.
 
         Returns:
@@ -104,8 +98,6 @@ class FeatureCache:
         """Return pooled features of plain examples, cached or computed.
 
         Args:
-            model: Its network is run as it is now.
-            split: The rows.
             flips: A view for each flip that predictions are averaged over, the plain one first, instead of one.
 
         Returns:
@@ -125,11 +117,6 @@ class FeatureCache:
 
     def time(self, model: TransferModel, frozen_stages: int, split: Split) -> tuple[float, float, float]:
         """Measure how fast features are computed on this machine.
-
-        Args:
-            model: Its first stages are run.
-            frozen_stages: Their number.
-            split: A few rows.
 
         Returns:
             Seconds per example to read it, seconds per example in the network, and seconds until the network is ready.

@@ -65,9 +65,6 @@ class Features:
             targets: ``float32[rows, outputs]``, as the head encodes them.
             weights: ``float32[rows]``.
             batch_size: Rows per step, at most.
-            seed: Of the order.
-            epochs: Numbers of the phase's epochs.
-            skip: Number of batches to leave out at the start.
             share: The part of each batch to read.
 
         Returns:

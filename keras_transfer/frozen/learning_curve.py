@@ -220,9 +220,7 @@ def measure_learning_curve(solved: Solved, held_out: HeldOut | None, *, seed: in
     """Measure the solved head with fewer rows, and forecast it with twice as many.
 
     Args:
-        solved: On all training rows.
         held_out: Rows to evaluate on; if there are few or none, folds of the training rows are held out.
-        seed: Of the draws.
 
     Returns:
         The curve, or why there is none.

@@ -176,11 +176,6 @@ class _Gaussian:
 
     An error differs from the power law by the luck of the pool, which models on its subsets share, and by a luck of its
     own. The variances of both fall in inverse proportion to the number of rows.
-
-    Args:
-        measured: The measured errors.
-        targets: Other numbers of rows.
-        spread: The variance at the size of the pool.
     """
 
     def __init__(self, measured: Measured, targets: Floats, spread: float) -> None:

@@ -123,11 +123,6 @@ def _name_class(head: type[TargetHead]) -> str:
 def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) -> TargetHead:
     """Make the head that a recipe asks for.
 
-    Args:
-        config: The recipe.
-        names: Of the outputs.
-        targets: Of the training rows.
-
     Raises:
         ConfigError: There is no such head; it does not support ``head.threshold`` or ``head.coverage``; or
             ``training.class_weights`` or ``head.threshold`` does not have the names of the classes.
@@ -145,11 +140,6 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
 def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: JsonObject) -> TargetHead:
     """Make the head of a finished run again.
 
-    Args:
-        config: The run's recipe.
-        names: Of the outputs.
-        facts: What the run kept of the head beside the model.
-
     Raises:
         KeyError: One is missing.
         ConfigError: The package that brought the head is not installed.
@@ -159,9 +149,6 @@ def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: JsonObject
 
 def find_head(config: RecipeConfig) -> type[TargetHead]:
     """Return the class of the head that a recipe asks for.
-
-    Args:
-        config: The recipe.
 
     Raises:
         ConfigError: There is no such head.

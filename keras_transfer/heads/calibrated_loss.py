@@ -28,7 +28,6 @@ def calibrated_loss(outputs: int, *, classes: bool) -> EpochMetric:
     """Return the metric of a head.
 
     Args:
-        outputs: How many there are.
         classes: Whether they are classes, of which a row has one, or labels.
     """
     return EpochMetric(CALIBRATED_LOSS, "min", lambda: CalibratedLoss(outputs, classes=classes, name=CALIBRATED_LOSS))

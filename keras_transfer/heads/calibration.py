@@ -97,7 +97,6 @@ def check_finite(predicted: Floats, split: str) -> None:
 
     Args:
         predicted: ``[n, outputs]``.
-        split: Name of the split that they are for.
 
     Raises:
         TrainingError: With the number of rows.
@@ -145,7 +144,6 @@ class Calibration:
         """Return what head.json records.
 
         Args:
-            key: Of the values.
             names: Of the outputs that have a value each; None for a single value.
         """
         values = self.values[0] if names is None else dict(zip(names, self.values, strict=True))
@@ -174,7 +172,6 @@ def fit_class_temperature(predicted: Floats, targets: Array, split: str) -> Cali
     Args:
         predicted: ``float32[n, classes]``, probabilities; at least one row.
         targets: ``int64[n]``.
-        split: Name of the split.
     """
     check_finite(predicted, split)
     logits, doubt = to_class_logits(predicted), doubt_of(len(predicted))
@@ -188,7 +185,6 @@ def fit_label_temperatures(predicted: Floats, targets: Array, split: str) -> Cal
     Args:
         predicted: ``float32[n, labels]``, probabilities; at least one row.
         targets: ``float32[n, labels]``, 0 or 1.
-        split: Name of the split.
 
     Returns:
         The temperatures; labels that fewer than five rows have, or have not, share that of all labels together.
@@ -214,7 +210,6 @@ def fit_residual_scale(predicted: Floats, targets: Array, spread: Floats, split:
         targets: ``float32[n, numbers]``.
         spread: ``[numbers]``, standard deviations of the training rows: the value if there is one row alone. A
             thousandth of it is the least value, so that rows without any error do not promise that there never is one.
-        split: Name of the split.
     """
     check_finite(predicted, split)
     errors, exact = predicted.astype(np.float64) - targets, np.asarray(spread, np.float64)

@@ -76,7 +76,6 @@ class ClassificationReport(Report):
         return tuple(one.name for one in self.classes if not one.support)
 
     def figures(self) -> JsonObject:
-        """Return what metrics.json records."""
         return {
             "accuracy": self.accuracy,
             "accuracy_interval": list(self.accuracy_interval),
@@ -94,7 +93,6 @@ class ClassificationReport(Report):
 
     @classmethod
     def read_figures(cls, values: JsonObject) -> JsonObject:
-        """Read back what :meth:`figures` gave."""
         return {
             "accuracy": values["accuracy"],
             "accuracy_interval": tuple(values["accuracy_interval"]),
@@ -128,7 +126,6 @@ class ClassPrediction(RankedPrediction):
 
     @property
     def confidence(self) -> float:
-        """The probability of the predicted class."""
         return self.score
 
     def __str__(self) -> str:
@@ -142,7 +139,6 @@ def check_class_weights(weights: Mapping[str, float], names: Sequence[str]) -> N
 
     Args:
         weights: The recipe's ``training.class_weights``.
-        names: Names of the classes.
 
     Raises:
         ConfigError: With the names.
@@ -216,18 +212,15 @@ class ClassificationHead(ProbabilityHead):
         return replace(self, coverage=cover_classes(self.config.coverage, predicted, self.decide(predicted), targets))
 
     def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
-        """Choose thresholds, if the recipe asks for it."""
         config = self.config.threshold
         if config is None or config.value is not None:
             return self
         return replace(self, decision=choose_decision(config, self.names, predicted, targets))
 
     def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
-        """Fit the temperature."""
         return replace(self, calibration=fit_class_temperature(predicted, targets, split))
 
     def calibrated(self, predicted: Floats) -> Floats:
-        """Return calibrated probabilities."""
         return predicted if self.calibration is None else temper_classes(predicted, self.calibration.values[0])
 
     def uncalibrated(self, predicted: Floats) -> Floats:
@@ -256,11 +249,9 @@ class ClassificationHead(ProbabilityHead):
         return self.decision.decide(predicted)
 
     def final_layer(self) -> layers.Layer:
-        """Return a layer from logits to probabilities."""
         return layers.Softmax(dtype="float32")
 
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Return targets one-hot."""
         return np.eye(len(self.names), dtype=np.float32)[targets]
 
     def loss(self, *, label_smoothing: float) -> Loss:
@@ -300,7 +291,6 @@ class ClassificationHead(ProbabilityHead):
         return Multinomial(len(self.names))
 
     def label_targets(self) -> Targets:
-        """Return a row of each class."""
         return np.arange(len(self.names))
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
@@ -310,7 +300,6 @@ class ClassificationHead(ProbabilityHead):
         return -np.log(np.maximum(given, np.finfo(np.float64).eps))
 
     def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
-        """Return the accuracy."""
         right = self.decide(predicted) == targets
         return counts @ right / counts.sum(axis=1)
 

@@ -67,7 +67,6 @@ class Coverage:
 
         Args:
             promised: The recipe's ``head.coverage``; None for a recipe without it.
-            facts: The content of head.json.
             names: Of what has a bound each; None if there is one bound for all.
 
         Raises:
@@ -93,7 +92,6 @@ def check_rows(coverage: float | None, rows: int) -> None:
 
     Args:
         coverage: The recipe's ``head.coverage``.
-        rows: The number of validation rows.
 
     Raises:
         ConfigError: With the number that is needed.
@@ -141,7 +139,6 @@ def conformal_quantile(scores: Floats, coverage: float) -> float:
 
     Args:
         scores: ``[n]``, how badly each row was predicted.
-        coverage: The share that is promised.
 
     Raises:
         ConfigError: There are too few rows.

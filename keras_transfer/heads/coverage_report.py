@@ -132,7 +132,6 @@ def report_class_sets(coverage: Coverage, sets: Bools, targets: NDArray[Any]) ->
     """Count how many sets contain the true class.
 
     Args:
-        coverage: The promise.
         sets: ``bool[n, classes]``.
         targets: ``int64[n]``.
     """
@@ -153,8 +152,6 @@ def report_labels(
     """Count for how many rows the truth about labels is not ruled out.
 
     Args:
-        coverage: The promise.
-        names: Of the labels.
         present: ``bool[n, labels]``, the predicted labels.
         uncertain: ``bool[n, labels]``, for which neither answer is ruled out.
         targets: ``float32[n, labels]``, 0 or 1.
@@ -179,8 +176,6 @@ def report_intervals(coverage: Coverage, names: Sequence[str], predicted: Floats
     """Count how many intervals contain the true number.
 
     Args:
-        coverage: The promise.
-        names: Of the numbers.
         predicted: ``float32[n, numbers]``.
         targets: ``float32[n, numbers]``.
     """

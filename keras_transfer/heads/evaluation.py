@@ -141,12 +141,7 @@ def measure_gain(
     """Compare two models on the same rows.
 
     Args:
-        figure: What by.
-        score: How to get it.
         predicted: ``float32[n, outputs]`` of the fine-tuned model.
-        head_predicted: The same of the solved head.
-        head_seconds: Time for features and solution.
-        seconds: Time of all phases.
         head_score: How to get it for the solved head, if it decides by thresholds of its own.
 
     Returns:
@@ -274,10 +269,6 @@ def mean_where_present(values: Floats, present: NDArray[np.bool_]) -> float:
 
 def predict(model: Model, batches: Batches) -> NDArray[np.float32]:
     """Run a model over a dataset.
-
-    Args:
-        model: From inputs to outputs.
-        batches: Inputs, or tuples that begin with them.
 
     Returns:
         ``float32[n, outputs]``, in the order of the dataset. Of a model whose outputs differ in length from batch to

@@ -63,12 +63,10 @@ class MaskedReport(Report):
         return float(np.exp(self.loss))
 
     def figures(self) -> JsonObject:
-        """Return the figures as metrics.json records them."""
         return {"accuracy": self.accuracy, "perplexity": self.perplexity, "masked": self.masked}
 
     @classmethod
     def read_figures(cls, values: JsonObject) -> JsonObject:
-        """Return the fields that :meth:`figures` gave."""
         return {key: values[key] for key in ("accuracy", "masked")}
 
 
@@ -78,11 +76,6 @@ def evaluate_masked(model: keras.Model, batches: Batches, *, split: str, n: int)
     Args:
         model: From inputs to logits, ``float32[batch, masked, vocabulary]``.
         batches: Inputs, and what was masked, ``int32[batch, masked]``, -1 where nothing was.
-        split: The split's name.
-        n: How many rows it has.
-
-    Returns:
-        The report.
     """
     found = evaluate_tokens(model, batches)
     return MaskedReport(split=split, n=n, loss=found.loss, masked=found.tokens, accuracy=found.accuracy)

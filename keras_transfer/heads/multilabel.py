@@ -85,7 +85,6 @@ class MultilabelReport(Report):
         return tuple(label.name for label in self.labels if not label.support)
 
     def figures(self) -> JsonObject:
-        """Return what metrics.json records."""
         labels, interval = [asdict(label) for label in self.labels], self.mean_average_precision_interval
         return {
             "mean_average_precision": self.mean_average_precision,
@@ -100,7 +99,6 @@ class MultilabelReport(Report):
 
     @classmethod
     def read_figures(cls, values: JsonObject) -> JsonObject:
-        """Read back what :meth:`figures` gave."""
         interval = values["mean_average_precision_interval"]
         return {
             "mean_average_precision": values["mean_average_precision"],
@@ -212,7 +210,6 @@ class MultilabelHead(ProbabilityHead):
         return replace(self, coverage=cover_labels(self.config.coverage, predicted, self.present(predicted), targets))
 
     def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
-        """Choose thresholds, if the recipe asks for it."""
         config = self.config.threshold
         if config is None or config.value is not None:
             return self
@@ -220,11 +217,9 @@ class MultilabelHead(ProbabilityHead):
         return replace(self, thresholds=tuple(found.thresholds.values()), choice=found.choice)
 
     def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
-        """Fit a temperature for each label."""
         return replace(self, calibration=fit_label_temperatures(predicted, targets, split))
 
     def calibrated(self, predicted: Floats) -> Floats:
-        """Return calibrated probabilities."""
         return predicted if self.calibration is None else temper_labels(predicted, self.calibration.values)
 
     def uncalibrated(self, predicted: Floats) -> Floats:
@@ -248,15 +243,12 @@ class MultilabelHead(ProbabilityHead):
         return np.asarray(((predicted.astype(np.float64) - targets) ** 2).mean(axis=1))
 
     def final_layer(self) -> layers.Layer:
-        """Return a layer from logits to probabilities."""
         return layers.Activation("sigmoid", dtype="float32")
 
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Return targets as they are."""
         return np.asarray(targets, np.float32)
 
     def loss(self, *, label_smoothing: float) -> Loss:
-        """Return the loss of logits against 0 and 1."""
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
@@ -287,7 +279,6 @@ class MultilabelHead(ProbabilityHead):
         return OneVsRest(len(self.names))
 
     def label_targets(self) -> Targets:
-        """Return a row that has each label and no other."""
         return np.eye(len(self.names), dtype=np.float32)
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:

@@ -59,7 +59,6 @@ class RegressionReport(Report):
     coverage: IntervalReport | None = None
 
     def figures(self) -> JsonObject:
-        """Return what metrics.json records."""
         numbers = [asdict(number) for number in self.numbers]
         return {
             "mae": self.mae,
@@ -69,7 +68,6 @@ class RegressionReport(Report):
 
     @classmethod
     def read_figures(cls, values: JsonObject) -> JsonObject:
-        """Read back what :meth:`figures` gave."""
         numbers: dict[str, JsonObject] = {
             name: {key: tuple(value) if isinstance(value, list) else value for key, value in number.items()}
             for name, number in values["numbers"].items()
@@ -130,7 +128,6 @@ class NumberHead(TargetHead):
 
     @classmethod
     def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
-        """Make the head with mean and scale of training rows."""
         exact = targets.astype(np.float64)
         return cls(names, config, tuple(exact.mean(axis=0).tolist()), tuple(exact.std(axis=0).tolist()))
 
@@ -184,7 +181,6 @@ class NumberHead(TargetHead):
         return layers.Rescaling(list(self.scale), list(self.mean), dtype="float32")
 
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Return standardized numbers."""
         return ((targets - np.array(self.mean)) / np.array(self.scale)).astype(np.float32)
 
     def decode(self, encoded: Tensor) -> Tensor:
@@ -218,11 +214,9 @@ class NumberHead(TargetHead):
         return Ridge(self.predictions)
 
     def linear_targets(self, targets: Targets) -> Targets:
-        """Return them standardized."""
         return self.encode(targets)
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
-        """Return the loss of each row, of standardized numbers."""
         errors = np.abs(predicted.astype(np.float64) - targets) / np.array(self.scale)
         losses = np.where(errors <= 1.0, errors**2 / 2, errors - 0.5) if self.config.loss == "huber" else errors**2
         return losses.mean(axis=1)

@@ -101,17 +101,12 @@ class Prediction(ABC):
 
 @dataclass(frozen=True)
 class BrokenInput(Prediction):
-    """In place of a prediction: an input that cannot be read.
-
-    Attributes:
-        problem: What is wrong with it.
-    """
+    """In place of a prediction: an input that cannot be read."""
 
     problem: str
 
     @property
     def error(self) -> str:
-        """Why there is no prediction."""
         return self.problem
 
     def abstain_below(self, min_confidence: float) -> Self:
@@ -119,11 +114,9 @@ class BrokenInput(Prediction):
         return self
 
     def __str__(self) -> str:
-        """The problem."""
         return f"error: {self.problem}"
 
     def columns(self, top_k: int | None = None) -> dict[str, Any]:
-        """There are none."""
         return {}
 
 

@@ -21,7 +21,6 @@ class ProbabilityHead(TargetHead, ABC):
 
         Args:
             predicted: ``float32[n, outputs]``.
-            targets: Of the same rows.
         """
 
     @abstractmethod

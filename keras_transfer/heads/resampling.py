@@ -16,7 +16,6 @@ def bootstrap(measure: Callable[[Floats], Floats], rows: int) -> tuple[float, fl
     Args:
         measure: From how often each row counts, ``[resamples, rows]``, to the figure, ``[resamples]``; values
             that are NaN or infinite are left out.
-        rows: How many there are.
 
     Returns:
         Its bounds. The same rows give the same ones.
@@ -29,19 +28,13 @@ def bootstrap_each(measure: Callable[[Floats], Floats], rows: int) -> list[tuple
 
     Args:
         measure: From how often each row counts, ``[resamples, rows]``, to the figures, ``[resamples, figures]``.
-        rows: How many there are.
     """
     values = np.concatenate([measure(counts) for counts in _draw_resamples(rows)])
     return [_percentiles(column[np.isfinite(column)]) for column in values.T]
 
 
 def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927).
-
-    Args:
-        hits: How many rows count.
-        rows: How many there are.
-    """
+    """Return the 95 % score interval of a share (Wilson 1927)."""
     interval = binomtest(hits, rows).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -137,7 +137,6 @@ class TargetHead(Head):
         return self
 
     def without_fits(self) -> Self:
-        """Return the head without calibration and coverage."""
         return replace(self, coverage=None, calibration=None)
 
     # Calibration; a head that has none leaves these as they are.
@@ -171,7 +170,6 @@ class TargetHead(Head):
 
     @property
     def is_solvable(self) -> bool:
-        """Whether there is a linear problem whose optimum is that of the loss, so that the head can be solved."""
         return self.config.hidden is None
 
     def pool(self, features: Tensor) -> Tensor:
@@ -206,7 +204,6 @@ class TargetHead(Head):
         return layers.Concatenate(name="head_average_max", dtype="float32")(both)
 
     def describe_pooling(self) -> str | None:
-        """Return what pooled features depend on, for the key of the cache; None if the network pools itself."""
         return self.config.pooling if isinstance(self.config, FeatureMapHeadConfig) else None
 
     def read_out(self, pooled: Tensor) -> Tensor:

@@ -150,8 +150,6 @@ def check_threshold(config: ThresholdConfig | None, names: Sequence[str], *, cla
     """Check the names of classes or labels in ``head.threshold``.
 
     Args:
-        config: The recipe's section.
-        names: Of the outputs.
         classes: Whether they are classes, of which one is predicted, or labels.
 
     Raises:
@@ -202,8 +200,6 @@ def check_validation(config: ThresholdConfig | None, names: Sequence[str], targe
     """Check that the thresholds of classes can be chosen on validation rows.
 
     Args:
-        config: The recipe's section.
-        names: Of the classes.
         targets: ``int64[n]``, the classes of the validation rows.
 
     Raises:
@@ -223,7 +219,6 @@ def check_label_validation(config: ThresholdConfig | None, targets: Targets) -> 
     """Check that there are validation rows, if the thresholds of labels are to be chosen.
 
     Args:
-        config: The recipe's section.
         targets: ``float32[n, labels]``, of the validation rows.
 
     Raises:
@@ -237,12 +232,7 @@ def check_label_validation(config: ThresholdConfig | None, targets: Targets) -> 
 
 
 def make_decision(config: ThresholdConfig | None, names: Sequence[str]) -> Decision | None:
-    """Return the decision between classes that a recipe holds; None if it is chosen later, or is the largest.
-
-    Args:
-        config: The recipe's section, checked.
-        names: Of the classes.
-    """
+    """Return the decision between classes that a recipe holds; None if it is chosen later, or is the largest."""
     if config is None or config.value is None:
         return None
     if isinstance(config.value, dict) and len(names) > 2:
@@ -272,8 +262,6 @@ def choose_decision(config: ThresholdConfig, names: Sequence[str], predicted: Fl
     alone does as well on these rows, all thresholds are equal.
 
     Args:
-        config: The recipe's section, with a metric or costs.
-        names: Of the classes.
         predicted: ``float32[n, classes]``.
         targets: ``int64[n]``; each class is there.
     """
@@ -304,7 +292,6 @@ def choose_label_thresholds(
 
     Args:
         config: The recipe's section, with a metric or costs: of missing a label, where a false alarm costs 1.
-        names: Of the labels.
         predicted: ``float32[n, labels]``.
         targets: ``float32[n, labels]``, 0 or 1.
     """

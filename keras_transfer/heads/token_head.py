@@ -33,7 +33,6 @@ class TokenHead(Head, ABC):
         """Nothing is pooled."""
 
     def final_layer(self) -> layers.Layer:
-        """Return the layer from logits to probabilities."""
         return layers.Softmax(dtype="float32")
 
     def loss(self, *, label_smoothing: float) -> Loss:
@@ -41,5 +40,4 @@ class TokenHead(Head, ABC):
         return TokenCrossentropy()
 
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
-        """Return the accuracy, with each token counting once."""
         return (EpochMetric("accuracy", "max", lambda: TokenAccuracy(name="accuracy")),)

@@ -62,13 +62,7 @@ def _same_length(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class TokenFigures:
-    """Of all batches of an evaluation.
-
-    Attributes:
-        loss: Mean over the tokens that count, in nats.
-        accuracy: Share of them that were predicted correctly.
-        tokens: Their number.
-    """
+    """Of all batches of an evaluation."""
 
     loss: float
     accuracy: float

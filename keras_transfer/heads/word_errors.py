@@ -157,10 +157,7 @@ def measure_transcripts(
     The same rows give the same intervals.
 
     Args:
-        expected: The transcripts.
-        found: The texts that were recognized, in the same order.
         rule: Of normalization, applied to both.
-        untrained: The texts that the network recognized before training.
         groups: The speaker, or other group, of each utterance; one without a group is a group of its own.
 
     Raises:
@@ -185,7 +182,6 @@ def count_edits(expected: Sequence[str], found: Sequence[str], *, rule: str, cha
 
     Args:
         expected: The transcripts; empty ones have a length of 0.
-        found: The texts that were recognized.
         rule: Of normalization, applied to both.
         characters: Whether characters are counted in place of words.
 
@@ -208,8 +204,6 @@ def align(expected: Sequence[str], found: Sequence[str], *, rule: str) -> list[l
     """Return for each utterance which words are equal, and which differ.
 
     Args:
-        expected: The transcripts.
-        found: The texts that were recognized.
         rule: Of normalization, applied to both.
 
     Raises:

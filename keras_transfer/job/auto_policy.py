@@ -59,9 +59,6 @@ def estimate(job: Job) -> dict[str, float]:
 def choose_policy(job: Job) -> tuple[Job, Choice]:
     """Resolve ``policy.name: auto``.
 
-    Args:
-        job: Its weights are restored afterwards.
-
     Returns:
         The same job with the policy that was chosen, and why it was.
 

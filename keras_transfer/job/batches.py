@@ -28,15 +28,7 @@ _PREDICT_BATCH = 256
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Makes the batches that the phases of a job are trained on, and the predictions that it is judged by.
-
-    Attributes:
-        config: The recipe.
-        splits: Prepared by the reader.
-        reader: Makes batches of examples.
-        model: Its frozen stages are run as they are now.
-        distribution: The devices and processes that share the job.
-    """
+    """Makes the batches that the phases of a job are trained on, and the predictions that it is judged by."""
 
     config: RecipeConfig
     splits: Splits
@@ -63,13 +55,7 @@ class BatchMaker:
         return split.weights * self.model.head.class_weights(split.targets, self.config.training.class_weights)
 
     def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> Inputs:
-        """Return the model that a phase trains, its batches, and batches of the validation rows.
-
-        Args:
-            phase: Says which stages are frozen.
-            epochs: Numbers of the epochs.
-            skip: How many batches are left out at the beginning.
-        """
+        """Return the model that a phase trains, its batches after ``skip``, and those of validation rows."""
         frozen = phase.frozen_stages(len(self.model.backbone.stages))
         if not self.cache.serves(frozen) or not self.cache.covers(self.model, frozen):
             return self.example_inputs(phase, epochs, skip)
@@ -148,8 +134,6 @@ class BatchMaker:
         Args:
             frozen: How many stages no phase has trained; their cached features are used, unless they leave out a part
                 of some examples.
-            split: The rows, which all processes share.
-            predictor: In place of the model's own, for the same batches.
         """
         features = None
         by_tail = predictor is None and not self.model.decodes and not self.reader.cuts(split)

@@ -34,9 +34,6 @@ def predict_held_out(
     """Train a phase once per fold, from the start of the run, and predict the rows of the fold.
 
     Args:
-        batches: Of the run. The weights of its model are restored afterwards.
-        phase: The only one that trains.
-        epochs: Its numbers.
         folds: Of the training rows; each row is held out once.
         baseline: Its head is solved again without the rows that are held out, and training starts from it; None if no
             phase solves a head.

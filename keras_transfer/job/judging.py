@@ -10,17 +10,7 @@ from keras_transfer.tasks.base import Evaluation
 
 
 def add_gains(evaluation: Evaluation, splits: list[Split], baseline: Baseline, *, seconds: float) -> Evaluation:
-    """Say in each report what training gained over the solved head.
-
-    Args:
-        evaluation: Of the trained model.
-        splits: The rows that the reports are of.
-        baseline: The solved head on the network as it came.
-        seconds: How long all phases took, the baseline included.
-
-    Returns:
-        The same evaluation with reports that have a gain.
-    """
+    """Say in each report what training gained over the solved head."""
     head = evaluation.head
     if not isinstance(head, TargetHead):
         return evaluation

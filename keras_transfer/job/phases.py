@@ -19,12 +19,6 @@ def plan_phases(
 ) -> tuple[Phase, ...]:
     """Turn the policy of a recipe into phases.
 
-    Args:
-        config: The recipe.
-        model: With its head.
-        splits: With the training rows.
-        custom: Loss, metrics and optimizer given from Python.
-
     Raises:
         PolicyError: The policy does not fit the backbone.
     """
@@ -36,8 +30,6 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits, custo
 
     Args:
         config: The recipe. With ``policy.head_solver: auto``, the size of the problem decides whether a head is solved.
-        model: The backbone with its head.
-        splits: The training rows count.
         custom: Loss, metrics and optimizer given from Python: a head is not solved for another loss than its own.
     """
     products = len(model.head.names) * model.top.input_shape[-1] * len(splits.train)

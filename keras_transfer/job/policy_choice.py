@@ -60,10 +60,7 @@ def try_on(policy: str, head: TargetHead, predicted: Floats, targets: Targets) -
     """Evaluate held-out predictions, each policy's at the temperature that is best for it.
 
     Args:
-        policy: The candidate.
-        head: Evaluates them.
         predicted: ``[rows, outputs]``; NaN if training diverged.
-        targets: Of the rows.
     """
     if np.isfinite(predicted).all():
         predicted = head.fit_calibration(predicted, targets, "train").calibrated(predicted)
@@ -156,7 +153,6 @@ def choose(
         trials: Of head and last_stages on the same held-out rows; may be empty.
         estimates: Seconds by policy.
         budget_seconds: None for no limit.
-        examples: The number of training examples, in words.
 
     Returns:
         The head if its loss is lower than that of ``last_stages`` by more than three standard errors, or by more than

@@ -50,23 +50,13 @@ class Work:
 
 
 def count_folds(rows: int, folds: int) -> int:
-    """Return how many folds of cross-validation are worth their time: at least one, if there are any.
-
-    Args:
-        rows: Training rows.
-        folds: Number of folds.
-    """
+    """Return how many folds of cross-validation are worth their time: at least one, if there are any."""
     learned = rows * (folds - 1) / max(folds, 1)
     return min(folds, max(1, int(_MOST_ROWS // max(learned, 1.0))))
 
 
 def estimate_seconds(work: Work, speed: Speed, folds: int) -> dict[str, float]:
     """Estimate how long each candidate takes, including the work before it can be chosen.
-
-    Args:
-        work: The work.
-        speed: The speed of this machine.
-        folds: Folds of cross-validation.
 
     Returns:
         Seconds by policy, each more than the one before.

@@ -46,9 +46,6 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
     Every line of their output is prefixed by the worker's number. SIGTERM, SIGHUP and SIGINT are forwarded to all, and
     if this process is killed, all end with it.
 
-    Args:
-        commands: The chief's first.
-
     Returns:
         The exit code of the first worker that failed: 128 plus the number of the signal, if one ended it. 0 if none
         failed.
@@ -73,12 +70,6 @@ def forwarding_signals(receive: Callable[[int], None]) -> Iterator[None]:
     """Call a function on SIGTERM, SIGHUP and SIGINT, for a while, and do nothing else: the workers handle them.
 
     A signal that is ignored, as nohup ignores SIGHUP, stays ignored.
-
-    Args:
-        receive: Takes the signal's number.
-
-    Yields:
-        Nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -104,11 +95,7 @@ def make_token() -> str:
 
 
 def end_with(parent: int) -> None:
-    """Let this process end when its parent does, whatever ends it.
-
-    Args:
-        parent: The id of the process that started it.
-    """
+    """Let this process end when its parent does, whatever ends it."""
     if os.name == "nt":  # a process is not told of its parent's end
         return
     if sys.platform == "linux":
@@ -130,7 +117,6 @@ def enter(parent: str, folder: str) -> None:
     """Prepare a process that a cluster's engine has started: it ends with its parent, and changes to the folder.
 
     Args:
-        parent: The id of the process that started it.
         folder: The working folder of the launch: an absolute path that all nodes see.
     """
     end_with(int(parent))

@@ -121,11 +121,7 @@ def _can_fold(layer: Layer) -> bool:
 
 
 def adapting_statistics(model: keras.Model) -> list[keras.Variable]:
-    """Return the statistics that change when a model is trained.
-
-    Args:
-        model: Its nested models are included.
-    """
+    """Return the statistics that change when a model is trained."""
     statistics = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -141,9 +137,6 @@ def plain_batch_norm(model: keras.Model) -> Iterator[None]:
 
     Args:
         model: Changed in place; nested models too.
-
-    Yields:
-        Nothing.
     """
     fused = _batch_norms(model, FusedBatchNormalization)
     for layer in fused:

@@ -14,7 +14,6 @@ def pull_back(function: Callable[[Tensor], Tensor], at: Tensor, directions: Sequ
 
     Args:
         function: From one tensor to one tensor; it changes no variable.
-        at: The argument.
         directions: The weights of each sum, of the shape of the function's value.
 
     Returns:
@@ -44,7 +43,6 @@ def compiled(function: Callable[..., Any], *, open_axes: int) -> Callable[..., A
     """Return a function that computes the same, and is not traced anew for every batch.
 
     Args:
-        function: Of tensors, and of mappings of tensors.
         open_axes: How many axes change from batch to batch: 1 of images, 2 of texts. The last axis of floating-point
             tensors never does. With JAX, which compiles every shape, there are none.
     """

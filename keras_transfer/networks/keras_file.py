@@ -24,7 +24,6 @@ def write_keras_file(model: keras.Model, file: Path) -> None:
     """Save a model so that it can be loaded without this package.
 
     Args:
-        model: The model.
         file: Ends in ``.keras``.
     """
     with plain_batch_norm(model), _uncompiled(model), whole(file) as unfinished:
@@ -46,10 +45,6 @@ def _uncompiled(model: Model) -> Iterator[None]:
 
 def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
     """Load a ``.keras`` file if it has only classes of Keras, KerasHub and this package.
-
-    Args:
-        file: The file.
-        error: The class of the exception to raise.
 
     Returns:
         The model, not compiled.

@@ -45,12 +45,6 @@ def places_unchanged(tensors: Sequence[SymbolicTensor]) -> Iterator[None]:
 
     Keras 3.15: if an input of that model lies within the graph, ``clone_graph_nodes`` gives the graph's own inputs
     among the others a new ``_keras_history``, and the graph can no longer be saved.
-
-    Args:
-        tensors: The inputs of the graph.
-
-    Yields:
-        Nothing.
     """
     places = [tensor._keras_history for tensor in tensors]
     try:
@@ -64,10 +58,6 @@ def change_class(layer: Layer, kind: type[Layer]) -> None:
     """Let a built layer compute as another class does.
 
     Keras 3.15: ``__class__`` is replaced. It works if both classes have the same attributes and variables.
-
-    Args:
-        layer: Changed in place.
-        kind: A subclass of the layer's class, or the class that it is a subclass of.
     """
     layer.__class__ = kind
 
@@ -97,9 +87,6 @@ def decoder_parts(block: Layer) -> DecoderParts:
     """Return the layers inside a ``keras_hub.layers.TransformerDecoder`` with cross-attention that normalizes first.
 
     KerasHub 0.32: they are attributes with a leading underscore.
-
-    Args:
-        block: Built with an encoder's states.
     """
     return DecoderParts(
         self_norm=block._self_attention_layer_norm,
@@ -130,7 +117,6 @@ def announce_output(layer: Layer, output: SymbolicTensor) -> None:
 
     Args:
         layer: Changed in place; other layers of its class are not.
-        output: With the shape and dtype that the layer returns.
     """
     layer.compute_output_spec = lambda *_, **__: keras.KerasTensor(output.shape, output.dtype)
 
@@ -213,31 +199,14 @@ def owner_and_name(place: Place) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def patched(place: Place, patch: Patch) -> Iterator[None]:
-    """Replace a function of Keras for a while; subclasses that do not override it use the new one too.
-
-    Args:
-        place: Which function.
-        patch: Takes Keras' function, returns the one to use.
-
-    Yields:
-        Nothing.
-    """
+    """Replace a function of Keras for a while; subclasses that do not override it use the new one too."""
     with replaced(*owner_and_name(place), patch):
         yield
 
 
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, patch: Patch) -> Iterator[None]:
-    """Replace an attribute of a class or a module for a while.
-
-    Args:
-        owner: The class or module.
-        name: Of the attribute.
-        patch: Takes what is there, returns what to use.
-
-    Yields:
-        Nothing.
-    """
+    """Replace an attribute of a class or a module for a while."""
     own, before = vars(owner).get(name), getattr(owner, name)
     setattr(owner, name, patch(before))
     try:
@@ -256,9 +225,7 @@ def build_from_specs(model: Model, iterator: Any, data_batch: Any) -> None:
     the distributed dataset. TensorFlow 2.21: ``PerReplicaSpec._value_specs`` holds one spec per device.
 
     Args:
-        model: Compiled.
         iterator: Keras' own, over what ``fit`` was given; None if there is a batch.
-        data_batch: A batch, or its specs.
     """
     if iterator is not None:
         data_batch = keras.tree.map_structure(_spec_of_one_device, iterator._get_iterator().element_spec)

@@ -112,10 +112,8 @@ def fourier_kernel(window: int, transform: int, bins: Array, gain: float = 1.0) 
     """Make the kernel of a convolution that is a windowed Fourier transform.
 
     Args:
-        window: Length of the Hann window, in samples.
         transform: Length of the Fourier transform, for which the window is padded with zeros.
         bins: The frequencies, as multiples of ``sample rate / transform``.
-        gain: Factor on samples.
 
     Returns:
         ``float32[window, 1, 2 * bins]``: real parts, then imaginary parts.

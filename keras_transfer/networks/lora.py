@@ -67,8 +67,6 @@ def add_adapters(
     If ``predict`` has run before, it ignores them until ``make_predict_function(force=True)``.
 
     Args:
-        stages: All of the backbone's.
-        chosen: Indices of those to adapt.
         rank: 1 or more. It is limited to the smaller dimension of a layer's weight: more would add parameters, but no
             expressiveness.
         which: All layers that can have one, or those with ``query`` or ``value`` in their name.
@@ -105,11 +103,7 @@ def add_adapters(
 
 
 def find_adapters(stages: Iterable[Stage]) -> tuple[Adapter, ...]:
-    """Return the adapters in stages, from input to output.
-
-    Args:
-        stages: Any.
-    """
+    """Return the adapters in stages, from input to output."""
     return tuple(_adapter(layer) for layer in _adaptable(stages) if layer.lora_enabled)
 
 
@@ -149,12 +143,6 @@ def without_adapters(stages: Iterable[Stage]) -> Iterator[None]:
     """Make the layers ordinary ones for Keras for a while, so that it saves the weights without adapters.
 
     To load what was saved, load it into a model with its adapters on, then call :func:`load_adapter_weights`.
-
-    Args:
-        stages: Those with adapters, and others.
-
-    Yields:
-        Nothing.
     """
     ranks = [(adapter.layer, adapter.layer.lora_rank) for adapter in find_adapters(stages)]
     for layer, _ in ranks:
@@ -168,9 +156,6 @@ def without_adapters(stages: Iterable[Stage]) -> Iterator[None]:
 
 def adapter_weights(stages: Iterable[Stage]) -> dict[str, NDArray[np.float32]]:
     """Return copies of the factors.
-
-    Args:
-        stages: Those with adapters, and others.
 
     Returns:
         ``"0.a"``, ``"0.b"``, ``"1.a"`` and so on: by position, because Keras numbers layers over the whole process,

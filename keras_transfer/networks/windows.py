@@ -100,7 +100,6 @@ def over_windows(model: keras.Model, samples: int, padding: Literal["silence", "
 
     Args:
         model: From ``float32[batch, samples]`` to ``float32[batch, outputs]``.
-        samples: Number of samples that it takes.
         padding: See :class:`Windows`.
 
     Returns:

@@ -37,12 +37,7 @@ def audit_recipe(spec: RecipeSpec, distribution: Distribution, *, previews: bool
     """Audit the sources of a recipe, with the splits that it would train on.
 
     Args:
-        spec: The recipe, in its session.
-        distribution: The devices that compute features.
         previews: Whether the audit has previews of its examples, for a page.
-
-    Returns:
-        The findings.
 
     Raises:
         TransferError: The data cannot be read, or the network cannot be loaded.
@@ -82,7 +77,6 @@ def find_in_data(spec: RecipeSpec, splits: Splits) -> list[Finding]:
     """Return what can be found without a network, sorted.
 
     Args:
-        spec: The recipe.
         splits: Without examples that cannot be read.
     """
     return sort_findings([*audit_targets(splits), *spec.task.audit(spec.config, splits)])
@@ -92,8 +86,6 @@ def find_in_run(splits: Splits, repeated: Mapping[str, Any] | None, baseline: Ba
     """Return what a run knows of its data when it ends, sorted.
 
     Args:
-        splits: Its rows.
-        repeated: What data.json records of examples that are in two splits.
         baseline: Its solved head, if it has one: labels of training rows are judged by its held-out predictions.
     """
     findings = find_repeated_rows(splits, repeated or {})

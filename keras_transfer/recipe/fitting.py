@@ -126,14 +126,9 @@ def fit_recipe(
     """Train, evaluate and export.
 
     Args:
-        spec: Of one run.
         out: The run folder: new or empty; by default ``runs/<task>-<date>-<time>``.
         resume: Continue the run that was interrupted in ``out``.
         console: Prints what happens; None for silence.
-        extras: Callbacks and trackers from Python.
-
-    Returns:
-        The finished run.
 
     Raises:
         TransferError: As :meth:`Recipe.fit` says.

@@ -37,9 +37,7 @@ def prepare_job(
 
     Args:
         spec: The recipe, in its :func:`session`.
-        distribution: The devices and processes that share the run.
         console: Prints data and phases; None for silence.
-        on_data: Called with the rows once they are read and scanned.
 
     Raises:
         TransferError: The first problem that is found.
@@ -167,8 +165,6 @@ def session(spec: RecipeSpec, distribution: Distribution, console: Console | Non
     """Resolve ``training.precision: auto``, and set seeds, precision and devices for one run.
 
     Args:
-        spec: The recipe.
-        distribution: The devices and processes that share the run.
         console: Prints the precision that was chosen; None for silence.
 
     Yields:

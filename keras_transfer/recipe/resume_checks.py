@@ -18,7 +18,6 @@ def describe_origin(
     Args:
         recipe: As it was given, with absolute paths.
         resolved: The same, with every ``auto`` resolved.
-        environment: Versions and devices.
         splits: What data.json records of each.
     """
     return {
@@ -34,7 +33,6 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
     """Check that a run is resumed with what it was started with.
 
     Args:
-        record: What its checkpoints say of it.
         config: The recipe, which may be the one that was given or the one that ``auto`` was resolved to. How often
             checkpoints are taken, and over which devices the run is spread, may differ.
         environment: Versions and devices, here and now. Where they are others, there is a warning.
@@ -64,7 +62,6 @@ def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> 
     Args:
         recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ, and so
             may devices, trackers and the page.
-        config: The recipe.
 
     Raises:
         ConfigError: It is another recipe; each key that differs is named.
@@ -107,13 +104,7 @@ def check_rows(record: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def find_differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
-    """Return a line for each key of nested mappings whose values differ.
-
-    Args:
-        before: What was.
-        now: What is.
-        path: What the keys begin with.
-    """
+    """Return a line for each key of nested mappings whose values differ."""
     lines = []
     # Another policy or network has other keys, which would only repeat that it is another one.
     renamed = "name" in before and before["name"] != now.get("name")

@@ -19,13 +19,6 @@ MOST_ROWS = 24
 def write_audit_page(audit: Audit, folder: Path) -> Path:
     """Write the page of an audit.
 
-    Args:
-        audit: With previews of its examples, or without.
-        folder: Where audit.csv is.
-
-    Returns:
-        The file.
-
     Raises:
         CheckpointError: It cannot be written.
     """

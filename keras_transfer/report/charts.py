@@ -96,7 +96,6 @@ def fit_axis(label: str, values: Any, *, from_zero: bool = False, is_log: bool =
     """Return an axis whose ends are round numbers around some values.
 
     Args:
-        label: Beside it.
         values: At least one that is finite, or the axis goes from 0 to 1.
         from_zero: Whether it begins at 0.
         is_log: Whether it is logarithmic; the values are positive.

@@ -133,7 +133,6 @@ def read_content(run: Run, splits: Splits | None = None, predicted: Mapping[str,
     """Collect what the page of a run's own rows shows.
 
     Args:
-        run: The run.
         splits: The run's data, if it is in memory; else it is read again, if it is on this machine.
         predicted: Predictions by split, if they are in memory; else they are read from the run folder. If it has
             none, the rows are predicted again.
@@ -230,13 +229,7 @@ def _make_rows(split: Split, targets: Targets, predicted: Floats) -> Rows:
 
 
 def read_other_content(run: Run, split: Split, source: str) -> Content:
-    """Collect what a page on another source shows.
-
-    Args:
-        run: The run.
-        split: The source's rows.
-        source: Its name.
-    """
+    """Collect what a page on another source shows."""
     if run.task.refusal(run) is not None:
         return Content(run, run.task.evaluate(run, split), source=source)
     rows = predict_rows(run, split)

@@ -36,7 +36,6 @@ def render(template: str, **values: Any) -> Markup:
     Whatever is not ``Markup`` is escaped, and control characters in it are made visible.
 
     Args:
-        template: Its file name.
         **values: By the names that it uses; all of them are needed.
     """
     return Markup(_ENVIRONMENT.get_template(template).render(**values))
@@ -46,9 +45,7 @@ def render_page(title: str, header: Markup, sections: Sequence[Section]) -> str:
     """Return a whole page: one file without a network, without scripts, with the style of all pages.
 
     Args:
-        title: Of the document.
         header: What is above the sections, with the h1.
-        sections: In their order.
     """
     style = _ENVIRONMENT.get_template("style.css").render().strip()
     # The policy allows this style alone: no script runs, and nothing is loaded, whatever a class is called.
@@ -66,7 +63,6 @@ def bidi_name(text: object, most: int = LONGEST_NAME) -> Markup:
     """Return a name from the data in an element of its own, whose direction does not change that of its neighbours.
 
     Args:
-        text: The name.
         most: Characters that are shown; a longer one is cut, and has the beginning of the whole in its tooltip.
     """
     shown = one_line(text)

@@ -31,13 +31,9 @@ def write_page(
     """Write the page of a run on its own rows.
 
     Args:
-        run: The run.
         splits: The run's data, if it is in memory; else it is read again, if it is on this machine.
         predicted: Predictions by split, if they are in memory.
         file: Where to; by default report.html in the run folder.
-
-    Returns:
-        The file.
 
     Raises:
         CheckpointError: The run folder is damaged, or the file cannot be written.
@@ -49,13 +45,9 @@ def write_source_page(run: Run, data: str, *, file: Path | None = None, **table:
     """Evaluate a run on another source, and write the page of that.
 
     Args:
-        run: The run.
         data: The source, as :meth:`Run.evaluate` takes it.
         file: Where to; by default report-NAME.html in the run folder.
         **table: How a table is read, as :meth:`Run.evaluate` takes it.
-
-    Returns:
-        The file.
 
     Raises:
         ConfigError: An option for tables has none, or is wrong.
@@ -71,8 +63,6 @@ def try_to_write_page(write: Callable[[], Path], folder: Path, console: Console 
     """Write report.html. The run has ended and is whole: a page that cannot be drawn is a warning.
 
     Args:
-        write: Writes it, and returns the file.
-        folder: Of the run, or of several runs.
         console: Prints where it is; None for silence.
     """
     try:

@@ -8,10 +8,6 @@ from keras_transfer.training.lr_finder import RangeTest
 def plot_range_test(test: RangeTest, image: Path) -> None:
     """Draw the loss over the learning rate, and the suggested rate.
 
-    Args:
-        test: The curve.
-        image: The PNG to write.
-
     Raises:
         ConfigError: No rate is suggested.
     """

@@ -28,13 +28,8 @@ def write_pooled_page(
     """Write the page of a cross-validation.
 
     Args:
-        folder: Of all runs.
         runs: In their order, at least one.
-        summary: The content of summary.json.
         file: Where to; by default report.html in the folder.
-
-    Returns:
-        The file.
 
     Raises:
         CheckpointError: A run folder is damaged, or the file cannot be written.
@@ -46,9 +41,6 @@ def write_pooled_page(
 
 def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
     """Read a cross-validation back from its folder, which may come from a stranger.
-
-    Args:
-        folder: With summary.json.
 
     Returns:
         The runs, and the content of summary.json.

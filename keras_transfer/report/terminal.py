@@ -34,8 +34,6 @@ def print_plan(summaries: Sequence[PhaseSummary], stages: int, console: Console)
 
     Args:
         summaries: One per phase.
-        stages: How many stages the backbone has.
-        console: Where to.
     """
     rows = [
         (
@@ -236,10 +234,7 @@ def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title
     """Print the confusion matrix; if it is too large to be read, the pairs of classes that are confused most often.
 
     Args:
-        names: Of the classes.
         counts: ``counts[i][j]`` rows of class i were classified as class j.
-        title: Above the table.
-        console: Where to.
     """
     headings = ("true \\ predicted", *names)
     rows = [(name, *map(str, row)) for name, row in zip(names, counts, strict=True)]

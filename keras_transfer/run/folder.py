@@ -147,7 +147,6 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
     """Read one of the run folder's JSON files.
 
     Args:
-        file: The file.
         keys: What it must have.
 
     Raises:

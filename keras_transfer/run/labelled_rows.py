@@ -18,7 +18,6 @@ def find_labelled_rows(run: RunRows, exporter: Exporter, data: Any, table: Table
     """Find the rows for an exporter that quantizes.
 
     Args:
-        run: The run.
         exporter: It decides whether there are rows to calibrate on.
         data: A source in place of the run's own data. Some of its rows calibrate, if that is needed, and the others
             prove. Or the splits of the run, if they are in memory; or None, to read them again.

@@ -95,7 +95,6 @@ class ExportedModel(Predictor):
 
     @cached_property
     def head(self) -> Any:
-        """The head: the meaning of the model's outputs."""
         try:
             head = self.task.restore_head(self, dict(self.description.head))
         except WRONG_TYPES as error:
@@ -116,13 +115,11 @@ class ExportedModel(Predictor):
 
     @property
     def input_shape(self) -> Any:
-        """The shape of what the model takes, or shapes by name."""
         shapes = {one.name: one.shape for one in self.description.inputs}
         return next(iter(shapes.values())) if len(shapes) == 1 else shapes
 
     @cached_property
     def reader(self) -> Reader:
-        """Reads examples as they were read in training."""
         try:
             reader = self.task.restore_reader(self)
         except WRONG_TYPES as error:
@@ -155,7 +152,6 @@ class ExportedModel(Predictor):
         return self.task.evaluate(self, self.read_source(data, **table))
 
     def predict_batches(self, batches: Batches) -> Floats:
-        """Predict for batches of what :attr:`reader` returns, ``float32[rows, outputs]`` in their order."""
         return stack_rows([self.predict_tensors(self.reader.name_tensors(batch)) for batch in batches])
 
     def predict_tensors(self, batch: Mapping[str, NDArray[Any]]) -> Floats:
@@ -171,7 +167,6 @@ class ExportedModel(Predictor):
         return predicted
 
     def embed_batches(self, batches: Batches) -> tuple[Floats, Floats] | None:
-        """Predict for batches as :meth:`predict_batches` does, and return the features that the head reads, too."""
         parts = [self._run(self.reader.name_tensors(batch)) for batch in batches]
         features = [part for _, part in parts if part is not None]
         if not features:

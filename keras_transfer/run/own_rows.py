@@ -34,9 +34,6 @@ class RunRows(StoredRun, Predictor):
     def load_remaining(self, name: str) -> tuple[Examples, list[int | None]]:
         """Read what is left of the run's own data.
 
-        Args:
-            name: As above.
-
         Returns:
             Examples, and for each row of data.json its index among them: None for one that is gone or has changed.
 

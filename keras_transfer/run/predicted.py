@@ -22,10 +22,6 @@ _INSTEAD = {
 def check_out(file: Path, suffixes: Sequence[str] = WRITABLE) -> None:
     """Refuse a table of predictions that cannot be written, before anything is predicted.
 
-    Args:
-        file: The table.
-        suffixes: Of files that can be written.
-
     Raises:
         ConfigError: With what to name instead.
     """

@@ -37,7 +37,6 @@ def write_predictions(folder: Path, splits: Mapping[str, Predicted]) -> bool:
     """Write the predictions of a run.
 
     Args:
-        folder: The run folder.
         splits: By name.
 
     Returns:

@@ -73,11 +73,6 @@ class Predictor(RowReader):
     ) -> list[Prediction]:
         """Predict for inputs that :meth:`read_inputs` has read.
 
-        Args:
-            inputs: The inputs.
-            skip_broken: As for :meth:`predict`.
-            min_confidence: As for :meth:`predict`.
-
         Raises:
             DataError: Inputs cannot be read; all such are named.
             ConfigError: ``min_confidence`` is not a probability, or the run predicts numbers.
@@ -90,11 +85,6 @@ class Predictor(RowReader):
         self, inputs: Inputs, *, skip_broken: bool = False, min_confidence: float | None = None
     ) -> tuple[list[Prediction], list[Floats | None]]:
         """Predict for inputs that :meth:`read_inputs` has read, and return the features that the head reads.
-
-        Args:
-            inputs: The inputs.
-            skip_broken: As for :meth:`predict`.
-            min_confidence: As for :meth:`predict`.
 
         Returns:
             As :meth:`predict_inputs` does; and of each input ``float32[dim]``, or None if it cannot be read.
@@ -117,7 +107,6 @@ class Predictor(RowReader):
 
         Args:
             inputs: As :meth:`predict` takes them.
-            **table: As for :meth:`predict`.
 
         Returns:
             ``float32[inputs, dim]``, in their order: the pooled output of the network, which the head reads. If the

@@ -116,9 +116,6 @@ class RunState(Record):
 def check_report(report: _R) -> _R:
     """Return a report with every field of the type that its class declares.
 
-    Args:
-        report: As it was read back.
-
     Raises:
         ValueError: A field has another type.
     """

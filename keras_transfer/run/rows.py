@@ -115,7 +115,6 @@ class RowReader(ABC):
 
         Args:
             data: As :meth:`evaluate` takes it.
-            **table: As for :meth:`evaluate`.
 
         Raises:
             ConfigError: An option for tables has none, or is wrong.
@@ -153,7 +152,6 @@ class RowReader(ABC):
         Args:
             paths: Files, folders and tables; ``-`` is standard input, whose lines are inputs.
             texts: The values of ``--text``.
-            stdin: Standard input.
 
         Raises:
             ConfigError: The run does not take texts.
@@ -169,7 +167,6 @@ class RowReader(ABC):
 
         Args:
             *given: Each as :meth:`predict` takes it; their inputs follow one another.
-            **table: As for :meth:`predict`.
 
         Returns:
             The inputs, those that cannot be read included.
@@ -186,10 +183,6 @@ class RowReader(ABC):
 
     def stream_inputs(self, *given: Any, **table: Unpack[TableOptions]) -> InputStream:
         """Find what :meth:`predict` accepts, to be read in pieces.
-
-        Args:
-            *given: As for :meth:`read_inputs`.
-            **table: As for :meth:`predict`.
 
         Raises:
             InputError: As :meth:`read_inputs` does.

@@ -71,11 +71,6 @@ class Run(RunRows):
         return self.task.evaluate(self, self.load_split(split) if data is None else self.read_source(data, **table))
 
     def predict_tensors(self, batch: Mapping[str, NDArray[Any]]) -> Floats:
-        """Predict for a batch of the reader's ``tensor_inputs``, by name.
-
-        Returns:
-            ``float32[batch, outputs]``, calibrated.
-        """
         tensors = (batch[spec.name] for spec in self.reader.tensor_inputs)
         return put_side_by_side(self.model.predict_on_batch(self.reader.arrange(*tensors)))
 

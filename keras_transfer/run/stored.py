@@ -48,9 +48,6 @@ WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, Over
 class StoredRun:
     """The files of a finished run as objects, each read when it is first used.
 
-    Args:
-        folder: The run folder.
-
     Raises:
         CheckpointError: It is not a run folder, or its run has not finished.
     """

@@ -65,7 +65,6 @@ def find_unlabelled(inputs: Inputs, known: Known) -> Unlabelled:
 
     Args:
         inputs: Some of them may be broken.
-        known: The rows of which the run has labels, by content.
 
     Raises:
         DataError: There are none.
@@ -144,12 +143,7 @@ def _to_units(features: Floats) -> NDArray[np.float64]:
 
 
 def to_suggestion_table(suggestions: Sequence[Suggestion], inputs: Inputs) -> pd.DataFrame:
-    """Return suggestions as a table: rank and margin, the input's own columns, and what the model predicts.
-
-    Args:
-        suggestions: In their order.
-        inputs: That they were chosen from.
-    """
+    """Return suggestions as a table: rank and margin, the input's own columns, and what the model predicts."""
     own = inputs.table.iloc[[one.position for one in suggestions]].reset_index(drop=True)
     columns: dict[str, list[object]] = {"rank": [one.rank for one in suggestions]}
     if any(one.margin is not None for one in suggestions):

@@ -53,11 +53,6 @@ class RunWriter:
 
         Args:
             lock: Of the folder; taken here.
-            config: The recipe that the folder keeps.
-            environment: Versions, devices and seed.
-            record: The content of data.json.
-            head: Before training.
-            reader: Of the splits.
             splits: A few of their examples are kept, so that an export can be proved wherever the folder goes.
 
         Raises:
@@ -82,7 +77,6 @@ class RunWriter:
 
         Args:
             phases: One summary per phase.
-            stages: How many stages the backbone has.
         """
         written = [
             PhaseRecord(
@@ -124,15 +118,7 @@ class RunWriter:
         write_keras_file(model.predictor, self.folder / names.MODEL)
 
     def write_evaluation(self, evaluation: Evaluation, splits: Splits) -> dict[str, Any]:
-        """Write the head with what was chosen on validation rows, predictions and reports.
-
-        Args:
-            evaluation: Of the trained model.
-            splits: Its rows.
-
-        Returns:
-            What metrics.json holds.
-        """
+        """Write the head with what was chosen on validation rows, predictions and reports."""
         self.write_head(evaluation.head)
         targets = {split.name: split.targets for split in splits}
         predicted = {name: Predicted(rows, targets[name]) for name, rows in evaluation.predicted.items()}

@@ -38,10 +38,7 @@ def to_predictions(
     """Return one prediction per input, in order.
 
     Args:
-        opened: The model.
-        given: The inputs.
         answers: For those that have a row, in order; None if none has.
-        min_confidence: Below which predictions abstain.
     """
     predictions: list[Prediction] = []
     place = 0

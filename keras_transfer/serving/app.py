@@ -52,17 +52,7 @@ _SMALL_BODY = 2**16
 
 @dataclass(frozen=True)
 class Service:
-    """A model with what its routes need.
-
-    Attributes:
-        name: By which clients name it.
-        chosen: It.
-        model: Turns inputs into answers.
-        limits: Of the server.
-        batcher: Collects inputs of requests.
-        metrics: Of the server.
-        card: Of the model.
-    """
+    """A model with what its routes need."""
 
     name: str
     chosen: Chosen
@@ -83,9 +73,6 @@ def make_app(name: str, chosen: Chosen, limits: Limits, *, token: str | None = N
     """Make the application of a model.
 
     Args:
-        name: By which clients name the model.
-        chosen: The model.
-        limits: Of the server.
         token: That clients have to send; None if they need none.
     """
     model = ServedModel(chosen.opened)

@@ -16,14 +16,7 @@ _ORDER = ("test", "validation")
 
 
 def make_card(name: str, chosen: Chosen, model: ServedModel, limits: Limits) -> dict[str, Any]:
-    """Describe a model.
-
-    Args:
-        name: Of the model.
-        chosen: It, with its format.
-        model: Reads its inputs.
-        limits: Of the server.
-    """
+    """Describe a model."""
     opened = chosen.opened
     names = opened.target.names
     return {

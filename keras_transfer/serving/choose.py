@@ -50,9 +50,7 @@ def choose(path: Path, format_name: str, *, batch_size: int) -> Chosen:
     """Open a run or an exported model in the format that is to be served.
 
     Args:
-        path: A run folder or an exported model.
         format_name: ``auto`` for the fastest one, ``keras``, or that of an export of the run.
-        batch_size: By which speed is measured.
 
     Raises:
         ConfigError: The run has no such format.

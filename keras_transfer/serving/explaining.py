@@ -14,10 +14,6 @@ from keras_transfer.tasks.base import predict_examples
 def explain_input(run: Run, given: Given) -> dict[str, Any]:
     """Explain one input by the most probable outputs.
 
-    Args:
-        run: Whose Keras model is served.
-        given: The input.
-
     Returns:
         As JSON: names of ``outputs``, the ``image`` and ``overlays`` for each output as data URLs, ``pieces`` of text.
 

@@ -106,10 +106,6 @@ class Guard:
     def take(self, size: int, total: int) -> None:
         """Count bytes of a body.
 
-        Args:
-            size: That have just arrived.
-            total: Of this body so far.
-
         Raises:
             Refusal: They are too many.
         """

@@ -11,11 +11,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """What ``/metrics`` shows. The names are part of the interface.
-
-    Args:
-        waiting: Returns how many inputs wait.
-    """
+    """What ``/metrics`` shows. The names are part of the interface."""
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
@@ -49,13 +45,7 @@ class Metrics:
         gauge.set_function(waiting)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request.
-
-        Args:
-            route: The name of a route, never a path that a stranger chose.
-            status: Of the answer.
-            seconds: Until it was sent.
-        """
+        """Count a request by the name of its route, which is never a path that a stranger chose."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 

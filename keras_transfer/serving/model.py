@@ -92,9 +92,6 @@ class ServedModel:
     """Turns batches of rows into answers.
 
     Inputs are read by the graph that the SavedModel of the run has, :meth:`Reader.decode_checked`.
-
-    Args:
-        opened: The run, or the exported model.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -144,11 +141,7 @@ class ServedModel:
         }
 
     def warm_up(self, batch_size: int) -> None:
-        """Build all graphs, so that the first requests do not wait for that.
-
-        Args:
-            batch_size: Of the largest batch.
-        """
+        """Build all graphs, so that the first requests do not wait for that."""
         row = tuple(b"" for _ in self._reader.raw_inputs)
         # With the first two, Keras learns that the size changes; JAX compiles each power of two.
         powers = {2**power for power in range(2, (batch_size - 1).bit_length())} if self._compiles_each_size else set()

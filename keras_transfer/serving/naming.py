@@ -11,10 +11,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def choose_name(path: Path, name: str | None) -> str:
     """Return the name of a model: the one that was given, or that of its folder as a URL can have it.
 
-    Args:
-        path: A run folder, or an exported model.
-        name: As the user gave it.
-
     Raises:
         ConfigError: The name that was given cannot be in a URL.
     """

@@ -97,8 +97,6 @@ def parse_request(body: bytes, signatures: Mapping[str, Signature], limits: Limi
     """Parse the body of a predict request.
 
     Args:
-        body: JSON.
-        signatures: Of the model.
         limits: How many rows there may be.
 
     Raises:
@@ -254,7 +252,6 @@ def format_answer(form: Literal["instances", "inputs"], outputs: Mapping[str, ND
     """Return the body of an answer.
 
     Args:
-        form: Of the request.
         outputs: By name, each with a row per input.
     """
     columns = {name: to_lists(values) for name, values in outputs.items()}

@@ -28,7 +28,6 @@ def open_socket(host: str, port: int) -> socket.socket:
     """Listen on an address, before the model is loaded: so a wrong one is known at once.
 
     Args:
-        host: A name or an IP address of this machine.
         port: 0 for any that is free.
 
     Raises:
@@ -66,12 +65,7 @@ def find_url(opened: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Serves an application until it is stopped; requests that were accepted are answered first.
-
-    Args:
-        app: The application.
-        limits: Of connections and time.
-    """
+    """Serves an application until it is stopped; requests that were accepted are answered first."""
 
     def __init__(self, app: App, limits: Limits) -> None:
         super().__init__(
@@ -114,12 +108,6 @@ class Server(uvicorn.Server):
 
 def serve(app: App, opened: socket.socket, limits: Limits, ready: Callable[[], None] = lambda: None) -> int | None:
     """Serve an application on a socket until a signal ends it.
-
-    Args:
-        app: The application.
-        opened: The socket, which listens.
-        limits: Of connections and time.
-        ready: Called once requests are answered.
 
     Returns:
         The number of the signal.

@@ -18,10 +18,7 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Write a file under a temporary name, and rename it once all of it is on the disk.
-
-    Args:
-        file: An earlier file of this name stays until then.
+    """Write a file under a temporary name, and rename it once all of it is on the disk; until then an older one stays.
 
     Yields:
         The name to write to: the same suffix, in the same folder.

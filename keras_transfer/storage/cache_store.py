@@ -156,9 +156,7 @@ class FeatureStore:
         """Return an entry's arrays; None if there is no such entry.
 
         Args:
-            key: Names it.
             shapes: Of each array.
-            dtype: Of all of them. An entry of other shapes or types is damaged.
         """
         names = self.find_files(key)
         if names is None:
@@ -193,12 +191,7 @@ class FeatureStore:
         return [folder / name for name in names]
 
     def discard(self, key: str, error: Exception) -> None:
-        """Remove a damaged entry if this user may, with a warning.
-
-        Args:
-            key: Names it.
-            error: What is wrong with it.
-        """
+        """Remove a damaged entry if this user may, with a warning."""
         folder = self._folder / key
         reason = _remove(folder)
         done = "were removed" if reason is None else f"could not be removed ({reason})"
@@ -233,10 +226,7 @@ class FeatureStore:
         """Add an entry of arrays. What cannot be written to the folder is available to this process alone.
 
         Args:
-            key: Names it.
-            description: What it is, for people.
             shapes: Of each array.
-            dtype: Of all of them.
             batches: Computes the arrays in pieces along the first axis, or along the first two axes flattened, in
                 order.
 
@@ -311,8 +301,6 @@ class FeatureStore:
         Args:
             unfinished: From :meth:`begin`.
             key: Names the entry; an existing one of this name stays.
-            description: What it is, for people.
-            names: Of the files.
 
         Raises:
             OSError: It cannot be written.

@@ -31,11 +31,7 @@ _ARRAY = "$array"
 
 
 class CheckpointStore:
-    """Stores the last two checkpoints of a run.
-
-    Args:
-        folder: Made when the first one is written.
-    """
+    """Stores the last two checkpoints of a run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -171,10 +167,6 @@ def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
 
 def find_unstorable(value: Any, path: str = "state") -> str | None:
     """Find what a checkpoint cannot hold, so that who made it can be named before one is written.
-
-    Args:
-        value: A state.
-        path: What it is called in the message.
 
     Returns:
         A phrase that names the first such value and what it is; None if there is none.

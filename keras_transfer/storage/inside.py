@@ -21,10 +21,8 @@ def check_inside(
     folders that are named: what is in others, such as those of trackers, is neither read nor written by a run.
 
     Args:
-        folder: Exists.
         files: Names at the top that must be files if they exist.
         folders: Names at the top that must be folders if they exist.
-        prefix: Entries that begin with it are checked at any depth too.
 
     Raises:
         CheckpointError: It names the entry.

@@ -12,7 +12,6 @@ def recall(record: Path, kinds: Sequence[type]) -> dict[str, list[Any]]:
     """Return what was stored; whatever is damaged counts as not stored.
 
     Args:
-        record: The file.
         kinds: The exact type of each value of a row.
     """
     try:

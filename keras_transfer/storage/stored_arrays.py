@@ -134,11 +134,7 @@ def _bytes_of(array: Array) -> memoryview:
 
 
 class HeldArray:
-    """An array in memory.
-
-    Args:
-        array: The array.
-    """
+    """An array in memory."""
 
     def __init__(self, array: Array) -> None:
         self._array = array
@@ -181,8 +177,6 @@ def write_arrays(
 
     Args:
         files: Open, one per array.
-        shapes: Of the arrays.
-        dtype: Of all of them.
         batches: Pieces of each array along its first axis, or along its first two axes flattened, in order.
 
     Raises:

@@ -30,7 +30,6 @@ def write_sums(folder: Path, names: Iterable[str], values: Mapping[str, Any]) ->
     """Write the sums of files, and of values that are only a part of one.
 
     Args:
-        folder: The run folder.
         names: Of files and of folders with files; those that do not exist are left out.
         values: By a name; as JSON has them.
 
@@ -45,10 +44,6 @@ def write_sums(folder: Path, names: Iterable[str], values: Mapping[str, Any]) ->
 
 def check_file(folder: Path, name: str) -> None:
     """Compare a file, or all files of a folder, with the sums of a run folder.
-
-    Args:
-        folder: The run folder.
-        name: Of the file or folder in it.
 
     Raises:
         CheckpointError: Something has been changed, added or removed.
@@ -71,10 +66,6 @@ def check_value(folder: Path, name: str, value: Any, *, file: str, problem: str)
     """Compare a value with the sums of a run folder.
 
     Args:
-        folder: The run folder.
-        name: As for :func:`write_sums`.
-        value: What it is now.
-        file: The file that has it, for the message.
         problem: What it means if it is another one.
 
     Raises:

@@ -18,9 +18,6 @@ _DATA = "data.json"
 def find_known(config: RecipeConfig) -> Known:
     """Return the rows of the runs that a recipe names as ``backbone.weights`` and ``data.splits_of``.
 
-    Args:
-        config: The recipe.
-
     Raises:
         BackboneError: It is not the folder of a finished run, it is damaged, or an early version wrote it.
     """
@@ -53,11 +50,6 @@ def _read_known(folder: Path, key: str) -> Known:
 
 def rows_of(folder: Path, data: DataConfig, record: Mapping[str, Any]) -> Known:
     """Return the rows of a run, those of the runs that it started from included.
-
-    Args:
-        folder: Of the run.
-        data: The data section of its recipe.
-        record: The content of its data.json.
 
     Raises:
         KeyError: It has no hashes: an early version wrote it.

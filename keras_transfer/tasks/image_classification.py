@@ -54,11 +54,9 @@ class ImageClassificationTask(TargetTask):
         return audit_images(splits, memory=cache_folder() / "hashes")
 
     def preview(self, examples: ImageExamples, row: int) -> bytes | str:
-        """Return a small image."""
         return make_thumbnail(examples.read(row))
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> ImageBackbone:
-        """Load a network for images of the recipe's size and channels."""
         size, channels = config.data.image_size, config.data.channels
         if isinstance(given.backbone, ImageBackbone):
             return load_copy(given.backbone, weights, image_size=size, channels=channels)
@@ -67,15 +65,12 @@ class ImageClassificationTask(TargetTask):
     def make_reader(
         self, config: Any, backbone: ImageBackbone, splits: Sequence[Split]
     ) -> tuple[Reader, Sequence[Split]]:
-        """Make a reader of images of the network's size."""
         return _make_reader(config, backbone.image_size), splits
 
     def inputs(self, config: Any) -> ImageInputs:
-        """Return that inputs are images."""
         return ImageInputs(config.data)
 
     def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
-        """Compute heat maps."""
         names, explained = _explain(run, examples, outputs)
         return list(map(to_explanation, examples.names, names, explained))
 
@@ -85,7 +80,6 @@ class ImageClassificationTask(TargetTask):
         return list(map(to_shown, examples.names, names, explained))
 
     def restore_reader(self, run: FinishedRun) -> Reader:
-        """Make a reader of images of the model's size."""
         return _make_reader(run.config, int(run.input_shape[1]))
 
 

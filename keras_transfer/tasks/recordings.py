@@ -44,13 +44,10 @@ class RecordingTask(Task, ABC):
         return find_lengths(examples)
 
     def preview(self, examples: Recordings, row: int) -> bytes | str:
-        """Return a small spectrogram."""
         return draw_preview(examples.decode(row, _PREVIEW_RATE), _PREVIEW_RATE)
 
     def take_augmentation(self, config: Any, value: Any) -> Any:
-        """Turn a change to recordings that was given from Python into what the reader takes."""
         return take_sample_function(value)
 
     def inputs(self, config: Any) -> AudioInputs:
-        """Return that inputs are recordings."""
         return AudioInputs(config.data)

@@ -25,20 +25,16 @@ class LabelledTask(Task, ABC):
     """A task whose sources have ``data.target`` for each example."""
 
     def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
-        """Read labelled sources and divide them."""
         data = config.data.with_validation() if config.needs_validation else config.data
         return load_splits(data, seed=config.seed, given=given, known=find_known(config))
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
-        """Read the recorded rows of the sources."""
         return load_splits(config.data, seed=config.seed, recorded=record)
 
     def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
-        """Read a labelled source."""
         return read_split(name, name, config.data, target, given)
 
     def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
-        """Make the target of ``data.target`` again."""
         kind = TARGETS[config.data.target]
         return kind(tuple(record[kind.names_key]))
 
@@ -47,13 +43,11 @@ class TargetTask(LabelledTask, ABC):
     """A task that predicts ``data.target`` of each example, by a head for it."""
 
     def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
-        """Put the head of ``data.target`` on the network."""
         head = make_head(config, splits.target.names, splits.train.targets)
         head.check_validation(splits.validation.targets)
         return build_model(backbone, head, flips=reader.flips)
 
     def evaluate_trained(self, trained: TrainedModel) -> Evaluation:
-        """Compare predictions for validation and test rows with the targets."""
         predicted = {split.name: trained.predict(split) for split in trained.evaluated}
         for name, rows in predicted.items():
             check_finite(rows, name)
@@ -68,28 +62,22 @@ class TargetTask(LabelledTask, ABC):
         return Evaluation(head, tuple(reports), predicted)
 
     def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> Any:
-        """Make the head of ``data.target`` again."""
         return restore_head(run.config, run.target.names, facts)
 
     def fits(self, model: keras.Model, target: Target) -> bool:
-        """Return whether the model has an output for each name."""
         return bool(model.output_shape == (None, len(target.names)))
 
     def report_type(self, run: FinishedRun) -> type[Report]:
-        """Return the class of reports of the head."""
         return run.head.report_type
 
     def evaluate(self, run: FinishedRun, split: Split) -> Report:
-        """Compare predictions with the targets."""
         predicted = predict_examples(run, split.examples)
         check_finite(predicted, split.name)
         return run.head.report(split.name, predicted, split.targets)
 
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
-        """Predict the target of each example."""
         predicted = predict_examples(run, examples)
         return [run.head.to_prediction(name, row) for name, row in zip(examples.names, predicted, strict=True)]
 
     def embed(self, run: FinishedRun, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """Return predictions and pooled features."""
         return embed_examples(run, examples)

@@ -44,12 +44,10 @@ class TextTask(Task, ABC):
         return splits.with_parts(check_texts(tuple(splits), broken=config.data.broken)[0])
 
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
-        """Look at every text."""
         whole, broken = check_texts(splits, broken=config.data.broken)
         return Scan(whole, broken, (), find_broken_texts(splits))
 
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
-        """Find texts that are in two splits."""
         return find_repeated(splits)
 
     def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
@@ -57,11 +55,9 @@ class TextTask(Task, ABC):
         return audit_texts(splits)
 
     def preview(self, examples: Texts, row: int) -> bytes | str:
-        """Return the start of a text, or of both of a pair."""
         return " | ".join(replace_wrong_bytes(text[:_PREVIEW]) for text in examples.segments[row])
 
     def inputs(self, config: Any) -> TextInputs:
-        """Return that inputs are texts, or pairs of texts."""
         return TextInputs(config.data)
 
     def describe_examples(
@@ -82,11 +78,9 @@ class TextClassificationTask(TextTask, TargetTask):
     config_class = TextClassificationConfig
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
-        """Read the recorded texts again."""
         return self.fix(config, super().reload_splits(config, record))
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> TextBackbone:
-        """Load a network for texts with its tokenizer."""
         return load_text_backbone(config.backbone.name, weights=weights, pooling=config.head.pooling)
 
     def make_reader(
@@ -117,7 +111,6 @@ class TextClassificationTask(TextTask, TargetTask):
         return None
 
     def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
-        """Attribute outputs to words."""
         return _explain(run, examples, outputs, points=_EXACT_POINTS, most_tokens=None)
 
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:

@@ -40,16 +40,13 @@ class TextPretrainingTask(TextTask):
         return load_unlabelled(config.data, seed=config.seed, given=given, known=find_known(config))
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
-        """Read the recorded texts again."""
         splits = load_unlabelled(config.data, seed=config.seed, recorded=record)
         return self.fix(config, splits)
 
     def read_split(self, config: Any, name: str, target: Target, given: Mapping[str, Any]) -> Split:
-        """Read texts."""
         return read_unlabelled_split(name, name, config.data, given)
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> TextBackbone:
-        """Load a network that has a mask token."""
         return load_text_backbone(config.backbone.name, weights=weights, pooling="masked")
 
     def make_reader(
@@ -69,7 +66,6 @@ class TextPretrainingTask(TextTask):
         return reader, prepared
 
     def build_model(self, config: Any, backbone: TextBackbone, splits: Splits, reader: Reader) -> TransferModel:
-        """Tie a head to the network's embedding of tokens."""
         network = cast(TextNetwork, backbone.network)
         model = build_model(backbone, MaskedLanguageHead(splits.target.names, network.token_embedding))
         return replace(model, predictor=MaskedLanguageModel(network=network, top=model.top, name="predictor"))
@@ -89,11 +85,9 @@ class TextPretrainingTask(TextTask):
         return Evaluation(trained.model.head, tuple(reports))
 
     def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
-        """There is none."""
         return NoTarget(tuple(record[NoTarget.names_key]))
 
     def restore_reader(self, run: FinishedRun) -> Reader:
-        """Make a reader for the tokenizer, lengths and masks of the run."""
         encoder = TextEncoder.load(run.folder / TOKENIZER)
         rate = run.config.head.mask_selection_rate
         return MaskedTextReader(encoder, rate=rate, seed=run.config.seed, **reader_options(run))
@@ -103,7 +97,6 @@ class TextPretrainingTask(TextTask):
         raise CheckpointError("A run of pre-training has no head that predicts.")
 
     def report_type(self, run: FinishedRun) -> type[Report]:
-        """Return the report on masked tokens."""
         return MaskedReport
 
     def evaluate(self, run: FinishedRun, split: Split) -> Report:

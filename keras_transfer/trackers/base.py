@@ -106,7 +106,6 @@ def make_trackers(recipe: Sequence[NamedSettings], given: Sequence[Tracker | str
 
     Args:
         recipe: The recipe's ``trackers``.
-        given: Trackers from Python, objects or names.
 
     Returns:
         Those of the recipe, then those given.
@@ -130,13 +129,6 @@ def make_trackers(recipe: Sequence[NamedSettings], given: Sequence[Tracker | str
 
 def import_package(module: str, *, tracker: str) -> Any:
     """Import the package that a tracker writes with.
-
-    Args:
-        module: Its name in Python.
-        tracker: The tracker's name, which is that of the extra too.
-
-    Returns:
-        The module.
 
     Raises:
         ConfigError: It is not installed.

@@ -23,9 +23,6 @@ class Trackers(Tracker):
     """Several trackers that are called as one.
 
     A tracker that raises an exception is named in a warning and not called any more. A run never ends because of it.
-
-    Args:
-        trackers: Called in this order.
     """
 
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
@@ -37,14 +34,7 @@ class Trackers(Tracker):
 
     @contextlib.contextmanager
     def recording(self, run: RunStarted) -> Iterator[None]:
-        """Record what happens inside as a run: ``run_started``, then ``run_ended``, or ``run_failed`` on an exception.
-
-        Args:
-            run: The run.
-
-        Yields:
-            Nothing.
-        """
+        """Record the block as a run: ``run_started``, then ``run_ended``, or ``run_failed`` on an exception."""
         self.run_started(run)
         try:
             yield
@@ -81,36 +71,28 @@ class Trackers(Tracker):
             self._call(index, method, *arguments)
 
     def run_started(self, run: RunStarted) -> None:
-        """Call all."""
         self._call_all("run_started", run)
 
     def phase_started(self, phase: PhaseStarted) -> None:
-        """Call all."""
         self._call_all("phase_started", phase)
 
     def step_ended(self, step: StepEnded) -> None:
-        """Call all."""
         self._call_all("step_ended", step)
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        """Call all."""
         self.run_epochs = epoch.run_epoch
         self._call_all("epoch_ended", epoch)
 
     def phase_ended(self, phase: PhaseEnded) -> None:
-        """Call all."""
         self._call_all("phase_ended", phase)
 
     def report_made(self, report: ReportMade) -> None:
-        """Call all."""
         self._call_all("report_made", report)
 
     def run_ended(self, result: RunEnded) -> None:
-        """Call all."""
         self._call_all("run_ended", result)
 
     def run_failed(self, error: BaseException) -> None:
-        """Call all."""
         self._call_all("run_failed", error)
 
     def _names(self) -> list[str]:

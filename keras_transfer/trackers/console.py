@@ -25,7 +25,6 @@ class ConsoleTracker(Tracker):
             self._progress.start()
 
     def step_ended(self, step: StepEnded) -> None:
-        """Move on by a step."""
         if self._progress is not None:
             self._progress.update(
                 self._task,
@@ -35,16 +34,13 @@ class ConsoleTracker(Tracker):
             )
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        """Leave the epoch's metrics above the line."""
         if self._progress is not None and not self._progress.disable:
             self._progress.console.print(f"{_title(epoch.phase, epoch.epoch)}  {_format(epoch.metrics)}")
 
     def phase_ended(self, phase: PhaseEnded) -> None:
-        """Remove the line."""
         self._stop()
 
     def run_failed(self, error: BaseException) -> None:
-        """Remove the line."""
         self._stop()
 
     def _stop(self) -> None:

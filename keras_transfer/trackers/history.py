@@ -42,7 +42,6 @@ class HistoryTracker(Tracker):
             )
 
     def get_state(self) -> str:
-        """Return the lines."""
         return self._file.read_text(encoding="utf-8") if self._file.exists() else ""
 
     def set_state(self, state: str) -> None:

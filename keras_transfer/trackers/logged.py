@@ -14,9 +14,6 @@ ARTIFACTS = ("recipe.yaml", "metrics.json", "history.png")
 def list_parameters(run: RunStarted) -> dict[str, str | int | float | bool]:
     """Return what a tracker logs as a run's parameters, flat.
 
-    Args:
-        run: The run.
-
     Returns:
         The recipe's settings by dotted path, ``git_commit`` if there is one, and ``fingerprint.<split>`` for each
         split. Lists, None and mappings whose keys are not names, such as texts by class, are JSON.
@@ -41,9 +38,6 @@ def _flatten(values: Mapping[str, Any], path: str = "") -> dict[str, str | int |
 def list_epoch_metrics(epoch: EpochEnded) -> dict[str, float]:
     """Return what a tracker logs of an epoch, at the step ``run_epoch``.
 
-    Args:
-        epoch: The epoch.
-
     Returns:
         The metrics by name, ``seconds``, ``phase`` (its number); and, if the run has several phases, the metrics once
         more under the phase: ``phase_2_full/loss``.
@@ -62,9 +56,6 @@ def list_report_metrics(report: ReportMade) -> dict[str, float]:
 
     Those in a mapping are ``<split>/<name>.<inner>``. Lists and what is deeper, such as results per class, are left
     out: there may be thousands, and ``metrics.json`` has them.
-
-    Args:
-        report: The report.
     """
     numbers: dict[str, float] = {}
     for name, value in report.metrics.items():

@@ -76,7 +76,6 @@ class MlflowTracker(Tracker):
         return str(self._client.create_experiment(self.settings.experiment))
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        """Log the metrics at the epoch within the run."""
         self._run_epochs = epoch.run_epoch
         self._log(list_epoch_metrics(epoch))
 
@@ -90,7 +89,6 @@ class MlflowTracker(Tracker):
         self._client.log_batch(self._run_id, metrics=metrics)
 
     def run_ended(self, result: RunEnded) -> None:
-        """Upload the files and mark the run as finished."""
         for file in result.find(*ARTIFACTS):
             self._client.log_artifact(self._run_id, str(file))
         self._client.set_terminated(self._run_id, "FINISHED")
@@ -102,9 +100,7 @@ class MlflowTracker(Tracker):
             self._client.set_terminated(self._run_id, "KILLED" if stopped else "FAILED")
 
     def get_state(self) -> dict[str, Any]:
-        """Return the identifier of the run in MLflow, and the number of epochs."""
         return {"run_id": self._run_id, "run_epochs": self._run_epochs}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue that run."""
         self._run_id, self._run_epochs = state["run_id"], state["run_epochs"]

@@ -21,23 +21,15 @@ class PlotTracker(Tracker):
         self._history, self._image, self._metric = history, image, "loss"
 
     def run_started(self, run: RunStarted) -> None:
-        """Take the name of the metric to draw."""
         self._metric = run.metric
 
     def run_ended(self, result: RunEnded) -> None:
-        """Draw."""
         with whole(self._image) as image:
             plot_history(self._history, image, self._metric)
 
 
 def plot_history(history: Path, image: Path, metric: str) -> None:
-    """Draw the loss and a metric over the epochs of all phases.
-
-    Args:
-        history: The run's history.jsonl.
-        image: The PNG to write.
-        metric: What is drawn beside the loss.
-    """
+    """Draw the loss and a metric over the epochs of all phases."""
     # Imported here: pyplot would choose a window system, and `--help` needs neither.
     from matplotlib.figure import Figure
 

@@ -64,7 +64,6 @@ class TensorBoardTracker(Tracker):
         self._writer.flush()
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        """Write the metrics at the epoch within the run."""
         self._run_epochs = epoch.run_epoch
         self._write_scalars(list_epoch_metrics(epoch))
 
@@ -92,14 +91,11 @@ class TensorBoardTracker(Tracker):
         self._writer.close()
 
     def run_failed(self, error: BaseException) -> None:
-        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
 
     def get_state(self) -> dict[str, int]:
-        """Return the number of epochs."""
         return {"run_epochs": self._run_epochs}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Continue after that many epochs."""
         self._run_epochs = state["run_epochs"]

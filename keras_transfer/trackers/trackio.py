@@ -57,7 +57,6 @@ class TrackioTracker(Tracker):
         )
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        """Log the metrics at the epoch within the run."""
         self._run_epochs = epoch.run_epoch
         self._run.log(list_epoch_metrics(epoch), step=epoch.run_epoch)
 
@@ -66,7 +65,6 @@ class TrackioTracker(Tracker):
         self._run.log(list_report_metrics(report), step=self._run_epochs)
 
     def run_ended(self, result: RunEnded) -> None:
-        """Keep the files as an artifact and finish the run."""
         artifact = self._trackio.Artifact(name="run-files", type="run")  # of which each run makes a version
         for file in result.find(*ARTIFACTS):
             artifact.add_file(str(file))
@@ -74,7 +72,6 @@ class TrackioTracker(Tracker):
         self._finish()
 
     def run_failed(self, error: BaseException) -> None:
-        """Finish the run."""
         if self._run is not None:
             self._finish()
 
@@ -83,9 +80,7 @@ class TrackioTracker(Tracker):
         self._run = None
 
     def get_state(self) -> dict[str, int]:
-        """Return the number of epochs."""
         return {"run_epochs": self._run_epochs}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Continue after that many epochs."""
         self._run_epochs = state["run_epochs"]

@@ -67,7 +67,6 @@ class WandbTracker(Tracker):
         self._run.define_metric("*", step_metric="epoch")
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        """Log the metrics over ``epoch``, the epoch within the run."""
         self._run.log({"epoch": epoch.run_epoch, **list_epoch_metrics(epoch)})
 
     def report_made(self, report: ReportMade) -> None:
@@ -75,7 +74,6 @@ class WandbTracker(Tracker):
         self._run.summary.update(list_report_metrics(report))
 
     def run_ended(self, result: RunEnded) -> None:
-        """Save the files and finish the run."""
         for file in result.find(*ARTIFACTS) if Path(self._run.dir).is_dir() else ():  # mode: disabled has none
             # A copy: W&B would link to the run folder by its absolute path.
             copy = shutil.copy(file, self._run.dir)
@@ -83,14 +81,11 @@ class WandbTracker(Tracker):
         self._run.finish()
 
     def run_failed(self, error: BaseException) -> None:
-        """Finish the run as failed."""
         if self._run is not None:
             self._run.finish(exit_code=1)
 
     def get_state(self) -> dict[str, Any]:
-        """Return the identifier of the run in Weights & Biases."""
         return {"run_id": self._run_id}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue that run."""
         self._run_id = state["run_id"]

@@ -44,11 +44,7 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
         self.inner_optimizer, self.steps, self.batches = inner_optimizer, steps, batches
 
     def build(self, variables: Sequence[Variable]) -> None:
-        """Make the sums; the first call counts.
-
-        Args:
-            variables: What will be trained.
-        """
+        """Make the sums; the first call counts."""
         if self.built:
             return
         self.inner_optimizer.build(variables)
@@ -206,7 +202,6 @@ def expect_batches(optimizer: Optimizer, batches: Batches) -> None:
 
     Args:
         optimizer: Of a compiled model; one that does not accumulate gradients stays as it is.
-        batches: Of which it is known how many there are.
     """
     accumulating = getattr(optimizer, "inner_optimizer", None) if _scales_loss(optimizer) else optimizer
     if isinstance(accumulating, AccumulatingOptimizer):

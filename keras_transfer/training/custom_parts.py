@@ -85,9 +85,6 @@ class CustomParts:
     def check_marks(self, training: TrainingConfig) -> None:
         """Check that a recipe names the parts that are given, and no others: a file cannot hold them.
 
-        Args:
-            training: The recipe's training section.
-
         Raises:
             ConfigError: A part is named that is not given.
         """
@@ -109,12 +106,6 @@ class CustomParts:
     def check(self, head: Head, training: TrainingConfig, *, policy: str, phases: Sequence[Phase]) -> None:
         """Find what does not fit a recipe, before anything is trained.
 
-        Args:
-            head: Of the model.
-            training: The recipe's training section.
-            policy: Name of the recipe's policy.
-            phases: That the policy plans.
-
         Raises:
             ConfigError: All problems at once.
         """
@@ -133,12 +124,7 @@ class CustomParts:
         return head.loss(label_smoothing=config.label_smoothing) if self.loss is None else self.loss
 
     def make_metrics(self, head: Head, names: Sequence[str] = ()) -> list[Metric]:
-        """Return new metrics of a phase: the head's, and those given.
-
-        Args:
-            head: Reports its own metric.
-            names: Further metrics of the head to report.
-        """
+        """Return new metrics of a phase: the head's, and those given."""
         return [*head.metrics(names), *(_OfPredictions(_copy_metric(metric), head) for metric in self.metrics)]
 
     def metric_modes(self, head: Head) -> dict[str, Mode | None]:
@@ -146,11 +132,7 @@ class CustomParts:
         return {_name(metric): _mode(metric) for metric in self.metrics}
 
     def make_optimizer(self, rate: float) -> Optimizer | None:
-        """Return a fresh copy of the optimizer, not yet built; None if none was given.
-
-        Args:
-            rate: Factor on its learning rate.
-        """
+        """Return a fresh copy of the optimizer, not yet built; None if none was given."""
         return None if self.optimizer is None else copy_optimizer(self.optimizer, rate=rate)
 
 
@@ -159,12 +141,7 @@ BUILT_IN = CustomParts()
 
 
 def copy_optimizer(optimizer: Optimizer, *, rate: float) -> Optimizer:
-    """Make an optimizer again from its configuration, without its state.
-
-    Args:
-        optimizer: Stays as it is.
-        rate: Factor on the learning rate, also on one that follows a schedule.
-    """
+    """Make an optimizer again from its configuration, without its state."""
     config: JsonObject = optimizer.get_config()
     learning_rate = config["learning_rate"]
     if isinstance(learning_rate, dict):

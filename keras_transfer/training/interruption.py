@@ -49,9 +49,6 @@ class Interruption:
 
         A signal that is ignored, as nohup ignores SIGHUP, stays ignored.
 
-        Yields:
-            Nothing.
-
         Raises:
             RunInterrupted: A signal came while there was nothing to save.
         """
@@ -73,11 +70,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def at_a_step(self) -> Iterator[None]:
-        """Let the caller check :attr:`asked` after each step and call :meth:`leave`.
-
-        Yields:
-            Nothing.
-        """
+        """Let the caller check :attr:`asked` after each step and call :meth:`leave`."""
         self._waits_for_a_step = True
         try:
             yield

@@ -109,14 +109,9 @@ def run_range_test(
     Args:
         model: Afterwards its weights, BatchNorm statistics and random states are bit for bit what they were. Its
             ``trainable`` flags are left as the phase sets them.
-        phase: Says what trains.
         config: Says how; its learning rate is not used.
         inputs: What is trained on which batches; they are repeated if there are fewer than 100.
         head: A solved head that the phase starts with; None to start with the head as it is.
-        custom: Loss and metrics given from Python.
-
-    Returns:
-        The curve.
 
     Raises:
         ConfigError: An optimizer was given from Python: its learning rate is not the recipe's.
@@ -144,7 +139,6 @@ def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0, every: int =
     Args:
         trainer: Compiled, with an optimizer that follows a schedule; gets another one. Its weights change.
         batches: Of (inputs, targets, weights); repeated if there are too few.
-        factor: On the rates.
         every: Batches per update of the trainer's optimizer.
 
     Returns:

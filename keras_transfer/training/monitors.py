@@ -56,11 +56,6 @@ def find_monitors(config: TrainingConfig, head: Head, custom: CustomParts = BUIL
 
     Args:
         config: Names them in ``keep_metric`` and ``early_stopping.metric``.
-        head: Has metrics of its own.
-        custom: Metrics given from Python count too.
-
-    Returns:
-        The monitors.
 
     Raises:
         ConfigError: There is no such metric, or whether more of it is better is unknown.

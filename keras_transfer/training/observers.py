@@ -160,12 +160,7 @@ class Observers:
 
 
 class PhaseTracking(keras.callbacks.Callback):
-    """Passes a phase's steps and epochs on to trackers. It is the only way by which metrics leave training.
-
-    Args:
-        trackers: The run's.
-        phase: The phase.
-    """
+    """Passes a phase's steps and epochs on to trackers. It is the only way by which metrics leave training."""
 
     def __init__(self, trackers: Trackers, phase: PhaseStarted) -> None:
         super().__init__()

@@ -19,11 +19,6 @@ def build_schedule(
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Make a schedule that rises linearly from 0, then falls as a cosine to 0 or stays.
 
-    Args:
-        config: Learning rate, warm-up and schedule.
-        rate: Factor on the learning rate.
-        steps: Steps of the phase.
-
     Returns:
         A function of the step.
 
@@ -102,9 +97,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the slots; the first call counts.
 
-        Args:
-            variables: What will be trained.
-
         Raises:
             ValueError: ``factors`` or ``new`` are not one per variable.
         """
@@ -141,13 +133,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         )
 
     def update_step(self, gradient: Tensor, variable: Variable, learning_rate: Tensor) -> None:
-        """Move one variable.
-
-        Args:
-            gradient: Of the loss, clipped.
-            variable: What moves.
-            learning_rate: This step's, before the factor.
-        """
+        """Move one variable."""
         ops, dtype, index = keras.ops, variable.dtype, index_of(self, variable)
         mean, square, reference = self._momentums[index], self._velocities[index], self.references[index]
         gradient = ops.cast(gradient, dtype)
@@ -189,9 +175,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
 
         Those variables then train on as if nothing had happened, while the others start afresh, each with the bias
         correction of its own number of steps. The schedule and the averages of the weights begin anew.
-
-        Args:
-            earlier: Of the phase before, built on the same model.
         """
         indices = {id(variable): index for index, variable in enumerate(variables_of(earlier))}
         steps = keras.ops.convert_to_numpy(earlier._steps_before) + int(earlier.iterations)
@@ -250,9 +233,6 @@ def build_optimizer(
     """Make the optimizer of a phase.
 
     Args:
-        config: Rate, decay, clipping and averaging.
-        rate: The phase's factor on the learning rate.
-        steps: Steps of the phase.
         variables: What will be trained, in the order of the model's ``trainable_variables``.
         factors: On the learning rate, one per variable; all 1 by default.
         new_variables: Those that are not pretrained, such as the head's: with ``config.l2_sp`` they keep weight decay.
@@ -281,9 +261,7 @@ def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[Variabl
     Howard and Ruder 2018 (arXiv 1801.06146) divide by 2.6 per layer.
 
     Args:
-        model: Its stages have the variables.
         phase: Its ``stage_decay`` is the factor from stage to stage.
-        variables: That train.
     """
     depth = {
         id(weight): len(model.backbone.stages) - stage.index

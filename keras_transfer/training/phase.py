@@ -86,10 +86,6 @@ def set_batch_norm_memory(stages: Sequence[Stage], steps: int) -> None:
 
     Keras' momentum of 0.99 remembers some hundred steps. On a few hundred images that is several epochs, and the
     stored statistics lag behind the weights; in a long phase a shorter memory would only add noise.
-
-    Args:
-        stages: Of the backbone.
-        steps: Of the phase.
     """
     momentum = min(max(1.0 - 10.0 / steps, 0.9), 0.99)
     for layer in (layer for stage in stages for layer in stage.layers):
@@ -99,14 +95,7 @@ def set_batch_norm_memory(stages: Sequence[Stage], steps: int) -> None:
 
 @dataclass(frozen=True)
 class PhaseSummary:
-    """What a phase trains.
-
-    Attributes:
-        phase: The phase.
-        stages: Names of the backbone's stages that train.
-        trained: Number of parameters that train.
-        total: Number of all parameters.
-    """
+    """What a phase trains."""
 
     phase: Phase
     stages: tuple[str, ...]
@@ -119,7 +108,6 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
 
     Args:
         model: The model; its ``trainable`` flags are left as the last phase sets them.
-        phases: In order.
 
     Returns:
         One summary per phase.
@@ -148,9 +136,6 @@ def restored(variables: Sequence[Variable]) -> Iterator[None]:
 
     Args:
         variables: Those of a model include the states of its seeds, which its weights do not.
-
-    Yields:
-        Nothing.
     """
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     try:
@@ -189,14 +174,8 @@ def apply_phase(
 
     Args:
         model: Its ``trainable`` flags change.
-        phase: Says what trains.
-        config: Says how.
         steps: Of the whole phase; the learning rate's schedule spans the updates that they make.
         trainer: Is compiled: the model's ``trainer``, the default, or the part of it that follows the frozen stages.
-        custom: Loss, metrics and optimizer given from Python.
-
-    Returns:
-        What is ready to be trained.
 
     Raises:
         ConfigError: The recipe names a metric that there is not.
@@ -287,15 +266,6 @@ class PlannedPhase:
 
 def train_phase(model: TransferModel, planned: PlannedPhase, inputs: Inputs, state: RunState) -> Optimizer:
     """Train a phase, from its start or from the run's last checkpoint.
-
-    Args:
-        model: Its weights change.
-        planned: Which phase.
-        inputs: What is trained on which batches.
-        state: Of the run.
-
-    Returns:
-        The optimizer.
 
     Raises:
         TrainingError: The loss became NaN or infinite; the model then holds the last good weights.
@@ -412,14 +382,7 @@ class SolvedPhase:
 
 
 def solve_phase(model: TransferModel, phase: Phase, solved: SolvedPhase, state: RunState) -> None:
-    """Give the model a solved head, unless an earlier phase was better.
-
-    Args:
-        model: The weights of its head change.
-        phase: The phase.
-        solved: The head, and what it is measured on.
-        state: Of the run.
-    """
+    """Give the model a solved head, unless an earlier phase was better."""
     set_trainable(model.backbone.stages, phase)
     layer, head = model.top.get_layer(LOGITS), solved.head
     weights = TrainedWeights(layer.weights)

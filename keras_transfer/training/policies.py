@@ -167,13 +167,6 @@ POLICIES = _Policies("policy", PolicyError, group="keras_transfer.policies")
 def plan(config: PolicyConfig, scope: Scope) -> tuple[Phase, ...]:
     """Turn a recipe's policy into phases.
 
-    Args:
-        config: The recipe's policy section.
-        scope: The stages and epochs to divide.
-
-    Returns:
-        The phases, in order.
-
     Raises:
         PolicyError: There is no such policy, or it does not fit the backbone.
     """

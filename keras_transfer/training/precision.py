@@ -50,9 +50,6 @@ def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int
         load_backbone: Returns the network; its weights do not matter.
         batch_size: The recipe's; at most 16 examples per step are tried.
 
-    Returns:
-        The rates.
-
     Raises:
         BackboneError: It cannot be loaded.
     """

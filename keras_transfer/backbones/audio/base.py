@@ -56,10 +56,6 @@ class AudioBackbone(Backbone):
     def for_samples(self, samples: int, padding: Padding = "silence") -> Self:
         """Return the backbone for recordings of another length, with the same weights.
 
-        Args:
-            samples: Number of samples.
-            padding: How shorter recordings become as long.
-
         Raises:
             BackboneError: The network does not take recordings that short or that long.
         """

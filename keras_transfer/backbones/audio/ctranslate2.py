@@ -24,7 +24,6 @@ def read_ctranslate2(files: Sequence[Path], *, prefix: str = "") -> dict[str, Ar
     """Read the tensors of a model.
 
     Args:
-        files: The file, or its parts in order.
         prefix: Only tensors whose names start with this are returned, such as ``encoder/``.
 
     Returns:

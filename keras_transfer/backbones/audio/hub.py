@@ -107,7 +107,6 @@ def load_speech_backbone(name: str, source: str, *, weights: Weights = Weights.P
     """Load the encoder of a network for speech.
 
     Args:
-        name: What messages call it.
         source: What :func:`find_speech_source` returned for it.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
@@ -183,11 +182,7 @@ class SpeechPreset:
         return dict(self.whole.get_config())
 
     def build(self, **settings: int) -> keras.Model:
-        """Build such a network with random weights.
-
-        Args:
-            settings: Of it, in place of its own.
-        """
+        """Build such a network with random weights."""
         return type(self.whole).from_config(self.config | settings)
 
 
@@ -195,7 +190,6 @@ def load_speech_preset(name: str, source: str, *, weights: Weights = Weights.PRE
     """Load a network for speech as KerasHub has it.
 
     Args:
-        name: What messages call it.
         source: What :func:`find_speech_source` returned for it.
         weights: ``pretrained`` for its own; others leave it with random ones.
 
@@ -215,9 +209,7 @@ def load_speech_tokenizer(name: str, source: str, whole: keras.Model) -> SpeechT
     """Load the tokenizer of a network for speech.
 
     Args:
-        name: What messages call the network.
         source: What :func:`find_speech_source` returned for it.
-        whole: The network.
 
     Raises:
         BackboneError: It is not available, or of a kind that is not known here.

@@ -67,9 +67,6 @@ def load_audio_copy(backbone: Backbone, weights: Weights, *, image_size: int | N
         weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
         image_size: For networks that take images: height and width of the spectrogram, in pixels.
 
-    Returns:
-        The copy.
-
     Raises:
         BackboneError: It is for other inputs, does not take such images, or the weights do not fit.
     """

@@ -24,9 +24,6 @@ _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 def read_onnx_tensors(path: Path) -> dict[str, Array]:
     """Read the tensors that an ONNX file holds.
 
-    Args:
-        path: The file.
-
     Returns:
         The tensors by name, in their own types and shapes.
 

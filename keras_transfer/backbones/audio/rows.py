@@ -65,12 +65,10 @@ class AudioBackboneRow(BackboneRow):
 
     @property
     def available(self) -> bool:
-        """Whether the pretrained weights are on this machine now."""
         return self.weights_file() is not None
 
     @property
     def description(self) -> dict[str, Any]:
-        """What ``keras-transfer backbones --json`` prints of the backbone."""
         longest = None if self.longest is None else self.longest / self.sample_rate
         seconds = {"minimum_seconds": self.shortest / self.sample_rate, "maximum_seconds": longest}
         return {

@@ -79,7 +79,6 @@ def plan_frames(samples: int, width: int) -> Frames:
 
     Args:
         samples: Number of samples of the recording; at least those of :func:`fewest_samples`.
-        width: Number of columns.
     """
     averaged = 1
     while (hop := _widest_hop(samples, width * averaged)) > _LONGEST_HOP:

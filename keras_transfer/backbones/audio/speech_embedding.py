@@ -85,9 +85,6 @@ def weights_file() -> Path | None:
 def build_network(samples: int = SHORTEST) -> keras.Model:
     """Build the network with random weights.
 
-    Args:
-        samples: Number of samples of a recording.
-
     Returns:
         A model from ``float32[batch, 32, frames, 1]`` to ``[batch, 1, steps, 96]``: the first step sees 76 frames, each
         further one 8 more. Features are a tenth of the package's own.
@@ -118,7 +115,6 @@ def load_tensors(network: keras.Model, file: Path) -> None:
     """Put the tensors of the package's file into a network of :func:`build_network`.
 
     Args:
-        network: Its weights change.
         file: ``embedding_model.onnx``.
 
     Raises:

@@ -31,7 +31,6 @@ def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Mode
     Args:
         backbone: The KerasHub network. Its layers are copied: those of a network should be in one graph only.
         length: Of the input in time: frames of a log-mel spectrogram for Whisper, samples for Moonshine.
-        name: Of the network.
 
     Returns:
         A functional model of KerasHub's layers, from ``float32[batch, length, channels]`` to
@@ -49,9 +48,7 @@ def take_speech_network(backbone: keras.Model, length: int, *, name: str) -> ker
     where no earlier token sees it.
 
     Args:
-        backbone: The KerasHub network. Its layers are copied.
         length: Of the recordings; see :func:`take_encoder`.
-        name: Of the network.
 
     Returns:
         A functional model of KerasHub's layers, from a dictionary of recordings, ``float32[batch, length, channels]``

@@ -48,7 +48,6 @@ class SpeechBackbone(AudioBackbone):
         return {"samples": super().inputs(), TOKENS: keras.Input((None,), name=TOKENS, dtype="int32")}
 
     def prepare(self, inputs: Tensor) -> Tensor:
-        """Apply the front end to the samples."""
         prepared = self.front_end(inputs["samples"])
         return {name: inputs[TOKENS] if name == TOKENS else prepared for name in self.network.input}
 
@@ -57,7 +56,6 @@ class SpeechBackbone(AudioBackbone):
         return predictor
 
     def with_network(self, network: keras.Model) -> Self:
-        """Return the backbone with another network in place of its own, of the same architecture."""
         stages = find_speech_stages(network)
         return replace(self, network=network, stages=stages, parts=find_parts(stages))
 

@@ -78,10 +78,6 @@ class SpeechTokenizer:
         vocabulary: The content of a ``tokenizer.json`` of the package ``tokenizers``, or a SentencePiece model.
         special: The special tokens.
         vocabulary_size: How many tokens the network has.
-
-    Attributes:
-        vocabulary_size: How many tokens the network has.
-        special: The special tokens.
     """
 
     def __init__(
@@ -113,7 +109,6 @@ class SpeechTokenizer:
         Args:
             vocabulary: The content of a ``tokenizer.json``.
             ids: The special tokens by their spelling, such as ``<|startoftranscript|>``.
-            vocabulary_size: How many tokens the network has, timestamps included.
             multilingual: Whether prompts name a language and a task.
             suppressed: Tokens that decoding never chooses; by default those that OpenAI's code leaves out.
 
@@ -244,9 +239,6 @@ class SpeechTokenizer:
     def load(cls, folder: Path) -> Self:
         """Read what :meth:`save` wrote; nothing in it is run.
 
-        Args:
-            folder: Where that lies now.
-
         Returns:
             A tokenizer with the same tokens.
 
@@ -313,12 +305,7 @@ def _find_suppressed(tokenizer: SpeechTokenizer, ids: Mapping[str, int]) -> list
 
 
 def write_byte_pairs(vocabulary: Mapping[str, int], merges: Sequence[str]) -> bytes:
-    """Write a ``tokenizer.json`` as Whisper's and GPT-2's are.
-
-    Args:
-        vocabulary: Tokens by their spelling in the letters of byte-level tokenizers.
-        merges: Two spellings with a space between them, the most frequent first.
-    """
+    """Write a ``tokenizer.json`` as Whisper's and GPT-2's are; of the merges, the most frequent comes first."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     pairs = [(first, second) for first, second in (merge.split(" ") for merge in merges)]

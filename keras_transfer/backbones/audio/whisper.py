@@ -114,9 +114,6 @@ class WhisperSize:
     def build(self, samples: int = LONGEST) -> keras.Model:
         """Build the encoder with random weights.
 
-        Args:
-            samples: Number of samples of a recording.
-
         Returns:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, samples / 320, width]``.
         """
@@ -124,11 +121,7 @@ class WhisperSize:
         return take_encoder(self.build_whole(**_NO_DECODER), count_frames(samples), name=self.name)
 
     def build_whole(self, **settings: int) -> keras.Model:
-        """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with random weights.
-
-        Args:
-            settings: Of it, in place of this size's own.
-        """
+        """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with random weights."""
         # KerasHub takes seconds to import, and other backbones need none of it.
         import keras_hub
 
@@ -284,11 +277,6 @@ def _normalization(tensors: Mapping[str, Array], source: str, target: str) -> di
 
 def assign_weights(network: keras.Model, values: Mapping[str, Array], name: str) -> None:
     """Put values into a network, each where its path says.
-
-    Args:
-        network: Its weights change.
-        values: By path.
-        name: What messages call it.
 
     Raises:
         BackboneError: A value is missing, left over, or of another shape.

@@ -24,7 +24,6 @@ def with_channels(backbone: ImageBackbone, channels: int) -> ImageBackbone:
 
     Args:
         backbone: Takes three; it is left as it is.
-        channels: The new number of channels.
 
     Returns:
         A copy whose weights are the same but for the first convolution's.

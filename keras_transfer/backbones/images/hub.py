@@ -99,9 +99,6 @@ def load_hub_backbone(
         image_size: Height and width of the images in pixels; None for those of the preset.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
-    Returns:
-        The backbone.
-
     Raises:
         BackboneError: There is none of that name, it cannot be had, it cannot classify images, it does not take
             images of that size, or weights do not fit.

@@ -9,9 +9,6 @@ _BYTES, _UNIT = (0.0, 255.0), (0.0, 1.0)
 def find_input_range(model: keras.Model) -> tuple[float, float] | None:
     """Read the range of pixels that a model takes from a Rescaling or Normalization layer at its start.
 
-    Args:
-        model: From images.
-
     Returns:
         The values for black and for white; None if there is no such layer, or if it leaves the range open.
     """

@@ -76,9 +76,6 @@ def load_image_backbone(
         channels: Of the images; the first convolution is adapted to other than three.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
-    Returns:
-        The backbone.
-
     Raises:
         BackboneError: It is not available, or does not take such images or weights.
     """
@@ -129,13 +126,9 @@ def load_copy(
     """Copy a backbone, so that training changes no model of the user's.
 
     Args:
-        backbone: Is left as it is.
         weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
         image_size: Height and width of the images in pixels; None for the backbone's own.
         channels: Of the images; the first convolution is adapted to other than three.
-
-    Returns:
-        The copy.
 
     Raises:
         BackboneError: The model does not take such images, or the weights do not fit.

@@ -45,12 +45,10 @@ class ImageBackboneRow(BackboneRow):
 
     @property
     def available(self) -> bool:
-        """Whether the pretrained weights are on this machine now."""
         return self.weights_file() is not None
 
     @property
     def description(self) -> dict[str, Any]:
-        """What ``keras-transfer backbones --json`` prints of the backbone."""
         return {**super().description, "image_size": self.image_size, "stages": self.stages}
 
     def load(

@@ -150,12 +150,8 @@ def load_hub_backbone(
     Args:
         name: A preset of KerasHub (see :func:`list_presets`), which is downloaded, or a folder that holds a KerasHub
             preset or a Hugging Face model with safetensors; with ``folder``, what messages call the backbone.
-        weights: Those to start from.
         pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
         folder: Where its files are; by default ``name`` says it.
-
-    Returns:
-        The backbone.
 
     Raises:
         BackboneError: There is none of that name, it is not available, it cannot classify texts or, with ``masked``,
@@ -174,10 +170,6 @@ def load_hub_backbone(
 def find_family(name: str, network: keras.Model) -> Family:
     """Return the family of a network of KerasHub.
 
-    Args:
-        name: What messages call it.
-        network: KerasHub's backbone.
-
     Raises:
         BackboneError: It cannot classify texts.
     """
@@ -193,14 +185,8 @@ def join_parts(
     """Make a backbone of a network and its preprocessor.
 
     Args:
-        name: What messages call it.
         parts: Pretrained, if that is what ``weights`` asks for, else with random weights.
-        weights: Those of a file or of a run folder are loaded here.
         pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
-        source: The folder that the parts came from, which may say how to pool.
-
-    Returns:
-        The backbone.
 
     Raises:
         BackboneError: The parts do not fit each other, the weights do not fit, or with ``masked``, there is no mask

@@ -25,9 +25,6 @@ def load_text_backbone(
             of sentence-transformers names, else ``last`` for decoders and ``mean`` for others. ``masked`` is for
             masked-language modelling, and pools nothing.
 
-    Returns:
-        The backbone.
-
     Raises:
         BackboneError: There is none of that name, it is not available, it cannot classify texts or, with ``masked``,
             has no mask token, or weights do not fit.

@@ -32,7 +32,6 @@ class TextBackboneRow(BackboneRow):
 
     @property
     def available(self) -> bool:
-        """Whether the pretrained weights are on this machine now."""
         return self.folder() is not None
 
     def load(self, *, weights: Weights | str | Path = Weights.PRETRAINED, pooling: str = "auto") -> "TextBackbone":

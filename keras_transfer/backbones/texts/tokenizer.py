@@ -104,10 +104,6 @@ class TextEncoder:
     def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> dict[str, NDArray[np.int32]]:
         """Encode many texts, a few at a time in threads.
 
-        Args:
-            texts: Tuples of one text, or of two.
-            length: As above.
-
         Returns:
             ``int32[n, length]`` for each of ``columns``.
         """
@@ -187,9 +183,6 @@ class TextEncoder:
     def surfaces(self, ids: Sequence[int]) -> list[bytes | None]:
         """Return how tokens are written in a text, in UTF-8.
 
-        Args:
-            ids: Of the tokens.
-
         Returns:
             For each the bytes, without marks for the beginning of a word; empty if nothing is known of it, and None for
             a word that a vocabulary of words lacks.
@@ -242,9 +235,6 @@ class TextEncoder:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what :meth:`save` wrote; nothing in it is run.
-
-        Args:
-            folder: Where that lies now.
 
         Returns:
             An encoder that encodes as the other did.

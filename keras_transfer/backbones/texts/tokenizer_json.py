@@ -30,7 +30,6 @@ def write_word_piece(tokenizer: Any, letters: dict[int, str]) -> str | None:
     is not ASCII is written in the letters of byte-level tokenizers.
 
     Args:
-        tokenizer: Of KerasHub.
         letters: How byte-level tokenizers write each byte.
 
     Returns:

@@ -27,7 +27,6 @@ def draw(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
     """Draw an example's random numbers for an epoch.
 
     Args:
-        seed: Of the recipe.
         epoch: ``int64[]``.
         example: ``int64[]``, its place among the training rows.
 
@@ -52,7 +51,6 @@ def augment(pixels: Tensor, draws: Tensor, config: AugmentationConfig) -> Tensor
     Args:
         pixels: ``float32[batch, size, size, 3]`` in 0..255.
         draws: ``float32[batch, 26]`` of :func:`draw`.
-        config: The recipe's section.
 
     Returns:
         Images of the same shape and range. Pixels from outside are those of the mirrored image.

@@ -54,7 +54,6 @@ def take_function(value: Any, channels: int = 3) -> ImageFunction:
         value: A function of TensorFlow's operations that takes an image, ``float32[size, size, channels]`` in 0..255,
             and a seed, ``int32[2]``, for ``tf.image.stateless_*`` and ``tf.random.stateless_*``; or a layer of Keras,
             such as ``keras.layers.RandomRotation(0.1)``, that takes a batch of images.
-        channels: Of the images.
 
     Returns:
         The function. Its result is a function of the image and the seed alone, which the trial shows.
@@ -123,7 +122,6 @@ def apply_function(function: ImageFunction, pixels: Tensor, seeds: Tensor) -> Te
     """Change the images of a batch, each on its own.
 
     Args:
-        function: Of :func:`take_function`.
         pixels: ``float32[batch, size, size, channels]`` in 0..255.
         seeds: ``int32[batch, 2]``.
 
@@ -137,7 +135,6 @@ def apply_to_each(function: Callable[[Tensor, Tensor], Tensor], examples: Tensor
     """Change the examples of a batch, each on its own.
 
     Args:
-        function: Of :func:`take_function` or :func:`take_sample_function`.
         examples: ``float32[batch, ...]``.
         seeds: ``int32[batch, 2]``.
 
@@ -156,7 +153,6 @@ def draw_seed(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
     """Draw the seed of an example for an epoch.
 
     Args:
-        seed: Of the recipe.
         epoch: ``int64[]``.
         example: ``int64[]``, its index among the training rows.
 

@@ -57,8 +57,6 @@ def fill_up(samples: Floats, size: int, padding: Padding) -> Floats:
 
     Args:
         samples: ``float32[up to size]``.
-        size: Samples of the result.
-        padding: What follows: silence, or the recording again.
     """
     if len(samples) >= size:
         return samples[:size]
@@ -92,12 +90,6 @@ class Augmenter:
 
     def show(self, read: ReadPart, length: int, epoch: int, row: int) -> tuple[Floats, float]:
         """Return a recording as an epoch shows it, and the number that mixup draws for it.
-
-        Args:
-            read: Reads a part of the recording.
-            length: Its number of samples.
-            epoch: The epoch.
-            row: Its number among the training rows.
 
         Returns:
             ``float32[size]``, and a number from 0 to 1.
@@ -139,7 +131,6 @@ def remove_band(samples: Floats, sample_rate: int, start: float, width: float) -
         samples: ``float32[samples]``.
         sample_rate: In Hz.
         start: Where the band starts, as a share of the mel scale from 0 Hz to half the rate.
-        width: How wide it is, as such a share.
     """
     # Padding keeps the end of a recording out of its start, and makes the transform fast for any length.
     size = fft.next_fast_len(len(samples) + sample_rate // 100, real=True)

@@ -41,11 +41,9 @@ def leave_out_broken(
     """Name broken examples, or leave them out.
 
     Args:
-        splits: Examples that are files.
         problems: For each split, the problem of each broken example by its row.
         broken: ``error`` or ``skip``.
         plural: What messages call the examples: ``images``.
-        verdict: What they say of all that are broken.
 
     Returns:
         The splits without their broken examples, and a line and a finding for each.

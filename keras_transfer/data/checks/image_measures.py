@@ -53,7 +53,6 @@ def measure_images(images: ImageExamples, memory: Path) -> list[ImageMeasures]:
     """Measure images in parallel. Each content is decoded once; one that was measured before is not read again.
 
     Args:
-        images: Images that can be decoded.
         memory: The folder of earlier results; it is not used if it cannot be written.
 
     Raises:

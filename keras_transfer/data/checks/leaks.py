@@ -74,10 +74,8 @@ def report_repeated(
     """Compare every two splits.
 
     Args:
-        splits: The training rows come first.
         match: From the indices of two splits to rows of the second, with the row of the first that each repeats: first
             the exact matches, then the near ones.
-        words: The words for examples.
 
     Returns:
         The repeated examples; each is counted once for each pair of splits.
@@ -116,11 +114,7 @@ def find_repeated_images(splits: Sequence[NamedSplit], *, memory: Path) -> Repea
     Each image is decoded once; an image that has not changed is not opened again.
 
     Args:
-        splits: Their examples are images that can be decoded.
         memory: The folder of stored hashes; it is not used if it cannot be written.
-
-    Returns:
-        The repeated images.
     """
     hashes = [_hash_all(split.examples, memory) for split in splits]
 

@@ -92,7 +92,6 @@ def measure_recordings(
     """Measure recordings in parallel. What was measured before is not read again; a file is read once for its clips.
 
     Args:
-        recordings: The recordings.
         memory: The folder of earlier results; by default the cache's. It is not used if it cannot be written.
         max_seconds: Longer recordings are not decoded; no limit by default.
 
@@ -132,8 +131,6 @@ def find_problem(recordings: Recordings, row: int, max_seconds: float) -> str | 
     """Decode one recording, and return what is wrong with it, or None.
 
     Args:
-        recordings: The recordings.
-        row: The number of the one.
         max_seconds: A longer one is not decoded.
     """
     found = _measure_file(recordings, [row], max_seconds)[1][row]

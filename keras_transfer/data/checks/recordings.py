@@ -33,7 +33,6 @@ def scan_recordings(splits: Sequence[Split], *, broken: str, max_seconds: float,
     """Decode every recording, in parallel; those that passed earlier and have not changed are not read again.
 
     Args:
-        splits: The recordings.
         broken: ``error`` or ``skip``.
         max_seconds: Longer recordings, and longer clips, count as broken; they are not decoded.
         memory: The folder of earlier results; by default the cache's.
@@ -54,7 +53,6 @@ def note_flaws(splits: Sequence[Split], measured: Sequence[Sequence[Measured]]) 
     """Return lines on recordings that are probably useless.
 
     Args:
-        splits: The recordings.
         measured: What is measured of those of each split.
     """
     return [line for what, has in _FLAWS for line in _note(what, has, splits, measured)]
@@ -78,11 +76,7 @@ def find_repeated_recordings(splits: Sequence[NamedSplit], *, memory: Path | Non
     Clips of one file share a speaker, a room and a microphone, by which a model recognizes them.
 
     Args:
-        splits: Their examples are recordings that can be decoded.
         memory: The folder of earlier results; by default the cache's.
-
-    Returns:
-        The repeated recordings.
     """
     sounds = [[_sound_of(one) for one in measure_recordings(split.examples, memory=memory)] for split in splits]
     files = [split.examples.file_hashes for split in splits]

@@ -54,9 +54,7 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
     """Check every image, in parallel; images that passed earlier and have not changed are not read again.
 
     Args:
-        splits: The images.
         broken: ``error`` or ``skip``.
-        max_pixels: Larger images count as broken.
         channels: Images that cannot be converted to this number of channels count as broken.
         memory: The folder of earlier results; it is not used if it cannot be written.
 

@@ -40,7 +40,6 @@ def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]
     """Check every text: a text that is blank, or has bytes that are not UTF-8, is broken.
 
     Args:
-        splits: The texts.
         broken: ``error``; ``skip`` drops broken texts; ``replace`` puts U+FFFD in place of invalid bytes, as
             ``bytes.decode("utf-8", "replace")`` does, and refuses blank texts.
 

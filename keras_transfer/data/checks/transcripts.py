@@ -42,7 +42,6 @@ def scan_transcripts(
     """Check recordings as ``scan_recordings`` does, and their transcripts.
 
     Args:
-        splits: Recordings, whose targets are transcripts.
         broken: ``error`` or ``skip``.
         max_seconds: Longer recordings count as broken; they are not decoded.
         seconds: Training and validation recordings that are longer count as broken, too: ``data.seconds``.
@@ -102,7 +101,6 @@ def find_odd_rates(lengths: Sequence[int], seconds: Sequence[float]) -> dict[int
 
     Args:
         lengths: Of the transcripts, in characters, at least 1.
-        seconds: Of the recordings.
 
     Returns:
         By position; nothing if there are few, or if so many are odd that the others are no measure.

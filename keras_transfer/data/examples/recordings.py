@@ -126,7 +126,6 @@ class Recordings:
         """Return one as ``float32[samples]``, with the mean of its channels.
 
         Args:
-            row: Its number.
             sample_rate: Of the result, in Hz.
 
         Raises:

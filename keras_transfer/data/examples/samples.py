@@ -56,8 +56,6 @@ class Samples:
         """Return a recording, or a part of it.
 
         Args:
-            row: Its number.
-            start: The first sample.
             count: How many samples, at most; all by default.
 
         Returns:

@@ -37,7 +37,6 @@ class Utterances(Samples):
         return self.token_bounds[:, 1] - self.token_bounds[:, 0]
 
     def select(self, rows: Sequence[int] | Rows) -> "Utterances":
-        """Return some, in this order; samples and tokens are shared."""
         index = np.asarray(rows, np.int64)
         hashes = [self.content_hashes[row] for row in index]
         return replace(
@@ -53,9 +52,7 @@ class Utterances(Samples):
         """Return the tokens of a batch, ``int32[rows, length]``.
 
         Args:
-            rows: Which ones.
             length: At least that of the longest.
-            padding: What follows shorter ones.
         """
         inside = np.arange(length) < self.token_lengths[rows, None]
         padded = np.full(inside.shape, padding, np.int32)

@@ -24,7 +24,6 @@ def decode_image(
         size: Height and width to come out, in pixels.
         resize: ``crop`` cuts the longer side, ``pad`` adds white to the shorter one, ``stretch`` changes the aspect
             ratio.
-        channels: To come out.
         kinds: As :func:`~keras_transfer.data.formats.decoders.decode_pixels` takes them.
 
     Returns:

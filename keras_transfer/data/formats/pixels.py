@@ -20,9 +20,6 @@ _THUMBNAIL = 192
 def make_thumbnail(content: bytes) -> bytes:
     """Return an image of at most 192 x 192 pixels as JPEG, upright, on white.
 
-    Args:
-        content: Of an image file that Pillow reads.
-
     Raises:
         OSError: Pillow does not read it.
     """
@@ -54,9 +51,6 @@ def encode_pixels(pixels: NDArray[Any]) -> bytes:
 
 def encode_pillow(image: Image.Image) -> bytes:
     """Encode a PIL image as PNG, turned upright by its EXIF orientation as files are.
-
-    Args:
-        image: Of several frames, the current one counts.
 
     Raises:
         ValueError: Its numbers have no fixed range, or it is closed.

@@ -138,7 +138,6 @@ def decode_clips(
     Args:
         content: The bytes of the file.
         spans: Where each starts and ends, in seconds; ``inf`` is the end of the recording.
-        max_seconds: As for :func:`decode_at_own_rate`.
 
     Returns:
         The samples of each, or what is wrong with it; and their rate in Hz.
@@ -172,7 +171,6 @@ def resample(samples: Samples, sample_rate: int, to: int) -> Samples:
     Args:
         samples: ``float32[samples]``.
         sample_rate: Their rate, in Hz.
-        to: The rate of the result.
 
     Returns:
         ``float32[samples]``.

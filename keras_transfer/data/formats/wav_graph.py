@@ -34,7 +34,6 @@ def decode_wavs(contents: Tensor, *, sample_rate: int, max_seconds: float) -> tu
     Args:
         contents: ``string[batch]``, the bytes of files.
         sample_rate: Of the result, in Hz; other rates of :data:`RATES` are resampled.
-        max_seconds: Longer recordings are refused.
 
     Returns:
         ``float32[batch, samples of the longest]``, the mean of the channels, with zeros behind shorter recordings; and
@@ -56,7 +55,6 @@ def decode_wav(content: Tensor, *, sample_rate: int, max_seconds: float) -> tupl
     Args:
         content: ``string[]``.
         sample_rate: Of the result, in Hz.
-        max_seconds: Longer recordings are refused.
 
     Returns:
         ``float32[samples]``, none if it cannot be read; and ``bool[]``, whether it can.

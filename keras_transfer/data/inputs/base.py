@@ -32,11 +32,7 @@ _MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Broken:
-    """In place of an input that cannot be read, such as an empty field of a table.
-
-    Attributes:
-        problem: What is wrong with it.
-    """
+    """In place of an input that cannot be read, such as an empty field of a table."""
 
     problem: str
 
@@ -98,23 +94,14 @@ class BrokenInputs:
         self._is_encoded = False
 
     def add(self, name: str, problem: str) -> None:
-        """Add an input.
-
-        Args:
-            name: Its name.
-            problem: What is wrong with it.
-        """
+        """Add an input."""
         self.count += 1
         self._is_encoded = self._is_encoded or "is not UTF-8" in problem
         if len(self._lines) < _MOST_LINES:
             self._lines.append(f"{show(name)}: {problem}")
 
     def refusal(self, total: int) -> DataError:
-        """Return the error that names them.
-
-        Args:
-            total: How many inputs there are.
-        """
+        """Return the error that names them."""
         more = self.count - len(self._lines)
         lines = list_lines(self._lines) + (f"\n  and {more} more" if more else "")
         encoding = "name their encoding with --encoding, " if self._is_encoded else ""
@@ -129,7 +116,6 @@ def refuse_all(names: Sequence[str], problems: Mapping[int, str]) -> DataError:
 
     Args:
         names: Of every input.
-        problems: Of those, by position.
     """
     broken = BrokenInputs()
     for position, problem in sorted(problems.items()):
@@ -274,7 +260,6 @@ def collect_inputs(given: Any, kind: InputKind, *, encoding: str = AUTO, delimit
 
     Args:
         given: One input, a sequence of inputs, the path of a folder or a table, or a DataFrame.
-        kind: Says what one input is.
         encoding: Of a table: ``auto`` or a name, as ``data.encoding``.
         delimiter: Between the fields of a CSV: ``auto``, ``tab`` or one character, as ``data.delimiter``.
 
@@ -309,8 +294,6 @@ def refuse_unused_options(given: Sequence[Any], kind: InputKind, options: Mappin
     """Refuse options on how tables are read that would change nothing.
 
     Args:
-        given: As for :func:`collect_inputs`.
-        kind: Says what one input is.
         options: Those that are set, of :data:`keras_transfer.config.TABLE_KEYS`.
 
     Raises:
@@ -340,7 +323,6 @@ def read_inputs(parts: Sequence[InputRows], kind: InputKind) -> Inputs:
 
     Args:
         parts: At least one.
-        kind: Reads them.
     """
     names = [name for part in parts for name in part.names]
     examples, problems = kind.read([value for part in parts for value in part.values], names)
@@ -386,10 +368,6 @@ def _collect_table(table: pd.DataFrame, kind: InputKind, where: str, folder: Pat
 
 def check_frame(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return some or all rows of a table with texts as names of columns, or refuse them.
-
-    Args:
-        table: The rows.
-        where: Where they come from, for messages.
 
     Raises:
         DataError: Two columns have one name, or values cannot be written.

@@ -16,11 +16,7 @@ from keras_transfer.data.tables.tables import TABLE_SUFFIXES, kind_of
 
 
 class FileInputs(InputKind):
-    """Examples that are files.
-
-    Args:
-        config: The recipe's data section.
-    """
+    """Examples that are files."""
 
     def __init__(self, config: FileDataConfig) -> None:
         self._files = config
@@ -51,7 +47,6 @@ class FileInputs(InputKind):
         return kind, kind._rule.notes
 
     def read_table(self, table: pd.DataFrame, where: str, folder: Path) -> InputRows:
-        """Take the bytes of a file from each row, or its path."""
         encoded, column = self._files.bytes, self._files.path
         names = [f"row {position + 1}" for position in table.index]
         if encoded is not None and encoded in table.columns:

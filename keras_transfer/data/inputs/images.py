@@ -19,11 +19,7 @@ from keras_transfer.data.inputs.files import FileInputs, explain, take_bytes
 
 
 class ImageInputs(FileInputs):
-    """Images.
-
-    Args:
-        config: The recipe's data section.
-    """
+    """Images."""
 
     plural = "images"
     accepted = (
@@ -36,17 +32,14 @@ class ImageInputs(FileInputs):
         self._config = config
 
     def is_input(self, value: Any) -> bool:
-        """Return whether it is a path, an image, or the bytes of one."""
         if isinstance(value, np.ndarray):
             return value.ndim in (2, 3) and value.dtype.kind in "uifb"
         return isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
 
     def name(self, value: Any, number: int) -> str:
-        """Return the path, or its number."""
         return str(value) if isinstance(value, (str, os.PathLike)) else f"image {number}"
 
     def from_bytes(self, value: Any) -> Any:
-        """Return the bytes of an image."""
         return take_bytes(value, "an image file")
 
     def read(self, values: Sequence[Any], names: Sequence[str]) -> tuple[Examples, Mapping[int, str]]:

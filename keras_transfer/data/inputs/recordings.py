@@ -60,15 +60,12 @@ class AudioInputs(FileInputs):
         return isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview, Mapping))
 
     def name(self, value: Any, number: int) -> str:
-        """Return the path, or its number."""
         return str(value) if isinstance(value, (str, os.PathLike)) else f"recording {number}"
 
     def from_bytes(self, value: Any) -> Any:
-        """Return the bytes of a recording."""
         return take_bytes(value, "an audio file")
 
     def read_table(self, table: pd.DataFrame, where: str, folder: Path) -> InputRows:
-        """Take a recording, or a clip of one, from each row."""
         rows = super().read_table(table, where, folder)
         columns = {"start": self._config.start, "end": self._config.end}
         for key, column in columns.items():

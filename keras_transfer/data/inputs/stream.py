@@ -26,11 +26,6 @@ class InputStream:
         encoding: As for :func:`collect_inputs`.
         delimiter: As for :func:`collect_inputs`.
 
-    Attributes:
-        kind: That kind.
-        notes: Lines for the user on how the inputs were found.
-        columns: The names of the inputs' own columns.
-
     Raises:
         InputError: As :func:`collect_inputs` does.
         DataError: As :func:`collect_inputs` does.
@@ -45,9 +40,6 @@ class InputStream:
 
     def pieces(self, size: PieceSize) -> Iterator[InputRows]:
         """Read the inputs from the first one on.
-
-        Args:
-            size: Of a piece.
 
         Raises:
             DataError: A table cannot be read.

@@ -21,11 +21,7 @@ _NO_FILE = "No such file. Write a text as --text TEXT; in Python, as a str"
 
 
 class TextInputs(InputKind):
-    """Texts, or pairs of texts.
-
-    Args:
-        config: The recipe's data section.
-    """
+    """Texts, or pairs of texts."""
 
     plural = "texts"
     files_are_text = True
@@ -52,22 +48,18 @@ class TextInputs(InputKind):
         return " | ".join(value) if isinstance(value, tuple) else str(value)
 
     def takes(self, file: Path) -> bool:
-        """Return whether a file of a folder is taken for a text, as in training."""
         return is_text_file(file)
 
     def from_text(self, text: str) -> Any:
-        """Return the text."""
         if self._are_pairs:
             columns = " and ".join(map(repr, self._columns.values()))
             raise ConfigError(f"This run takes pairs of texts. Write them to a table with the columns {columns}.")
         return text
 
     def from_line(self, line: str) -> Any:
-        """Return the line as a text."""
         return self.from_text(line)
 
     def read_table(self, table: pd.DataFrame, where: str, folder: Path) -> InputRows:
-        """Take a text, or a pair, from each row."""
         for key, column in self._columns.items():
             if column not in table.columns:
                 raise self.missing_column(table, where, key, column)

@@ -41,11 +41,7 @@ def map_ahead(dataset: Dataset, function: Callable[..., Tensors]) -> Batches:
     AutoGraph is off too, for it takes seconds to look through functions in which it finds nothing to do.
 
     Args:
-        dataset: Of row numbers, files or the like.
         function: From an element of it to a batch, of TensorFlow's own conditions and loops.
-
-    Returns:
-        The dataset of batches.
     """
     calls = min(os.cpu_count() or 1, _MOST_CALLS)
     options = tf.data.Options()
@@ -344,9 +340,7 @@ def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps
 
     Args:
         batches_of: From an epoch's number, ``int64[]``, to a dataset of its batches; not called for epochs left out.
-        epochs: Their numbers.
         steps: Batches per epoch.
-        skip: How many batches are left out at the beginning.
 
     Returns:
         The batches. Their number is known if none is left out: Keras' ``fit`` relies on it, and restarts a dataset
@@ -363,11 +357,7 @@ def shuffle_rows(rows: int, *, batch_size: int, seed: int, epochs: range, skip: 
     """Make the dataset of :meth:`Reader.order` for examples of one shape: all rows, in a new order in each epoch.
 
     Args:
-        rows: Their number.
         batch_size: Rows per step, at most.
-        seed: Of the order.
-        epochs: Their numbers.
-        skip: How many steps are left out at the beginning.
 
     Returns:
         Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.

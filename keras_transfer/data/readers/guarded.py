@@ -16,7 +16,6 @@ def try_each(function: Callable[[Tensor], Tensor], elements: Tensor, shape: list
     Args:
         function: From an element, ``[]``, to ``float32[*shape]``.
         elements: ``[batch]``.
-        shape: Of a result.
 
     Returns:
         ``float32[batch, *shape]``, zeros for elements that failed, and ``bool[batch]``, which did not fail.

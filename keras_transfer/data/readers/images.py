@@ -60,11 +60,7 @@ class ImageReader(Reader):
         self.tensor_inputs = (tf.TensorSpec([None, image_size, image_size, channels], tf.float32, "pixels"),)
 
     def with_function(self, function: ImageFunction) -> "ImageReader":
-        """Return a reader that changes training images by a function of the user's own, after the other changes.
-
-        Args:
-            function: Of :func:`~keras_transfer.data.augmentation.from_python.take_function`.
-        """
+        """Return a reader that changes training images by a function of the user's own, after the other changes."""
         reader = copy.copy(self)
         reader._function = function
         # A name does not say what a function does: features of its images are not cached.
@@ -72,11 +68,9 @@ class ImageReader(Reader):
         return reader
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
-        """Make a dataset of which rows each step of training takes."""
         return shuffle_rows(len(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
-        """Return the rows in their own order."""
         return divide_rows(np.arange(len(split)), batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensor]:
@@ -172,7 +166,6 @@ class ImageReader(Reader):
         return try_each(decode, raw[0], [self._size, self._size, self._channels])
 
     def arrange(self, *tensors: Tensor) -> Tensor:
-        """Return pixels as they are."""
         return tensors[0]
 
     def arrange_checked(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:

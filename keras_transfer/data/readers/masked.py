@@ -81,7 +81,6 @@ class MaskedTextReader(TextReader):
         """Make a batch.
 
         Args:
-            split: With tokens for examples.
             rows: ``int64[batch]``.
             epoch: Whose masks; None for those of evaluations.
 
@@ -129,10 +128,7 @@ class MaskedTextReader(TextReader):
         """Make a dataset of (inputs, targets) in the order of :meth:`evaluation_order`; the masks are always the same.
 
         Args:
-            split: The rows.
             targets: Of which there are none: they are what was masked.
-            batch_size: Rows a batch.
-            view: Of which there is one.
             share: What is read of each batch.
         """
         rows = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size)))

@@ -100,12 +100,7 @@ class AudioReader(Reader):
             splits: The training rows come first; their examples are recordings.
             sample_rate: Of the backbone, in Hz.
             seconds: What the network takes; auto: 95 % of the training recordings are whole, if that is at most 30 s.
-            shortest: Fewest samples that the backbone takes.
             longest: Most samples that it takes; None if there is no bound.
-            padding: What follows a shorter recording.
-            augmentation: The random changes.
-            seed: Of the changes.
-            max_seconds: Longer recordings that clients send are refused.
 
         Returns:
             The reader, and the splits with samples for examples.
@@ -146,7 +141,6 @@ class AudioReader(Reader):
         return reader
 
     def prepare(self, split: Split) -> Split:
-        """Return a split with samples for examples."""
         return decode_split(split, self.sample_rate, cached=False)
 
     def cuts(self, split: Split) -> bool:
@@ -154,7 +148,6 @@ class AudioReader(Reader):
         return bool((_samples(split).lengths > self.samples).any())
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
-        """Make a dataset of which rows each step of training takes."""
         return shuffle_rows(len(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
@@ -273,7 +266,6 @@ class AudioReader(Reader):
         return [(rows, {name: samples[rows, :width]}) for rows, width in zip(parts, widths, strict=True)]
 
     def arrange(self, *tensors: Tensor) -> Tensor:
-        """Return samples as they are."""
         return self._lengthen(tensors[0])
 
     def arrange_checked(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
@@ -335,9 +327,7 @@ def choose_samples(lengths: Rows, sample_rate: int, shortest: int, longest: int 
     """Return the length by which 95 % of the recordings are whole, within 30 s and what a backbone takes.
 
     Args:
-        lengths: Numbers of samples of the training recordings.
         sample_rate: In Hz.
-        shortest: Fewest samples that the backbone takes.
         longest: Most samples that it takes; None if there is no bound.
     """
     step = sample_rate // _AUTO_STEPS_PER_SECOND
@@ -352,7 +342,6 @@ def check_seconds(seconds: float | Literal["auto"], sample_rate: int, shortest: 
     Args:
         seconds: Of ``data.seconds``.
         sample_rate: In Hz.
-        shortest: Fewest samples that the backbone takes.
         longest: Most samples that it takes; None if there is no bound.
 
     Raises:

@@ -119,13 +119,10 @@ class TextReader(Reader):
         """Tokenize splits, each text once, and choose lengths by those of the first split.
 
         Args:
-            encoder: The backbone's.
             splits: The training rows come first; their examples are texts.
             sequence_length: Most tokens of an example; auto: 99 % of the training texts are whole.
             predict_length: The same for all rows but training rows, if longer.
-            maximum_length: Most tokens that the network takes.
             pads_to_longest: Whether the network's output does not depend on padding.
-            **options: Further arguments of a subclass.
 
         Returns:
             The reader, and the splits with tokens for examples.
@@ -160,7 +157,6 @@ class TextReader(Reader):
         return reader, [split.with_examples(tokens) for split, tokens in zip(splits, kept, strict=True)]
 
     def prepare(self, split: Split) -> Split:
-        """Return a split with tokens for examples."""
         tokens = _tokenize(self.encoder, cast(Texts, split.examples), self.limit + 1)
         return split.with_examples(_cut(self.encoder, tokens, self.limit))
 
@@ -173,8 +169,6 @@ class TextReader(Reader):
         return divide_rows(np.argsort(self.lengths(split), kind="stable"), batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensors]:
-        """Return a function from row numbers to inputs by name."""
-
         def load(rows: Tensor) -> Tensors:
             kinds = [tf.int32] * len(self.names)
             columns = tf.numpy_function(
@@ -198,12 +192,10 @@ class TextReader(Reader):
         return next((length for length in self._lengths if length >= longest), self.limit)
 
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
-        """Return some of the inputs of a batch, by name."""
         tokens = _tokens(split)
         return list(tokens.pad(rows, names, self.padded_length(tokens.lengths[rows])))
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer."""
         self.encoder.save(folder / TOKENIZER)
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
@@ -225,7 +217,6 @@ class TextReader(Reader):
             (folder / f"{number:02}.json").write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
 
     def read_samples(self, folder: Path) -> Texts:
-        """Read them back."""
         files = sorted(folder.glob("*.json"))
         segments = [tuple(json.loads(file.read_text(encoding="utf-8")).values()) for file in files]
         return Texts(tuple(file.name for file in files), tuple(segments))
@@ -267,7 +258,6 @@ class TextReader(Reader):
         return self.decode(*(tf.where(ok, text, "") for text in raw)), ok
 
     def arrange(self, *tensors: Tensor) -> Tensors:
-        """Return inputs by name."""
         return dict(zip(self.names, tensors, strict=True))
 
     def arrange_checked(self, *tensors: Tensor) -> tuple[Tensors, Tensor]:

@@ -82,8 +82,6 @@ class Tokens:
         """Make a batch.
 
         Args:
-            rows: Which texts.
-            names: Which inputs.
             length: At least that of the longest.
 
         Returns:
@@ -116,10 +114,8 @@ def collect_tokens(
     """Take the padding out of a tokenizer's batches, one after the other.
 
     Args:
-        texts: What is tokenized.
         batches: ``int[batch, any length]`` by name; without a mask, what is no padding counts.
         padding: What each column but the mask is padded with.
-        limit: Most tokens that a text may have.
     """
     lengths = [np.zeros(0, np.int64)]
     columns = {name: [np.zeros(0, np.int32)] for name in padding if name != MASK}
@@ -141,7 +137,6 @@ def choose_lengths(lengths: Rows, longest: int) -> tuple[int, ...]:
 
     Args:
         lengths: ``int64[n]``, of the texts.
-        longest: The last one, whatever the texts are.
 
     Returns:
         At most twelve, in order; by dynamic programming over the lengths that occur.
@@ -183,8 +178,6 @@ def draw_batches(lengths: Rows, *, batch_size: int, seed: int, epoch: int) -> li
     Args:
         lengths: ``int64[n]``, of the rows.
         batch_size: Rows a batch, at most.
-        seed: Of the order.
-        epoch: Whose.
 
     Returns:
         Row numbers of each batch; a function of the arguments alone.
@@ -206,9 +199,6 @@ def order_by_length(lengths: Rows, *, batch_size: int, seed: int, epochs: range,
     Args:
         lengths: ``int64[n]``, of the rows.
         batch_size: Rows a step, at most.
-        seed: Of the order.
-        epochs: Their numbers.
-        skip: How many steps are left out at the beginning.
 
     Returns:
         Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.

@@ -59,12 +59,6 @@ class SpeechReader(AudioReader):
     A network takes ``samples``, ``float32[batch, samples]``, and ``token_ids``, ``int32[batch, tokens]``: the prompt,
     then the transcript. It is trained to predict the next token at each position. A predictor takes samples alone,
     ``float32[batch, time]``.
-
-    Args:
-        tokenizer: The backbone's.
-        prompt: The tokens that transcripts start with.
-        longest_text: Most tokens of prompt and transcript.
-        **options: Those of a reader of recordings.
     """
 
     names = (IDS,)
@@ -102,10 +96,7 @@ class SpeechReader(AudioReader):
             splits: The training rows come first; their examples are recordings and their targets transcripts.
             sample_rate: Of the backbone, in Hz.
             seconds: What the network takes at once; auto: all training and validation recordings are whole.
-            shortest: Fewest samples that the backbone takes.
             longest: Most samples that it takes; None if there is no bound.
-            augmentation: The random changes.
-            **options: Further arguments of the reader.
 
         Returns:
             The reader, and the splits with samples and tokens for examples.
@@ -183,7 +174,6 @@ class SpeechReader(AudioReader):
         return load if view.whole else lambda rows: {SAMPLES: load(rows), IDS: self._load_tokens(split, rows)}
 
     def make_batch(self, split: Split) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensors]:
-        """Return a function that augments recordings."""
         make = super().make_batch(split)
 
         def make_both(epoch: Tensor, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensors:
@@ -205,7 +195,6 @@ class SpeechReader(AudioReader):
         return min(-(-int(lengths.max()) // _GRAIN) * _GRAIN, self._longest_text)
 
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
-        """Return the tokens of a batch."""
         utterances = _utterances(split)
         length = self.padded_length(utterances.token_lengths[rows])
         return [utterances.pad_tokens(rows, length, self.tokenizer.end) for _ in names]
@@ -220,7 +209,6 @@ class SpeechReader(AudioReader):
         return {**super().report(splits), "tokens": most, "longest_text": self._longest_text}
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer."""
         self.tokenizer.save(folder / TOKENIZER)
 
 

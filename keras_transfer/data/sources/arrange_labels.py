@@ -24,7 +24,6 @@ def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | No
     """Merge, rename, choose and order the classes or labels of a source.
 
     Args:
-        source: The source as it was read.
         config: ``data.merge_labels``, ``data.relabel`` and ``data.classes``.
         known: The names that a model or the training rows have, for a source of other rows.
 

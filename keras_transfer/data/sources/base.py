@@ -66,10 +66,6 @@ def take_columns(
     """Check a table, and return its rows with the columns that every source has, and its labels.
 
     Args:
-        where: Where the table comes from, for messages.
-        table: The table as it was read.
-        config: Names the columns of labels, splits and groups.
-        examples: The recipe keys that name the columns of examples, with these columns.
         drop: Further columns to drop, because the source adds columns with these names.
 
     Returns:

@@ -22,7 +22,6 @@ class CommonVoice(TranscribedFolder):
     text = _SENTENCE
 
     def fits(self, root: Path) -> bool:
-        """Return whether it has ``clips/`` and one of the tables."""
         return (root / _CLIPS).is_dir() and any((root / file).is_file() for file in (*_TABLES.values(), _ALL))
 
     def load(self, root: Path, config: DataConfig) -> Transcribed:
@@ -42,7 +41,6 @@ class CommonVoice(TranscribedFolder):
         return Transcribed(table, splits, root / _CLIPS, (f"Common Voice: {read}",))
 
     def advise_part(self, name: str, split: str) -> str:
-        """Return the table of one split."""
         return f"{name}/{_TABLES[split]}, with root={name}/{_CLIPS} and data.label={_SENTENCE}"
 
 

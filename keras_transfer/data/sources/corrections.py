@@ -45,9 +45,7 @@ class Corrections:
         """Return a source, as it was read, with its rows corrected.
 
         Args:
-            part: Which source of the recipe it is.
             source: The source; its labels are not yet renamed or merged.
-            config: The data section that applies to it.
 
         Raises:
             DataError: No row is left, or a new label is the name of no class.
@@ -107,7 +105,6 @@ def read_corrections(config: DataConfig, sources: Mapping[str, Source]) -> Corre
     """Read the tables that a recipe names.
 
     Args:
-        config: The recipe's data section.
         sources: Its sources as they were read, by part: ``train``, and those with a source of their own.
 
     Raises:

@@ -41,7 +41,6 @@ def cache_records(
 
     Args:
         records: Read once, and not at all if the cache has them; one is in memory at a time.
-        source: The source's name, for messages.
         plural: What messages call the examples: ``images``.
         facts: JSON values that determine the content, as the key of the cache; None if only the content itself does.
 

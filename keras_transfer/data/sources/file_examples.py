@@ -34,7 +34,6 @@ class FileKind(ExampleKind[FileConfig]):
         """Return what one example is as a Python object."""
 
     def columns(self, config: FileConfig) -> Mapping[str, str]:
-        """Return the column of paths."""
         return {"path": config.path}
 
     def arrange(self, name: str, rows: pd.DataFrame, config: FileConfig) -> pd.DataFrame:

@@ -36,9 +36,6 @@ class FolderFiles:
 def list_files(folder: Path) -> FolderFiles:
     """List the files of a folder and its sub-folders that are not hidden.
 
-    Args:
-        folder: May have a hidden name itself.
-
     Raises:
         DataError: A folder cannot be read.
     """

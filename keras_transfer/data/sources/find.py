@@ -39,9 +39,6 @@ def read_source(
         known: The classes or labels of the training rows, if the source has other rows.
         corrections: Rows to leave out, and labels to change, before labels are renamed or merged.
 
-    Returns:
-        The source.
-
     Raises:
         DataError: There is no such source, several kinds claim its name, or it cannot be read.
     """
@@ -91,8 +88,6 @@ def has_labels(name: str, config: DataConfig, given: Any = None) -> bool:
     """Return whether a source has labels that a classifier could learn.
 
     Args:
-        name: As in a recipe.
-        config: The recipe's data section.
         given: The Python object that the name refers to, if there is one.
 
     Raises:

@@ -29,14 +29,12 @@ class Folders(SourceKind):
         return bool(name) and Path(name).expanduser().is_dir() and not reads_shards(name, config)
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read it as the kind of examples does."""
         root = Path(self.absolute(name))
         if reads_labels(config) and config.target != "class" and not examples.has_table(root, config):
             raise DataError(examples.explain_folder(name, config))
         return examples.from_folder(name, root, config)
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
-        """Return the keys that name columns, and those of tables."""
         keys = ["path", "bytes", "text", "root", "suffix", "delimiter"]
         # With another target, what is wrong is that a folder has classes alone.
         wants_classes = reads_labels(config) and config.target == "class"
@@ -47,11 +45,9 @@ class Folders(SourceKind):
         return dict.fromkeys([*keys, "encoding"], _no_columns(name))
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
-        """Return whether the sub-folders are classes."""
         return examples.has_classes(Path(name).expanduser())
 
     def check_whole(self, source: Source) -> None:
-        """Refuse a folder with several splits."""
         splits = sorted(set(source.rows["split"]))
         if len(splits) > 1:
             raise DataError(
@@ -60,7 +56,6 @@ class Folders(SourceKind):
             )
 
     def absolute(self, name: str) -> str:
-        """Return the absolute path."""
         return str(Path(name).expanduser().resolve())
 
 
@@ -74,7 +69,6 @@ def read_classes(
     """List the files of a folder with one sub-folder per class, or with train/, validation/ and test/ above those.
 
     Args:
-        root: The folder.
         kind: What messages call the files: ``images``.
         take: Whether a file is an example; hidden files are always left out.
         folders: ``data.folders``: what the sub-folders are.

@@ -28,11 +28,9 @@ class PythonObjects(SourceKind):
         self._data = data
 
     def claims(self, name: str, config: DataConfig) -> bool:
-        """Return whether a recipe has this name for an object."""
         return name.startswith(PYTHON)
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read the object as the kind of examples does."""
         if self._data is None:
             raise DataError(f"{name} was given from Python and is not stored. Pass it again: evaluate(data=...).")
         source = examples.from_object(name, self._data, config)
@@ -42,7 +40,6 @@ class PythonObjects(SourceKind):
         return source
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
-        """Return the keys of files and folders."""
         keys = ("encoding", "delimiter", "folders")
         return dict.fromkeys(keys, f"{name} is an object from Python, and no file")
 

@@ -28,7 +28,6 @@ class ImageKind(FileKind[ImageDataConfig]):
         return ContentForm("image", 3, _encode)
 
     def from_tfds(self, name: str, dataset: Any, config: ImageDataConfig) -> Source:
-        """Read the feature that is an image, and the scalar features."""
         import tensorflow_datasets as tfds
 
         from keras_transfer.data.sources.tfds import TfdsForm, read_tfds_files

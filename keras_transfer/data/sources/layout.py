@@ -31,7 +31,6 @@ def find_layout(root: Path, folders: Sequence[Path], *, asked: str = "auto") -> 
     They are splits if one is named ``train`` or ``Training`` and has folders in it.
 
     Args:
-        root: The folder.
         folders: Its sub-folders that are not hidden.
         asked: ``data.folders``.
 
@@ -83,11 +82,7 @@ def refuse_nested(root: Path, split: str, folder: Path, taken: Sequence[Path], k
     """Refuse a class folder that has only folders: these may be the classes, or the class folder a split.
 
     Args:
-        root: The source.
         split: Of the class folder; "" if the source has no splits.
-        folder: The class folder.
-        taken: Its examples, at any depth.
-        kind: What messages call them.
 
     Raises:
         DataError: With both readings.

@@ -27,7 +27,6 @@ class LibriSpeech(TranscribedFolder):
     text = "text"
 
     def fits(self, root: Path) -> bool:
-        """Return whether there is a ``*.trans.txt`` in it."""
         return any(next(root.glob("*/" * depth + "*" + _ENDING), None) is not None for depth in _DEPTHS)
 
     def load(self, root: Path, config: DataConfig) -> Transcribed:
@@ -44,7 +43,6 @@ class LibriSpeech(TranscribedFolder):
         return Transcribed(table, splits, root, (*_note_splits(root, transcripts), *_note_others(root, files, rows)))
 
     def advise_part(self, name: str, split: str) -> str:
-        """Return that splits are folders."""
         return f"its folder in {name}"
 
 

@@ -41,7 +41,6 @@ def find_metadata(root: Path, config: DataConfig) -> list[Path]:
     A table without the label columns, beside class folders, is not one: captions are no labels.
 
     Args:
-        root: The folder.
         config: The data section: with ``data.folders``, classes come from folders in any case.
 
     Raises:
@@ -82,9 +81,7 @@ def read_metadata(root: Path, files: Sequence[Path], config: DataConfig) -> Meta
     """Read the tables of labels of a folder.
 
     Args:
-        root: The folder.
         files: From :func:`find_metadata`.
-        config: The data section.
 
     Raises:
         DataError: A table cannot be read, or a split has none.

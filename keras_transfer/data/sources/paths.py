@@ -36,9 +36,7 @@ def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, fo
     """Find the files that a table names, all of them.
 
     Args:
-        where: Where the table comes from, for messages.
         values: The path of each row.
-        config: The data section that applies to the table.
         folder: What paths are relative to unless the table has a root of its own.
 
     Raises:
@@ -53,12 +51,6 @@ def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, fo
 
 def read_paths(where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path) -> FoundFiles:
     """Read the paths of a table, whether or not there are such files.
-
-    Args:
-        where: As for :func:`find_files`.
-        values: As for :func:`find_files`.
-        config: As for :func:`find_files`.
-        folder: As for :func:`find_files`.
 
     Raises:
         DataError: There are two files that a path could mean.
@@ -98,10 +90,7 @@ def find_path_rule(
     """Find how the paths of a table are read.
 
     Args:
-        where: As for :func:`find_files`.
         parts: Returns the path of each row, a part of the table at a time; may be called twice.
-        config: As for :func:`find_files`.
-        folder: As for :func:`find_files`.
 
     Raises:
         DataError: There are two files that a path could mean.
@@ -191,12 +180,7 @@ class _BarePaths:
 
 
 def find_elsewhere(path: str, config: FileDataConfig) -> Path | None:
-    """Return the root of ``data.source`` if a path that another source does not have leads to a file there.
-
-    Args:
-        path: As a table has it.
-        config: The data section that applies to the table.
-    """
+    """Return the root of ``data.source`` if a path that another source does not have leads to a file there."""
     if config.root is not None or config.main_root is None:
         return None
     root = Path(config.main_root).expanduser().resolve()

@@ -68,11 +68,6 @@ def content_records(data: Any, config: FileDataConfig, form: ContentForm) -> Ite
     Args:
         data: ``(array[n, ...], labels)``; a dataset of such arrays or of the bytes of files; a DataFrame with a column
             of such bytes.
-        config: Names the columns.
-        form: What one example is.
-
-    Yields:
-        The examples in their order.
 
     Raises:
         DataError: A value is not an example.

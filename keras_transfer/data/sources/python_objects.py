@@ -44,9 +44,6 @@ def describe_object(data: Any) -> str:
 def name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Replace sources that are Python objects by names.
 
-    Args:
-        section: A recipe's data section.
-
     Returns:
         The section as a file could hold it, and the objects by name.
 
@@ -110,7 +107,6 @@ def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
 
     Args:
         data: See :func:`describe_object`.
-        example: The column of paths or texts.
         labels: The columns of labels; if there are several, the label of an example has a value for each. Without
             any, labels are not read.
 
@@ -159,8 +155,6 @@ def is_batched(spec: Mapping[str, Any], example: str, rank: int = 0) -> bool:
     """Return whether the elements of a dataset of mappings are batches.
 
     Args:
-        spec: Of the dataset.
-        example: The element that is the example.
         rank: Of one example that is an array: 3 for images; texts and labels are scalars.
     """
     if example not in spec:
@@ -212,7 +206,6 @@ def pairs_of(dataset: Dataset, what: str, rank: int = 0) -> Iterator[tuple[Any, 
     """Return the single elements of a dataset, which may be batched.
 
     Args:
-        dataset: Of pairs of an example and a label.
         what: What messages call an example: ``image``.
         rank: Of one example that is an array: 3 for images, 0 if examples are strings alone.
 

@@ -17,10 +17,6 @@ _OTHERS = frozenset((*TABLE_SUFFIXES, ".json", ".arrow", ".md", ".yaml", ".yml")
 def may_hold(name: str, config: DataConfig) -> bool:
     """Return whether a source may hold examples of the kind that a data section reads.
 
-    Args:
-        name: The source's name.
-        config: A data section of one kind of examples, with the columns of the source.
-
     Raises:
         DataError: There is no such source, or it is a table that cannot be read.
     """

@@ -31,7 +31,6 @@ class AudioKind(FileKind[AudioDataConfig]):
     other_suffixes = (".m4a", ".aac", ".wma", ".amr", ".webm")
 
     def further_columns(self, config: AudioDataConfig) -> Mapping[str, str]:
-        """Return the columns of where clips start and end."""
         keys = {"start": config.start, "end": config.end}
         return {key: column for key, column in keys.items() if column is not None}
 
@@ -67,7 +66,6 @@ class AudioKind(FileKind[AudioDataConfig]):
         _read_spans(source.name, source.rows, config)
 
     def from_tfds(self, name: str, dataset: Any, config: AudioDataConfig) -> Source:
-        """Read the feature that is a recording, and the scalar features."""
         import tensorflow_datasets as tfds
 
         from keras_transfer.data.sources.tfds import TfdsForm, read_tfds_files
@@ -113,7 +111,6 @@ def to_times(values: Sequence[Any], default: float) -> NDArray[np.float64]:
     """Return times in seconds as ``float64[n]``: NaN for a value that is not a finite number.
 
     Args:
-        values: As a table has them.
         default: Of empty fields.
     """
     absent = np.array([value is None or value != value or str(value).strip() == "" for value in values], bool)

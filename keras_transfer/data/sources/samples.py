@@ -81,11 +81,9 @@ class SampleSets(SourceKind):
     name, form = "sample", "a sample set"
 
     def claims(self, name: str, config: DataConfig) -> bool:
-        """Return whether there is a sample set of this name."""
         return name in SAMPLES
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read it, if it has examples of this kind."""
         sample = SAMPLES[name]
         if sample.examples != examples.name:
             others = [other for other in SAMPLES if SAMPLES[other].examples == examples.name]

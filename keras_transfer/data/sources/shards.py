@@ -38,14 +38,8 @@ def to_source(
     """Write examples to the cache, and check their other columns.
 
     Args:
-        name: The source's name in the recipe.
-        records: The examples.
-        config: Names the columns.
         facts: Facts that determine the content, as the key of the cache; None if only the content itself does.
         class_names: In their order; by default those that occur, sorted.
-
-    Returns:
-        The source.
 
     Raises:
         DataError: A column is missing, or its values are not of the expected kind.
@@ -69,16 +63,13 @@ class Shards(SourceKind):
         return reads_shards(name, config)
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read the examples of all files."""
         return read_shards(name, cast(FileDataConfig, config))
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
-        """Return the keys of tables of paths and of folders."""
         keys = ("path", "root", "suffix", "encoding", "delimiter", "folders")
         return dict.fromkeys(keys, f"the {examples.plural} of {name} come from the column data.bytes")
 
     def absolute(self, name: str) -> str:
-        """Return the absolute path or pattern."""
         path = Path(name).expanduser()
         return str(path.absolute() if glob.has_magic(name) and not path.exists() else path.resolve())
 

@@ -114,7 +114,6 @@ class TableSource(SourceKind):
         return Path.cwd()
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Load the table and make rows of it."""
         where = Path(self.location(name))
         return examples.from_table(name, self.load(name, config), config, where=where, folder=self.folder(name))
 

@@ -11,7 +11,6 @@ class SpeechKind(AudioKind):
     name = "speech"
 
     def explain_folder(self, name: str, config: AudioDataConfig) -> str:
-        """Return where the transcripts of a folder may be."""
         return (
             f"Data source {name} is a folder of recordings without transcripts. Expected a table "
             f"({', '.join(TABLE_SUFFIXES)}) with the columns {config.path} and {', '.join(config.label_columns)}, a "

@@ -26,7 +26,6 @@ class TableFiles(TableSource):
         return path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and not reads_shards(name, config)
 
     def load(self, name: str, config: DataConfig) -> pd.DataFrame:
-        """Read the file."""
         return self._read_file(name, config).frame
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
@@ -51,9 +50,7 @@ class TableFiles(TableSource):
         return keys
 
     def folder(self, name: str) -> Path:
-        """Return the file's folder."""
         return Path(self.absolute(name)).parent
 
     def absolute(self, name: str) -> str:
-        """Return the absolute path."""
         return str(Path(name).expanduser().resolve())

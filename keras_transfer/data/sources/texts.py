@@ -45,7 +45,6 @@ class TextKind(ExampleKind[TextDataConfig]):
     reads_text_files = True
 
     def columns(self, config: TextDataConfig) -> Mapping[str, str]:
-        """Return the columns of the text, and of the second text of pairs."""
         return {"text": config.text} | ({} if config.text_pair is None else {"text_pair": config.text_pair})
 
     def from_folder(self, name: str, root: Path, config: TextDataConfig) -> Source:
@@ -73,7 +72,6 @@ class TextKind(ExampleKind[TextDataConfig]):
         where: Path | None = None,
         folder: Path | None = None,
     ) -> Source:
-        """Check a table of texts."""
         where, columns, label_columns = where or Path(name), self.columns(config), config.label_columns
         taken, labels = take_columns(where, table, config, columns, drop=["text", "text_pair"])
         texts = {key: _read_texts(where, table, key, column, label_columns) for key, column in columns.items()}
@@ -89,7 +87,6 @@ class TextKind(ExampleKind[TextDataConfig]):
             )
 
     def to_examples(self, source: Source, rows: pd.DataFrame, config: TextDataConfig) -> Examples:
-        """Return the texts of some rows."""
         columns = ["text"] if config.text_pair is None else ["text", "text_pair"]
         return Texts(tuple(rows["name"]), tuple(rows[columns].itertuples(index=False, name=None)))
 
@@ -126,9 +123,6 @@ def read_class_folders(name: str, root: Path, decode: Callable[[bytes], str], *,
     """Read text files from a folder with one sub-folder per class.
 
     Args:
-        name: The source's name.
-        root: The folder.
-        decode: From the content of a file to its text.
         folders: ``data.folders``: what the sub-folders are.
 
     Raises:

@@ -35,7 +35,6 @@ def iterate(dataset: Dataset, *, batched: bool) -> Iterator[Any]:
     """Iterate over the single elements as NumPy values, up to a limit if the dataset does not know its length.
 
     Args:
-        dataset: As it was given.
         batched: Whether its elements are batches.
 
     Raises:

@@ -128,9 +128,6 @@ def open_dataset(name: str, config: DataConfig) -> Dataset:
         name: ``tfds:NAME`` and so on. Without a split, the splits named train, validation and test are used as such.
         config: With ``data_dir``.
 
-    Returns:
-        The dataset.
-
     Raises:
         DataError: There is no dataset of this name, it is not prepared, or it has no split named train.
     """
@@ -199,9 +196,7 @@ def read_tfds_files(name: str, dataset: Dataset, config: FileDataConfig, form: T
 
     Args:
         name: ``tfds:NAME`` and so on.
-        dataset: The dataset.
         config: ``bytes`` names the feature that is the example, if there are several.
-        form: What the feature is.
 
     Returns:
         The source. Its classes are those of the label feature, in that order.

@@ -16,23 +16,19 @@ class TfdsDatasets(SourceKind):
     name, form = "tfds", "tfds:NAME"
 
     def claims(self, name: str, config: DataConfig) -> bool:
-        """Return whether it starts with ``tfds:``."""
         return name.startswith(TFDS)
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read it as the kind of examples does."""
         # TFDS takes half a second to import.
         from keras_transfer.data.sources.tfds import open_dataset
 
         return examples.from_tfds(name, open_dataset(name, config), config)
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
-        """Return the keys of tables and folders."""
         keys = ("path", "root", "suffix", "encoding", "delimiter", "folders")
         return dict.fromkeys(keys, f"{name} is a dataset of TFDS, which is no table of files")
 
     def check_whole(self, source: Source) -> None:
-        """Refuse a dataset with several splits."""
         splits = source.rows["split"].unique().tolist()
         if splits != [""]:
             raise DataError(

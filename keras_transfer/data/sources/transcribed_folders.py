@@ -68,7 +68,6 @@ class TranscribedFolder(SourceKind):
         """Return how to name one split of a folder, as the end of a sentence."""
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read the transcripts, and make rows of them."""
         root = Path(self.absolute(name))
         loaded = self.load(root, config)
         own: dict[str, Any] = {"path": PATH, "root": None, "suffix": "auto"}
@@ -87,7 +86,6 @@ class TranscribedFolder(SourceKind):
         return dict.fromkeys(keys, f"{name} is {self.form}, which has its own tables of paths")
 
     def check_whole(self, source: Source) -> None:
-        """Refuse a folder with several splits."""
         splits = sorted(set(source.rows["split"]))
         if len(splits) > 1:
             raise DataError(
@@ -96,7 +94,6 @@ class TranscribedFolder(SourceKind):
             )
 
     def absolute(self, name: str) -> str:
-        """Return the absolute path."""
         return str(Path(name).expanduser().resolve())
 
 

@@ -18,8 +18,6 @@ def read_labels(file: Path, table: pd.DataFrame, column: str) -> list[str]:
     """Return the class of each row as text.
 
     Args:
-        file: Where the table comes from, for messages.
-        table: What was read.
         column: Text, numbers or booleans, but not a mixture: 5 and "5" may be one class or two.
 
     Raises:

@@ -105,8 +105,6 @@ def read_lists(file: Path, table: pd.DataFrame, column: str, separator: str | No
     """Return the labels of each row of a column of lists.
 
     Args:
-        file: Where the table comes from, for messages.
-        table: What was read.
         column: Lists in all rows, or text that is a list; a row that is empty has no labels, as an empty list.
         separator: The recipe's ``data.separator``.
 

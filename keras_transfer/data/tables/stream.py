@@ -84,9 +84,6 @@ class TableStream:
     def frames(self, size: PieceSize) -> Iterator[pd.DataFrame]:
         """Read the table from its start.
 
-        Args:
-            size: Of a frame.
-
         Yields:
             Frames with the columns of the whole table. The index is the position of each row in it.
 

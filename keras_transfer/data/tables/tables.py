@@ -66,9 +66,6 @@ def read_table(
         delimiter: Between the fields of a CSV: ``auto``, ``tab`` or one character, as ``data.delimiter``.
         key_of: What sets these two, for messages: from ``encoding`` to ``data.encoding`` or ``--encoding``.
 
-    Returns:
-        The table.
-
     Raises:
         DataError: The file cannot be read, or can be read in two ways.
     """
@@ -95,13 +92,7 @@ UNREADABLE = (ValueError, OSError, RecursionError, pa.ArrowException)
 
 
 def unreadable(file: Path, error: Exception, key_of: Callable[[str], str]) -> DataError:
-    """Return the error that a table cannot be read.
-
-    Args:
-        file: The table.
-        error: Of :data:`UNREADABLE`.
-        key_of: As for :func:`read_table`.
-    """
+    """Return the error that a table cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         return DataError(
             f"Cannot read table {file}: {describe_undecodable(error)}. Set {key_of('encoding')} to the encoding of the "
@@ -127,10 +118,6 @@ def parse_csv(text: TextIO, dialect: Dialect) -> tuple[list[str], Iterator[list[
     """Return the names of the columns of a CSV, and its rows, of which each has a field per column.
 
     Python's reader: pandas' uses the first fields of rows that are too long as an index.
-
-    Args:
-        text: From the header on.
-        dialect: How it is written.
 
     Raises:
         ValueError: The header has no names, or a row too many fields.
@@ -173,9 +160,6 @@ def _load_jsonl(text: str) -> pd.DataFrame:
 
 def parse_jsonl(text: TextIO) -> Iterator[dict[str, Any]]:
     """Iterate over the objects of JSON Lines; blank lines and empty objects are left out.
-
-    Args:
-        text: Opened with line ends translated.
 
     Raises:
         ValueError: A line is not a JSON object.
@@ -224,7 +208,6 @@ def to_series(column: Any, *, keeps_integers: bool = False) -> "pd.Series[Any]":
     Parquet does not validate text, and pandas would fail on bytes that are not UTF-8 without naming the row.
 
     Args:
-        column: Any.
         keeps_integers: Whether whole numbers stay whole if some are missing; pandas makes floats of them.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
@@ -247,12 +230,6 @@ def is_utf8(text: str) -> bool:
 def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examples: Mapping[str, str]) -> None:
     """Refuse a table that lacks a column.
 
-    Args:
-        where: Where the table comes from, for messages.
-        columns: The columns of the table.
-        config: Names the columns of labels, splits, groups and strata.
-        examples: The recipe keys that name the columns of examples, with these columns.
-
     Raises:
         DataError: A column is missing; the message lists those of the table.
     """
@@ -265,10 +242,7 @@ def require_columns(where: Path, columns: Sequence[str], wanted: Sequence[str], 
     """Refuse a table that lacks a column.
 
     Args:
-        where: Where the table comes from, for messages.
-        columns: The columns of the table.
         wanted: The columns that it must have.
-        keys: The recipe keys that name them.
 
     Raises:
         DataError: A column is missing; the message lists those of the table.
@@ -341,11 +315,6 @@ def kind_of(value: Any) -> str:
 
 def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[float]":
     """Return a column as weights.
-
-    Args:
-        name: The source's name, for messages.
-        rows: Its rows.
-        column: The column of weights.
 
     Raises:
         DataError: There is no such column, or its values are not weights.

@@ -47,7 +47,6 @@ def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
     """Decode the content of a file.
 
     Args:
-        data: The content.
         encoding: ``auto``: by its byte order mark, else UTF-8; or the name of an encoding.
 
     Raises:
@@ -65,8 +64,6 @@ def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") 
     """Open a file as :func:`decode_text` decodes its content, without reading it at once.
 
     Args:
-        file: The file.
-        encoding: As above.
         newline: As ``open`` takes it.
 
     Raises:
@@ -153,7 +150,6 @@ def choose_dialect(open_text: Callable[[], TextIO], delimiter: str = AUTO, *, pr
         open_text: Opens the content of the file, without translating line ends; may be called several times.
         delimiter: ``auto``, ``tab`` or one character. Auto is the one that separates the names of the first line; if
             several do, the one by which every row has as many fields as the first line.
-        preferred: The delimiter of such files: it needs no note.
 
     Raises:
         ValueError: Several delimiters are possible.
@@ -178,10 +174,6 @@ def choose_dialect(open_text: Callable[[], TextIO], delimiter: str = AUTO, *, pr
 
 def read_records(text: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Iterate over the records of a CSV, and the line that each starts in; blank lines are left out.
-
-    Args:
-        text: Opened without translating line ends.
-        delimiter: Between two fields.
 
     Raises:
         ValueError: Quotes are not closed, or follow a field.

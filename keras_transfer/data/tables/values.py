@@ -49,8 +49,6 @@ def check_values(where: str | Path, table: pd.DataFrame, columns: Iterable[str],
     """Refuse columns with values that cannot be compared or written as text, before anything else looks at them.
 
     Args:
-        where: Where the table comes from, for messages.
-        table: What was read, or given.
         columns: Those that are used; others may be missing.
         first: The position of the first row, if the table is a part of another one.
 

@@ -29,7 +29,6 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
 
     Args:
         file: Of one of :data:`WRITABLE`; its folder exists.
-        table: Its columns have unique names.
 
     Raises:
         CheckpointError: It cannot be written.
@@ -45,7 +44,6 @@ def write_part(file: Path, table: pd.DataFrame) -> None:
     """Write some rows of a table, to be joined by :func:`join_parts`.
 
     Args:
-        file: As for :func:`write_table`.
         table: As for :func:`write_table`; all parts have the same columns in the same order.
 
     Raises:
@@ -61,7 +59,6 @@ def join_parts(file: Path, parts: Sequence[Path], columns: Sequence[str]) -> Non
     Args:
         file: As for :func:`write_table`. It is not on the disk when this returns: see :func:`whole`.
         parts: As :func:`write_part` wrote them, in order.
-        columns: The names of their columns.
 
     Raises:
         OSError: It cannot be written.

@@ -69,7 +69,6 @@ class Target(ABC):
         """Return the stratum of each row.
 
         Args:
-            targets: The targets of the rows.
             least: The least number of rows of a stratum; a class is a stratum whatever its number.
             most: The largest number of strata; classes are strata whatever their number.
         """
@@ -91,7 +90,6 @@ class Target(ABC):
         """Refuse a source whose labels cannot be learned.
 
         Args:
-            name: The source's name.
             values: The labels of its rows, as :meth:`read` returns them.
 
         Raises:
@@ -110,19 +108,13 @@ class Target(ABC):
         """
 
     def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
-        """Return lines on classes or labels that no row of an evaluated split has.
-
-        Args:
-            splits: The targets by split.
-        """
+        """Return lines on classes or labels that no row of an evaluated split has."""
         return []
 
     def check_names(self, source: str, names: Sequence[str], values: Sequence[Any]) -> None:
         """Refuse a source with classes or labels that the model does not predict.
 
         Args:
-            source: The source's name.
-            names: Its classes, labels or numbers.
             values: The labels of its rows, as :meth:`read` returns them.
 
         Raises:

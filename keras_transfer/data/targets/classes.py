@@ -24,25 +24,20 @@ class ClassTarget(Target):
 
     @classmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
-        """Return the class of each row."""
         labels = read_labels(file, table, config.label_columns[0])
         return Labels(labels, tuple(sorted(set(labels))))
 
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return ``int64[n]``."""
         indices = {name: index for index, name in enumerate(self.names)}
         return np.array([indices[value] for value in values], np.int64)
 
     def decode(self, row: Any) -> str:
-        """Return the class."""
         return self.names[row]
 
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        """Return the classes."""
         return [self.names[index] for index in targets]
 
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return the number of rows of each class."""
         return {"classes": dict(zip(self.names, self._count(targets).tolist(), strict=True))}
 
     def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:
@@ -52,11 +47,9 @@ class ClassTarget(Target):
         return np.bincount(targets, minlength=len(self.names))
 
     def headline(self) -> str:
-        """Return the number of classes."""
         return f"{len(self.names)} classes"
 
     def count(self, targets: Targets) -> str:
-        """Return the number of examples of each class."""
         return f"{describe_range(self._count(targets))} examples in each of {len(self.names)} classes"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:

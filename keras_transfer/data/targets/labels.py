@@ -36,7 +36,6 @@ class MultilabelTarget(Target):
         return Labels(values, tuple(names))
 
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return ``float32[n, labels]`` of 0 and 1."""
         indices = {name: index for index, name in enumerate(self.names)}
         rows = list(values)
         targets = np.zeros((len(rows), len(self.names)), np.float32)
@@ -45,7 +44,6 @@ class MultilabelTarget(Target):
         return targets
 
     def decode(self, row: Any) -> list[str]:
-        """Return the labels."""
         return [name for name, mark in zip(self.names, row, strict=True) if mark]
 
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
@@ -61,15 +59,12 @@ class MultilabelTarget(Target):
         return [row if row in kept else rest for row in rows]
 
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return the number of rows with each label."""
         return {"labels": dict(zip(self.names, targets.sum(axis=0).astype(int).tolist(), strict=True))}
 
     def headline(self) -> str:
-        """Return the number of labels."""
         return f"{len(self.names)} labels"
 
     def count(self, targets: Targets) -> str:
-        """Return the number of examples with each label."""
         present = describe_range(targets.sum(axis=0).astype(int))
         return f"{present} of {len(targets):,} examples with each of {self.headline()}"
 

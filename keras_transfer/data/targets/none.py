@@ -19,31 +19,24 @@ class NoTarget(Target):
 
     @classmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
-        """Return the same label for each row."""
         return Labels(["text"] * len(table), NO_TARGET.names)
 
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return ``int64[n]`` of 0, whatever the labels."""
         return np.zeros(len(list(values)), np.int64)
 
     def decode(self, row: Any) -> str:
-        """Return the label that each row has."""
         return self.names[0]
 
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        """Return one for all rows."""
         return [self.names[0]] * len(targets)
 
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return nothing."""
         return {}
 
     def headline(self) -> str:
-        """Return that there are no labels."""
         return "no labels"
 
     def count(self, targets: Targets) -> str:
-        """Return the number of examples."""
         return f"{len(targets):,} examples"
 
     def check_names(self, source: str, names: Sequence[str], values: Sequence[Any]) -> None:

@@ -27,12 +27,10 @@ class NumberTarget(Target):
 
     @classmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
-        """Return the numbers of each row."""
         columns = [read_numbers(file, table, column) for column in config.label_columns]
         return Labels(list(zip(*columns, strict=True)), tuple(config.label_columns))
 
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return ``float32[n, numbers]``."""
         return np.array(list(values), np.float32).reshape(-1, len(self.names))
 
     def decode(self, row: Any) -> list[float]:
@@ -64,11 +62,9 @@ class NumberTarget(Target):
         return {"numbers": figures}
 
     def headline(self) -> str:
-        """Return the number of outputs."""
         return f"{len(self.names)} number{'s' * (len(self.names) > 1)}"
 
     def count(self, targets: Targets) -> str:
-        """Return the number of examples."""
         return f"{len(targets):,} examples of {self.headline()}"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:

@@ -30,8 +30,6 @@ def read_targets(file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
     """Return the labels of a table's rows, and the names of the model's outputs.
 
     Args:
-        file: Where the table comes from, for messages.
-        table: The table as it was read.
         config: Names the label columns; without any, labels are not read.
 
     Raises:

@@ -34,31 +34,24 @@ class TranscriptTarget(Target):
         return Labels(values, TRANSCRIPTS.names, (note,) if changed else ())
 
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return ``object[n]`` of ``str``."""
         return np.array(list(values), object)
 
     def decode(self, row: Any) -> str:
-        """Return the transcript."""
         return str(row)
 
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        """Return one for all rows."""
         return [self.names[0]] * len(targets)
 
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return the number of words and of characters."""
         return {"words": _count_words(targets), "characters": sum(map(len, targets))}
 
     def headline(self) -> str:
-        """Return that there are transcripts."""
         return "transcripts"
 
     def count(self, targets: Targets) -> str:
-        """Return the number of transcripts, and of their words."""
         return f"{len(targets):,} transcripts of {_count_words(targets):,} words"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
-        """Refuse a source without any transcript."""
         if not any(values):
             raise DataError(
                 f"Data source {name} has no transcripts: the column of data.label is empty in every row. Set "
@@ -66,7 +59,6 @@ class TranscriptTarget(Target):
             )
 
     def check_splits(self, splits: Mapping[str, Targets]) -> None:
-        """Refuse splits without any transcript."""
         for name, targets in splits.items():
             if len(targets) and not any(targets):
                 raise DataError(

@@ -105,9 +105,6 @@ def show_rows(
     """Return what the task shows of some rows; those whose examples are gone have a problem.
 
     Args:
-        content: Of the page.
-        rows: All of them.
-        chosen: The indices of those to show.
         outputs: For each of these, the outputs to explain.
     """
     if rows.examples is None:

@@ -63,11 +63,7 @@ def quantized(content: Content) -> Section | None:
 
 
 def find_quantized(run: Run) -> list[Quantized]:
-    """Return the quantized exports in a run folder; those that are damaged, or not proved, are left out.
-
-    Args:
-        run: The run.
-    """
+    """Return the quantized exports in a run folder; those that are damaged, or not proved, are left out."""
     found = []
     for path in sorted((run.folder / EXPORT).glob("*/*")):
         exporter = find_exporter(path)
