@@ -182,12 +182,21 @@ def test_every_page_is_in_the_navigation_of_the_site():
     )
 
 
+def test_the_readme_has_what_a_newcomer_and_ci_need():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 115
+    assert "pip install 'keras-transfer[samples]'" in blocks(ROOT / "README.md", "sh")[0]
+    called = re.findall(r"^make \w+", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.M)
+    assert called
+    assert [command for command in [*called, "make quickstart"] if command not in text] == []
+
+
 def test_the_checks_see_what_there_is_to_check():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "keras-transfer run image/quickstart" in "".join(blocks(ROOT / "README.md", "sh"))
     assert {"data", "policy", "training"} <= set(SECTIONS)
     assert {"source", "image_size", "sequence_length"} <= SECTIONS["data"]
-    assert "the-recipe-file" in anchors(ROOT / "README.md")
+    assert "get-started" in anchors(ROOT / "README.md")
     assert "](docs/figures.md" in readme
     lp_ft = {"task": "image_classification", "policy": {"name": "lp_ft", "rank": 8}}
     assert "does not use this key" in mistakes(lp_ft)
