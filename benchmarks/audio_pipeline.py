@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones.audio.load import load_audio_backbone
-from keras_transfer.config import AudioAugmentationConfig, AudioBackboneConfig, AudioHeadConfig
+from keras_transfer.config.schema import AudioAugmentationConfig, AudioBackboneConfig, AudioHeadConfig
 from keras_transfer.data.examples.given_recordings import GivenRecordings, GivenSamples
 from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.readers.recordings import AudioReader

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 
 RUN = [sys.executable, "-m", "keras_transfer.cli"]

@@ -20,7 +20,7 @@ from peer_keras import read
 
 from keras_transfer import ImageClassification
 from keras_transfer.backbones.images.efficientnet_lite0 import build_network, load_weights, weights_file
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 
 SIZE, BATCH = 224, 32

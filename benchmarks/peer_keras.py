@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from keras_transfer.backbones.images.efficientnet_lite0 import build_network, load_weights, weights_file
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import Split, load_splits
 
 SIZE, BATCH = 224, 32

@@ -31,7 +31,7 @@ import numpy as np
 
 from keras_transfer import BACKBONES, ImageClassification, Run
 from keras_transfer.backbones import SIGNED, ImageBackboneRow
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
 from keras_transfer.storage.checkpoint_store import CheckpointStore

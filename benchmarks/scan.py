@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.checks.scan import scan
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.splits.splits import Split, images_of, load_splits

@@ -102,7 +102,7 @@ CHATTERBOT = Package(
 
 
 def solar_cells(cache: Path, folder: Path) -> Iterator[Row]:
-    from keras_transfer.config import ImageDataConfig
+    from keras_transfer.config.data import ImageDataConfig
     from keras_transfer.data.splits.splits import images_of, load_splits
 
     splits = load_splits(ImageDataConfig(source="solar_cells", validation=0.0, test=0.2), seed=0)
@@ -244,7 +244,7 @@ def speakers(cache: Path, folder: Path) -> Iterator[Row]:
 
 def bbc(sample: str) -> Callable[[Path, Path], Iterator[Row]]:
     def read(cache: Path, folder: Path) -> Iterator[Row]:
-        from keras_transfer.config import TextDataConfig
+        from keras_transfer.config.data import TextDataConfig
         from keras_transfer.data.splits.splits import load_splits
 
         splits = load_splits(TextDataConfig(source=sample, validation=0.0, test=0.2), seed=0)

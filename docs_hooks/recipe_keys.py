@@ -8,7 +8,7 @@ from generated import add_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 
-from keras_transfer.config import SCHEMAS
+from keras_transfer.config.schema import SCHEMAS
 
 WORDS = {"object": "mapping", "boolean": "`true` or `false`", "null": "`null`"}
 PLURALS = {"string": "strings", "number": "numbers", "integer": "integers", "mapping": "mappings"}

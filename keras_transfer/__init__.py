@@ -17,23 +17,25 @@ if TYPE_CHECKING:
         TextBackboneRow,
     )
     from keras_transfer.backbones.texts.hub import TextParts
-    from keras_transfer.config import (
+    from keras_transfer.config.data import (
+        AudioDataConfig,
+        DataConfig,
+        ImageDataConfig,
+        SpeechDataConfig,
+        TextDataConfig,
+    )
+    from keras_transfer.config.policies import PolicyConfig
+    from keras_transfer.config.schema import (
         SCHEMAS,
         AudioClassificationConfig,
-        AudioDataConfig,
         AudioHeadConfig,
-        DataConfig,
         HeadConfig,
         ImageClassificationConfig,
-        ImageDataConfig,
         ImageHeadConfig,
-        PolicyConfig,
         RecipeConfig,
-        SpeechDataConfig,
         SpeechHeadConfig,
         SpeechToTextConfig,
         TextClassificationConfig,
-        TextDataConfig,
         TextHeadConfig,
     )
     from keras_transfer.config.section import Section
@@ -133,23 +135,25 @@ _HOMES = {
         "TextBackboneRow",
     ),
     "backbones.texts.hub": ("TextParts",),
-    "config": (
+    "config.data": (
+        "AudioDataConfig",
+        "DataConfig",
+        "ImageDataConfig",
+        "SpeechDataConfig",
+        "TextDataConfig",
+    ),
+    "config.policies": ("PolicyConfig",),
+    "config.schema": (
         "SCHEMAS",
         "AudioClassificationConfig",
-        "AudioDataConfig",
         "AudioHeadConfig",
-        "DataConfig",
         "HeadConfig",
         "ImageClassificationConfig",
-        "ImageDataConfig",
         "ImageHeadConfig",
-        "PolicyConfig",
         "RecipeConfig",
-        "SpeechDataConfig",
         "SpeechHeadConfig",
         "SpeechToTextConfig",
         "TextClassificationConfig",
-        "TextDataConfig",
         "TextHeadConfig",
     ),
     "config.section": ("Section",),

@@ -18,9 +18,9 @@ import yaml
 
 import keras_transfer
 from keras_transfer.cli import main
-from keras_transfer.config import SCHEMAS
 from keras_transfer.config.catalog import bundled_recipes
 from keras_transfer.config.recipe_file import apply_overrides, parse_recipe, read_recipe
+from keras_transfer.config.schema import SCHEMAS
 from keras_transfer.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]

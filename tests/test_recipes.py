@@ -21,7 +21,7 @@ def test_the_header_says_the_command_and_what_to_expect(name):
 def test_a_recipe_states_only_what_differs_from_the_defaults(name):
     import yaml
 
-    from keras_transfer.config import SCHEMAS
+    from keras_transfer.config.schema import SCHEMAS
 
     values = yaml.safe_load(RECIPES[name].file.read_text())
     bare = SCHEMAS[values["task"]].model_validate({"task": values["task"], "data": {"source": "x"}}).model_dump()

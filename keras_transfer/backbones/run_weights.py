@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.recipe_file import parse_recipe, read_recipe
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.errors import BackboneError, ConfigError
 from keras_transfer.storage.inside import check_inside
 from keras_transfer.storage.sums import check_file

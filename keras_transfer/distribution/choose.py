@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.distribution.environment import reuse_cpu_memory
 from keras_transfer.distribution.jax_devices import choose_jax_devices, connected

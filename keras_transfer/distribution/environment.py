@@ -10,7 +10,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError
 

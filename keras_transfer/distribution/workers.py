@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from keras_transfer.config import DistributionConfig
+from keras_transfer.config.schema import DistributionConfig
 from keras_transfer.distribution.slurm import find_slurm_addresses
 from keras_transfer.errors import ConfigError, TrainingError
 

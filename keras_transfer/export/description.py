@@ -15,9 +15,9 @@ import tensorflow as tf
 from pydantic import AfterValidator, Field
 
 from keras_transfer import __version__
-from keras_transfer.config import RecipeConfig
 from keras_transfer.config.deciding import without_places
 from keras_transfer.config.records import Names, Record, find_problem
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ExportError
 from keras_transfer.heads import TargetHead

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.config import CacheConfig
+from keras_transfer.config.schema import CacheConfig
 from keras_transfer.console import track
 from keras_transfer.data.readers.base import PLAIN, Reader, Rows, View
 from keras_transfer.data.splits.splits import Split

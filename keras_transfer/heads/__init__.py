@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, cast
 
-from keras_transfer.config import HeadConfig, RecipeConfig
 from keras_transfer.config.from_python import mark_object
 from keras_transfer.config.heads import HEAD_ENTRIES, HeadEntry
+from keras_transfer.config.schema import HeadConfig, RecipeConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads.base import LOGITS, Head

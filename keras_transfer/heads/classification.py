@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets

@@ -11,7 +11,7 @@ from keras import layers
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.calibrated_loss import calibrated_loss

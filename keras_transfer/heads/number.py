@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads.calibration import Calibration, fit_residual_scale

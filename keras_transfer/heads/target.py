@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_transfer.config import FeatureMapHeadConfig, HeadConfig
+from keras_transfer.config.schema import FeatureMapHeadConfig, HeadConfig
 from keras_transfer.config.section import Section, is_set
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError

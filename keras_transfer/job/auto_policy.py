@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.config import AutoPolicyConfig
+from keras_transfer.config.policies import AutoPolicyConfig
 from keras_transfer.console import track
 from keras_transfer.data.readers.base import steps_per_epoch
 from keras_transfer.heads import TargetHead

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.data.readers.base import PLAIN, Reader, View, map_ahead, steps_per_epoch
 from keras_transfer.data.readers.batch_shares import WHOLE, Share
 from keras_transfer.data.splits.splits import Split, Splits

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.config import AutoPolicyConfig, RecipeConfig
+from keras_transfer.config.policies import AutoPolicyConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.config.unused import without_unused
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits

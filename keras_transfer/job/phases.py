@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.heads.solver import MOST_PRODUCTS
 from keras_transfer.model import TransferModel

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.config import TrainingConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Figure, Floats, predict

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.keras_hub_catalog import PREFIX
-from keras_transfer.config import OtherSource, RecipeConfig
+from keras_transfer.config.data import OtherSource
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.sources import absolute_name
 

@@ -16,7 +16,7 @@ from keras_transfer.audit.outliers import find_outliers
 from keras_transfer.audit.result import Audit
 from keras_transfer.audit.rows import Rows
 from keras_transfer.audit.targets import audit_targets
-from keras_transfer.config import HeadConfig, RecipeConfig
+from keras_transfer.config.schema import HeadConfig, RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.findings import Finding, sort_findings
 from keras_transfer.data.splits.splits import Splits

@@ -10,9 +10,9 @@ from rich.console import Console
 from keras_transfer.audit.result import Audit, print_findings
 from keras_transfer.backbones import Backbone
 from keras_transfer.backbones.images.load import name_backbone
-from keras_transfer.config import RecipeConfig, expand_names, parse_recipe, read_recipe
 from keras_transfer.config.catalog import find_recipe
-from keras_transfer.config.recipe_file import apply_overrides
+from keras_transfer.config.recipe_file import apply_overrides, expand_names, parse_recipe, read_recipe
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.data.augmentation.from_python import name_augmentation
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import Splits

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from keras_transfer.config import RecipeConfig, read_recipe, write_recipe
+from keras_transfer.config.recipe_file import read_recipe, write_recipe
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.console import print_table
 from keras_transfer.errors import CheckpointError
 from keras_transfer.recipe import Recipe, with_absolute_paths

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from keras_transfer.config import parse_recipe
+from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.config.records import find_problem
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_transfer.config import RecipeConfig
 from keras_transfer.config.from_python import read_mark
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.console.text import printable
 from keras_transfer.data.checks.broken import Scan

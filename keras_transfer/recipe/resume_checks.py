@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.errors import ConfigError, DataError, TransferWarning, list_lines
 from keras_transfer.run.folder import UNKNOWN_CONTENT
 from keras_transfer.storage.content_hashes import HASH

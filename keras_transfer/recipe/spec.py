@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from keras_transfer.config import RecipeConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.tasks import Given, Task
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 

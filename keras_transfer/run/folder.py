@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from keras_transfer.config import read_recipe
 from keras_transfer.config.deciding import what_decides
+from keras_transfer.config.recipe_file import read_recipe
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.distribution import Distribution
 from keras_transfer.errors import CheckpointError, ConfigError

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, TypedDict, Unpack
 import keras
 from pydantic import ValidationError
 
-from keras_transfer.config import TABLE_KEYS, OtherSource, RecipeConfig
+from keras_transfer.config.data import TABLE_KEYS, OtherSource
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.console.text import show_value
 from keras_transfer.data.inputs import (
     InputKind,

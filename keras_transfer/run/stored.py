@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer.config import RecipeConfig, parse_recipe, read_recipe
 from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.recipe_file import parse_recipe, read_recipe
 from keras_transfer.config.records import find_problem
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.targets.base import Target

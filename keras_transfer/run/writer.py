@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.config import RecipeConfig, write_recipe
+from keras_transfer.config.recipe_file import write_recipe
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.data.checks.findings import Finding, write_findings
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits

@@ -7,7 +7,7 @@ from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.load import load_audio_backbone, load_audio_copy
 from keras_transfer.backbones.images.load import is_elsewhere
-from keras_transfer.config import AudioClassificationConfig
+from keras_transfer.config.schema import AudioClassificationConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.backbones import Backbone
-from keras_transfer.config import SCHEMAS, RecipeConfig
+from keras_transfer.config.schema import SCHEMAS, RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.augmentation.from_python import take_function
 from keras_transfer.data.checks.broken import Scan

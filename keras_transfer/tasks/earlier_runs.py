@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_transfer.backbones.run_weights import read_run_recipe
-from keras_transfer.config import DataConfig, RecipeConfig
+from keras_transfer.config.data import DataConfig
+from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, parse_known
 from keras_transfer.data.tables.tables import SPLIT_NAMES

@@ -6,7 +6,7 @@ from typing import Any, cast
 from keras_transfer.audit.images import audit_images
 from keras_transfer.backbones import BACKBONES, ImageBackbone
 from keras_transfer.backbones.images.load import is_elsewhere, load_copy, load_image_backbone
-from keras_transfer.config import ImageClassificationConfig
+from keras_transfer.config.schema import ImageClassificationConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding

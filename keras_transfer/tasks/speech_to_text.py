@@ -11,7 +11,7 @@ from keras_transfer.backbones.audio.decoding import DecodingRules
 from keras_transfer.backbones.audio.speech_to_text import SpeechBackbone, load_speech_to_text
 from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.audio.transcriber import Transcriber
-from keras_transfer.config import SpeechToTextConfig
+from keras_transfer.config.schema import SpeechToTextConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding

@@ -9,7 +9,7 @@ from keras_transfer.backbones.texts import network  # noqa: F401 - saved models 
 from keras_transfer.backbones.texts.hub import TextBackbone
 from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
-from keras_transfer.config import TextClassificationConfig
+from keras_transfer.config.schema import TextClassificationConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.checks.findings import Finding

@@ -8,7 +8,7 @@ from keras_transfer.backbones.texts.hub import TextBackbone
 from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.network import MaskedLanguageModel, TextNetwork
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
-from keras_transfer.config import TextPretrainingConfig
+from keras_transfer.config.schema import TextPretrainingConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader

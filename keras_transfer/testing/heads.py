@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.config import HeadConfig, ImageHeadConfig
 from keras_transfer.config.heads import HeadEntry
+from keras_transfer.config.schema import HeadConfig, ImageHeadConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import TransferError
 from keras_transfer.heads import Prediction, TargetHead

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from keras_transfer.config import PolicyConfig
+from keras_transfer.config.policies import PolicyConfig
 from keras_transfer.errors import PolicyError
 from keras_transfer.training.policies import Phase, Policy, Scope
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.config import AudioDataConfig, DataConfig, ImageDataConfig, SpeechDataConfig, TextDataConfig
+from keras_transfer.config.data import AudioDataConfig, DataConfig, ImageDataConfig, SpeechDataConfig, TextDataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind, find_example_kind

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.config import SCHEMAS, RecipeConfig, parse_recipe, read_recipe
+from keras_transfer.config.recipe_file import parse_recipe, read_recipe
+from keras_transfer.config.schema import SCHEMAS, RecipeConfig
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.errors import CheckpointError, ConfigError, InputError
 from keras_transfer.heads.evaluation import Report

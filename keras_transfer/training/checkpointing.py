@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import numpy as np
 
-from keras_transfer.config import CheckpointConfig
+from keras_transfer.config.schema import CheckpointConfig
 from keras_transfer.distribution import ONE_DEVICE, Distribution, builds_with_a_batch, sync_variables
 from keras_transfer.errors import CheckpointError
 from keras_transfer.networks.types import Array, JsonObject, Model, Tensor, Variable

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from keras_transfer.config import TrainingConfig
 from keras_transfer.config.from_python import mark_object, read_mark
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.errors import CheckpointError, ConfigError, list_lines
 from keras_transfer.heads import Head, Mode
 from keras_transfer.networks.keras_internals import direction_of

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keras_transfer.config import TrainingConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import Head, Mode
 from keras_transfer.heads.calibrated_loss import CALIBRATED_LOSS

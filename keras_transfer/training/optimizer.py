@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_transfer.config import TrainingConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.keras_internals import averages_of, index_of, variables_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import keras
 
-from keras_transfer.config import TrainingConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.distribution import ONE_DEVICE, Distribution, chosen_jit
 from keras_transfer.errors import PolicyError

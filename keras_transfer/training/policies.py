@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from keras_transfer.config import POLICY_SECTIONS, AutoPolicyConfig, PolicyConfig
 from keras_transfer.config.policies import (
+    POLICY_SECTIONS,
+    AutoPolicyConfig,
     BatchNormPolicyConfig,
     BiasPolicyConfig,
     FullPolicyConfig,
@@ -15,6 +16,7 @@ from keras_transfer.config.policies import (
     LayerNormPolicyConfig,
     LoraPolicyConfig,
     LpFtPolicyConfig,
+    PolicyConfig,
 )
 from keras_transfer.config.section import is_set
 from keras_transfer.errors import PolicyError

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from keras_transfer import ConfigError, TrainingError
-from keras_transfer.config import HeadConfig, parse_recipe
+from keras_transfer.config.recipe_file import parse_recipe
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.heads import ClassificationHead, MultilabelHead, NumberHead, TargetHead, make_head
 from keras_transfer.run.predicted import check_min_confidence
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from keras_transfer import ConfigError, TrainingError
-from keras_transfer.config import DistributionConfig
+from keras_transfer.config.schema import DistributionConfig
 from keras_transfer.distribution import mirrored
 from keras_transfer.distribution.rendezvous import await_workers
 from keras_transfer.distribution.workers import Workers, find_workers

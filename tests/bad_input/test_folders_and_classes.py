@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.checks.scan import find_problem, look_at, scan
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.formats.decoders import decode_pixels

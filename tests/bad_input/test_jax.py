@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason=
 
 CHECKS = """
 import sys
-from keras_transfer.config import DistributionConfig, ImageClassificationConfig
+from keras_transfer.config.schema import DistributionConfig, ImageClassificationConfig
 from keras_transfer.distribution import distribute
 from keras_transfer.errors import ConfigError
 for section in ({"strategy": "mirrored"}, {"strategy": "multi_worker"},

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from keras_transfer import ImageClassification, TransferWarning
-from keras_transfer.config import write_recipe
+from keras_transfer.config.recipe_file import write_recipe
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.checkpointing import Checkpointer
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.checks.texts import check_texts
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError

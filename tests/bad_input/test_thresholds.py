@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from keras_transfer import ConfigError
-from keras_transfer.config import HeadConfig, parse_recipe
+from keras_transfer.config.recipe_file import parse_recipe
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.heads import ClassificationHead, MultilabelHead, TargetHead, make_head
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from keras_transfer.config import SpeechDataConfig
+from keras_transfer.config.data import SpeechDataConfig
 from keras_transfer.data.checks.transcripts import scan_transcripts
 from keras_transfer.data.formats.recordings import encode_wav
 from keras_transfer.data.splits.splits import load_splits

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.errors import TransferError

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from keras_transfer.config import parse_recipe, read_recipe
+from keras_transfer.config.recipe_file import parse_recipe, read_recipe
 from keras_transfer.data.tables.tables import read_table
 from keras_transfer.errors import TransferError
 

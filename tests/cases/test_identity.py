@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from keras_transfer import DataError, ImageClassification, Run, TrainingError, TransferWarning
 from keras_transfer.backbones.run_weights import BackboneError
-from keras_transfer.config import ImageDataConfig, TextDataConfig
+from keras_transfer.config.data import ImageDataConfig, TextDataConfig
 from keras_transfer.data.checks.scan import scan
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.splits.splits import Split, load_splits

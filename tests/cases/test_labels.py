@@ -12,7 +12,8 @@ from rich.console import Console
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from keras_transfer import ImageClassification, Run, TextClassification
-from keras_transfer.config import HeadConfig, ImageDataConfig, TextDataConfig
+from keras_transfer.config.data import ImageDataConfig, TextDataConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.data.splits.unlabelled import load_unlabelled

@@ -18,7 +18,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer import DataError, Run
-from keras_transfer.config import ImageDataConfig, TextDataConfig, parse_recipe, read_recipe
+from keras_transfer.config.data import ImageDataConfig, TextDataConfig
+from keras_transfer.config.recipe_file import parse_recipe, read_recipe
 from keras_transfer.data.sources import tf_datasets
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.data.sources.python_objects import name_objects

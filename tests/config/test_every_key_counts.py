@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from keras_transfer.config import POLICY_SECTIONS, SCHEMAS, HeadConfig, parse_recipe
 from keras_transfer.config.by_name import ByName
 from keras_transfer.config.heads import HEAD_ENTRIES, HeadEntry
+from keras_transfer.config.policies import POLICY_SECTIONS
+from keras_transfer.config.recipe_file import parse_recipe
+from keras_transfer.config.schema import SCHEMAS, HeadConfig
 from keras_transfer.config.section import Section
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader

@@ -4,9 +4,10 @@ import json
 import pytest
 import yaml
 
-from keras_transfer.config import SCHEMAS, parse_recipe
 from keras_transfer.config.catalog import bundled_recipes
 from keras_transfer.config.json_schema import describe_recipes
+from keras_transfer.config.recipe_file import parse_recipe
+from keras_transfer.config.schema import SCHEMAS
 from keras_transfer.errors import ConfigError
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from keras_transfer.config import ImageClassificationConfig as RecipeConfig
-from keras_transfer.config import parse_recipe, read_recipe, write_recipe
+from keras_transfer.config.recipe_file import parse_recipe, read_recipe, write_recipe
+from keras_transfer.config.schema import ImageClassificationConfig as RecipeConfig
 from keras_transfer.errors import ConfigError
 
 KNOWN = {

@@ -2,8 +2,9 @@
 
 import pytest
 
-from keras_transfer.config import AudioClassificationConfig, RecipeConfig, SpeechDataConfig
 from keras_transfer.config.contradictions import find_contradictions
+from keras_transfer.config.data import SpeechDataConfig
+from keras_transfer.config.schema import AudioClassificationConfig, RecipeConfig
 from keras_transfer.config.section import Section
 from keras_transfer.config.unused import find_unused
 

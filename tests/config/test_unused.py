@@ -1,6 +1,6 @@
 import pytest
 
-from keras_transfer.config import parse_recipe
+from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.config.unused import find_unused, without_unused
 from keras_transfer.errors import ConfigError
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from keras_transfer import HEADS, ClassificationHead, ConfigError, ImageClassification, NumberHead, Section
-from keras_transfer.config import parse_recipe
 from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.heads import HEAD_ENTRIES
+from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.heads import make_head
 from keras_transfer.testing import check_head
 

@@ -20,7 +20,7 @@ from keras_transfer import (
     Run,
     TextClassification,
 )
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.export import make_exporters
 from keras_transfer.recipe import with_absolute_paths

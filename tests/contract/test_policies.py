@@ -9,7 +9,8 @@ import pytest
 from pydantic import Field
 
 from keras_transfer import POLICIES, ConfigError, Phase, Policy, PolicyConfig, PolicyError, Scope
-from keras_transfer.config import POLICY_SECTIONS, parse_recipe
+from keras_transfer.config.policies import POLICY_SECTIONS
+from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.testing import check_policy
 from keras_transfer.training.policies import plan
 

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from keras_transfer import SAMPLES, SOURCES, Sample, Source, TableSource
-from keras_transfer.config import ImageDataConfig, TextDataConfig
+from keras_transfer.config.data import ImageDataConfig, TextDataConfig
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.python_objects import describe_object
 from keras_transfer.testing import check_sample, check_source

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from keras_transfer import ConfigError
-from keras_transfer.config import DistributionConfig
+from keras_transfer.config.schema import DistributionConfig
 from keras_transfer.distribution.choose import is_chief
 from keras_transfer.distribution.workers import Workers, find_workers
 
@@ -52,7 +52,7 @@ def test_variables_that_make_no_sense(changed, message):
 
 
 def test_the_script_of_a_job_is_one_process(monkeypatch):
-    from keras_transfer.config import RecipeConfig
+    from keras_transfer.config.schema import RecipeConfig
 
     for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID"):  # what a batch script sees, without srun
         monkeypatch.setenv(name, {**STEP, "SLURM_PROCID": "0"}[name])

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from keras_transfer import ConfigError, DataError, ExportError, Run
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.config.section import Section
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.export import Exporter

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.export.base import Served
 from keras_transfer.export.plain_operations import plain_operations
 from keras_transfer.export.tensor_graph import trace_tensors

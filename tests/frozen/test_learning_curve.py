@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import ImageClassification, Run
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.errors import CheckpointError
 from keras_transfer.frozen.learning_curve import (
     HeldOut,

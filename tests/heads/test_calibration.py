@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead, MultilabelHead, NumberHead
 from keras_transfer.heads.calibration import Calibration, Fitted, to_class_logits, to_label_logits

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.heads import ClassificationHead, MultilabelHead, NumberHead
 from keras_transfer.heads.coverage import conformal_quantile, rows_needed
 

@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_expit, log_softmax
 from sklearn.metrics import average_precision_score, f1_score, mean_squared_error, r2_score, roc_auc_score
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.heads import HEADS
 
 ROWS = 700

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.config import HeadConfig, ImageHeadConfig
+from keras_transfer.config.schema import HeadConfig, ImageHeadConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import HEADS, ClassificationHead, MultilabelHead, NumberHead
 

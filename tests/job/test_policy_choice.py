@@ -10,7 +10,8 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from keras_transfer import ImageClassification, PolicyError
-from keras_transfer.config import POLICY_SECTIONS, HeadConfig
+from keras_transfer.config.policies import POLICY_SECTIONS
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.heads.evaluation import ACCURACY
 from keras_transfer.job.auto_policy import choose_policy

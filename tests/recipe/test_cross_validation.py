@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from keras_transfer import CheckpointError, ConfigError, DataError, ImageClassification, Run, Tracker
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.recipe import cross_validation as module
 from keras_transfer.training.checkpointing import Checkpointer

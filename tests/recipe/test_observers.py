@@ -17,7 +17,7 @@ from keras_transfer import (
     TrainingError,
     TransferWarning,
 )
-from keras_transfer.config import write_recipe
+from keras_transfer.config.recipe_file import write_recipe
 from keras_transfer.trackers import TRACKERS, Tracker
 from keras_transfer.training.checkpointing import Checkpointer
 from keras_transfer.training.observers import UserCallbacks

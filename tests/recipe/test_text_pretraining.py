@@ -161,7 +161,7 @@ def test_a_classifier_of_the_same_source_has_the_same_test_rows(table, preset):
 
 
 def test_articles_and_headlines_are_divided_alike():
-    from keras_transfer.config import TextDataConfig
+    from keras_transfer.config.data import TextDataConfig
     from keras_transfer.data.splits.splits import load_splits
     from keras_transfer.data.splits.unlabelled import load_unlabelled
 

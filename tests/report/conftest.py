@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import Run
-from keras_transfer.config import parse_recipe, write_recipe
+from keras_transfer.config.recipe_file import parse_recipe, write_recipe
 from keras_transfer.data.targets.read import TARGETS
 from keras_transfer.heads import make_head
 from keras_transfer.heads.evaluation import measure_gain

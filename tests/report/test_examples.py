@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_transfer.config import HeadConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.data.targets.labels import MultilabelTarget
 from keras_transfer.data.targets.numbers import NumberTarget

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_transfer.config import AudioClassificationConfig, TextClassificationConfig
+from keras_transfer.config.schema import AudioClassificationConfig, TextClassificationConfig
 from keras_transfer.data.inputs import AudioInputs, TextInputs
 from keras_transfer.errors import ConfigError
 from keras_transfer.run.rows import RowReader

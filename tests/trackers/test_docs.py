@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from keras_transfer.config import parse_recipe
+from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.registry import Registry
 from keras_transfer.trackers import TRACKERS, Trackers, make_trackers

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.config import TrainingConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.distribution.mirrored import Mirrored
 from keras_transfer.training.accumulation import AccumulatingOptimizer, count_updates, expect_batches
 from keras_transfer.training.lr_finder import sweep

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer.config import HeadConfig, TrainingConfig
+from keras_transfer.config.schema import HeadConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import HEADS
 from keras_transfer.training.custom_parts import CustomParts

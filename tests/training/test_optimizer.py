@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.config import TrainingConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.training import optimizer as optimizers
 from keras_transfer.training.callbacks import Averages
 from keras_transfer.training.optimizer import StagedAdamW, build_optimizer, build_schedule
@@ -332,7 +332,7 @@ def test_what_is_given_per_variable_must_be_one_each(name):
 ON_JAX = """
 import keras, numpy as np
 from keras_transfer.training import optimizer as optimizers
-from keras_transfer.config import TrainingConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.training.optimizer import build_optimizer
 model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
 config = TrainingConfig(learning_rate=0.05, l2_sp=0.1, ema=0.5)

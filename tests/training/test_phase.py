@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.backbones import BACKBONES, SIGNED, ImageBackboneRow
-from keras_transfer.config import POLICY_SECTIONS, ImageHeadConfig, TrainingConfig
+from keras_transfer.config.policies import POLICY_SECTIONS
+from keras_transfer.config.schema import ImageHeadConfig
+from keras_transfer.config.training import TrainingConfig
 from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_transfer.config import POLICY_SECTIONS
+from keras_transfer.config.policies import POLICY_SECTIONS
 from keras_transfer.errors import PolicyError
 from keras_transfer.training.policies import Phase, Scope, candidate_section, plan
 

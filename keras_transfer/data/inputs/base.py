@@ -294,7 +294,7 @@ def refuse_unused_options(given: Sequence[Any], kind: InputKind, options: Mappin
     """Refuse options on how tables are read that would change nothing.
 
     Args:
-        options: Those that are set, of :data:`keras_transfer.config.TABLE_KEYS`.
+        options: Those that are set, of :data:`keras_transfer.config.data.TABLE_KEYS`.
 
     Raises:
         ConfigError: With an option, and what it needs.

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from keras_transfer.config import FileDataConfig
+from keras_transfer.config.data import FileDataConfig
 from keras_transfer.data.inputs.base import Broken, InputKind, InputRows
 from keras_transfer.data.sources.paths import PathRule, find_elsewhere, find_path_rule
 from keras_transfer.data.tables.tables import TABLE_SUFFIXES, kind_of

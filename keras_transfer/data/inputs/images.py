@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.checks.scan import Look, look_at, look_closely_at
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.given_images import GivenImages

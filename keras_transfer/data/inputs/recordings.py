@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from keras_transfer.config import AudioDataConfig
+from keras_transfer.config.data import AudioDataConfig
 from keras_transfer.data.checks.recording_measures import find_problem
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.given_recordings import ACCEPTED, GivenRecordings, take_recording

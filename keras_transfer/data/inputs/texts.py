@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.checks.texts import describe_wrong_bytes, replace_wrong_bytes
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.texts import Segments, Texts

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.config.names import choose_spellings, find_twins, order_names, reduce_name, show_name
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.tables.label_columns import describe_separators, find_separators

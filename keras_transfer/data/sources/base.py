@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.examples.files import EncodedFiles
 from keras_transfer.data.tables.split_names import describe_names, find_split, find_twins
 from keras_transfer.data.tables.tables import (

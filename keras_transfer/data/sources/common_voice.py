@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.transcribed_folders import PATH, SPEAKER, Transcribed, TranscribedFolder, split_lines
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.tables.text_files import decode_text

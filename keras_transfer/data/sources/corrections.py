@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig, SpeechDataConfig
+from keras_transfer.config.data import DataConfig, SpeechDataConfig
 from keras_transfer.config.names import show_name
 from keras_transfer.data.normalization import normalize
 from keras_transfer.data.sources.base import Source, reads_labels

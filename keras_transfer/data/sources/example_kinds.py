@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.python_objects import to_table

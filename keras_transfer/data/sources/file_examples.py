@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from keras_transfer.config import FileDataConfig
+from keras_transfer.config.data import FileDataConfig
 from keras_transfer.data.sources.base import Source, take_columns
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.files import list_files

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.arrange_labels import arrange_labels
 from keras_transfer.data.sources.base import Source

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.files import list_files, list_visible, note_hidden

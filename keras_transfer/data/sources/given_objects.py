@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.base import PYTHON, Source
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.python_objects import to_table

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import EncodedImages, Images
 from keras_transfer.data.formats.pixels import encode_pillow, encode_pixels

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.formats.recordings import AUDIO_SUFFIXES
 from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.transcribed_folders import PATH, SPEAKER, Transcribed, TranscribedFolder, split_lines

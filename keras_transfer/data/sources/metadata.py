@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig, FileDataConfig
+from keras_transfer.config.data import DataConfig, FileDataConfig
 from keras_transfer.data.sources.files import is_hidden
 from keras_transfer.data.tables.split_names import find_split, find_twins
 from keras_transfer.data.tables.tables import read_table, some

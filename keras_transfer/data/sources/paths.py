@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_transfer.config import FileDataConfig
+from keras_transfer.config.data import FileDataConfig
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError

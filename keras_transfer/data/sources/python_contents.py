@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_transfer.config import FileDataConfig
+from keras_transfer.config.data import FileDataConfig
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.sources.python_objects import (
     describe_object,

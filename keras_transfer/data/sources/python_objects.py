@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_transfer.config import OtherSource
+from keras_transfer.config.data import OtherSource
 from keras_transfer.console.text import show_value
 from keras_transfer.data.sources.base import PYTHON
 from keras_transfer.data.sources.tf_datasets import check_ends, iterate

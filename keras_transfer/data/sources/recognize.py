@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, find_example_kind
 from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.find import find_source_kind

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from keras_transfer.config import AudioDataConfig
+from keras_transfer.config.data import AudioDataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.files import Files
 from keras_transfer.data.examples.given_recordings import GivenRecordings, take_recording

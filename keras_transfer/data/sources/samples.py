@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
 from keras_transfer.data.sources.source_kinds import SourceKind

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
-from keras_transfer.config import DataConfig, FileDataConfig
+from keras_transfer.config.data import DataConfig, FileDataConfig
 from keras_transfer.data.sources.base import TFDS, Source, take_columns
 from keras_transfer.data.sources.encoded_bytes import Record, cache_records
 from keras_transfer.data.sources.example_kinds import ExampleKind, find_example_kind

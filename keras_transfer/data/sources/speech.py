@@ -1,6 +1,6 @@
 """Transcribed recordings, as a kind of examples."""
 
-from keras_transfer.config import AudioDataConfig
+from keras_transfer.config.data import AudioDataConfig
 from keras_transfer.data.sources.recordings import AudioKind
 from keras_transfer.data.tables.tables import TABLE_SUFFIXES
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.console.text import show_value
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.texts import Texts

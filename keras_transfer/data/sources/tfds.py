@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from keras_transfer.config import DataConfig, FileDataConfig
+from keras_transfer.config.data import DataConfig, FileDataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.encoded_bytes import Record
 from keras_transfer.data.sources.shards import to_source

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.base import TFDS, Source
 from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.source_kinds import SourceKind

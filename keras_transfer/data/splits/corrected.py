@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.corrections import Corrections, has_corrections, read_corrections
 from keras_transfer.data.sources.find import read_rows

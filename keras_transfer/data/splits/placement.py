@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.splits.known import Known, find_keys, identify, strictest

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.sources.arrange_labels import check_classes, check_relabel

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import find_example_kind

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.arrange_labels import check_relabel
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.corrections import NO_CORRECTIONS, Corrections

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.console.text import show_value
 from keras_transfer.data.tables.text_files import (
     AUTO,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from numpy.typing import NDArray
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError
 

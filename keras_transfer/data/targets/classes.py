@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.tables.label_columns import read_labels
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Labels, Target, Targets, describe_absent, describe_range

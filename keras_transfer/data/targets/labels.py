@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.tables.label_columns import read_marks, refuse_text, split_labels
 from keras_transfer.data.tables.label_lists import describe_lists, read_lists
 from keras_transfer.data.tables.tables import some

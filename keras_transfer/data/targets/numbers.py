@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.tables.label_columns import read_numbers
 from keras_transfer.data.targets.base import Labels, Target, Targets
 from keras_transfer.errors import DataError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_transfer.config import DataConfig
+from keras_transfer.config.data import DataConfig
 from keras_transfer.data.targets.base import Labels, Target
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.data.targets.labels import MultilabelTarget

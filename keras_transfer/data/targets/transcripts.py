@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from keras_transfer.config import DataConfig, SpeechDataConfig
+from keras_transfer.config.data import DataConfig, SpeechDataConfig
 from keras_transfer.data.normalization import normalize
 from keras_transfer.data.tables.tables import check_written, kind_of, some_values
 from keras_transfer.data.targets.base import Labels, Target, Targets

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_transfer import BACKBONES, Backbone, BackboneError
 from keras_transfer.backbones.audio.spectrogram import on_spectrograms
-from keras_transfer.config import AudioHeadConfig
+from keras_transfer.config.schema import AudioHeadConfig
 from keras_transfer.explain import open_model
 from keras_transfer.export import Served
 from keras_transfer.export.quantize import simplify

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from rich.console import Console
 
 from keras_transfer import DataError, ImageClassification
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.checks import image_measures
 from keras_transfer.data.checks import leaks as module
 from keras_transfer.data.checks.leaks import find_repeated_images

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config import AudioDataConfig
+from keras_transfer.config.data import AudioDataConfig
 from keras_transfer.data.formats.recordings import encode_wav
 from keras_transfer.data.inputs import AudioInputs, InputStream, collect_inputs, read_inputs
 from keras_transfer.data.inputs.stream import fingerprint

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from keras_transfer.config import ImageDataConfig, TextDataConfig
+from keras_transfer.config.data import ImageDataConfig, TextDataConfig
 from keras_transfer.data.checks.findings import Finding, read_findings, sort_findings, write_findings
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.data.splits.unlabelled import load_unlabelled

@@ -5,7 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.errors import DataError
 

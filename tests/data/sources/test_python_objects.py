@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from keras_transfer import DataError, ImageClassification, Run
-from keras_transfer.config import ImageDataConfig, TextDataConfig
+from keras_transfer.config.data import ImageDataConfig, TextDataConfig
 from keras_transfer.data.sources.python_objects import describe_object
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.data.targets.classes import ClassTarget

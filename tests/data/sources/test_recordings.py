@@ -6,7 +6,7 @@ import pytest
 from pyarrow import Table, parquet
 
 from keras_transfer import SOURCES
-from keras_transfer.config import AudioDataConfig, ImageDataConfig, TextDataConfig
+from keras_transfer.config.data import AudioDataConfig, ImageDataConfig, TextDataConfig
 from keras_transfer.data.formats.recordings import encode_wav
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.python_objects import describe_object

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.examples.images import EncodedImages
 from keras_transfer.data.sources.encoded_bytes import Record, cache_records
 from keras_transfer.data.splits.splits import load_splits

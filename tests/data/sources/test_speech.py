@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from keras_transfer import SOURCES
-from keras_transfer.config import AudioDataConfig, SpeechDataConfig
+from keras_transfer.config.data import AudioDataConfig, SpeechDataConfig
 from keras_transfer.data.sources.find import find_source_kind
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.data.targets.transcripts import TRANSCRIPTS

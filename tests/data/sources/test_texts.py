@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import pytest
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.errors import DataError
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.draws import draw_groups, draw_per_class
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError

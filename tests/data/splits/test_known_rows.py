@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, parse_known
 from keras_transfer.data.splits.splits import make_splits

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from keras_transfer.config import TextDataConfig
+from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.data.splits.unlabelled import load_unlabelled
 from keras_transfer.errors import DataError

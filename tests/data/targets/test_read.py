@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config import ImageDataConfig
+from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.data.targets.labels import MultilabelTarget

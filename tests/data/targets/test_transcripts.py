@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from keras_transfer.config import SpeechDataConfig
+from keras_transfer.config.data import SpeechDataConfig
 from keras_transfer.data.splits.known import parse_known
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.errors import DataError
