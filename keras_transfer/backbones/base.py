@@ -225,7 +225,7 @@ def find_image_size(name: str, model: keras.Model, image_size: int | None) -> in
     if taken[1] != taken[2] or (taken[1] is not None and image_size not in (None, taken[1])):
         raise BackboneError(
             f"{name} takes images of {taken[1]}x{taken[2]} pixels. Received: image_size={image_size}. "
-            "Images are square, and of the size that a model was built for."
+            "Images are square: use a model that was built for a square, and leave the size out."
         )
     size = taken[1] or image_size
     if size is None:

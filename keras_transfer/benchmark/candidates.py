@@ -104,7 +104,10 @@ def _export(run: Run, name: str, folder: Path) -> Candidate:
         exporter = _make_exporter(name)
         run.export(folder, format=exporter)
         if not exporter.recognizes(folder):
-            raise ExportError(f"The exporter {kind} does not recognize what it writes, so it cannot be measured.")
+            raise ExportError(
+                f"The exporter {kind} does not recognize what it writes, so it cannot be measured. Report this to the "
+                "package that has it."
+            )
     except ConfigError:
         raise
     except TransferError as error:

@@ -54,7 +54,9 @@ def measure_metric(opened: Run | ExportedModel, rows: Split) -> dict[str, Any]:
     """
     head = opened.head
     if not isinstance(head, TargetHead | TranscriptHead):
-        raise ConfigError(f"The task {opened.config.task} has no metric by which models are compared.")
+        raise ConfigError(
+            f"The task {opened.config.task} has no metric by which models are compared. Name a run of another task."
+        )
     predicted = predict_examples(opened, rows.examples)
     check_finite(predicted, rows.name)
     report = head.report(rows.name, predicted, rows.targets)

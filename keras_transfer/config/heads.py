@@ -46,7 +46,8 @@ class HeadEntry:
             )
         if not (isinstance(settings, type) and issubclass(settings, Section)):
             raise ConfigError(
-                f"The settings_type of head {head.__name__} is a subclass of Section. Received: {settings!r}."
+                f"The settings_type of head {head.__name__} is a subclass of Section. Received: {settings!r}. "
+                "See docs/extend/heads.md."
             )
         return cls(target, settings)
 

@@ -43,7 +43,7 @@ def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
         raise ConfigError(
             f"distribution.devices: JAX has no such devices. Received: {received}. This process has "
             f"{', '.join(here) or f'no {platform}'}; each can be named once. A CPU can be split only before JAX has "
-            "started: use a fresh process."
+            "started. Use a fresh process for that."
         )
     return [
         f"{of_process[here.index(name)].platform}:{of_process[here.index(name)].id}"

@@ -62,7 +62,8 @@ def choose_devices(given: int | Sequence[str] | None) -> list[str]:
         problem = f"there is no {', '.join(unknown)}" if unknown else "a device is named twice"
         raise ConfigError(
             f"distribution.devices: {problem}. Received: {', '.join(names)}. "
-            f"This machine has {', '.join([*gpus, 'CPU:0'])}; a CPU can be split into CPU:0, CPU:1 and so on."
+            f"This machine has {', '.join([*gpus, 'CPU:0'])}; a CPU can be split into CPU:0, CPU:1 and so on. "
+            "Name some of these."
         )
     if cpus:
         _split_cpu(max(int(name[4:]) for name in cpus) + 1)

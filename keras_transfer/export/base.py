@@ -24,6 +24,9 @@ from keras_transfer.heads import TargetHead
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.registry import Registry
 
+# The end of messages on a proof that failed.
+NOTHING_EXPORTED = "Nothing was exported. Try another format, or report this with the environment.json of the run."
+
 
 @dataclass(frozen=True)
 class Served:

@@ -154,7 +154,7 @@ def prove_quantized(exporter: Exporter, served: Served, artifact: Path, *, sampl
     if lost:
         raise ExportError(
             f"The {exporter.title} with quantize: {exporter.quantize} predicts NaN or infinite values for "
-            f"{len(lost):,} of {len(after):,} {rows.name} rows. Nothing was exported."
+            f"{len(lost):,} of {len(after):,} {rows.name} rows. Leave quantize out. Nothing was exported."
         )
     answers = run_on_samples(exporter, served.reader, artifact, samples)
     own = predictions_in(exporter, answers, head, (len(list(samples.iterdir())), *before.shape[1:]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ExportError
 from keras_transfer.export import probe
-from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.base import NOTHING_EXPORTED, Exporter, Served
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.heads.target import HIGH, LOW, OK
@@ -122,7 +122,7 @@ def run_probe(
     if result.returncode:
         raise ExportError(
             f"The {exporter.title} does not load or run in a fresh process: {last_line(result.stderr)}. "
-            "Nothing was exported."
+            f"{NOTHING_EXPORTED}"
         )
     answers: dict[str, Any] = json.loads((scratch / "answers.json").read_text(encoding="utf-8"))
     return answers
@@ -160,7 +160,7 @@ def predictions_in(exporter: Exporter, answers: dict[str, Any], head: TargetHead
         found = ", ".join(f"{name} {list(np.shape(values))}" for name, values in served.items())
         raise ExportError(
             f"The {exporter.title} has no output {head.predictions_output} of shape {list(expected)}. "
-            f"Outputs: {found}. Nothing was exported."
+            f"Outputs: {found}. {NOTHING_EXPORTED}"
         )
     return np.array(served[head.predictions_output], np.float32)
 
@@ -170,7 +170,7 @@ def _check_names(exporter: Exporter, answers: dict[str, Any], head: TargetHead) 
     if names != tuple(head.names):
         raise ExportError(
             f"The {exporter.title} has other class names than the model: {', '.join(names)}. "
-            f"Expected: {', '.join(head.names)}. Nothing was exported."
+            f"Expected: {', '.join(head.names)}. {NOTHING_EXPORTED}"
         )
 
 
@@ -208,7 +208,7 @@ def compare(
         intervals = {name: rows for name, rows in intervals.items() if name in served}
     missing = [name for name in (*decisions, *intervals) if name not in served]
     if missing:
-        raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. Nothing was exported.")
+        raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. {NOTHING_EXPORTED}")
     ties = head.is_tied(expected, tolerance)
     other = [
         row
@@ -222,7 +222,7 @@ def compare(
         raise ExportError(
             f"The {exporter.title} differs from the model: {head.predictions_output} by up to {largest:.2g} (allowed: "
             f"{allowed.max():.2g}), {' or '.join(decisions) or 'labels'} in {len(other)} of {len(expected)} examples. "
-            "Nothing was exported."
+            f"{NOTHING_EXPORTED}"
         )
     for name, bounds in intervals.items():
         _check_bounds(exporter, name, np.array(served[name], np.float32), bounds, allowed)
@@ -248,20 +248,20 @@ def compare_exactly(
     numbers = {name: np.asarray(x) for name, x in own.items() if x.dtype.is_floating}
     missing = [name for name in (*own, OK) if name not in served or name not in mixed]
     if missing:
-        raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. Nothing was exported.")
+        raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. {NOTHING_EXPORTED}")
     other = [(name, row) for name, rows in texts.items() for row, one in enumerate(rows) if served[name][row] != one]
     if other:
         name, row = other[0]
         raise ExportError(
             f"The {exporter.title} differs from the model: {name} in {len(other)} of {len(expected)} examples, such as "
-            f"{served[name][row]!r:.80}. Expected: {texts[name][row]!r:.80}. Nothing was exported."
+            f"{served[name][row]!r:.80}. Expected: {texts[name][row]!r:.80}. {NOTHING_EXPORTED}"
         )
     largest = max((float(np.abs(np.array(served[name]) - rows).max()) for name, rows in numbers.items()), default=0.0)
     # Of logarithms of probabilities, which are larger than these.
     if not largest <= 10 * tolerance:
         raise ExportError(
             f"The {exporter.title} differs from the model: {', '.join(numbers)} by up to {largest:.2g} (allowed: "
-            f"{10 * tolerance:.2g}). Nothing was exported."
+            f"{10 * tolerance:.2g}). {NOTHING_EXPORTED}"
         )
     if (
         served[OK] != [True] * len(expected)
@@ -277,7 +277,7 @@ def _check_bounds(exporter: Exporter, name: str, served: Floats, bounds: Floats,
     if served.shape != bounds.shape or not (np.abs(served - bounds) <= allowed + np.spacing(np.abs(bounds))).all():
         raise ExportError(
             f"The {exporter.title} has other bounds of intervals than the model: {name} is {served.tolist()!s:.80}. "
-            f"Expected: {bounds.tolist()!s:.80}. Nothing was exported."
+            f"Expected: {bounds.tolist()!s:.80}. {NOTHING_EXPORTED}"
         )
 
 
@@ -300,7 +300,7 @@ def _unreadable_message(exporter: Exporter, mixed: dict[str, Any]) -> str:
     return (
         f"The {exporter.title} must return {OK}: bool[batch], false for an input that cannot be read, and answer "
         f"the others as usual. Received for a batch of which the second cannot be read: {mixed.get(OK)}. "
-        "Nothing was exported."
+        f"{NOTHING_EXPORTED}"
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.errors import ExportError, TransferError
-from keras_transfer.export.base import Exporter, Served
+from keras_transfer.export.base import NOTHING_EXPORTED, Exporter, Served
 from keras_transfer.export.client import prove_client, write_client
 from keras_transfer.export.metric_drop import LabelledRows, MetricDrop, prove_quantized, write_calibration
 from keras_transfer.export.proof import Parity, last_line, prove
@@ -83,10 +83,10 @@ def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         reason = (str(error).splitlines() or [""])[0]
         raise ExportError(
-            f"The {exporter.title} cannot be written: {type(error).__name__}: {reason}. Nothing was exported."
+            f"The {exporter.title} cannot be written: {type(error).__name__}: {reason}. {NOTHING_EXPORTED}"
         ) from error
     if not any(artifact.iterdir()):
-        raise ExportError(f"The exporter {exporter.name} wrote no files. Nothing was exported.")
+        raise ExportError(f"The exporter {exporter.name} wrote no files. {NOTHING_EXPORTED}")
 
 
 def _write_on_backend(exporter: Exporter, served: Served, artifact: Path) -> None:
@@ -101,7 +101,7 @@ def _write_on_backend(exporter: Exporter, served: Served, artifact: Path) -> Non
     if result.returncode:
         raise ExportError(
             f"The {exporter.title} cannot be written in a process with KERAS_BACKEND={exporter.backend}: "
-            f"{last_line(result.stderr)}. Nothing was exported."
+            f"{last_line(result.stderr)}. {NOTHING_EXPORTED}"
         )
 
 

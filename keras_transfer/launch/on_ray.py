@@ -98,7 +98,9 @@ def _reserved(workers: int, received: Sequence[int]) -> Iterator[list[Any]]:
         limit = time.monotonic() + _PLACE_SECONDS
         while not group.wait(timeout_seconds=1):
             if received:
-                raise RunInterrupted("The launch was stopped while waiting for resources of the cluster.")
+                raise RunInterrupted(
+                    "The launch was stopped while waiting for resources of the cluster. Give the same command again."
+                )
             if time.monotonic() > limit:
                 there = {name: ray.cluster_resources().get(name, 0.0) for name in each}
                 raise ConfigError(

@@ -94,7 +94,7 @@ class TextPretrainingTask(TextTask):
 
     def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> Any:
         """A finished run needs none: its model returns logits of tokens."""
-        raise CheckpointError("A run of pre-training has no head that predicts.")
+        raise CheckpointError(str(self.refusal(run)))
 
     def report_type(self, run: FinishedRun) -> type[Report]:
         return MaskedReport

@@ -162,7 +162,8 @@ class SpeechTokenizer:
         self._check_language(language)
         if task not in (special.tasks or ("transcribe",)):
             raise ConfigError(
-                f"head.task: this network's tasks are {', '.join(special.tasks or ('transcribe',))}. Received: {task}."
+                f"head.task: this network's tasks are {', '.join(special.tasks or ('transcribe',))}. Received: {task}. "
+                "Use one of them."
             )
         if timestamps and special.timestamp_begin is None:
             raise ConfigError("head.timestamps: this network writes none. Received: true. Leave it out.")

@@ -324,7 +324,8 @@ def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[floa
     weights = pd.Series(to_numbers(rows[column].tolist()), rows.index)
     if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
         raise DataError(
-            f"data.weight: column {column!r} of {name} must have numbers of at least 0, and not only zeros."
+            f"data.weight: column {column!r} of {name} must have numbers of at least 0, and not only zeros. "
+            "Fix them, or name another column."
         )
     return weights
 

@@ -124,7 +124,7 @@ class Target(ABC):
         if unknown:
             raise DataError(
                 f"{source} has {self._plural} that are not in the training data: {', '.join(unknown)}. "
-                f"{self._plural.capitalize()}: {', '.join(self.names)}."
+                f"{self._plural.capitalize()}: {', '.join(self.names)}. Fix the names, or remove these rows."
             )
 
     def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:

@@ -56,7 +56,8 @@ class ClassTarget(Target):
         """Refuse a single class, and classes that mostly have a single row, because those are not classes."""
         if len(self.names) < 2:
             raise DataError(
-                f"Data source {name} has only one class: {self.names[0]!r}. A classifier needs at least two."
+                f"Data source {name} has only one class: {self.names[0]!r}. A classifier needs at least two. Add "
+                "examples of another class, or set data.label to the column of classes."
             )
         counts = Counter(values)
         single = [label for label, count in counts.items() if count == 1]
