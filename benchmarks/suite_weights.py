@@ -21,7 +21,9 @@ from suite_cell import Cell, write_predictions
 from suite_ours import find_rows, make_recipe
 
 from keras_transfer.job.job import Job
-from keras_transfer.trackers import EpochEnded, Tracker, Trackers
+from keras_transfer.trackers.base import Tracker
+from keras_transfer.trackers.composite import Trackers
+from keras_transfer.trackers.records import EpochEnded
 from keras_transfer.training.observers import Observers
 
 Weights = list[np.ndarray]

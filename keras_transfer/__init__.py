@@ -108,8 +108,9 @@ if TYPE_CHECKING:
         TrainedModel,
         predict_examples,
     )
-    from keras_transfer.trackers import (
-        TRACKERS,
+    from keras_transfer.trackers import TRACKERS
+    from keras_transfer.trackers.base import Tracker
+    from keras_transfer.trackers.records import (
         EpochEnded,
         PhaseEnded,
         PhaseStarted,
@@ -117,7 +118,6 @@ if TYPE_CHECKING:
         RunEnded,
         RunStarted,
         StepEnded,
-        Tracker,
     )
     from keras_transfer.training.policies import POLICIES, Phase, Policy, Scope
 
@@ -253,7 +253,9 @@ _HOMES = {
         "TrainedModel",
         "predict_examples",
     ),
-    "trackers": (
+    "trackers": ("TRACKERS",),
+    "trackers.base": ("Tracker",),
+    "trackers.records": (
         "EpochEnded",
         "PhaseEnded",
         "PhaseStarted",
@@ -261,8 +263,6 @@ _HOMES = {
         "RunEnded",
         "RunStarted",
         "StepEnded",
-        "TRACKERS",
-        "Tracker",
     ),
     "training.policies": (
         "POLICIES",

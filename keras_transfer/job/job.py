@@ -32,7 +32,7 @@ from keras_transfer.job.phases import find_scope, plan_phases
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.types import Batches, Optimizer
 from keras_transfer.tasks import Evaluation, Task, TrainedModel
-from keras_transfer.trackers import PhaseStarted
+from keras_transfer.trackers.records import PhaseStarted
 from keras_transfer.training.callbacks import BestWeights
 from keras_transfer.training.checkpointing import Checkpoints, Position, Stopwatch, Variables
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts

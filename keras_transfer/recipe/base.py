@@ -33,7 +33,8 @@ from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.report.audit_page import write_audit_page
 from keras_transfer.run.run import Run
 from keras_transfer.tasks import TASKS, Given
-from keras_transfer.trackers import TRACKERS, Tracker, make_trackers
+from keras_transfer.trackers import TRACKERS
+from keras_transfer.trackers.base import Tracker, make_trackers
 from keras_transfer.training.custom_parts import CustomParts, LossFunction
 from keras_transfer.training.lr_finder import RangeTest
 

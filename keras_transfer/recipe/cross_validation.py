@@ -23,7 +23,7 @@ from keras_transfer.run.folder import RECIPE, REPORT, SUMMARY, choose_folder, pr
 from keras_transfer.run.run import Run
 from keras_transfer.storage.atomic import UNFINISHED, whole
 from keras_transfer.storage.inside import check_inside
-from keras_transfer.trackers import Tracker
+from keras_transfer.trackers.base import Tracker
 
 
 @dataclass(frozen=True)

@@ -48,17 +48,13 @@ from keras_transfer.run.writer import RunWriter
 from keras_transfer.storage.atomic import FolderLock
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.tasks import Evaluation
-from keras_transfer.trackers import (
-    ConsoleTracker,
-    HistoryTracker,
-    PlotTracker,
-    ReportMade,
-    RunStarted,
-    Tracker,
-    Trackers,
-    find_git_commit,
-    make_trackers,
-)
+from keras_transfer.trackers.base import Tracker, make_trackers
+from keras_transfer.trackers.composite import Trackers
+from keras_transfer.trackers.console import ConsoleTracker
+from keras_transfer.trackers.git_commit import find_git_commit
+from keras_transfer.trackers.history import HistoryTracker
+from keras_transfer.trackers.plot import PlotTracker
+from keras_transfer.trackers.records import ReportMade, RunStarted
 from keras_transfer.training.checkpointing import Checkpoints, Stopwatch
 from keras_transfer.training.interruption import Interruption
 from keras_transfer.training.observers import Observers, UserCallbacks
@@ -340,7 +336,7 @@ def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers,
     metrics = writer.write_evaluation(evaluation, job.splits)
     writer.write_findings(find_in_run(job.splits, job.record["repeated"], trained.baseline))
     for split, values in metrics.items():
-        trackers.report_made(ReportMade(split, values))
+        trackers.report_made(ReportMade(split, values, trackers.run_epochs))
     curve = trained.baseline and trained.baseline.curve
     if job.config.report and isinstance(evaluation.head, TargetHead):
         writer.write_learning_curve(curve or NO_BASELINE)

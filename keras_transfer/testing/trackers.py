@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.storage.checkpoint_store import STORABLE, find_unstorable
-from keras_transfer.trackers import (
+from keras_transfer.trackers.base import Tracker
+from keras_transfer.trackers.records import (
     EpochEnded,
     PhaseEnded,
     PhaseStarted,
@@ -19,7 +20,6 @@ from keras_transfer.trackers import (
     RunEnded,
     RunStarted,
     StepEnded,
-    Tracker,
 )
 
 _RECIPE = {
@@ -83,8 +83,8 @@ def check_tracker(tracker: Tracker) -> None:
         calls = [_Call("run_started", resumed), _Call("phase_started", full), _Call("epoch_ended", first)]
         calls += [_Call("epoch_ended", EpochEnded(full, 2, 3, {"loss": 0.4, "val_loss": 0.6}, 1.5))]
         calls += [_Call("phase_ended", PhaseEnded(full, 2))]
-        calls += [_Call("report_made", ReportMade(split, _METRICS)) for split in ("validation", "test")]
-        calls += [_Call("run_ended", RunEnded(folder))]
+        calls += [_Call("report_made", ReportMade(split, _METRICS, 3)) for split in ("validation", "test")]
+        calls += [_Call("run_ended", RunEnded(folder, 3))]
         _call(tracker, calls)
 
         other = RunStarted(folder.with_name("check-tracker-2"), _RECIPE)

@@ -41,7 +41,7 @@ class Trackers(Tracker):
         except BaseException as error:
             self.run_failed(error)
             raise
-        self.run_ended(RunEnded(run.folder))
+        self.run_ended(RunEnded(run.folder, self.run_epochs))
 
     def _call(self, index: int, method: str, *arguments: Any) -> Any:
         if index in self._failed:

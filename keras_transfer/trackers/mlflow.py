@@ -51,7 +51,6 @@ class MlflowTracker(Tracker):
             import_package("sqlalchemy", tracker="mlflow")
         self._client: Any = None
         self._run_id: str | None = None
-        self._run_epochs = 0
 
     def run_started(self, run: RunStarted) -> None:
         """Create a run with its parameters; if this run is resumed, continue the one that it had."""
@@ -63,7 +62,7 @@ class MlflowTracker(Tracker):
         if run.git_commit is not None:
             tags["mlflow.source.git.commit"] = run.git_commit
         created = self._client.create_run(self._find_experiment(), tags=tags, run_name=run.folder.name)
-        self._run_id, self._run_epochs = created.info.run_id, 0
+        self._run_id = created.info.run_id
         # Values of any type become text; MLflow cuts what is longer than 6,000 characters, with a warning.
         parameters = [self._mlflow.entities.Param(name, str(value)) for name, value in list_parameters(run).items()]
         for start in range(0, len(parameters), _MOST_PARAMETERS):
@@ -76,15 +75,14 @@ class MlflowTracker(Tracker):
         return str(self._client.create_experiment(self.settings.experiment))
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        self._run_epochs = epoch.run_epoch
-        self._log(list_epoch_metrics(epoch))
+        self._log(list_epoch_metrics(epoch), epoch.run_epoch)
 
     def report_made(self, report: ReportMade) -> None:
         """Log the figures at the last epoch."""
-        self._log(list_report_metrics(report))
+        self._log(list_report_metrics(report), report.run_epochs)
 
-    def _log(self, values: Mapping[str, float]) -> None:
-        now, step = int(time.time() * 1000), self._run_epochs
+    def _log(self, values: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
         metrics = [self._mlflow.entities.Metric(name, value, now, step) for name, value in values.items()]
         self._client.log_batch(self._run_id, metrics=metrics)
 
@@ -100,7 +98,7 @@ class MlflowTracker(Tracker):
             self._client.set_terminated(self._run_id, "KILLED" if stopped else "FAILED")
 
     def get_state(self) -> dict[str, Any]:
-        return {"run_id": self._run_id, "run_epochs": self._run_epochs}
+        return {"run_id": self._run_id}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self._run_id, self._run_epochs = state["run_id"], state["run_epochs"]
+        self._run_id = state["run_id"]

@@ -107,10 +107,12 @@ class ReportMade:
     Attributes:
         split: Name of the split: ``validation`` or ``test``.
         metrics: As metrics.json holds them for this split.
+        run_epochs: Number of epochs of the run, over all phases.
     """
 
     split: str
     metrics: Mapping[str, Any]
+    run_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,11 @@ class RunEnded:
 
     Attributes:
         folder: The run folder.
+        run_epochs: Number of epochs of the run, over all phases.
     """
 
     folder: Path
+    run_epochs: int = 0
 
     @property
     def files(self) -> list[Path]:

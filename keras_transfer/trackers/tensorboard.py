@@ -51,7 +51,6 @@ class TensorBoardTracker(Tracker):
         self._hparams = import_package("tensorboard.plugins.hparams.api", tracker="tensorboard")
         self._tf = import_package("tensorflow", tracker="tensorboard")
         self._writer: Any = None
-        self._run_epochs = 0
 
     def run_started(self, run: RunStarted) -> None:
         """Open an event file and write the parameters."""
@@ -64,22 +63,21 @@ class TensorBoardTracker(Tracker):
         self._writer.flush()
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        self._run_epochs = epoch.run_epoch
-        self._write_scalars(list_epoch_metrics(epoch))
+        self._write_scalars(list_epoch_metrics(epoch), epoch.run_epoch)
 
     def report_made(self, report: ReportMade) -> None:
         """Write the figures at the last epoch."""
-        self._write_scalars(list_report_metrics(report))
+        self._write_scalars(list_report_metrics(report), report.run_epochs)
 
-    def _write_scalars(self, values: dict[str, float]) -> None:
-        with self._writer.as_default(step=self._run_epochs):
+    def _write_scalars(self, values: dict[str, float], step: int) -> None:
+        with self._writer.as_default(step=step):
             for name, value in values.items():
                 self._tf.summary.scalar(name, value)
         self._writer.flush()
 
     def run_ended(self, result: RunEnded) -> None:
         """Write the files and close the event file."""
-        with self._writer.as_default(step=self._run_epochs):
+        with self._writer.as_default(step=result.run_epochs):
             for file in result.find(*ARTIFACTS):
                 if file.suffix == ".png":
                     image = self._tf.io.decode_png(file.read_bytes(), channels=3)
@@ -93,9 +91,3 @@ class TensorBoardTracker(Tracker):
     def run_failed(self, error: BaseException) -> None:
         if self._writer is not None:
             self._writer.close()
-
-    def get_state(self) -> dict[str, int]:
-        return {"run_epochs": self._run_epochs}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        self._run_epochs = state["run_epochs"]

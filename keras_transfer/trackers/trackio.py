@@ -41,12 +41,9 @@ class TrackioTracker(Tracker):
         super().__init__(**settings)
         self._trackio = import_package("trackio", tracker="trackio")
         self._run: Any = None
-        self._run_epochs = 0
 
     def run_started(self, run: RunStarted) -> None:
         """Create a run named like the run folder; if this run is resumed, continue the last one of that name."""
-        if not run.resumed:
-            self._run_epochs = 0
         self._run = self._trackio.init(
             project=self.settings.project,
             space_id=self.settings.space_id,
@@ -57,12 +54,11 @@ class TrackioTracker(Tracker):
         )
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        self._run_epochs = epoch.run_epoch
         self._run.log(list_epoch_metrics(epoch), step=epoch.run_epoch)
 
     def report_made(self, report: ReportMade) -> None:
         """Log the figures at the last epoch."""
-        self._run.log(list_report_metrics(report), step=self._run_epochs)
+        self._run.log(list_report_metrics(report), step=report.run_epochs)
 
     def run_ended(self, result: RunEnded) -> None:
         artifact = self._trackio.Artifact(name="run-files", type="run")  # of which each run makes a version
@@ -78,9 +74,3 @@ class TrackioTracker(Tracker):
     def _finish(self) -> None:
         self._run.finish()
         self._run = None
-
-    def get_state(self) -> dict[str, int]:
-        return {"run_epochs": self._run_epochs}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        self._run_epochs = state["run_epochs"]

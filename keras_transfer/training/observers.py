@@ -10,7 +10,8 @@ import keras
 
 from keras_transfer.errors import CheckpointError, ConfigError
 from keras_transfer.storage.checkpoint_store import STORABLE, find_unstorable
-from keras_transfer.trackers import EpochEnded, PhaseEnded, PhaseStarted, StepEnded, Trackers
+from keras_transfer.trackers.composite import Trackers
+from keras_transfer.trackers.records import EpochEnded, PhaseEnded, PhaseStarted, StepEnded
 
 Skips = Callable[[int], bool]
 """Whether a step of the current epoch, by its index, was trained by an earlier process of the run."""

@@ -18,7 +18,7 @@ from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.lora import find_adapters
 from keras_transfer.networks.stages import Stage
 from keras_transfer.networks.types import Batches, Callback, FloatArray, Model, Optimizer, Variable
-from keras_transfer.trackers import EpochEnded, PhaseEnded, PhaseStarted
+from keras_transfer.trackers.records import EpochEnded, PhaseEnded, PhaseStarted
 from keras_transfer.training.accumulation import AccumulatingOptimizer, count_updates
 from keras_transfer.training.callbacks import Averages, BestWeights, NanGuard, TrainedWeights
 from keras_transfer.training.checkpointing import CheckpointedPhase, Checkpointer, Checkpoints, EarlyStopping, Stateful

@@ -18,7 +18,8 @@ from keras_transfer import (
     TransferWarning,
 )
 from keras_transfer.config.recipe_file import write_recipe
-from keras_transfer.trackers import TRACKERS, Tracker
+from keras_transfer.trackers import TRACKERS
+from keras_transfer.trackers.base import Tracker
 from keras_transfer.training.checkpointing import Checkpointer
 from keras_transfer.training.observers import UserCallbacks
 

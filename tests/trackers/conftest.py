@@ -5,7 +5,7 @@ import os
 import pytest
 
 from keras_transfer.testing.trackers import _PNG
-from keras_transfer.trackers import EpochEnded, PhaseStarted, ReportMade, RunEnded, RunStarted
+from keras_transfer.trackers.records import EpochEnded, PhaseStarted, ReportMade, RunEnded, RunStarted
 
 # Tests report nothing to anybody.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
@@ -18,7 +18,7 @@ EPOCHS = (
     EpochEnded(FULL, 1, 2, {"loss": 0.5, "val_loss": 0.625}, 1.25),
     EpochEnded(FULL, 2, 3, {"loss": 0.25, "val_loss": 0.375}, 1.5),
 )
-TEST = ReportMade("test", {"n": 8, "accuracy": 0.875, "accuracy_interval": [0.5, 1.0], "gain": {"points": 0.125}})
+TEST = ReportMade("test", {"n": 8, "accuracy": 0.875, "accuracy_interval": [0.5, 1.0], "gain": {"points": 0.125}}, 3)
 
 
 class Play:
@@ -46,7 +46,7 @@ class Play:
         (self.folder / "history.png").write_bytes(_PNG)
         (self.folder / "model.keras").write_bytes(b"large")
         tracker.report_made(TEST)
-        tracker.run_ended(RunEnded(self.folder))
+        tracker.run_ended(RunEnded(self.folder, 3))
 
     def whole(self, tracker):
         self.start(tracker)

@@ -9,21 +9,12 @@ from keras_transfer import ConfigError, TransferWarning
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.config.section import Section
 from keras_transfer.testing import check_tracker
-from keras_transfer.trackers import (
-    TRACKERS,
-    EpochEnded,
-    PhaseStarted,
-    ReportMade,
-    RunStarted,
-    Tracker,
-    Trackers,
-    find_git_commit,
-    import_package,
-    list_epoch_metrics,
-    list_parameters,
-    list_report_metrics,
-    make_trackers,
-)
+from keras_transfer.trackers import TRACKERS
+from keras_transfer.trackers.base import Tracker, import_package, make_trackers
+from keras_transfer.trackers.composite import Trackers
+from keras_transfer.trackers.git_commit import find_git_commit
+from keras_transfer.trackers.logged import list_epoch_metrics, list_parameters, list_report_metrics
+from keras_transfer.trackers.records import EpochEnded, PhaseStarted, ReportMade, RunStarted
 
 
 class Recorder(Tracker):

@@ -8,7 +8,9 @@ from pathlib import Path
 from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.config.schema import NamedSettings
 from keras_transfer.registry import Registry
-from keras_transfer.trackers import TRACKERS, Trackers, make_trackers
+from keras_transfer.trackers import TRACKERS
+from keras_transfer.trackers.base import make_trackers
+from keras_transfer.trackers.composite import Trackers
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend" / "trackers.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

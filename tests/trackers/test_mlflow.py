@@ -4,7 +4,7 @@ import pytest
 
 from keras_transfer.errors import RunInterrupted, TrainingError
 from keras_transfer.testing import check_tracker
-from keras_transfer.trackers import MlflowTracker
+from keras_transfer.trackers.mlflow import MlflowTracker
 
 mlflow = pytest.importorskip("mlflow")
 pytest.importorskip("sqlalchemy")
@@ -84,7 +84,7 @@ def test_a_run_that_does_not_end_well_is_marked(play, database, error, status):
 
 
 def test_more_parameters_than_a_request_may_have(play, database):
-    from keras_transfer.trackers import RunStarted
+    from keras_transfer.trackers.records import RunStarted
 
     tracker = MlflowTracker(tracking_uri=database)
     tracker.run_started(RunStarted(play.folder, {"head": {f"key_{n}": n for n in range(250)}}))

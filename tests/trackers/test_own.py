@@ -10,7 +10,10 @@ from rich.progress import Progress, TextColumn
 
 from keras_transfer import TransferWarning
 from keras_transfer.testing import check_tracker
-from keras_transfer.trackers import ConsoleTracker, HistoryTracker, PhaseEnded, PlotTracker, StepEnded
+from keras_transfer.trackers.console import ConsoleTracker
+from keras_transfer.trackers.history import HistoryTracker
+from keras_transfer.trackers.plot import PlotTracker
+from keras_transfer.trackers.records import PhaseEnded, StepEnded
 
 
 def test_history_has_a_line_for_each_epoch(play):

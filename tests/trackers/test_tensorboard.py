@@ -8,7 +8,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
 from keras_transfer.testing import check_tracker
-from keras_transfer.trackers import TensorBoardTracker
+from keras_transfer.trackers.tensorboard import TensorBoardTracker
 
 
 def read(folder):

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from keras_transfer.testing import check_tracker
-from keras_transfer.trackers import TrackioTracker
+from keras_transfer.trackers.trackio import TrackioTracker
 
 trackio = pytest.importorskip("trackio")
 # Trackio requires a version of Pillow below 13: only `make test-slow` installs it.

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from keras_transfer.testing import check_tracker
-from keras_transfer.trackers import WandbTracker
+from keras_transfer.trackers.wandb import WandbTracker
 
 wandb = pytest.importorskip("wandb")
 
