@@ -4,9 +4,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from keras_transfer.config.data import ImageDataConfig
-from keras_transfer.data.splits.draws import draw_groups, draw_per_class
+from keras_transfer.data.splits.draws import draw_fold, draw_groups, draw_per_class
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
 
@@ -59,8 +60,35 @@ def test_strata_are_kept_where_groups_have_one_class_each():
 def test_many_strata_leave_no_share_empty():
     groups = [f"g{number // 4}" for number in range(28)]
     strata = [f"bin {number % 9}" for number in range(28)]
-    assert draw_groups(strata, groups, share=0.15, seed=0).sum() == 4
-    assert draw_groups(strata, groups, share=0.05, seed=0).sum() == 0
+    # A group of 4 rows is nearer than none to a share of over 2 rows.
+    drawn = {wanted: draw_groups(strata, groups, share=wanted / 28, seed=0).sum() for wanted in (1.4, 2.0, 2.8, 4.2)}
+    assert drawn == {1.4: 0, 2.0: 0, 2.8: 4, 4.2: 4}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_are_numbered_as_scikit_learn_divides_rows(grouped):
+    strata, names = list("aab" * 10), [f"g{number % 10}" for number in range(30)]
+    groups = names if grouped else None
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    divided = kind(3, shuffle=True, random_state=5).split(np.zeros(30), strata, groups)
+    for fold, (_, held_out) in enumerate(divided, 1):
+        drawn = draw_fold(strata, groups, folds=3, fold=fold, seed=5)
+        assert np.flatnonzero(drawn).tolist() == held_out.tolist()
+
+
+def test_folds_keep_groups_together_and_each_is_a_test_group_once(table):
+    patients = pd.read_csv(table).set_index("path")["patient"]
+    tests = []
+    for fold in (1, 2, 3):
+        splits = load(table, group="patient", folds=3, fold=fold)
+        homes = [set(patients[list(split.examples.names)]) for split in splits]
+        assert sum(map(len, homes)) == 40 == len(set.union(*homes))
+        tests += splits.test.examples.names
+    assert sorted(tests) == sorted(patients.index)
+    rows = pd.read_csv(table)
+    rows.assign(label=np.where(rows["patient"].isin(["p0", "p1"]), "rare", rows["label"])).to_csv(table, index=False)
+    with pytest.raises(DataError, match=r"folds=3 is more than the groups of 'patient' of .*: 'rare' has 2"):
+        load(table, group="patient", folds=3, fold=1)
 
 
 def test_groups_that_cannot_be_divided_are_told(table):
@@ -121,6 +149,15 @@ def test_a_few_rows_of_each_class_and_what_is_left_out_is_told(table):
     assert load(table, 1, per_class=8).train.examples.names != few.train.examples.names
     with pytest.raises(DataError, match=r"data\.per_class=100: .*'a' has \d+"):
         load(table, per_class=100)
+
+
+def test_as_many_rows_per_class_as_the_smallest_has(table):
+    options = {"test": 0, "validation": 0}
+    counts = np.bincount(load(table, **options).train.targets)
+    few = load(table, per_class=int(counts.min()), **options)
+    assert np.bincount(few.train.targets).tolist() == [counts.min()] * 3
+    with pytest.raises(DataError, match=rf"per_class={counts.min() + 1}: 1 classes .*: '.' has {counts.min()}\. Use"):
+        load(table, per_class=int(counts.min()) + 1, **options)
 
 
 def test_few_rows_are_nested():

