@@ -260,6 +260,10 @@ class SpeechHeadConfig(Section):
     longest: Count | Literal["auto"] = Field(
         default="auto", description="most tokens that are decoded per window; auto: half of the decoder's positions"
     )
+    no_speech_threshold: Amount = Field(
+        default=0.6,
+        description="Whisper: no text if silence is more probable than this, unless the text is likely; 1: always text",
+    )
 
 
 class CacheConfig(Section):

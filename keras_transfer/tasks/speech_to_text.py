@@ -193,6 +193,8 @@ def _make_transcriber(config: Any, backbone: SpeechBackbone) -> Transcriber:
         longest=min(backbone.longest_text // 2, room) if head.longest == "auto" else min(head.longest, room),
         beams=head.beams,
         timestamp_begin=tokenizer.timestamp_begin if head.timestamps else None,
+        no_speech=tokenizer.special.no_speech,
+        no_speech_threshold=head.no_speech_threshold,
     )
     return Transcriber(
         network=backbone.network,

@@ -1,7 +1,8 @@
 """From the states of an encoder to the tokens of transcripts, greedily or by beam search, as one graph.
 
 Beam search and the scores of beams are CTranslate2's (4.8, ``decoding.cc``), which are OpenAI's up to the order in
-which beams end; timestamps follow OpenAI's rules (``whisper/decoding.py``, ``ApplyTimestampRules``).
+which beams end; timestamps and noise without speech follow OpenAI's rules (``ApplyTimestampRules`` of
+``whisper/decoding.py``, ``should_skip`` of ``whisper/transcribe.py``).
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,10 @@ class DecodingRules:
         length_penalty: A transcript's score is the sum of its log-probabilities over its length to this power.
         timestamp_begin: The token of 0 s, if the prompt asks for timestamps; each next one is a step later.
         first_timestamp: Most steps before the first timestamp.
+        no_speech: The token by which a network predicts, right after the start, that nothing is said; None for networks
+            that have none.
+        no_speech_threshold: Its probability above which there is no text, unless decoding is sure of one.
+        sure: The mean log-probability above which it is.
     """
 
     prompt: Sequence[int]
@@ -40,6 +45,9 @@ class DecodingRules:
     length_penalty: float = 1.0
     timestamp_begin: int | None = None
     first_timestamp: int = 50
+    no_speech: int | None = None
+    no_speech_threshold: float = 1.0
+    sure: float = -1.0
 
 
 class Decoded(NamedTuple):
@@ -47,8 +55,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         tokens: ``int32[batch, longest]``, the chosen tokens without the prompt.
-        log_probability: ``float32[batch]``, the sum over the chosen tokens and, if it was reached, the end.
-        length: ``int32[batch]``, how many these are.
+        log_probability: ``float32[batch]``, the sum over the chosen tokens and the end, if reached; 0 for noise.
+        length: ``int32[batch]``, how many these are; 0 for noise.
     """
 
     tokens: Tensor
@@ -71,9 +79,26 @@ def decode(decoder: Decoder, states: Tensor, rules: DecodingRules) -> Decoded:
     batch, start = ops.shape(states)[0], len(rules.prompt)
     prompt = ops.broadcast_to(ops.convert_to_tensor([list(rules.prompt)], "int32"), (batch, start))
     nothing = decoder.start(batch, start + rules.longest)
-    logits, cached = decoder.run(prompt, ops.convert_to_tensor(0, "int32"), nothing, heard)
+    first = start if rules.no_speech is None else 1
+    after_start, cached = decoder.run(prompt[:, :first], ops.convert_to_tensor(0, "int32"), nothing, heard)
+    logits = after_start
+    if first < start:
+        logits, cached = decoder.run(prompt[:, first:], ops.convert_to_tensor(first, "int32"), cached, heard)
     choose = _decode_greedily if rules.beams == 1 else _decode_by_beams
-    return choose(decoder, rules, logits, cached, heard)
+    found = choose(decoder, rules, logits, cached, heard)
+    return found if rules.no_speech is None else _leave_out_noise(found, after_start, rules)
+
+
+def _leave_out_noise(found: Decoded, after_start: Tensor, rules: DecodingRules) -> Decoded:
+    """Give no text to what is hardly speech."""
+    no_speech = ops.softmax(after_start)[:, rules.no_speech]
+    sure = found.log_probability > rules.sure * ops.cast(found.length, "float32")
+    noise = ops.logical_and(no_speech > rules.no_speech_threshold, ops.logical_not(sure))
+    return Decoded(
+        ops.where(noise[:, None], rules.end, found.tokens),
+        ops.where(noise, 0.0, found.log_probability),
+        ops.where(noise, 0, found.length),
+    )
 
 
 def _decode_greedily(

@@ -23,12 +23,10 @@ _ANNOTATIONS = (
     *"<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪".split(),
 )
 _NOTES = "♩♪♫♬♭♮♯"
-_NEVER = tuple(
-    f"<|{name}|>"
-    for name in (
-        *("startoftranscript", "translate", "transcribe", "startoflm", "startofprev"),
-        *("nocaptions", "nospeech"),  # one token, which is called so or so
-    )
+_NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # one token, which is called so or so
+_NEVER = (
+    *(f"<|{name}|>" for name in ("startoftranscript", "translate", "transcribe", "startoflm", "startofprev")),
+    *_NO_SPEECH,
 )
 _TASKS = ("transcribe", "translate")
 # Of a second: a timestamp token for each of 0.00 to 30.00 s.
@@ -52,6 +50,7 @@ class SpecialTokens:
         tasks: Token of each task, by its name; empty if the network has one task.
         no_timestamps: Ends the prompt of a transcript without timestamps; None for networks without them.
         timestamp_begin: The token ``<|0.00|>``; each next one is 0.02 s later. None for networks without them.
+        no_speech: The network predicts it after the start if nothing is said; None for networks that have none.
         suppressed: Tokens that decoding never chooses, such as brackets around noises.
         suppressed_first: Tokens that decoding does not choose first.
         english_only: Whether transcripts are English, without a token that says so.
@@ -63,6 +62,7 @@ class SpecialTokens:
     tasks: Mapping[str, int] = field(default_factory=dict)
     no_timestamps: int | None = None
     timestamp_begin: int | None = None
+    no_speech: int | None = None
     suppressed: tuple[int, ...] = ()
     suppressed_first: tuple[int, ...] = ()
     english_only: bool = False
@@ -284,6 +284,7 @@ def _whisper_tokens(ids: Mapping[str, int], vocabulary_size: int, *, multilingua
         tasks={task: int(ids[names[task]]) for task in _TASKS} if multilingual else {},
         no_timestamps=int(ids[names["notimestamps"]]),
         timestamp_begin=begin if begin < vocabulary_size else None,
+        no_speech=next((int(ids[spelling]) for spelling in _NO_SPEECH if spelling in ids), None),
         english_only=not multilingual,
     )
 

@@ -27,12 +27,12 @@ class Transcriber(keras.Model):
     """Recordings in, tokens out: ``samples``, ``float32[batch, time]`` in -1..1, to two outputs.
 
     Recordings that are longer than a window are cut at quiet places. Zeros at the end of a recording are padding; a
-    window of zeros has no text. The outputs are
+    window of zeros has no text, and noise has none by the rules. The outputs are
 
     - ``int32[batch, n]``: the chosen tokens of all windows, one after another, without prompts and ends, and filled up
       with the end. Timestamps among them count from the start of the recording: those behind the window's length
       have numbers beyond the vocabulary.
-    - ``float32[batch]``: the mean log-probability of the chosen tokens and the ends; 0 for silence.
+    - ``float32[batch]``: the mean log-probability of the chosen tokens and the ends; 0 for silence and noise.
 
     The network's layers are shared: trained weights and adapters count. It is saved as what it is made of.
 

@@ -1,5 +1,6 @@
 """Greedy decoding and beam search with cached keys and values: against Python that runs the whole network each time."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -160,6 +161,27 @@ def test_tokens_are_those_of_the_whole_network(kind, rules, backbone, halves, fe
     np.testing.assert_array_equal(tokens, padded)
     np.testing.assert_allclose(total, [value for _, value in expected], atol=1e-3)
     np.testing.assert_array_equal(length, [min(len(row) + 1, rules.longest) for row, _ in expected])
+
+
+def test_noise_has_no_text_unless_decoding_is_sure(backbone, halves, features):
+    rules = DecodingRules(prompt=(1, 2), end=END, longest=4, no_speech=7)
+    after_start = DecodingRules(prompt=(1,), end=END)
+    chances = [np.exp(Expected(backbone, row, after_start).log_probabilities([[]])[0][7]) for row in features]
+    lowest, middle, _ = np.sort(chances)
+
+    def run(**changes):
+        changed = dataclasses.replace(rules, **changes)
+        return run_in_graph(lambda x: decode(make_decoder(halves), halves.encoder(x), changed), features)
+
+    texts = run(no_speech=None)
+    for each in (run(no_speech_threshold=0.0, sure=-1e6), run(no_speech_threshold=1.0, sure=0.0)):
+        np.testing.assert_array_equal(each[0], texts[0])
+    tokens, total, length = run(no_speech_threshold=float(lowest + middle) / 2, sure=0.0)
+    noise = np.array(chances) > (lowest + middle) / 2
+    assert noise.sum() == 2
+    np.testing.assert_array_equal(tokens, np.where(noise[:, None], END, texts[0]))
+    np.testing.assert_allclose(total, np.where(noise, 0, texts[1]), atol=1e-4)
+    np.testing.assert_array_equal(length, np.where(noise, 0, texts[2]))
 
 
 def read_utterances(folder):
