@@ -164,7 +164,9 @@ def change_the_order(model, split):
     return split.select([1, 0, 2, 3, 4])
 
 
-@pytest.mark.parametrize("change", [change_a_weight, change_an_image, change_the_order])
+@pytest.mark.parametrize(
+    "change", [change_a_weight, change_an_image, pytest.param(change_the_order, marks=pytest.mark.slow)]
+)
 def test_a_change_of_weights_or_data_misses(split, computed, change):
     model = small_model()
     for _ in range(2):
@@ -190,11 +192,9 @@ def test_an_image_that_changes_while_features_are_computed_is_named(split, monke
 @pytest.mark.parametrize(
     "other",
     [
-        {"seed": 1},
         {"augmentation": AugmentationConfig(shift=0.1)},
-        {"resize": "pad"},
-        {"views": 3},
         {"dtype": "float16"},
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ({"seed": 1}, {"resize": "pad"}, {"views": 3})),
     ],
     ids=str,
 )

@@ -46,7 +46,7 @@ def test_few_rows_train_in_small_batches_unless_a_size_is_given(images):
     ("policy", "kinds"),
     [
         ("batch_norm", {"gamma", "beta", "moving_mean", "moving_variance"}),
-        ("bias", {"bias", "beta", "moving_mean", "moving_variance"}),
+        pytest.param("bias", {"bias", "beta", "moving_mean", "moving_variance"}, marks=pytest.mark.slow),
         pytest.param({"name": "bias", "batch_norm": "frozen"}, {"bias"}, marks=pytest.mark.slow),
     ],
     ids=["batch_norm", "bias", "bias with frozen BatchNorm"],
@@ -157,7 +157,11 @@ def test_the_head_policy_is_the_solved_head(images, tmp_path):
     assert history(run)[0]["loss"] < history(trained)[-1]["loss"]
 
 
-@pytest.mark.parametrize("sections", [{"head": {"hidden": 4}}, {"training": {"label_smoothing": 0.1}}], ids=str)
+@pytest.mark.parametrize(
+    "sections",
+    [{"head": {"hidden": 4}}, pytest.param({"training": {"label_smoothing": 0.1}}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_a_head_that_cannot_be_solved_is_trained(images, tmp_path, sections):
     run = recipe(images, "head", **sections).fit(tmp_path / "run")
     assert len(history(run)) == 2
