@@ -101,9 +101,9 @@ class ByName:
         """Describe one alternative per name; only the default's needs no name."""
         alternatives = []
         for name in sorted(self.names, key=lambda name: name != self.default):
-            alternatives.append(handler(self._find(name).__pydantic_core_schema__))
-            if name != self.default:
-                handler.resolve_ref_schema(alternatives[-1])["required"] = ["name"]
+            keys = handler(self._find(name).__pydantic_core_schema__)
+            # Not in the definition that it may refer to: tasks share that, and have other defaults.
+            alternatives.append(keys if name == self.default else {**keys, "required": ["name"]})
         return {"oneOf": alternatives}
 
 
