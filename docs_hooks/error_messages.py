@@ -34,6 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def _page() -> Iterator[str]:
     messages = collect_messages()
+    yield "---\nhide: [toc]\n---"  # it would have a line for each module
     yield "# Error messages"
     yield (
         f"All {len(messages)} messages of errors, as the code has them. Search this page for a few words of yours that "
@@ -45,10 +46,13 @@ def _page() -> Iterator[str]:
         "[`except keras_transfer.TransferError`](python/errors.md) catches all of them."
     )
     of_subject = {package: subject for subject, packages in SUBJECTS.items() for package in packages}
-    for subject in SUBJECTS:
-        found = [one for one in messages if of_subject.get(one.file.partition("/")[0], "Other") == subject]
-        if found:
-            yield f"## {subject}"
+    groups = {
+        subject: [one for one in messages if of_subject.get(one.package, "Other") == subject] for subject in SUBJECTS
+    }
+    groups = {subject: found for subject, found in groups.items() if found}
+    yield "\n".join(f"- [{subject}](#{subject.lower().replace(' ', '-')})" for subject in groups)
+    for subject, found in groups.items():
+        yield f"## {subject}"
         for file, group in itertools.groupby(found, key=lambda one: one.file):
             yield f"### {summarize(file).rstrip('.')}"
             yield "<dl class='messages'>\n" + "\n".join(dict.fromkeys(map(_entry, group))) + "\n</dl>"

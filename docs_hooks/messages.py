@@ -42,6 +42,11 @@ class Message:
     text: str
 
     @property
+    def package(self) -> str:
+        """The part of the package that the module is in."""
+        return self.file.partition("/")[0]
+
+    @property
     def parts(self) -> tuple[str, str]:
         """What is wrong, and what to do next: "" if the message leaves that to the reader."""
         found = _REMEDY.search(self.text)
