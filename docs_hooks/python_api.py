@@ -54,16 +54,13 @@ def _package() -> griffe.Module:
 def _groups() -> dict[str, list[str]]:
     """The public names, by the part of the package that they come from."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for name in _exports(_package()):
-        home = _package().members[name]
-        path = home.target_path if home.is_alias else home.path
-        groups[path.split(".")[1]].append(f"keras_transfer.{name}")
-    groups["testing"] = [f"keras_transfer.testing.{name}" for name in _exports(_package()["testing"])]
+    aliases = {name: member.target_path for name, member in _package().members.items() if member.is_alias}
+    for name in sorted(aliases, key=str.lower):
+        package, _, path = aliases[name].partition(".")
+        if package == "keras_transfer":
+            groups[path.split(".")[0]].append(f"keras_transfer.{name}")
+    groups["testing"] = [f"keras_transfer.testing.{name}" for name in _package()["testing"].exports]
     return dict(groups)
-
-
-def _exports(module: griffe.Module) -> list[str]:
-    return [str(name) for name in module.exports or ()]
 
 
 def _index(groups: dict[str, list[str]]) -> str:
