@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
 from sklearn import linear_model
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from keras_transfer.heads.solver import STRENGTHS, Multinomial, OneVsRest, Ridge, draw_folds, solve_head
+from keras_transfer.heads.solver import STRENGTHS, Multinomial, OneVsRest, Ridge, draw_folds, solve_head, solve_like
 
 
 def rows(classes, n=240, features=12):
@@ -54,6 +55,53 @@ def test_the_strength_is_the_best_on_held_out_folds():
     assert head.loss < nothing_to_learn.loss == pytest.approx(np.log(3), abs=0.05)
 
 
+def test_strengths_are_half_decades():
+    np.testing.assert_allclose(np.log10(STRENGTHS), np.linspace(-5.0, 1.0, 13), atol=1e-12)
+
+
+def test_held_out_rows_are_predicted_by_the_other_folds_and_calibrated_on_all():
+    x, labels = rows(3, n=90)
+    weights = np.random.default_rng(1).uniform(0.5, 2.0, 90).astype("float32")
+    head = solve(x, labels, weights, 3, seed=0)
+    logits = np.empty((90, 3))
+    for train, held_out in StratifiedKFold(5, shuffle=True, random_state=0).split(x, labels):
+        peer = LogisticRegression(C=head.strength, max_iter=2000, tol=1e-6)
+        peer.fit(standardize(x)[train], labels[train], sample_weight=weights[train])
+        logits[held_out] = peer.decision_function(standardize(x)[held_out])
+    np.testing.assert_allclose(head.held_out, softmax(head.scale * logits, axis=1), atol=5e-3)
+
+    def loss(scale, spread=0.0):
+        """Of one row more, of which nothing is known, in what the factor is fitted by."""
+        shares = (1 - spread) * np.eye(3)[labels] + spread / 3
+        return -np.average((shares * log_softmax(scale * logits, axis=1)).sum(axis=1), weights=weights)
+
+    assert head.loss == pytest.approx(loss(head.scale), rel=1e-3)
+    around = [loss(factor * head.scale, spread=1 / 91) for factor in (0.95, 1.0, 1.05)]
+    assert min(around) == around[1] and head.scale != pytest.approx(1.0, rel=0.05)
+
+
+@pytest.mark.parametrize("hinted", [False, True])
+def test_a_head_is_solved_again_on_other_rows_with_nothing_chosen(hinted):
+    """By the strength and the factor that were chosen; each hint counts as four rows, and lies around their mean."""
+    x, labels = rows(3)
+    first = replace(solve(x, labels, np.ones(240, "float32"), 3, seed=0), uses_hints=hinted)
+    weights = np.random.default_rng(1).uniform(0.5, 2.0, 100).astype("float32")
+    part, own = x[:100] * 2 + 1, labels[:100]
+    centres = (np.random.default_rng(2).normal(size=(3, 12)) + 30).astype("float32")
+    again = solve_like(first, part, own, weights, model=lambda: Multinomial(3), hints=(centres, np.arange(3)))
+    variance = part.astype("float64").var(axis=0)
+    deviation = np.sqrt(0.75 * variance + 0.25 * variance.mean())
+    features, targets, counts = standardize(part), own, weights
+    if hinted:
+        features = np.concatenate([features, (centres - centres.mean(axis=0)) / deviation])
+        targets, counts = np.append(own, range(3)), np.append(weights, [4 * weights.mean()] * 3)
+    peer = LogisticRegression(C=first.strength, max_iter=2000, tol=1e-6).fit(features, targets, sample_weight=counts)
+    unscaled = replace(again, kernel=again.kernel / first.scale, bias=again.bias / first.scale)
+    np.testing.assert_allclose(probabilities(unscaled, part), peer.predict_proba(standardize(part)), atol=2e-3)
+    assert (again.strength, again.scale, again.uses_hints) == (first.strength, first.scale, hinted)
+    assert (again.loss, again.held_out) == (None, None)
+
+
 def test_few_rows_of_many_features_are_told_apart_better_than_by_the_least_loss_of_a_penalty_alone():
     def loss(logits, labels):
         return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
@@ -92,6 +140,22 @@ def test_names_of_classes_give_the_folds_that_their_numbers_give():
     names = np.array(["zebra", "cat", "dog"])[labels]
     for (train, held_out), (other, other_held_out) in zip(draw_folds(labels, 1), draw_folds(names, 1), strict=True):
         assert train.tolist() == other.tolist() and held_out.tolist() == other_held_out.tolist()
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "folds"), [((9, 3), 5, 3), ((9, 1), 5, 0), ((9, 7), 5, 5), ((9, 7), 2, 2), ((2, 2), 5, 2)]
+)
+def test_folds_are_those_of_scikit_learn_as_many_as_the_rarest_class_has_rows(counts, most, folds):
+    labels = np.repeat([0, 1], counts)
+    drawn = draw_folds(labels, 3, most=most)
+    assert len(drawn) == folds
+    if folds:
+        peers = StratifiedKFold(folds, shuffle=True, random_state=3).split(labels, labels)
+        names = np.arange(len(labels)).astype(str).astype(object)
+        alone = StratifiedGroupKFold(folds, shuffle=True, random_state=3).split(labels, labels, names)
+        for ours, theirs in ((drawn, peers), (draw_folds(labels, 3, names, most=most), alone)):
+            for one, other in zip(ours, theirs, strict=True):
+                assert [part.tolist() for part in one] == [part.tolist() for part in other]
 
 
 @pytest.mark.parametrize(("groups", "folds"), [(50, 5), (7, 5), (4, 2)])
@@ -164,8 +228,24 @@ def test_a_class_of_one_row_is_solved_without_cross_validation():
     labels[:] = 0
     labels[0] = 1
     head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
-    assert head.loss is None
-    assert head.strength in STRENGTHS
+    assert (head.loss, head.held_out, head.scale, head.uses_hints) == (None, None, 1.0, False)
+    assert head.strength == pytest.approx(0.01)  # the one in the middle
+
+
+def test_features_that_never_change_predict_the_shares_of_the_classes():
+    labels = np.array([0, 0, 0, 1] * 10)
+    head = solve(np.full((40, 3), 7.0, "float32"), labels, np.ones(40, "float32"), 2, seed=0)
+    np.testing.assert_array_equal(head.kernel, 0.0)
+    np.testing.assert_allclose(softmax(head.bias), [0.75, 0.25], atol=0.02)
+
+
+def test_a_label_that_all_rows_have_or_none_is_predicted_as_if_one_more_row_had_it_by_half():
+    x, _ = draw(40)
+    marks = np.stack([np.zeros(40), np.ones(40), np.arange(40) % 2], axis=1).astype("float32")
+    head = solve_head(x, marks, np.ones(40, "float32"), model=lambda: OneVsRest(3), folds=[])
+    np.testing.assert_array_equal(head.kernel[:, :2], 0.0)
+    np.testing.assert_allclose(head.bias[:2], logit([0.5 / 41, 40.5 / 41]), rtol=1e-6)
+    assert np.abs(head.kernel[:, 2]).min() > 0
 
 
 def hint_at(centres, random):
@@ -230,8 +310,8 @@ def test_labels_are_solved_one_against_the_rest():
         peer.fit(standardize(x), marks[:, label], sample_weight=weights)
         ours = (x.astype("float64") @ head.kernel[:, label] + head.bias[label]) / head.scale
         np.testing.assert_allclose(expit(ours), peer.predict_proba(standardize(x))[:, 1], atol=2e-3)
-    held_out = -np.log(np.where(marks > 0.5, head.held_out, 1 - head.held_out)).mean()
-    assert held_out == pytest.approx(head.loss, rel=0.2) and head.loss < np.log(2)
+    held_out = -np.log(np.where(marks > 0.5, head.held_out, 1 - head.held_out)).mean(axis=1)
+    assert head.loss == pytest.approx(np.average(held_out, weights=weights), rel=1e-4) and head.loss < np.log(2)
 
 
 def test_a_label_that_a_fold_lacks_is_solved_all_the_same():
@@ -265,4 +345,6 @@ def test_numbers_are_solved_by_ridge_regression(count):
     np.testing.assert_allclose(x @ head.kernel + head.bias, peer.predict(standardize(x)).reshape(200, -1), atol=1e-4)
     noise = random.normal(size=(200, count)).astype("float32")
     assert solve_head(x, noise, weights, model=Ridge, folds=folds).strength < head.strength
-    assert np.average(((head.held_out - numbers) ** 2).mean(axis=1)) == pytest.approx(head.loss, rel=0.1)
+    squares = ((head.held_out - numbers) ** 2).mean(axis=1)
+    assert head.loss == pytest.approx(np.average(squares, weights=weights), rel=1e-4)
+    assert head.scale == 1.0
