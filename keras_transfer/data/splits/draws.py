@@ -30,9 +30,9 @@ def draw_groups(
     Returns:
         ``bool[rows]``, whether each row is drawn.
     """
-    _, stratum = np.unique(np.asarray(strata, str), return_inverse=True)
+    kinds, stratum = np.unique(np.asarray(strata, str), return_inverse=True)
     names, group = np.unique(np.asarray(groups, str), return_inverse=True)
-    counts = np.zeros((len(names), stratum.max() + 1))
+    counts = np.zeros((len(names), len(kinds)))
     np.add.at(counts, (group, stratum), 1)
     order = np.random.RandomState(seed).permutation(len(names))
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]

@@ -165,8 +165,8 @@ def apportion(strata: Sequence[str], pins: Names, *, name: str, share: float, se
     Returns:
         ``bool[rows]``: the rows that the split has already, and those drawn.
     """
-    _, stratum = np.unique(np.asarray(strata, str), return_inverse=True)
-    count = stratum.max(initial=-1) + 1
+    kinds, stratum = np.unique(np.asarray(strata, str), return_inverse=True)
+    count = len(kinds)
     inside, free = pins == name, pins == ""
     sizes, own, available = (np.bincount(stratum[rows], minlength=count) for rows in (pins == pins, inside, free))
     # A stratum is not emptied: something of it is left to train on.
