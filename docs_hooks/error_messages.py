@@ -33,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _page() -> Iterator[str]:
-    messages = collect_messages()
+    messages = [one for one in collect_messages() if re.search(r"\w{3}", re.sub("‹.*?›", "", one.parts[0]))]
     yield "---\nhide: [toc]\n---"  # it would have a line for each module
     yield "# Error messages"
     yield (

@@ -200,6 +200,8 @@ def _name(node: ast.expr) -> str:
             return _name(first.iter)
         case ast.Call(func=ast.Name(), args=[*_, last]) | ast.Call(func=ast.Attribute(attr="join"), args=[last]):
             return _name(last)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="self")) as method):
+            return _name(method)
         case ast.Call(func=ast.Attribute(value=value)):
             return _name(value)
     return ""
