@@ -31,7 +31,7 @@ test: $(DEVELOP)
 # In these nothing trains, and no whole network is built: at most 90 s on 2 cores. What solves many heads or reads TFDS
 # is left out.
 FAST_TESTS = tests/config tests/data/sources tests/data/splits tests/data/tables tests/data/targets tests/heads \
-  tests/training/test_policies.py tests/test_docs.py tests/test_imports.py tests/test_notebooks.py \
+  tests/training/test_policies.py tests/test_docs.py tests/test_imports.py tests/test_messages.py tests/test_notebooks.py \
   tests/test_public_names.py tests/test_registry.py tests/test_words.py tests/test_workflows.py \
   --ignore tests/data/sources/test_python_objects.py --ignore tests/data/sources/test_tfds.py \
   --ignore tests/data/splits/test_known_rows.py --ignore tests/heads/test_solver.py \
