@@ -170,6 +170,36 @@ def test_what_all_names_begin_with_is_left_out():
     assert [stage.name for stage in stages] == ["stem", "block1", "block2"]
 
 
+def test_a_name_that_is_all_that_the_others_begin_with_is_not_left_out():
+    names = ["net", "net_a", "net_b"]
+    assert [stage.name for stage in find_stages(chain(names))] == names
+
+
+def test_a_numbered_block_may_come_back_to_a_word_that_is_not_its_last():
+    stages = find_stages(chain(["block1_conv", "block1_project", "block1_conv2", "block2_conv", "block2_conv2"]))
+    assert [[layer.name for layer in stage.layers if layer.weights] for stage in stages] == [
+        ["block1_conv", "block1_project", "block1_conv2"],
+        ["block2_conv"],
+        ["block2_conv2"],
+    ]
+
+
+def test_no_stage_runs_from_an_encoder_into_its_decoder():
+    sound, tokens = keras.Input((4,), name="sound"), keras.Input((4,), name="tokens")
+    encoded, x = sound, tokens
+    for number in range(20):
+        encoded = layers.Dense(4, name=f"enc{number}")(encoded)
+    for number in range(20):
+        x = layers.Dense(4, name=f"dec{number}")(layers.Add()([x, encoded]) if number else x)
+    network = keras.Model([sound, tokens], x)
+    stages = find_stages(network, branches=2)
+    assert len(stages) == 25
+    sides = [{layer.name[:3] for layer in stage.layers if layer.weights} for stage in stages]
+    assert sides == sorted(sides, key=lambda side: side == {"dec"}) and {len(side) for side in sides} == {1}
+    data = [numbers(2, 4), numbers(2, 4)]
+    np.testing.assert_array_equal(run_in_stages(network, stages, data)[0], network(data))
+
+
 def test_a_shared_layer_lies_in_one_stage():
     shared = layers.Dense(4, name="shared")
     x = inputs = keras.Input((4,))

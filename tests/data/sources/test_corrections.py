@@ -139,6 +139,21 @@ def test_rows_of_several_sources(table, lines):
         load_splits(unclear, seed=0)
 
 
+def test_rows_of_a_folder_beside_a_table_with_columns_of_its_own(lines, tmp_path):
+    pd.DataFrame({"body": [f"text {n}" for n in range(20)], "stars": ["good", "bad"] * 10}).to_csv(tmp_path / "a.csv")
+    for label in ("good", "bad"):
+        (tmp_path / "held_out" / label).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "held_out" / label / f"{number}.txt").write_text(f"{label} {number}")
+    exclude = lines("audit.csv", "example,split", "good/0.txt,test", "row 1,train")
+    config = TextDataConfig(
+        source=str(tmp_path / "a.csv"), text="body", label="stars", test=str(tmp_path / "held_out"), exclude=exclude
+    )
+    splits = load_splits(config, seed=0)
+    assert splits.test.examples.names == ("bad/0.txt", "bad/1.txt", "good/1.txt")
+    assert len(splits.train) + len(splits.validation) == 19
+
+
 def test_images_keep_their_bytes(images, lines):
     exclude = lines("audit.csv", "example", "cat/000.png", "dog/001.jpg")
     fixed = lines("fixed.csv", "example,label", "cat/002.png,dog", "cat/000.png,dog")
