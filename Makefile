@@ -56,7 +56,8 @@ test-jax: $(DEVELOP)
 
 # The lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
-LOWEST_TESTS = $(FAST_TESTS) tests/recipe/test_recipe.py tests/export/test_saved_model.py
+LOWEST_TESTS = $(FAST_TESTS) tests/data/sources/test_tfds.py tests/export/test_saved_model.py tests/heads/test_calibration.py \
+  tests/heads/test_solver.py tests/recipe/test_recipe.py
 
 test-lowest:
 	$(MAKE) VENV=$(LOWEST) $(LOWEST)/.lowest
