@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,9 @@ def test_blocks_train(name, desk, make_images):
     recipe = keras_transfer.ImageClassification(
         str(folder), image_size=16, backbone="pebble", policy="head", training={"epochs": 1}, export={"formats": []}
     )
+    bare = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, 2)])
+    reviews = [(f"{word} pet {n}", word) for n in range(20) for word in ("good", "bad")]
+    quick = {"policy": "head", "export": {"formats": []}}
     if "runs/mine" in BLOCKS[name] and ".fit(" in BLOCKS[name]:
         shutil.rmtree("runs/mine")
     if "runs/news" in BLOCKS[name]:
@@ -77,11 +81,14 @@ def test_blocks_train(name, desk, make_images):
         images=pixels,
         labels=labels,
         dataset=tf.data.Dataset.from_tensor_slices((pixels, labels)),
-        dataframe=pd.DataFrame({"review": ["good dog", "bad cat"] * 20, "stars": ["5", "1"] * 20}),
-        model=keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, 2)]),
+        dataframe=pd.DataFrame(reviews, columns=["review", "stars"]),
+        reviews=reviews,
+        model=keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), bare.layers[0]]),
+        bare_model=bare,
         recipe=recipe,
         MyCallback=keras.callbacks.Callback,
-        TextClassification=keras_transfer.TextClassification,
+        ImageClassification=partial(keras_transfer.ImageClassification, **quick),
+        TextClassification=partial(keras_transfer.TextClassification, **quick),
     )
 
 
