@@ -137,12 +137,21 @@ def test_more_than_25_blocks_are_joined_evenly():
     assert stages[0].name.startswith("block0..block")
 
 
-def test_joining_does_not_cross_a_stride():
-    x = inputs = keras.Input((64, 64, 1))
+@pytest.mark.parametrize("nested", [False, True])
+def test_joining_does_not_cross_a_stride(nested):
+    x, rescaling = keras.Input((64, 64, 1)), [5, 15, 25]
+    inputs = x
     for number in range(30):
-        x = layers.Conv2D(1, 3, strides=2 if number % 10 == 5 else 1, padding="same", name=f"conv{number}")(x)
-    for stage in find_stages(keras.Model(inputs, x)):
-        assert all(layer.strides == (1, 1) for layer in stage.layers[1:] if isinstance(layer, layers.Conv2D))
+        stride = 2 if number in rescaling else 1
+        layer = layers.Conv2D(1, 3, strides=stride, padding="same", name=f"conv{number}")
+        if nested:
+            inner = keras.Input(x.shape[1:])
+            layer = keras.Model(inner, layer(inner), name=f"conv{number}")
+        x = layer(x)
+    stages = find_stages(keras.Model(inputs, x))
+    assert len(stages) == 25
+    first = {stage.layers[0].name for stage in stages[1:]}
+    assert {f"conv{number}" for number in rescaling} <= first
 
 
 @pytest.mark.slow

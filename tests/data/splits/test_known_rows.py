@@ -134,6 +134,14 @@ def test_an_unchanged_source_is_divided_as_before_whatever_the_seed():
         assert split_up(WORDS[:40], known, seed=seed)[0] == before
 
 
+def test_with_folds_rows_that_no_run_learned_from_are_test_rows_once():
+    before, known, _ = grown()
+    folds = [split_up(WORDS[:40], known, folds=2, fold=fold)[0] for fold in (1, 2)]
+    assert sorted(folds[0]["test"] + folds[1]["test"]) == sorted(before["test"])
+    for found in folds:
+        assert set(before["train"]) <= set(found["train"]) and set(before["validation"]) <= set(found["validation"])
+
+
 def test_a_test_source_that_was_trained_on_in_part_loses_these_rows_and_all_of_it_is_refused():
     before, known, _ = grown()
     tests = [*before["train"][:4], *WORDS[56:]]

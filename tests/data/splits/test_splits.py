@@ -63,6 +63,24 @@ def test_further_columns_are_kept_in_their_shares_when_asked(table):
     assert furthest_from_its_share(table, load(table)) > 2
 
 
+@pytest.mark.parametrize("options", [{"test": 0.2}, {"folds": 5, "fold": 3}])
+def test_numbers_are_drawn_evenly_from_their_range(tmp_path, options):
+    numbers = np.random.default_rng(0).permutation(100)
+    for number in numbers:
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+    table = tmp_path / "numbers.csv"
+    pd.DataFrame({"path": [f"{number}.png" for number in numbers], "label": numbers}).to_csv(table, index=False)
+    splits = load(table, target="number", validation=0, **options)
+    drawn = np.array([int(name.removesuffix(".png")) for name in splits.test.examples.names])
+    assert np.bincount(drawn // 10, minlength=10).tolist() == [2] * 10
+
+
+@pytest.mark.parametrize(("key", "value"), [("stratify", ["label", "sex"]), ("group", "sex"), ("split", "sex")])
+def test_a_column_that_a_sample_set_lacks_is_refused(key, value):
+    with pytest.raises(DataError, match=rf"data\.{key}: solar_cells has no column 'sex'\. Columns: .*cell_type"):
+        load("solar_cells", **{key: value})
+
+
 def test_the_same_seed_gives_the_same_splits_and_another_seed_others(table):
     assert digest(load(table)) == digest(load(table))
     assert digest(load(table, seed=1)) != digest(load(table))
