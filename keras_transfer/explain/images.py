@@ -1,7 +1,6 @@
 """Where in an image the evidence for an output is."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -13,26 +12,11 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.explain.grad_cam import BATCH, GradCam, finish_maps
 from keras_transfer.explain.opened import OpenedModel
-from keras_transfer.explain.records import Explanation, Shown
+from keras_transfer.explain.records import Explained, Shown
 from keras_transfer.explain.thumbnails import draw_overlay, draw_thumbnail
 
 _NO_MAP = "No heat map: no stage of the network has a spatial map."
 _GONE, _BROKEN = "It can no longer be read", "It is not an image that can be read."
-
-
-@dataclass(frozen=True)
-class ExplainedImage:
-    """An image as the network sees it, and its heat maps.
-
-    Attributes:
-        pixels: ``float32[size, size, channels]`` in 0..255; None if the image cannot be read.
-        maps: ``float32[outputs, size, size]``, the largest size of each being 1; None if there are none.
-        problem: Why the image cannot be read.
-    """
-
-    pixels: NDArray[np.float32] | None = None
-    maps: NDArray[np.float32] | None = None
-    problem: str = ""
 
 
 def explain_images(
@@ -43,7 +27,7 @@ def explain_images(
     count: int,
     *,
     signed: bool,
-) -> list[ExplainedImage]:
+) -> list[Explained]:
     """Compute heat maps by Grad-CAM.
 
     Args:
@@ -54,7 +38,7 @@ def explain_images(
     Returns:
         One per image; it has pixels unless the image cannot be read, and maps if the network has any.
     """
-    explained = [ExplainedImage(problem=_GONE)] * len(images)
+    explained = [Explained(problem=_GONE)] * len(images)
     grad_cam = None if opened is None else opened.explainer(GradCam)
     for rows, pixels in _read(reader, images, explained):
         maps = None if grad_cam is None else grad_cam.explain(pixels, [outputs[row] for row in rows], count)
@@ -62,33 +46,22 @@ def explain_images(
             own = None
             if maps is not None:
                 own = finish_maps(maps[: len(outputs[row]), place], pixels[place].shape[:2], signed=signed)
-            explained[row] = ExplainedImage(pixels[place], own)
+            explained[row] = Explained(pixels[place], own, _NO_MAP if own is None else "")
     return explained
 
 
-def to_explanation(name: str, outputs: tuple[str, ...], explained: ExplainedImage) -> Explanation:
-    """Return an explanation for programs."""
-    if explained.maps is None:
-        return Explanation(name, outputs, note=explained.problem or _NO_MAP)
-    return Explanation(name, outputs, heat_maps=tuple(explained.maps))
-
-
-def to_shown(name: str, outputs: tuple[str, ...], explained: ExplainedImage) -> Shown:
+def to_shown(name: str, outputs: tuple[str, ...], explained: Explained) -> Shown:
     """Return an explanation for the page."""
-    if explained.pixels is None:
+    pixels = explained.seen
+    if pixels is None:
         return Shown(name, problem=explained.problem)
     maps = () if explained.maps is None else explained.maps
-    return Shown(
-        name,
-        image=draw_thumbnail(explained.pixels),
-        outputs=outputs,
-        overlays=tuple(draw_overlay(explained.pixels, heat) for heat in maps),
-        note=_NO_MAP if explained.maps is None else "",
-    )
+    overlays = tuple(draw_overlay(pixels, heat) for heat in maps)
+    return Shown(name, image=draw_thumbnail(pixels), outputs=outputs, overlays=overlays, note=explained.problem)
 
 
 def _read(
-    reader: Reader, images: ImageExamples, explained: list[ExplainedImage]
+    reader: Reader, images: ImageExamples, explained: list[Explained]
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     """Rows and pixels of what can be read, some at a time; the problems of the others go into the list."""
     kinds: dict[int, bytes] = {}
@@ -96,7 +69,7 @@ def _read(
         try:
             kinds[row] = kind_of(images.read(row))
         except (OSError, ValueError) as error:
-            explained[row] = ExplainedImage(problem=f"{_GONE}: {getattr(error, 'strerror', None) or error}.")
+            explained[row] = Explained(problem=f"{_GONE}: {getattr(error, 'strerror', None) or error}.")
     # To trace the decoders of formats that do not occur takes seconds.
     images = images.with_kinds(images.kinds or frozenset(kinds.values()))
     split = Split("images", images, np.zeros(len(images), np.int64), np.ones(len(images), np.float32))
@@ -105,7 +78,7 @@ def _read(
         try:
             read[row] = np.asarray(load(tf.constant([row], tf.int64)), np.float32)[0]
         except tf.errors.OpError:
-            explained[row] = ExplainedImage(problem=_BROKEN)
+            explained[row] = Explained(problem=_BROKEN)
         if len(read) == BATCH or (read and row == max(kinds)):
             yield list(read), np.stack(list(read.values()))
             read = {}

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
 from keras_transfer.explain.grad_cam import BATCH, GradCam, SequenceGradCam, finish_maps
 from keras_transfer.explain.opened import OpenedModel
-from keras_transfer.explain.records import EncodedAudio, EncodedImage, Explanation, Shown
+from keras_transfer.explain.records import EncodedAudio, EncodedImage, Explained, Shown
+from keras_transfer.explain.thumbnails import blend, encode_jpeg
 
 _NO_MAP = "No heat map: no stage of the network has a map over time."
 _WIDTH, _HEIGHT = 320, 96
@@ -30,22 +30,6 @@ _MOST_COLOUR = 0.65
 _AGAINST = np.array([120.0, 190.0, 255.0])
 
 
-@dataclass(frozen=True)
-class ExplainedRecording:
-    """A recording as the network hears it, and its heat maps.
-
-    Attributes:
-        samples: ``float32[samples]`` in -1..1; None if the recording cannot be read.
-        maps: ``float32[outputs, time, frequency]``, the largest size of each being 1, the lowest frequency first; of
-            networks on sequences, all frequencies are alike. None if there are none.
-        problem: Why the recording cannot be read.
-    """
-
-    samples: NDArray[np.float32] | None = None
-    maps: NDArray[np.float32] | None = None
-    problem: str = ""
-
-
 def explain_recordings(
     opened: OpenedModel | None,
     reader: Reader,
@@ -54,7 +38,7 @@ def explain_recordings(
     count: int,
     *,
     signed: bool,
-) -> list[ExplainedRecording]:
+) -> list[Explained]:
     """Compute heat maps by Grad-CAM, of the part of each recording that training sees without augmentation.
 
     Args:
@@ -69,10 +53,10 @@ def explain_recordings(
     is_sequence = opened is not None and len(opened.network.input_shape) == 3
     grad_cam = None if opened is None else opened.explainer(SequenceGradCam if is_sequence else GradCam)
     explained = [_read(reader, recordings, row) for row in range(len(recordings))]
-    there = [row for row, one in enumerate(explained) if one.samples is not None]
+    there = [row for row, one in enumerate(explained) if one.seen is not None]
     for start in range(0, len(there), BATCH):
         rows = there[start : start + BATCH]
-        samples = np.stack([np.asarray(explained[row].samples) for row in rows])
+        samples = np.stack([np.asarray(explained[row].seen) for row in rows])
         maps = None if grad_cam is None else grad_cam.explain(samples, [outputs[row] for row in rows], count)
         if maps is None:
             continue
@@ -80,36 +64,30 @@ def explain_recordings(
             maps = maps[:, :, ::-1].transpose(0, 1, 3, 2)
         for place, row in enumerate(rows):
             own = finish_maps(maps[: len(outputs[row]), place], (_WIDTH, _HEIGHT), signed=signed)
-            explained[row] = ExplainedRecording(samples[place], own)
+            explained[row] = Explained(samples[place], own)
     return explained
 
 
-def _read(reader: Reader, recordings: Examples, row: int) -> ExplainedRecording:
+def _read(reader: Reader, recordings: Examples, row: int) -> Explained:
     """One recording, without maps; training has decoded its own, and others may be gone."""
     split = Split("recordings", recordings.select([row]), np.zeros(1, np.int64), np.ones(1, np.float32))
     try:
         if not isinstance(recordings, Samples):
             split = reader.prepare(split)
-        return ExplainedRecording(np.asarray(reader.load(split, PLAIN)(np.zeros(1, np.int64)), np.float32)[0])
+        samples = np.asarray(reader.load(split, PLAIN)(np.zeros(1, np.int64)), np.float32)[0]
+        return Explained(samples, problem=_NO_MAP)
     except DataError as error:
-        return ExplainedRecording(problem=f"It can no longer be read: {' '.join(str(error).split())}")
+        return Explained(problem=f"It can no longer be read: {' '.join(str(error).split())}")
 
 
-def to_explanation(name: str, outputs: tuple[str, ...], explained: ExplainedRecording) -> Explanation:
-    """Return an explanation for programs."""
-    if explained.maps is None:
-        return Explanation(name, outputs, note=explained.problem or _NO_MAP)
-    return Explanation(name, outputs, heat_maps=tuple(explained.maps))
-
-
-def to_shown(name: str, outputs: tuple[str, ...], explained: ExplainedRecording, sample_rate: int) -> Shown:
+def to_shown(name: str, outputs: tuple[str, ...], explained: Explained, sample_rate: int) -> Shown:
     """Return an explanation for the page: a player, a spectrogram, and the spectrogram under heat maps."""
-    samples = explained.samples
+    samples = explained.seen
     if samples is None:
         return Shown(name, problem=explained.problem)
     spectrogram = make_spectrogram(samples, sample_rate)
     maps = () if explained.maps is None else explained.maps
-    notes = [] if explained.maps is not None else [_NO_MAP]
+    notes = [explained.problem] if explained.problem else []
     if len(samples) > _MOST_SECONDS * sample_rate:
         notes.append(f"The player has the first {_MOST_SECONDS} s.")
     return Shown(
@@ -234,12 +212,6 @@ def _draw(spectrogram: NDArray[np.float32], heat: NDArray[np.float32] | None = N
     if heat is None:
         colours = colormaps["magma"](spectrogram)[..., :3] * 255.0
     else:
-        warm = colormaps["inferno"](0.35 + 0.6 * np.clip(heat, 0.0, 1.0))[..., :3] * 255.0
-        colour = np.where(heat[..., None] < 0, _AGAINST, warm)
-        share = _MOST_COLOUR * np.sqrt(np.abs(heat[..., None]))
-        colours = 255.0 * spectrogram[..., None] * (1.0 - share) + colour * share
+        colours = blend(255.0 * spectrogram[..., None], heat, against=_AGAINST, most=_MOST_COLOUR)
     pixels = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 0, 2)[::-1]))
-    with io.BytesIO() as file:
-        image.save(file, "JPEG", quality=75, optimize=True)
-        return EncodedImage(file.getvalue(), "image/jpeg", image.size)
+    return encode_jpeg(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 0, 2)[::-1])), quality=75)

@@ -30,6 +30,26 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """An example as the network sees it, and its heat maps.
+
+    Attributes:
+        seen: Pixels, ``float32[size, size, channels]`` in 0..255, or samples, ``float32[samples]`` in -1..1; None if it
+            cannot be read.
+        maps: ``float32[outputs, ...]`` over what is seen, the largest size of each being 1; None if there are none.
+        problem: Why there are none.
+    """
+
+    seen: FloatArray | None = None
+    maps: FloatArray | None = None
+    problem: str = ""
+
+    def to_explanation(self, name: str, outputs: tuple[str, ...]) -> Explanation:
+        """Return it for programs."""
+        return Explanation(name, outputs, heat_maps=() if self.maps is None else tuple(self.maps), note=self.problem)
+
+
+@dataclass(frozen=True)
 class EncodedImage:
     """A small image as a page holds it.
 

@@ -24,7 +24,7 @@ def draw_thumbnail(pixels: NDArray[np.float32]) -> EncodedImage:
         pixels: ``float32[height, width, channels]`` in 0..255. Of other than one or three channels, the first three are
             shown, or the first one.
     """
-    return _encode(_scale(_to_rgb(pixels)))
+    return encode_jpeg(_scale(_to_rgb(pixels)), quality=_QUALITY)
 
 
 def draw_overlay(pixels: NDArray[np.float32], heat: NDArray[np.float32]) -> EncodedImage:
@@ -33,13 +33,30 @@ def draw_overlay(pixels: NDArray[np.float32], heat: NDArray[np.float32]) -> Enco
     Args:
         heat: ``float32[height, width]`` in -1..1. Warm colours are above 0, from dark red to yellow; blue is below 0.
     """
+    grey = _to_rgb(pixels).mean(axis=-1, keepdims=True)
+    return encode_jpeg(_scale(blend(grey, heat, against=_AGAINST, most=_MOST_COLOUR)), quality=_QUALITY)
+
+
+def blend(
+    grey: NDArray[np.floating], heat: NDArray[np.float32], *, against: NDArray[np.float64], most: float
+) -> NDArray[np.float64]:
+    """Blend a grey image with the colours of a heat map.
+
+    Args:
+        grey: ``[height, width, 1]`` in 0..255.
+        heat: ``float32[height, width]`` in -1..1.
+        against: The colour of what is below 0.
+        most: The largest share of a colour.
+
+    Returns:
+        ``float64[height, width, 3]`` in 0..255.
+    """
     from matplotlib import colormaps
 
-    grey = _to_rgb(pixels).mean(axis=-1, keepdims=True)
     warm = colormaps["inferno"](0.35 + 0.6 * np.clip(heat, 0.0, 1.0))[..., :3] * 255.0
-    colour = np.where(heat[..., None] < 0, _AGAINST, warm)
-    share = _MOST_COLOUR * np.sqrt(np.abs(heat[..., None]))
-    return _encode(_scale(grey * (1.0 - share) + colour * share))
+    colour = np.where(heat[..., None] < 0, against, warm)
+    share = most * np.sqrt(np.abs(heat[..., None]))
+    return np.asarray(grey * (1.0 - share) + colour * share)
 
 
 def _to_rgb(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -57,7 +74,8 @@ def _scale(pixels: NDArray[np.floating]) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _encode(image: Image.Image) -> EncodedImage:
+def encode_jpeg(image: Image.Image, *, quality: int) -> EncodedImage:
+    """Encode an image for a page."""
     with io.BytesIO() as file:
-        image.save(file, "JPEG", quality=_QUALITY, optimize=True)
+        image.save(file, "JPEG", quality=quality, optimize=True)
         return EncodedImage(file.getvalue(), "image/jpeg", image.size)

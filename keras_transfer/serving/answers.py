@@ -7,15 +7,16 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import BrokenInput, Prediction
 from keras_transfer.run.predicted import check_min_confidence, check_top_k
+from keras_transfer.run.predictor import Predictor
 from keras_transfer.serving.inputs import Given
 from keras_transfer.serving.limits import Refusal
-from keras_transfer.serving.model import ModelAnswers, Opened
+from keras_transfer.serving.model import ModelAnswers
 
 _UNREADABLE = "cannot be read"
 _NOT_FINITE = "the prediction is NaN or infinite"
 
 
-def check_options(opened: Opened, top_k: int | None, min_confidence: float | None) -> None:
+def check_options(opened: Predictor, top_k: int | None, min_confidence: float | None) -> None:
     """Check options of a request.
 
     Raises:
@@ -33,7 +34,7 @@ def check_options(opened: Opened, top_k: int | None, min_confidence: float | Non
 
 
 def to_predictions(
-    opened: Opened, given: Sequence[Given], answers: ModelAnswers | None, min_confidence: float | None
+    opened: Predictor, given: Sequence[Given], answers: ModelAnswers | None, min_confidence: float | None
 ) -> list[Prediction]:
     """Return one prediction per input, in order.
 
@@ -56,12 +57,12 @@ def to_predictions(
     return predictions
 
 
-def find_problem(opened: Opened, given: Given) -> str:
+def find_problem(opened: Predictor, given: Given) -> str:
     """Return why an input cannot be read, as ``predict`` says it."""
     return read_example(opened, given)[1] or _UNREADABLE
 
 
-def read_example(opened: Opened, given: Given) -> tuple[Examples, str | None]:
+def read_example(opened: Predictor, given: Given) -> tuple[Examples, str | None]:
     """Read an input as ``predict`` reads it.
 
     Returns:

@@ -20,7 +20,7 @@ from keras_transfer.run.predicted import to_json
 from keras_transfer.run.run import Run
 from keras_transfer.serving import openapi
 from keras_transfer.serving.answers import check_options, to_predictions
-from keras_transfer.serving.batching import Batcher, Row
+from keras_transfer.serving.batching import Batcher
 from keras_transfer.serving.card import make_card
 from keras_transfer.serving.choose import Chosen
 from keras_transfer.serving.explaining import explain_input
@@ -31,6 +31,7 @@ from keras_transfer.serving.metrics import CONTENT_TYPE, Metrics
 from keras_transfer.serving.model import ModelAnswers, ServedModel
 from keras_transfer.serving.protocol import (
     DEFAULT_SIGNATURE,
+    Row,
     describe_metadata,
     describe_status,
     format_answer,
@@ -58,7 +59,7 @@ class Service:
     chosen: Chosen
     model: ServedModel
     limits: Limits
-    batcher: Batcher[ModelAnswers]
+    batcher: Batcher
     metrics: Metrics
     card: Mapping[str, Any]
 
@@ -84,7 +85,7 @@ def make_app(name: str, chosen: Chosen, limits: Limits, *, token: str | None = N
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batcher: Batcher[ModelAnswers] = Batcher(model.decode, model.predict, limits, metrics.observe_batch)
+        batcher = Batcher(model.decode, model.predict, limits, metrics.observe_batch)
         batcher.start()
         running["service"] = Service(name, chosen, model, limits, batcher, metrics, card)
         yield

@@ -8,42 +8,27 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from keras_transfer.serving.limits import Limits, refuse_full, refuse_stopping
+from keras_transfer.serving.protocol import Key, Row
 
-Row = tuple[Any, ...]
-"""One input: a value for each tensor of its signature."""
-
-Key = tuple[Hashable, ...]
-"""What rows must have in common to share a batch."""
-
-
-class Answers(Protocol):
-    """What the model returned for some rows."""
-
-    def part(self, start: int, stop: int) -> Self:
-        """Return the answers for some of the rows."""
-
-    def join(self, others: Sequence[Self]) -> Self:
-        """Return these answers and others behind them."""
-
-
-_Answers = TypeVar("_Answers", bound=Answers)
+if TYPE_CHECKING:
+    from keras_transfer.serving.model import ModelAnswers
 
 
 @dataclass
-class _Item(Generic[_Answers]):
+class _Item:
     key: Key
     rows: Sequence[Row]
-    future: "asyncio.Future[_Answers]"
+    future: "asyncio.Future[ModelAnswers]"
     arrived: float = field(default_factory=time.monotonic)
 
 
-class Batcher(Generic[_Answers]):
+class Batcher:
     """Collects rows into batches, and hands each request the answers for its own rows.
 
     A batch starts when it is full, or when its first row has waited ``limits.wait_seconds``. It grows while the
@@ -59,15 +44,15 @@ class Batcher(Generic[_Answers]):
     def __init__(
         self,
         decode: Callable[[Any, Sequence[Row]], Any],
-        predict: Callable[[Any], _Answers],
+        predict: Callable[[Any], "ModelAnswers"],
         limits: Limits,
         observe: Callable[[int, float], None] = lambda rows, seconds: None,
     ) -> None:
         self._decode, self._predict = decode, predict
         self._limits, self._observe = limits, observe
-        self._queue: deque[_Item[_Answers]] = deque()
+        self._queue: deque[_Item] = deque()
         self._arrival = asyncio.Event()
-        self._decoded: asyncio.Queue[tuple[list[_Item[_Answers]], Any]] = asyncio.Queue()
+        self._decoded: asyncio.Queue[tuple[list[_Item], Any]] = asyncio.Queue()
         # One batch is decoded ahead, and no more: the others still grow.
         self._ahead = asyncio.Semaphore(1)
         self._decoder_thread = ThreadPoolExecutor(1, "keras-transfer-decode")
@@ -96,7 +81,7 @@ class Batcher(Generic[_Answers]):
         self._decoder_thread.shutdown(wait=False)
         self._model_thread.shutdown(wait=False)
 
-    async def answer(self, key: Key, rows: Sequence[Row]) -> _Answers:
+    async def answer(self, key: Key, rows: Sequence[Row]) -> "ModelAnswers":
         """Return the model's answers for rows.
 
         Args:
@@ -128,9 +113,9 @@ class Batcher(Generic[_Answers]):
         """Run something else in the model's thread, between two batches."""
         return await asyncio.get_running_loop().run_in_executor(self._model_thread, function)
 
-    async def _collect(self) -> list[_Item[_Answers]]:
+    async def _collect(self) -> list[_Item]:
         """Wait for a batch: items of one key, in the order in which they came."""
-        batch: list[_Item[_Answers]] = []
+        batch: list[_Item] = []
         rows = 0
         while not batch:
             await self._wait_for_rows()
@@ -196,7 +181,7 @@ class Batcher(Generic[_Answers]):
                 _resolve(item.future, answers.part(start, start + len(item.rows)))
                 start += len(item.rows)
 
-    async def _answer_each(self, batch: Sequence[_Item[_Answers]], error: Exception) -> None:
+    async def _answer_each(self, batch: Sequence[_Item], error: Exception) -> None:
         """A batch failed as a whole: each request has its own try, so that only the one that does harm has none."""
         loop = asyncio.get_running_loop()
         if len(batch) == 1:
@@ -210,11 +195,11 @@ class Batcher(Generic[_Answers]):
                 _fail(item.future, own)
 
 
-def _resolve(future: "asyncio.Future[_Answers]", answers: _Answers) -> None:
+def _resolve(future: "asyncio.Future[ModelAnswers]", answers: "ModelAnswers") -> None:
     if not future.done():
         future.set_result(answers)
 
 
-def _fail(future: "asyncio.Future[_Answers]", error: Exception) -> None:
+def _fail(future: "asyncio.Future[ModelAnswers]", error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -15,8 +15,8 @@ from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.registry import did_you_mean
 from keras_transfer.run.folder import EXPORT, SAMPLES
 from keras_transfer.run.opened import ExportedModel, open_model
+from keras_transfer.run.predictor import Predictor
 from keras_transfer.run.run import Run
-from keras_transfer.serving.model import Opened
 
 KERAS, AUTO = "keras", "auto"
 
@@ -39,7 +39,7 @@ class Chosen:
         notes: Lines for the user on what was measured.
     """
 
-    opened: Opened
+    opened: Predictor
     format: str
     version: int
     run: Run | None = None

@@ -1,16 +1,16 @@
 """From the body of ``POST /predict`` to inputs: files of a form, or texts in JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from keras_transfer.serving.batching import Row
 from keras_transfer.serving.limits import Limits, Refusal
-from keras_transfer.serving.protocol import decode_base64, parse_json
+from keras_transfer.serving.model import ServedModel
+from keras_transfer.serving.protocol import Row, decode_base64, parse_json
 
 _JSON, _FORM = "application/json", "multipart/form-data"
 
@@ -30,19 +30,7 @@ class Given:
     problem: str = ""
 
 
-class Kind(Protocol):
-    """What an input of the model is."""
-
-    @property
-    def raw_names(self) -> Sequence[str]:
-        """The names of what a client sends."""
-
-    @property
-    def takes_files(self) -> bool:
-        """Whether an input is a file, not a text."""
-
-
-async def read_inputs(request: Request, kind: Kind, limits: Limits) -> list[Given]:
+async def read_inputs(request: Request, kind: ServedModel, limits: Limits) -> list[Given]:
     """Read the inputs of a request, at least one.
 
     Args:
@@ -72,14 +60,14 @@ async def read_inputs(request: Request, kind: Kind, limits: Limits) -> list[Give
     return given
 
 
-def _expect(kind: Kind) -> str:
+def _expect(kind: ServedModel) -> str:
     if kind.takes_files:
         return f'{_FORM} with a file in each part, or {_JSON} with {{"files": [BASE64, ...]}}'
     pairs = "" if len(kind.raw_names) == 1 else " of two texts each, as lists"
     return f'{_JSON} with {{"texts": [...]}}{pairs}'
 
 
-async def _read_form(request: Request, kind: Kind, limits: Limits) -> list[Given]:
+async def _read_form(request: Request, kind: ServedModel, limits: Limits) -> list[Given]:
     if len(kind.raw_names) > 1:
         raise Refusal(415, f"Send {_expect(kind)}. Received: a form.")
     try:
@@ -110,7 +98,7 @@ def _take_text_file(name: str, content: bytes, limits: Limits) -> Given:
     return Given(name, taken.row, taken.problem)
 
 
-def _read_json(document: Mapping[str, Any], kind: Kind, limits: Limits) -> list[Given]:
+def _read_json(document: Mapping[str, Any], kind: ServedModel, limits: Limits) -> list[Given]:
     key = "files" if kind.takes_files else "texts"
     unknown = sorted(set(document) - {key})
     if unknown or key not in document or not isinstance(document[key], list):
@@ -133,7 +121,7 @@ def _take_base64(value: Any, number: int) -> Given:
         return Given(name, None, "not base64")
 
 
-def _take_json_text(value: Any, number: int, kind: Kind, limits: Limits) -> Given:
+def _take_json_text(value: Any, number: int, kind: ServedModel, limits: Limits) -> Given:
     size = len(kind.raw_names)
     parts = (value,) if size == 1 else tuple(value) if isinstance(value, list) else ()
     if len(parts) != size or not all(isinstance(part, str) for part in parts):

@@ -3,43 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.data.readers.base import Reader
-from keras_transfer.data.targets.base import Target
 from keras_transfer.heads.evaluation import stack_rows
+from keras_transfer.run.predictor import Predictor
 from keras_transfer.run.run import Run
-from keras_transfer.serving.batching import Key, Row
-from keras_transfer.serving.protocol import DEFAULT_SIGNATURE, Signature, TensorInfo
+from keras_transfer.serving.protocol import DEFAULT_SIGNATURE, Key, Row, Signature, TensorInfo
 
 Floats = NDArray[np.float32]
 PredictTensors = Callable[[Mapping[str, NDArray[Any]]], Floats]
 
 _CLASSES = "classes"
-
-
-class Opened(Protocol):
-    """What a server needs of a run, or of an exported model."""
-
-    config: Any
-    task: Any
-    target: Target
-
-    @property
-    def head(self) -> Any:
-        """What the outputs mean."""
-
-    @property
-    def reader(self) -> Reader:
-        """From what a client sends to tensors."""
-
-    def predict_tensors(self, batch: Mapping[str, NDArray[Any]]) -> Floats:
-        """Return calibrated predictions, ``float32[batch, outputs]``, for the reader's ``tensor_inputs`` by name."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +73,7 @@ class ServedModel:
     Inputs are read by the graph that the SavedModel of the run has, :meth:`Reader.decode_checked`.
     """
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Predictor) -> None:
         self._opened = opened
         self._reader, self._head = opened.reader, opened.head
         self._compiles_each_size = isinstance(opened, Run) and keras.backend.backend() == "jax"

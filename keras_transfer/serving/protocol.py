@@ -7,7 +7,7 @@ and what ``error`` says follow TensorFlow Serving, so that its clients work unch
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.console.text import show_value
-from keras_transfer.serving.batching import Row
 from keras_transfer.serving.limits import Limits, Refusal
+
+Row = tuple[Any, ...]
+"""One input: a value for each tensor of its signature."""
+
+Key = tuple[Hashable, ...]
+"""What rows must have in common to share a batch."""
 
 DEFAULT_SIGNATURE = "serving_default"
 _DTYPES = {"string": "DT_STRING", "float32": "DT_FLOAT", "int32": "DT_INT32", "bool": "DT_BOOL"}

@@ -14,12 +14,8 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.explain import Explanation, Shown, open_model
-from keras_transfer.explain.recordings import (
-    ExplainedRecording,
-    explain_recordings,
-    to_explanation,
-    to_shown,
-)
+from keras_transfer.explain.recordings import explain_recordings, to_shown
+from keras_transfer.explain.records import Explained
 from keras_transfer.model import TransferModel
 from keras_transfer.tasks.base import FinishedRun, Given
 from keras_transfer.tasks.recordings import RecordingTask
@@ -81,7 +77,7 @@ class AudioClassificationTask(RecordingTask, TargetTask):
     def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
         """Compute heat maps over time and frequency."""
         names, explained = _explain(run, examples, outputs)
-        return list(map(to_explanation, examples.names, names, explained))
+        return [one.to_explanation(name, own) for name, own, one in zip(examples.names, names, explained, strict=True)]
 
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
         """Encode recordings to be played, and draw spectrograms, alone and under heat maps."""
@@ -104,7 +100,7 @@ class AudioClassificationTask(RecordingTask, TargetTask):
 
 def _explain(
     run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
-) -> tuple[list[tuple[str, ...]], list[ExplainedRecording]]:
+) -> tuple[list[tuple[str, ...]], list[Explained]]:
     """The names of the outputs of each recording, and what explains them."""
     every, signed = run.target.names, run.head.evidence_has_sign
     explained = explain_recordings(open_model(run.model), run.reader, examples, outputs, len(every), signed=signed)

@@ -20,7 +20,8 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.explain import Explanation, Shown, open_model
-from keras_transfer.explain.images import ExplainedImage, explain_images, to_explanation, to_shown
+from keras_transfer.explain.images import explain_images, to_shown
+from keras_transfer.explain.records import Explained
 from keras_transfer.storage.cache_store import cache_folder
 from keras_transfer.tasks.base import FinishedRun, Given
 from keras_transfer.tasks.targets import TargetTask
@@ -72,7 +73,7 @@ class ImageClassificationTask(TargetTask):
 
     def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
         names, explained = _explain(run, examples, outputs)
-        return list(map(to_explanation, examples.names, names, explained))
+        return [one.to_explanation(name, own) for name, own, one in zip(examples.names, names, explained, strict=True)]
 
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
         """Draw thumbnails, alone and under heat maps."""
@@ -85,7 +86,7 @@ class ImageClassificationTask(TargetTask):
 
 def _explain(
     run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
-) -> tuple[list[tuple[str, ...]], list[ExplainedImage]]:
+) -> tuple[list[tuple[str, ...]], list[Explained]]:
     """The names of the outputs of each image, and what explains them."""
     images, every = cast(ImageExamples, examples), run.target.names
     signed = run.head.evidence_has_sign
