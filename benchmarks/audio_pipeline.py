@@ -9,8 +9,7 @@ import numpy as np
 
 from keras_transfer.backbones.audio.load import load_audio_backbone
 from keras_transfer.config.schema import AudioAugmentationConfig, AudioBackboneConfig, AudioHeadConfig
-from keras_transfer.data.examples.given_recordings import GivenRecordings, GivenSamples
-from keras_transfer.data.examples.recordings import Recordings
+from keras_transfer.data.examples.recordings import GivenRecordings, GivenSamples, Recordings
 from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.heads import ClassificationHead

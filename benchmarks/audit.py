@@ -21,8 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from keras_transfer import ImageClassification, TextClassification
-from keras_transfer.audit.held_out import hold_out
-from keras_transfer.audit.labels import judge_labels
+from keras_transfer.audit.labels import hold_out, judge_labels
 from keras_transfer.audit.neighbours import find_neighbours
 from keras_transfer.job.job import Job
 

@@ -26,7 +26,7 @@ from keras_transfer.backbones.audio.load import load_audio_backbone
 from keras_transfer.backbones.images.applications import APPLICATIONS
 from keras_transfer.backbones.images.hub import find_image_families, load_hub_backbone
 from keras_transfer.backbones.texts.hub import find_families
-from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.config.schema import (
     AudioAugmentationConfig,
     AudioBackboneConfig,

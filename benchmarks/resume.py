@@ -35,9 +35,8 @@ from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.distribution import ONE_DEVICE
 from keras_transfer.storage.checkpoint_store import CheckpointStore
+from keras_transfer.trackers.built_in import ConsoleTracker, HistoryTracker
 from keras_transfer.trackers.composite import Trackers
-from keras_transfer.trackers.console import ConsoleTracker
-from keras_transfer.trackers.history import HistoryTracker
 from keras_transfer.training.checkpointing import Checkpointer, Checkpoints
 from keras_transfer.training.interruption import Interruption
 from keras_transfer.training.observers import Observers

@@ -17,7 +17,7 @@ from suite_cell import Cell, write_predicted
 
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.recipe.base import Recipe
-from keras_transfer.recipe.resolve_auto import resolve_learning_rate, resolve_policy
+from keras_transfer.recipe.prepare import resolve_learning_rate, resolve_policy
 
 
 def make_recipe(cell: Cell, folder: Path) -> Recipe:

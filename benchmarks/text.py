@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.data.splits.splits import Split, Splits, load_splits

@@ -23,9 +23,8 @@ from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model
+from keras_transfer.trackers.built_in import ConsoleTracker, HistoryTracker
 from keras_transfer.trackers.composite import Trackers
-from keras_transfer.trackers.console import ConsoleTracker
-from keras_transfer.trackers.history import HistoryTracker
 from keras_transfer.trackers.records import PhaseStarted
 from keras_transfer.training.callbacks import BestWeights
 from keras_transfer.training.observers import Observers, PhaseTracking

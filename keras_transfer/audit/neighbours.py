@@ -1,4 +1,4 @@
-"""The nearest neighbours of each row, by the features of the pretrained network."""
+"""The nearest neighbours of each row, by the features of the pretrained network, and rows that are far from theirs."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
+
+from keras_transfer.audit.rows import Rows
+from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.checks.robust import robust_scores
 
 _NEIGHBOURS = 20
 # Of more rows, neighbours are sought among this many drawn ones: time and memory then grow with the rows, not squared.
@@ -61,3 +65,37 @@ def find_neighbours(features: NDArray[np.float32], *, seed: int) -> Neighbours:
             distances[rows], found = search.kneighbors(queries)
             indices[rows] = chosen[found]
     return Neighbours(indices, np.asarray(1.0 - distances**2 / 2.0, np.float32))
+
+
+_FARTHEST = 10
+_LEAST_ROWS = 30
+_FAR = 6.0
+_MOST = 0.02
+
+
+def find_outliers(rows: Rows, neighbours: Neighbours) -> list[Finding]:
+    """Find rows that are far from their nearest neighbours (Kuan and Mueller 2022, arXiv 2207.03061).
+
+    Args:
+        neighbours: Of each.
+
+    Returns:
+        At most 2 % of the rows, the farthest ones; their mean cosine distance to ten neighbours is more than six robust
+        standard deviations above the median.
+    """
+    if len(rows) < _LEAST_ROWS:
+        return []
+    distances = 1.0 - neighbours.similarities[:, :_FARTHEST].mean(axis=1).astype(np.float64)
+    scores = robust_scores(distances)
+    far = np.flatnonzero(scores > _FAR)
+    far = far[np.argsort(-scores[far])][: max(int(_MOST * len(rows)), 1)]
+    median = float(np.median(distances))
+    return [
+        rows.find(
+            "outlier",
+            int(row),
+            f"mean distance to its nearest neighbours {distances[row]:.2f}; median {median:.2f}",
+            1.0 - _FAR / (2.0 * scores[row]),
+        )
+        for row in far
+    ]

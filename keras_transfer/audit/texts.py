@@ -19,7 +19,7 @@ from keras_transfer.audit.shingles import (
     split_words,
 )
 from keras_transfer.data.checks.findings import Finding
-from keras_transfer.data.checks.scripts import find_common, find_script
+from keras_transfer.data.checks.texts import find_common, find_script
 from keras_transfer.data.examples.texts import Segments
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.storage.content_hashes import hash_content

@@ -1,11 +1,9 @@
 """Predictions for any number of rows: read, predicted and written in parts, and continued after an interruption."""
 
 from keras_transfer.batch_prediction.answer_file import AnswerFile
-from keras_transfer.batch_prediction.engine import Engine, LocalEngine
-from keras_transfer.batch_prediction.engines import ENGINES
+from keras_transfer.batch_prediction.engine import ENGINES
 from keras_transfer.batch_prediction.predict import Summary, predict_to_file
-from keras_transfer.batch_prediction.settings import Settings, choose_columns
-from keras_transfer.batch_prediction.worker import Worker
+from keras_transfer.batch_prediction.worker import Engine, LocalEngine, Settings, Worker, choose_columns
 
 __all__ = [
     "ENGINES",

@@ -1,38 +1,34 @@
-"""Where the work is done: an engine applies a step of a worker to each part of the inputs."""
+"""The engines, by name: where the work is done. Another one is a row here, and a class that does what Engine says."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
-from keras_transfer.batch_prediction.worker import Worker
-from keras_transfer.data.inputs import InputRows
-
-Step = Literal["check", "answer"]
-"""A method of :class:`Worker`."""
-
-Piece = tuple[int, InputRows]
-"""A part of the inputs, with its number."""
+from keras_transfer.batch_prediction.worker import Engine, LocalEngine, Worker
+from keras_transfer.errors import ConfigError
 
 
-class Engine(Protocol):
-    """Applies a step to parts of the inputs."""
-
-    def apply(self, step: Step, pieces: Iterable[Piece]) -> Iterator[tuple[int, Any]]:
-        """Apply a step to each part.
-
-        Yields:
-            The number of each part and the result, in the order of the parts.
-        """
+@contextmanager
+def _open_local(worker: Worker, address: str | None) -> Iterator[Engine]:
+    if address is not None:
+        raise ConfigError(f"--address is for --engine ray. Received: {address}. Add --engine ray, or leave it out.")
+    yield LocalEngine(worker)
 
 
-@dataclass(frozen=True)
-class LocalEngine:
-    """This process, one part after the other; TensorFlow uses all cores or the GPU of the machine."""
+def _open_ray(worker: Worker, address: str | None) -> AbstractContextManager[Engine]:
+    try:
+        from keras_transfer.batch_prediction.on_ray import open_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "--engine ray needs Ray, which is not installed. Install it with pip install 'keras-transfer[ray]', here "
+            "and on the nodes of the cluster."
+        ) from error
+    return open_ray(worker, address)
 
-    worker: Worker
 
-    def apply(self, step: Step, pieces: Iterable[Piece]) -> Iterator[tuple[int, Any]]:
-        """Apply a step to each part."""
-        function = getattr(self.worker, step)
-        for number, piece in pieces:
-            yield number, function(piece)
+ENGINES: Mapping[str, Callable[[Worker, str | None], AbstractContextManager[Engine]]] = {
+    "local": _open_local,
+    "ray": _open_ray,
+}
+"""By name: opens an engine, with the worker and the address of a cluster, and closes it again."""

@@ -18,9 +18,7 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
-from keras_transfer.batch_prediction.engine import Engine, Piece, Step
-from keras_transfer.batch_prediction.settings import Settings
-from keras_transfer.batch_prediction.worker import Worker
+from keras_transfer.batch_prediction.worker import Engine, Piece, Settings, Step, Worker
 from keras_transfer.console.imports import import_tensorflow
 from keras_transfer.data.inputs import InputKind, InputRows
 from keras_transfer.distribution.ray_cluster import connected

@@ -1,6 +1,8 @@
 """From inputs of any number to a table of answers."""
 
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +10,9 @@ import pandas as pd
 
 from keras_transfer import __version__
 from keras_transfer.batch_prediction.answer_file import AnswerFile, Job
-from keras_transfer.batch_prediction.engine import Engine, Piece
-from keras_transfer.batch_prediction.identity import identify
-from keras_transfer.batch_prediction.progress import showing
-from keras_transfer.batch_prediction.settings import Settings
-from keras_transfer.batch_prediction.worker import Answered, take_columns
+from keras_transfer.batch_prediction.worker import Answered, Engine, Piece, Settings, take_columns
+from keras_transfer.console import make_progress
+from keras_transfer.console.commands import echo
 from keras_transfer.data.inputs import InputStream
 from keras_transfer.data.inputs.base import BrokenInputs
 from keras_transfer.data.inputs.stream import fingerprint
@@ -20,7 +20,79 @@ from keras_transfer.data.tables.stream import PieceSize
 from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError
 from keras_transfer.run.predicted import ERROR
-from keras_transfer.storage.content_hashes import hash_content
+from keras_transfer.storage.content_hashes import hash_content, hash_file
+from keras_transfer.storage.sums import SUMS
+
+
+def identify(path: Path) -> str:
+    """Return a hash of a run, by its sums, or of an exported model, by its content.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if path.is_file():
+        return hash_file(path)
+    sums = path / SUMS
+    files = [sums] if sums.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return hash_content(*(f"{file.relative_to(path).as_posix()} {hash_file(file)}".encode() for file in files))
+
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class Progress:
+    """Counts rows.
+
+    Args:
+        what: What is done: ``Predicted``.
+        total: How many rows there are; None if that is not known yet.
+        done: How many were done earlier.
+    """
+
+    def __init__(self, what: str, total: int | None, done: int = 0) -> None:
+        self._what, self._total, self._done, self._before = what, total, done, done
+        self._line = make_progress()
+        self._started = self._shown = time.monotonic()
+        self._task = self._line.add_task(what, total=total, completed=done, metrics="")
+
+    def advance(self, rows: int) -> None:
+        """Count some rows more."""
+        self._done += rows
+        now = time.monotonic()
+        rate = (self._done - self._before) / max(now - self._started, 1e-6)
+        self._line.update(self._task, completed=self._done, metrics=f"{rate:,.0f} rows/s")
+        if self._line.disable and now - self._shown >= _SECONDS_BETWEEN_LINES:
+            self._shown = now
+            echo(self._describe(rate), err=True)
+
+    def _describe(self, rate: float) -> str:
+        if self._total is None:
+            return f"{self._what} {self._done:,} rows, {rate:,.0f} per second"
+        left = describe_seconds((self._total - self._done) / max(rate, 1e-6))
+        return f"{self._what} {self._done:,} of {self._total:,} rows, {rate:,.0f} per second, {left} left"
+
+
+@contextmanager
+def showing(what: str, total: int | None, done: int = 0) -> Iterator[Progress]:
+    """Show progress while a block runs."""
+    progress = Progress(what, total, done)
+    with progress._line:
+        yield progress
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a time in words.
+
+    Example:
+        >>> describe_seconds(4000), describe_seconds(90), describe_seconds(7)
+        ('1 h 6 min', '1 min 30 s', '7 s')
+    """
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
 
 _PIECE_ROWS = range(256, 4097)
 # Of all predictions of a part, each of which is a Python object.

@@ -1,18 +1,73 @@
 """What is done with each part of the inputs, on this machine or on another one."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 import tensorflow as tf
 
-from keras_transfer.batch_prediction.settings import Settings
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import InputKind, InputRows, Inputs
 from keras_transfer.data.inputs.base import refuse_all
+from keras_transfer.errors import ConfigError
 from keras_transfer.heads import Prediction
+from keras_transfer.registry import did_you_mean
 from keras_transfer.run.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the answers for given inputs of a given run.
+
+    Attributes:
+        columns: Those of the inputs' own columns that go along, in this order.
+        top_k: The number of most probable names, in place of all of them.
+        min_confidence: As for :meth:`Run.predict`.
+        skip_broken: Whether an input that cannot be read has an empty prediction.
+        embeddings: Whether there is a column of pooled features.
+        predictions: Whether there are columns of predictions.
+        table: How tables of inputs are read, as far as that was said.
+    """
+
+    columns: tuple[str, ...]
+    top_k: int | None = None
+    min_confidence: float | None = None
+    skip_broken: bool = False
+    embeddings: bool = False
+    predictions: bool = True
+    table: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return them as JSON has them."""
+        return {**asdict(self), "columns": list(self.columns), "table": dict(self.table)}
+
+
+def choose_columns(wanted: Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns that go along.
+
+    Args:
+        wanted: Names, or several names with commas between them; "" is none. None for all columns.
+
+    Raises:
+        ConfigError: There is no such column, or a value can be read in two ways.
+    """
+    if wanted is None:
+        return tuple(columns)
+    chosen: list[str] = []
+    for given in wanted:
+        parts = [part.strip() for part in given.split(",")] if given else []
+        if given in columns and len(parts) > 1 and set(parts) <= set(columns):
+            raise ConfigError(
+                f"--columns: {given!r} is a column, and so is each of {', '.join(map(repr, parts))}. Rename one of "
+                "them, or leave --columns out."
+            )
+        chosen += [given] if given in columns else parts
+    for name in chosen:
+        if name not in columns:
+            raise ConfigError(f"--columns: the inputs have no column {name!r}. {did_you_mean(name, columns)}")
+    return tuple(dict.fromkeys(chosen))
+
 
 EMBEDDING = "embedding"
 
@@ -108,3 +163,34 @@ def count_abstaining(predictions: Sequence[Prediction]) -> int | None:
     """Return how many predictions abstain; None if neither the run nor the call asked for that."""
     found = [getattr(prediction, "abstain", None) for prediction in predictions if prediction.error is None]
     return sum(map(bool, found)) if any(abstains is not None for abstains in found) else None
+
+
+Step = Literal["check", "answer"]
+"""A method of :class:`Worker`."""
+
+Piece = tuple[int, InputRows]
+"""A part of the inputs, with its number."""
+
+
+class Engine(Protocol):
+    """Applies a step to parts of the inputs."""
+
+    def apply(self, step: Step, pieces: Iterable[Piece]) -> Iterator[tuple[int, Any]]:
+        """Apply a step to each part.
+
+        Yields:
+            The number of each part and the result, in the order of the parts.
+        """
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """This process, one part after the other; TensorFlow uses all cores or the GPU of the machine."""
+
+    worker: Worker
+
+    def apply(self, step: Step, pieces: Iterable[Piece]) -> Iterator[tuple[int, Any]]:
+        """Apply a step to each part."""
+        function = getattr(self.worker, step)
+        for number, piece in pieces:
+            yield number, function(piece)

@@ -11,17 +11,11 @@ from typing import Any
 import click
 
 from keras_transfer import __version__
-from keras_transfer.cli.audit import audit
-from keras_transfer.cli.benchmark import benchmark
 from keras_transfer.cli.cache import cache
-from keras_transfer.cli.embed import embed
-from keras_transfer.cli.export import export
-from keras_transfer.cli.predict import predict
-from keras_transfer.cli.recipes import backbones, check, copy, list_recipes, schema, show
-from keras_transfer.cli.report import report
-from keras_transfer.cli.runs import evaluate
+from keras_transfer.cli.predict import embed, predict
+from keras_transfer.cli.recipes import audit, backbones, check, copy, list_recipes, schema, show
+from keras_transfer.cli.runs import benchmark, evaluate, export, report, suggest
 from keras_transfer.cli.serve import serve
-from keras_transfer.cli.suggest import suggest
 from keras_transfer.cli.training import find_learning_rate, launch_workers, run
 from keras_transfer.console.commands import Commands
 from keras_transfer.console.text import printable

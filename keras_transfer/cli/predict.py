@@ -1,4 +1,4 @@
-"""The command predict."""
+"""The commands predict and embed, which write a table for any number of inputs."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from keras_transfer.cli.batches import BATCH_OPTIONS, batch_options, write_answers
 from keras_transfer.cli.options import AS_JSON, RUN, TABLE_OPTIONS, print_json
 from keras_transfer.console.commands import echo
 from keras_transfer.console.imports import import_tensorflow
@@ -15,6 +14,75 @@ from keras_transfer.errors import ConfigError
 if TYPE_CHECKING:
     from keras_transfer.run.predictor import Predictor
     from keras_transfer.run.rows import TableOptions
+if TYPE_CHECKING:
+    from keras_transfer.run.predictor import Predictor
+    from keras_transfer.run.rows import TableOptions
+if TYPE_CHECKING:
+    from keras_transfer.run.rows import TableOptions
+
+BATCH_OPTIONS = ("resume", "columns", "engine", "address")
+
+
+def batch_options(command: Any) -> Any:
+    """How a table is written."""
+    options = [
+        click.option("--resume", is_flag=True, help="With --out: continue after an interruption."),
+        click.option(
+            "--columns",
+            multiple=True,
+            metavar="NAMES",
+            help='With --out: columns of the inputs to write, separated by commas; "" for none. By default all.',
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            help="With --out. local: this process. ray: Ray Data.",
+        ),
+        click.option(
+            "--address", help="With --engine ray: address of the cluster, or auto. By default Ray on this machine."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def write_answers(
+    run: "Predictor",
+    given: list[Any],
+    out: Path,
+    *,
+    suffixes: tuple[str, ...],
+    table: "TableOptions",
+    resume: bool,
+    columns: tuple[str, ...],
+    engine: str,
+    address: str | None,
+    **answers: Any,
+) -> int:
+    """Predict for inputs, write the table, and print what is worth knowing; return the number of rows.
+
+    Args:
+        given: What the user named.
+        **answers: Further fields of ``Settings``.
+    """
+    from keras_transfer.batch_prediction import ENGINES, AnswerFile, Settings, Worker, choose_columns, predict_to_file
+    from keras_transfer.run.rows import given_options
+
+    file = AnswerFile(out, resume=resume, suffixes=suffixes)
+    if resume and not file.is_begun:
+        echo(f"Nothing to resume: {file.folder} has no parts. Starting with the first row.", err=True)
+    inputs = run.stream_inputs(*given, **table)
+    for note in inputs.notes:
+        echo(note, err=True)
+    chosen = choose_columns(columns or None, inputs.columns)
+    settings = Settings(columns=chosen, table=given_options(table), **answers)
+    with ENGINES[engine](Worker(run, inputs.kind, settings), address) as opened:
+        summary = predict_to_file(inputs, file, settings, run=run.path, engine=opened, outputs=len(run.target.names))
+    for note in summary.notes():
+        echo(note, err=True)
+    return summary.rows
 
 
 @click.command()
@@ -110,3 +178,62 @@ def _print(run: "Predictor", given: list[Any], *, as_json: bool, table: "TableOp
     else:
         for prediction in predictions:
             echo(to_line(prediction, top_k))
+
+
+@click.command()
+@RUN
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text; may be repeated.")
+@TABLE_OPTIONS
+@click.option("--skip-broken", is_flag=True, help="Leave features empty for inputs that cannot be read.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="New .parquet, .csv, .tsv or .jsonl file with a column embedding, or .npy file of float32[rows, dim].",
+)
+@batch_options
+@click.pass_context
+def embed(
+    context: click.Context,
+    /,
+    folder: Path,
+    inputs: tuple[str, ...],
+    *,
+    texts: tuple[str, ...],
+    out: Path,
+    skip_broken: bool,
+    **options: Any,
+) -> None:
+    """Write the features by which a run predicts, for files, folders, tables or texts.
+
+    The features are what the network returns, pooled, which the head reads: alike for inputs that are alike. INPUT is
+    what `predict` takes.
+    """
+    if not inputs and not texts:
+        raise click.UsageError("Missing argument 'INPUT...'. Name files, a folder or a table, or give --text.", context)
+    of_batches = {name: options.pop(name) for name in BATCH_OPTIONS}
+    if out.suffix.lower() == ".npy":
+        if skip_broken or of_batches["columns"]:
+            raise ConfigError(
+                "--skip-broken and --columns are for tables, and a .npy file has features alone. Leave them out, or "
+                f"name a .parquet file. Received: --out {out}."
+            )
+        of_batches["columns"] = ("",)
+    import_tensorflow()
+    from keras_transfer.data.tables.write import WRITABLE
+    from keras_transfer.run.opened import open_model
+
+    run = open_model(folder)
+    rows = write_answers(
+        run,
+        run.parse_inputs(inputs, texts, sys.stdin.buffer),
+        out,
+        suffixes=(*WRITABLE, ".npy"),
+        table=cast("TableOptions", options),
+        skip_broken=skip_broken,
+        predictions=False,
+        embeddings=True,
+        **of_batches,
+    )
+    echo(f"Features: {out} ({rows:,} rows)")

@@ -64,9 +64,8 @@ def serve(context: click.Context, /, folder: Path, *, host: str, port: int, **op
     with open_socket(host, port) as opened:
         import_tensorflow()
         from keras_transfer.serving.app import make_app
-        from keras_transfer.serving.choose import choose
+        from keras_transfer.serving.choose import choose, choose_name
         from keras_transfer.serving.limits import Limits
-        from keras_transfer.serving.naming import choose_name
         from keras_transfer.serving.server import serve as serve_app
 
         limits = Limits(

@@ -11,11 +11,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from keras_transfer.config.by_name import ByName
-from keras_transfer.config.configurable import Configurable
 from keras_transfer.config.contradictions import find_contradictions
 from keras_transfer.config.from_python import find_marks
 from keras_transfer.config.overrides import apply_override
 from keras_transfer.config.schema import SCHEMAS, RecipeConfig
+from keras_transfer.config.section import Configurable
 from keras_transfer.config.yaml_text import load_yaml
 from keras_transfer.console.text import show_value
 from keras_transfer.errors import ConfigError, TransferError

@@ -1,9 +1,21 @@
 """What all sections of a recipe have in common, and the types of their values."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from keras_transfer.errors import ConfigError
 
 
 def _write_number(value: object) -> object:
@@ -39,3 +51,37 @@ def is_set(section: Section, key: str) -> bool:
     """Return whether a key has another value than its default."""
     default = type(section).model_fields[key].get_default(call_default_factory=True)
     return bool(getattr(section, key) != default)
+
+
+class NoSettings(Section):
+    """No settings."""
+
+
+class Configurable:
+    """A part that declares its own settings, which a recipe gives beside its name.
+
+    Args:
+        settings: As :attr:`Settings` declares them.
+
+    Raises:
+        ConfigError: A setting is unknown or has a wrong type.
+    """
+
+    Settings: ClassVar[type[Section]] = NoSettings
+    """The settings that there are, each with a default."""
+
+    settings: Any
+    """The settings given, an instance of :attr:`Settings`."""
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            self.settings = self.Settings(**settings)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            known = ", ".join(self.Settings.model_fields) or "none"
+            raise ConfigError(f"{self.title_in_messages()}: {problems}. Settings: {known}.") from error
+
+    @classmethod
+    def title_in_messages(cls) -> str:
+        """Return what messages call the part."""
+        return cls.__name__

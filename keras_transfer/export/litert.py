@@ -8,11 +8,9 @@ from typing import Any, ClassVar
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import FILE, MOST_BYTES, damaged
-from keras_transfer.export.litert_converter import TITLE, convert_to_litert
-from keras_transfer.export.packages import require_packages
+from keras_transfer.export.litert_converter import TITLE, convert_to_litert, quantize_litert
 from keras_transfer.export.quantize import QuantizeSettings, takes_pixels
-from keras_transfer.export.quantize_litert import quantize_litert
-from keras_transfer.export.single_file import SingleFileExporter
+from keras_transfer.export.single_file import SingleFileExporter, require_packages
 from keras_transfer.export.tensor_graph import trace_tensors
 
 MODEL = "model.tflite"

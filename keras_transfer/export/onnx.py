@@ -10,11 +10,9 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import KEY
-from keras_transfer.export.onnx_converter import TITLE, convert_to_onnx
-from keras_transfer.export.packages import require_packages
+from keras_transfer.export.onnx_converter import TITLE, convert_to_onnx, quantize_onnx
 from keras_transfer.export.quantize import QuantizeSettings, takes_tokens
-from keras_transfer.export.quantize_onnx import quantize_onnx
-from keras_transfer.export.single_file import SingleFileExporter
+from keras_transfer.export.single_file import SingleFileExporter, require_packages
 from keras_transfer.export.tensor_graph import trace_tensors
 
 MODEL = "model.onnx"

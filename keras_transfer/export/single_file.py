@@ -1,5 +1,6 @@
 """What formats share whose artifact is one file, with a folder for what a reader saves around it."""
 
+import importlib.util
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -67,3 +68,17 @@ class SingleFileExporter(Exporter):
     @abstractmethod
     def read_metadata(cls, file: Path) -> str | bytes | None:
         """Return the JSON of the description in a file, if there is one; any exception means that it is damaged."""
+
+
+def require_packages(title: str, extra: str, *packages: str) -> None:
+    """Check that a format's packages are installed, without importing them.
+
+    Raises:
+        ExportError: Packages are missing; it names the extra.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ExportError(
+            f"export.formats: {title} needs packages that are not installed: {', '.join(missing)}. "
+            f"Install them with pip install 'keras-transfer[{extra}]'."
+        )

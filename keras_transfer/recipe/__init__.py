@@ -1,6 +1,5 @@
 """Recipes: one class with the logic, and a thin leaf for each task."""
 
-from keras_transfer.recipe.absolute_paths import with_absolute_paths
 from keras_transfer.recipe.base import (
     AudioClassification,
     ImageClassification,
@@ -9,6 +8,7 @@ from keras_transfer.recipe.base import (
     TextClassification,
     TextPretraining,
 )
+from keras_transfer.recipe.spec import with_absolute_paths
 
 __all__ = [
     "AudioClassification",

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.audit.duplicates import find_repeated_rows
-from keras_transfer.audit.held_out import hold_out
-from keras_transfer.audit.labels import find_suspicious
-from keras_transfer.audit.neighbours import find_neighbours
-from keras_transfer.audit.outliers import find_outliers
+from keras_transfer.audit.labels import find_suspicious, hold_out
+from keras_transfer.audit.neighbours import find_neighbours, find_outliers
 from keras_transfer.audit.result import Audit
 from keras_transfer.audit.rows import Rows
 from keras_transfer.audit.targets import audit_targets

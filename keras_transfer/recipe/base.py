@@ -26,8 +26,7 @@ from keras_transfer.job.time_estimates import describe_estimates
 from keras_transfer.networks.types import Loss, Metric, Optimizer
 from keras_transfer.recipe.auditing import audit_recipe, find_in_data
 from keras_transfer.recipe.fitting import Extras, fit_recipe
-from keras_transfer.recipe.prepare import prepare_job, session
-from keras_transfer.recipe.resolve_auto import resolve_policy
+from keras_transfer.recipe.prepare import prepare_job, resolve_policy, session
 from keras_transfer.recipe.source_task import find_task, names_recipe
 from keras_transfer.recipe.spec import RecipeSpec
 from keras_transfer.report.audit_page import write_audit_page

@@ -22,12 +22,10 @@ from keras_transfer.frozen.learning_curve import NO_BASELINE, LearningCurve
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.job.job import Job, Trained
-from keras_transfer.recipe.absolute_paths import with_absolute_paths
 from keras_transfer.recipe.auditing import find_in_run
-from keras_transfer.recipe.prepare import prepare_job, session
-from keras_transfer.recipe.resolve_auto import print_time, resolve_learning_rate, resolve_policy
+from keras_transfer.recipe.prepare import prepare_job, print_time, resolve_learning_rate, resolve_policy, session
 from keras_transfer.recipe.resume_checks import check_origin, check_rows, describe_origin
-from keras_transfer.recipe.spec import RecipeSpec
+from keras_transfer.recipe.spec import RecipeSpec, with_absolute_paths
 from keras_transfer.report.page import try_to_write_page, write_page
 from keras_transfer.report.terminal import print_learning_curve, print_report
 from keras_transfer.run.folder import (
@@ -49,11 +47,9 @@ from keras_transfer.storage.atomic import FolderLock
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.tasks import Evaluation
 from keras_transfer.trackers.base import Tracker, make_trackers
+from keras_transfer.trackers.built_in import ConsoleTracker, HistoryTracker, PlotTracker
 from keras_transfer.trackers.composite import Trackers
-from keras_transfer.trackers.console import ConsoleTracker
-from keras_transfer.trackers.git_commit import find_git_commit
-from keras_transfer.trackers.history import HistoryTracker
-from keras_transfer.trackers.plot import PlotTracker
+from keras_transfer.trackers.logged import find_git_commit
 from keras_transfer.trackers.records import ReportMade, RunStarted
 from keras_transfer.training.checkpointing import Checkpoints, Stopwatch
 from keras_transfer.training.interruption import Interruption

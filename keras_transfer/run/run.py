@@ -5,28 +5,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.inputs import Inputs
-from keras_transfer.data.splits.known import NOTHING_KNOWN
-from keras_transfer.data.splits.splits import Splits
-from keras_transfer.errors import CheckpointError, ConfigError, TransferWarning
+from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, identify
+from keras_transfer.data.splits.splits import Split, Splits
+from keras_transfer.errors import CheckpointError, ConfigError, DataError, TransferWarning
 from keras_transfer.explain import Explanation
-from keras_transfer.export import EXPORTERS, Exporter, MetricDrop, Parity, Served, export_run
+from keras_transfer.export import EXPORTERS, Exporter, LabelledRows, MetricDrop, Parity, Served, export_run
 from keras_transfer.heads.evaluation import Report, put_side_by_side
 from keras_transfer.registry import did_you_mean
-from keras_transfer.run.folder import EXPORT, SAMPLES, UNKNOWN_CONTENT, damaged, prepare_folder
-from keras_transfer.run.labelled_rows import find_labelled_rows
-from keras_transfer.run.own_rows import RunRows
+from keras_transfer.run.folder import DATA, EXPORT, SAMPLES, UNKNOWN_CONTENT, damaged, prepare_folder
+from keras_transfer.run.predictor import Predictor
 from keras_transfer.run.rows import TableOptions, refuse_options
-from keras_transfer.run.stored import WRONG_TYPES
+from keras_transfer.run.stored import WRONG_TYPES, StoredRun
 from keras_transfer.run.suggestions import Suggestion, choose, find_unlabelled
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks.base import Floats, predict_examples
+from keras_transfer.tasks.earlier_runs import rows_of
+
+MOST_CALIBRATION_ROWS = 200
+"""More change no range by much: docs/quantization.md."""
 
 
-class Run(RunRows):
+class Run(StoredRun, Predictor):
     """A finished run: evaluate it, predict with it, export it. Needs neither the data nor the pretrained weights.
 
     Args:
@@ -257,3 +261,125 @@ class Run(RunRows):
         folder = self.folder / EXPORT / format_name
         versions = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)
+
+    def load_split(self, name: str) -> Split:
+        """Read rows of the run's own data again.
+
+        Args:
+            name: ``train``, ``validation`` or ``test``.
+
+        Returns:
+            The same rows in the order of data.json.
+
+        Raises:
+            DataError: The data is not on this machine, or has changed.
+            CheckpointError: The run has no such split.
+        """
+        rows = self._reload(name)
+        if rows.fingerprint(self.target) != self.record["splits"][name]["fingerprint"]:
+            raise self._changed(name)
+        return rows
+
+    def load_remaining(self, name: str) -> tuple[Examples, list[int | None]]:
+        """Read what is left of the run's own data.
+
+        Returns:
+            Examples, and for each row of data.json its index among them: None for one that is gone or has changed.
+
+        Raises:
+            DataError: The data is not on this machine, or cannot be compared.
+            CheckpointError: The run has no such split.
+        """
+        examples, record = self._reload(name).examples, self.record["splits"][name]
+        if len(record.get("hashes", ())) != len(record["rows"]):
+            raise self._changed(name)
+        there = {key: index for index, key in enumerate(zip(examples.names, identify(examples), strict=True))}
+        recorded = zip((row[0] for row in record["rows"]), record["hashes"], strict=True)
+        return examples, [there.get(key) for key in recorded]
+
+    def _reload(self, name: str) -> Split:
+        """The rows of a split that are still there, whatever is in them."""
+        if name not in self.record["splits"]:
+            raise damaged(self.folder / DATA, f"it lacks the split {name}")
+        # Names that look alike were classes of their own in a run that did not merge them.
+        apart = self.config.data.model_copy(update={"merge_labels": bool(self.config.data.merge_labels)})
+        splits = self.task.reload_splits(self.config.model_copy(update={"data": apart}), self.record)
+        if set(splits.target.names) != set(self.target.names):
+            raise self._changed(name)
+        rows = {split.name: split for split in splits.with_names(self.target)}[name]
+        recorded = {row[0] for row in self.record["splits"][name]["rows"]}
+        # What the run's scan left out as broken is left out again.
+        rows = rows.select([index for index, name in enumerate(rows.examples.names) if name in recorded])
+        if not recorded:
+            raise DataError(f"The run has no {name} rows. Name a source with --data.")
+        return rows
+
+    def _changed(self, name: str) -> DataError:
+        has_hashes = "hashes" in self.record["splits"][name]
+        change = "have changed since the run" if has_hashes else UNKNOWN_CONTENT
+        return DataError(f"The {name} rows of {self.config.data.source} {change}. Name a source with --data.")
+
+    def known_rows(self) -> Known | None:
+        """The rows of which the run has labels; None if an early version wrote it, which knows them by name alone."""
+        try:
+            return rows_of(self.folder, self.config.data, self.record)
+        except KeyError:
+            return None
+
+
+def find_labelled_rows(run: Run, exporter: Exporter, data: Any, table: TableOptions) -> LabelledRows:
+    """Find the rows for an exporter that quantizes.
+
+    Args:
+        exporter: It decides whether there are rows to calibrate on.
+        data: A source in place of the run's own data. Some of its rows calibrate, if that is needed, and the others
+            prove. Or the splits of the run, if they are in memory; or None, to read them again.
+        table: How a table in ``data`` is read.
+
+    Returns:
+        By default the test rows, or the validation rows of a run without test rows; and training rows to calibrate on.
+
+    Raises:
+        ConfigError: Such an option is wrong.
+        DataError: The data is not on this machine, has changed, or is too small.
+    """
+    if isinstance(data, Splits):
+        proof = data.test if len(data.test) else data.validation
+        return _divide(run, exporter, proof, data.train)
+    if data is not None:
+        return _divide(run, exporter, run.read_source(data, **table), None)
+    counts = {name: split["count"] for name, split in run.record["splits"].items()}
+    name = next((name for name in ("test", "validation") if counts.get(name)), None)
+    if name is None:
+        raise DataError(
+            f"quantize: {exporter.quantize} is proved on labelled rows that the model was not trained on. The run has "
+            "no test rows and no validation rows. Name other labelled examples with --data."
+        )
+    try:
+        return _divide(
+            run, exporter, run.load_split(name), run.load_split("train") if exporter.calibrates(run.reader) else None
+        )
+    except DataError as error:
+        reason = str(error).removesuffix(" Name a source with --data.")
+        raise DataError(
+            f"quantize: {exporter.quantize} is proved on the {name} rows of the run, which cannot be read: {reason} "
+            "Name other labelled examples with --data."
+        ) from error
+
+
+def _divide(run: Run, exporter: Exporter, proof: Split, train: Split | None) -> LabelledRows:
+    """Choose the rows to calibrate on from training rows; without these, up to half of the rows for the proof."""
+    if not exporter.calibrates(run.reader):
+        return LabelledRows(proof)
+    rows = len(proof) // 2 if train is None else len(train)
+    if not rows or not len(proof):
+        raise DataError(
+            f"quantize: {exporter.quantize} takes rows to calibrate on and others that prove it. Received: "
+            f"{len(proof):,} labelled examples. Name more of them with --data."
+        )
+    # Evenly over the rows, which may be in the order of their classes.
+    among = len(proof) if train is None else len(train)
+    chosen = np.unique(np.linspace(0, among - 1, min(MOST_CALIBRATION_ROWS, rows)).astype(np.int64))
+    if train is not None:
+        return LabelledRows(proof, train.select(chosen))
+    return LabelledRows(proof.select(np.setdiff1d(np.arange(among), chosen)), proof.select(chosen))

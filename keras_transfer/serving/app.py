@@ -19,11 +19,10 @@ from keras_transfer import __version__
 from keras_transfer.run.predicted import to_json
 from keras_transfer.run.run import Run
 from keras_transfer.serving import openapi
-from keras_transfer.serving.answers import check_options, to_predictions
+from keras_transfer.serving.answers import check_options, explain_input, to_predictions
 from keras_transfer.serving.batching import Batcher
 from keras_transfer.serving.card import make_card
 from keras_transfer.serving.choose import Chosen
-from keras_transfer.serving.explaining import explain_input
 from keras_transfer.serving.guard import FAILED, App, Guard, to_error
 from keras_transfer.serving.inputs import read_inputs
 from keras_transfer.serving.limits import Limits, Refusal

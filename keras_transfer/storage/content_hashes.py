@@ -1,22 +1,48 @@
-"""What identifies an example: the BLAKE3 hash of its content, whatever its name and place.
+"""What identifies an example: the BLAKE3 hash of its content, whatever its name and place; what scans remember."""
 
-BLAKE3 is cryptographic, so two examples that share cached features cannot be made, and it is two to three times as
-fast as SHA-256 (docs/experiments.md).
-"""
-
+import contextlib
 import hashlib
+import json
 import os
 import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from blake3 import blake3
 
 from keras_transfer.storage.cache_store import cache_folder
-from keras_transfer.storage.scan_memory import recall, remember
+
+
+def recall(record: Path, kinds: Sequence[type]) -> dict[str, list[Any]]:
+    """Return what was stored; whatever is damaged counts as not stored.
+
+    Args:
+        kinds: The exact type of each value of a row.
+    """
+    try:
+        values = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    expected = list(kinds)
+    return {key: row for key, row in values.items() if isinstance(row, list) and list(map(type, row)) == expected}
+
+
+def remember(record: Path, values: Mapping[str, Sequence[Any]]) -> None:
+    """Store results. If they cannot be stored, the next run scans again."""
+    temporary = record.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(json.dumps(values), encoding="utf-8")
+            temporary.replace(record)
+        finally:
+            temporary.unlink(missing_ok=True)
+
 
 HASH = "blake3"
 """What the hashes are called where they are recorded."""

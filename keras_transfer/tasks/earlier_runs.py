@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_transfer.backbones.run_weights import read_run_recipe
+from keras_transfer.backbones.weights import read_run_recipe
 from keras_transfer.config.data import DataConfig
 from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.config.weights import Weights

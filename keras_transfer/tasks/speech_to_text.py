@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 
 import keras
 
-from keras_transfer.audit.transcripts import audit_transcripts
+from keras_transfer.audit.recordings import audit_transcripts
 from keras_transfer.backbones.audio.decoding import DecodingRules
 from keras_transfer.backbones.audio.speech_to_text import SpeechBackbone, load_speech_to_text
 from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer

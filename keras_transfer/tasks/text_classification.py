@@ -7,7 +7,7 @@ from typing import Any, cast
 from keras_transfer.audit.texts import audit_texts
 from keras_transfer.backbones.texts import network  # noqa: F401 - saved models of texts are of its class
 from keras_transfer.backbones.texts.hub import TextBackbone
-from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.config.schema import TextClassificationConfig
 from keras_transfer.config.weights import Weights

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from keras_transfer.backbones.texts.hub import TextBackbone
-from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.network import MaskedLanguageModel, TextNetwork
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.config.schema import TextPretrainingConfig
 from keras_transfer.config.weights import Weights

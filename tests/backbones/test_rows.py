@@ -8,8 +8,7 @@ import pytest
 
 from keras_transfer import BACKBONES, BackboneError, TransferWarning
 from keras_transfer.backbones.rows import find_row, list_rows
-from keras_transfer.backbones.texts.load import load_text_backbone
-from keras_transfer.backbones.texts.rows import TextBackboneRow
+from keras_transfer.backbones.texts.rows import TextBackboneRow, load_text_backbone
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend" / "backbones.md"
 

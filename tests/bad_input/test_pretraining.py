@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.errors import BackboneError
 
 TESTS = Path(__file__).parents[1]

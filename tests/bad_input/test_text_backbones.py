@@ -12,7 +12,7 @@ import pytest
 
 from keras_transfer import ConfigError, TextClassification
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.errors import BackboneError
 
 FAMILIES = runpy.run_path(str(Path(__file__).parents[1] / "contract" / "test_text_families.py"))

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from keras_transfer.batch_prediction import answer_file, predict, progress, worker
+from keras_transfer.batch_prediction import answer_file, predict, worker
 from keras_transfer.data.tables import write
 from keras_transfer.storage import atomic
 
@@ -344,8 +344,8 @@ def test_a_file_that_changes_between_the_check_and_the_prediction(command, stubs
 
 def test_progress_tells_rows_per_second_and_the_time_left(capsys, monkeypatch):
     now = iter([0.0, 10.0, 50.0, 90.0])
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
-    shown = progress.Progress("Predicted", 10_000, done=1000)
+    monkeypatch.setattr(predict, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    shown = predict.Progress("Predicted", 10_000, done=1000)
     for _ in range(3):
         shown.advance(1000)
     assert capsys.readouterr().err.splitlines() == [

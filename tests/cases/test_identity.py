@@ -20,7 +20,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from keras_transfer import DataError, ImageClassification, Run, TrainingError, TransferWarning
-from keras_transfer.backbones.run_weights import BackboneError
+from keras_transfer.backbones.weights import BackboneError
 from keras_transfer.config.data import ImageDataConfig, TextDataConfig
 from keras_transfer.data.checks.scan import scan
 from keras_transfer.data.examples.images import Images

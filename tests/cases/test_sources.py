@@ -24,7 +24,7 @@ from keras_transfer.data.sources import tf_datasets
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import load_splits
-from keras_transfer.recipe.absolute_paths import with_absolute_paths
+from keras_transfer.recipe.spec import with_absolute_paths
 from keras_transfer.storage.cache_store import FeatureStore
 
 COLOURS = {"cat": (250, 0, 0), "dog": (0, 0, 250)}

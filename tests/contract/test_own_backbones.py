@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from keras_transfer import BACKBONES, BackboneError, InputContract
-from keras_transfer.backbones.texts.load import load_text_backbone
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.testing import check_backbone
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend" / "backbones.md"

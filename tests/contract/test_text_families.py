@@ -10,8 +10,8 @@ import sentencepiece
 from keras_hub.tokenizers import BytePairTokenizer, SentencePieceTokenizer, WordPieceTokenizer
 
 from keras_transfer.backbones.texts.hub import find_families
-from keras_transfer.backbones.texts.load import load_text_backbone
 from keras_transfer.backbones.texts.network import MaskedLanguageModel
+from keras_transfer.backbones.texts.rows import load_text_backbone
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError

@@ -164,7 +164,7 @@ def encode(image, format="PNG", **options):
 
 
 def test_odd_images_look_right_and_missing_ones_say_so(reader, tmp_path):
-    from keras_transfer.data.examples.given_images import GivenImages
+    from keras_transfer.data.examples.images import GivenImages
 
     left = np.zeros((8, 8, 3), np.uint8)
     left[:, :4] = (200, 40, 40)  # red on the left
@@ -207,7 +207,7 @@ def test_odd_images_look_right_and_missing_ones_say_so(reader, tmp_path):
 
 def test_evidence_that_was_planted_is_where_the_heat_is(reader, tmp_path):
     """A network that learns that a green square means class 1 has its heat on the square."""
-    from keras_transfer.data.examples.given_images import GivenImages
+    from keras_transfer.data.examples.images import GivenImages
 
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)

@@ -7,8 +7,7 @@ import pytest
 from keras_transfer import Backbone
 from keras_transfer.backbones.audio.spectrogram import on_spectrograms
 from keras_transfer.config.schema import AudioClassificationConfig, AudioHeadConfig
-from keras_transfer.data.examples.given_recordings import GivenRecordings, GivenSamples
-from keras_transfer.data.examples.recordings import Recordings
+from keras_transfer.data.examples.recordings import GivenRecordings, GivenSamples, Recordings
 from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.data.targets.read import TARGETS

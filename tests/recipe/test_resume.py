@@ -20,7 +20,7 @@ import soundfile
 
 import keras_transfer.job.job
 import keras_transfer.recipe.fitting
-import keras_transfer.trackers.plot
+import keras_transfer.trackers.built_in
 from keras_transfer import (
     AudioClassification,
     CheckpointError,
@@ -112,7 +112,7 @@ KILLS = {
     "full, mixed images, no cache": (
         "full",
         {"cache": {"views": 0}, "augmentation": {"mixup": 0.4}},
-        [(*STEP, 4), (*STEP, STEPS + 5), (keras_transfer.trackers.plot, "plot_history", 1)],
+        [(*STEP, 4), (*STEP, STEPS + 5), (keras_transfer.trackers.built_in, "plot_history", 1)],
     ),
     "lp_ft": (
         {"name": "lp_ft", "stage_decay": 0.5},
@@ -411,16 +411,14 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint(recipe, tmp_path)
 
 def test_what_auto_was_settled_to_is_not_settled_anew(recipe, tmp_path, killed, monkeypatch):
     choice = Choice("head", "It is quick.", (), {"head": 1.0}, None)
-    monkeypatch.setattr(
-        keras_transfer.recipe.resolve_auto, "choose_policy", lambda job: (job.with_policy("head"), choice)
-    )
+    monkeypatch.setattr(keras_transfer.recipe.prepare, "choose_policy", lambda job: (job.with_policy("head"), choice))
     made = recipe({"name": "auto", "head_solver": "sgd"})
     killed(lambda: made.fit(tmp_path / "run"), *STEP, 8)
 
     def again(_):
         pytest.fail("the policy was chosen anew")
 
-    monkeypatch.setattr(keras_transfer.recipe.resolve_auto, "choose_policy", again)
+    monkeypatch.setattr(keras_transfer.recipe.prepare, "choose_policy", again)
     run = made.fit(tmp_path / "run", resume=True)
     assert run.config.policy.name == "head"
     record = json.loads((run.folder / "choice.json").read_text())

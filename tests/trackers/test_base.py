@@ -12,8 +12,7 @@ from keras_transfer.testing import check_tracker
 from keras_transfer.trackers import TRACKERS
 from keras_transfer.trackers.base import Tracker, import_package, make_trackers
 from keras_transfer.trackers.composite import Trackers
-from keras_transfer.trackers.git_commit import find_git_commit
-from keras_transfer.trackers.logged import list_epoch_metrics, list_parameters, list_report_metrics
+from keras_transfer.trackers.logged import find_git_commit, list_epoch_metrics, list_parameters, list_report_metrics
 from keras_transfer.trackers.records import EpochEnded, PhaseStarted, ReportMade, RunStarted
 
 

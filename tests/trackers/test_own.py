@@ -10,9 +10,7 @@ from rich.progress import Progress, TextColumn
 
 from keras_transfer import TransferWarning
 from keras_transfer.testing import check_tracker
-from keras_transfer.trackers.console import ConsoleTracker
-from keras_transfer.trackers.history import HistoryTracker
-from keras_transfer.trackers.plot import PlotTracker
+from keras_transfer.trackers.built_in import ConsoleTracker, HistoryTracker, PlotTracker
 from keras_transfer.trackers.records import PhaseEnded, StepEnded
 
 
@@ -68,7 +66,7 @@ def terminal(monkeypatch):
         columns = (TextColumn("{task.description} {task.completed}/{task.total} {task.fields[metrics]}"),)
         return Progress(*columns, console=console, transient=True, auto_refresh=False)
 
-    monkeypatch.setattr("keras_transfer.trackers.console.make_progress", make)
+    monkeypatch.setattr("keras_transfer.trackers.built_in.make_progress", make)
     return file
 
 

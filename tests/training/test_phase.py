@@ -15,8 +15,8 @@ from keras_transfer.errors import TrainingError
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import TransferModel, build_model
 from keras_transfer.networks.stages import Stage
+from keras_transfer.trackers.built_in import HistoryTracker
 from keras_transfer.trackers.composite import Trackers
-from keras_transfer.trackers.history import HistoryTracker
 from keras_transfer.trackers.records import PhaseStarted
 from keras_transfer.training.callbacks import BestWeights, TrainedWeights
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts

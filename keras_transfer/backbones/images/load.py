@@ -13,8 +13,7 @@ from keras_transfer.backbones.images.hub import load_hub_backbone
 from keras_transfer.backbones.images.rows import ImageBackboneRow
 from keras_transfer.backbones.keras_hub_catalog import PREFIX
 from keras_transfer.backbones.rows import BACKBONES, find_row
-from keras_transfer.backbones.run_weights import read_run_recipe
-from keras_transfer.backbones.weights import copy_weights, load_weights
+from keras_transfer.backbones.weights import copy_weights, load_weights, read_run_recipe
 from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.config.from_python import mark_object, read_mark
 from keras_transfer.config.schema import ImageBackboneConfig

@@ -17,11 +17,10 @@ import keras_hub
 from keras_transfer.backbones.base import Backbone
 from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
 from keras_transfer.backbones.rows import list_installs, list_rows
-from keras_transfer.backbones.run_weights import find_run_model
 from keras_transfer.backbones.texts.network import TextNetwork
 from keras_transfer.backbones.texts.sentence_pooling import SentencePooling, check_pooling, resolve_pooling
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
-from keras_transfer.backbones.weights import load_weights
+from keras_transfer.backbones.weights import find_run_model, load_weights
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.readers.tokens import MASK, POSITIONS
@@ -150,7 +149,7 @@ def load_hub_backbone(
     Args:
         name: A preset of KerasHub (see :func:`list_presets`), which is downloaded, or a folder that holds a KerasHub
             preset or a Hugging Face model with safetensors; with ``folder``, what messages call the backbone.
-        pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
+        pooling: See :func:`~keras_transfer.backbones.texts.rows.load_text_backbone`.
         folder: Where its files are; by default ``name`` says it.
 
     Raises:
@@ -186,7 +185,7 @@ def join_parts(
 
     Args:
         parts: Pretrained, if that is what ``weights`` asks for, else with random weights.
-        pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
+        pooling: See :func:`~keras_transfer.backbones.texts.rows.load_text_backbone`.
 
     Raises:
         BackboneError: The parts do not fit each other, the weights do not fit, or with ``masked``, there is no mask

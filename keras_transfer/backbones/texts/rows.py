@@ -1,4 +1,4 @@
-"""Backbones for texts that have a name of their own."""
+"""Backbones for texts: those that have a name of their own, and what a recipe names."""
 
 import importlib.util
 from collections.abc import Callable
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from keras_transfer.backbones.rows import BACKBONES, BackboneRow
+from keras_transfer.backbones.rows import BACKBONES, BackboneRow, find_row
+from keras_transfer.backbones.texts.hub import TextBackbone, load_hub_backbone
+from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 
@@ -40,7 +42,7 @@ class TextBackboneRow(BackboneRow):
         Args:
             weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``,
                 ``.keras``) or of a run folder.
-            pooling: See :func:`~keras_transfer.backbones.texts.load.load_text_backbone`.
+            pooling: See :func:`~keras_transfer.backbones.texts.rows.load_text_backbone`.
 
         Returns:
             The backbone.
@@ -81,3 +83,33 @@ BACKBONES.add(
         folder=_find_minilm,
     ),
 )
+
+
+def load_text_backbone(
+    name: str, *, weights: Weights | str | Path = Weights.PRETRAINED, pooling: str = "auto"
+) -> TextBackbone:
+    """Load a network for texts.
+
+    Args:
+        name: A name in ``BACKBONES``, a preset of KerasHub (``keras-transfer backbones`` lists the families), which is
+            downloaded, or a folder that holds a KerasHub preset or a Hugging Face model with safetensors.
+        weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``, ``.keras``)
+            or of a run folder.
+        pooling: ``own`` is the family's own (BERT's ``pooled_output``; if there is none, the first token, or the last
+            one of decoders), ``mean`` is over all tokens, ``first`` and ``last`` are those; ``auto`` is what a folder
+            of sentence-transformers names, else ``last`` for decoders and ``mean`` for others. ``masked`` is for
+            masked-language modelling, and pools nothing.
+
+    Raises:
+        BackboneError: There is none of that name, it is not available, it cannot classify texts or, with ``masked``,
+            has no mask token, or weights do not fit.
+    """
+    weights, given = Weights.parse(weights), read_mark(name)
+    if given is not None:
+        raise BackboneError(
+            f"Backbone {given} was given from Python. Models from Python are for image input, and this recipe has text "
+            "input. Name a backbone for texts, a preset of KerasHub or a folder."
+        )
+    if name in BACKBONES:
+        return find_row(name, TextBackboneRow).load(weights=weights, pooling=pooling)
+    return load_hub_backbone(name, weights=weights, pooling=pooling)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.errors import DataError
-from keras_transfer.storage.scan_memory import recall, remember
+from keras_transfer.storage.content_hashes import recall, remember
 
 SIDE = 8
 """Fields of a perceptual hash on a side."""

@@ -19,8 +19,7 @@ from keras_transfer.data.formats.recordings import (
     read_info,
 )
 from keras_transfer.storage.cache_store import cache_folder
-from keras_transfer.storage.content_hashes import Stamp, hash_content
-from keras_transfer.storage.scan_memory import recall, remember
+from keras_transfer.storage.content_hashes import Stamp, hash_content, recall, remember
 
 # Increase this when the checks change: recordings that an earlier scan passed are then checked again.
 _FORMAT = 1

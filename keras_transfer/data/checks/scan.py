@@ -22,8 +22,7 @@ from keras_transfer.data.formats.headers import read_header
 from keras_transfer.data.formats.npy import MARK, read_array_shape
 from keras_transfer.data.splits.splits import Split, images_of
 from keras_transfer.errors import list_lines
-from keras_transfer.storage.content_hashes import Stamp, hash_content
-from keras_transfer.storage.scan_memory import recall, remember
+from keras_transfer.storage.content_hashes import Stamp, hash_content, recall, remember
 
 # The formats that TensorFlow decodes inside the exported graph.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further images behind it, as phones write

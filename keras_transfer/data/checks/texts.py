@@ -1,6 +1,9 @@
 """Find texts that cannot be used: empty ones, wrong bytes, and texts that are in two splits."""
 
+import functools
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
@@ -8,6 +11,33 @@ from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
 from keras_transfer.data.examples.texts import Segments, Texts, hash_text, normalize
 from keras_transfer.errors import DataError, list_lines
+
+_FIRST_LETTERS = 300
+_COMMON_SCRIPT = 0.05
+_JAPANESE = {"HIRAGANA": "CJK", "KATAKANA": "CJK"}
+
+
+def find_script(text: str) -> str:
+    """Return the script of most letters of a text's start, such as ``LATIN``; empty without letters."""
+    counts = Counter(script for mark in text[: 4 * _FIRST_LETTERS] if (script := _script_of(mark)))
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+@functools.lru_cache(maxsize=2**16)
+def _script_of(mark: str) -> str:
+    """The first word of a letter's Unicode name is its script."""
+    if not mark.isalpha():
+        return ""
+    script = unicodedata.name(mark, "").partition(" ")[0]
+    return _JAPANESE.get(script, script)
+
+
+def find_common(scripts: Sequence[str]) -> dict[str, float]:
+    """Return the scripts that are not rare among those of texts, with their shares, the most frequent one first."""
+    counts = Counter(script for script in scripts if script)
+    total = sum(counts.values())
+    return {script: count / total for script, count in counts.most_common() if count >= _COMMON_SCRIPT * total}
+
 
 # Neither white space nor zero-width: soft hyphens, joiners, direction marks, U+FEFF. NUL is not visible either.
 _VISIBLE = re.compile("[^\\s\\0\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")

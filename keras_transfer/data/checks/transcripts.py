@@ -12,8 +12,7 @@ from keras_transfer.data.checks.broken import Scan, leave_out_broken
 from keras_transfer.data.checks.recording_measures import Measured, RecordingMeasures, measure_recordings
 from keras_transfer.data.checks.recordings import note_flaws, recordings_of
 from keras_transfer.data.checks.robust import robust_scores
-from keras_transfer.data.checks.scripts import find_common, find_script
-from keras_transfer.data.checks.texts import is_blank
+from keras_transfer.data.checks.texts import find_common, find_script, is_blank
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.data.tables.tables import some
 

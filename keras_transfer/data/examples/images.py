@@ -1,15 +1,18 @@
-"""Images before they are decoded: files, or rows of one array of bytes."""
+"""Images before they are decoded: files, rows of one array of bytes, or what a user holds."""
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from PIL import Image
 
-from keras_transfer.data.examples.files import EncodedFiles, FileExamples, Files
+from keras_transfer.data.examples.files import EncodedFiles, FileExamples, Files, GivenFiles
+from keras_transfer.data.formats.pixels import encode_pillow, encode_pixels
 from keras_transfer.networks.types import Tensor
 
 
@@ -84,3 +87,35 @@ def gather_in_graph(files: FileExamples) -> Callable[[Tensor], Tensor]:
         return np.array([files.read(row) for row in rows], object)
 
     return lambda rows: tf.ensure_shape(tf.numpy_function(gather, [rows], tf.string, stateful=False), [None])
+
+
+# Images are read in several threads, and a PIL image that is given twice would be loaded from its file in both.
+_LOADING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class GivenImages(GivenFiles):
+    """Images that are not one folder or one array; what is not encoded is encoded when it is read.
+
+    Attributes:
+        names: Of each, in messages and predictions.
+        values: Of each, a path, the bytes of an image file, ``uint8[height, width, channels]``, or a PIL image.
+        kinds: The bytes that identify their formats, once they are known.
+    """
+
+    kinds: frozenset[bytes] | None = None
+
+    def encode(self, value: Any) -> bytes:
+        """Return bytes as they are, and pixels as an image file."""
+        if isinstance(value, Image.Image):
+            with _LOADING:
+                return encode_pillow(value)
+        return encode_pixels(value) if isinstance(value, np.ndarray) else bytes(value)
+
+    def with_kinds(self, kinds: frozenset[bytes]) -> Self:
+        """Return the same images with known formats."""
+        return replace(self, kinds=kinds)
+
+    def contents(self) -> Callable[[Tensor], Tensor]:
+        """Return a function that reads files inside the graph, or encodes a batch with one call."""
+        return read_in_graph([os.fspath(value) for value in self.values]) if self.are_paths else gather_in_graph(self)

@@ -12,7 +12,7 @@ from PIL import Image
 from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.data.checks.scan import Look, look_at, look_closely_at
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.examples.given_images import GivenImages
+from keras_transfer.data.examples.images import GivenImages
 from keras_transfer.data.formats.decoders import kind_of as kind_of_image
 from keras_transfer.data.inputs.base import Broken
 from keras_transfer.data.inputs.files import FileInputs, explain, take_bytes

@@ -13,8 +13,14 @@ import pandas as pd
 from keras_transfer.config.data import AudioDataConfig
 from keras_transfer.data.checks.recording_measures import find_problem
 from keras_transfer.data.examples.base import Examples
-from keras_transfer.data.examples.given_recordings import ACCEPTED, GivenRecordings, take_recording
-from keras_transfer.data.examples.recordings import WHOLE, Recordings, show_span
+from keras_transfer.data.examples.recordings import (
+    ACCEPTED,
+    WHOLE,
+    GivenRecordings,
+    Recordings,
+    show_span,
+    take_recording,
+)
 from keras_transfer.data.formats.recordings import require_audio
 from keras_transfer.data.inputs.base import Broken, InputRows
 from keras_transfer.data.inputs.files import FileInputs, explain, take_bytes

@@ -1,6 +1,6 @@
 """Where examples come from: folders, tables, shards, TFDS, sample sets, Python objects, and sources of plugins."""
 
-from keras_transfer.data.sources import bbc_news, percussion, solar_cells  # noqa: F401 - they add their sample sets
+from keras_transfer.data.sources import bundled_samples  # noqa: F401 - it adds sample sets
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.common_voice import CommonVoice
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
@@ -9,11 +9,10 @@ from keras_transfer.data.sources.folders import Folders
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.images import ImageKind
 from keras_transfer.data.sources.librispeech import LibriSpeech
-from keras_transfer.data.sources.recordings import AudioKind
+from keras_transfer.data.sources.recordings import AudioKind, SpeechKind
 from keras_transfer.data.sources.samples import SAMPLES, Sample, SampleSets
 from keras_transfer.data.sources.shards import Shards
 from keras_transfer.data.sources.source_kinds import SOURCES, SourceKind, TableSource
-from keras_transfer.data.sources.speech import SpeechKind
 from keras_transfer.data.sources.table_files import TableFiles
 from keras_transfer.data.sources.texts import TextKind
 from keras_transfer.data.sources.tfds_datasets import TfdsDatasets

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from keras_transfer.config.data import AudioDataConfig
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.files import Files
-from keras_transfer.data.examples.given_recordings import GivenRecordings, take_recording
-from keras_transfer.data.examples.recordings import WHOLE, Recordings
+from keras_transfer.data.examples.recordings import WHOLE, GivenRecordings, Recordings, take_recording
 from keras_transfer.data.formats.recordings import AUDIO_SUFFIXES, require_audio
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.file_examples import FileKind
 from keras_transfer.data.sources.python_contents import ContentForm
-from keras_transfer.data.tables.tables import kind_of, some
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES, kind_of, some
 from keras_transfer.data.tables.values import to_numbers
 from keras_transfer.errors import DataError
 
@@ -126,3 +125,16 @@ def _scale(values: NDArray[Any]) -> NDArray[Any]:
             raise ValueError(f"expected samples of 16 bits. Received values up to {largest:,}")
         values = values / float(_LARGEST_INT16)
     return values.mean(axis=1) if values.ndim == 2 else values
+
+
+class SpeechKind(AudioKind):
+    """Recordings whose labels are what is said in them: folders of classes have no transcripts."""
+
+    name = "speech"
+
+    def explain_folder(self, name: str, config: AudioDataConfig) -> str:
+        return (
+            f"Data source {name} is a folder of recordings without transcripts. Expected a table "
+            f"({', '.join(TABLE_SUFFIXES)}) with the columns {config.path} and {', '.join(config.label_columns)}, a "
+            "folder with metadata.csv, or one as Common Voice or LibriSpeech have it (docs/recordings.md)."
+        )

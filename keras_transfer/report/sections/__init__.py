@@ -11,17 +11,14 @@ from keras_transfer.report.content import Content
 from keras_transfer.report.html import Section
 from keras_transfer.report.sections.abstention import abstention
 from keras_transfer.report.sections.calibration import calibration
-from keras_transfer.report.sections.classes import per_class
+from keras_transfer.report.sections.classes import counts, per_class
 from keras_transfer.report.sections.confusion import confusion
-from keras_transfer.report.sections.counts import counts
-from keras_transfer.report.sections.details import details
 from keras_transfer.report.sections.examples import largest_losses
 from keras_transfer.report.sections.findings import repeated_examples, suspicious_labels
 from keras_transfer.report.sections.learning_curve import learning_curve
-from keras_transfer.report.sections.overview import overview
+from keras_transfer.report.sections.overview import details, overview, runs
 from keras_transfer.report.sections.quantized import quantized
 from keras_transfer.report.sections.residuals import residuals
-from keras_transfer.report.sections.runs import runs
 from keras_transfer.report.sections.thresholds import thresholds
 from keras_transfer.report.sections.training import training_curves
 from keras_transfer.report.sections.transcripts import error_rates, error_rates_by, frequent_errors, worst_transcripts

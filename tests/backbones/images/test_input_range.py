@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_transfer import Backbone, BackboneError
-from keras_transfer.backbones.images.input_range import find_input_range
+from keras_transfer.backbones.base import find_input_range
 
 
 def model(*first):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_transfer.audit.transcripts import audit_transcripts
+from keras_transfer.audit.recordings import audit_transcripts
 from keras_transfer.data.checks.recordings import find_repeated_recordings
 from keras_transfer.data.checks.transcripts import find_odd_rates, scan_transcripts
 from keras_transfer.data.examples.files import Files

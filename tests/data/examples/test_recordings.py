@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from keras_transfer.data.examples.files import Files
-from keras_transfer.data.examples.given_recordings import GivenRecordings, GivenSamples
-from keras_transfer.data.examples.recordings import Recordings
+from keras_transfer.data.examples.recordings import GivenRecordings, GivenSamples, Recordings
 from keras_transfer.data.formats.recordings import encode_wav
 
 NAMES = ("a.wav", "a.wav", "b.wav", "a.wav")

@@ -15,8 +15,7 @@ import tensorflow as tf
 from keras_transfer.config.schema import AudioAugmentationConfig
 from keras_transfer.data.augmentation.from_python import take_sample_function
 from keras_transfer.data.examples.files import Files
-from keras_transfer.data.examples.given_recordings import GivenRecordings, GivenSamples
-from keras_transfer.data.examples.recordings import Recordings
+from keras_transfer.data.examples.recordings import GivenRecordings, GivenSamples, Recordings
 from keras_transfer.data.readers import decoding
 from keras_transfer.data.readers.base import CLIENTS, PLAIN, View
 from keras_transfer.data.readers.recordings import AudioReader, choose_samples

@@ -10,9 +10,9 @@ from keras_transfer.config.data import AudioDataConfig, ImageDataConfig, TextDat
 from keras_transfer.data.formats.recordings import encode_wav
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.python_objects import describe_object
-from keras_transfer.data.sources.recognize import may_hold
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.errors import DataError
+from keras_transfer.recipe.source_task import may_hold
 from keras_transfer.testing import check_source
 
 RATE = 8000
