@@ -41,8 +41,8 @@ from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.errors import TransferError
 from keras_transfer.export import Served
-from keras_transfer.export.litert_converter import convert_to_litert
-from keras_transfer.export.onnx_converter import convert_to_onnx
+from keras_transfer.export.litert import convert_to_litert
+from keras_transfer.export.onnx import convert_to_onnx
 from keras_transfer.export.saved_model import write_saved_model
 from keras_transfer.export.tensor_graph import TensorGraph, trace_tensors
 from keras_transfer.heads import ClassificationHead

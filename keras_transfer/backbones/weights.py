@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.deciding import convert_earlier
 from keras_transfer.config.recipe_file import parse_recipe, read_recipe
 from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.errors import BackboneError, ConfigError

@@ -10,10 +10,8 @@ import tensorflow as tf
 from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.distribution.environment import reuse_cpu_memory
-from keras_transfer.distribution.jax_devices import choose_jax_devices, connected
-from keras_transfer.distribution.keras_parallel import DataParallel, ModelParallel
-from keras_transfer.distribution.mirrored import Mirrored, choose_devices
-from keras_transfer.distribution.multi_worker import MultiWorker
+from keras_transfer.distribution.keras_parallel import DataParallel, ModelParallel, choose_jax_devices, connected
+from keras_transfer.distribution.tf_strategies import Mirrored, MultiWorker, choose_devices
 from keras_transfer.distribution.workers import Workers, find_workers
 from keras_transfer.errors import ConfigError
 

@@ -1,17 +1,142 @@
 """LiteRT, once TensorFlow Lite: the network with its class names in one file, for phones and small devices."""
 
+import contextlib
 import os
+import re
+import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import FILE, MOST_BYTES, damaged
-from keras_transfer.export.litert_converter import TITLE, convert_to_litert, quantize_litert
-from keras_transfer.export.quantize import QuantizeSettings, takes_pixels
+from keras_transfer.export.quantize import Quantize, QuantizeSettings, simplify, tail_of, takes_pixels
 from keras_transfer.export.single_file import SingleFileExporter, require_packages
-from keras_transfer.export.tensor_graph import trace_tensors
+from keras_transfer.export.tensor_graph import FEATURES, TensorGraph, trace_tensors
+
+TITLE = "LiteRT model"
+"""What messages call an artifact."""
+
+# What a converter lists in its error: "tf.Erfc {device = ""}", or "Flex ops: FlexErfc, FlexRoll".
+_LISTED = re.compile(r"^(?:Flex|Custom) ops: (.*)$", re.MULTILINE)
+# Or it names one: "'tf.Abs' op is neither a custom op nor a flex op".
+_NAMED = re.compile(r"'tfl?\.(\w+)' op ")
+
+
+def convert_to_litert(graph: TensorGraph) -> bytes:
+    """Convert a traced model.
+
+    Returns:
+        The content of a ``.tflite`` file, with the signature ``serving_default``.
+
+    Raises:
+        ExportError: LiteRT lacks an operation.
+    """
+    return convert(make_converter(graph), graph)
+
+
+def convert(converter: Any, graph: TensorGraph) -> bytes:
+    """Do the same by a converter that has been set up.
+
+    Raises:
+        ExportError: LiteRT lacks an operation.
+    """
+    try:
+        with _without_messages():
+            content: bytes = converter.convert()
+    except Exception as error:  # of the converter's own class, which is private
+        lacks = [name.strip().removeprefix("Flex") for line in _LISTED.findall(str(error)) for name in line.split(",")]
+        lacks = lacks or _NAMED.findall(str(error))
+        if not lacks:
+            raise
+        raise graph.refuse(TITLE, lacks) from error
+    return content
+
+
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    """The converter writes pages to standard error, from C++: what matters of it is in its exception."""
+    before = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def make_converter(graph: TensorGraph) -> Any:
+    """Return TensorFlow's converter for a traced model."""
+    # Without an object that it could track, the file would have no signature.
+    return tf.lite.TFLiteConverter.from_concrete_functions([graph.concrete], tf.Module())
+
+
+def quantize_litert(served: Served, quantize: Quantize) -> tuple[bytes, TensorGraph]:
+    """Convert a model to a LiteRT model with numbers in fewer bits; inputs and outputs stay float32.
+
+    - ``float16``: the weights; LiteRT computes in float32, and phones' GPUs in float16.
+    - ``int8`` of a network that takes pixels: weights and what is between layers. The head stays as it is: it takes
+      no time, and probabilities in 256 steps could not be ranked.
+    - ``int8`` of another one: the weights. LiteRT computes what is between layers in int8 for each batch anew.
+
+    Args:
+        served: The model; for int8 and pixels with examples to calibrate on.
+
+    Returns:
+        The content of a ``.tflite`` file, and the graph that was converted.
+
+    Raises:
+        ExportError: LiteRT lacks an operation.
+    """
+    graph = trace_tensors(simplify(served))
+    converter = make_converter(graph)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif takes_pixels(served.reader):
+        return _convert_calibrated(graph, served, converter), graph
+    return convert(converter, graph), graph
+
+
+def _convert_calibrated(graph: TensorGraph, served: Served, converter: Any) -> bytes:
+    head = _names_after(convert_to_litert(graph), FEATURES)
+
+    def examples() -> Iterator[list[NDArray[Any]]]:
+        for batch in served.calibration_batches():
+            for row in range(len(next(iter(batch.values())))):
+                yield [batch[spec.name][row : row + 1] for spec in graph.inputs]
+
+    converter.representative_dataset = examples
+    if not head:
+        return convert(converter, graph)
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=head)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an interpreter of its own, which is older than LiteRT's
+        debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+        content: bytes = debugger.get_nondebug_quantized_model()
+    return content
+
+
+def _names_after(content: bytes, output: str) -> list[str]:
+    """The names of operations behind an output of a float model, as the converter calls them."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    outputs = {tensor.name.decode(): tensor.tensorIndex for tensor in model.signatureDefs[0].outputs}
+    if output not in outputs:
+        return []
+    operations = [(each.outputs, each.inputs, each.outputs) for each in graph.operators]
+    found = tail_of(operations, outputs[output])
+    return [graph.tensors[int(place)].name.decode() for places in found for place in np.atleast_1d(places)]
+
 
 MODEL = "model.tflite"
 SIGNATURE = "serving_default"

@@ -5,7 +5,8 @@ runtime has. Outputs have the names that a SavedModel's have.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +17,50 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from keras_transfer.errors import ExportError
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import Description, TensorDescription
-from keras_transfer.export.plain_operations import plain_operations
 from keras_transfer.model import with_features
-from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.keras_internals import parts, replaced
 from keras_transfer.networks.types import Tensor
+
+_Function = Callable[..., Any]
+
+
+@contextlib.contextmanager
+def plain_operations() -> Iterator[None]:
+    """Let Keras use other operations for a while, which are equal but for rounding in the seventh digit of 1."""
+    with (
+        replaced(tf.nn, "gelu", _gelu_by_erf),
+        replaced(tf.nn, "silu", _silu_by_sigmoid),
+        replaced(tf, "function", _without_xla),
+    ):
+        yield
+
+
+def _gelu_by_erf(original: _Function) -> _Function:
+    def gelu(features: Tensor, approximate: bool = False, name: str | None = None) -> Tensor:
+        if approximate:
+            return original(features, approximate=True, name=name)
+        x = tf.convert_to_tensor(features)
+        return tf.multiply(0.5 * x, 1.0 + tf.math.erf(x * tf.cast(1 / math.sqrt(2), x.dtype)), name=name)
+
+    return gelu
+
+
+def _silu_by_sigmoid(original: _Function) -> _Function:
+    def silu(features: Tensor, beta: float = 1.0) -> Tensor:
+        x = tf.convert_to_tensor(features)
+        return x * tf.sigmoid(tf.cast(beta, x.dtype) * x)
+
+    return silu
+
+
+def _without_xla(original: _Function) -> _Function:
+    def function(func: _Function | None = None, **options: Any) -> Any:
+        if options.pop("jit_compile", None):
+            return func if func is not None else lambda decorated: decorated
+        return original(func, **options)
+
+    return function
+
 
 FEATURES = "features"
 """The output that holds what the head reads, ``float32[batch, channels]``."""

@@ -11,8 +11,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.calibrated_loss import CalibratedLoss
-from keras_transfer.heads.epoch_metrics import EpochMetric
+from keras_transfer.heads.epoch_metrics import CalibratedLoss, EpochMetric
 from keras_transfer.heads.evaluation import Figure, Floats
 from keras_transfer.heads.reliability import Reliability
 from keras_transfer.networks.types import JsonObject, Loss, Metric, Tensor

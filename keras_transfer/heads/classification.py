@@ -17,11 +17,10 @@ from keras_transfer.console.text import one_line
 from keras_transfer.data.tables.tables import some
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import ConfigError
-from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_class_temperature, fit_class_temperature, temper_classes
 from keras_transfer.heads.coverage import Coverage, class_sets, class_sets_in_graph, class_sets_tie, cover_classes
 from keras_transfer.heads.coverage_report import SetReport, report_class_sets
-from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC
+from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, calibrated_loss
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
 from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead

@@ -14,7 +14,6 @@ from sklearn.metrics import precision_recall_fscore_support
 from keras_transfer.config.schema import HeadConfig
 from keras_transfer.console.text import one_line
 from keras_transfer.data.targets.base import Targets
-from keras_transfer.heads.calibrated_loss import calibrated_loss
 from keras_transfer.heads.calibration import Calibration, add_label_temperatures, fit_label_temperatures, temper_labels
 from keras_transfer.heads.coverage import (
     Coverage,
@@ -24,7 +23,7 @@ from keras_transfer.heads.coverage import (
     uncertain_labels_tie,
 )
 from keras_transfer.heads.coverage_report import SetReport, report_labels
-from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision
+from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision, calibrated_loss
 from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, mean_where_present
 from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead

@@ -26,8 +26,7 @@ from keras_transfer.frozen.baseline import Baseline, measure_baseline
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.solver import MOST_FOLDS, Folds, draw_folds
 from keras_transfer.job.batches import BatchMaker
-from keras_transfer.job.held_out import FOLDS, MOST_ROWS, predict_held_out
-from keras_transfer.job.judging import add_gains
+from keras_transfer.job.judging import FOLDS, MOST_ROWS, add_gains, predict_held_out
 from keras_transfer.job.phases import find_scope, plan_phases
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.types import Batches, Optimizer

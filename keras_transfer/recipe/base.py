@@ -29,7 +29,7 @@ from keras_transfer.recipe.fitting import Extras, fit_recipe
 from keras_transfer.recipe.prepare import prepare_job, resolve_policy, session
 from keras_transfer.recipe.source_task import find_task, names_recipe
 from keras_transfer.recipe.spec import RecipeSpec
-from keras_transfer.report.audit_page import write_audit_page
+from keras_transfer.report.page import write_audit_page
 from keras_transfer.run.run import Run
 from keras_transfer.tasks import TASKS, Given
 from keras_transfer.trackers import TRACKERS

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.deciding import convert_earlier
 from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.config.records import find_problem
 from keras_transfer.data.readers.base import Reader

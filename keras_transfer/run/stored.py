@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.deciding import convert_earlier
 from keras_transfer.config.recipe_file import parse_recipe, read_recipe
 from keras_transfer.config.records import find_problem
 from keras_transfer.config.schema import RecipeConfig

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from keras_transfer.config.training import TrainingConfig
 from keras_transfer.errors import ConfigError
 from keras_transfer.heads import Head, Mode
-from keras_transfer.heads.calibrated_loss import CALIBRATED_LOSS
+from keras_transfer.heads.epoch_metrics import CALIBRATED_LOSS
 from keras_transfer.registry import did_you_mean
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 

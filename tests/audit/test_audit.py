@@ -11,7 +11,7 @@ from keras_transfer.audit.result import Audit
 from keras_transfer.data.checks.findings import read_findings
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.recipe.source_task import find_task, names_recipe
-from keras_transfer.report.audit_page import write_audit_page
+from keras_transfer.report.page import write_audit_page
 
 SMALL = ["backbone.name=tiny", "backbone.weights=none", "data.image_size=32"]
 

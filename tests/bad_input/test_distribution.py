@@ -8,7 +8,7 @@ import pytest
 
 from keras_transfer import ConfigError, TrainingError
 from keras_transfer.config.schema import DistributionConfig
-from keras_transfer.distribution import mirrored
+from keras_transfer.distribution import tf_strategies
 from keras_transfer.distribution.rendezvous import await_workers
 from keras_transfer.distribution.workers import Workers, find_workers
 from keras_transfer.launch.local import find_free_addresses
@@ -62,9 +62,11 @@ def test_more_gpus_than_there_are(monkeypatch):
     class Device:
         name = "/physical_device:GPU:0"
 
-    monkeypatch.setattr(mirrored.tf.config, "list_physical_devices", lambda kind: [Device()] if kind == "GPU" else [])
+    monkeypatch.setattr(
+        tf_strategies.tf.config, "list_physical_devices", lambda kind: [Device()] if kind == "GPU" else []
+    )
     with pytest.raises(ConfigError, match=r"not enough GPUs. Received: 3. This machine has 1: GPU:0. Use at most 1."):
-        mirrored.choose_devices(3)
+        tf_strategies.choose_devices(3)
 
 
 def test_it_is_too_late_to_split_the_cpu():
@@ -72,7 +74,7 @@ def test_it_is_too_late_to_split_the_cpu():
 
     tf.constant(1)
     with pytest.raises(ConfigError, match="Start the run in a fresh process, before anything else uses TensorFlow"):
-        mirrored.choose_devices(9)
+        tf_strategies.choose_devices(9)
 
 
 CLUSTER = {"worker": ["a:1", "b:2"]}

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 import keras_transfer
-from keras_transfer.config.earlier import convert_earlier
+from keras_transfer.config.deciding import convert_earlier
 from keras_transfer.config.records import find_problem
 from keras_transfer.console import make_console, print_table
 from keras_transfer.console.text import one_line, printable

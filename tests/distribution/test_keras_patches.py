@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_transfer import TransferWarning
 from keras_transfer.distribution import keras_patches as module
-from keras_transfer.distribution.mirrored import Mirrored
+from keras_transfer.distribution.tf_strategies import Mirrored
 from keras_transfer.networks.keras_internals import owner_and_name
 
 PLACES = ("train_step", "make_predict_function", "predict", "build_before_fit", "reduce_logs")

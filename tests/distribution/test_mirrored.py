@@ -10,7 +10,7 @@ import pytest
 
 import keras_transfer.storage.checkpoint_store
 from keras_transfer import Recipe, Run, TextClassification, TransferWarning
-from keras_transfer.distribution.mirrored import Mirrored
+from keras_transfer.distribution.tf_strategies import Mirrored
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 
 MIRRORED = ("distribution.strategy=mirrored", "distribution.devices=2")

@@ -11,7 +11,7 @@ LOOK = """
 import os, resource, sys
 import tensorflow as tf
 os.cpu_count = lambda: 2
-from keras_transfer.distribution.mirrored import choose_devices
+from keras_transfer.distribution.tf_strategies import choose_devices
 choose_devices(int(sys.argv[1]))
 ones = tf.ones((64, 1024, 256))
 def add():

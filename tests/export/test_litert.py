@@ -9,7 +9,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from keras_transfer import ExportError
-from keras_transfer.export.litert_converter import convert_to_litert
+from keras_transfer.export.litert import convert_to_litert
 from keras_transfer.export.tensor_graph import TensorGraph
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer import ExportError
-from keras_transfer.export.onnx_converter import convert_to_onnx
+from keras_transfer.export.onnx import convert_to_onnx
 from keras_transfer.export.tensor_graph import TensorGraph
 
 FLOAT, INT32 = "tensor(float)", "tensor(int32)"

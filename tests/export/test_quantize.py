@@ -89,7 +89,7 @@ def test_products_of_onnx_that_are_not_quantized_become_others_that_are():
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    from keras_transfer.export.onnx_converter import split_gemm
+    from keras_transfer.export.onnx import split_gemm
 
     random = np.random.default_rng(0)
     first, bias, second = (random.normal(size=size).astype(np.float32) for size in ((5, 4), (5,), (5, 3)))

@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from keras_transfer.config.schema import HeadConfig
 from keras_transfer.export.base import Served
-from keras_transfer.export.plain_operations import plain_operations
-from keras_transfer.export.tensor_graph import trace_tensors
+from keras_transfer.export.tensor_graph import plain_operations, trace_tensors
 from keras_transfer.heads import ClassificationHead, MultilabelHead, NumberHead
 from keras_transfer.heads.coverage import Coverage
 

@@ -8,7 +8,7 @@ import pytest
 
 from keras_transfer import ImageClassification
 from keras_transfer.job import job as job_module
-from keras_transfer.job.held_out import predict_held_out
+from keras_transfer.job.judging import predict_held_out
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer.config.training import TrainingConfig
-from keras_transfer.distribution.mirrored import Mirrored
+from keras_transfer.distribution.tf_strategies import Mirrored
 from keras_transfer.training.accumulation import AccumulatingOptimizer, count_updates, expect_batches
 from keras_transfer.training.lr_finder import sweep
 from keras_transfer.training.optimizer import build_optimizer

@@ -17,8 +17,7 @@ import keras_hub
 from keras_transfer.backbones.base import Backbone
 from keras_transfer.backbones.keras_hub_catalog import preset_classes, public_classes, shorten
 from keras_transfer.backbones.rows import list_installs, list_rows
-from keras_transfer.backbones.texts.network import TextNetwork
-from keras_transfer.backbones.texts.sentence_pooling import SentencePooling, check_pooling, resolve_pooling
+from keras_transfer.backbones.texts.network import SentencePooling, TextNetwork, check_pooling, resolve_pooling
 from keras_transfer.backbones.texts.tokenizer import TextEncoder
 from keras_transfer.backbones.weights import find_run_model, load_weights
 from keras_transfer.config.weights import Weights

@@ -2,13 +2,11 @@
 
 from keras_transfer.data.sources import bundled_samples  # noqa: F401 - it adds sample sets
 from keras_transfer.data.sources.base import Source
-from keras_transfer.data.sources.common_voice import CommonVoice
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
 from keras_transfer.data.sources.find import absolute_name, has_labels, read_source
 from keras_transfer.data.sources.folders import Folders
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.images import ImageKind
-from keras_transfer.data.sources.librispeech import LibriSpeech
 from keras_transfer.data.sources.recordings import AudioKind, SpeechKind
 from keras_transfer.data.sources.samples import SAMPLES, Sample, SampleSets
 from keras_transfer.data.sources.shards import Shards
@@ -16,6 +14,7 @@ from keras_transfer.data.sources.source_kinds import SOURCES, SourceKind, TableS
 from keras_transfer.data.sources.table_files import TableFiles
 from keras_transfer.data.sources.texts import TextKind
 from keras_transfer.data.sources.tfds_datasets import TfdsDatasets
+from keras_transfer.data.sources.transcribed_folders import CommonVoice, LibriSpeech
 
 for _examples in (ImageKind(), TextKind(), AudioKind(), SpeechKind()):
     EXAMPLE_KINDS.add(_examples.name, _examples)

@@ -15,12 +15,11 @@ from keras_transfer.report.sections.classes import counts, per_class
 from keras_transfer.report.sections.confusion import confusion
 from keras_transfer.report.sections.examples import largest_losses
 from keras_transfer.report.sections.findings import repeated_examples, suspicious_labels
-from keras_transfer.report.sections.learning_curve import learning_curve
 from keras_transfer.report.sections.overview import details, overview, runs
 from keras_transfer.report.sections.quantized import quantized
 from keras_transfer.report.sections.residuals import residuals
 from keras_transfer.report.sections.thresholds import thresholds
-from keras_transfer.report.sections.training import training_curves
+from keras_transfer.report.sections.training import learning_curve, training_curves
 from keras_transfer.report.sections.transcripts import error_rates, error_rates_by, frequent_errors, worst_transcripts
 
 SECTIONS: tuple[Callable[[Content], Section | None], ...] = (

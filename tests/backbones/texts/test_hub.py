@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.texts.hub import find_families, list_presets
+from keras_transfer.backbones.texts.network import SentencePooling
 from keras_transfer.backbones.texts.rows import load_text_backbone
-from keras_transfer.backbones.texts.sentence_pooling import SentencePooling
 from keras_transfer.config.policies import LastStagesPolicyConfig
 from keras_transfer.errors import PolicyError
 from keras_transfer.training.policies import Scope, plan

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_transfer.backbones.texts.sentence_pooling import SentencePooling, resolve_pooling
+from keras_transfer.backbones.texts.network import SentencePooling, resolve_pooling
 
 MODULES = "sentence_transformers.models.Transformer", "sentence_transformers.models.Pooling"
 NEWER = (
