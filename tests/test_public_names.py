@@ -198,8 +198,16 @@ def _classes():
 CLASSES = _classes()
 
 
+# Keras documents what it calls.
+HOOKS = re.compile(
+    r"build|call|result|on_\w+|set_(model|params)|compute_output_(shape|spec)|(get|from)_config|(update|reset)_state"
+)
+
+
 def _inherits_docstring(owner, method, seen=frozenset()):
-    """Whether a class of the package, from which the owner inherits, documents the method."""
+    """Whether a class of the package or of Keras, from which the owner inherits, documents the method."""
+    if HOOKS.fullmatch(method) and any(ast.unparse(base).startswith("keras.") for base in owner.bases):
+        return True
     names = {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in owner.bases} - seen
     return any(
         any(getattr(node, "name", None) == method and ast.get_docstring(node) for node in base.body)

@@ -218,7 +218,6 @@ class ImageBackbone(Backbone):
         contract: What turns raw pixels into inputs of the network.
         image_size: Height and width that the network was built for, in pixels.
         graph: A digest of the graph of a network whose name does not determine it.
-        channels: Of the images.
     """
 
     contract: InputContract

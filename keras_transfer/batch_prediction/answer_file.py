@@ -54,10 +54,8 @@ class PartFacts(BaseModel):
 
     Attributes:
         rows: How many it has.
-        bytes: Size of its file.
         broken: How many inputs could not be read.
         abstained: How many predictions abstain; None if that was not asked for.
-        columns: The names of its columns.
         answers: The names of values of predictions; none if no input can be read.
         renamed: Of predictions: names in the table, by names that the inputs have already.
     """
@@ -79,11 +77,8 @@ class AnswerFile:
     Args:
         out: The table. Its folder is made if it does not exist.
         resume: Whether an earlier process may have started.
-        suffixes: Of files that can be written.
 
     Attributes:
-        folder: Of the parts.
-        facts: Of the parts that are there, by number.
         job: What an earlier process was to write, if there was one.
         is_started: Whether there was one.
         is_finished: Whether that has written the table.

@@ -14,9 +14,6 @@ class BundledRecipe:
 
     Attributes:
         name: ``task/name``, as on the command line.
-        file: Path of the recipe.
-        summary: The first line of its header.
-        expected: The result of a run, by its header, or "".
     """
 
     name: str

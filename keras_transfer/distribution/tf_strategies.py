@@ -1,4 +1,4 @@
-"""Several devices of one machine or of several processes, each with the whole model: strategies of ``tf.distribute``."""
+"""Several devices, of one machine or of several processes, each with the whole model: ``tf.distribute``."""
 
 import contextlib
 import faulthandler

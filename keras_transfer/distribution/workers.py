@@ -61,7 +61,6 @@ class Workers:
 
     Attributes:
         addresses: ``host:port`` of each, the chief first.
-        index: Of this process.
     """
 
     addresses: tuple[str, ...]

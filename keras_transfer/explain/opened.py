@@ -24,11 +24,7 @@ class OpenedModel:
     is, and not what in an example speaks for it.
 
     Attributes:
-        taken: What the network takes, symbolically.
         prepare: From inputs to that; None if it is the inputs themselves.
-        network: The network.
-        pooling: From its output to pooled features.
-        top: From these to raw outputs.
     """
 
     taken: Any
@@ -79,10 +75,7 @@ class CutModel:
     """The two parts of a model.
 
     Attributes:
-        opened: The whole.
-        front: The first stages.
         tail: The other ones; None if there are none.
-        extra_inputs: The network's inputs that the tail reads too.
     """
 
     opened: OpenedModel

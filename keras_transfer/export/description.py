@@ -74,7 +74,6 @@ class TensorDescription:
     """An input or output of an exported model.
 
     Attributes:
-        name: As the runtime knows it.
         dtype: ``float32``, ``int32``, ``bool`` and the like.
         shape: None for a size that may differ from call to call, such as that of the batch.
     """

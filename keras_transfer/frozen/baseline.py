@@ -31,7 +31,6 @@ class Baseline:
     """The solved head on the pretrained network, before fine-tuning.
 
     Attributes:
-        head: The solution.
         features: Pooled features of the training and the validation rows.
         predicted: ``float32[n, outputs]`` for the rows of each split that the run is evaluated on.
         seconds: For the features of the training rows and the solution.

@@ -37,7 +37,6 @@ class FeatureCache:
 
     Args:
         config: Number of views, precision and budget.
-        reader: Of the examples.
         distribution: The processes of the run: the chief computes, and the others read its cache if they share it.
     """
 

@@ -23,12 +23,10 @@ class Features:
     Attributes:
         arrays: ``[views, rows, ...]``, one for each tensor; ``[views, tokens of all rows, ...]`` for those with a
             value per token. They are read batch by batch.
-        split: The rows.
         indices: ``int64[rows]``, the index of each row in the arrays.
         starts: ``int64[rows of the arrays + 1]``, where each row starts in arrays with a value per token.
         has_tokens: Whether each of the arrays has a value per token.
         extra_inputs: Names of the network's inputs that the stages after the frozen ones read.
-        reader: Of the split.
     """
 
     arrays: Stored

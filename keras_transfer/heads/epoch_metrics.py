@@ -46,7 +46,6 @@ class LogitF1(keras.metrics.F1Score):
         self._activation = activation
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch."""
         super().update_state(y_true, getattr(keras.ops, self._activation)(y_pred), sample_weight)
 
     def result(self) -> Tensor:
@@ -75,7 +74,6 @@ class _Ranking(keras.metrics.Metric):
         self._negatives = self.add_variable((outputs * _BINS,), "zeros", name="negatives")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch of ``[batch, outputs]``."""
         ops = keras.ops
         truth = ops.cast(y_true, "float32")
         logits = _against_others(y_pred) if self._classes else ops.cast(y_pred, "float32")
@@ -112,7 +110,6 @@ class MeanAveragePrecision(_Ranking):
     """Mean average precision of outputs that have positive rows, as in the report; NaN if there is none."""
 
     def result(self) -> Tensor:
-        """Return the mean of the precision at each positive row."""
         ops = keras.ops
         positives, negatives = (ops.flip(counts, axis=1) for counts in self._counts())
         found = ops.cumsum(positives, axis=1)
@@ -135,13 +132,11 @@ class MeanRootMeanSquaredError(keras.metrics.Metric):
         self._rows = self.add_variable((), "zeros", name="rows")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch of ``[batch, numbers]``."""
         errors = (keras.ops.cast(y_pred, "float32") - keras.ops.cast(y_true, "float32")) * self._units
         self._squares.assign_add(keras.ops.sum(keras.ops.square(errors), axis=0))
         self._rows.assign_add(keras.ops.cast(keras.ops.shape(errors)[0], "float32"))
 
     def result(self) -> Tensor:
-        """Return the mean over the numbers."""
         return keras.ops.mean(keras.ops.sqrt(keras.ops.divide_no_nan(self._squares, self._rows)))
 
 
@@ -205,11 +200,9 @@ class CalibratedLoss(keras.metrics.Metric):
         self._rows = self.add_variable((), "zeros", name="rows")
 
     def get_config(self) -> dict[str, object]:
-        """Return what makes the metric again."""
         return {"outputs": self._outputs, "classes": self._classes, "name": self.name}
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch of ``[batch, outputs]``."""
         ops = keras.ops
         truth, logits = (ops.cast(x, "float32") for x in (y_true, y_pred))
         if self._classes:

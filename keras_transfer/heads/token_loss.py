@@ -30,7 +30,6 @@ class TokenCrossentropyMean(keras.metrics.Mean):
     """The same over all batches of an evaluation."""
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch."""
         values, used = _crossentropy(y_true, y_pred)
         super().update_state(keras.ops.ravel(values), keras.ops.ravel(used))
 
@@ -39,7 +38,6 @@ class TokenAccuracy(keras.metrics.Mean):
     """Share of tokens that are predicted correctly."""
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch."""
         expected, logits = _same_length(y_true, y_pred)
         found = keras.ops.cast(keras.ops.argmax(logits, axis=-1), "int32")
         right, used = keras.ops.equal(expected, found), expected >= 0

@@ -1,4 +1,4 @@
-"""How good a job's model is: predictions for held-out training rows, and the gain of fine-tuning over the solved head."""
+"""How good a job's model is: predictions for held-out training rows, and what fine-tuning gained."""
 
 from dataclasses import replace
 from typing import cast

@@ -38,7 +38,6 @@ class Work:
         rows: Training examples per epoch.
         validated: Validation examples per epoch.
         evaluated: Examples of the final reports, times the flips.
-        epochs: The recipe's training.epochs.
         views: Cached views of each training image if stages are frozen.
     """
 

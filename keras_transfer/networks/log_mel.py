@@ -83,7 +83,6 @@ class LogMel(keras.layers.Layer):
         self._kernel = fourier_kernel(window, 2 * (len(filters) - 1), bins, gain)
 
     def call(self, samples: Tensor) -> Tensor:
-        """Return the spectrogram of samples, ``[batch, samples]``."""
         samples = keras.ops.expand_dims(samples, -1)
         if any(self.reflect):
             samples = keras.ops.pad(samples, ((0, 0), self.reflect, (0, 0)), mode="reflect")
@@ -99,12 +98,10 @@ class LogMel(keras.layers.Layer):
         return keras.ops.maximum(logarithm, keras.ops.max(logarithm, axis=(1, 2), keepdims=True) - self.decades)
 
     def compute_output_shape(self, input_shape: tuple[int | None, int]) -> tuple[int | None, int, int]:
-        """Return ``(batch, frames, mels)``."""
         batch, samples = input_shape
         return batch, 1 + (samples + sum(self.reflect) - self.frame) // self.hop, self._filters.shape[1]
 
     def get_config(self) -> JsonObject:
-        """Return the arguments."""
         return {**super().get_config(), **self._settings}
 
 
@@ -184,7 +181,6 @@ class SpectrogramImage(keras.layers.Layer):
         self.channels, self.decades, self.quietest = channels, decades, quietest
 
     def call(self, mel: Tensor) -> Tensor:
-        """Return the image."""
         ops = keras.ops
         loudest = ops.maximum(ops.max(mel, axis=(1, 2), keepdims=True), self.quietest)
         levels = ops.clip((mel - loudest) / self.decades + 1, 0, 1) * 255
@@ -192,11 +188,9 @@ class SpectrogramImage(keras.layers.Layer):
         return ops.concatenate([image] * self.channels, axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, int, int]) -> tuple[int | None, int, int, int]:
-        """Return ``(batch, mels, frames, channels)``."""
         batch, frames, mels = input_shape
         return batch, mels, frames, self.channels
 
     def get_config(self) -> JsonObject:
-        """Return the arguments."""
         settings = {"channels": self.channels, "decades": self.decades, "quietest": self.quietest}
         return {**super().get_config(), **settings}

@@ -36,7 +36,6 @@ class Windows(keras.layers.Layer):
         self.samples, self.padding = samples, padding
 
     def call(self, recordings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return windows, and which of them count."""
         ops, size = keras.ops, self.samples
         batch, time = ops.shape(recordings)
         ends = ops.where(ops.not_equal(recordings, 0), ops.arange(1, time + 1, dtype="int32"), 0)
@@ -62,7 +61,6 @@ class Windows(keras.layers.Layer):
         return windows, keras.KerasTensor((recordings.shape[0], None), "float32")
 
     def get_config(self) -> JsonObject:
-        """Return the arguments."""
         return {**super().get_config(), "samples": self.samples, "padding": self.padding}
 
 
@@ -84,7 +82,6 @@ class MeanOverWindows(keras.layers.Layer):
         super().__init__(**{**options, "dtype": "float32"})
 
     def call(self, given: Tensor, counts: Tensor) -> Tensor:
-        """Return the mean."""
         ops = keras.ops
         each = ops.reshape(given, (-1, ops.shape(counts)[1], given.shape[-1]))
         weights = ops.expand_dims(counts, -1)

@@ -92,7 +92,6 @@ class _Ended:
 
     Attributes:
         loaded: The examples before the reader; None for a run that had ended before.
-        predicted: The predictions by split.
     """
 
     loaded: Splits | None = None
@@ -104,7 +103,6 @@ class Extras:
     """What a run is given from Python beside its recipe.
 
     Attributes:
-        callbacks: Keras callbacks.
         trackers: Trackers, objects or names, beside those of the recipe.
     """
 

@@ -18,8 +18,6 @@ class RecipeSpec:
     """A recipe, checked.
 
     Attributes:
-        task: Its task.
-        config: Its settings.
         given: Objects that Python holds, in place of names in a recipe file.
         custom: Loss, metrics and optimizer from Python, in place of those that a recipe makes.
     """

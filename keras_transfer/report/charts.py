@@ -47,9 +47,6 @@ class Axis:
     """An axis.
 
     Attributes:
-        label: Beside it.
-        low: Where it begins.
-        high: Where it ends.
         is_log: Whether equal distances are equal factors.
         ticks: Positions of the labels; None for round numbers.
         spec: How a tick is written, as for ``format``.
@@ -76,11 +73,7 @@ class Chart:
     """A figure.
 
     Attributes:
-        title: Above it.
         description: What it shows, for those who cannot see it.
-        x: The horizontal axis.
-        y: The vertical axis.
-        series: What is drawn, the first one below the others.
         marks: Positions on the x axis of dotted vertical lines.
     """
 

@@ -55,10 +55,8 @@ class PhaseRecord(Record):
     """A phase in phases.json.
 
     Attributes:
-        name: Its name.
         epochs: Number of passes over the training rows, at most.
         solve: Whether the head was solved instead of trained.
-        stages: Names of the backbone's stages that trained.
         stage_count: How many stages the backbone has.
         trained: Number of parameters that trained.
         total: Number of all parameters.

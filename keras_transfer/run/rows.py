@@ -55,8 +55,6 @@ class RowReader(ABC):
     Attributes:
         path: What was opened: the run folder, or the exported model.
         folder: With what the task reads beside the model, such as a tokenizer; of a run, the run folder.
-        config: The recipe.
-        task: The task of the recipe.
         record: The content of data.json; of an exported model, without that of rows.
         target: The classes, labels or numbers that the model predicts.
     """

@@ -37,7 +37,6 @@ class Batcher:
     Args:
         decode: Turns rows of one key into what the model takes. A row that cannot be read does no harm to the others.
         predict: Runs the model on that. Each of the two is called from one thread at a time.
-        limits: Size of batches and of the queue.
         observe: Called with the number of rows of each batch and the seconds that the model took.
     """
 

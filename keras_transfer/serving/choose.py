@@ -33,11 +33,9 @@ class Chosen:
     """What is served.
 
     Attributes:
-        opened: It.
         format: Its format: ``keras`` or that of an export.
         version: Of the export; 1 for the Keras model.
         run: Whose results the card shows; None for an exported model without its run. Its model may not be loaded.
-        notes: Lines for the user on what was measured.
     """
 
     opened: Predictor

@@ -45,8 +45,6 @@ class Guard:
     """An ASGI application around another one.
 
     Args:
-        app: The other one.
-        limits: Of bodies and time.
         token: That clients have to send as ``Authorization: Bearer TOKEN``; None if they need none.
         observe: Called with the path, the status and the seconds of each request.
     """

@@ -11,11 +11,8 @@ class Limits:
     Attributes:
         body_bytes: Of one request. All requests that are read or answered at the same time may hold sixteen times as
             many.
-        request_inputs: Images or texts of one request.
         queue_inputs: Inputs of all requests that wait; a request that would make them more is answered with 429.
-        batch_size: Inputs that the model takes at once.
         wait_seconds: How long the first input of a batch waits for others.
-        text_characters: Of one text.
         timeout_seconds: From the first byte of a request's header to its answer.
         connections: That may be open at the same time.
     """
@@ -39,9 +36,7 @@ class Refusal(Exception):
     """A request that is not answered with a prediction.
 
     Args:
-        status: Of HTTP.
         message: What is wrong and what to do. It never names a file or folder of this machine.
-        headers: Further headers of the answer.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:

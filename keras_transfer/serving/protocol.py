@@ -32,7 +32,6 @@ class TensorInfo:
     """A tensor of a signature.
 
     Attributes:
-        name: As clients know it.
         dtype: ``string``, ``float32``, ``int32`` or ``bool``.
         shape: None for a size that may differ from call to call; the first one is that of the batch.
     """
@@ -57,7 +56,6 @@ class Signature:
 
     Attributes:
         inputs: None of them for a signature that only returns something.
-        outputs: What it returns.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -69,7 +67,6 @@ class PredictRequest:
     """A request that was understood.
 
     Attributes:
-        signature: The name of one that takes something.
         form: ``instances`` is answered row by row, ``inputs`` column by column.
         rows: The inputs, a value per tensor: ``bytes``, or an array without the dimension of the batch.
     """

@@ -68,8 +68,6 @@ class Entry:
     """An entry of the store.
 
     Attributes:
-        key: Names it.
-        description: What it is, for people.
         size: Bytes on disk.
         used: When it was last read or written, in seconds since 1970.
     """
@@ -85,7 +83,6 @@ class Cleared:
     """What :meth:`FeatureStore.clear` did.
 
     Attributes:
-        removed: Entries that are gone.
         kept: Entries that could not be removed, each with the reason.
     """
 
@@ -104,7 +101,6 @@ class FeatureStore:
     """Stores files, most of them arrays, by key.
 
     Args:
-        folder: Made when the first entry is written.
         max_bytes: The user's least recently used entries are removed to stay below it; None removes none.
     """
 

@@ -23,7 +23,6 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
     neither here nor there, and the last sum of a phase may then be lost.
 
     Args:
-        inner_optimizer: Makes the updates.
         steps: Batches per update.
         batches: In all; after the last one there is an update in any case.
 
@@ -44,7 +43,6 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
         self.inner_optimizer, self.steps, self.batches = inner_optimizer, steps, batches
 
     def build(self, variables: Sequence[Variable]) -> None:
-        """Make the sums; the first call counts."""
         if self.built:
             return
         self.inner_optimizer.build(variables)
@@ -187,7 +185,6 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
 
     @classmethod
     def from_config(cls, config: JsonObject, custom_objects: Any = None) -> "AccumulatingOptimizer":
-        """Make the optimizer again."""
         inner = keras.saving.deserialize_keras_object(config["inner_optimizer"], custom_objects=custom_objects)
         return cls(inner, steps=config["steps"], batches=config["batches"], name=config["name"])
 

@@ -86,11 +86,9 @@ class Averages(keras.callbacks.Callback):
                 average.assign(value)
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Validate with the averages."""
         self.swap()
 
     def on_test_end(self, logs: Logs = None) -> None:
-        """Continue with the weights."""
         self.swap()
 
 
@@ -113,7 +111,6 @@ class NanGuard(keras.callbacks.Callback):
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Remember the epoch, for the message."""
         self._epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
@@ -132,7 +129,6 @@ class NanGuard(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Copy the weights."""
         self._weights.take()
 
     def get_state(self) -> list[Array]:
@@ -178,7 +174,6 @@ class BestWeights(keras.callbacks.Callback):
             self._value, self._best = value, self._weights.latest
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Restore the best weights."""
         if self._best is not None:
             self._weights.put_back(self._best)
 

@@ -156,7 +156,6 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule times a factor.
 
     Args:
-        schedule: Of the learning rate.
         factor: On every value.
     """
 
@@ -168,12 +167,10 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.schedule(step) * self.factor
 
     def get_config(self) -> JsonObject:
-        """Return what makes the same schedule again."""
         return {"schedule": keras.saving.serialize_keras_object(self.schedule), "factor": self.factor}
 
     @classmethod
     def from_config(cls, config: JsonObject) -> "ScaledSchedule":
-        """Make the schedule again."""
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["factor"])
 
 

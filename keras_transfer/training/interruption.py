@@ -30,7 +30,6 @@ class Interruption:
     ``launch``.
 
     Args:
-        folder: The run's, for the message.
         grace_seconds: How long the next step and its checkpoint may take; then the process ends without.
     """
 

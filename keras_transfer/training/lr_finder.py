@@ -39,9 +39,7 @@ class RangeTest:
     """The loss while the learning rate rose.
 
     Attributes:
-        phase: Name of the phase whose weights were tried.
         rates: Values of training.learning_rate, one per step.
-        losses: Of the step's batches, before the step.
     """
 
     phase: str

@@ -83,13 +83,11 @@ class UserCallbacks(keras.callbacks.Callback):
                 callback.set_state(own)
 
     def set_params(self, params: Any) -> None:
-        """Pass on."""
         super().set_params(params)
         for callback in self._callbacks:
             callback.set_params(params)
 
     def set_model(self, model: keras.Model) -> None:
-        """Pass on."""
         super().set_model(model)
         for callback in self._callbacks:
             callback.set_model(model)
@@ -99,19 +97,15 @@ class UserCallbacks(keras.callbacks.Callback):
             getattr(callback, method)(*arguments)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Pass on."""
         self._call("on_train_begin", logs)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Pass on."""
         self._call("on_train_end", logs)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Pass on."""
         self._call("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Pass on."""
         self._call("on_epoch_end", epoch, logs)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -125,21 +119,17 @@ class UserCallbacks(keras.callbacks.Callback):
             self._call("on_train_batch_end", batch, logs)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Pass on."""
         self._before_validation = copy.deepcopy(self.get_state())
         self._call("on_test_begin", logs)
 
     def on_test_end(self, logs: Any = None) -> None:
-        """Pass on."""
         self._call("on_test_end", logs)
         self._before_validation = None
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Pass on."""
         self._call("on_test_batch_begin", batch, logs)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Pass on."""
         self._call("on_test_batch_end", batch, logs)
 
 
@@ -153,7 +143,6 @@ class Observers:
 
     Attributes:
         trackers: Receive the metrics of each epoch; none in processes other than the chief.
-        callbacks: The user's Keras callbacks.
     """
 
     trackers: Trackers = field(default_factory=Trackers)
@@ -171,11 +160,9 @@ class PhaseTracking(keras.callbacks.Callback):
         self._started = 0.0
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Report the start."""
         self._trackers.phase_started(self._phase)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Start the clock."""
         self._epoch, self._started = epoch + 1, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -184,14 +171,12 @@ class PhaseTracking(keras.callbacks.Callback):
             self._trackers.step_ended(StepEnded(self._phase, self._epoch, batch + 1, logs or {}))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Report the epoch."""
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         seconds = time.perf_counter() - self._started
         run_epoch = self._trackers.run_epochs + 1
         self._trackers.epoch_ended(EpochEnded(self._phase, epoch + 1, run_epoch, metrics, seconds))
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Report the end."""
         self._trackers.phase_ended(PhaseEnded(self._phase, self._epoch))
 
     def get_state(self) -> float:

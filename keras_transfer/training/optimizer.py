@@ -57,7 +57,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
     What is given per variable is in the order of the variables that the optimizer is built on.
 
     Args:
-        learning_rate: A number, or a function of the step.
         weight_decay: Share of a weight that is taken off it in a step, times the learning rate.
         factors: On the learning rate, and with it on the decay, one per variable; all 1 by default.
         l2_sp: Share of the distance from the start that is taken off in a step, times the learning rate.

@@ -233,11 +233,8 @@ class RunState:
     """What continues from phase to phase.
 
     Attributes:
-        best: Carries the best weights.
-        observers: Trackers and the user's callbacks.
         checkpoints: The run's, or None.
         distribution: The devices and processes that share the run.
-        custom: Loss, metrics and optimizer given from Python.
     """
 
     best: BestWeights
@@ -252,8 +249,6 @@ class PlannedPhase:
     """A phase at its place in a run.
 
     Attributes:
-        phase: What trains, for how long.
-        config: How.
         started: What trackers receive of the phase: its place in the run, and its steps per epoch.
         earlier: The optimizer of the phase before: weights that continue to train keep their slots.
     """
@@ -367,11 +362,7 @@ class SolvedPhase:
     """A head that was solved, for :func:`solve_phase`.
 
     Attributes:
-        head: The solution.
         rows: Pooled features and targets of the training rows under ``""``, of validation rows under ``"val_"``.
-        seconds: The time that features and solution took.
-        config: Names the metrics that decide something.
-        started: What trackers receive of the phase.
     """
 
     head: SolvedHead

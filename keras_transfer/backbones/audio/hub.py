@@ -148,7 +148,6 @@ class SpeechPreset:
     """A network for speech of KerasHub.
 
     Attributes:
-        whole: The network, encoder and decoder.
         sample_rate: Of the samples that it takes, in Hz.
         hop: How many samples its input counts as one.
         longest: Most samples that it takes.

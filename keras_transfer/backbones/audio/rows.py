@@ -22,7 +22,6 @@ class SpeechParts:
 
     Attributes:
         build: Makes the whole KerasHub network with random weights.
-        build_pretrained: Makes it with its pretrained weights.
         read_tokenizer: Reads its tokenizer; raises BackboneError if it is not on this machine.
         hop: How many samples its input counts as one.
     """

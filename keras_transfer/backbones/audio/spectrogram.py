@@ -29,8 +29,6 @@ class SpectrogramFrontEnd:
 
     Attributes:
         image_size: Height and width in pixels.
-        channels: Of the image.
-        contract: Of the image backbone.
     """
 
     image_size: int
@@ -63,7 +61,6 @@ class Frames:
 
     Attributes:
         window: Length of a window, in samples: 25 ms, or two hops if that is more.
-        hop: Samples from one window to the next.
         averaged: Number of windows that one column is the mean of.
         samples: Number of samples that all of them cover.
     """

@@ -31,7 +31,6 @@ class SpeechBackbone(AudioBackbone):
     ``token_embedding(states, reverse=True)`` turns these into logits.
 
     Attributes:
-        tokenizer: Of transcripts.
         longest_text: Most tokens that it takes, those of the prompt included.
     """
 
@@ -84,10 +83,7 @@ class _Source:
     """What a network for recordings and transcripts is made of.
 
     Attributes:
-        name: What a recipe calls it.
-        graph_name: Of the network.
         whole: KerasHub's network, with the weights that a recipe asks for.
-        build: Makes another one, with random weights.
         hop: How many samples its input counts as one.
     """
 

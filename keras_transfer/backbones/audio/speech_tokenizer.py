@@ -76,7 +76,6 @@ class SpeechTokenizer:
     Args:
         kind: How texts become tokens: ``byte_pairs`` or ``sentence_piece``.
         vocabulary: The content of a ``tokenizer.json`` of the package ``tokenizers``, or a SentencePiece model.
-        special: The special tokens.
         vocabulary_size: How many tokens the network has.
     """
 

@@ -43,7 +43,6 @@ class WhisperFrontEnd:
         mels: Number of mel bands.
         rate: Of the samples, in Hz.
         window: Length of the Fourier transform, in samples.
-        hop: Samples from one frame to the next.
     """
 
     mels: int = 80
@@ -76,10 +75,8 @@ class WhisperSize:
     """What is known of one of Whisper's networks.
 
     Attributes:
-        name: Of its row.
         layers: Number of blocks of the encoder, and of the decoder.
         heads: Of each attention.
-        width: Of its states.
         vocabulary: Number of tokens.
         files: The module, the path in it, and the SHA-256 of the model's parts, in order.
         tokenizer: The paths and the SHA-256 of ``tokenizer.json`` and ``config.json``, beside the first part.

@@ -32,7 +32,6 @@ class ImageFamily:
 
     Attributes:
         name: Its module's in KerasHub: ``vit``, ``resnet``.
-        backbone: The network's class.
         has_class_token: Whether the first token represents the whole image.
         is_tower: Whether the network for images is one half of a network for images and texts.
     """

@@ -22,7 +22,6 @@ class ImageNetwork(keras.Model):
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
         has_class_token: Whether the first token represents the whole image.
-        name: Of the model.
     """
 
     def __init__(self, *, backbone: keras.Model, has_class_token: bool, name: str | None = None) -> None:
@@ -45,7 +44,6 @@ class ImageNetwork(keras.Model):
         self._settings = json.dumps({"backbone": parts, "has_class_token": has_class_token})
 
     def get_config(self) -> JsonObject:
-        """Return what the model is made of."""
         return {**json.loads(self._settings), "name": self.name}
 
     def with_channels(self, channels: int) -> "ImageNetwork":
@@ -58,7 +56,6 @@ class ImageNetwork(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Build the model anew, with random weights."""
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects=custom_objects)
         return cls(**{**config, "backbone": backbone})
 

@@ -37,9 +37,6 @@ class Family:
 
     Attributes:
         name: Its module's in KerasHub: ``bert``, ``gpt2``.
-        backbone: The network's class.
-        preprocessor: The class that packs texts for it.
-        tokenizer: The class of its vocabulary.
         is_decoder: Whether a token sees only those before it.
     """
 
@@ -55,7 +52,6 @@ class TextBackbone(Backbone):
     """A network that takes texts as tokens, ``int32[batch, tokens]``, and gives ``float32[batch, width]``.
 
     Attributes:
-        encoder: From texts to its inputs.
         maximum_length: Most tokens that it takes.
         family: What KerasHub calls its kind: ``bert``.
         pads_to_longest: Whether padding to the longest text of a batch is enough. Where KerasHub's network has no mask

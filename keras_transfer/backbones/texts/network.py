@@ -115,7 +115,6 @@ class TextNetwork(keras.Model):
         is_decoder: Whether a token sees only those before it.
         normalizes: Whether vectors are scaled to one length, by which the mean of their squares is 1. Of length 1, as
             sentence-transformers has them, their numbers would be so small that a trained head hardly moves.
-        name: Of the model.
     """
 
     def __init__(
@@ -152,12 +151,10 @@ class TextNetwork(keras.Model):
         return next(part for part in inside if isinstance(part, keras.layers.ReversibleEmbedding))
 
     def get_config(self) -> JsonObject:
-        """Return what the model is made of."""
         return {**json.loads(self._settings), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Build the model anew, with random weights."""
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects=custom_objects)
         return cls(**{**config, "backbone": backbone})
 
@@ -172,7 +169,6 @@ class MaskedLanguageModel(keras.Model):
     Args:
         network: Its pooling is ``masked``.
         top: From the network's output to logits, tied to its embedding; a new one by default.
-        name: Of the model.
     """
 
     def __init__(self, *, network: TextNetwork, top: keras.Model | None = None, name: str | None = None) -> None:
@@ -186,12 +182,10 @@ class MaskedLanguageModel(keras.Model):
         self._settings = json.dumps(network.get_config())
 
     def get_config(self) -> JsonObject:
-        """Return what the model is made of."""
         return {"network": json.loads(self._settings), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Build the model anew, with random weights."""
         network = TextNetwork.from_config(config["network"], custom_objects)
         return cls(network=network, name=config["name"])
 

@@ -24,12 +24,8 @@ class _Form:
     """What a function takes.
 
     Attributes:
-        example: What it is called.
-        argument: The name of the argument.
-        dimensions: Its shape, for messages.
         trial: The shape of the example that a function is tried on.
         least: Least value of it.
-        most: Greatest value of it.
     """
 
     example: str

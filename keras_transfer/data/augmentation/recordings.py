@@ -70,11 +70,7 @@ class Augmenter:
     """Shows recordings as an epoch of training does.
 
     Attributes:
-        size: Samples of a result.
         sample_rate: In Hz.
-        padding: What follows a recording that is shorter.
-        config: The changes.
-        seed: Of all draws.
     """
 
     size: int

@@ -15,9 +15,7 @@ class Scan:
     """The result of a scan.
 
     Attributes:
-        splits: Without broken examples.
         broken: One line for each broken example.
-        notes: Further lines for the user.
         findings: A finding for each broken example.
     """
 

@@ -39,9 +39,7 @@ class RecordingMeasures:
     """What is measured of a recording or a clip, after its channels were averaged.
 
     Attributes:
-        seconds: Duration.
         sample_rate: Of the file, in Hz.
-        channels: Of the file.
         peak: Largest absolute sample; full scale is 1.
         level: Root mean square of the samples.
         offset: Their mean.

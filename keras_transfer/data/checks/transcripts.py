@@ -86,7 +86,6 @@ class OddRate:
 
     Attributes:
         rate: Characters per second.
-        usual: The median of all.
         score: How many robust standard deviations its logarithm is from that, above or below.
     """
 

@@ -48,7 +48,6 @@ class Files:
 
     Attributes:
         root: The folder that the names are relative to.
-        names: The files' paths.
         hashes: Remembers the hashes of their contents; by default one for the folder.
     """
 
@@ -111,7 +110,6 @@ class EncodedFiles:
     """The bytes of files, one after the other in one array.
 
     Attributes:
-        home: Where the array is stored.
         names: The name of each in messages.
         data: ``uint8[bytes]``, read when an example is.
         bounds: ``int64[n, 2]``, where each starts and ends.

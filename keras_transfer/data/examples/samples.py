@@ -15,7 +15,6 @@ class Samples:
     """Decoded recordings.
 
     Attributes:
-        recordings: What they were decoded from.
         sample_rate: Of the samples, in Hz.
         data: ``float32[samples of all]``, read when an example is.
         bounds: ``int64[n, 2]``, where each starts and ends.

@@ -60,8 +60,6 @@ class Inputs:
 
     Attributes:
         names: Of every input, in order.
-        examples: Those inputs that can be read, in order.
-        problems: Of the other ones, by position.
         table: One row per input, with its own columns.
         notes: Lines for the user on how the inputs were found.
     """

@@ -31,7 +31,6 @@ class Clip(NamedTuple):
     """A part of a recording that a row of a table names.
 
     Attributes:
-        value: The recording.
         start: Where it starts, in seconds.
         end: Where it ends, in seconds; ``inf`` is the end of the recording.
     """
@@ -45,7 +44,6 @@ class AudioInputs(FileInputs):
     """Recordings.
 
     Args:
-        config: The recipe's data section.
         sample_rate: Of arrays that come without one, in Hz; ``data.sample_rate`` by default.
     """
 

@@ -22,7 +22,6 @@ class InputStream:
 
     Args:
         given: Each as :func:`collect_inputs` takes it.
-        kind: Says what one input is.
         encoding: As for :func:`collect_inputs`.
         delimiter: As for :func:`collect_inputs`.
 

@@ -61,7 +61,6 @@ class View:
 
     Attributes:
         epoch: The one whose random changes are applied; None for none.
-        flipped: Axes along which inputs are flipped.
         whole: Whether examples that are longer than the network's input are shown in full. Only a predictor takes
             these; a trainer, and the stages whose features are cached, take a part of them.
     """

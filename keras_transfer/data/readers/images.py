@@ -30,11 +30,6 @@ class ImageReader(Reader):
 
     Args:
         image_size: Height and width in pixels.
-        channels: Of the images.
-        resize: How an image becomes square.
-        augmentation: The random changes.
-        seed: Of the changes.
-        max_pixels: Larger images are refused.
     """
 
     tensor_endpoint = "serve_tensor"

@@ -44,10 +44,8 @@ class MaskedTextReader(TextReader):
     shorter text has fewer masked tokens than its batch has positions for.
 
     Args:
-        encoder: The backbone's.
         rate: Share of a text's tokens that are to be predicted, special tokens excluded.
         seed: Which ones: a function of seed, epoch and row alone.
-        **options: Those of a reader of texts.
     """
 
     # Masks change from epoch to epoch, so that texts have no features of their own.

@@ -48,15 +48,11 @@ class AudioReader(Reader):
     Args:
         sample_rate: Of the samples, in Hz.
         samples: How many the network takes.
-        padding: What follows a shorter recording.
-        augmentation: The random changes.
-        seed: Of the changes.
         max_seconds: Longer recordings that clients send are refused.
 
     Attributes:
         sample_rate: Of the samples, in Hz.
         samples: How many the network takes.
-        padding: What follows a shorter recording.
     """
 
     tensor_endpoint = "serve_samples"

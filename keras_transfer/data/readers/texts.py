@@ -78,7 +78,6 @@ class TextReader(Reader):
     Inputs are ``int32[batch, tokens]`` by name.
 
     Args:
-        encoder: The backbone's.
         segments: How many texts an example has: 1, or 2 for pairs.
         limit: Most tokens of an example; training rows may be cut to fewer.
         pads_to_longest: False for a network whose output depends on padding: every batch then has that length.

@@ -27,7 +27,6 @@ class Tokens:
     """Tokenized texts.
 
     Attributes:
-        texts: What they were.
         columns: ``int32[all tokens]`` for each input of the network but the mask, one text after the other.
         padding: What each column is padded with.
         starts: ``int64[n]``, the offset of each text.

@@ -133,8 +133,6 @@ class _Table:
     """A table of rows.
 
     Attributes:
-        key: The recipe key that names it.
-        file: Where it is.
         rows: Name, split and label of each; the split may be empty.
     """
 

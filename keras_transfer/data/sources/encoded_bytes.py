@@ -24,7 +24,6 @@ class Record:
     """An example that is written to the array.
 
     Attributes:
-        name: Its name in messages and predictions.
         content: The bytes of a file.
         columns: The values of its other columns, by name.
     """

@@ -35,7 +35,6 @@ class Metadata:
     Attributes:
         frame: One row per file; file names are relative to the folder.
         splits: The split of each row, "" if the folder has none.
-        notes: Lines for the user.
     """
 
     frame: pd.DataFrame

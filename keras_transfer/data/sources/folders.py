@@ -26,7 +26,6 @@ class Layout:
     Attributes:
         parts: By split, the folder that has the class folders; the split is "" if they are in the folder itself.
         unlabelled: Folders that are named like a split, and have files but no class folders.
-        notes: Lines for the user.
     """
 
     parts: Mapping[str, Path]

@@ -31,7 +31,6 @@ class ContentForm:
 
     Attributes:
         name: The column of examples if the recipe names none, as Hugging Face and TFDS call it: ``image``.
-        rank: Of an array that is one example.
         encode: Returns the bytes of a file for an example, or raises an OSError or ValueError that says why not.
     """
 

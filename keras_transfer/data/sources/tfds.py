@@ -33,7 +33,6 @@ class Dataset:
     """A prepared dataset, and the splits to read.
 
     Attributes:
-        name: As in a recipe.
         builder: A ``tfds.core.DatasetBuilder``.
         parts: Splits or slices in TFDS' notation, by the split that they become: train, validation or test, or "" for
             rows that are still to be divided.
@@ -110,7 +109,6 @@ class TfdsForm:
 
     Attributes:
         name: What messages call it: ``image``.
-        kind: TFDS' class of it.
         encode: From a value of the feature, and the feature, to the bytes of a file. A ValueError says what is wrong.
         facts: What the bytes depend on besides the dataset, for the key of the cache.
     """

@@ -33,7 +33,6 @@ class Transcribed:
         table: One row per recording, with the columns ``path``, ``speaker``, that of the transcripts, and any others.
         splits: The split of each row; "" for rows that are still to be divided.
         folder: What the paths are relative to.
-        notes: Lines for the user.
     """
 
     table: pd.DataFrame

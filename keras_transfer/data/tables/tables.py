@@ -41,7 +41,6 @@ class Table:
     Attributes:
         frame: One row per example, in the file's order, with the default index. All values of a CSV are text, because a
             class may be named 007 or NA; empty ones are None. A byte that is not UTF-8 is a surrogate.
-        notes: Lines for the user on how the file was read.
     """
 
     frame: pd.DataFrame

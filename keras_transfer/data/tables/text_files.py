@@ -133,7 +133,6 @@ class Dialect:
     """How the fields of a CSV are separated.
 
     Attributes:
-        delimiter: Between two fields.
         start: Where the header starts: spreadsheets may write a line ``sep=;`` before it.
         note: Its name, if it is not the comma of a .csv or the tab of a .tsv.
     """

@@ -75,8 +75,6 @@ class _Format:
 
     Attributes:
         header: From names of columns to what a file starts with.
-        append: Writes rows to the end of a file.
-        join: Writes parts to the end of a file.
     """
 
     header: Callable[[Sequence[str]], bytes]

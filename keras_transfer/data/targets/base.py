@@ -25,7 +25,6 @@ class Labels:
 
     Attributes:
         values: The label of each row: a class, a tuple of labels, a tuple of numbers or a transcript.
-        names: The names of the model's outputs.
         notes: Lines for the user on how the columns were read.
     """
 

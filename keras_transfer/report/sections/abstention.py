@@ -23,8 +23,6 @@ class Level:
     Attributes:
         confidence: The least probability of a predicted class.
         coverage: Share of the rows that reach it.
-        accuracy: Of these rows.
-        rows: Their number.
     """
 
     confidence: float

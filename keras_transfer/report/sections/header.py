@@ -26,8 +26,6 @@ class Compared:
     """A value on the scale of the headline.
 
     Attributes:
-        name: Whose it is.
-        value: The value.
         low: Lower end of its interval, if that is known.
         high: Upper end.
         is_ours: Whether it is the run's.
@@ -45,9 +43,6 @@ class Headline:
     """The result in one figure.
 
     Attributes:
-        name: Of the figure.
-        value: It.
-        spec: How it and what it is compared with are shown.
         interval: Its 95 % interval, if that is known.
         further: Other figures by name, each with its format.
         deviation: Standard deviation over the runs of a cross-validation.

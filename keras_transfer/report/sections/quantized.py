@@ -18,9 +18,7 @@ class Quantized:
     """A quantized export.
 
     Attributes:
-        path: Its folder in the run folder.
         size_bytes: Of the model's file or files, without what lies beside it.
-        drop: What the proof found.
     """
 
     path: str

@@ -24,11 +24,8 @@ class Separation:
     """How well one output separates its rows from the others.
 
     Attributes:
-        name: Of the class or label.
         scores: ``[n]``, the output.
         truth: ``bool[n]``, the rows that have it.
-        roc_area: Area under the ROC curve.
-        average_precision: Area under the precision-recall curve.
     """
 
     name: str

@@ -48,14 +48,11 @@ class _Card:
 
     Attributes:
         row: Its index.
-        name: Of its recording.
         said: Stretches of the transcript, each with whether they were recognized.
         found: Stretches of the recognized text, each with whether they are in the transcript.
         wrong: The number of wrong words.
         words: The number of words of the transcript.
-        image: The spectrogram.
         size: Its width and height.
-        audio: The recording.
         note: What is not shown.
     """
 
