@@ -5,17 +5,16 @@ transposed: the layer then computes with ``weight + alpha / rank * A @ B``. This
 fixes what is missing in Keras:
 
 - Keras' ``save`` and ``save_weights`` add the factors to the weight, and loading leaves both factors zero. Neither has
-  a gradient then, and resumed training changes nothing. :func:`without_adapters` and :func:`adapter_weights` keep
-  weights and factors apart.
+  a gradient then, and resumed training changes nothing. Checkpoints hold variables, and :func:`adapter_weights` returns
+  the factors.
 - Keras cannot remove an adapter. :func:`merge_adapters` makes an ordinary layer of it.
 - Adding an adapter freezes the weight, but a layer whose ``trainable`` goes from False to True lets it train again. Set
   it to False on every layer of a stage, then to True on each factor that :func:`find_adapters` returns.
 """
 
-import contextlib
 import gc
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,10 +22,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.errors import CheckpointError, PolicyError
+from keras_transfer.errors import PolicyError
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.stages import Stage
-from keras_transfer.networks.types import Array, Layer
+from keras_transfer.networks.types import Layer
 
 _KINDS = ("Dense", "EinsumDense", "Embedding", "Conv1D", "Conv2D", "Conv3D")
 _CLASSES = tuple(getattr(keras.layers, kind) for kind in _KINDS)
@@ -138,22 +137,6 @@ def _merge(adapter: Adapter) -> None:
     delattr(layer, f"lora_{kind}_b")
 
 
-@contextlib.contextmanager
-def without_adapters(stages: Iterable[Stage]) -> Iterator[None]:
-    """Make the layers ordinary ones for Keras for a while, so that it saves the weights without adapters.
-
-    To load what was saved, load it into a model with its adapters on, then call :func:`load_adapter_weights`.
-    """
-    ranks = [(adapter.layer, adapter.layer.lora_rank) for adapter in find_adapters(stages)]
-    for layer, _ in ranks:
-        layer.lora_enabled, layer.lora_rank = False, None
-    try:
-        yield
-    finally:
-        for layer, rank in ranks:
-            layer.lora_enabled, layer.lora_rank = True, rank
-
-
 def adapter_weights(stages: Iterable[Stage]) -> dict[str, NDArray[np.float32]]:
     """Return copies of the factors.
 
@@ -162,29 +145,6 @@ def adapter_weights(stages: Iterable[Stage]) -> dict[str, NDArray[np.float32]]:
         and their names may differ in the next one.
     """
     return {key: keras.ops.convert_to_numpy(factor).copy() for key, factor in _keyed_factors(stages).items()}
-
-
-def load_adapter_weights(stages: Iterable[Stage], weights: Mapping[str, Array]) -> None:
-    """Restore factors. Call it after Keras' loading, which sets them to zero.
-
-    Args:
-        stages: With the same adapters as when the factors were copied, of the same rank and alpha.
-        weights: From :func:`adapter_weights`.
-
-    Raises:
-        CheckpointError: They belong to other adapters; none was changed.
-    """
-    factors = _keyed_factors(stages)
-    expected = {key: tuple(factor.shape) for key, factor in factors.items()}
-    received = {key: tuple(weight.shape) for key, weight in weights.items()}
-    wrong = sorted(key for key in expected.keys() | received.keys() if expected.get(key) != received.get(key))
-    if wrong:
-        raise CheckpointError(
-            f"The checkpoint has factors of other adapters: {len(wrong)} differ, among them {wrong[0]}. Expected: "
-            f"shape {expected.get(wrong[0])}. Received: {received.get(wrong[0])}. Resume with the recipe that wrote it."
-        )
-    for key, factor in factors.items():
-        factor.assign(weights[key])
 
 
 def _keyed_factors(stages: Iterable[Stage]) -> dict[str, keras.Variable]:

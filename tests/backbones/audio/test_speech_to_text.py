@@ -21,12 +21,9 @@ from keras_transfer.heads.base import Head
 from keras_transfer.model import build_model
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 from keras_transfer.networks.lora import (
-    adapter_weights,
     add_adapters,
     find_adapters,
-    load_adapter_weights,
     merge_adapters,
-    without_adapters,
 )
 from keras_transfer.training.optimizer import rate_factors
 from keras_transfer.training.phase import set_trainable
@@ -129,7 +126,7 @@ def to_logits(model, inputs):
 
 
 @pytest.mark.parametrize("family", ["whisper", pytest.param("moonshine", marks=pytest.mark.slow)])
-def test_adapters_reach_every_dense_layer_of_both_parts_and_survive_a_checkpoint(family, speech_preset, tmp_path):
+def test_adapters_reach_every_dense_layer_of_both_parts_and_are_merged(family, speech_preset):
     def build():
         backbone = load(speech_preset(family))
         return build_model(backbone, Logits(("text",), embedding=backbone.token_embedding))
@@ -158,13 +155,6 @@ def test_adapters_reach_every_dense_layer_of_both_parts_and_survive_a_checkpoint
         factor.assign(random.normal(0, 0.3, factor.shape))
     adapted = to_logits(model, inputs)
     assert np.abs(adapted - before).max() > 0.01
-    with without_adapters(backbone.stages):
-        model.trainer.save_weights(tmp_path / "run.weights.h5")
-    resumed = build()
-    add_adapters(resumed.backbone.stages, range(len(backbone.stages)), rank=2)
-    resumed.trainer.load_weights(tmp_path / "run.weights.h5")
-    load_adapter_weights(resumed.backbone.stages, adapter_weights(backbone.stages))
-    np.testing.assert_allclose(to_logits(resumed, inputs), adapted, atol=1e-6)
     merge_adapters(backbone.stages)
     assert not find_adapters(backbone.stages)
     np.testing.assert_allclose(to_logits(model, inputs), adapted, atol=1e-4)
