@@ -198,6 +198,14 @@ def _classes():
 CLASSES = _classes()
 
 
+PROTOCOLS = {
+    method.name
+    for nodes in CLASSES.values()
+    for node in nodes
+    if any(ast.unparse(base).startswith("Protocol") for base in node.bases)
+    for method in node.body
+    if isinstance(method, ast.FunctionDef) and ast.get_docstring(method)
+}
 # Keras documents what it calls.
 HOOKS = re.compile(
     r"build|call|result|on_\w+|set_(model|params)|compute_output_(shape|spec)|(get|from)_config|(update|reset)_state"
@@ -205,8 +213,9 @@ HOOKS = re.compile(
 
 
 def _inherits_docstring(owner, method, seen=frozenset()):
-    """Whether a class of the package or of Keras, from which the owner inherits, documents the method."""
-    if HOOKS.fullmatch(method) and any(ast.unparse(base).startswith("keras.") for base in owner.bases):
+    """Whether a base class or a protocol of the package, or Keras, documents the method."""
+    keras = any(ast.unparse(base).startswith("keras.") for base in owner.bases)
+    if method in PROTOCOLS or (keras and HOOKS.fullmatch(method)):
         return True
     names = {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in owner.bases} - seen
     return any(

@@ -40,7 +40,6 @@ class RayEngine:
         self._path, self._kind, self._settings = worker.run.path.resolve(), worker.kind, worker.settings
 
     def apply(self, step: Step, pieces: Iterable[Piece]) -> Iterator[tuple[int, Any]]:
-        """Apply a step to each part."""
         references = [ray.put(_pack(number, _with_absolute_paths(piece))) for number, piece in pieces]
         if not references:
             return

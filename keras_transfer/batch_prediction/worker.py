@@ -190,7 +190,6 @@ class LocalEngine:
     worker: Worker
 
     def apply(self, step: Step, pieces: Iterable[Piece]) -> Iterator[tuple[int, Any]]:
-        """Apply a step to each part."""
         function = getattr(self.worker, step)
         for number, piece in pieces:
             yield number, function(piece)

@@ -46,7 +46,7 @@ def backbones(as_json: bool) -> None:
 @click.argument("task", required=False)
 def schema(task: str | None) -> None:
     """Print the JSON schema of recipes, which editors use; of one TASK or of all."""
-    from keras_transfer.config.json_schema import describe_recipes
+    from keras_transfer.config.recipe_file import describe_recipes
 
     print_json(describe_recipes(task))
 

@@ -125,7 +125,7 @@ def find_learning_rate(recipe: str, overrides: tuple[str, ...], out: Path | None
     import_tensorflow()
     from keras_transfer.console import make_console
     from keras_transfer.recipe import Recipe
-    from keras_transfer.report.plots import plot_range_test
+    from keras_transfer.training.lr_finder import plot_range_test
 
     test = Recipe.from_file(recipe, overrides).find_learning_rate(None if as_json else make_console())
     if as_json:

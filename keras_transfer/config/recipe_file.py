@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from keras_transfer.config.by_name import ByName
 from keras_transfer.config.contradictions import find_contradictions
@@ -252,3 +253,25 @@ def write_recipe(config: RecipeConfig, file: Path) -> None:
     )
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     file.write_text((note if given else "") + text, encoding="utf-8")
+
+
+def describe_recipes(task: str | None = None) -> dict[str, Any]:
+    """Return the JSON schema of recipes.
+
+    Args:
+        task: The task whose recipes are described; None for all tasks.
+
+    Returns:
+        A schema of JSON Schema draft 2020-12. It has the keys, types, ranges and defaults of every section; settings
+        that contradict each other are found by `keras-transfer check`.
+
+    Raises:
+        ConfigError: There is no such task.
+    """
+    if task is not None and task not in SCHEMAS:
+        raise ConfigError(f"There is no task {task!r}. {did_you_mean(task, SCHEMAS)}")
+    names = list(SCHEMAS) if task is None else [task]
+    references, definitions = models_json_schema([(SCHEMAS[name], "validation") for name in names])
+    recipes = [references[SCHEMAS[name], "validation"] for name in names]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A recipe of keras-transfer"}
+    return {**head, **(recipes[0] if task else {"oneOf": recipes}), **definitions}

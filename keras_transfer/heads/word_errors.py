@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.data.normalization import normalize
+from keras_transfer.data.targets.transcripts import normalize
 from keras_transfer.errors import DataError
 from keras_transfer.heads.evaluation import CHARACTER_ERROR_RATE, WORD_ERROR_RATE, Figure, Floats, Improvement
 from keras_transfer.heads.resampling import bootstrap

@@ -114,11 +114,9 @@ class StoredRun:
 
     @property
     def input_shape(self) -> Any:
-        """The shape of what the model takes, or shapes by name; None for a size that differs from batch to batch."""
         return self.model.input_shape
 
     def predict_batches(self, batches: Batches) -> Floats:
-        """Predict for batches of what :attr:`reader` returns, ``float32[rows, outputs]`` in their order."""
         return predict(self.model, batches)
 
     def embed_batches(self, batches: Batches) -> tuple[Floats, Floats] | None:

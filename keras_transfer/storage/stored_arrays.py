@@ -87,13 +87,11 @@ class ArrayFile:
         return self.read(0, self.shape[0]).astype(self.dtype if dtype is None else dtype, copy=False)
 
     def read(self, start: int, stop: int) -> Array:
-        """Return consecutive records, ``[stop - start, ...]``."""
         out = np.empty((stop - start, *self.shape[1:]), self.dtype)
         self._fill(_bytes_of(out), start * self.dtype.itemsize * math.prod(self.shape[1:]))
         return out
 
     def take(self, view: int, rows: NDArray[np.int64]) -> Array:
-        """Return rows of a view of an array ``[views, rows, ...]``."""
         out = np.empty((len(rows), *self.shape[2:]), self.dtype)
         buffer, size = _bytes_of(out), self.dtype.itemsize * math.prod(self.shape[2:])
         first = view * self.shape[1]
@@ -105,7 +103,6 @@ class ArrayFile:
         return out
 
     def problem(self) -> str | None:
-        """Return why the array can no longer be read, or None."""
         size = os.fstat(self._descriptor).st_size
         return None if size >= self._end else f"{self._name} was truncated to {size:,} of {self._end:,} bytes"
 
@@ -145,15 +142,12 @@ class HeldArray:
         return self._array.astype(self.dtype if dtype is None else dtype, copy=False)
 
     def read(self, start: int, stop: int) -> Array:
-        """Return consecutive records."""
         return self._array[start:stop]
 
     def take(self, view: int, rows: NDArray[np.int64]) -> Array:
-        """Return rows of a view."""
         return self._array[view][rows]
 
     def problem(self) -> str | None:
-        """Return None: memory can always be read."""
         return None
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -170,3 +171,22 @@ def _has_diverged(losses: Sequence[float]) -> bool:
     """Whether the running mean is four times its minimum. If the loss is small already, noise alone reaches that."""
     means = np.convolve(losses, np.full(5, 0.2), mode="valid")
     return bool(means[-1] > max(4.0 * means.min(), 2.0 * np.mean(losses[:_BEGINNING])))
+
+
+def plot_range_test(test: RangeTest, image: Path) -> None:
+    """Draw the loss over the learning rate, and the suggested rate.
+
+    Raises:
+        ConfigError: No rate is suggested.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(test.rates, test.losses, ".", color="grey", markersize=4, label="per batch")
+    axes.plot(test.rates, test.smoothed, label="smoothed")
+    axes.axvline(test.learning_rate, color="grey", linestyle=":", label=f"{test.learning_rate:g}")
+    axes.set(xlabel="training.learning_rate", ylabel="loss", xscale="log", title=f"phase {test.phase}")
+    axes.set_ylim(0.0, 2.0 * test.smoothed[0])  # the explosion at the end would flatten what comes before it
+    axes.legend(frameon=False)
+    figure.savefig(image, dpi=120)

@@ -20,7 +20,7 @@ from PIL import Image
 from keras_transfer import DataError, Run
 from keras_transfer.config.data import ImageDataConfig, TextDataConfig
 from keras_transfer.config.recipe_file import parse_recipe, read_recipe
-from keras_transfer.data.sources import tf_datasets
+from keras_transfer.data.sources import python_objects
 from keras_transfer.data.sources.find import read_source
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import load_splits
@@ -532,7 +532,7 @@ def test_objects_hold_the_images_and_labels_that_they_were_given(form):
     ],
 )
 def test_objects_that_could_be_read_in_another_way(monkeypatch, data, kind, needs):
-    monkeypatch.setattr(tf_datasets, "MOST_ROWS", 50)
+    monkeypatch.setattr(python_objects, "MOST_ROWS", 50)
     with pytest.raises(DataError) as refusal:
         named, given = name_objects({"source": data()})
         load(named["source"], given, kind)

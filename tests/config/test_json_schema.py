@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from keras_transfer.config.catalog import bundled_recipes
-from keras_transfer.config.json_schema import describe_recipes
-from keras_transfer.config.recipe_file import parse_recipe
+from keras_transfer.config.recipe_file import describe_recipes, parse_recipe
 from keras_transfer.config.schema import SCHEMAS
 from keras_transfer.errors import ConfigError
 

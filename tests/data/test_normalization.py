@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from keras_transfer.data.normalization import normalize
+from keras_transfer.data.targets.transcripts import normalize
 from keras_transfer.errors import ConfigError
 
 

@@ -123,7 +123,6 @@ class SpeechTokenizer:
 
     @property
     def end(self) -> int:
-        """The token that follows a transcript."""
         return self.special.end
 
     @property
@@ -133,7 +132,6 @@ class SpeechTokenizer:
 
     @property
     def timestamp_begin(self) -> int | None:
-        """The token ``<|0.00|>``; each next one is 0.02 s later. None for networks without timestamps."""
         return self.special.timestamp_begin
 
     @property
@@ -209,7 +207,6 @@ class SpeechTokenizer:
 
     @property
     def special_ids(self) -> frozenset[int]:
-        """Tokens that write nothing."""
         special = self.special
         found = {special.start, special.end, *special.languages.values(), *special.tasks.values()}
         return frozenset(found | {token for token in (special.no_timestamps,) if token is not None})

@@ -146,7 +146,6 @@ class TextEncoder:
 
     @property
     def vocabulary_size(self) -> int:
-        """One more than the largest token id."""
         vocabulary = self._tokenizer.get_vocabulary()
         ids = getattr(self._tokenizer, "vocabulary", None)
         return 1 + max(ids.values()) if isinstance(ids, dict) else len(vocabulary)
@@ -169,7 +168,6 @@ class TextEncoder:
 
     @property
     def separator_ids(self) -> tuple[int, ...]:
-        """Tokens that are around texts and between the two of a pair."""
         others = (self.mask_id, getattr(self._tokenizer, "unk_token_id", None))
         return tuple(sorted({int(token) for token in self._tokenizer.special_token_ids} - set(others)))
 

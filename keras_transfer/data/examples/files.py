@@ -69,7 +69,6 @@ class Files:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Path and content of each."""
         return join_fingerprints(self)
 
     @property
@@ -79,29 +78,23 @@ class Files:
 
     @property
     def home(self) -> str:
-        """The folder."""
         return str(self.root)
 
     @property
     def places(self) -> list[str]:
-        """Absolute paths."""
         return self.files
 
     @property
     def stamps(self) -> list[Stamp]:
-        """State and hash of each."""
         return [self.hashes.stamp(file) for file in self.files]
 
     def remember(self, stamps: Mapping[int, Stamp]) -> None:
-        """Remember hashes of files that were read."""
         self.hashes.add({str(self.root / self.names[row]): stamp for row, stamp in stamps.items()})
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
-        """Return some, in this order."""
         return replace(self, names=tuple(self.names[row] for row in rows))
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of one."""
         return read_regular(self.root / self.names[row])
 
 
@@ -127,17 +120,14 @@ class EncodedFiles:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each."""
         return join_fingerprints(self)
 
     @property
     def content_hashes(self) -> list[str]:
-        """The hash of each one's content, whatever its name."""
         return [digest.tobytes().hex() for digest in self.digests]
 
     @property
     def places(self) -> list[str]:
-        """Their names."""
         return list(self.names)
 
     @property
@@ -149,13 +139,11 @@ class EncodedFiles:
         """Do nothing: the hashes are stored with the array."""
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
-        """Return some, in this order; the bytes are shared."""
         index = np.asarray(rows, np.int64)
         names = tuple(self.names[row] for row in index)
         return replace(self, names=names, bounds=self.bounds[index], digests=self.digests[index])
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of one."""
         begin, end = self.bounds[row]
         return self.data.read(int(begin), int(end)).tobytes()
 
@@ -186,12 +174,10 @@ class GivenFiles:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each."""
         return join_fingerprints(self)
 
     @property
     def content_hashes(self) -> list[str]:
-        """The hash of each one's content; empty if it cannot be read."""
         return [self._hash(row) for row in range(len(self))]
 
     def _hash(self, row: int) -> str:
@@ -207,7 +193,6 @@ class GivenFiles:
 
     @property
     def places(self) -> list[str]:
-        """Their names."""
         return list(self.names)
 
     @property
@@ -219,7 +204,6 @@ class GivenFiles:
         """Do nothing: these examples are read once."""
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
-        """Return some, in this order."""
         return replace(
             self, names=tuple(self.names[row] for row in rows), values=tuple(self.values[row] for row in rows)
         )

@@ -41,7 +41,6 @@ class Images(Files):
     kinds: frozenset[bytes] | None = None
 
     def with_kinds(self, kinds: frozenset[bytes]) -> Self:
-        """Return the same images with known formats."""
         return replace(self, kinds=kinds)
 
     def contents(self) -> Callable[[Tensor], Tensor]:
@@ -65,7 +64,6 @@ class EncodedImages(EncodedFiles):
         return cls(files.home, files.names, files.data, files.bounds, files.digests)
 
     def with_kinds(self, kinds: frozenset[bytes]) -> Self:
-        """Return the same images with known formats."""
         return replace(self, kinds=kinds)
 
     def contents(self) -> Callable[[Tensor], Tensor]:
@@ -113,7 +111,6 @@ class GivenImages(GivenFiles):
         return encode_pixels(value) if isinstance(value, np.ndarray) else bytes(value)
 
     def with_kinds(self, kinds: frozenset[bytes]) -> Self:
-        """Return the same images with known formats."""
         return replace(self, kinds=kinds)
 
     def contents(self) -> Callable[[Tensor], Tensor]:

@@ -53,7 +53,6 @@ class Recordings:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each."""
         return join_fingerprints(self)
 
     @property
@@ -76,12 +75,10 @@ class Recordings:
 
     @property
     def home(self) -> str:
-        """Where the files are stored."""
         return self.files.home
 
     @property
     def places(self) -> list[str]:
-        """Where each is, for messages."""
         return self._with_spans(self.files.places)
 
     @property
@@ -92,7 +89,6 @@ class Recordings:
         return [Stamp(stamp.state, content) for stamp, content in zip(stamps, hashes, strict=True)]
 
     def remember(self, stamps: Mapping[int, Stamp]) -> None:
-        """Remember the hashes of whole files that were read, by row."""
         self.files.remember(stamps)
 
     def rows_by_file(self) -> list[list[int]]:
@@ -112,7 +108,6 @@ class Recordings:
         return start, end
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Recordings":
-        """Return some, in this order."""
         index = np.asarray(rows, np.int64)
         return Recordings(self.files.select(index), None if self.spans is None else self.spans[index])
 

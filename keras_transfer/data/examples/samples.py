@@ -32,12 +32,10 @@ class Samples:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the recordings."""
         return self.recordings.names
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each."""
         return [f"{name}\0{content}" for name, content in zip(self.names, self.content_hashes, strict=True)]
 
     @property
@@ -46,7 +44,6 @@ class Samples:
         return self.bounds[:, 1] - self.bounds[:, 0]
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Samples":
-        """Return some, in this order; the samples are shared."""
         index = np.asarray(rows, np.int64)
         hashes = [self.content_hashes[row] for row in index]
         return Samples(self.recordings.select(index), self.sample_rate, self.data, self.bounds[index], hashes)

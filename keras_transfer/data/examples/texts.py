@@ -35,17 +35,14 @@ class Texts:
         return len(self.segments)
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Texts":
-        """Return some, in this order."""
         return Texts(tuple(self.names[row] for row in rows), tuple(self.segments[row] for row in rows))
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each."""
         return [f"{name}\0{content}" for name, content in zip(self.names, self.content_hashes, strict=True)]
 
     @property
     def content_hashes(self) -> list[str]:
-        """The hash of each one's content, whatever its name."""
         return [hash_text(segments) for segments in self.segments]
 
     @property

@@ -48,17 +48,14 @@ class Tokens:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the texts."""
         return self.texts.names
 
     @property
     def fingerprints(self) -> list[str]:
-        """Those of the texts."""
         return self.texts.fingerprints
 
     @property
     def content_hashes(self) -> list[str]:
-        """Those of the texts."""
         return self.texts.content_hashes
 
     @property
@@ -67,7 +64,6 @@ class Tokens:
         return self.texts.identities
 
     def select(self, rows: Sequence[int] | Rows) -> "Tokens":
-        """Return some, in this order; the tokens are shared."""
         index = np.asarray(rows, np.int64)
         return replace(
             self,

@@ -10,10 +10,10 @@ import pandas as pd
 
 from keras_transfer.config.data import DataConfig, SpeechDataConfig
 from keras_transfer.config.names import show_name
-from keras_transfer.data.normalization import normalize
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.tables.tables import is_utf8, load_table, some
+from keras_transfer.data.targets.transcripts import normalize
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.registry import did_you_mean
 

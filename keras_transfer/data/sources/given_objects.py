@@ -9,9 +9,8 @@ import tensorflow as tf
 from keras_transfer.config.data import DataConfig
 from keras_transfer.data.sources.base import PYTHON, Source
 from keras_transfer.data.sources.example_kinds import ExampleKind
-from keras_transfer.data.sources.python_objects import to_table
+from keras_transfer.data.sources.python_objects import MOST_ROWS, knows_length, to_table
 from keras_transfer.data.sources.source_kinds import SourceKind, table_has_labels
-from keras_transfer.data.sources.tf_datasets import MOST_ROWS, knows_length
 from keras_transfer.errors import DataError
 
 

@@ -15,12 +15,12 @@ from keras_transfer.data.sources.python_objects import (
     describe_object,
     holds_mappings,
     is_batched,
+    iterate,
     name_labels,
     pairs_of,
     split_pairs,
     to_plain,
 )
-from keras_transfer.data.sources.tf_datasets import iterate
 from keras_transfer.data.tables.tables import check_columns
 from keras_transfer.errors import DataError
 
