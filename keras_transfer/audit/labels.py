@@ -39,7 +39,6 @@ def hold_out(
     Args:
         head: Made for these rows; it can be solved.
         features: ``float32[rows, channels]``.
-        neighbours: Of each row.
         groups: Of each row, or None. With groups, neighbours are not asked: most are of the row's own group.
 
     Returns:

@@ -76,9 +76,6 @@ _MOST = 0.02
 def find_outliers(rows: Rows, neighbours: Neighbours) -> list[Finding]:
     """Find rows that are far from their nearest neighbours (Kuan and Mueller 2022, arXiv 2207.03061).
 
-    Args:
-        neighbours: Of each.
-
     Returns:
         At most 2 % of the rows, the farthest ones; their mean cosine distance to ten neighbours is more than six robust
         standard deviations above the median.

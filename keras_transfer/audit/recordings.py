@@ -20,11 +20,7 @@ _ODD_LENGTH, _MOST_ODD = 4.0, 0.05
 
 
 def audit_recordings(splits: Splits, *, memory: Path | None = None) -> list[Finding]:
-    """Check how recordings sound. The scan has measured each already.
-
-    Args:
-        memory: The folder of earlier results; by default the cache's.
-    """
+    """Check how recordings sound. The scan has measured each already."""
     rows = Rows.of(splits)
     every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
     measured = {row: one for row, one in enumerate(every) if isinstance(one, RecordingMeasures)}
@@ -80,11 +76,7 @@ def _find_odd_lengths(rows: Rows, measured: dict[int, RecordingMeasures]) -> lis
 
 
 def audit_transcripts(splits: Splits, *, memory: Path | None = None) -> list[Finding]:
-    """Check recordings and their transcripts. The scan has measured each recording already.
-
-    Args:
-        memory: The folder of earlier results; by default the cache's.
-    """
+    """Check recordings and their transcripts. The scan has measured each recording already."""
     rows, texts = Rows.of(splits), [str(text) for split in splits for text in split.targets]
     every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
     seconds = {row: one.seconds for row, one in enumerate(every) if isinstance(one, RecordingMeasures) and texts[row]}

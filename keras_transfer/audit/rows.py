@@ -48,7 +48,6 @@ class Rows:
 
         Args:
             kind: One of ``KINDS``.
-            row: The index of the row.
             score: From 0 to 1.
         """
         return Finding(kind, self.names[row], self.splits[row], self.labels[row], detail, float(score), suggested_label)

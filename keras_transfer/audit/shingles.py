@@ -110,11 +110,7 @@ class PassageCounter:
 
 
 def choose_passages(counts: Counter[str], least: int, most: int) -> list[tuple[str, int]]:
-    """Return the most frequent passages with their counts, without those that are parts of others.
-
-    Args:
-        counts: How many texts have each.
-    """
+    """Return the most frequent passages with their counts, without those that are parts of others."""
     chosen: list[tuple[str, int]] = []
     for passage, count in counts.most_common():
         if count < least or len(chosen) == most:

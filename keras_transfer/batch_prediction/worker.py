@@ -148,11 +148,7 @@ def take_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def to_columns(predictions: Sequence[Prediction], top_k: int | None) -> pd.DataFrame:
-    """Return predictions as columns, empty where an input cannot be read.
-
-    Args:
-        predictions: One per row.
-    """
+    """Return predictions as columns, empty where an input cannot be read."""
     rows = [prediction.columns(top_k) for prediction in predictions]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}

@@ -61,7 +61,6 @@ def find_candidates(
     Args:
         formats: Names of formats, such as ``onnx`` or ``litert:int8``; None for the Keras model, all formats, and what
             the run has exported in quantized form.
-        report: Receives a line for the user before each export.
 
     Yields:
         Each in turn; what comes before may have been measured by then.

@@ -172,7 +172,6 @@ def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment:
 
     Args:
         job: Plain data; ``results`` is added.
-        scratch: A folder for both files.
 
     Returns:
         The results, or ``error``, why there are none.

@@ -64,7 +64,6 @@ def write_answers(
     """Predict for inputs, write the table, and print what is worth knowing; return the number of rows.
 
     Args:
-        given: What the user named.
         **answers: Further fields of ``Settings``.
     """
     from keras_transfer.batch_prediction import ENGINES, AnswerFile, Settings, Worker, choose_columns, predict_to_file

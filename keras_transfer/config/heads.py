@@ -88,7 +88,6 @@ def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: boo
 
     Args:
         target: The recipe's ``data.target``.
-        validates: Whether there are validation rows.
     """
     if target == "number":
         yield "head.threshold: numbers are not decided on, and data.target is number. Leave it out."

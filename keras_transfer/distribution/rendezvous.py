@@ -33,9 +33,6 @@ _Joined = queue.SimpleQueue[tuple[socket.socket, int]]
 def await_workers(workers: Workers, *, timeout_seconds: float) -> None:
     """Wait until every process has reported to the chief, on the chief's port.
 
-    Args:
-        workers: All processes, and the index of this one.
-
     Raises:
         TrainingError: Some did not connect in time; every process that did names them.
         ConfigError: Two have the same index.

@@ -66,7 +66,6 @@ class GradCam:
 
         Args:
             inputs: Of the model, one tensor; at most :data:`BATCH` examples.
-            outputs: For each example the outputs that are explained.
 
         Returns:
             ``float32[maps, batch, height, width]``; fewer outputs of an example repeat its last one. None if no

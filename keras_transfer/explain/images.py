@@ -32,7 +32,6 @@ def explain_images(
 
     Args:
         opened: The model; None if it could not be opened.
-        outputs: For each image the outputs that are explained.
         signed: Whether what speaks against an output is part of its map: numbers become smaller, not less likely.
 
     Returns:

@@ -33,7 +33,6 @@ def divide_text(text: str, surfaces: Sequence[bytes | None], attributions: Seque
 
     Args:
         surfaces: What each token is written as; None for a word that the vocabulary lacks.
-        attributions: Of each token.
     """
     pieces: list[Piece] = []
     start = end = 0

@@ -43,7 +43,6 @@ def explain_recordings(
 
     Args:
         opened: The model; None if it could not be opened.
-        outputs: For each recording the outputs that are explained.
         signed: Whether what speaks against an output is part of its map.
 
     Returns:
@@ -104,7 +103,6 @@ def show_recordings(recordings: Examples, sample_rate: int, *, most_seconds: flo
     """Return recordings for the page, without an explanation: a player and a spectrogram of each.
 
     Args:
-        sample_rate: Of the player, in Hz.
         most_seconds: Of each recording, from its start.
 
     Returns:
@@ -154,7 +152,6 @@ def make_spectrogram(samples: NDArray[np.float32], sample_rate: int) -> NDArray[
 
     Args:
         samples: ``float32[samples]``.
-        sample_rate: In Hz.
 
     Returns:
         ``float32[320, 96]`` in 0..1: time, and frequency from 50 Hz to half the rate in equal steps of the mel scale
@@ -186,7 +183,6 @@ def draw_preview(samples: NDArray[np.float32], sample_rate: int) -> bytes:
 
     Args:
         samples: ``float32[samples]``.
-        sample_rate: In Hz.
     """
     return _draw(make_spectrogram(samples, sample_rate)).content
 

@@ -63,7 +63,6 @@ class Features:
             targets: ``float32[rows, outputs]``, as the head encodes them.
             weights: ``float32[rows]``.
             batch_size: Rows per step, at most.
-            share: The part of each batch to read.
 
         Returns:
             Batches of (features, targets, weights).

@@ -281,11 +281,7 @@ def predict(model: Model, batches: Batches) -> NDArray[np.float32]:
 
 
 def put_side_by_side(outputs: Any) -> NDArray[np.float32]:
-    """Return what a model returned for a batch, ``float32[rows, outputs]``.
-
-    Args:
-        outputs: Of the model; of several ones, vectors come first.
-    """
+    """Return what a model returned for a batch, ``float32[rows, outputs]``."""
     arrays = [np.asarray(output, np.float32) for output in keras.tree.flatten(outputs)]
     columns = [array[:, None] if array.ndim == 1 else array for array in sorted(arrays, key=lambda array: array.ndim)]
     return np.concatenate(columns, axis=1)

@@ -157,7 +157,6 @@ def measure_transcripts(
     The same rows give the same intervals.
 
     Args:
-        rule: Of normalization, applied to both.
         groups: The speaker, or other group, of each utterance; one without a group is a group of its own.
 
     Raises:
@@ -182,7 +181,6 @@ def count_edits(expected: Sequence[str], found: Sequence[str], *, rule: str, cha
 
     Args:
         expected: The transcripts; empty ones have a length of 0.
-        rule: Of normalization, applied to both.
         characters: Whether characters are counted in place of words.
 
     Raises:
@@ -202,9 +200,6 @@ def count_edits(expected: Sequence[str], found: Sequence[str], *, rule: str, cha
 
 def align(expected: Sequence[str], found: Sequence[str], *, rule: str) -> list[list[Step]]:
     """Return for each utterance which words are equal, and which differ.
-
-    Args:
-        rule: Of normalization, applied to both.
 
     Raises:
         DataError: jiwer is not installed.

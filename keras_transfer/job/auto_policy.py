@@ -25,9 +25,6 @@ _TIMED_ROWS = 64
 def estimate(job: Job) -> dict[str, float]:
     """Estimate how long each policy takes that ``auto`` chooses from, on a job's data and this machine.
 
-    Args:
-        job: Not yet trained.
-
     Returns:
         Seconds by policy, the least work first.
 

@@ -151,7 +151,6 @@ def choose(
 
     Args:
         trials: Of head and last_stages on the same held-out rows; may be empty.
-        estimates: Seconds by policy.
         budget_seconds: None for no limit.
 
     Returns:

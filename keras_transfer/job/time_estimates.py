@@ -88,7 +88,6 @@ def find_affordable(estimates: Mapping[str, float], budget_seconds: float | None
     """Return the candidates that a budget allows, the least work first.
 
     Args:
-        estimates: Seconds by policy.
         budget_seconds: None for no limit.
 
     Raises:

@@ -34,9 +34,6 @@ _MOST_PREVIEWS = 24
 def audit_recipe(spec: RecipeSpec, distribution: Distribution, *, previews: bool = False) -> Audit:
     """Audit the sources of a recipe, with the splits that it would train on.
 
-    Args:
-        previews: Whether the audit has previews of its examples, for a page.
-
     Raises:
         TransferError: The data cannot be read, or the network cannot be loaded.
     """

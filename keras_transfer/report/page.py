@@ -36,7 +36,6 @@ def write_page(
 
     Args:
         splits: The run's data, if it is in memory; else it is read again, if it is on this machine.
-        predicted: Predictions by split, if they are in memory.
         file: Where to; by default report.html in the run folder.
 
     Raises:

@@ -28,7 +28,6 @@ def write_pooled_page(
     """Write the page of a cross-validation.
 
     Args:
-        runs: In their order, at least one.
         file: Where to; by default report.html in the folder.
 
     Raises:

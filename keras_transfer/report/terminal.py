@@ -30,11 +30,7 @@ _MOST_PAIRS = 10
 
 
 def print_plan(summaries: Sequence[PhaseSummary], stages: int, console: Console) -> None:
-    """Print what each phase trains.
-
-    Args:
-        summaries: One per phase.
-    """
+    """Print what each phase trains."""
     rows = [
         (
             summary.phase.name,

@@ -146,9 +146,6 @@ def _is_writable(folder: Path) -> bool:
 def read_json(file: Path, *keys: str) -> dict[str, Any]:
     """Read one of the run folder's JSON files.
 
-    Args:
-        keys: What it must have.
-
     Raises:
         CheckpointError: It is damaged.
     """

@@ -36,9 +36,6 @@ class Predicted:
 def write_predictions(folder: Path, splits: Mapping[str, Predicted]) -> bool:
     """Write the predictions of a run.
 
-    Args:
-        splits: By name.
-
     Returns:
         Whether they were written: there may be none, or too many.
 
@@ -62,7 +59,6 @@ def read_predictions(file: Path, counts: Mapping[str, int], outputs: int | None)
 
     Args:
         file: ``predictions.npz``.
-        counts: How many rows each split has.
         outputs: How many outputs the model has; None if that depends on the rows, whose targets are texts then.
 
     Returns:

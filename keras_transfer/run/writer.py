@@ -53,7 +53,6 @@ class RunWriter:
         """Make the folder, and write what is known before training.
 
         Args:
-            lock: Of the folder; taken here.
             splits: A few of their examples are kept, so that an export can be proved wherever the folder goes.
 
         Raises:
@@ -74,11 +73,7 @@ class RunWriter:
             ) from error
 
     def write_phases(self, phases: Sequence[PhaseSummary], stages: int) -> None:
-        """Write what each phase trains.
-
-        Args:
-            phases: One summary per phase.
-        """
+        """Write what each phase trains."""
         written = [
             PhaseRecord(
                 name=summary.phase.name,

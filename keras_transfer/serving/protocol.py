@@ -98,9 +98,6 @@ def parse_json(body: bytes) -> dict[str, Any]:
 def parse_request(body: bytes, signatures: Mapping[str, Signature], limits: Limits) -> PredictRequest:
     """Parse the body of a predict request.
 
-    Args:
-        limits: How many rows there may be.
-
     Raises:
         Refusal: It is not what the signature takes.
     """

@@ -149,11 +149,7 @@ class FeatureStore:
         return Cleared(tuple(removed), tuple(kept))
 
     def find(self, key: str, *, shapes: Sequence[tuple[int, ...]], dtype: str) -> Stored | None:
-        """Return an entry's arrays; None if there is no such entry.
-
-        Args:
-            shapes: Of each array.
-        """
+        """Return an entry's arrays; None if there is no such entry."""
         names = self.find_files(key)
         if names is None:
             return _TEMPORARY.get((str(self._folder), key))
@@ -222,7 +218,6 @@ class FeatureStore:
         """Add an entry of arrays. What cannot be written to the folder is available to this process alone.
 
         Args:
-            shapes: Of each array.
             batches: Computes the arrays in pieces along the first axis, or along the first two axes flattened, in
                 order.
 

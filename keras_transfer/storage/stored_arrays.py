@@ -170,7 +170,6 @@ def write_arrays(
     They are not memory-mapped: on a full disk that kills the process, while a write raises an error.
 
     Args:
-        files: Open, one per array.
         batches: Pieces of each array along its first axis, or along its first two axes flattened, in order.
 
     Raises:

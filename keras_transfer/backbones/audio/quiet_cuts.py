@@ -31,7 +31,6 @@ def find_cuts(recordings: Tensor, samples: int, sample_rate: int) -> Cuts:
 
     Args:
         recordings: ``float32[batch, time]``. Zeros at the end of a recording are padding, and not part of it.
-        sample_rate: In Hz.
     """
     step = sample_rate // STEPS_PER_SECOND
     window = samples // step  # in steps

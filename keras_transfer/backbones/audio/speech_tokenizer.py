@@ -150,7 +150,6 @@ class SpeechTokenizer:
         Args:
             language: Its code, such as ``cs``; None for networks that have no languages to choose from.
             task: ``transcribe``, or ``translate`` into English.
-            timestamps: Whether the transcript has timestamps.
 
         Raises:
             ConfigError: The network has no such language or task, or needs a language.

@@ -201,7 +201,6 @@ def encoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array
 
     Args:
         tensors: By CTranslate2's names.
-        heads: Of each attention.
 
     Returns:
         Values by the paths of KerasHub's weights.

@@ -125,7 +125,6 @@ def remove_band(samples: Floats, sample_rate: int, start: float, width: float) -
 
     Args:
         samples: ``float32[samples]``.
-        sample_rate: In Hz.
         start: Where the band starts, as a share of the mel scale from 0 Hz to half the rate.
     """
     # Padding keeps the end of a recording out of its start, and makes the transform fast for any length.

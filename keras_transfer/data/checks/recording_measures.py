@@ -90,7 +90,6 @@ def measure_recordings(
 
     Args:
         memory: The folder of earlier results; by default the cache's. It is not used if it cannot be written.
-        max_seconds: Longer recordings are not decoded; no limit by default.
 
     Returns:
         What is measured of each, or what is wrong with it.
@@ -125,11 +124,7 @@ def measure_recordings(
 
 
 def find_problem(recordings: Recordings, row: int, max_seconds: float) -> str | None:
-    """Decode one recording, and return what is wrong with it, or None.
-
-    Args:
-        max_seconds: A longer one is not decoded.
-    """
+    """Decode one recording, and return what is wrong with it, or None."""
     found = _measure_file(recordings, [row], max_seconds)[1][row]
     return found if isinstance(found, str) else None
 

@@ -35,7 +35,6 @@ def scan_recordings(splits: Sequence[Split], *, broken: str, max_seconds: float,
     Args:
         broken: ``error`` or ``skip``.
         max_seconds: Longer recordings, and longer clips, count as broken; they are not decoded.
-        memory: The folder of earlier results; by default the cache's.
 
     Returns:
         The splits without their broken recordings, the problems, and lines on recordings that are probably useless.
@@ -50,11 +49,7 @@ def scan_recordings(splits: Sequence[Split], *, broken: str, max_seconds: float,
 
 
 def note_flaws(splits: Sequence[Split], measured: Sequence[Sequence[Measured]]) -> list[str]:
-    """Return lines on recordings that are probably useless.
-
-    Args:
-        measured: What is measured of those of each split.
-    """
+    """Return lines on recordings that are probably useless."""
     return [line for what, has in _FLAWS for line in _note(what, has, splits, measured)]
 
 
@@ -74,9 +69,6 @@ def find_repeated_recordings(splits: Sequence[NamedSplit], *, memory: Path | Non
     """Find recordings that are in two splits, in whatever format, and clips of one file in two splits.
 
     Clips of one file share a speaker, a room and a microphone, by which a model recognizes them.
-
-    Args:
-        memory: The folder of earlier results; by default the cache's.
     """
     sounds = [[_sound_of(one) for one in measure_recordings(split.examples, memory=memory)] for split in splits]
     files = [split.examples.file_hashes for split in splits]

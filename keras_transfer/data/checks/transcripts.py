@@ -44,7 +44,6 @@ def scan_transcripts(
         broken: ``error`` or ``skip``.
         max_seconds: Longer recordings count as broken; they are not decoded.
         seconds: Training and validation recordings that are longer count as broken, too: ``data.seconds``.
-        memory: The folder of earlier results; by default the cache's.
 
     Returns:
         The splits without recordings that cannot be read, are too long or have no transcript, the problems, and lines

@@ -123,9 +123,6 @@ class Recordings:
     def decode(self, row: int, sample_rate: int) -> Samples:
         """Return one as ``float32[samples]``, with the mean of its channels.
 
-        Args:
-            sample_rate: Of the result, in Hz.
-
         Raises:
             OSError: It cannot be read.
             ValueError: It is not a recording, or the clip is not inside of it.

@@ -64,9 +64,6 @@ class Header:
 def read_header(content: bytes) -> Header | None:
     """Read the header of a JPEG or PNG that is whole.
 
-    Args:
-        content: The bytes of a file.
-
     Returns:
         The header; None for other formats, damage, and rare kinds that only a decoder can check.
     """

@@ -21,7 +21,6 @@ def decode_image(
 
     Args:
         content: ``string[]``, the bytes of a JPEG, PNG, BMP, WebP, GIF or .npy file.
-        size: Height and width to come out, in pixels.
         resize: ``crop`` cuts the longer side, ``pad`` adds white to the shorter one, ``stretch`` changes the aspect
             ratio.
         kinds: As :func:`~keras_transfer.data.formats.decoders.decode_pixels` takes them.

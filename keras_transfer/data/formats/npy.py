@@ -30,9 +30,6 @@ def encode_array(pixels: NDArray[np.uint8]) -> bytes:
 def read_array_shape(content: bytes) -> tuple[int, int, int]:
     """Return height, width and channels of a file that is whole.
 
-    Args:
-        content: Its bytes.
-
     Raises:
         ValueError: It holds something else, or was cut off.
     """

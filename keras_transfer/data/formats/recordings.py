@@ -75,9 +75,6 @@ def require_audio() -> None:
 def read_info(content: bytes) -> RecordingInfo:
     """Read the header of an audio file.
 
-    Args:
-        content: The bytes of the file.
-
     Raises:
         ValueError: It is not an audio file, or fewer bytes than its header promises.
         DataError: A package is not installed.
@@ -93,7 +90,6 @@ def decode_recording(
 
     Args:
         content: The bytes of a WAV, FLAC, OGG (Vorbis or Opus), MP3 or AIFF file.
-        sample_rate: Of the result, in Hz.
         start: Where the clip starts, in seconds; at the start of the recording by default.
         end: Where it ends, in seconds; at the end of the recording by default.
 
@@ -114,7 +110,6 @@ def decode_at_own_rate(
     """Decode a recording or a clip as :func:`decode_recording` does, without resampling.
 
     Args:
-        content: The bytes of the file.
         start: Where the clip starts, in seconds.
         end: Where it ends, in seconds.
         max_seconds: A recording or a clip that is longer is refused, by its header if that has its length.
@@ -136,7 +131,6 @@ def decode_clips(
     """Decode several clips of a recording as :func:`decode_at_own_rate` does each; no part is decoded twice.
 
     Args:
-        content: The bytes of the file.
         spans: Where each starts and ends, in seconds; ``inf`` is the end of the recording.
 
     Returns:
@@ -170,7 +164,6 @@ def resample(samples: Samples, sample_rate: int, to: int) -> Samples:
 
     Args:
         samples: ``float32[samples]``.
-        sample_rate: Their rate, in Hz.
 
     Returns:
         ``float32[samples]``.
@@ -185,7 +178,6 @@ def encode_wav(samples: Samples, sample_rate: int) -> bytes:
 
     Args:
         samples: ``float32[samples]``.
-        sample_rate: Their rate, in Hz.
 
     Raises:
         ValueError: There are more than a WAV file holds.

@@ -54,7 +54,6 @@ def decode_wav(content: Tensor, *, sample_rate: int, max_seconds: float) -> tupl
 
     Args:
         content: ``string[]``.
-        sample_rate: Of the result, in Hz.
 
     Returns:
         ``float32[samples]``, none if it cannot be read; and ``bool[]``, whether it can.
@@ -91,7 +90,6 @@ def resample(samples: Tensor, sample_rate: Tensor, to: int) -> Tensor:
     Args:
         samples: ``float32[samples]``.
         sample_rate: ``int64[]``, one of :data:`RATES`.
-        to: The rate of the result, in Hz.
 
     Returns:
         ``float32[samples of the result]``.

@@ -110,11 +110,7 @@ class BrokenInputs:
 
 
 def refuse_all(names: Sequence[str], problems: Mapping[int, str]) -> DataError:
-    """Return the error that names all inputs that cannot be read.
-
-    Args:
-        names: Of every input.
-    """
+    """Return the error that names all inputs that cannot be read."""
     broken = BrokenInputs()
     for position, problem in sorted(problems.items()):
         broken.add(names[position], problem)
@@ -317,11 +313,7 @@ def refuse_unused_options(given: Sequence[Any], kind: InputKind, options: Mappin
 
 
 def read_inputs(parts: Sequence[InputRows], kind: InputKind) -> Inputs:
-    """Read inputs, one part after the other.
-
-    Args:
-        parts: At least one.
-    """
+    """Read inputs, one part after the other."""
     names = [name for part in parts for name in part.names]
     examples, problems = kind.read([value for part in parts for value in part.values], names)
     tables = [part.table for part in parts]

@@ -339,7 +339,6 @@ def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps
 
     Args:
         batches_of: From an epoch's number, ``int64[]``, to a dataset of its batches; not called for epochs left out.
-        steps: Batches per epoch.
 
     Returns:
         The batches. Their number is known if none is left out: Keras' ``fit`` relies on it, and restarts a dataset

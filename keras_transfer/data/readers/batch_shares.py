@@ -51,9 +51,6 @@ class Share:
     def divide_evaluation(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """Cut batches of an evaluation, of which some may be small, into slices that have a row each.
 
-        Args:
-            batches: Row numbers of each.
-
         Returns:
             Row numbers of each slice, :attr:`count` for each batch.
         """

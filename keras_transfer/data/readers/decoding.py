@@ -38,7 +38,6 @@ def decode_recordings(recordings: Recordings, sample_rate: int, *, cached: bool)
     Zeros at the end of a recording are left out: batches have them for padding, and predictors do not count them.
 
     Args:
-        sample_rate: Of the samples, in Hz.
         cached: Whether the samples are written to the cache. Otherwise, and if it cannot be written, they are in
             memory, or in a temporary file if they are large.
 

@@ -127,7 +127,6 @@ class MaskedTextReader(TextReader):
 
         Args:
             targets: Of which there are none: they are what was masked.
-            share: What is read of each batch.
         """
         rows = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size)))
         return map_ahead(rows, lambda rows: self._load(split, rows, None))

@@ -94,7 +94,6 @@ class AudioReader(Reader):
 
         Args:
             splits: The training rows come first; their examples are recordings.
-            sample_rate: Of the backbone, in Hz.
             seconds: What the network takes; auto: 95 % of the training recordings are whole, if that is at most 30 s.
             longest: Most samples that it takes; None if there is no bound.
 
@@ -323,7 +322,6 @@ def choose_samples(lengths: Rows, sample_rate: int, shortest: int, longest: int 
     """Return the length by which 95 % of the recordings are whole, within 30 s and what a backbone takes.
 
     Args:
-        sample_rate: In Hz.
         longest: Most samples that it takes; None if there is no bound.
     """
     step = sample_rate // _AUTO_STEPS_PER_SECOND
@@ -337,7 +335,6 @@ def check_seconds(seconds: float | Literal["auto"], sample_rate: int, shortest: 
 
     Args:
         seconds: Of ``data.seconds``.
-        sample_rate: In Hz.
         longest: Most samples that it takes; None if there is no bound.
 
     Raises:

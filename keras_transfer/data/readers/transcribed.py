@@ -93,7 +93,6 @@ class SpeechReader(AudioReader):
 
         Args:
             splits: The training rows come first; their examples are recordings and their targets transcripts.
-            sample_rate: Of the backbone, in Hz.
             seconds: What the network takes at once; auto: all training and validation recordings are whole.
             longest: Most samples that it takes; None if there is no bound.
 

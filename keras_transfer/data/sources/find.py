@@ -34,7 +34,6 @@ def read_source(
     Args:
         name: A sample set, a folder, a table, ``tfds:NAME``, or a name that an installed plugin claims.
         config: The recipe's data section. Without label columns, labels are not read.
-        given: The Python object that the name refers to, if there is one.
         whole: Whether the source is to be one split, so that it may not have several.
         known: The classes or labels of the training rows, if the source has other rows.
         corrections: Rows to leave out, and labels to change, before labels are renamed or merged.
@@ -86,9 +85,6 @@ def _is_set(config: DataConfig, key: str) -> bool:
 
 def has_labels(name: str, config: DataConfig, given: Any = None) -> bool:
     """Return whether a source has labels that a classifier could learn.
-
-    Args:
-        given: The Python object that the name refers to, if there is one.
 
     Raises:
         DataError: There is no such source, or it is a table that cannot be read.

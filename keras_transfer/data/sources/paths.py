@@ -36,7 +36,6 @@ def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, fo
     """Find the files that a table names, all of them.
 
     Args:
-        values: The path of each row.
         folder: What paths are relative to unless the table has a root of its own.
 
     Raises:

@@ -107,11 +107,7 @@ def _read_times(name: str, rows: pd.DataFrame, column: str | None, default: floa
 
 
 def to_times(values: Sequence[Any], default: float) -> NDArray[np.float64]:
-    """Return times in seconds as ``float64[n]``: NaN for a value that is not a finite number.
-
-    Args:
-        default: Of empty fields.
-    """
+    """Return times in seconds as ``float64[n]``: NaN for a value that is not a finite number."""
     absent = np.array([value is None or value != value or str(value).strip() == "" for value in values], bool)
     numbers = to_numbers(values)
     return np.where(absent, default, np.where(np.isfinite(numbers), numbers, np.nan))

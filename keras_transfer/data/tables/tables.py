@@ -240,9 +240,6 @@ def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examp
 def require_columns(where: Path, columns: Sequence[str], wanted: Sequence[str], keys: Sequence[str]) -> None:
     """Refuse a table that lacks a column.
 
-    Args:
-        wanted: The columns that it must have.
-
     Raises:
         DataError: A column is missing; the message lists those of the table.
     """

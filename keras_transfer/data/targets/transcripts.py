@@ -23,7 +23,6 @@ def normalize(text: str, rule: str) -> str:
     r"""Return a transcript as a rule has it. To apply a rule twice changes nothing more.
 
     Args:
-        text: Any text.
         rule: ``whitespace``: Unicode NFC, and one space for each run of white space, with none at the ends; ``lower``:
             also in lower case; ``words``: also without punctuation and symbols, other than apostrophes and hyphens
             between letters.

@@ -88,7 +88,6 @@ def most_confused(counts: IntArray, most: int = MOST_PAIRS) -> list[Pair]:
 
     Args:
         counts: ``counts[i, j]`` rows of class i were predicted as class j.
-        most: How many at most.
     """
     totals, wrong = counts.sum(axis=1), counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
