@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.data.checks.image_measures import SIDE, measure_images
 from keras_transfer.data.examples.images import ImageExamples
+from keras_transfer.data.splits.splits import Split, images_of
 
 Matches = Mapping[int, int]
 
@@ -23,18 +24,6 @@ NEAR = 1.0
 """Largest root mean square of the difference between images that look the same, in grey levels of 255."""
 
 _ROWS = 1024
-
-
-class NamedSplit(Protocol):
-    """A split, as far as a comparison needs it."""
-
-    @property
-    def name(self) -> str:
-        """Such as ``train``."""
-
-    @property
-    def examples(self) -> Any:
-        """With ``names``."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class Wording:
 
 
 def report_repeated(
-    splits: Sequence[NamedSplit], match: Callable[[int, int], tuple[Matches, Matches]], words: Wording
+    splits: Sequence[Split], match: Callable[[int, int], tuple[Matches, Matches]], words: Wording
 ) -> Repeated:
     """Compare every two splits.
 
@@ -108,7 +97,7 @@ def _summarise(second: str, first: str, same: int, near: int, pair: list[str], w
     )
 
 
-def find_repeated_images(splits: Sequence[NamedSplit], *, memory: Path) -> Repeated:
+def find_repeated_images(splits: Sequence[Split], *, memory: Path) -> Repeated:
     """Find images that are in two splits: the same bytes, or images that look the same.
 
     Each image is decoded once; an image that has not changed is not opened again.
@@ -116,7 +105,7 @@ def find_repeated_images(splits: Sequence[NamedSplit], *, memory: Path) -> Repea
     Args:
         memory: The folder of stored hashes; it is not used if it cannot be written.
     """
-    hashes = [_hash_all(split.examples, memory) for split in splits]
+    hashes = [_hash_all(images_of(split), memory) for split in splits]
 
     def match(first: int, second: int) -> tuple[Matches, Matches]:
         by_content = {content: row for row, (content, _) in reversed(list(enumerate(hashes[first])))}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from keras_transfer.data.checks.broken import Scan, leave_out_broken
-from keras_transfer.data.checks.leaks import Matches, NamedSplit, Repeated, Wording, report_repeated
+from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
 from keras_transfer.data.checks.recording_measures import (
     SHORT_SECONDS,
     Measured,
@@ -65,13 +65,13 @@ def _note(
     return [f"{what}: {len(names):,}, {some(names, 3)}"] if names else []
 
 
-def find_repeated_recordings(splits: Sequence[NamedSplit], *, memory: Path | None = None) -> Repeated:
+def find_repeated_recordings(splits: Sequence[Split], *, memory: Path | None = None) -> Repeated:
     """Find recordings that are in two splits, in whatever format, and clips of one file in two splits.
 
     Clips of one file share a speaker, a room and a microphone, by which a model recognizes them.
     """
-    sounds = [[_sound_of(one) for one in measure_recordings(split.examples, memory=memory)] for split in splits]
-    files = [split.examples.file_hashes for split in splits]
+    sounds = [[_sound_of(one) for one in measure_recordings(recordings_of(split), memory=memory)] for split in splits]
+    files = [recordings_of(split).file_hashes for split in splits]
 
     def match(first: int, second: int) -> tuple[Matches, Matches]:
         same = _find_equal(sounds[first], sounds[second])

@@ -5,11 +5,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from typing import cast
 
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
 from keras_transfer.data.examples.texts import Segments, Texts, hash_text, normalize
+from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError, list_lines
 
 _FIRST_LETTERS = 300
@@ -45,28 +46,11 @@ _WRONG_BYTES = re.compile("[\udc80-\udcff]+")
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
 
 
-class TextSplit(Protocol):
-    """A split, as far as the checks need it."""
-
-    @property
-    def name(self) -> str:
-        """Such as ``train``."""
-
-    @property
-    def examples(self) -> Any:
-        """:class:`Texts`; splits of images have others."""
-
-    def select(self, indices: Sequence[int], /) -> Self:
-        """Return a split of these rows."""
-
-    def with_examples(self, texts: Texts, /) -> Self:
-        """Return the split with its examples in another form."""
+def _texts_of(split: Split) -> Texts:
+    return cast(Texts, split.examples)
 
 
-S = TypeVar("S", bound=TextSplit)
-
-
-def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]]:
+def check_texts(splits: Sequence[Split], *, broken: str) -> tuple[list[Split], list[str]]:
     """Check every text: a text that is blank, or has bytes that are not UTF-8, is broken.
 
     Args:
@@ -79,14 +63,14 @@ def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]
     Raises:
         DataError: There are broken texts that may be neither dropped nor fixed, or a split has no others.
     """
-    blank = {split.name: _find_blank(split.examples) for split in splits}
-    wrong = {split.name: _find_wrong_bytes(split.examples) for split in splits}
+    blank = {split.name: _find_blank(_texts_of(split)) for split in splits}
+    wrong = {split.name: _find_wrong_bytes(_texts_of(split)) for split in splits}
     _refuse_empty(splits, blank)
     left_out = {split.name: {**wrong[split.name], **blank[split.name]} for split in splits}
     if broken == "replace":
         _refuse(splits, blank, "Fill them in, or remove them.")
         found = [f"{line}; replaced by U+FFFD" for line in _name_broken(splits, wrong)]
-        return [split.with_examples(_fix(split.examples, wrong[split.name])) for split in splits], found
+        return [split.with_examples(_fix(_texts_of(split), wrong[split.name])) for split in splits], found
     if broken == "error":
         encoding = "Many texts written on Windows are cp1252: set data.encoding. " if any(wrong.values()) else ""
         _refuse(
@@ -96,20 +80,22 @@ def check_texts(splits: Sequence[S], *, broken: str) -> tuple[list[S], list[str]
             "data.broken=replace.",
         )
     kept = [split.select([i for i in range(len(split.examples)) if i not in left_out[split.name]]) for split in splits]
-    emptied = [split.name for split, rest in zip(splits, kept, strict=True) if not rest.examples and split.examples]
+    emptied = [
+        split.name for split, rest in zip(splits, kept, strict=True) if not len(rest.examples) and len(split.examples)
+    ]
     if emptied:
         _refuse(splits, left_out, f"Fix or remove them: no {emptied[0]} text is left.")
     return kept, _name_broken(splits, left_out)
 
 
-def find_broken_texts(splits: Sequence[TextSplit]) -> list[Finding]:
+def find_broken_texts(splits: Sequence[Split]) -> list[Finding]:
     """Return a finding for each text that is blank, or has bytes that are not UTF-8."""
     return [
         Finding(kind, split.examples.names[row], split.name, detail=problem)
         for split in splits
         for kind, problems in (
-            ("empty", _find_blank(split.examples)),
-            ("broken", _find_wrong_bytes(split.examples)),
+            ("empty", _find_blank(_texts_of(split))),
+            ("broken", _find_wrong_bytes(_texts_of(split))),
         )
         for row, problem in problems.items()
     ]
@@ -164,7 +150,7 @@ def _place(problem: str, segments: Segments, number: int) -> str:
     return problem if len(segments) == 1 else f"{('first', 'second')[number]} text: {problem}"
 
 
-def _name_broken(splits: Sequence[S], problems: dict[str, dict[int, str]]) -> list[str]:
+def _name_broken(splits: Sequence[Split], problems: dict[str, dict[int, str]]) -> list[str]:
     return [
         f"{split.examples.names[row]} ({split.name}): {problem}"
         for split in splits
@@ -172,16 +158,16 @@ def _name_broken(splits: Sequence[S], problems: dict[str, dict[int, str]]) -> li
     ]
 
 
-def _refuse(splits: Sequence[S], problems: dict[str, dict[int, str]], advice: str) -> None:
+def _refuse(splits: Sequence[Split], problems: dict[str, dict[int, str]], advice: str) -> None:
     found = _name_broken(splits, problems)
     if found:
         total = sum(len(split.examples) for split in splits)
         raise DataError(f"{len(found)} of {total} texts cannot be used:\n{list_lines(found)}\n{advice}")
 
 
-def _refuse_empty(splits: Sequence[S], blank: dict[str, dict[int, str]]) -> None:
+def _refuse_empty(splits: Sequence[Split], blank: dict[str, dict[int, str]]) -> None:
     """If all texts of a split are blank, the cause is not in single texts."""
-    empty = [split for split in splits if split.examples and len(blank[split.name]) == len(split.examples)]
+    empty = [split for split in splits if len(split.examples) and len(blank[split.name]) == len(split.examples)]
     if empty:
         names = [name for split in empty for name in split.examples.names]
         raise DataError(
@@ -207,7 +193,7 @@ def replace_wrong_bytes(text: str) -> str:
     return _HALF_PAIRS.sub("\ufffd", text)
 
 
-def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
+def find_repeated(splits: Sequence[Split]) -> Repeated:
     """Find texts that are in two splits, exactly or after Unicode NFKC, case folding and joining white space.
 
     Args:
@@ -217,7 +203,10 @@ def find_repeated(splits: Sequence[TextSplit]) -> Repeated:
         The repeated texts; each is counted once for each pair of splits.
     """
     keys = [
-        ([hash_text(s) for s in split.examples.segments], [hash_text(normalize(s)) for s in split.examples.segments])
+        (
+            [hash_text(s) for s in _texts_of(split).segments],
+            [hash_text(normalize(s)) for s in _texts_of(split).segments],
+        )
         for split in splits
     ]
 
