@@ -283,9 +283,11 @@ def unbroken():
     [
         pytest.param(("on_train_batch_end", 1), (0, 0), 1, id="before the first step ends"),
         pytest.param(("on_train_batch_end", 5), (0, 4), 3, id="in an epoch"),
-        pytest.param(("on_test_begin", 1), (0, 6), 4, id="before a validation"),
+        pytest.param(("on_test_begin", 1), (0, 6), 4, id="before a validation", marks=pytest.mark.slow),
         pytest.param(("on_epoch_begin", 2), (1, 0), 5, id="between epochs"),
-        pytest.param(("on_train_batch_end", STEPS * EPOCHS), (2, 4), 11, id="before the last step ends"),
+        pytest.param(
+            ("on_train_batch_end", STEPS * EPOCHS), (2, 4), 11, id="before the last step ends", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_training_that_was_killed_continues_to_the_bit(tmp_path, unbroken, kill, position, taken):
