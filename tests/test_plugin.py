@@ -169,6 +169,7 @@ KNOWN = {
 }
 
 
+@pytest.mark.slow
 def test_without_the_package_each_name_is_missing_and_the_known_ones_are_told(environment, finished, work):
     call([environment, *PIP, "uninstall", "--yes", "transfer-plugin"], work)
     (work / "missing.py").write_text(MISSING.replace("OVERRIDES", repr(list(REMOVED))))

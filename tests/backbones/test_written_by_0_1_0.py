@@ -42,6 +42,7 @@ def test_every_file_is_tried():
     assert sorted(file.stem for file in FOLDER.glob("*.keras")) == list(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_saved_before_the_move_gives_the_same_outputs(name, loaded):
     expected = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["outputs"]

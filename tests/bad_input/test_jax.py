@@ -32,6 +32,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_strategies_and_devices_that_are_not_there():
     result = run(CHECKS)
     mirrored, multi_worker, twice, many, gpu = result.stdout.splitlines()

@@ -16,7 +16,7 @@ from PIL import Image
 from keras_transfer import InputError, TransferError
 
 QUICK = settings(
-    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 # Paths are relative to a folder that has some of these: an image, a text, a table, a folder.
 NAMES = (

@@ -155,6 +155,7 @@ print(ok, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_a_small_file_cannot_take_much_memory(finished_run, tmp_path):
     """A WebP and a PNG that announce more than max_pixels, and a GIF of 500 frames of 4 million pixels each."""
     webp = patched(encode(noise(), "WEBP"), 26, "<HH", 16383, 16383)
@@ -396,6 +397,7 @@ def test_what_cannot_be_decided_is_near_a_threshold():
     assert several.is_tied(rows, 1e-3).tolist() == [True, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_a_threshold_goes_from_the_recipe_through_the_run_to_the_server(make_images, tmp_path, capsys):
     images = make_images(tmp_path / "images", {"cat": 24, "dog": 12}, size=32)

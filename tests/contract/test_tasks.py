@@ -76,7 +76,7 @@ class Opaque(ImageClassificationTask):
 @pytest.mark.parametrize(
     ("task", "rule"),
     [
-        (Shuffled(), "in the order of the inputs"),
+        pytest.param(Shuffled(), "in the order of the inputs", marks=pytest.mark.slow),
         pytest.param(Forgetful(), "gives the recorded loss", marks=pytest.mark.slow),
         (Opaque(), "plain JSON"),
     ],

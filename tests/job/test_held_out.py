@@ -29,6 +29,7 @@ def recipe(images):
     return make
 
 
+@pytest.mark.slow
 def test_a_held_out_prediction_does_not_depend_on_the_labels_of_its_fold(recipe):
     job = recipe("full").prepare()
     train, weights = job.splits.train, job.model.trainer.get_weights()

@@ -16,6 +16,7 @@ def recipe(images, pebble):
     return make
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own_reaches_the_weights_of_fit(recipe, tmp_path):
     made = recipe("full", export={"formats": []})
     job = made.prepare()

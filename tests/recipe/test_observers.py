@@ -337,6 +337,7 @@ def test_a_recipe_file_names_trackers_with_settings(recipe, tmp_path, command):
     assert Recipe.from_file(out / "recipe.yaml").config.trackers[0].settings == {"folder": str(logs)}
 
 
+@pytest.mark.slow
 def test_a_run_may_be_resumed_with_other_trackers(recipe, tmp_path, killed, monkeypatch):
     monkeypatch.setattr(TRACKERS, "_values", {**TRACKERS._values, "log": Log})
     killed(lambda: recipe(trackers=["log"]).fit(tmp_path / "run"), *STEP, STEPS + 2)

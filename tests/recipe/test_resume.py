@@ -151,8 +151,8 @@ KILLS = {
 }
 
 
-# Two by default: a head on kept features, and a trained backbone. test_observers.py resumes a run of two phases.
-FAST = ("head on cached views", "lora, no validation rows, three batches per update")
+# One by default; test_observers.py resumes a run of two phases.
+FAST = ("lora, no validation rows, three batches per update",)
 
 
 @pytest.mark.parametrize(

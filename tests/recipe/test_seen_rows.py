@@ -34,6 +34,7 @@ def network_of(run):
     return next(layer for layer in run.model.layers if isinstance(layer, keras.Model))
 
 
+@pytest.mark.slow
 def test_every_stage_begins_with_the_weights_of_the_run_whose_own_rows_it_is_not_judged_by(
     first, make_images, tmp_path
 ):

@@ -228,6 +228,7 @@ def test_training_on_kept_features_is_training_of_the_whole(table, tmp_path):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ONE_OF_THEM)
 def test_the_command_line_says_labels_and_numbers(table, tmp_path, command, kind):
     files = [table.parent / "00.png", table.parent / "01.png"]

@@ -153,6 +153,7 @@ def names_of(splits):
     return {split.name: split.examples.names for split in splits}
 
 
+@pytest.mark.slow
 def test_a_classifier_of_the_same_source_has_the_same_test_rows(table, preset):
     apart = pretraining(table, preset, label="animal", seed=3).prepare()
     labelled = classification(table, preset, seed=3).prepare()

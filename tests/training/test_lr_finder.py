@@ -79,7 +79,8 @@ def test_a_loss_that_is_no_number_at_once():
         sweep(*bowl(1.0, start=np.nan))
 
 
-@pytest.mark.parametrize("policy", ["full", pytest.param({"name": "lora", "rank": 2}, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["full", {"name": "lora", "rank": 2}], ids=str)
 def test_everything_is_put_back(images, policy):
     job = recipe(images, policy).prepare()
     before = [np.array(variable) for variable in job.model.trainer.variables]

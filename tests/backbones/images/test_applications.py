@@ -38,7 +38,7 @@ def theirs(file, replace_get_file):
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-@pytest.mark.parametrize("way", ["pretrained", "file"])
+@pytest.mark.parametrize("way", ["pretrained", pytest.param("file", marks=pytest.mark.slow)])
 def test_the_missing_factor_is_put_in(file, way, replace_get_file):
     want = theirs(file, replace_get_file)
     backbone = BACKBONES["efficientnet_b0"].load(

@@ -70,7 +70,7 @@ def recipes(draw):
     return recipe
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 @given(st.lists(recipes(), min_size=2, max_size=4))
 def test_no_row_that_was_trained_on_is_ever_held_out(chain):
     known, trained, selected = NOTHING_KNOWN, set(), set()
