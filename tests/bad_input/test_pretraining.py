@@ -119,7 +119,9 @@ def test_a_family_without_a_mask_token(tmp_path, family):
     assert message.endswith("families albert, bert, deberta_v3, distil_bert, f_net, roberta, roformer_v2, xlm_roberta.")
 
 
-@pytest.mark.parametrize("words", [pytest.param(["predict", "{run}", "a cat"], marks=pytest.mark.slow), ["export", "{run}"]])
+@pytest.mark.parametrize(
+    "words", [pytest.param(["predict", "{run}", "a cat"], marks=pytest.mark.slow), ["export", "{run}"]]
+)
 def test_there_is_nothing_to_serve(refused, run, words):
     command = [word.format(run=run.folder) for word in words]
     refused(*command, needs=[run.folder, "nothing to serve", f"backbone.weights={run.folder}"])
