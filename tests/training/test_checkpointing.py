@@ -230,7 +230,7 @@ class Kill(keras.callbacks.Callback):
             self.action()
 
 
-def fit(folder, *, start=None, kill=None, number=0, epochs=EPOCHS, left=None, every_steps=2):
+def fit(folder, *, start=None, kill=None, number=0, epochs=EPOCHS, left=None, every_steps=2, stop=None):
     """Train a phase of a small network: its weights, the logs of its epochs, and the checkpoints."""
     keras.utils.set_random_seed(1 + (start is not None))
     inputs = keras.Input((3,))
@@ -255,6 +255,11 @@ def fit(folder, *, start=None, kill=None, number=0, epochs=EPOCHS, left=None, ev
         )
         action = (lambda: setattr(checkpoints.interruption, "asked", True)) if left is not None else raise_killed
         callbacks = [count, *([Kill(*kill, action)] if kill else []), checkpointer]
+        if stop is not None:
+            stopper = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", epoch == stop)
+            )
+            callbacks.insert(0, stopper)
     history = model.fit(
         data.skip(skipped),
         epochs=epochs,
@@ -326,6 +331,16 @@ def test_training_that_is_asked_to_end_takes_a_checkpoint_at_once(tmp_path, unbr
     for ours, theirs in zip(weights, unbroken[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert logs == {name: values[position[0] :] for name, values in unbroken[1].items()}
+
+
+def test_a_phase_that_stops_early_is_at_its_end_in_its_last_checkpoint(tmp_path):
+    """No checkpoint says between that another epoch follows: a run resumed from it would train longer."""
+    _, logs, _ = fit(tmp_path, stop=1, every_steps=None)
+    assert len(logs["loss"]) == 2 < EPOCHS
+    name, state = CheckpointStore(tmp_path).read()
+    # The first, that of the first epoch, and that of the end.
+    assert name == "checkpoint-000003"
+    assert state["position"] == {"phase": 0, "epoch": EPOCHS, "step": 0}
 
 
 def test_the_next_phase_starts_anew_from_the_weights_of_the_last(tmp_path):
