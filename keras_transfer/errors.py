@@ -24,6 +24,12 @@ def list_lines(lines: Sequence[str], most: int = 20) -> str:
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
+def first_line(error: Exception) -> str:
+    """Return what an error of another library says, in one line."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return reason.splitlines()[0] if reason else type(error).__name__
+
+
 class TransferError(Exception):
     """The base of all errors that keras_transfer raises."""
 

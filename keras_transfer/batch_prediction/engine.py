@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 from keras_transfer.batch_prediction.worker import Engine, LocalEngine, Worker
+from keras_transfer.console.imports import importing_ray
 from keras_transfer.errors import ConfigError
 
 
@@ -15,15 +16,8 @@ def _open_local(worker: Worker, address: str | None) -> Iterator[Engine]:
 
 
 def _open_ray(worker: Worker, address: str | None) -> AbstractContextManager[Engine]:
-    try:
+    with importing_ray():
         from keras_transfer.batch_prediction.on_ray import open_ray
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise ConfigError(
-            "--engine ray needs Ray, which is not installed. Install it with pip install 'keras-transfer[ray]', here "
-            "and on the nodes of the cluster."
-        ) from error
     return open_ray(worker, address)
 
 

@@ -14,11 +14,6 @@ from keras_transfer.errors import ConfigError
 if TYPE_CHECKING:
     from keras_transfer.run.predictor import Predictor
     from keras_transfer.run.rows import TableOptions
-if TYPE_CHECKING:
-    from keras_transfer.run.predictor import Predictor
-    from keras_transfer.run.rows import TableOptions
-if TYPE_CHECKING:
-    from keras_transfer.run.rows import TableOptions
 
 BATCH_OPTIONS = ("resume", "columns", "engine", "address")
 

@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from keras_transfer.heads.evaluation import Report
     from keras_transfer.run.rows import TableOptions
     from keras_transfer.run.run import Run
-if TYPE_CHECKING:
-    from keras_transfer.run.rows import TableOptions
-if TYPE_CHECKING:
-    from keras_transfer.run.rows import TableOptions
-if TYPE_CHECKING:
-    from keras_transfer.run.rows import TableOptions
-if TYPE_CHECKING:
-    from keras_transfer.run.rows import TableOptions
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 
 from keras_transfer.cli.options import AS_JSON, OVERRIDES, RECIPE, print_json
 from keras_transfer.console.commands import echo
-from keras_transfer.console.imports import import_tensorflow
+from keras_transfer.console.imports import import_tensorflow, importing_ray
 from keras_transfer.errors import ConfigError
 
 
@@ -84,22 +84,11 @@ def launch_workers(
     arguments = ["run", recipe, f"distribution.strategy={strategy}", *overrides, "--out", str(out)]
     arguments += ["--resume"] * resume
     if engine == "ray":
-        context.exit(_import_ray_engine()(arguments, workers=workers, **options))
+        with importing_ray():
+            from keras_transfer.launch.on_ray import launch_on_ray
+        context.exit(launch_on_ray(arguments, workers=workers, **options))
     command, addresses = [sys.executable, "-m", "keras_transfer.cli", *arguments], find_free_addresses(workers)
     context.exit(launch([[*command, *name_workers(addresses, number)] for number in range(workers)]))
-
-
-def _import_ray_engine() -> Any:
-    try:
-        from keras_transfer.launch.on_ray import launch_on_ray
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise ConfigError(
-            "--engine ray needs Ray, which is not installed. Install it with pip install 'keras-transfer[ray]', here "
-            "and on every node."
-        ) from error
-    return launch_on_ray
 
 
 @click.command("find-lr")

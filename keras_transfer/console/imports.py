@@ -3,6 +3,8 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from keras_transfer.errors import ConfigError
@@ -41,6 +43,24 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextmanager
+def importing_ray() -> Iterator[None]:
+    """Explain what to install if an import of Ray fails.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "--engine ray needs Ray, which is not installed. Install it with pip install 'keras-transfer[ray]', here "
+            "and on every node."
+        ) from error
 
 
 def _check_keras() -> None:

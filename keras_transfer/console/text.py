@@ -59,3 +59,13 @@ def show_value(value: Any, **limits: int) -> str:
     for name, limit in limits.items():
         setattr(short, name, limit)
     return short.repr(value)
+
+
+def with_interval(value: float, interval: tuple[float, float]) -> str:
+    """Return a measured value and its interval.
+
+    Example:
+        >>> with_interval(0.878, (0.8508, 0.9009))
+        '0.8780  (95 % interval 0.8508 to 0.9009)'
+    """
+    return f"{value:.4f}  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"

@@ -38,7 +38,7 @@ class OpenedModel:
         return {}
 
     def explainer(self, kind: "Callable[[OpenedModel], _Explainer]") -> _Explainer:
-        """Return the explainer of a kind, which keeps what it has compiled."""
+        """Return the explainer of a kind, which caches what it has compiled."""
         if kind not in self._explainers:
             self._explainers[kind] = kind(self)
         found: _Explainer = self._explainers[kind]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.console.text import with_interval
 from keras_transfer.heads.coverage import Bools, Coverage, residuals
 from keras_transfer.heads.evaluation import Floats
 from keras_transfer.heads.resampling import bootstrap, wilson_interval
@@ -69,8 +70,8 @@ class SetReport:
     def __str__(self) -> str:
         what = "labels that may be present" if self.labels else "classes in a set"
         return (
-            f"{_shares(self.covered, self.interval)}, promised {self.promised:g}; on average {self.mean_size:.2f} "
-            f"{what}, {self.abstained:.1%} of rows abstained"
+            f"{with_interval(self.covered, self.interval)}, promised {self.promised:g}; on average "
+            f"{self.mean_size:.2f} {what}, {self.abstained:.1%} of rows abstained"
         )
 
 
@@ -103,15 +104,11 @@ class IntervalReport:
         several = len(self.numbers) > 1
         return {
             f"coverage of {number.name}" if several else "coverage": (
-                f"{_shares(number.covered, number.interval)}, promised {self.promised:g}; intervals are "
+                f"{with_interval(number.covered, number.interval)}, promised {self.promised:g}; intervals are "
                 f"{number.mean_width:.4g} wide"
             )
             for number in self.numbers
         }
-
-
-def _shares(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.4f}  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
 
 
 def _to_json(values: JsonObject, key: str) -> JsonObject:

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_transfer.console import print_table, table_width
-from keras_transfer.console.text import one_line
+from keras_transfer.console.text import one_line, with_interval
 from keras_transfer.data.tables.tables import some
 from keras_transfer.frozen.learning_curve import LearningCurve
 from keras_transfer.heads import (
@@ -117,7 +117,7 @@ def _(report: ClassificationReport, console: Console) -> None:
     _print_rows(report, ("class", "precision", "recall", "F1", "rows"), rows, console, footer=[mean])
     _print_absent("Classes", report.without_rows, console)
     print_confusion([one.name for one in report.classes], report.confusion, "Confusion", console)
-    lines = {"accuracy": _with_interval(report.accuracy, report.accuracy_interval)}
+    lines = {"accuracy": with_interval(report.accuracy, report.accuracy_interval)}
     if report.auroc is not None:
         lines["AUROC"] = f"{report.auroc:.4f}  (of {report.classes[1].name})"
     if report.decision is not None:
@@ -147,7 +147,7 @@ def _(report: MultilabelReport, console: Console) -> None:
         lines["coverage"] = str(report.coverage)
     mean, interval = report.mean_average_precision, report.mean_average_precision_interval
     if mean is not None and interval is not None:
-        lines = {"mean average precision": _with_interval(mean, interval), **lines}
+        lines = {"mean average precision": with_interval(mean, interval), **lines}
     _print_lines(report, lines, console)
 
 
@@ -216,10 +216,6 @@ def _print_calibration(calibration: CalibrationReport, console: Console) -> None
     names = next(iter(shown.values()))
     rows = [(_CALIBRATION.get(name, name), *(str(part[name]) for part in shown.values())) for name in names]
     print_table(("", *shown), rows, console, title=title)
-
-
-def _with_interval(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.4f}  (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
 
 
 def _with_span(value: float, interval: tuple[float, float]) -> str:

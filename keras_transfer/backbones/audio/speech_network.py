@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer.networks.blank import to_zeros
 from keras_transfer.networks.keras_internals import parts
 from keras_transfer.networks.types import Layer, SymbolicTensor, Tensors, Variable
 
@@ -87,7 +88,7 @@ def _rebuild(
             return outputs
         # What is the same for every recording, as a mask or rotary positions, is no reason to hand it on from stage to
         # stage, nor to compute it again.
-        arguments, options = keras.tree.map_structure(_blank, (arguments, options))
+        arguments, options = keras.tree.map_structure(to_zeros, (arguments, options))
         return keras.tree.map_structure(keras.ops.convert_to_numpy, layer(*arguments, **options))
 
     with warnings.catch_warnings():
@@ -139,9 +140,3 @@ def _copy(layer: Layer) -> Layer:
         # KerasHub's (0.32) cannot be saved if a preset says its dtype.
         return keras.layers.ZeroPadding1D(1, name=layer.name, dtype=layer.dtype_policy)
     return layer.__class__.from_config(layer.get_config())
-
-
-def _blank(value: Any) -> Any:
-    if not isinstance(value, keras.KerasTensor):
-        return value
-    return np.zeros([1 if length is None else length for length in value.shape], value.dtype)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
-import numpy as np
 
+from keras_transfer.networks.blank import to_zeros
 from keras_transfer.networks.keras_internals import announce_output, save_own_variables_plainly
 from keras_transfer.networks.types import JsonObject, Layer, Tensors
 
@@ -89,7 +89,7 @@ def _call(layer: Layer, *arguments: Any, **options: Any) -> Tensors:
     makes_tokens = len(shapes[0]) == 3 and len(arguments[0].shape) == 4
     if not makes_tokens and any(None in shape for shape in shapes):
         return outputs
-    blank_arguments, blank_options = keras.tree.map_structure(_blank, (arguments, options))
+    blank_arguments, blank_options = keras.tree.map_structure(to_zeros, (arguments, options))
     blank = layer(*blank_arguments, **blank_options)
     if not makes_tokens:
         # What is the same for every image, as rotary positions, is no reason to hand pixels on from stage to stage.
@@ -99,12 +99,6 @@ def _call(layer: Layer, *arguments: Any, **options: Any) -> Tensors:
     # SigLIP's layer announces one token more than it gives (KerasHub 0.32).
     announce_output(layer, keras.KerasTensor((None, *blank.shape[1:]), outputs.dtype))
     return layer(*arguments, **options)
-
-
-def _blank(value: Any) -> Any:
-    if not isinstance(value, keras.KerasTensor):
-        return value
-    return np.zeros([1 if length is None else length for length in value.shape], value.dtype)
 
 
 def _holds_blocks(layer: Layer) -> bool:

@@ -18,6 +18,7 @@ from keras_transfer.data.formats.recordings import (
     describe_too_long,
     read_info,
 )
+from keras_transfer.errors import first_line
 from keras_transfer.storage.cache_store import cache_folder
 from keras_transfer.storage.content_hashes import Stamp, hash_content, recall, remember
 
@@ -143,7 +144,7 @@ def _measure_file(
         content = recordings.read(rows[0])
         info = read_info(content)
     except (OSError, ValueError) as error:
-        return "", dict.fromkeys(rows, _reason(error))
+        return "", dict.fromkeys(rows, first_line(error))
     measured: dict[int, Measured] = {
         row: f"the clip ends at {end:g} s, and starts at {start:g} s"
         for row, (start, end) in ((row, recordings.span(row)) for row in rows)
@@ -153,7 +154,7 @@ def _measure_file(
     try:
         found, rate = decode_clips(content, [recordings.span(row) for row in others], max_seconds=max_seconds)
     except ValueError as error:
-        return "", dict.fromkeys(rows, _reason(error))
+        return "", dict.fromkeys(rows, first_line(error))
     for row, samples in zip(others, found, strict=True):
         measured[row] = samples if isinstance(samples, str) else _measure(samples, rate, info.channels)
     return hash_content(content), measured
@@ -193,8 +194,3 @@ def _share_clipped(samples: Samples) -> float:
 def _limit(measures: RecordingMeasures, max_seconds: float | None) -> Measured:
     is_long = max_seconds is not None and measures.seconds > max_seconds
     return describe_too_long(measures.seconds, max_seconds or 0.0) if is_long else measures
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    return reason.splitlines()[0] if reason else type(error).__name__

@@ -21,7 +21,7 @@ from keras_transfer.data.formats.decoders import DECODES_WEBP, decode_pixels, ki
 from keras_transfer.data.formats.headers import read_header
 from keras_transfer.data.formats.npy import MARK, read_array_shape
 from keras_transfer.data.splits.splits import Split, images_of
-from keras_transfer.errors import list_lines
+from keras_transfer.errors import first_line, list_lines
 from keras_transfer.storage.content_hashes import Stamp, hash_content, recall, remember
 
 # The formats that TensorFlow decodes inside the exported graph.
@@ -122,7 +122,7 @@ def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> 
     try:
         content = images.read(row)
     except (OSError, ValueError) as error:  # ValueError: an image in memory that cannot be encoded, an empty path
-        return Look(_reason(error))
+        return Look(first_line(error))
     # Any image can be shown in grey or in colour; for other numbers of channels it must be decoded.
     header = read_header(content) if channels in (1, 3) else None
     excess = None if header is None else _find_excess(header.width, header.height, max_pixels)
@@ -144,7 +144,7 @@ def look_closely_at(images: ImageExamples, row: int, max_pixels: int, channels: 
     try:
         content = images.read(row)
     except (OSError, ValueError, SyntaxError) as error:  # ValueError: an image in memory that cannot be encoded
-        return Look(_reason(error))
+        return Look(first_line(error))
     return replace(_look_closely(content, max_pixels, channels), kind=kind_of(content))
 
 
@@ -165,7 +165,7 @@ def _look_closely(content: bytes, max_pixels: int, channels: int) -> Look:
     except Image.DecompressionBombError:
         return Look(f"more pixels than data.max_pixels={max_pixels:,}")
     except Exception as error:  # Pillow raises nearly every kind for damaged files: IndexError for a GIF
-        return Look(_reason(error))
+        return Look(first_line(error))
 
 
 def _find_excess(width: int, height: int, max_pixels: int) -> str | None:
@@ -207,8 +207,3 @@ def _agrees(pixels: NDArray[np.uint8], image: Image.Image) -> bool:
 
 def _unsupported(name: str) -> str:
     return f"{name} is not supported; convert it to JPEG or PNG"
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    return reason.splitlines()[0] if reason else type(error).__name__

@@ -1,0 +1,13 @@
+"""Arrays in the place of symbolic tensors, to call layers once outside of a graph."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def to_zeros(value: Any) -> Any:
+    """Return zeros of a symbolic tensor's shape, in which an open length is 1, and anything else as it is."""
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    return np.zeros([1 if length is None else length for length in value.shape], value.dtype)
