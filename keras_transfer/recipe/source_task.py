@@ -52,6 +52,9 @@ def find_task(source: str, overrides: Sequence[str]) -> str:
     known = {name: TASKS[name] for name in TASKS if isinstance(TASKS[name], TargetTask)}
     fitting = {name: task for name, task in known.items() if keys <= set(_data_class(task).model_fields)} or known
     sections = {name: _read_section(task, source, overrides) for name, task in fitting.items()}
+    examples = {section.example_kind for section in sections.values()}
+    for section in sections.values():
+        find_source_kind(source, section, examples=examples)
     found = [name for name, section in sections.items() if may_hold(source, section)]
     if len(found) == 1:
         return found[0]
@@ -89,10 +92,12 @@ _OTHERS = frozenset((*TABLE_SUFFIXES, ".json", ".arrow", ".md", ".yaml", ".yml")
 def may_hold(name: str, config: DataConfig) -> bool:
     """Return whether a source may hold examples of the kind that a data section reads.
 
+    Args:
+        name: There is such a source.
+
     Raises:
-        DataError: There is no such source, or it is a table that cannot be read.
+        DataError: It is a table that cannot be read.
     """
-    find_source_kind(name, config)
     if name in SAMPLES:
         return SAMPLES[name].examples == config.example_kind
     path = Path(name).expanduser()

@@ -7,6 +7,9 @@ import pytest
     ("arguments", "needs"),
     [
         pytest.param(["nowhere"], ["'nowhere' not found"], id="no such source"),
+        pytest.param(
+            ["bbc_headline"], ["Did you mean bbc_headlines", "solar_cells", "percussion"], id="any sample set"
+        ),
         pytest.param(["own.yaml"], ["There is no recipe 'own.yaml'"], id="no such recipe"),
         pytest.param(["solar_cells", "data.sise=3"], ["data.sise", "unknown key"], id="unknown key"),
         pytest.param(["solar_cells", "task=image"], ["task: there is no 'image'"], id="unknown task"),

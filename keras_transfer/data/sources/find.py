@@ -1,7 +1,7 @@
 """Find the kind of source that reads a name, and read it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,18 @@ def has_labels(name: str, config: DataConfig, given: Any = None) -> bool:
     return kind.has_labels(name, config, find_example_kind(config))
 
 
-def find_source_kind(name: str, config: DataConfig) -> SourceKind:
+def find_source_kind(name: str, config: DataConfig, *, examples: Collection[str] = ()) -> SourceKind:
     """Return the one kind of source that claims a name; not one that another of them refines.
+
+    Args:
+        examples: Kinds of examples whose sample sets a message offers; by default that of the section.
 
     Raises:
         DataError: None claims it, or several do.
     """
     kinds = _claiming(name, config)
     if not kinds:
-        raise _not_found(name, config)
+        raise _not_found(name, examples or (config.example_kind,))
     if len(kinds) > 1:
         ways = " and as ".join(f"{kind.form} ({kind.name})" for kind in kinds)
         raise DataError(
@@ -123,7 +126,7 @@ def absolute_name(name: str, config: DataConfig) -> str:
     return kinds[0].absolute(name) if len(kinds) == 1 else name
 
 
-def _not_found(name: str, config: DataConfig) -> DataError:
+def _not_found(name: str, examples: Collection[str]) -> DataError:
     path = Path(name).expanduser()
     if path.is_file():
         return DataError(
@@ -131,7 +134,7 @@ def _not_found(name: str, config: DataConfig) -> DataError:
         )
     kinds = [SOURCES[key] for key in SOURCES]
     forms = [kind.form for kind in kinds if kind.name not in ("python", "sample") and not kind.refines]
-    samples = [sample for sample in SAMPLES if SAMPLES[sample].examples == config.example_kind]
+    samples = [sample for sample in SAMPLES if SAMPLES[sample].examples in examples]
     near = nearest_names(name, samples)
     prefix = re.match(r"\w\w+:", name)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
