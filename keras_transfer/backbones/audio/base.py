@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 import keras
 
+from keras_transfer.backbones.audio.speech_network import find_parts, find_speech_stages
 from keras_transfer.backbones.base import Backbone
 from keras_transfer.errors import BackboneError
-from keras_transfer.networks.stages import find_stages
 from keras_transfer.networks.types import SymbolicTensor, Tensor
 from keras_transfer.networks.windows import over_windows
 
@@ -67,7 +67,8 @@ class AudioBackbone(Backbone):
 
     def with_network(self, network: keras.Model) -> Self:
         """Return the backbone with another network in place of its own, of the same architecture."""
-        return replace(self, network=network, stages=find_stages(network))
+        stages = find_speech_stages(network)
+        return replace(self, network=network, stages=stages, parts=find_parts(stages))
 
     def describe(self) -> list[Any]:
         """Return name, graph, sample rate, length and front end."""

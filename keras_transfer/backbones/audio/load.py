@@ -15,7 +15,6 @@ from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config.schema import AudioBackboneConfig, ImageBackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
-from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import nearest_names
 
 
@@ -84,7 +83,7 @@ def load_audio_copy(backbone: Backbone, weights: Weights, *, image_size: int | N
         copy_weights(backbone.network, network)
     elif weights.path is not None:
         load_weights(network, weights.path, backbone.name)
-    return replace(backbone, network=network, stages=find_stages(network), weights=weights)
+    return replace(backbone.with_network(network), weights=weights)
 
 
 def _refuse_size(name: str, image_size: int | None) -> None:

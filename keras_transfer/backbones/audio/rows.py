@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import keras
 
 from keras_transfer.backbones.audio.base import AudioBackbone, check_samples
+from keras_transfer.backbones.audio.speech_network import find_parts, find_speech_stages
 from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.rows import BackboneRow
 from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config.weights import Weights
-from keras_transfer.networks.stages import find_stages
 from keras_transfer.networks.types import SymbolicTensor
 
 
@@ -98,10 +98,12 @@ class AudioBackboneRow(BackboneRow):
         network = self.build_pretrained(samples) if weights == Weights.PRETRAINED else self.build(samples)
         if weights.path is not None:
             load_weights(network, weights.path, self.name)
+        stages = find_speech_stages(network)
         return AudioBackbone(
             name=self.name,
             network=network,
-            stages=find_stages(network),
+            stages=stages,
+            parts=find_parts(stages),
             weights=weights,
             sample_rate=self.sample_rate,
             samples=samples,

@@ -12,9 +12,12 @@ import numpy as np
 
 from keras_transfer.networks.blank import to_zeros
 from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.stages import Stage, find_stages
 from keras_transfer.networks.types import Layer, SymbolicTensor, Tensors, Variable
 
 _OUTPUT, _DECODER_OUTPUT = "encoder_sequence_output", "decoder_sequence_output"
+
+ENCODER, DECODER = "encoder", "decoder"
 
 TOKENS = "token_ids"
 """The network's input for the tokens before the ones that it predicts."""
@@ -63,6 +66,28 @@ def take_speech_network(backbone: keras.Model, length: int, *, name: str) -> ker
     }
     given = {recordings.name: inputs[recordings.name], f"decoder_{TOKENS}": inputs[TOKENS]}
     return _rebuild(backbone, given, _DECODER_OUTPUT, inputs, name=name)
+
+
+def take_first_state(backbone: keras.Model, length: int, *, name: str) -> keras.Model:
+    """Make a network of Whisper's encoder, and of its decoder for the first step alone.
+
+    Args:
+        backbone: The KerasHub network, whose only token is the one that transcripts start with.
+        length: Of the recordings; see :func:`take_encoder`.
+
+    Returns:
+        A functional model of KerasHub's layers, from ``float32[batch, length, channels]`` to the state of the decoder
+        after that token, ``[batch, 1, width]``.
+    """
+    encoder = take_encoder(backbone, length, name=name)
+    blocks = backbone.decoder_transformer_layers
+    # Of the states, not of the recordings: what follows a frozen encoder needs nothing but its output.
+    x = keras.ops.zeros_like(encoder.output[:, :1, 0], dtype="int32")
+    for layer in (backbone.decoder_embeddings, *blocks, backbone.decoder_layer_norm):
+        copied = _copy(layer)
+        x = copied(x, encoder.output) if layer in blocks else copied(x)
+        copied.set_weights(layer.get_weights())
+    return keras.Model(encoder.input, x, name=name)
 
 
 def _rebuild(
@@ -133,6 +158,22 @@ def find_encoder_inputs(backbone: keras.Model) -> list[SymbolicTensor]:
 def find_token_embeddings(layer: Layer) -> list[Layer]:
     """Return the layers in a network, or in a layer of one, that make vectors of tokens and logits of vectors."""
     return [part for part in parts(layer) if isinstance(part, keras.layers.ReversibleEmbedding)]
+
+
+def find_speech_stages(network: keras.Model) -> tuple[Stage, ...]:
+    """Split a network for recordings into stages; if it has a decoder, its blocks are stages, too.
+
+    Between these, two tensors are alive: the states of the encoder, which every block of the decoder reads, and of the
+    decoder so far.
+    """
+    has_decoder = any(find_token_embeddings(layer) for layer in network.layers)
+    return find_stages(network, branches=2 if has_decoder else 1)
+
+
+def find_parts(stages: Sequence[Stage]) -> Mapping[str, range]:
+    """Return which of those stages are the encoder's and which the decoder's; nothing if there is no decoder."""
+    first = next((stage.index for stage in stages if any(map(find_token_embeddings, stage.layers))), None)
+    return {} if first is None else {ENCODER: range(first), DECODER: range(first, len(stages))}
 
 
 def _copy(layer: Layer) -> Layer:

@@ -1,15 +1,21 @@
 """Backbones that write what is spoken: encoder and decoder of a network for speech as one graph, teacher-forced."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.hub import find_speech_source, load_speech_preset, load_speech_tokenizer
 from keras_transfer.backbones.audio.rows import AudioBackboneRow, SpeechParts
-from keras_transfer.backbones.audio.speech_network import TOKENS, find_token_embeddings, take_speech_network
+from keras_transfer.backbones.audio.speech_network import (
+    TOKENS,
+    find_parts,
+    find_speech_stages,
+    find_token_embeddings,
+    take_speech_network,
+)
 from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.base import digest_graph
 from keras_transfer.backbones.rows import BACKBONES, list_rows
@@ -17,10 +23,7 @@ from keras_transfer.backbones.weights import copy_weights, load_weights
 from keras_transfer.config.schema import BackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
-from keras_transfer.networks.stages import Stage, find_stages
 from keras_transfer.networks.types import Layer, Tensor
-
-ENCODER, DECODER = "encoder", "decoder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,28 +57,9 @@ class SpeechBackbone(AudioBackbone):
         """Leave it as it is: there is no mean over windows of a transcript."""
         return predictor
 
-    def with_network(self, network: keras.Model) -> Self:
-        stages = find_speech_stages(network)
-        return replace(self, network=network, stages=stages, parts=find_parts(stages))
-
     def describe(self) -> list[Any]:
         """Return what recordings and transcripts are turned into, too."""
         return [*super().describe(), self.tokenizer.fingerprint]
-
-
-def find_speech_stages(network: keras.Model) -> tuple[Stage, ...]:
-    """Split a network that :func:`take_speech_network` made: the blocks of its decoder are stages, too.
-
-    Between these, two tensors are alive: the states of the encoder, which every block of the decoder reads, and of the
-    decoder so far.
-    """
-    return find_stages(network, branches=2)
-
-
-def find_parts(stages: tuple[Stage, ...]) -> Mapping[str, range]:
-    """Return which of those stages are the encoder's and which the decoder's."""
-    first = next(stage.index for stage in stages if any(map(find_token_embeddings, stage.layers)))
-    return {ENCODER: range(first), DECODER: range(first, len(stages))}
 
 
 @dataclass(frozen=True, kw_only=True)

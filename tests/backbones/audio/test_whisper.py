@@ -7,9 +7,10 @@ import pytest
 
 from keras_transfer import BACKBONES, BackboneError
 from keras_transfer.backbones.audio import whisper
-from keras_transfer.backbones.audio.speech_network import take_encoder
+from keras_transfer.backbones.audio.speech_network import take_encoder, take_first_state, take_speech_network
 from keras_transfer.backbones.audio.whisper import BASE, TINY_EN, WhisperFrontEnd, assign_weights, encoder_weights
 from keras_transfer.networks.keras_internals import parts
+from keras_transfer.networks.stages import submodel
 
 SECOND = 16_000
 
@@ -95,6 +96,23 @@ def test_rows():
         backbone.for_samples(800)
 
 
+def test_the_row_with_a_decoder():
+    row = BACKBONES["whisper_base_language"]
+    backbone = row.load(weights="none", samples=SECOND)
+    assert backbone.network.count_params() == row.parameters and backbone.network.output_shape == (None, 1, 512)
+    assert len(backbone.stages) == row.stages
+    assert [stage.name for stage in backbone.stages[9:]] == [f"transformer_decoder_layer_{i}" for i in range(6)]
+    assert backbone.parts == {"encoder": range(9), "decoder": range(9, 15)}
+    # In two parts, as when the encoder is frozen: what is between them is all that the second part needs.
+    inputs = backbone.inputs()
+    features = keras.Model(inputs, backbone.prepare(inputs))(clip(SECOND)[None])
+    encoder, decoder = (submodel(backbone.network, backbone.stages, *part) for part in ((0, 9), (9, 15)))
+    states = keras.ops.convert_to_numpy(decoder(encoder(features)))
+    np.testing.assert_allclose(states, keras.ops.convert_to_numpy(backbone.network(features)), atol=1e-5)
+    # A length that it was not built for.
+    assert backbone.for_samples(2 * SECOND).parts == backbone.parts
+
+
 def test_missing_or_changed_packages_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(whisper.importlib.util, "find_spec", lambda name: None)
     assert not BACKBONES["whisper_base"].available
@@ -119,27 +137,70 @@ def test_weights_of_another_size_are_refused():
         assign_weights(network, {"dense/kernel": np.zeros((2, 3)), "dense/bias": np.zeros(2)}, "x")
 
 
+def open_with_ctranslate2(size, folder):
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    files = size.find_files()
+    if files is None:
+        pytest.skip(f"{size.package} is not installed")
+    (folder / "model.bin").write_bytes(b"".join(file.read_bytes() for file in files))
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        (folder / name).write_bytes((files[0].parent / name).read_bytes())
+    return ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32"), ctranslate2.StorageView
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [TINY_EN, BASE], ids=lambda size: size.name)
 @pytest.mark.parametrize("seconds", [30, 5])
 def test_states_are_those_of_ctranslate2(size, seconds, tmp_path):
     """Of a recording that is padded to 30 s, and of a network that is cut to its length."""
-    ctranslate2 = pytest.importorskip("ctranslate2")
-    files = size.find_files()
-    if files is None:
-        pytest.skip(f"{size.package} is not installed")
-    (tmp_path / "model.bin").write_bytes(b"".join(file.read_bytes() for file in files))
-    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
-        (tmp_path / name).write_bytes((files[0].parent / name).read_bytes())
-    model = ctranslate2.models.Whisper(str(tmp_path), device="cpu", compute_type="float32")
+    model, view = open_with_ctranslate2(size, tmp_path)
     samples = np.zeros(seconds * SECOND, np.float32)
     samples[: 5 * SECOND] = clip(5 * SECOND)
     features = np.ascontiguousarray(compute_features(samples).T[None].astype(np.float32))
-    expected = np.array(model.encode(ctranslate2.StorageView.from_array(features)))[0]
+    expected = np.array(model.encode(view.from_array(features)))[0]
     states = run(BACKBONES[size.name].load().for_samples(len(samples)), samples)
     assert states.shape == expected.shape == (50 * seconds, size.width)
     np.testing.assert_allclose(states, expected, atol=2e-3)
     assert np.sqrt(np.mean((states - expected) ** 2)) < 1e-5 * np.sqrt(np.mean(expected**2)) * 2
+
+
+@pytest.mark.slow
+def test_languages_are_those_of_ctranslate2(tmp_path):
+    """The state times the tokens' embeddings: the likeliest languages, and how likely they are."""
+    model, view = open_with_ctranslate2(BASE, tmp_path)
+    samples = np.zeros(30 * SECOND, np.float32)
+    samples[: 5 * SECOND] = clip(5 * SECOND)
+    features = np.ascontiguousarray(compute_features(samples).T[None].astype(np.float32))
+    expected = dict(model.detect_language(view.from_array(features))[0])
+    state = run(BACKBONES["whisper_base_language"].load(), samples)[0]
+    languages = BASE.read_tokenizer().special.languages
+    ids = {token: languages[token.strip("<|>")] for token in expected}
+    logits = state @ BASE.read("decoder/embeddings/")["decoder/embeddings/weight"].T
+    odds = np.exp(logits - logits.max())
+    shares = {token: odds[number] for token, number in ids.items()}
+    assert len(expected) == 99
+    for token, probability in expected.items():
+        assert shares[token] / sum(shares.values()) == pytest.approx(probability, abs=1e-4), token
+
+
+def test_the_first_state_is_that_of_the_whole_network():
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "num_mels": 4}
+    whole = keras_hub.models.WhisperBackbone(vocabulary_size=7, max_decoder_sequence_length=5, **sizes)
+    least = keras_hub.models.WhisperBackbone(vocabulary_size=1, max_decoder_sequence_length=1, **sizes)
+    for weight in whole.weights:
+        weight.assign(np.random.default_rng(weight.shape[-1]).normal(size=weight.shape) * 0.3)
+    token, length = 4, 100
+    for source, target in zip(whole.weights, least.weights, strict=True):
+        value = keras.ops.convert_to_numpy(source)
+        row = {7: token, 5: 0}.get(value.shape[0]) if "decoder_token_and_position" in source.path else None
+        target.assign(value if row is None else value[row : row + 1])
+    features = np.random.default_rng(1).normal(size=(3, length, 4)).astype(np.float32)
+    expected = take_speech_network(whole, length, name="whole")(
+        {"encoder_features": features, "token_ids": np.full((3, 2), token, np.int32)}
+    )
+    states = take_first_state(least, length, name="first")(features)
+    assert states.shape == (3, 1, 16)
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (states[:, 0], expected[:, 0])), atol=1e-5)
 
 
 def test_tensors_have_their_places():
