@@ -8,13 +8,12 @@ them; their SHA-256 sums are checked.
 
 drums: 416 drum sounds of 10 kits (hydrogen-drumkits). languages: five spoken languages in three packages, each
 by other speakers: letters and syllables (klettres-data), words (ktuberling-data), and prompts of telephone systems
-(asterisk-core-sounds). At most 100 recordings of each language and package, drawn once. czech: 1,000 utterances of 1
-to 5 s, drawn once, with their subtitles, mostly by two speakers (the game Fish Fillets: fillets-ng-data).
+(asterisk-core-sounds). At most 100 recordings of each language and package, drawn once. czech: all 1,450
+utterances of 1 to 5 s with their subtitles, mostly by two speakers (the game Fish Fillets: fillets-ng-data).
 """
 
 import argparse
 import csv
-import random
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +35,7 @@ PROMPTS = {
 }
 _FILLETS = Package("fillets-ng-data", "1.0.1-1.1", "25de89afd8b1adf7bcace8290248a6a22c89cd42300317e69000e162c032cf84")
 _SUBTITLE = re.compile(r'dialogId\("([^"]+)",\s*"[^"]*",\s*"(?:[^"\\]|\\.)*"\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)')
-_UTTERANCES, _SHORTEST_SECONDS, _LONGEST_SECONDS = 1000, 1.0, 5.0
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 1.0, 5.0
 _MOST_PER_LANGUAGE_AND_PACKAGE = 100
 _AUDIO = (".wav", ".ogg", ".opus", ".flac", ".aiff")
 
@@ -80,8 +79,7 @@ def czech(folder: Path) -> Iterator[Row]:
                 continue
             if _SHORTEST_SECONDS <= soundfile.info(file).duration <= _LONGEST_SECONDS:
                 found.append((file, text.replace('\\"', '"'), script.parent.name))
-    random.Random(0).shuffle(found)
-    yield from sorted(found[:_UTTERANCES], key=lambda row: row[0])
+    yield from sorted(found, key=lambda row: row[0])
 
 
 TABLES = {
