@@ -26,6 +26,7 @@ from keras_transfer import (
     Split,
     Splits,
     TargetHead,
+    Task,
     TrainedModel,
     TransferModel,
     build_model,
@@ -119,6 +120,11 @@ class RetrievalHead(TargetHead):
     predictions_output: ClassVar[str] = "embedding"
 
     @property
+    def prediction_width(self) -> int:
+        """Return the width of embeddings."""
+        return int(self.config.width)
+
+    @property
     def is_solvable(self) -> bool:
         """No linear problem has this loss."""
         return False
@@ -202,6 +208,8 @@ class Retrieval(ImageClassificationTask):
 
     name = "retrieval"
     config_class = RetrievalConfig
+    # Heat maps are evidence for a class, and embeddings have none.
+    explain, show = Task.explain, Task.show
 
     def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Any) -> TransferModel:
         """Put the embedding on the network."""
