@@ -30,7 +30,7 @@ SHORTEST = RATE // 10
 _HOP = 160
 # OpenAI's networks with fewer tokens are English-only.
 _MULTILINGUAL = 51_865
-# With which transcripts of those start; what comes next names the language.
+# The token with which transcripts of multilingual networks start; the next one names the language.
 _START_OF_TRANSCRIPT = 50_258
 _LEAST_DECODER = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
 
