@@ -32,7 +32,8 @@ _HOP = 160
 _MULTILINGUAL = 51_865
 # The token with which transcripts of multilingual networks start; the next one names the language.
 _START_OF_TRANSCRIPT = 50_258
-_LEAST_DECODER = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
+# Settings of a decoder for that token alone.
+_ONE_TOKEN = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class WhisperSize:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, samples / 320, width]``.
         """
         # The decoder is left out: it is made as small as can be.
-        return take_encoder(self.build_whole(**_LEAST_DECODER), count_frames(samples), name=self.name)
+        return take_encoder(self.build_whole(**_ONE_TOKEN), count_frames(samples), name=self.name)
 
     def build_whole(self, **settings: int) -> keras.Model:
         """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with random weights."""
@@ -160,7 +161,7 @@ class WhisperSize:
         Returns:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, 1, width]``.
         """
-        return take_first_state(self.build_whole(**_LEAST_DECODER), count_frames(samples), name=self.name)
+        return take_first_state(self.build_whole(**_ONE_TOKEN), count_frames(samples), name=self.name)
 
     def build_first_state_pretrained(self, samples: int = LONGEST) -> keras.Model:
         """Build encoder and decoder with the weights of the package, for the decoder's first step alone.
