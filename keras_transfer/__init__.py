@@ -1,4 +1,4 @@
-"""Fine-tune pretrained networks with Keras: from a few hundred labelled images or texts to a model to be served.
+"""Fine-tune pretrained networks with Keras: from a few hundred images, texts or recordings to a model that is served.
 
 Public names, which ``__init__.pyi`` lists, are bound when they are first used: importing this package imports neither
 TensorFlow nor Keras.

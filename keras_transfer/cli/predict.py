@@ -110,9 +110,9 @@ def predict(
 ) -> None:
     """Predict for files, folders, tables or texts.
 
-    INPUT is an image or text file, a folder of such files, or a .csv, .tsv, .jsonl or .parquet table, which is read by
-    the columns that the recipe names. `-` reads lines from standard input: texts, or paths of images. RUN may also be a
-    model that a run exported, such as runs/mine/export/onnx/1.
+    INPUT is an image, text or audio file, a folder of such files, or a .csv, .tsv, .jsonl or .parquet table, which is
+    read by the columns that the recipe names. `-` reads lines from standard input: texts, or paths of files. RUN may
+    also be a model that a run exported, such as runs/mine/export/onnx/1.
 
     With --out, any number of inputs is read, predicted and written in parts, and --resume continues after an
     interruption.

@@ -104,7 +104,7 @@ class Job:
         task: The task of the recipe.
         config: The recipe.
         splits: Scanned, and prepared by the reader.
-        loaded: The same rows before the reader: images and texts.
+        loaded: The same rows before the reader: images, texts or recordings.
         record: The content of data.json.
         reader: Makes batches of the splits.
         model: Not yet trained; ``model.trainer`` is the Keras model from batches to raw outputs (logits, or

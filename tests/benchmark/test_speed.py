@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ ROW = {"pixels": np.zeros((1, 2))}
 def model(monkeypatch):
     """``model(seconds)``: a model whose call number n takes ``seconds(n)`` by a clock that nothing else moves."""
     now = [0.0]
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(speed.gc, "collect", lambda: 0)  # this process has much to look through
 
     def make(seconds):

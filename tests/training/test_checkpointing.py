@@ -1,6 +1,7 @@
 """When checkpoints are taken, what they hold, and that training continues from them as if it had never stopped."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -99,7 +100,7 @@ def test_variables_are_restored_to_the_bit_or_not_at_all():
 
 def test_a_stopwatch_counts_the_seconds_of_earlier_processes(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(checkpointing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     watch = Stopwatch()
     now[0] = 1007.5
     assert watch.get_state() == 7.5
@@ -137,7 +138,7 @@ def test_early_stopping_counts_on_where_it_was(stop_after):
 
 def test_a_checkpoint_is_due_after_so_many_steps_or_seconds_since_the_last(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(checkpointing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: now[0]))
     by_steps = take(tmp_path / "steps", every_steps=3)
     assert [by_steps.is_due() for _ in range(4)] == [False, False, True, True]
     by_steps.save(Position())

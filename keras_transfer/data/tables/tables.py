@@ -1,4 +1,4 @@
-"""Tables of examples: reading them unchanged, and the checks that images and texts share."""
+"""Tables of examples: reading them unchanged, and the checks that all kinds of examples share."""
 
 import io
 import json
