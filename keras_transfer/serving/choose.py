@@ -24,6 +24,8 @@ KERAS, AUTO = "keras", "auto"
 # Only the Keras model explains its predictions: another format takes its place if users would notice the difference.
 _LEAST_GAIN = 1.1
 _ROUNDS, _WARM_UP, _MOST_SECONDS = 7, 2, 2.0
+# Of one batch: some networks take seconds for a row, and a server should not need minutes to start.
+_MOST_BATCH_SECONDS = 5.0
 
 Batch = Mapping[str, NDArray[Any]]
 
@@ -97,7 +99,8 @@ def _open_export(run: Run, path: Path) -> ExportedModel:
 def _choose_fastest(run: Run, exported: Mapping[str, Path], batch_size: int) -> Chosen:
     if not exported:
         return Chosen(run, KERAS, 1, run)
-    batch = read_batch(run, batch_size)
+    batch = shrink(run.predict_tensors, read_batch(run, batch_size))
+    rows = count_rows(batch)
     candidates = {KERAS: Chosen(run, KERAS, 1)}
     seconds = {KERAS: measure(run.predict_tensors, batch)}
     notes = []
@@ -114,12 +117,16 @@ def _choose_fastest(run: Run, exported: Mapping[str, Path], batch_size: int) -> 
         except TransferError as error:
             notes.append(f"Left out: {name}: {error}")
     best = min(seconds, key=lambda name: seconds[name] * (1.0 if name == KERAS else _LEAST_GAIN))
-    rates = ", ".join(f"{name} {batch_size / value:,.0f}" for name, value in seconds.items())
+    rates = ", ".join(f"{name} {_format_rate(rows / value)}" for name, value in seconds.items())
     chosen = candidates[best]
     # Opened again, it has not loaded the Keras model that was measured.
     shown = run if best == KERAS else Run(run.folder)
-    notes.append(f"Inputs per second in batches of {batch_size}: {rates}")
+    notes.append(f"Inputs per second in batches of {rows}: {rates}")
     return Chosen(chosen.opened, best, chosen.version, shown, tuple(notes))
+
+
+def _format_rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def read_batch(run: Run, batch_size: int) -> Batch:
@@ -132,6 +139,22 @@ def read_batch(run: Run, batch_size: int) -> Batch:
     inputs = next(iter(reader.evaluation_batches(split, batch_size=batch_size, view=reader.predictor_view)))
     tensors = reader.name_tensors(inputs)
     return {name: np.resize(values, (batch_size, *values.shape[1:])) for name, values in tensors.items()}
+
+
+def count_rows(batch: Batch) -> int:
+    """Return the number of rows of a batch."""
+    return len(next(iter(batch.values())))
+
+
+def shrink(predict: Callable[[Batch], Any], batch: Batch) -> Batch:
+    """Return the first rows of a batch: as many as a model predicts in a few seconds, judged by one row."""
+    one = {name: values[:1] for name, values in batch.items()}
+    predict(one)  # builds the graph
+    started = time.perf_counter()
+    predict(one)
+    seconds = time.perf_counter() - started
+    rows = max(1, int(_MOST_BATCH_SECONDS / seconds)) if seconds else None
+    return {name: values[:rows] for name, values in batch.items()}
 
 
 def measure(predict: Callable[[Batch], Any], batch: Batch) -> float:

@@ -122,9 +122,10 @@ class ServedModel:
     def warm_up(self, batch_size: int) -> None:
         """Build all graphs, so that the first requests do not wait for that."""
         row = tuple(b"" for _ in self._reader.raw_inputs)
-        # With the first two, Keras learns that the size changes; JAX compiles each power of two.
-        powers = {2**power for power in range(2, (batch_size - 1).bit_length())} if self._compiles_each_size else set()
-        for size in sorted({1, 2, batch_size} | powers):
+        sizes = {1, 2}  # with two of them, Keras learns that the size changes
+        if self._compiles_each_size:
+            sizes |= {batch_size, *(2**power for power in range(2, (batch_size - 1).bit_length()))}
+        for size in sorted(sizes):
             self.predict(self.decode(self.key_of(DEFAULT_SIGNATURE, row), [row] * size))
 
     def key_of(self, signature: str, row: Row) -> Key:

@@ -13,7 +13,7 @@ from keras_transfer.run.opened import ExportedModel
 from keras_transfer.run.run import Run
 from keras_transfer.serving import choose as chooser
 from keras_transfer.serving.card import make_card
-from keras_transfer.serving.choose import choose, find_exports, measure, read_batch
+from keras_transfer.serving.choose import choose, count_rows, find_exports, measure, read_batch, shrink
 from keras_transfer.serving.limits import Limits
 from keras_transfer.serving.model import ServedModel
 
@@ -65,15 +65,19 @@ def test_a_format_that_is_named_predicts_as_the_run(folder, finished_run):
         choose(folder / "export" / "saved_model" / "10", "keras", batch_size=4)
 
 
-@pytest.mark.parametrize(("seconds", "format_name"), [(0.95, "keras"), (0.5, "saved_model"), (2.0, "keras")])
-def test_auto_is_the_fastest_and_the_keras_model_unless_users_would_notice(folder, monkeypatch, seconds, format_name):
+@pytest.mark.parametrize(
+    ("seconds", "rate", "format_name"), [(0.95, "4.2", "keras"), (0.25, "16", "saved_model"), (2.0, "2", "keras")]
+)
+def test_auto_is_the_fastest_and_the_keras_model_unless_users_would_notice(
+    folder, monkeypatch, seconds, rate, format_name
+):
     times = iter([1.0, seconds])
     monkeypatch.setattr(chooser, "measure", lambda predict, batch: next(times))
     chosen = choose(folder, "auto", batch_size=4)
     assert chosen.format == format_name
     left_out, rates = chosen.notes
     assert left_out.startswith("Left out: broken: ")
-    assert rates == f"Inputs per second in batches of 4: keras 4, saved_model {4 / seconds:,.0f}"
+    assert rates == f"Inputs per second in batches of 4: keras 4, saved_model {rate}"
 
 
 def test_quantized_exports_are_served_if_they_are_named(folder, monkeypatch):
@@ -98,3 +102,15 @@ def test_measured_time_is_the_median_after_a_warm_up(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(chooser, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     assert measure(lambda batch: clock.__setitem__(0, clock[0] + next(durations)), {}) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [(0.001, 32), (0.0, 32), (0.5, 10), (2.0, 2), (7.0, 1)])
+def test_a_slow_model_is_measured_on_fewer_rows(monkeypatch, seconds, rows):
+    clock = [0.0]
+    monkeypatch.setattr(chooser, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    taken = [9.0, seconds]  # the first builds a graph
+
+    def predict(batch):
+        clock[0] += taken.pop(0) * count_rows(batch)
+
+    assert count_rows(shrink(predict, {"samples": np.zeros((32, 3)), "length": np.zeros(32)})) == rows

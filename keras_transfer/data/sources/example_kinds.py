@@ -1,4 +1,4 @@
-"""Kinds of examples: how folders, tables and objects become rows of images, texts or recordings, and how rows become examples."""
+"""Kinds of examples: how folders, tables and objects become rows, and rows become images, texts or recordings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
