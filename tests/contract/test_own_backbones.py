@@ -47,6 +47,7 @@ def page(tmp_path, monkeypatch):
     return space
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_page_on_backbones_keep_the_contract(page):
     assert [sorted(re.findall(r"check_backbone\((\w+)\)", block)) for block in CHECKS] == [
         ["shapes", "sounds", "words"]

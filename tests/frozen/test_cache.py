@@ -193,8 +193,10 @@ def test_an_image_that_changes_while_features_are_computed_is_named(split, monke
     "other",
     [
         {"augmentation": AugmentationConfig(shift=0.1)},
-        {"dtype": "float16"},
-        *(pytest.param(other, marks=pytest.mark.slow) for other in ({"seed": 1}, {"resize": "pad"}, {"views": 3})),
+        *(
+            pytest.param(other, marks=pytest.mark.slow)
+            for other in ({"dtype": "float16"}, {"seed": 1}, {"resize": "pad"}, {"views": 3})
+        ),
     ],
     ids=str,
 )

@@ -139,6 +139,7 @@ def test_clips_of_one_file_in_two_splits_are_named(folder, tmp_path, capsys):
     grouped.check()
 
 
+@pytest.mark.slow
 def test_numbers_and_labels(folder, tmp_path):
     rows = ["path,pitch,sounds"]
     for name, pitch in PITCHES.items():

@@ -151,13 +151,9 @@ KILLS = {
 }
 
 
-# One by default; test_observers.py resumes a run of two phases.
-FAST = ("lora, no validation rows, three batches per update",)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in KILLS]
-)
+# test_observers.py resumes a run of two phases by default.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLS)
 def test_killed_and_resumed_is_never_killed(recipe, tmp_path, killed, name):
     policy, sections, kills = KILLS[name]
     unbroken = recipe(policy, **sections).fit(tmp_path / "unbroken")
@@ -319,6 +315,7 @@ def test_sigterm_takes_a_checkpoint_at_the_next_step_and_exits_with_143(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_sigterm_does_not_wait_for_a_validation(recipe, tmp_path, sigterm, monkeypatch):
     made = recipe(QUICK, checkpoint=NEVER, training={"ema": 0.9, "epochs": 2})
     sigterm(Averages, "on_test_begin", 2)
@@ -530,6 +527,7 @@ def test_twenty_kills_in_one_run(recipe, tmp_path, killed):
     assert_same(recipe("lp_ft", **sections).fit(tmp_path / "resumed", resume=True), unbroken)
 
 
+@pytest.mark.slow
 def test_a_solved_head_without_validation_rows_is_calibrated_on_rows_held_out_also_when_resumed(
     recipe, killed, tmp_path
 ):

@@ -102,6 +102,7 @@ def test_labels_are_learned_and_told_by_thresholds_of_the_validation_rows(table,
         assert prediction.labels == tuple(name for name, p in prediction.probabilities.items() if p >= kept[name])
 
 
+@pytest.mark.slow
 def test_without_validation_rows_thresholds_are_a_half(table, tmp_path, monkeypatch):
     data, training = {"validation": 0.0}, {"keep": "last"}
     # Few training rows, and those of a solved head, are held out in folds, which calibrate the network.
@@ -190,6 +191,7 @@ def test_auto_chooses_by_the_losses_of_the_target(table, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ONE_OF_THEM)
+@pytest.mark.slow
 def test_early_stopping_knows_which_way_is_better(table, tmp_path, kind, monkeypatch):
     import keras
 

@@ -103,6 +103,7 @@ def test_a_test_of_fine_tuning_begins_with_the_solved_head(images):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_auto_is_a_number_in_the_run_folder_and_that_runs_the_same(images, tmp_path):
     auto = recipe(images, {"name": "last_stages", "stages": 2})
     auto.fit(tmp_path / "run")

@@ -141,7 +141,13 @@ def test_weights_from_a_file(bert, tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "pooling"),
-    [("bert", "own"), ("distil_bert", "own"), ("bert", "mean"), pytest.param("gpt2", "last", marks=pytest.mark.slow)],
+    [
+        ("bert", "own"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("distil_bert", "own"), ("bert", "mean"), ("gpt2", "last"))
+        ),
+    ],
 )
 def test_pooled_in_float32_under_any_precision(name, pooling, tmp_path):
     for part in FAMILIES["build"](name):
