@@ -74,7 +74,9 @@ import importlib, pkgutil
 import keras_transfer
 from keras_transfer.cli import main
 for module in pkgutil.walk_packages(keras_transfer.__path__, "keras_transfer."):
-    if "on_ray" not in module.name and not module.name.startswith("keras_transfer.trackers."):  # extras
+    # What extras need, and a script that runs beside an export.
+    is_extra = module.name.endswith((".on_ray", ".ray_cluster")) or module.name.startswith("keras_transfer.trackers.")
+    if not is_extra and module.name != "keras_transfer.export.serve":
         importlib.import_module(module.name)
 main(["run", "recipe.yaml", "--out", "run"], standalone_mode=False)
 from pathlib import Path

@@ -84,6 +84,7 @@ def launch_workers(
     arguments = ["run", recipe, f"distribution.strategy={strategy}", *overrides, "--out", str(out)]
     arguments += ["--resume"] * resume
     if engine == "ray":
+        import_tensorflow()  # what is imported next imports it, and would let it print
         with importing_ray():
             from keras_transfer.launch.on_ray import launch_on_ray
         context.exit(launch_on_ray(arguments, workers=workers, **options))

@@ -59,6 +59,7 @@ def test_more_workers_than_the_cluster_has_room_for(monkeypatch):
     cluster = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # A process of its own: Ray reads its variables once.
     code = (
+        "from keras_transfer.console.imports import import_tensorflow; import_tensorflow(); "
         "import keras_transfer.launch.on_ray as e; e._PLACE_SECONDS = 3.0; from keras_transfer.cli import main; main()"
     )
     try:
