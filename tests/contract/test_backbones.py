@@ -11,16 +11,9 @@ from keras_transfer.backbones import BACKBONES, RAW
 from keras_transfer.backbones.images.applications import APPLICATIONS
 from keras_transfer.networks.stages import submodel
 
-GIANT = 25_000_000  # parameters; each kind of network has a smaller one
-LARGER = {
-    *("densenet169", "densenet201", "vgg19"),
-    *("efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4"),
-    *("efficientnet_v2_b1", "efficientnet_v2_b2", "efficientnet_v2_b3", "efficientnet_v2_s"),
-}
-"""Further sizes of networks that are tried at a smaller one."""
-SLOW = {*LARGER, "nasnet_mobile"}
+FAST = {"efficientnet_b0", "efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2"}
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW or BACKBONES[name].parameters > GIANT else [])
+    pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
     for name in BACKBONES
     if BACKBONES[name].modality == "image"
 ]

@@ -111,6 +111,7 @@ def test_an_export_that_loses_more_leaves_nothing_behind(settings, message, run,
 
 
 @pytest.mark.filterwarnings("ignore:.*rows are training rows of this run")
+@pytest.mark.slow
 def test_rows_in_place_of_the_runs_own(run, tmp_path):
     """Without training rows, some of the rows calibrate and the others prove."""
     images = run.config.data.source

@@ -49,6 +49,7 @@ def test_a_held_out_prediction_does_not_depend_on_the_labels_of_its_fold(recipe)
     assert all(np.array_equal(*pair) for pair in zip(weights, job.model.trainer.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_few_rows_calibrate_a_fine_tuned_network_without_validation_rows(recipe, tmp_path):
     run = recipe("lp_ft").fit(tmp_path / "run")
     rows = json.loads((tmp_path / "run" / "data.json").read_text())["splits"]["train"]["count"]

@@ -177,6 +177,7 @@ def test_a_solved_head_learns_from_what_classes_are_called(table, preset, tmp_pa
     assert np.abs(kernels[True] - kernels[False]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_many_texts_want_no_names(table, preset, computed, monkeypatch):
     monkeypatch.setattr("keras_transfer.frozen.baseline.MOST_HINTED_ROWS", 5)
     assert recipe(table, preset, policy="head").prepare().baseline.head.uses_hints is False
@@ -240,6 +241,7 @@ def test_auto_chooses_a_policy_for_texts(table, preset, tmp_path):
     assert run.config.policy.name in ("head", "last_stages", "lp_ft")
 
 
+@pytest.mark.slow
 def test_lora_can_be_put_on_query_and_value_alone(table, preset):
     def adapted(layers):
         job = recipe(table, preset, policy={"name": "lora", "rank": 2, "lora_layers": layers}).prepare()
