@@ -102,7 +102,7 @@ class _Counts(keras.callbacks.Callback, Tracker):
 @pytest.mark.slow
 def test_callbacks_and_trackers_follow_every_run(tiny, images, tmp_path):
     counts = _Counts()
-    quick = QUICK | {"training": {"epochs": 1, "keep": "last"}}
+    quick = QUICK | {"training": {"epochs": 1, "keep": "last", "batch_size": 16}}
     recipe = ImageClassification(str(images), **quick, folds=2, validation=0)
     module.cross_validate(recipe, tmp_path / "out", callbacks=[counts], trackers=[counts])
     assert counts.folders == ["fold-1", "fold-2"]
