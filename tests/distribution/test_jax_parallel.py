@@ -53,7 +53,7 @@ def start(recipe, *arguments):
         **os.environ,
         "KERAS_BACKEND": "jax",
         "KERAS_TRANSFER_CACHE": str(recipe.parent / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(WORKER.parent), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(WORKER.parents[1]), *sys.path]),
     }
     command = [sys.executable, str(WORKER), str(recipe), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -207,4 +207,4 @@ def test_a_process_that_never_comes_is_named(recipe, tmp_path):
     options = [*TWO_DEVICES[:1], f"distribution.workers=[{addresses}]", "distribution.timeout_seconds=5"]
     code, said = finish(start(recipe, tmp_path / "run", *options, "distribution.worker=0"))
     assert code == 1, said
-    assert f"Did not come within 5 s (distribution.timeout_seconds): worker 1 ({addresses.split(',')[1]})." in said
+    assert f"Timed out after 5 s (distribution.timeout_seconds) waiting for worker 1 ({addresses.split(',')[1]})." in said

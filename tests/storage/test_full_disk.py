@@ -55,9 +55,11 @@ def unbroken(recipe, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.6, 1.5])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 1.5])
 def test_a_run_on_a_disk_that_is_too_small_ends_plainly_and_goes_on_once_there_is_room(disk, recipe, unbroken, share):
-    used = sum(file.stat().st_size for file in unbroken.folder.rglob("*") if file.is_file())
+    # A run ends well without its page and its plot; while it trains, it needs room for two checkpoints.
+    needed = [file for file in unbroken.folder.rglob("*") if file.is_file() and file.suffix not in (".html", ".png")]
+    used = sum(file.stat().st_size for file in needed)
     folder = disk(int(share * used)) / "run"
     with warnings.catch_warnings(), pytest.raises(CheckpointError) as raised:
         warnings.simplefilter("ignore", TransferWarning)
