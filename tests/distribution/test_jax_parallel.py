@@ -207,4 +207,5 @@ def test_a_process_that_never_comes_is_named(recipe, tmp_path):
     options = [*TWO_DEVICES[:1], f"distribution.workers=[{addresses}]", "distribution.timeout_seconds=5"]
     code, said = finish(start(recipe, tmp_path / "run", *options, "distribution.worker=0"))
     assert code == 1, said
-    assert f"Timed out after 5 s (distribution.timeout_seconds) waiting for worker 1 ({addresses.split(',')[1]})." in said
+    missing = f"worker 1 ({addresses.split(',')[1]})"
+    assert f"Timed out after 5 s (distribution.timeout_seconds) waiting for {missing}." in said
