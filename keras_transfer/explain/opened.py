@@ -118,7 +118,7 @@ def open_model(model: keras.Model) -> OpenedModel | None:
     return _OPENED[model]
 
 
-# Parts of a model do not hold the model itself: it is forgotten when nobody else has it.
+# Parts of a model do not hold the model itself: it is forgotten when nothing else holds it.
 _OPENED: "WeakKeyDictionary[keras.Model, OpenedModel | None]" = WeakKeyDictionary()
 
 

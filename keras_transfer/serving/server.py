@@ -31,7 +31,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         port: 0 for any that is free.
 
     Raises:
-        ConfigError: Nobody can listen there, or somebody does.
+        ConfigError: The address is not one of this machine, is not allowed, or is in use.
     """
     opened: socket.socket | None = None
     try:

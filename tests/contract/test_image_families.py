@@ -165,7 +165,7 @@ FAMILIES = {
     "xception": (5, {"stackwise_conv_filters": [[8, 8], [16, 16], [16, 16]], "stackwise_pooling": [True, True, False]}),
 }
 # The default tests have one family of each kind; the others differ from those in layers.
-FAST = {"dinov3", "siglip"}
+FAST = {"dinov3", "resnet", "siglip"}
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name not in FAST else []) for name in FAMILIES]
 
 
