@@ -1,5 +1,6 @@
 """What the tests share: small images that can be told apart, and one finished run."""
 
+import gc
 import os
 import runpy
 import sys
@@ -31,6 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     if config.option.markexpr == "not slow":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let the garbage collector pass over what was imported, and rarely run: tests take a third less time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 # The files that take longest, in this order: at the end, one process would still run one while the others have none.

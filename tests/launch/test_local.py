@@ -46,7 +46,8 @@ def test_sigterm_goes_to_all(tmp_path):
         "import pathlib, signal, sys, time;"
         "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1]).write_text('told'), sys.exit(143)));"
         "print('ready', flush=True);"
-        "time.sleep(60)"
+        # A signal between the line and a long sleep would be handled after it.
+        "[time.sleep(0.1) for _ in range(600)]"
     )
     files = [str(tmp_path / name) for name in ("a", "b")]
     code = (
