@@ -299,7 +299,7 @@ class DistributionConfig(Section):
     """The devices and processes that share a run."""
 
     strategy: Literal["auto", "none", "mirrored", "multi_worker", "data_parallel", "model_parallel"] = Field(
-        default="auto", description="auto: mirrored if there are several GPUs, else none"
+        default="auto", description="auto: one device; with several GPUs, or devices, mirrored on TensorFlow and data_parallel on JAX"
     )
     devices: Count | Annotated[list[StrictStr], Field(min_length=1)] | None = Field(
         default=None,

@@ -124,12 +124,21 @@ def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
 
 
 def _resolve_strategy(config: RecipeConfig) -> str:
+    """``auto`` is one device, unless the recipe counts several or names some, or there are several GPUs."""
     strategy, devices = config.distribution.strategy, config.distribution.devices
     if strategy != "auto":
         return strategy
-    count = len(tf.config.list_physical_devices("GPU")) if devices is None else devices
-    several = (count if isinstance(count, int) else len(count)) > 1
-    return "mirrored" if several and keras.backend.backend() == "tensorflow" else "none"
+    on_jax = keras.backend.backend() == "jax"
+    chosen = isinstance(devices, list) or (devices or _count_gpus(on_jax)) > 1
+    return ("data_parallel" if on_jax else "mirrored") if chosen else "none"
+
+
+def _count_gpus(on_jax: bool) -> int:
+    if not on_jax:
+        return len(tf.config.list_physical_devices("GPU"))
+    import jax  # TensorFlow's backend needs none
+
+    return sum(device.platform == "gpu" for device in jax.local_devices())
 
 
 def _check_backend(strategy: str) -> None:

@@ -37,7 +37,7 @@ training: {{epochs: 3, batch_size: 4, keep: last}}
 checkpoint: {{every_steps: 2}}
 export: {{formats: []}}
 """
-TWO_DEVICES = ["distribution.strategy=data_parallel", "distribution.devices=2"]
+TWO_DEVICES = "distribution.devices=2"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def runs(recipe):
     """By devices: one run each, of one process."""
     folder = recipe.parent
     code, said = finish(
-        start(recipe, folder / "two", *TWO_DEVICES, "--", folder / "model", "distribution.strategy=model_parallel",
+        start(recipe, folder / "two", TWO_DEVICES, "--", folder / "model", "distribution.strategy=model_parallel",
               "--", folder / "one")
     )  # fmt: skip
     assert code == 0, said
@@ -109,6 +109,7 @@ def test_several_devices_train_what_one_does(runs, name, replicas):
     assert_alike(runs[name], runs["one"])
     seen = environment(runs[name])
     assert (seen["backend"], seen["replicas"], seen["devices"]) == ("jax", replicas, ["cpu:0", "cpu:1"])
+    assert seen["strategy"] == {"two": "data_parallel", "model": "model_parallel"}[name]
     assert not np.array_equal(history(runs["one"])[0], history(runs["one"])[-1])
 
 
@@ -195,7 +196,7 @@ def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(r
     assert code == 1, said
     assert time.monotonic() - killed < 60
     assert "no longer responds" in said, said
-    code, said = finish(start(recipe, folder, "--resume", f"distribution.strategy={strategy}", *TWO_DEVICES[1:]))
+    code, said = finish(start(recipe, folder, "--resume", f"distribution.strategy={strategy}", TWO_DEVICES))
     assert code == 0, said
     assert "replicas: " not in said or "may differ in the last digits" in said
     assert_alike(Run(folder), runs["one"])
@@ -204,7 +205,7 @@ def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(r
 @pytest.mark.slow
 def test_a_process_that_never_comes_is_named(recipe, tmp_path):
     addresses = ",".join(find_free_addresses(2))
-    options = [*TWO_DEVICES[:1], f"distribution.workers=[{addresses}]", "distribution.timeout_seconds=5"]
+    options = ["distribution.strategy=data_parallel", f"distribution.workers=[{addresses}]", "distribution.timeout_seconds=5"]
     code, said = finish(start(recipe, tmp_path / "run", *options, "distribution.worker=0"))
     assert code == 1, said
     missing = f"worker 1 ({addresses.split(',')[1]})"
