@@ -1,4 +1,4 @@
-"""What the tests share: small images that can be told apart, and one finished run."""
+"""What the tests share: small images that can be classified, and one finished run."""
 
 import gc
 import os
@@ -92,7 +92,7 @@ def _make_images(folder: Path, counts: Mapping[str, int], size: int = 64) -> Pat
 
 @pytest.fixture(scope="session")
 def make_images() -> MakeImages:
-    """``make_images(folder, {"cat": 12, "dog": 12}, size=64)``: a sub-folder a class, PNG and JPEG in turn."""
+    """``make_images(folder, {"cat": 12, "dog": 12}, size=64)``: one subfolder per class, PNG and JPEG in turn."""
     return _make_images
 
 
@@ -104,9 +104,9 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def replace_get_file(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., str]], None]:
-    """``replace_get_file(get_file)``: ``keras.applications`` asks that function for files of weights.
+    """``replace_get_file(get_file)``: ``keras.applications`` calls that function for files of weights.
 
-    They look it up in the module that Keras keeps it in, which its public name leads to.
+    They look it up in the module that defines it in Keras, which its public name leads to.
     """
     import keras
 
@@ -232,7 +232,7 @@ def pebble() -> Iterator[None]:
 
 
 class _Killed(BaseException):
-    """What stands for SIGKILL within a process: nothing catches it, and all that was in memory is left behind."""
+    """A replacement for SIGKILL within a process: nothing catches it, and all that was in memory is left behind."""
 
 
 @pytest.fixture(scope="session")
@@ -343,7 +343,7 @@ def finished_speech_run(share: Callable[..., Path], speech_preset: Callable[[str
 
 @pytest.fixture(scope="session")
 def exported(finished_run: Any, share: Callable[..., Path]) -> Callable[[str], Path]:
-    """``exported("onnx")``: the folder of the finished run's model in a format; what was printed is beside it."""
+    """``exported("onnx")``: the folder of the finished run's model in a format; what was printed is next to it."""
 
     def find(name: str) -> Path:
         if name == "saved_model":

@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "browser"
 
 @pytest.fixture(scope="module")
 def page(finished_run, tmp_path_factory):
-    """The address of the example, with a model beside it."""
+    """The address of the example, with a model next to it."""
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     site = tmp_path_factory.mktemp("site") / "browser"

@@ -55,7 +55,7 @@ def test_list_names_every_recipe_with_its_summary(command):
     ]
 
 
-def test_show_prints_a_recipe_as_it_stands(command, recipe):
+def test_show_prints_a_recipe_unchanged(command, recipe):
     file = bundled_recipes()["image/quickstart"].file
     assert done(command("show", "image/quickstart")) == file.read_text(encoding="utf-8")
     assert done(command("show", recipe)) == recipe.read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def test_copy_writes_a_recipe_that_runs_from_there(command, tmp_path):
     assert target.read_text(encoding="utf-8") == done(command("show", "image/quickstart"))
 
 
-def test_check_says_what_would_run_and_writes_no_run_folder(command, recipe, tmp_path):
+def test_check_reports_what_would_run_and_writes_no_run_folder(command, recipe, tmp_path):
     text = done(command("check", recipe, *QUICK, "policy.name=last_stages", "policy.stages=2"))
     assert "2 classes; rows: 21 train, 4 validation, 7 test" in text
     assert "(2 of " in text and "last_stages" in text
@@ -75,13 +75,13 @@ def test_check_says_what_would_run_and_writes_no_run_folder(command, recipe, tmp
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_check_tells_which_images_are_left_out(command, recipe, images):
+def test_check_names_the_images_that_are_left_out(command, recipe, images):
     (images / "cat" / "000.png").write_bytes(b"")
     text = done(command("check", recipe, *QUICK, "data.broken=skip"))
     assert f"Broken: {images / 'cat' / '000.png'}: zero bytes" in text
 
 
-def test_no_name_of_a_backbone_is_cut_on_a_narrow_terminal(command, monkeypatch):
+def test_backbone_names_are_not_truncated_on_a_narrow_terminal(command, monkeypatch):
     from keras_transfer.backbones import listing
 
     monkeypatch.setattr(listing, "make_console", lambda: Console(width=60, force_terminal=True))
@@ -113,7 +113,7 @@ def test_backbones_lists_every_backbone(command):
     assert "bert" in lines[-2] and "gpt2" in lines[-2]
 
 
-def test_run_leaves_a_run_folder_and_says_where(command, recipe, tmp_path):
+def test_run_writes_a_run_folder_and_prints_its_path(command, recipe, tmp_path):
     folder = tmp_path / "out" / "run"
     text = done(command("run", recipe, *QUICK, "seed=3", "--out", folder))
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -139,13 +139,13 @@ def test_evaluate_prints_a_table_or_json(command, finished_run):
     assert f"accuracy  {recorded['validation']['accuracy']:.4f}" in text
 
 
-def test_evaluate_takes_other_images(command, finished_run, make_images, tmp_path):
+def test_evaluate_accepts_other_images(command, finished_run, make_images, tmp_path):
     other = make_images(tmp_path / "other", {"cat": 2, "dog": 3})
     values = json.loads(done(command("evaluate", finished_run.folder, "--data", other, "--json")))
     assert values[str(other)]["n"] == 5
 
 
-def test_evaluate_falls_back_on_the_record_where_the_data_is_gone(command, finished_run, tmp_path):
+def test_evaluate_falls_back_to_the_recorded_report_if_the_data_is_missing(command, finished_run, tmp_path):
     folder = shutil.copytree(finished_run.folder, tmp_path / "copy")
     recipe = (folder / "recipe.yaml").read_text().replace(finished_run.config.data.source, "/nowhere")
     (folder / "recipe.yaml").write_text(recipe)
@@ -156,7 +156,7 @@ def test_evaluate_falls_back_on_the_record_where_the_data_is_gone(command, finis
     assert json.loads(result.stdout) == {"test": recorded["test"]}
 
 
-def test_predict_prints_one_object_an_input_in_their_order(command, finished_run, images):
+def test_predict_prints_one_object_per_input_in_order(command, finished_run, images):
     files = [images / "dog" / "001.jpg", images / "cat" / "000.png"]
     values = json.loads(done(command("predict", finished_run.folder, *files, "--json")))
     assert [value["input"] for value in values] == [str(file) for file in files]
@@ -168,20 +168,20 @@ def test_predict_prints_one_object_an_input_in_their_order(command, finished_run
     assert lines == [f"{value['input']}\t{value['label']}\t{value['score']:.4f}" for value in values]
 
 
-def test_predict_takes_a_folder_for_all_its_files(command, finished_run, images):
+def test_predict_accepts_a_folder_and_reads_all_its_files(command, finished_run, images):
     values = json.loads(done(command("predict", finished_run.folder, images / "cat", "--json")))
     assert [value["input"] for value in values] == [str(file) for file in sorted((images / "cat").iterdir())]
 
 
 @pytest.mark.slow
-def test_export_writes_where_it_is_told_and_says_what_was_proved(command, finished_run, tmp_path):
+def test_export_writes_to_the_given_path_and_reports_what_was_verified(command, finished_run, tmp_path):
     target = tmp_path / "served" / "1"
     text = done(command("export", finished_run.folder, "--out", target))
     assert text.startswith(f"SavedModel: {target} (verified in a fresh process: 7 examples match within")
     assert (target / "saved_model.pb").is_file()
 
 
-def test_cache_shows_and_clears_what_was_kept(command, recipe, tmp_path):
+def test_cache_shows_and_clears_its_entries(command, recipe, tmp_path):
     assert "0 entries" in done(command("cache"))
     done(command("run", recipe, *QUICK, "export.formats=[]", "--out", tmp_path / "run"))
     assert "pebble to block3, 21 rows, 1 view" in done(command("cache"))
@@ -192,7 +192,7 @@ def test_cache_shows_and_clears_what_was_kept(command, recipe, tmp_path):
     assert "0 entries" in done(command("cache"))
 
 
-def test_a_cache_that_cannot_be_written_stops_no_run(command, recipe, tmp_path, monkeypatch):
+def test_a_run_continues_if_the_cache_cannot_be_written(command, recipe, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))
     with pytest.warns(TransferWarning, match="computed for this run alone"):

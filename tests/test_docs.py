@@ -150,7 +150,7 @@ def test_commands_are_valid(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
-def test_extras_targets_and_scripts_are_there(page):
+def test_extras_targets_and_scripts_exist(page):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     text = page.read_text(encoding="utf-8")
@@ -191,7 +191,7 @@ def test_the_readme_has_what_a_newcomer_and_ci_need():
     assert [command for command in [*called, "make quickstart"] if command not in text] == []
 
 
-def test_the_checks_see_what_there_is_to_check():
+def test_the_checks_find_what_they_have_to_check():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "keras-transfer run image/quickstart" in "".join(blocks(ROOT / "README.md", "sh"))
     assert {"data", "policy", "training"} <= set(SECTIONS)

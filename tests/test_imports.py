@@ -57,7 +57,7 @@ def package_of(module):
     return module.split(".")[0]
 
 
-def test_every_package_has_its_place_in_the_order():
+def test_every_package_has_a_rank():
     assert {package_of(name) for name in MODULES} - {"__init__"} == set(RANKS)
 
 
@@ -72,12 +72,12 @@ def test_imports_point_left():
     assert ("recipe.base", "run.run") in set(edges())
 
 
-def test_packages_of_one_rank_import_each_other_one_way():
+def test_packages_of_the_same_rank_import_in_one_direction_only():
     pairs = {(package_of(a), package_of(b)) for a, b in edges()}
     assert [(a, b) for a, b in pairs if a != b and (b, a) in pairs] == []
 
 
-def test_run_does_not_know_the_recipe_class():
+def test_run_does_not_import_recipe():
     assert [edge for edge in edges() if edge[0].startswith("run.") and edge[1].startswith("recipe")] == []
 
 
@@ -145,7 +145,7 @@ CALL = "from keras_transfer.cli import main; main({arguments!r}, standalone_mode
         CALL.format(arguments=["schema"]),
     ],
 )
-def test_what_needs_no_tensorflow_imports_none(code, tmp_path):
+def test_modules_that_do_not_need_tensorflow_do_not_import_it(code, tmp_path):
     check = "import sys; heavy = {'tensorflow', 'keras', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules); "
     command = [sys.executable, "-c", f"{code}\n{check}sys.exit(f'imported: {{sorted(heavy)}}' if heavy else 0)"]
     # The package is found wherever this process found it.

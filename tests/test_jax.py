@@ -1,4 +1,4 @@
-"""Recipes on Keras' JAX backend: a short part of the tests, in a process of its own (`make test-jax`: the rest)."""
+"""Recipes on Keras' JAX backend: a short part of the tests, in a separate process (`make test-jax`: the rest)."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ import pytest
 
 QUICK = [
     # A solved head, all stages, kills within an epoch, at its end and after a phase.
-    "recipe/test_resume.py::test_killed_and_resumed_is_never_killed[lp_ft]",
+    "recipe/test_resume.py::test_a_killed_and_resumed_run_matches_an_unbroken_one[lp_ft]",
 ]
 
 
@@ -29,7 +29,7 @@ CHECK = "import keras_transfer.distribution as d; print(d.chosen_jit()); d.prepa
 
 
 @pytest.mark.slow
-def test_another_backend_is_refused_with_the_one_to_take():
+def test_another_backend_is_refused_with_the_one_to_use():
     environment = {**os.environ, "KERAS_BACKEND": "numpy", "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False)
     assert result.stderr.splitlines()[-1] == (

@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_transfer import errors
 
 HOOKS = Path(__file__).parents[1] / "docs_hooks"
-# What is wrong says what would be right.
+# Messages whose problem already shows what is expected.
 EVIDENT = re.compile(r"[Ee]xpected |\bmust be |\baccepts |^A source is |^augmentation is ")
 # The rest of the message, which other code writes.
 REST = re.compile(r"‹[^›]*›\.?$")
@@ -26,7 +26,7 @@ def load_hook(name):
 MESSAGES = load_hook("messages").collect_messages()
 
 
-def test_each_message_says_what_to_do_next():
+def test_each_message_explains_what_to_do_next():
     wanting = [
         f"{one.file}:{one.line}: {one.text}"
         for one in MESSAGES

@@ -31,7 +31,7 @@ def softmax(logits):
     return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
 
 
-def test_raw_pixels_go_in_and_the_contract_is_applied_once():
+def test_raw_pixels_are_accepted_and_the_contract_is_applied_once():
     model = build()
     features = model.backbone.network(PIXELS / 127.5 - 1)
     expected = model.top(model.pooling(features))
@@ -52,7 +52,7 @@ def test_trainer_and_predictor_share_every_weight():
         ({"vertical_flip": True}, [(), (1,), (2,), (1, 2)]),
     ],
 )
-def test_predictions_are_averaged_over_the_flips_that_are_on(flips, axes):
+def test_predictions_are_averaged_over_the_enabled_flips(flips, axes):
     model = build(**flips, predict_flips=True)
     expected = np.mean([softmax(model.trainer(np.flip(PIXELS, axis))) for axis in axes], axis=0)
     np.testing.assert_allclose(model.predictor(PIXELS), expected, atol=1e-6)

@@ -30,7 +30,7 @@ def test_there_are_notebooks_and_a_page_links_each():
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
-def test_notebooks_begin_with_what_they_install_and_hold_no_outputs(file):
+def test_notebooks_start_with_their_install_and_contain_no_outputs(file):
     install, *rest = cells(file, "code")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     found = re.search(r'%pip install --quiet "keras-transfer\[([\w,-]+)\]"', "".join(install["source"]))
@@ -42,7 +42,7 @@ def test_notebooks_begin_with_what_they_install_and_hold_no_outputs(file):
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
-def test_notebooks_name_no_folder_of_a_machine(file):
+def test_notebooks_contain_no_local_paths(file):
     text = file.read_text(encoding="utf-8")
     assert re.findall(r"/(?:home|root|content|tmp|Users)/\S*", text) == []
 

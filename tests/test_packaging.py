@@ -92,7 +92,7 @@ def test_recipes_are_found_in_an_editable_install(checkout, tmp_path):
         own.unlink()
 
 
-def test_the_wheel_is_typed_licensed_and_holds_the_package_alone(wheel):
+def test_the_wheel_is_typed_licensed_and_contains_only_the_package(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))

@@ -129,7 +129,7 @@ print("checked")
 
 
 @pytest.mark.slow
-def test_python_uses_all_parts_and_they_keep_their_contracts(environment, work):
+def test_python_uses_all_parts_and_they_satisfy_their_contracts(environment, work):
     (work / "script.py").write_text(PYTHON)
     lines = call([environment, "script.py"], work).splitlines()
     assert lines[-2:] == ["CosineHead {'scale': 8.0} 4", "checked"]  # a header and three epochs
@@ -170,7 +170,7 @@ KNOWN = {
 
 
 @pytest.mark.slow
-def test_without_the_package_each_name_is_missing_and_the_known_ones_are_told(environment, finished, work):
+def test_without_the_package_each_name_is_missing_and_the_known_ones_are_listed(environment, finished, work):
     call([environment, *PIP, "uninstall", "--yes", "transfer-plugin"], work)
     (work / "missing.py").write_text(MISSING.replace("OVERRIDES", repr(list(REMOVED))))
     lines = [["check", "mine.yaml"], ["predict", "run", "x.png"]]

@@ -11,7 +11,7 @@ import pytest
 import keras_transfer
 
 PACKAGE = Path(keras_transfer.__file__).parent
-# What Windows or macOS lack. What a module may use, it asks the system for first.
+# What Windows or macOS lack. A module checks for such a feature before it uses it.
 POSIX_ALONE = {
     "os": {"fork", "forkpty", "getuid", "geteuid", "getgid", "setsid", "killpg", "getpgid", "mkfifo", "chown", "nice"}
     | {"sync", "sched_getaffinity", "sched_setaffinity", "O_DIRECTORY", "O_DIRECT", "posix_fadvise", "statvfs", "wait3"}
@@ -32,7 +32,7 @@ for module, names in {names!r}.items():
 KEPT = {"posix", "pwd", "grp", "termios", "getuid", "geteuid", "getgid", "chown", "SIGKILL"}
 
 
-def test_no_module_uses_what_posix_alone_has():
+def test_no_module_uses_posix_only_features():
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -66,7 +66,7 @@ export: {formats: []}
 
 @pytest.mark.slow
 def test_a_run_needs_neither_fcntl_nor_resource(recipe):
-    """Train, read the run back and predict, while a second process is kept out of the folder."""
+    """Train, read the run back and predict, while a second process is locked out of the folder."""
     hidden = {module: sorted(names - KEPT) for module, names in POSIX_ALONE.items()}
     code = HIDDEN.format(modules=sorted(MODULES - KEPT), names=hidden) + (
         """

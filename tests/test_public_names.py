@@ -128,7 +128,7 @@ def test_the_public_names_are_these():
 
 
 @pytest.mark.parametrize("name", keras_transfer.__all__)
-def test_a_public_name_is_there_and_is_explained(name):
+def test_a_public_name_exists_and_is_documented(name):
     value = getattr(keras_transfer, name)
     assert name in dir(keras_transfer)
     if inspect.isclass(value):

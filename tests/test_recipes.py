@@ -10,7 +10,7 @@ FAST = ("image/quickstart", "text/bbc_headlines")
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_header_says_the_command_and_what_to_expect(name):
+def test_the_header_has_the_command_and_the_expected_result(name):
     text = RECIPES[name].file.read_text()
     assert f"keras-transfer run {name}" in text
     figures = ("accuracy", "mean average precision", "mean absolute error", "word error rate")
@@ -38,5 +38,5 @@ def test_a_recipe_states_only_what_differs_from_the_defaults(name):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in RECIPES]
 )
-def test_nothing_stands_against_it(name):
+def test_it_has_no_problems(name):
     Recipe.from_file(name).check()

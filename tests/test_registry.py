@@ -15,7 +15,7 @@ def colours():
     return registry
 
 
-def test_values_come_back_by_name_in_the_order_in_which_they_were_added(colours):
+def test_values_are_found_by_name_and_listed_in_insertion_order(colours):
     assert list(colours) == ["black", "green", "blue"]
     assert [colours[name] for name in colours] == [1, 2, 3]
     assert len(colours) == 3
@@ -31,26 +31,26 @@ def test_add_returns_the_value():
     ("name", "hint"),
     [("grren", "Did you mean green?"), ("GREEN", "Did you mean green?"), ("xyz", "Known: black, blue, green.")],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(colours, name, hint):
+def test_an_unknown_name_is_refused_with_a_suggestion(colours, name, hint):
     with pytest.raises(PolicyError) as caught:
         colours[name]
     assert str(caught.value) == f"There is no colour named {name!r}. {hint}"
 
 
-def test_a_name_that_is_taken_is_refused_and_keeps_its_value(colours):
+def test_a_duplicate_name_is_refused_and_its_value_is_unchanged(colours):
     with pytest.raises(PolicyError, match=r"There is a colour named .black. already\. Choose another name\."):
         colours.add("black", 9)
     assert colours["black"] == 1
 
 
-def test_nearest_names_are_the_best_first_and_three_at_most():
+def test_nearest_names_are_at_most_three_best_first():
     known = ["ResNet50", "ResNet50V2", "ResNet101", "ResNet152", "VGG16"]
     assert nearest_names("resnet50", known)[0] == "ResNet50"
     assert len(nearest_names("resnet", known)) == 3
     assert nearest_names("zzz", known) == []
 
 
-def test_did_you_mean_lists_all_where_none_is_near():
+def test_did_you_mean_lists_all_names_if_none_is_near():
     assert did_you_mean("zzz", ["b", "a"]) == "Known: a, b."
 
 
@@ -76,7 +76,7 @@ def plugged(**options):
     return registry
 
 
-def test_an_entry_point_is_loaded_when_its_name_is_asked_for_and_not_before(offer):
+def test_an_entry_point_is_loaded_only_when_its_name_is_looked_up(offer):
     offer("paint-box", "red", "paint_box:RED")
     registry = plugged(take=lambda loaded: loaded["code"])
     sys.modules.pop("paint_box", None)
@@ -88,7 +88,7 @@ def test_an_entry_point_is_loaded_when_its_name_is_asked_for_and_not_before(offe
     assert list(registry) == ["green", "red"]
 
 
-def test_an_unknown_name_is_answered_with_plugins_too(offer):
+def test_an_unknown_name_is_refused_with_the_names_of_plugins_too(offer):
     offer("paint-box", "red", "paint_box:RED")
     with pytest.raises(PolicyError, match=r"^There is no colour named 'blue'\. Known: green, red\.$"):
         plugged()["blue"]
@@ -107,6 +107,6 @@ def test_two_plugins_of_one_name_are_both_named(offer):
         plugged()["red"]
 
 
-def test_what_is_built_in_comes_before_a_plugin_of_the_same_name(offer):
+def test_built_ins_take_precedence_over_plugins_of_the_same_name(offer):
     offer("paint-box", "green", "paint_box:RED")
     assert plugged()["green"] == 2

@@ -32,7 +32,7 @@ def class_names(count):
 
 
 def shown(draw, width):
-    """What is printed on a terminal of a width; to a file where it is None."""
+    """What is printed on a terminal of a width; to a file if it is None."""
     file = io.StringIO()
     if width is None:
         draw(Console(file=file))
@@ -43,7 +43,7 @@ def shown(draw, width):
 
 @pytest.mark.parametrize("width", [40, 80, 200, None])
 @pytest.mark.parametrize("count", [2, 12, 200])
-def test_no_name_and_no_number_of_a_table_is_cut(count, width):
+def test_names_and_numbers_of_a_table_are_not_truncated(count, width):
     names = class_names(count)
     rows = [(name, f"{number / 1000:.3f}", f"{number * 1_000_003:,}") for number, name in enumerate(names)]
     headings = ("class", "precision", "rows of the test split")
@@ -58,7 +58,7 @@ def test_no_name_and_no_number_of_a_table_is_cut(count, width):
         assert len(lines) == count + 5 and len(table) == count + 3  # a line per row, whatever its length
     elif table:
         assert max(map(cell_len, table)) <= width
-    # Next to a name of 60 characters there is no room for the numbers at 80 columns.
+    # Next to a name of 60 characters there is no space for the numbers at 80 columns.
     assert bool(table) == (width not in (40, 80))
 
 
@@ -115,7 +115,7 @@ def test_short_names_have_a_matrix_at_80_columns():
     assert "true \\ predicted" in text and [name for name in names if text.count(name) != 2] == []
 
 
-def test_no_confusion_is_said_so():
+def test_no_confusion_is_reported_in_a_line():
     names = [f"class {number}" for number in range(30)]
     text = shown(lambda console: print_confusion(names, np.eye(30, dtype=int).tolist(), "Confusion", console), 80)
     assert text == "Confusion: no row was misclassified.\n"

@@ -1,4 +1,4 @@
-"""Docs, messages and docstrings use the terms of Keras, scikit-learn and Hugging Face."""
+"""Docs, messages, docstrings and names of tests use the terms of Keras, scikit-learn and Hugging Face."""
 
 import re
 from pathlib import Path
@@ -25,12 +25,29 @@ TERMS = {
     r"to within \d": "within",
     r"(of|for|on|with|take|takes|least|most|to) (so many|so long)": "that many, up to N, N seconds",
 }
+# And in names of tests, which are short statements of what is asserted.
+IN_NAMES = {
+    r"told|tells?|says?|said": "reports, names, prints, predicts",
+    r"stands?|stood": "is in, appears in; replaces",
+    r"begins?|goes on|go on|anew": "starts, continues, again",
+    r"(is|are) due|knows?|wants?|nobody|whoever": "expected, supports, requires",
+    r"answer(s|ed)?": "prediction, response; refused with",
+    r"(?<!there )(is|are) (no|none)": "is not a ..., is invalid",
+    r"makes? (no )?sense|means? nothing|(be|is) had|had back|harm": "is invalid, unavailable; does not affect",
+    r"of (its|their|ones) own": "separate, custom",
+    r"keeps? (its|their|the) contracts?|kept features|goes|gone": "satisfies, cached, is missing",
+}
 PROSE = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.yaml")]
     + [file for kind in ("py", "html", "js") for file in (ROOT / "keras_transfer").rglob(f"*.{kind}")]
     + list((ROOT / "examples").rglob("*.py"))
     + list((ROOT / "notebooks").glob("*.ipynb"))
 )
+NAMES = [
+    (file.relative_to(ROOT), name)
+    for file in sorted((ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"^ *(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.M)
+]
 
 
 @pytest.mark.parametrize(("term", "better"), TERMS.items(), ids=TERMS)
@@ -42,4 +59,16 @@ def test_terms_are_those_of_the_field(term, better):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
         if (match := pattern.search(line))
     ]
+    assert found == []
+
+
+@pytest.mark.parametrize(("term", "better"), {**TERMS, **IN_NAMES}.items(), ids=[*TERMS, *IN_NAMES])
+def test_names_of_tests_use_the_terms_of_the_field(term, better):
+    pattern = re.compile(rf"\b({term})\b", re.I)
+    found = [
+        f"{file}: {name}: {match[0]!r}. Write: {better}"
+        for file, name in NAMES
+        if (match := pattern.search(name.replace("_", " ")))
+    ]
+    assert NAMES != []
     assert found == []

@@ -29,7 +29,7 @@ def test_commands_are_targets_of_make(file):
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
-def test_jobs_have_a_time_limit_and_no_rights_beyond_reading(file):
+def test_jobs_have_a_time_limit_and_read_only_permissions(file):
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["permissions"] == {"contents": "read"}
     assert [name for name, job in jobs(file).items() if "timeout-minutes" not in job] == []
 
@@ -39,7 +39,7 @@ def test_every_target_that_checks_runs_in_a_workflow():
     assert run >= {target for target in TARGETS if target.startswith(("check", "coverage", "test", "wheel"))} | {"docs"}
 
 
-def test_the_pythons_of_the_tests_are_those_of_the_classifiers():
+def test_tested_python_versions_match_the_classifiers():
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
     claimed = {
         found[1] for found in (re.fullmatch(r"Programming .* :: (3\.\d+)", text) for text in classifiers) if found

@@ -33,7 +33,7 @@ def test_a_folder_is_audited_and_corrected(flawed, command, tiny, tmp_path):
     result = command("audit", flawed, *SMALL, "--out", out)
     assert result.exit_code == 0, result.output
     assert f"Written to {out}: audit.csv, relabel.csv, audit.html" in result.stdout
-    assert "The rows cannot be divided as a run would do it" in result.stdout  # a class has one row
+    assert "The rows cannot be divided as a run would do it" in result.stdout  # one class has one row
     found = read_findings(out / "audit.csv")
     by_kind = {kind: sorted(one.example for one in found if one.kind == kind) for kind in (one.kind for one in found)}
     expected = {
@@ -94,7 +94,7 @@ def test_the_page_escapes_names(tmp_path):
     assert "&lt;script&gt;x" in page and "&lt;i&gt;text" in page
 
 
-def test_what_a_source_is(tmp_path, monkeypatch, images):
+def test_the_task_is_inferred_from_the_source(tmp_path, monkeypatch, images):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reviews.csv").write_text("review,stars\ngood,5\n", encoding="utf-8")
     (tmp_path / "both.csv").write_text("path,text,label\na.png,good,5\n", encoding="utf-8")

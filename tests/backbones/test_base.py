@@ -28,12 +28,12 @@ def test_contract(contract, expected):
     np.testing.assert_allclose(apply(contract), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_contract_that_changes_nothing_adds_nothing():
+def test_an_identity_contract_adds_no_layer():
     inputs = keras.Input((4, 4, 3))
     assert RAW(inputs) is inputs
 
 
-def test_contract_takes_whole_numbers_and_keeps_float32_under_any_policy():
+def test_a_contract_accepts_integers_and_returns_float32_under_any_policy():
     keras.config.set_dtype_policy("mixed_float16")
     try:
         inputs = keras.Input((1, 1, 3), dtype="uint8")
@@ -86,7 +86,7 @@ def test_weights_from_a_file(tmp_path, name, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnext_tiny", "resnet50_v2"])
-def test_networks_with_layers_of_their_own_come_back_from_a_keras_file(tmp_path, name):
+def test_networks_with_custom_layers_can_be_reloaded_from_a_keras_file(tmp_path, name):
     network = BACKBONES[name].build(32)
     file = saved(network, tmp_path, ".keras")
     backbone = BACKBONES[name].load(image_size=32, weights=str(file))

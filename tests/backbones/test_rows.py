@@ -48,7 +48,7 @@ def test_a_package_adds_backbones_for_images_and_texts(install, command, images)
     assert "Backbone words is for text input, and this recipe has image input." in wrong.stderr
 
 
-def test_a_package_that_is_broken_hides_no_other(install):
+def test_a_broken_package_does_not_hide_others(install):
     install("gone = page:no_such_name", "wrong = page:build", "words = page:words")
     with pytest.warns(TransferWarning) as warned:
         names = {row.name for row in list_rows("text")}

@@ -38,7 +38,7 @@ def loaded():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_file_is_tried():
+def test_every_file_is_tested():
     assert sorted(file.stem for file in FOLDER.glob("*.keras")) == list(NAMES)
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong with backbones and their weights, and what the user is told."""
+"""What goes wrong with backbones and their weights, and the error messages."""
 
 import json
 import zipfile
@@ -31,7 +31,7 @@ def small(*extra):
     return keras.Model(inputs, x)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(BackboneError, match=r"no backbone named 'resnet_50'\. Did you mean resnet50"):
         BACKBONES["resnet_50"]
 
@@ -42,7 +42,7 @@ def test_an_image_that_is_too_small(name, minimum):
         BACKBONES[name].load(image_size=16, weights="none")
 
 
-def test_no_network_and_no_file(tmp_path, monkeypatch, replace_get_file):
+def test_pretrained_weights_without_network_access_or_a_file(tmp_path, monkeypatch, replace_get_file):
     def refuse(*_args, **_kwargs):
         raise Exception("URL fetch failure on https://example.org: None -- Name or service not known")
 
@@ -62,7 +62,7 @@ def test_the_package_with_the_weights_is_not_installed(monkeypatch):
         load("pretrained", "efficientnet_lite0")
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(BackboneError, match=r"no weights file .*nowhere\.h5.*path of a file or of a run folder"):
         load(tmp_path / "nowhere.h5")
     with pytest.raises(BackboneError, match=r"is not a run folder: it has no recipe\.yaml.*a file of weights"):
@@ -168,7 +168,7 @@ def test_a_lambda_layer_is_refused(tmp_path):
         load(tmp_path / "lambda.keras")
 
 
-def test_a_class_of_ones_own_is_refused_even_where_it_is_registered(tmp_path):
+def test_a_custom_class_is_refused_even_if_it_is_registered(tmp_path):
     @keras.saving.register_keras_serializable(package="elsewhere")
     class Own(keras.layers.Layer):
         def call(self, inputs):

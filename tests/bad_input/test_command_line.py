@@ -34,7 +34,7 @@ def test_copy_does_not_overwrite(refused, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["absent/mine.yaml", "file/mine.yaml", "/proc/mine.yaml"])
-def test_copy_to_where_nothing_can_be_written(refused, tmp_path, name):
+def test_copy_to_a_path_that_cannot_be_written(refused, tmp_path, name):
     (tmp_path / "file").write_text("x")
     refused("copy", "image/quickstart", tmp_path / name, needs=[tmp_path / name, "cannot be written", "another file"])
 
@@ -44,12 +44,12 @@ def test_copy_of_an_unknown_recipe_writes_nothing(refused):
 
 
 @pytest.mark.parametrize("verb", ["show", "copy"])
-def test_a_recipe_that_is_no_text(refused, tmp_path, verb):
+def test_a_recipe_that_is_not_text(refused, tmp_path, verb):
     (tmp_path / "own.yaml").write_bytes(b"\xff\xfe\x00")
     refused(verb, tmp_path / "own.yaml", *(["mine.yaml"] if verb == "copy" else []), needs=["own.yaml", "UTF-8"])
 
 
-def test_a_mistake_in_a_process_of_its_own_leaves_only_our_lines_on_stderr(tmp_path):
+def test_a_mistake_prints_only_our_lines_on_stderr(tmp_path):
     recipe = tmp_path / "own.yaml"
     recipe.write_text("task: image_classification\ndata: {source: absent}\n", encoding="utf-8")
     command = [sys.executable, "-m", "keras_transfer.cli", "run", str(recipe), "--out", "run"]

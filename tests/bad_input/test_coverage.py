@@ -81,7 +81,7 @@ def test_a_head_without_sets_refuses_a_coverage(monkeypatch):
     [(ClassificationHead, np.arange(20) % 2), (NumberHead, np.ones((20, 2), np.float32))],
     ids=["class", "number"],
 )
-def test_nothing_is_promised_of_predictions_that_are_nan(head, targets):
+def test_a_coverage_is_refused_for_predictions_that_are_nan(head, targets):
     predicted = np.full((20, 2), 0.5, np.float32)
     predicted[3, 0] = np.nan
     made = head.fit(TWO, HeadConfig(coverage=0.9), targets)
@@ -102,7 +102,7 @@ def test_nothing_is_promised_of_predictions_that_are_nan(head, targets):
     ],
     ids=["missing", "no bound", "another promise", "NaN", "negative", "a text", "of one class"],
 )
-def test_a_coverage_of_a_run_folder_that_is_none(coverage):
+def test_an_invalid_coverage_in_a_run_folder(coverage):
     facts = {} if coverage is None else {"coverage": coverage}
     with pytest.raises((KeyError, ValueError), match=r"bounds|coverage|value"):
         ClassificationHead.restore(TWO, HeadConfig(coverage=0.9), facts)

@@ -1,4 +1,4 @@
-"""Data that cannot be trained on: found before a backbone is built, and no run folder is begun."""
+"""Data that cannot be trained on: found before a backbone is built or a run folder is created."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def rejected(refused, tmp_path):
 
 @pytest.fixture
 def table(images):
-    """``table(rows)``: a CSV beside the images; by default a good one."""
+    """``table(rows)``: a CSV next to the images; by default a valid one."""
     good = [
         {"path": f"{name}/{number:03}.{'jpg' if number % 2 else 'png'}", "label": name, "w": 1.0}
         for name in ("cat", "dog")
@@ -38,11 +38,11 @@ def table(images):
     return write
 
 
-def test_a_source_that_is_not_there(rejected, tmp_path):
+def test_a_missing_source(rejected, tmp_path):
     rejected(tmp_path / "absent", needs=[tmp_path / "absent", "not found"])
 
 
-def test_a_sample_set_with_a_slip_of_the_pen(rejected):
+def test_a_misspelled_sample_set(rejected):
     rejected("solar_cell", needs=["'solar_cell'", "Did you mean solar_cells or"])
 
 
@@ -177,16 +177,16 @@ def test_a_stratify_column_that_a_folder_does_not_have(rejected, images):
 
 
 @pytest.mark.parametrize("key", ["data.test", "data.validation"])
-def test_a_source_of_its_own_that_is_not_there(rejected, images, key):
+def test_a_missing_separate_source(rejected, images, key):
     rejected(images, f"{key}=held_out.csv", needs=["held_out.csv", "not found"])
 
 
-def test_a_source_of_its_own_with_other_classes(rejected, images, tmp_path):
+def test_a_separate_source_with_other_classes(rejected, images, tmp_path):
     other = shutil.copytree(images, tmp_path / "other")
     (other / "dog").rename(other / "wolf")
     rejected(images, f"data.test={other}", needs=[other, "wolf", "Classes: cat, dog"])
 
 
-def test_too_few_rows_tell_their_numbers(rejected, make_images, tmp_path):
+def test_too_few_rows_are_reported_with_their_numbers(rejected, make_images, tmp_path):
     folder = make_images(tmp_path / "p", {name: 2 for name in "abcdef"}, size=8)
     rejected(folder, needs=["data.test=0.2 takes 3 of 12 rows from 6 strata", "a: 2", "data.test"])

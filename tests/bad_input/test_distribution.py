@@ -41,11 +41,11 @@ RECIPE = "image/quickstart"
         (["strategy=multi_worker", "workers=[a, b:2]", "worker=0"], ["'a' is not of the form host:port"]),
     ],
 )
-def test_what_cannot_be_is_refused(refused, overrides, needs):
+def test_invalid_settings_are_refused(refused, overrides, needs):
     refused("check", RECIPE, *(f"distribution.{override}" for override in overrides), needs=needs)
 
 
-def test_a_batch_that_cannot_be_shared_evenly_and_an_arithmetic_that_spoils_the_weights(refused):
+def test_a_batch_that_cannot_be_divided_evenly_and_an_unsupported_precision(refused):
     workers = [
         "distribution.strategy=multi_worker",
         "distribution.workers=[a:1, b:2, c:3, d:4]",
@@ -94,19 +94,19 @@ CLUSTER = {"worker": ["a:1", "b:2"]}
         (json.dumps({"cluster": {}, "task": {"type": "worker", "index": 0}}), "the cluster has none"),
     ],
 )
-def test_a_tf_config_that_makes_no_sense(text, message):
+def test_an_invalid_tf_config(text, message):
     with pytest.raises(ConfigError, match=message):
         find_workers(DistributionConfig(strategy="multi_worker"), {"TF_CONFIG": text})
 
 
-def test_a_tf_config_that_makes_sense():
+def test_a_valid_tf_config():
     cluster = {"chief": ["a:1"], "worker": ["b:2", "c:3"]}
     text = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}})
     found = find_workers(DistributionConfig(strategy="multi_worker"), {"TF_CONFIG": text})
     assert found == Workers(("a:1", "b:2", "c:3"), 2)
 
 
-def test_a_port_in_use_and_so_two_workers_with_one_index():
+def test_a_port_that_is_in_use():
     with socket.socket() as other:
         other.bind(("", 0))
         other.listen()
@@ -115,7 +115,7 @@ def test_a_port_in_use_and_so_two_workers_with_one_index():
             Workers(("localhost:1", f"localhost:{port}"), 1).check_port()
 
 
-def test_a_worker_that_never_comes_is_named():
+def test_a_worker_that_never_connects_is_named():
     addresses = tuple(find_free_addresses(3))
     with ThreadPoolExecutor() as pool:
         second = pool.submit(await_workers, Workers(addresses, 1), timeout_seconds=20.0)

@@ -1,4 +1,4 @@
-"""Exports that cannot be: each message says what to do, and nothing is written."""
+"""Exports that are impossible: each message says what to do, and nothing is written."""
 
 import importlib.util
 

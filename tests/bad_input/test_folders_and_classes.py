@@ -1,4 +1,4 @@
-"""What people's folders and tables hold beside good images in good classes."""
+"""What people's folders and tables contain besides valid images in valid classes."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def make(data, **options):
     )
 
 
-def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_counted(images, make_images, tmp_path):
+def test_files_next_to_the_classes_are_named_and_hidden_ones_are_counted(images, make_images, tmp_path):
     (images / "notes.txt").write_text("x")
     (images / ".DS_Store").write_text("x")
     assert load(images).notes == (
@@ -38,7 +38,7 @@ def test_what_lies_beside_the_classes_is_named_and_what_is_hidden_is_counted(ima
     assert load(root).notes[0].endswith(f"not in a class folder of {root}: raw, test/readme.md")
 
 
-def test_links_in_a_circle_are_named(images, tiny):
+def test_circular_links_are_named(images, tiny):
     (images / "cat" / "self.png").symlink_to("self.png")
     (images / "cat" / "gone.png").symlink_to("nowhere.png")
     (images / "dog" / "up").symlink_to("..")
@@ -79,7 +79,7 @@ def test_an_image_that_cannot_be_read(images, tiny, monkeypatch):
 NAMES = ["red car", "red/car", "🐱", "кошка", "[bold]猫[/bold]", "Ant", "ant"]  # the last two are twins
 
 
-def test_classes_may_be_called_anything(images, tiny, tmp_path):
+def test_classes_may_have_any_name(images, tiny, tmp_path):
     files = sorted(images.glob("*/*"))
     table = tmp_path / "t.csv"
     labels = [NAMES[n % len(NAMES)] for n in range(len(files))]
@@ -96,7 +96,7 @@ def test_classes_may_be_called_anything(images, tiny, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["validation", "test"])
-def test_a_source_of_its_own_may_lack_classes_and_has_no_others(images, make_images, tmp_path, key):
+def test_a_separate_source_may_lack_classes_but_not_add_any(images, make_images, tmp_path, key):
     other = make_images(tmp_path / "other", {"dog": 3, "cat": 2}, size=8)
     part = getattr(load(images, **{key: str(other)}), key)
     assert part.targets.tolist() == [0, 0, 1, 1, 1]
@@ -105,7 +105,7 @@ def test_a_source_of_its_own_may_lack_classes_and_has_no_others(images, make_ima
         load(images, **{key: str(other)})
 
 
-def test_a_column_that_names_each_row_is_no_column_of_classes(images):
+def test_a_column_of_unique_names_is_not_a_column_of_classes(images):
     files = sorted(images.glob("*/*"))
     table = images.parent / "t.csv"
     pd.DataFrame({"path": files, "label": range(len(files))}).to_csv(table, index=False)
@@ -128,7 +128,7 @@ def test_weights(images, weights, fits):
             load_splits(config, seed=0, given={"x": frame})
 
 
-def test_the_nearest_name_of_a_key_is_told(refused, images, tmp_path):
+def test_the_nearest_name_of_a_key_is_suggested(refused, images, tmp_path):
     recipe = tmp_path / "own.yaml"
     recipe.write_text(f"task: image_classification\ndata: {{source: {images}}}\n", encoding="utf-8")
     overrides = ["data.groups=patient", "data.leaks=wran", "data.per_class=0", "data.datadir=x"]

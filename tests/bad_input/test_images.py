@@ -72,7 +72,7 @@ def test_a_bomb_is_refused_by_name_without_being_decoded(refused, recipe, images
     refused("run", recipe, f"data.source={images}", needs=[file, "data.max_pixels=100,000,000", "data.broken=skip"])
 
 
-def test_a_bomb_says_its_size(tmp_path):
+def test_the_size_of_a_bomb_is_reported(tmp_path):
     (tmp_path / "bomb").write_bytes(BOMBS["png"])
     assert look_at(Images(tmp_path, ("bomb",)), 0, 10**8, 3).problem.startswith("100,000 x 100,000 pixels, more than")
 
@@ -87,25 +87,25 @@ def test_predict_refuses_a_bomb(tmp_path, no_decoding):
 
 
 @pytest.mark.parametrize("kind", ["png", "gif", "jpg", "bmp"])
-def test_what_is_served_answers_a_bomb_with_an_error(kind):
+def test_the_decoder_of_a_served_model_refuses_a_bomb(kind):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_pixels(tf.constant(BOMBS[kind]))
 
 
-def test_a_limit_of_ones_own(refused, recipe, images):
+def test_a_custom_limit(refused, recipe, images):
     Image.new("RGB", (80, 70)).save(images / "dog" / "large.png")
     needs = ["1 of 33", "large.png: 80 x 70 pixels, more than data.max_pixels=5,000"]
     refused("run", recipe, f"data.source={images}", "data.max_pixels=5000", needs=needs)
 
 
-def test_a_lower_limit_looks_at_known_images_again(images, tmp_path):
+def test_a_lower_limit_checks_known_images_again(images, tmp_path):
     split = Split("train", Images(images, ("cat/000.png",)), np.zeros(1, np.int64), np.ones(1, np.float32))
     scan([split], broken="error", channels=3, max_pixels=64 * 64, memory=tmp_path / "memory")
     with pytest.raises(DataError, match="64 x 64 pixels"):
         scan([split], broken="error", channels=3, max_pixels=64 * 64 - 1, memory=tmp_path / "memory")
 
 
-def test_what_cannot_be_decoded_is_counted_and_named(refused, recipe, images):
+def test_images_that_cannot_be_decoded_are_counted_and_named(refused, recipe, images):
     foreign = {
         "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
         "drawing.svg": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
@@ -135,7 +135,7 @@ def test_animations_are_counted_and_named(command, recipe, images, tiny):
         assert [f"cat/moving.{kind}\n" in result.stdout for kind in ("gif", "webp", "png")] == [True] * 3
 
 
-def test_webp_and_a_tensorflow_that_does_not_know_it(images, monkeypatch):
+def test_webp_and_a_tensorflow_that_does_not_support_it(images, monkeypatch):
     Image.new("RGB", (8, 8)).save(images / "a.webp")
     assert find_problem(Images(images, ("a.webp",)), 0, 100, 3) is None
     monkeypatch.setattr("keras_transfer.data.checks.scan.DECODES_WEBP", False)

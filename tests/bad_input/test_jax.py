@@ -33,13 +33,13 @@ def run(code):
 
 
 @pytest.mark.slow
-def test_strategies_and_devices_that_are_not_there():
+def test_unavailable_strategies_and_devices():
     result = run(CHECKS)
     mirrored, multi_worker, twice, many, gpu = result.stdout.splitlines()
     assert mirrored.endswith("Use data_parallel, or set KERAS_BACKEND=tensorflow.")
     assert multi_worker.endswith("Use data_parallel, or set KERAS_BACKEND=tensorflow.")
     assert "Received: cpu:0, cpu:0. This process has cpu:0; each can be named once" in twice
-    assert "JAX has no such devices. Received: 3. This process has cpu:0" in many  # JAX had begun
+    assert "JAX has no such devices. Received: 3. This process has cpu:0" in many  # JAX had started
     assert "Received: gpu:0. This process has no gpu" in gpu
 
 

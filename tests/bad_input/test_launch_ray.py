@@ -11,7 +11,7 @@ from keras_transfer.launch.local import find_free_addresses
 LAUNCH = ("launch", "image/quickstart", "--workers", "2")
 
 
-def test_an_engine_that_there_is_not(command):
+def test_an_unknown_engine(command):
     result = command(*LAUNCH, "--engine", "rai")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "'rai' is not one of 'local', 'ray'" in result.stderr
@@ -29,7 +29,7 @@ def test_options_of_ray_without_it(refused):
     )
 
 
-def test_a_folder_that_a_node_does_not_see():
+def test_a_folder_that_a_node_cannot_see():
     code = "import sys, os; from keras_transfer.launch.local import enter; enter(os.getppid(), '/absent')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 2
@@ -38,7 +38,7 @@ def test_a_folder_that_a_node_does_not_see():
 
 
 @pytest.mark.slow
-def test_an_address_that_nobody_answers_at(refused, monkeypatch):
+def test_an_address_that_does_not_respond(refused, monkeypatch):
     name = "keras_transfer.distribution.ray_cluster"
     cluster = pytest.importorskip(name, reason="needs the extra ray", exc_type=ImportError)
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 8.0)
@@ -57,7 +57,7 @@ def test_more_workers_than_the_cluster_has_room_for(monkeypatch):
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
     start += [f"--port={port}", f"--ray-client-server-port={other}", "--include-dashboard=false"]
     cluster = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    # A process of its own: Ray reads its variables once.
+    # In a separate process: Ray reads its variables once.
     code = (
         "from keras_transfer.console.imports import import_tensorflow; import_tensorflow(); "
         "import keras_transfer.launch.on_ray as e; e._PLACE_SECONDS = 3.0; from keras_transfer.cli import main; main()"

@@ -46,7 +46,7 @@ def folder(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_is_no_image(image_run, given, received):
+def test_an_input_that_is_not_an_image(image_run, given, received):
     with pytest.raises(InputError) as refusal:
         image_run.predict(given, skip_broken=True)
     assert isinstance(refusal.value, TypeError) and isinstance(refusal.value, DataError)
@@ -55,13 +55,13 @@ def test_what_is_no_image(image_run, given, received):
 
 
 @pytest.mark.parametrize("given", [None, b"bytes", ["a", b"b"], [("a", "b")], Image.new("L", (2, 2)), np.zeros((4, 4))])
-def test_what_is_no_text(text_run, given):
+def test_an_input_that_is_not_a_text(text_run, given):
     with pytest.raises(InputError, match=r"a text \(str\).*a str is never a path.*Received: "):
         text_run.predict(given)
 
 
 @pytest.mark.parametrize("given", ["a", ["a", "b"], ("a", "b", "c"), [["a", "b"]], ("a", None)])
-def test_what_is_no_pair(make_text_run, given):
+def test_an_input_that_is_not_a_pair(make_text_run, given):
     with pytest.raises(InputError, match=r"a pair of texts \(a tuple of two str\)"):
         make_text_run(text_pair="reply").predict(given)
 
@@ -216,7 +216,7 @@ def test_evaluate_on_the_command_line(refused, folder, arguments, needs):
     refused("evaluate", *(word.replace("{f}", str(folder)) for word in arguments), needs=needs)
 
 
-def test_stdin_that_is_empty(refused, stubs):
+def test_empty_stdin(refused, stubs):
     refused("predict", "text", "-", needs=["Received: an empty list"])
 
 

@@ -72,7 +72,7 @@ def spoilt(run, tmp_path):
         ("data.source=absent", ["'absent'", "not found"]),
     ],
 )
-def test_settings_that_make_no_sense(refused, recipe, override, needs):
+def test_invalid_settings(refused, recipe, override, needs):
     refused("check", recipe, override, needs=needs)
 
 
@@ -98,7 +98,7 @@ def test_too_few_texts_to_divide(refused, recipe, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["stratify", "group", "split"])
-def test_columns_that_are_not_there(refused, recipe, tmp_path, key):
+def test_missing_columns(refused, recipe, tmp_path, key):
     column = "[animal]" if key == "stratify" else "animal"
     overrides = ["data.label=kind", f"data.{key}={column}"]
     refused("check", recipe, *overrides, needs=["no column 'animal'", f"data.{key}"])
@@ -152,7 +152,7 @@ def test_a_run_that_did_not_finish(spoilt, preset, name):
     assert f"Run {spoilt} did not finish: it lacks {name}." in refuse(spoilt, preset)
 
 
-def test_a_folder_that_is_no_run(tmp_path, preset):
+def test_a_folder_that_is_not_a_run(tmp_path, preset):
     assert f"{tmp_path} is not a run folder: it has no recipe.yaml" in refuse(tmp_path, preset)
 
 
@@ -183,13 +183,13 @@ def classify(recipe, texts, preset, run):
     )
 
 
-def test_a_source_of_which_the_network_has_learned_every_text(refused, recipe, run, preset):
+def test_a_source_whose_texts_were_all_trained_on(refused, recipe, run, preset):
     """Each of the five texts is in the run's training rows."""
     classify(recipe, run.config.data.source, preset, run.folder)
     refused("check", recipe, needs=["data.test=0.2", "no rows to draw", "24 of 24 rows", "another source or to 0"])
 
 
-def test_texts_that_the_run_before_it_has_learned_from(refused, recipe, run, spoilt, preset):
+def test_texts_that_an_earlier_run_was_trained_on(refused, recipe, run, spoilt, preset):
     learned = json.loads((run.folder / "data.json").read_text())["splits"]["train"]["hashes"]
     nothing = {name: {"rows": [], "hashes": []} for name in ("train", "validation", "test")}
     (spoilt / "data.json").write_text(json.dumps({"splits": nothing, "earlier": {"train": learned}}))
@@ -206,7 +206,7 @@ def test_rows_of_another_source_may_have_the_same_names(command, recipe, run, pr
 
 
 def test_a_run_of_an_early_version(refused, recipe, spoilt, texts, preset):
-    """It recorded no hashes, so nobody knows which of these texts it was trained on."""
+    """It recorded no hashes, so it is unknown which of these texts it was trained on."""
     record = json.loads((spoilt / "data.json").read_text())
     for split in record["splits"].values():
         del split["hashes"]

@@ -1,4 +1,4 @@
-"""Mistakes in a recipe or an override: all told at once, with the next step, before anything is read or written."""
+"""Mistakes in a recipe or an override: all reported at once, with the next step, before anything is read or written."""
 
 import sys
 
@@ -65,7 +65,7 @@ def test_a_wrong_override(refused, recipe, overrides, needs):
     refused("run", recipe, *overrides, "--out", "run", needs=needs)
 
 
-def test_several_mistakes_are_all_told_at_once(refused, recipe):
+def test_several_mistakes_are_all_reported_at_once(refused, recipe):
     overrides = ["training.epoch=3", "training.batch_size=many", "policy.name=lpft", "hed.dropout=0.1", "seed=-1"]
     message = refused("check", recipe, *overrides, most_lines=6)
     first, *lines = message.splitlines()
@@ -95,29 +95,29 @@ def test_several_mistakes_are_all_told_at_once(refused, recipe):
         ("1: 2\ntask: image_classification\ndata: {source: x}\n", ["1: unknown key"]),
     ],
 )
-def test_a_file_that_is_no_recipe(refused, tmp_path, text, needs):
+def test_a_file_that_is_not_a_recipe(refused, tmp_path, text, needs):
     file = tmp_path / "own.yaml"
     file.write_text(text, encoding="utf-8")
     refused("run", file, "--out", "run", needs=[file, *needs])
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"task: \x00\n", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_text(refused, tmp_path, content):
+def test_a_file_that_is_not_text(refused, tmp_path, content):
     file = tmp_path / "own.yaml"
     file.write_bytes(content)
     refused("check", file, needs=[file, "UTF-8"])
 
 
 @pytest.mark.parametrize("verb", ["run", "check", "show"])
-def test_an_unknown_recipe_is_answered_with_the_nearest(refused, verb):
+def test_an_unknown_recipe_is_refused_with_the_nearest_name(refused, verb):
     refused(verb, "image/quickstrat", needs=["'image/quickstrat'", "Did you mean image/quickstart"])
 
 
-def test_a_folder_is_no_recipe(refused, images):
+def test_a_folder_is_not_a_recipe(refused, images):
     refused("check", images, needs=[images, "no such file"])
 
 
-def test_a_budget_belongs_to_auto_and_auto_takes_one_rate(refused, recipe):
+def test_a_budget_requires_auto_and_auto_accepts_one_rate(refused, recipe):
     refused(
         "check",
         recipe,
@@ -162,14 +162,14 @@ def test_a_policy_that_trains_nothing(refused, recipe):
         ("model.onnx", b"x", [".onnx", "model.onnx", ".weights.h5"]),
     ],
 )
-def test_weights_that_cannot_be_had(refused, recipe, tmp_path, name, content, needs):
+def test_weights_that_cannot_be_loaded(refused, recipe, tmp_path, name, content, needs):
     file = tmp_path / name
     if content is not None:
         file.write_bytes(content)
     refused("run", recipe, f"backbone.weights={file}", "--out", "run", needs=needs)
 
 
-def test_an_image_size_that_the_backbone_does_not_take(refused, recipe):
+def test_an_image_size_that_the_backbone_does_not_support(refused, recipe):
     refused("run", recipe, "data.image_size=16", "--out", "run", needs=["image_size=16", "32"])
 
 

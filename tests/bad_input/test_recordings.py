@@ -135,7 +135,7 @@ def test_a_long_recording_may_have_short_clips(tmp_path):
     assert scan(tmp_path, {"long.wav": long}, np.array([(1.0, 2.0), (90.0, np.inf)]), max_seconds=10.0).broken == []
 
 
-def test_files_that_are_gone_or_are_folders_are_named(tmp_path):
+def test_missing_files_and_folders_are_named(tmp_path):
     split = split_of(tmp_path, {"good.wav": WAV})
     (tmp_path / "folder").mkdir()
     recordings = Recordings(Files(tmp_path, ("good.wav", "gone.wav", "folder")))
@@ -144,6 +144,6 @@ def test_files_that_are_gone_or_are_folders_are_named(tmp_path):
     assert [line.rpartition(": ")[2] for line in result.broken] == ["No such file or directory", "Is a directory"]
 
 
-def test_a_split_of_broken_recordings_alone_is_an_error(tmp_path):
+def test_a_split_of_only_broken_recordings_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no train row is left"):
         scan_recordings([split_of(tmp_path, {"a.wav": b""})], broken="skip", max_seconds=60.0, memory=tmp_path / "m")

@@ -1,4 +1,4 @@
-"""Pages of run folders that are damaged or come from a stranger, and wrong words for ``keras-transfer report``."""
+"""Pages of run folders that are damaged or untrusted, and wrong options of ``keras-transfer report``."""
 
 import json
 import runpy

@@ -56,7 +56,7 @@ def test_resume_without_a_folder(refused, recipe):
 
 
 @pytest.mark.parametrize("kind", ["thesis", "file", "images"])
-def test_what_is_no_run(refused, recipe, place, tmp_path, kind):
+def test_a_path_that_is_not_a_run(refused, recipe, place, tmp_path, kind):
     out = {"thesis": tmp_path / "thesis", "file": tmp_path / "file", "images": place / "images"}[kind]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.txt").write_text("do not touch")
@@ -72,13 +72,13 @@ def test_an_unfinished_run_is_not_overwritten(refused, recipe, folder):
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("words", [["predict", "{run}", "x.png"], ["evaluate", "{run}"], ["export", "{run}"]])
-def test_an_unfinished_run_is_no_run_yet(refused, folder, words):
+def test_an_unfinished_run_cannot_be_used(refused, folder, words):
     message = refused(*(word.format(run=folder) for word in words), needs=[folder, "has not finished"])
     assert f"keras-transfer run {folder}/recipe.yaml --out {folder} --resume" in message
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_another_recipe_is_told_by_its_keys(refused, recipe, folder):
+def test_another_recipe_is_refused_with_the_changed_keys(refused, recipe, folder):
     message = refused(
         *("run", recipe, "training.epochs=9", "policy={name: full}", "augmentation.rotation=5.0", "--out", folder),
         "--resume",
@@ -101,7 +101,7 @@ def test_another_recipe_is_told_by_its_keys(refused, recipe, folder):
     ],
     ids=["fewer", "changed"],
 )
-def test_other_data_is_told_by_its_split(refused, place, folder, tmp_path, change, needs):
+def test_changed_data_is_refused_with_its_split(refused, place, folder, tmp_path, change, needs):
     kept = shutil.copytree(place / "images", tmp_path / "kept")
     rows = [tmp_path / "run" / "data.json"]
     names = [name for name, _ in yaml.safe_load(rows[0].read_text())["splits"]["train"]["rows"]]
@@ -113,7 +113,7 @@ def test_other_data_is_told_by_its_split(refused, place, folder, tmp_path, chang
         shutil.copytree(kept, place / "images")
 
 
-def test_no_checkpoint_that_is_whole(refused, recipe, folder):
+def test_no_undamaged_checkpoint(refused, recipe, folder):
     for manifest in folder.glob("checkpoints/*/manifest.json"):
         manifest.write_text("{")
     refused(
@@ -160,7 +160,7 @@ def spoil(folder, change):
         (lambda state: state.update(metrics=None, position={"phase": 0, "epoch": 1, "step": 2}), ["metrics"]),
     ],
 )
-def test_a_checkpoint_with_right_sums_and_wrong_content(refused, recipe, folder, change, needs):
+def test_a_checkpoint_with_valid_checksums_and_wrong_content(refused, recipe, folder, change, needs):
     spoil(folder, change)
     refused("run", recipe, "--out", folder, "--resume", needs=needs)
 
@@ -180,7 +180,7 @@ def test_another_trainable_set(refused, recipe, folder, monkeypatch):
     )
 
 
-def test_a_newer_keras_is_told_and_more_checkpoints_are_no_other_recipe(folder, command, monkeypatch):
+def test_a_newer_keras_is_a_warning_and_more_checkpoints_are_the_same_recipe(folder, command, monkeypatch):
     from keras_transfer.distribution import environment
 
     original = environment.version
@@ -193,7 +193,7 @@ def test_a_newer_keras_is_told_and_more_checkpoints_are_no_other_recipe(folder, 
     assert f"  versions.keras: {keras.__version__} when the run was started, 99.1 now" in warning
 
 
-def test_nothing_to_resume_is_said_and_begun(recipe, tmp_path, command, killed):
+def test_a_run_with_nothing_to_resume_starts_with_a_warning(recipe, tmp_path, command, killed):
     with pytest.warns(TransferWarning, match=r"no checkpoint to resume from in .*new/checkpoints: the run starts from"):
         killed(
             lambda: command("run", recipe, "--out", tmp_path / "new", "--resume"), Checkpointer, "on_train_batch_end"

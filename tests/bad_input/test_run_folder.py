@@ -38,7 +38,7 @@ def save(folder, *layers, classes=2):
 
 
 class Own(keras.layers.Layer):
-    """A class that no other machine has."""
+    """A class that is not defined on other machines."""
 
     def call(self, x):
         return x
@@ -67,7 +67,7 @@ def change_config(folder, change):
         ("images", ["not a finished run", "recipe.yaml"]),
     ],
 )
-def test_what_is_no_run_folder(refused, fill, images, tmp_path, words, kind, needs):
+def test_a_path_that_is_not_a_run_folder(refused, fill, images, tmp_path, words, kind, needs):
     run = {"absent": tmp_path / "absent", "file": tmp_path / "file", "empty": tmp_path / "empty", "images": images}
     run["file"].write_text("x")
     run["empty"].mkdir()
@@ -106,7 +106,7 @@ def test_a_damaged_record(refused, fill, folder, name, content, needs):
 @pytest.mark.parametrize(
     "content", [None, "", "{", '{"test": {"n": 1}}', '{"test": 3}', '{"test": [', "{}", "[" * 200_000]
 )
-def test_damaged_metrics_where_nothing_else_is_left_to_show(refused, folder, content):
+def test_damaged_metrics_without_the_data(refused, folder, content):
     recipe = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text(recipe.replace("source: ", "source: /nowhere"))
     if content is None:
@@ -164,13 +164,13 @@ def test_a_lambda_layer_inside_another_is_refused(refused, fill, folder):
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_a_class_that_is_not_keras_own_is_refused(refused, fill, folder, words):
+def test_a_class_that_is_not_from_keras_is_refused(refused, fill, folder, words):
     save(folder, Own())
     refused(*fill(words, folder), needs=[folder / "model.keras", "could run arbitrary code"])
 
 
 @pytest.mark.parametrize(("module", "name"), [("os", "system"), ("subprocess", "run"), ("builtins", "exec")])
-def test_a_model_that_names_a_function_of_python_runs_nothing(refused, fill, folder, tmp_path, module, name):
+def test_a_model_that_names_a_python_function_runs_nothing(refused, fill, folder, tmp_path, module, name):
     save(folder, keras.layers.ReLU())
     proof = tmp_path / "ran"
 
@@ -189,18 +189,18 @@ def test_the_model_of_another_run_is_refused(refused, fill, folder):
     refused(*fill(COMMANDS[0], folder), needs=["the run has 2 classes, and the model has outputs of shape (None, 3)"])
 
 
-def test_another_model_with_as_many_outputs_is_refused(refused, fill, folder):
+def test_another_model_with_the_same_number_of_outputs_is_refused(refused, fill, folder):
     save(folder)
     refused(*fill(COMMANDS[0], folder), needs=[folder / "model.keras", "content has changed since the run ended"])
 
 
-def test_a_recipe_that_would_predict_in_another_way_is_refused(refused, fill, folder):
+def test_a_recipe_that_would_predict_differently_is_refused(refused, fill, folder):
     file = folder / "recipe.yaml"
     file.write_text(file.read_text().replace("resize: crop", "resize: stretch"))
     refused(*fill(COMMANDS[0], folder), needs=[file, "data, backbone, head or augmentation has changed since the run"])
 
 
-def test_a_recipe_may_say_that_the_data_is_elsewhere(command, fill, folder):
+def test_a_recipe_may_name_another_path_of_the_data(command, fill, folder):
     file = folder / "recipe.yaml"
     changed = file.read_text().replace("source: ", "source: /moved").replace("epochs: 1", "epochs: 7")
     file.write_text(changed)
@@ -213,26 +213,26 @@ def test_a_tokenizer_that_the_run_did_not_write_is_refused(refused, fill, folder
     refused(*fill(COMMANDS[0], folder), needs=["vocabulary.txt", "was not there when the run ended"])
 
 
-def test_another_raw_example_is_no_proof(refused, folder, image):
+def test_a_changed_raw_example_is_refused(refused, folder, image):
     sample = sorted((folder / "samples").iterdir())[0]
     sample.write_bytes(image.read_bytes() + b" ")
     refused("export", folder, needs=[sample, "content has changed since the run ended"])
 
 
-def test_a_model_nested_deep(refused, fill, folder):
+def test_a_deeply_nested_model(refused, fill, folder):
     file = folder / "model.keras"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("config.json", "[" * 200_000)
     refused(*fill(COMMANDS[0], folder), needs=[file])
 
 
-def test_an_export_without_the_images_that_prove_it(refused, folder):
+def test_an_export_without_its_verification_images(refused, folder):
     shutil.rmtree(folder / "samples")
     refused("export", folder, needs=[folder / "samples", "damaged"])
     assert not (folder / "export").exists()
 
 
-def test_inputs_that_are_no_images_are_all_named(refused, finished_run, image, tmp_path):
+def test_inputs_that_are_not_images_are_all_named(refused, finished_run, image, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.jpg").write_bytes(b"")
     inputs = [image, tmp_path / "text.png", tmp_path / "absent.png", tmp_path / "empty.jpg"]
@@ -251,11 +251,11 @@ def test_an_empty_folder_as_input(refused, finished_run, tmp_path):
     refused("predict", finished_run.folder, tmp_path / "nothing", needs=["No prediction was made"])
 
 
-def test_images_to_evaluate_that_are_not_there(refused, finished_run):
+def test_missing_images_to_evaluate(refused, finished_run):
     refused("evaluate", finished_run.folder, "--data", "absent", needs=["'absent'", "not found"])
 
 
-def test_rows_that_are_no_longer_those_of_the_run(refused, folder, finished_run, tmp_path):
+def test_rows_that_have_changed_since_the_run(refused, folder, finished_run, tmp_path):
     images = shutil.copytree(finished_run.config.data.source, tmp_path / "moved")
     recipe = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text(recipe.replace(finished_run.config.data.source, str(images)))
@@ -296,7 +296,7 @@ def occupied(tmp_path):
         ("unwritable", ["cannot be made", "/proc", "Choose another --out"]),
     ],
 )
-def test_a_run_folder_that_cannot_be_had(refused, recipe, occupied, kind, needs):
+def test_an_occupied_run_folder(refused, recipe, occupied, kind, needs):
     refused("run", recipe, "--out", occupied[kind], needs=[occupied[kind], *needs])
     assert [file.name for file in occupied["full"].iterdir()] == ["thesis.txt"]
     assert occupied["file"].read_text() == "do not touch"

@@ -1,4 +1,4 @@
-"""What strangers send to a server: it answers plainly or closes the connection, and goes on."""
+"""Invalid requests to a server: it responds with an error or closes the connection, and continues."""
 
 import base64
 import concurrent.futures
@@ -36,13 +36,13 @@ def patched(content, at, form, *numbers):
 
 
 def announce(png, side):
-    """A PNG whose header announces a square of so many pixels, with the right checksum."""
+    """A PNG whose header declares a square of that size, with a valid checksum."""
     header = png[12:16] + struct.pack(">II", side, side) + png[24:29]
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
 
 
 def animate(frames):
-    """A GIF of so many frames of one pixel each."""
+    """A GIF with that many frames of one pixel each."""
     head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + b"\x00\x00\x00\xff\xff\xff"
     frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
     return head + frame * frames + b";"
@@ -62,7 +62,7 @@ BAD = {
 }
 
 
-def test_broken_files_do_no_harm_to_others(pets, finished_run):
+def test_broken_files_do_not_affect_others(pets, finished_run):
     expected = finished_run.predict([noise()])[0]
     with pets.client() as client, concurrent.futures.ThreadPoolExecutor(8) as pool:
         ask = [(name, content) for name, (content, _) in BAD.items()] + [("good", PNG)] * 8
@@ -141,7 +141,7 @@ def test_bodies_that_are_refused(pets, content_type, body, status, message):
 
 
 def talk(url, *parts, seconds=10.0, pause=0.0):
-    """Send bytes as they are; return all that the server says until it closes the connection."""
+    """Send bytes as they are; return all that the server sends until it closes the connection."""
     place = urlsplit(url)
     told = b""
     with socket.create_connection((place.hostname, place.port), timeout=seconds) as connection:
@@ -164,14 +164,14 @@ def talk(url, *parts, seconds=10.0, pause=0.0):
 HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
 
-def test_a_gigabyte_is_refused_by_its_announcement(pets):
+def test_a_gigabyte_is_refused_by_its_content_length(pets):
     started = time.monotonic()
     said = talk(pets.url, HEAD + b"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 413 ")
     assert b"may have 1,048,576 bytes" in said
     assert not said.endswith(b"<open>")
     assert time.monotonic() - started < 3
-    # One that does not ask first, and goes on to write, still reads the answer.
+    # A client that does not ask first and continues to write still reads the response.
     said = talk(pets.url, HEAD + b"Content-Length: 1000000000\r\n\r\n", b"x" * 3_000_000)
     assert said.startswith(b"HTTP/1.1 413 ")
 
@@ -210,9 +210,9 @@ def test_slow_requests_and_slow_models(finished_run):
         assert b"did not arrive within 1 seconds" in said
         assert talk(served.url, b"POST /predict HTTP/1.1\r\nHo") == b""
         assert talk(served.url) == b""
-        # A byte now and then does not keep a connection.
+        # An occasional byte does not keep a connection open.
         assert talk(served.url, *[b"G", b"E", b"T", b" "], pause=0.4) == b""
-        # After a request that was answered, too.
+        # Nor does it after a completed request.
         done = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
         assert talk(served.url, done, b"GET", pause=0.1).startswith(b"HTTP/1.1 200 ")
 

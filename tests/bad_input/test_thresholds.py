@@ -69,7 +69,7 @@ def test_names_are_checked_before_training(head, names, threshold, message):
         head.fit(names, HeadConfig(threshold=threshold), targets)
 
 
-def test_a_class_without_validation_rows_has_no_threshold_to_be_chosen():
+def test_a_threshold_cannot_be_chosen_for_a_class_without_validation_rows():
     head = ClassificationHead.fit(THREE, HeadConfig(threshold={"metric": "f1"}), np.arange(3))
     head.check_validation(np.array([0, 1, 2]))
     with pytest.raises(ConfigError, match=r"these classes have none: 'owl'\. Increase data\.validation"):
@@ -93,6 +93,6 @@ def test_a_head_without_decisions_refuses_thresholds(monkeypatch):
     ],
     ids=str,
 )
-def test_thresholds_of_a_run_folder_that_are_none(facts):
+def test_invalid_thresholds_in_a_run_folder(facts):
     with pytest.raises(ValueError, match="threshold"):
         ClassificationHead.restore(TWO, HeadConfig(threshold={"value": 0.5}), facts)

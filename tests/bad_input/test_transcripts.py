@@ -77,7 +77,7 @@ def test_broken_recordings_are_named_as_for_classes(load, content, problem):
         pytest.param({"path": "x.wav", "text": ["a"]}, "not transcripts (list): ['a'] in row 9", id="a list"),
     ],
 )
-def test_rows_that_mean_nothing_are_refused(load, row, problem):
+def test_invalid_rows_are_refused(load, row, problem):
     with pytest.raises(DataError) as caught:
         load(row, contents={"x.wav": WAV})
     assert problem in str(caught.value)
@@ -95,7 +95,7 @@ def test_clips_outside_of_their_recordings_are_named(load, span, problem):
     assert problem in line
 
 
-def test_times_that_are_no_seconds_are_refused(load):
+def test_times_that_are_not_seconds_are_refused(load):
     with pytest.raises(DataError, match=r"column 'from' has values that are not seconds: '0:01' \(text\) in row"):
         load({"path": "bad.wav", "text": "said", "from": "0:01", "to": 1.0}, contents={"bad.wav": WAV}, **CLIP)
 
@@ -166,14 +166,14 @@ def test_transcripts_of_librispeech_that_cannot_be_read(tmp_path, content, probl
 
 
 @pytest.mark.parametrize("name", ["talk.wav", "empty"])
-def test_what_is_no_table_and_has_no_transcripts_is_refused(tmp_path, name):
+def test_a_source_without_a_table_or_transcripts_is_refused(tmp_path, name):
     (tmp_path / "talk.wav").write_bytes(WAV)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"unknown format|without transcripts\. Expected a table"):
         load_splits(SpeechDataConfig(source=str(tmp_path / name)), seed=0)
 
 
-def test_keys_of_tables_mean_nothing_in_a_known_layout(tmp_path):
+def test_keys_of_tables_are_refused_in_a_known_layout(tmp_path):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "x.wav").write_bytes(WAV)
     (tmp_path / "train.tsv").write_text(HEADER + "a\tx.wav\tb\n", encoding="utf-8")

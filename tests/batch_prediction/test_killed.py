@@ -48,7 +48,7 @@ def wait_for_parts(out, count, process):
 
 
 def check_answers(run, files, out):
-    """Each row once, in order, with the answer of its file."""
+    """Each row once, in order, with the prediction of its file."""
     expected = [list(one.probabilities.values()) for one in run.predict(files)]
     rows = parquet.read_table(out)
     assert rows["id"].to_pylist() == [str(number) for number in range(ROWS)]
@@ -74,7 +74,7 @@ def test_a_killed_process_is_resumed(finished_run, files, table, tmp_path):
     second = start(finished_run, table, "--out", out, "--resume")
     assert process.wait(500) == 0, process.communicate()
     second.communicate(timeout=500)
-    assert second.returncode in (0, 2)  # refused, or too late to meet the first one
+    assert second.returncode in (0, 2)  # refused, or too late to overlap the first one
     check_answers(finished_run, files, out)
     assert [file.name for file in tmp_path.iterdir()] == ["out.parquet"]
 

@@ -76,7 +76,7 @@ def read_rows(content):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_parts_are_joined_to_what_one_part_would_be(predict_out, table, monkeypatch, suffix):
+def test_joined_parts_match_a_single_part(predict_out, table, monkeypatch, suffix):
     whole, _ = predict_out("text", table, out=f"out{suffix}")
     Path(f"out{suffix}").rename(f"whole{suffix}")
     monkeypatch.setattr(predict, "_PIECE_ROWS", range(2, 3))
@@ -89,7 +89,7 @@ def test_parts_are_joined_to_what_one_part_would_be(predict_out, table, monkeypa
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_every_row_has_its_own_answer(predict_out, table, expected_text):
+def test_every_row_has_its_own_prediction(predict_out, table, expected_text):
     rows = read_rows(predict_out("text", table)[0])
     assert [row["n"] for row in rows] == [row["n"] for row in ROWS]
     assert rows[2]["late"] == {"a": 1} and rows[0]["late"] is None
@@ -111,7 +111,7 @@ KILLED = [
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize(("owner", "name", "number", "after"), KILLED)
-def test_a_killed_process_is_continued_with_no_row_lost_or_twice(
+def test_a_killed_process_is_resumed_without_lost_or_duplicate_rows(
     predict_out, command, killed, table, monkeypatch, owner, name, number, after
 ):
     unbroken, _ = predict_out("text", table)
@@ -169,7 +169,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize(("change", "words", "needs"), CHANGED.values(), ids=CHANGED)
-def test_what_was_begun_for_something_else_is_not_continued(begun, refused, predict_out, change, words, needs):
+def test_parts_of_another_prediction_are_not_continued(begun, refused, predict_out, change, words, needs):
     before = Path("in.jsonl").read_text()
     change()
     refused("predict", "text", "in.jsonl", "--out", "out.jsonl", "--resume", *words, needs=[*needs, "out.jsonl.parts"])
@@ -198,7 +198,7 @@ def test_a_damaged_part_is_predicted_again(begun, predict_out, table):
     assert [row["n"] for row in read_rows(predict_out("text", "in.jsonl", "--resume")[0])] == [r["n"] for r in ROWS]
 
 
-def test_what_is_in_the_way(command, stubs, refused, table):
+def test_other_files_in_the_way_are_refused(command, stubs, refused, table):
     Path("out.csv.parts").mkdir()
     Path("out.csv.parts/mine.txt").touch()
     refused("predict", "text", table, "--out", "out.csv", "--resume", needs=["holds other files", "mine.txt"])
@@ -223,7 +223,7 @@ def test_nothing_to_resume(predict_out, table):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_full_disk_says_how_to_continue(command, stubs, predict_out, table, monkeypatch):
+def test_an_error_of_a_full_disk_explains_how_to_continue(command, stubs, predict_out, table, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -312,7 +312,7 @@ def test_files_share_a_part(predict_out, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_how_paths_are_read_is_one_rule_for_all_parts(command, predict_out, refused, tmp_path, expected_image):
+def test_paths_are_read_by_one_rule_in_all_parts(command, predict_out, refused, tmp_path, expected_image):
     random = np.random.default_rng(0)
     pixels = {name: random.integers(0, 256, (16, 16, 3), np.uint8) for name in ("a", "b", "c", "d")}
     for name, values in pixels.items():
@@ -342,7 +342,7 @@ def test_a_file_that_changes_between_the_check_and_the_prediction(command, stubs
     assert not list(Path().iterdir())
 
 
-def test_progress_tells_rows_per_second_and_the_time_left(capsys, monkeypatch):
+def test_progress_shows_rows_per_second_and_the_time_left(capsys, monkeypatch):
     now = iter([0.0, 10.0, 50.0, 90.0])
     monkeypatch.setattr(predict, "time", SimpleNamespace(monotonic=lambda: next(now)))
     shown = predict.Progress("Predicted", 10_000, done=1000)

@@ -32,7 +32,7 @@ def run(finished_run, tmp_path):
 
 @pytest.fixture
 def processes(monkeypatch):
-    """Answers in place of processes, and the jobs that they got."""
+    """Results in place of processes, and the jobs that they received."""
     jobs = []
 
     def run_process(module, job, scratch, environment):
@@ -44,7 +44,7 @@ def processes(monkeypatch):
     return jobs
 
 
-def test_what_is_exported_is_used_and_what_is_missing_is_exported(run, tmp_path, monkeypatch):
+def test_existing_exports_are_used_and_missing_ones_are_created(run, tmp_path, monkeypatch):
     monkeypatch.setattr(EXPORTERS, "_values", {name: EXPORTERS[name] for name in ("saved_model", "litert")})
     found = {each.name: each for each in find_candidates(run, None, tmp_path / "new", report=lambda line: None)}
     assert list(found) == ["keras", "saved_model", "litert"]
@@ -100,7 +100,7 @@ def test_a_format_that_fails_does_not_end_the_others(run, processes, command, mo
     assert "0.7500 (0.5000 to 0.9000)" in result.stdout
 
 
-def test_rows_that_are_elsewhere_leave_the_metric_out(run, processes, command):
+def test_without_the_rows_the_metric_is_left_out(run, processes, command):
     shutil.move(run.folder.parent / "run", run.folder.parent / "moved")
     folder = run.folder.parent / "moved"
     recipe = (folder / "recipe.yaml").read_text()
@@ -113,7 +113,7 @@ def test_rows_that_are_elsewhere_leave_the_metric_out(run, processes, command):
     assert [kind for kind, *_ in processes] == ["speed"]
 
 
-def test_the_metric_is_that_of_the_report(finished_run):
+def test_the_metric_matches_the_report(finished_run):
     rows, report = finished_run.load_split("test"), finished_run.reports["test"]
     found = measure_metric(open_model(finished_run.folder / "export" / "saved_model" / "1"), rows)
     assert (found["name"], found["rows"], found["split"]) == ("accuracy", len(rows), "test")

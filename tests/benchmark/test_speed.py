@@ -32,7 +32,7 @@ def model(monkeypatch):
     return make
 
 
-def test_latencies_are_those_of_calls_after_the_first_ones(model):
+def test_latencies_exclude_the_first_calls(model):
     # The first call takes a second, every twentieth one 20 ms, and others 2 ms.
     predict = model(lambda call: 1.0 if call == 0 else 0.02 if call % 20 == 0 else 0.002)
     latency = speed.measure_latency(predict, [ROW, ROW], seconds=2.0)
@@ -87,7 +87,7 @@ def load(artifact, inputs):
 
 @pytest.fixture
 def measure(tmp_path):
-    """Run the process as a benchmark does, for an artifact that takes so many megabytes."""
+    """Run the process as a benchmark does, for an artifact that takes that many megabytes."""
 
     def run(megabytes, fails=False):
         (tmp_path / "probe.py").write_text(PROBE)
@@ -122,7 +122,7 @@ def measure(tmp_path):
     return run
 
 
-def test_a_process_has_one_core_its_own_memory_and_the_runtime_alone(measure):
+def test_a_process_has_one_core_its_own_memory_and_only_the_runtime(measure):
     # This process has far more memory than that one.
     small, large = measure(1), measure(301)
     assert small["peak_memory_bytes"] < 150e6
@@ -130,5 +130,5 @@ def test_a_process_has_one_core_its_own_memory_and_the_runtime_alone(measure):
     assert small["first_answer_seconds"] >= small["load_seconds"] > 0
 
 
-def test_a_model_that_fails_says_why(measure):
+def test_the_error_of_a_model_that_fails_is_reported(measure):
     assert measure(1, fails=True).strip().splitlines()[-1] == "ValueError: no such kernel"

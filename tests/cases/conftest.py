@@ -1,4 +1,4 @@
-"""Finished runs whose answers plain NumPy can compute: nothing is trained, and nothing is read from a folder."""
+"""Finished runs whose predictions plain NumPy can compute: nothing is trained, and nothing is read from a folder."""
 
 from pathlib import Path
 

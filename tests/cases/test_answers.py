@@ -1,4 +1,4 @@
-"""What goes into ``predict`` and what comes out: the right answers are computed by NumPy and Pillow."""
+"""Inputs and outputs of ``predict``: the expected predictions are computed by NumPy and Pillow."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ TEXTS = ["great battery", "fell apart", ""]
 
 
 def draw(name, mode="RGB", size=(16, 16)):
-    """An image of its own for each name."""
+    """A different image for each name."""
     random = np.random.default_rng([ord(letter) for letter in name])
     channels = len(Image.new(mode, (1, 1)).getbands())
     pixels = random.integers(0, 256, (size[1], size[0], channels), np.uint8)
@@ -98,7 +98,7 @@ def test_images(given, images, folder, image_run, expected_image):
         assert list(prediction.probabilities) == ["bird", "cat", "dog"]
 
 
-def test_a_folder_is_its_files_without_hidden_ones_at_any_depth(folder, image_run, expected_image):
+def test_a_folder_is_read_as_its_files_without_hidden_ones_at_any_depth(folder, image_run, expected_image):
     (folder / "deep" / "er").mkdir(parents=True)
     draw("d").save(folder / "deep" / "er" / "d.png")
     for hidden in (".ipynb_checkpoints/a.png", "deep/__MACOSX/a.png", "deep/Thumbs.db", ".DS_Store", "Desktop.ini"):
@@ -128,9 +128,7 @@ def test_a_table_of_paths_is_its_rows_in_order(folder, tmp_path_factory, make_im
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
-def test_a_table_in_an_encoding_and_with_a_delimiter_of_its_own(
-    tmp_path, command, monkeypatch, text_run, expected_text, suffix
-):
+def test_a_table_with_a_custom_encoding_and_delimiter(tmp_path, command, monkeypatch, text_run, expected_text, suffix):
     monkeypatch.setattr("keras_transfer.run.opened.open_model", lambda folder: text_run)
     texts, classes = ["caf\u00e9 \u20ac 5", "na\u00efve; a, b", "plain"], ["cat", "dog", "cat"]
     rows = pd.DataFrame({"review": texts, "label": classes})
@@ -151,7 +149,7 @@ def test_a_table_in_an_encoding_and_with_a_delimiter_of_its_own(
     assert figures["accuracy"] == pytest.approx(np.mean(right))
 
 
-def test_a_text_file_in_an_encoding_of_its_own(tmp_path, text_run, expected_text):
+def test_a_text_file_with_a_custom_encoding(tmp_path, text_run, expected_text):
     (tmp_path / "a.txt").write_bytes("caf\u00e9".encode("cp1252"))
     (prediction,) = text_run.predict(tmp_path / "a.txt", encoding="cp1252")
     close(prediction, expected_text("caf\u00e9"))
@@ -231,7 +229,7 @@ def test_pairs(texts, make_text_run, expected_text):
             assert prediction.input == " | ".join(pair)
 
 
-def test_a_broken_input_among_others_is_skipped_if_asked(folder, image_run, expected_image):
+def test_a_broken_input_among_others_is_skipped_on_request(folder, image_run, expected_image):
     (folder / "broken.png").write_bytes(b"\x89PNG broken")
     given = [
         folder / "a.png",
@@ -276,12 +274,12 @@ def best(probabilities):
     return f"{label}\t{max(probabilities):.4f}"
 
 
-def test_texts_come_by_an_option(predict, expected_text):
+def test_texts_can_be_given_as_an_option(predict, expected_text):
     lines = predict("text", "--text", "a\nb", "--text", ".").stdout.splitlines()
     assert lines == [f"a b\t{best(expected_text('a' + chr(10) + 'b'))}", f".\t{best(expected_text('.'))}"]
 
 
-def test_lines_of_stdin_are_texts_or_paths_and_each_has_an_answer(predict, folder, expected_text, expected_image):
+def test_lines_of_stdin_are_texts_or_paths_and_each_has_a_prediction(predict, folder, expected_text, expected_image):
     lines = predict("text", "-", stdin="\ufeffgut\r\n\n.\n".encode()).stdout.splitlines()
     assert lines == [f"{text}\t{best(expected_text(text))}" for text in ("gut", "", ".")]
     names = [str(folder / name) for name in ("b.png", "a.png")]
@@ -289,7 +287,7 @@ def test_lines_of_stdin_are_texts_or_paths_and_each_has_an_answer(predict, folde
     assert lines == [f"{name}\t{best(expected_image(draw(Path(name).name)))}" for name in names]
 
 
-def test_several_inputs_follow_one_another(predict, texts, expected_text):
+def test_several_inputs_are_predicted_in_order(predict, texts, expected_text):
     lines = predict("text", texts / "a.txt", texts / "t.csv", "--text", "more").stdout.splitlines()
     answers = [best(expected_text(text)) for text in ("from a file", "good", ".", "a.txt", "more")]
     assert [line.split("\t", 1) for line in lines] == list(
@@ -301,7 +299,7 @@ ROWS = [{"id": 7, "review": "good, really", "label": None}, {"id": 8, "review": 
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_out_is_the_table_with_the_answers_beside_it(predict, tmp_path, suffix, expected_text):
+def test_out_is_the_table_with_prediction_columns(predict, tmp_path, suffix, expected_text):
     frame, out = pd.DataFrame(ROWS), Path("new") / f"out{suffix}"
     frame.to_json(tmp_path / "in.jsonl", orient="records", lines=True)
     said = predict("text", tmp_path / "in.jsonl", "--out", out)
@@ -326,7 +324,7 @@ def test_out_is_the_table_with_the_answers_beside_it(predict, tmp_path, suffix, 
     assert [file.name for file in out.parent.iterdir()] == [out.name]
 
 
-def test_out_keeps_bytes_that_are_not_utf8_and_columns_that_have_the_names_of_answers(predict, tmp_path):
+def test_out_preserves_bytes_that_are_not_utf8_and_columns_named_like_predictions(predict, tmp_path):
     (tmp_path / "in.csv").write_bytes(b"review,note,predicted_label\nfine,caf\xe9,mine\n")
     said = predict("text", tmp_path / "in.csv", "--out", "out.csv")
     head, row = Path("out.csv").read_bytes().splitlines()
@@ -335,7 +333,7 @@ def test_out_keeps_bytes_that_are_not_utf8_and_columns_that_have_the_names_of_an
     assert "predicted_label_2 in place of predicted_label" in said.stderr
 
 
-def test_skip_broken_leaves_answers_empty_and_says_why(predict, folder, expected_image):
+def test_skip_broken_leaves_predictions_empty_and_reports_why(predict, folder, expected_image):
     (folder / "b.png").write_bytes(b"")
     said = predict("image", folder / "a.png", folder / "b.png", "--skip-broken", "--out", "out.csv")
     assert "1 of 2 inputs cannot be read" in said.stderr
@@ -362,7 +360,7 @@ def test_top_k_names_the_most_probable_classes_in_order(predict, expected_text):
     assert "probability_cat" not in row and "top_4_label" not in row
 
 
-def test_out_keeps_nested_values_and_what_parquet_does_not_have(predict, tmp_path):
+def test_out_preserves_nested_values_and_those_that_parquet_cannot_store(predict, tmp_path):
     rows = [{"review": "a", "tags": ["x", "y"], "more": {}}, {"review": "b", "tags": [], "more": {}}]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     predict("text", tmp_path / "in.jsonl", "--out", "out.parquet")

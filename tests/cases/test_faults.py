@@ -1,4 +1,4 @@
-"""Files, faults and strangers: links that leave a run folder, closed pipes, signals, odd environments, escapes."""
+"""Files, faults and untrusted input: links out of a run folder, closed pipes, signals, odd environments, escapes."""
 
 import hashlib
 import hmac
@@ -39,12 +39,12 @@ PROGRAM = [sys.executable, "-m", "keras_transfer.cli"]
 PACKAGE = str(Path(keras_transfer.__file__).parents[1])
 
 
-# Run folders from strangers.
+# Untrusted run folders.
 
 
 @pytest.fixture
 def outside(tmp_path):
-    """What belongs to the user and lies beside the run folder."""
+    """Files of the user next to the run folder."""
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("do not touch")
@@ -97,7 +97,7 @@ def put_link(path, target):
     ],
 )
 @pytest.mark.parametrize("words", [("evaluate",), ("run", "--resume")], ids=["evaluate", "resume"])
-def test_no_link_out_of_a_run_folder_is_followed(command, stranger, outside, name, target, words):
+def test_links_out_of_a_run_folder_are_not_followed(command, stranger, outside, name, target, words):
     (stranger / name).parent.mkdir(parents=True, exist_ok=True)
     put_link(stranger / name, outside / target)
     recipe = ["image/quickstart", "--out"] if words[0] == "run" else []
@@ -109,7 +109,7 @@ def test_no_link_out_of_a_run_folder_is_followed(command, stranger, outside, nam
 
 @pytest.mark.parametrize("name", ["recipe.yaml", "data.json", "history.jsonl", "samples/00.png", "any"])
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_a_named_pipe_or_a_socket_is_refused_and_nobody_waits(command, stranger, name, kind, monkeypatch):
+def test_a_named_pipe_or_a_socket_is_refused_without_blocking(command, stranger, name, kind, monkeypatch):
     path = stranger / name
     path.unlink(missing_ok=True)
     if kind == "pipe":
@@ -121,7 +121,7 @@ def test_a_named_pipe_or_a_socket_is_refused_and_nobody_waits(command, stranger,
     assert (result.exit_code, f"{path} is neither a file nor a folder" in result.stderr) == (2, True)
 
 
-def test_a_folder_in_the_place_of_a_file_and_the_reverse(command, stranger):
+def test_a_folder_in_place_of_a_file_and_the_reverse_are_refused(command, stranger):
     (stranger / "history.jsonl").mkdir()
     assert "history.jsonl is a folder, and a file is expected" in command("evaluate", stranger).stderr
     (stranger / "history.jsonl").rmdir()
@@ -165,7 +165,7 @@ def test_writing_replaces_a_link_and_locking_refuses_it(tmp_path, outside):
     assert (outside / "thesis.txt").read_text() == "do not touch"
 
 
-# What is read back has a schema, and a sum where it decides a result.
+# What is read back has a schema, and a checksum if results depend on it.
 
 SPLIT = {"count": 1, "fingerprint": "ab", "rows": [["a.png", "cat"]]}
 
@@ -260,7 +260,7 @@ def sealed(tmp_path):
     return folder
 
 
-def test_what_has_not_changed_passes_and_older_folders_have_no_sums(sealed):
+def test_unchanged_files_and_older_folders_without_checksums_pass(sealed):
     for name in ("tokenizer", "head.json", "absent.json"):
         check_file(sealed, name)
     check_value(sealed, "recipe", {"seed": 1}, file="recipe.yaml", problem="changed")
@@ -281,13 +281,13 @@ def test_what_has_not_changed_passes_and_older_folders_have_no_sums(sealed):
     ],
     ids=["two words exchanged", "removed", "added", "half", "wrong types", "deep"],
 )
-def test_a_changed_vocabulary_is_found_out(sealed, change, problem):
+def test_a_changed_vocabulary_is_detected(sealed, change, problem):
     change(sealed)
     with pytest.raises(CheckpointError, match=problem):
         check_file(sealed, "tokenizer")
 
 
-def test_a_changed_value_is_found_out(sealed):
+def test_a_changed_value_is_detected(sealed):
     with pytest.raises(CheckpointError, match=r"recipe\.yaml is damaged: the seed has changed"):
         check_value(sealed, "recipe", {"seed": 2}, file="recipe.yaml", problem="the seed has changed")
 
@@ -318,7 +318,7 @@ def test_names_in_any_script_stay_as_they_are(text):
     assert printable(text) == text
 
 
-def test_a_field_of_a_line_has_no_tabs_and_line_ends():
+def test_fields_of_a_line_have_no_tabs_or_line_breaks():
     assert one_line("a\tb\nc\x1b") == "a\\tb\\nc\\u001b"
 
 
@@ -384,7 +384,7 @@ def shell(line, **environment):
         ("KT backbones", {"TF_USE_LEGACY_KERAS": "1"}, 2, "TF_USE_LEGACY_KERAS asks for Keras 2"),
     ],
 )
-def test_a_strange_environment_ends_in_plain_lines(tmp_path, line, environment, code, stderr):
+def test_an_unusual_environment_causes_no_traceback(tmp_path, line, environment, code, stderr):
     result = shell(line, D=str(tmp_path), **environment)
     assert result.returncode == code, result.stderr
     assert "Traceback" not in result.stderr
@@ -392,7 +392,7 @@ def test_a_strange_environment_ends_in_plain_lines(tmp_path, line, environment, 
     assert stderr is not None or result.stderr == ""
 
 
-def test_a_user_without_a_home_has_a_cache_among_temporary_files(monkeypatch):
+def test_a_user_without_a_home_has_a_cache_in_the_temporary_folder(monkeypatch):
     for name in ("KERAS_TRANSFER_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
 
@@ -420,7 +420,7 @@ def test_a_user_without_a_home_has_a_cache_among_temporary_files(monkeypatch):
         (RuntimeError("Could not determine home directory."), "no home directory: HOME is not set"),
     ],
 )
-def test_an_error_of_the_system_that_nobody_described_is_a_plain_line(command, monkeypatch, error, problem):
+def test_an_unexpected_system_error_is_one_plain_line(command, monkeypatch, error, problem):
     def fail(recipe):
         raise error
 
@@ -429,7 +429,7 @@ def test_an_error_of_the_system_that_nobody_described_is_a_plain_line(command, m
     assert (result.exit_code, problem in result.stderr, len(result.stderr.splitlines())) == (2, True, 1), result.stderr
 
 
-def test_a_defect_of_ours_is_not_hidden(command, monkeypatch):
+def test_our_own_bugs_are_not_hidden(command, monkeypatch):
     monkeypatch.setattr("keras_transfer.cli.recipes._recipe_text", lambda recipe: {}[recipe])
     with pytest.raises(KeyError):
         command("show", "image/quickstart")
@@ -459,7 +459,7 @@ cli.main(["run"])
 
 @pytest.mark.parametrize("code", [0, 1])
 @pytest.mark.parametrize("pipe", ["| head -1", "> /dev/full", ">&- 2>&-"])
-def test_lost_output_ends_no_run_and_changes_no_exit_code(tmp_path, pipe, code):
+def test_lost_output_neither_ends_a_run_nor_changes_its_exit_code(tmp_path, pipe, code):
     (tmp_path / "run.py").write_text(PRINTING_RUN)
     line = f"{sys.executable} $D/run.py x $D/proof {code} {pipe}; exit ${{PIPESTATUS[0]}}"
     result = shell(line, D=str(tmp_path))
@@ -470,7 +470,7 @@ def test_lost_output_ends_no_run_and_changes_no_exit_code(tmp_path, pipe, code):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_outside_of_training_is_not_taken_for_an_error_of_a_library(number):
+def test_a_signal_outside_of_training_is_not_mistaken_for_a_library_error(number):
     def compute_features():
         try:
             os.kill(os.getpid(), number)
@@ -496,7 +496,7 @@ def test_no_except_exception_swallows_a_signal():
     assert reached == []
 
 
-def test_a_terminal_that_closes_sends_several_signals_and_the_checkpoint_is_still_taken():
+def test_several_signals_of_a_closing_terminal_still_allow_a_checkpoint():
     interruption = Interruption(Path("run"), grace_seconds=60)
     with pytest.raises(RunInterrupted, match="SIGHUP") as caught:
         with interruption.listening(), interruption.at_a_step():
@@ -545,7 +545,7 @@ def is_alive(pid):
         return False
 
 
-def test_a_launch_hands_a_new_token_to_its_workers_by_their_environment(capfd, monkeypatch):
+def test_a_launch_passes_a_new_token_to_its_workers_in_their_environment(capfd, monkeypatch):
     assert local.TOKEN == rendezvous.TOKEN
     monkeypatch.delenv(local.TOKEN, raising=False)
     code = f"import os; print(os.environ['{local.TOKEN}'], os.environ['{local.PARENT}'] == str(os.getppid()))"
@@ -562,7 +562,7 @@ def test_a_launch_hands_a_new_token_to_its_workers_by_their_environment(capfd, m
 
 @pytest.fixture
 def meet(monkeypatch):
-    """``meet(stranger)``: what chief and worker 1 return while a stranger talks to the chief's port."""
+    """``meet(stranger)``: what chief and worker 1 return while an unknown client is connected to the chief's port."""
     monkeypatch.setenv(rendezvous.TOKEN, "secret")
     addresses = tuple(find_free_addresses(2))
 
@@ -618,10 +618,10 @@ def connect(port):
         b"\xff\xfe\n",
     ],
 )
-def test_strangers_at_the_port_are_ignored(meet, content):
+def test_unknown_connections_to_the_port_are_ignored(meet, content):
     started = time.monotonic()
     assert meet([content] * 3) == {0: None, 1: None}
-    assert time.monotonic() - started < 4  # nobody waits for those that are silent
+    assert time.monotonic() - started < 4  # silent clients are not waited for
 
 
 def test_two_workers_with_one_index_are_still_an_error(meet):
@@ -630,7 +630,7 @@ def test_two_workers_with_one_index_are_still_an_error(meet):
     assert len(results) == 2
 
 
-def test_a_proof_is_of_one_token_one_launch_and_one_index(monkeypatch):
+def test_a_proof_is_valid_for_one_token_one_launch_and_one_index(monkeypatch):
     workers = Workers(("a:1", "b:2"), 1)
     monkeypatch.setenv(rendezvous.TOKEN, "secret")
     message = b'[["a:1", "b:2"], "worker", 1]'

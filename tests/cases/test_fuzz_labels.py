@@ -194,7 +194,7 @@ def test_separators(values, form, separator):
 
 @QUICK
 @given(st.lists(ANY, min_size=1, max_size=8), st.sampled_from([None, True, False]))
-def test_other_rows_have_the_names_that_are_known_or_are_refused(values, merge):
+def test_other_rows_have_known_names_or_are_refused(values, merge):
     target = ClassTarget(("a", "b", "10"))
     table = pd.DataFrame({"text": [f"text {n}" for n in range(len(values))], "label": pd.Series(values, dtype=object)})
     try:

@@ -1,4 +1,4 @@
-"""Whatever ``predict`` is given: an answer per input, as each would get alone, or a TransferError."""
+"""Whatever ``predict`` is given: one prediction per input, as if predicted alone, or a TransferError."""
 
 import io
 import warnings
@@ -108,7 +108,7 @@ def check(run, inputs, is_pair=lambda value: False):
 
 
 def check_skipped(run, inputs):
-    """Inputs of which some cannot be read: the others have answers."""
+    """Inputs of which some cannot be read: the others have predictions."""
     try:
         skipped = run.predict(inputs, skip_broken=True)
     except TransferError:  # a folder or a table without inputs

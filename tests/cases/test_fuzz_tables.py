@@ -202,7 +202,7 @@ def test_any_override_is_a_value_or_an_error(tmp_path, key, text):
 @given(
     TEXTS.filter(lambda text: text.strip() and text.strip() not in ("null", "Null", "NULL") and text[0] not in "'\"")
 )
-def test_text_is_text_where_the_key_expects_it(tmp_path, text):
+def test_text_stays_text_if_the_key_expects_text(tmp_path, text):
     file = tmp_path / "r.yaml"
     file.write_text("task: image_classification\ndata: {source: x}\n", encoding="utf-8")
     for key in ("separator", "group"):

@@ -1,4 +1,4 @@
-"""An example is its content: what is cached, recorded, compared and divided by goes by it, and by nothing else."""
+"""An example is its content: caches, records, comparisons and splits depend on it alone."""
 
 import io
 import json
@@ -174,7 +174,7 @@ def test_texts_in_a_table_have_the_hashes_of_their_utf_8(tmp_path):
     ],
     ids=str,
 )
-def test_a_remembered_hash_of_a_wrong_type_counts_as_none(tmp_path, cache, row):
+def test_a_cached_hash_of_the_wrong_type_is_ignored(tmp_path, cache, row):
     file = tmp_path / "file"
     file.write_bytes(b"content")
     for _ in range(2):
@@ -213,7 +213,7 @@ def test_evaluate_finds_the_rows_of_the_run_in_a_source_that_has_grown(moved):
     assert again.loss == pytest.approx(recorded.loss, abs=1e-5)
 
 
-def test_evaluate_of_a_run_of_an_early_version_says_that_it_cannot_compare(moved):
+def test_evaluate_reports_that_it_cannot_compare_a_run_of_an_early_version(moved):
     record = json.loads((moved.folder / "data.json").read_text())
     for split in record["splits"].values():
         del split["hashes"]
@@ -240,7 +240,7 @@ def test_a_killed_run_is_not_resumed_on_images_that_were_replaced(tmp_path, kill
         made.fit(tmp_path / "run", resume=True)
 
 
-def test_a_checkpoint_of_an_early_version_says_that_it_cannot_compare(first):
+def test_a_checkpoint_of_an_early_version_cannot_be_compared(first):
     splits = first.record["splits"]
     check_rows({"splits": splits, "hash": "blake3"}, splits)
     with pytest.raises(DataError, match=r"cannot be compared: .* did not record their content\. Choose another --out"):
@@ -255,7 +255,7 @@ def rows_of(record):
 
 
 @pytest.mark.parametrize("start", ["backbone", "data"])
-def test_rows_that_a_run_knew_keep_their_splits_in_more_data_under_other_names(first, tmp_path, start):
+def test_rows_of_an_earlier_run_stay_in_their_splits_in_more_data_under_other_names(first, tmp_path, start):
     source = tmp_path / "more"
     for name in ("cat", "dog"):
         (source / name).mkdir(parents=True)
@@ -278,7 +278,7 @@ def test_rows_that_a_run_knew_keep_their_splits_in_more_data_under_other_names(f
     }
 
 
-def test_another_test_folder_loses_the_images_that_the_network_was_trained_on(first, tmp_path):
+def test_images_that_the_network_was_trained_on_are_removed_from_another_test_folder(first, tmp_path):
     before = rows_of(first.record)
     make_folder(tmp_path / "test", {"cat": CAT, "dog": DOG}, start=80, count=2)
     for number, name in enumerate(sorted(before["train"])[:4]):
@@ -290,7 +290,7 @@ def test_another_test_folder_loses_the_images_that_the_network_was_trained_on(fi
     assert any("4 of 8 test rows of" in note and "4 train" in note for note in job.record["notes"])
 
 
-def test_data_splits_of_a_folder_that_is_not_a_run_is_refused(first, tmp_path):
+def test_splits_of_a_folder_that_is_not_a_run_are_refused(first, tmp_path):
     with pytest.raises(BackboneError, match=r"is not a run folder: .* Received: data\.splits_of="):
         recipe(source_of(first), data={"splits_of": str(tmp_path)}).prepare()
 
@@ -334,7 +334,7 @@ def read_only(monkeypatch, tmp_path):
         pytest.param(lambda *_: None, {"max_bytes": 1000}, 1e-6, id="budget"),
     ],
 )
-def test_without_a_usable_cache_a_run_ends_the_same(cached, tmp_path, monkeypatch, fault, settings, tolerance):
+def test_a_run_without_a_usable_cache_has_the_same_result(cached, tmp_path, monkeypatch, fault, settings, tolerance):
     fault(monkeypatch, tmp_path)
     with pytest.warns(TransferWarning, match=r"for this run alone|at every step, which is slower"):
         run = recipe(source_of(cached), **MOVED, cache=settings).fit(tmp_path / "run")
@@ -374,7 +374,7 @@ print(np.asarray(array).tolist(), len(cleared.removed), [reason for _, reason in
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root becomes another user")
-def test_another_user_uses_entries_and_leaves_them():
+def test_another_user_uses_entries_but_does_not_remove_them():
     folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
     try:
         store = FeatureStore(folder / "features", max_bytes=None)
@@ -418,7 +418,7 @@ COMPRESSED = zlib.compress(PIXELS)
         pytest.param(png(zlib.compress(bytes(10)), interlaced=1), False, id="a pass too few"),
     ],
 )
-def test_a_png_whose_stream_is_broken_under_a_right_checksum_is_found_by_the_scan(tmp_path, content, is_whole):
+def test_the_scan_finds_a_png_with_a_broken_stream_and_valid_checksums(tmp_path, content, is_whole):
     (tmp_path / "image.png").write_bytes(content)
     split = Split("train", Images(tmp_path, ("image.png",)), np.zeros(1, np.int64), np.ones(1, np.float32))
     options = {"broken": "error", "max_pixels": 10**6, "channels": 3, "memory": tmp_path / "memory"}

@@ -1,4 +1,4 @@
-"""What the labels are, and what averages say: right values from scikit-learn, pandas and plain Python."""
+"""Labels and averages: expected values from scikit-learn, pandas and plain Python."""
 
 import io
 import json
@@ -64,7 +64,7 @@ def test_labels_with_a_separator_are_in_numeric_order():
     assert read(["2|10", "9", "10"], target="multilabel", separator="|").class_names == ("2", "9", "10")
 
 
-def test_columns_of_labels_keep_the_order_that_a_recipe_gives():
+def test_label_columns_are_in_the_order_of_the_recipe():
     table = pd.DataFrame({"text": list("pqrs"), "10": [0, 1, 0, 1], "9": [1, 0, 0, 1]})
     config = TextDataConfig(source=NAME, target="multilabel", label=["10", "9"])
     assert read_source(NAME, config, table).class_names == ("10", "9")
@@ -120,11 +120,11 @@ def test_twins_of_labels_and_in_data_classes():
         read(cells, target="multilabel")
     merged = read(cells, target="multilabel", merge_labels=True, classes=["phone", "sound"])
     assert merged.rows["label"].tolist() == [("phone", "sound"), ("sound",), ("phone", "sound"), ()]
-    # Twins that are left out are no problem.
+    # Twins that are left out are ignored.
     assert read(["a", "b", "c", "C"], classes=["b", "a"]).rows["label"].tolist() == ["a", "b"]
 
 
-def test_labels_that_nobody_sees_are_no_labels():
+def test_invisible_labels_are_refused():
     with pytest.raises(DataError, match=r"nothing but blanks and invisible characters: '\\u200b' in 2 rows"):
         read(["a", "\u200b", "\u200b", "b"])
 
@@ -236,7 +236,7 @@ def test_lists_are_not_classes():
         (["a b", "a", "b"], "|", "' ' in 1 row"),
     ],
 )
-def test_a_separator_that_separates_nothing(labels, separator, likely):
+def test_a_separator_that_separates_nothing_is_refused_unless_classes_are_given(labels, separator, likely):
     with pytest.raises(DataError) as caught:
         read(labels, target="multilabel", separator=separator)
     assert f"data.separator={separator!r} separates nothing" in str(caught.value)
@@ -268,7 +268,7 @@ def test_labels_choose_and_order():
     assert source.notes[-1] == "data.classes: other labels are left out: 'y' (2 rows)."
 
 
-def test_relabel_comes_before_classes_and_maps_each_name_once():
+def test_relabel_is_applied_before_classes_and_once_per_name():
     source = read(["a", "b", "c", "d"], relabel={"a": "b", "b": "x", "c": "b"}, classes=["x", "b"])
     assert source.rows["label"].tolist() == ["b", "x", "b"]
     numbers = TextDataConfig(source="x", classes=[1, 0], relabel={3: 1})
@@ -293,12 +293,12 @@ def test_a_name_that_no_row_has():
     assert [splits.target.names[index] for index in splits.test.targets] == ["bad", "good"]
 
 
-def test_both_are_keys_from_python():
+def test_classes_and_relabel_can_be_given_from_python():
     recipe = TextClassification([("t", "a"), ("u", "b"), ("v", "c")], classes=["b", "a"], relabel={"c": "b"})
     assert (recipe.config.data.classes, recipe.config.data.relabel) == (["b", "a"], {"c": "b"})
 
 
-def test_names_that_programs_write_for_missing_labels_are_pointed_out():
+def test_placeholders_of_missing_labels_are_pointed_out():
     assert read(["a", "nan", "NaN", "b"], merge_labels=False).notes == (
         "If these are missing labels and not names, list the others in data.classes: 'NaN' (1 row), 'nan' (1 row).",
     )
@@ -366,7 +366,7 @@ def test_epoch_metrics_leave_out_the_same_classes():
     )
 
 
-def test_many_classes_are_printed_as_their_confusions_and_no_name_is_cut(monkeypatch):
+def test_many_classes_are_printed_as_their_confusions_without_truncated_names(monkeypatch):
     names = tuple(f"a class with the long name {n}" for n in range(14))
     truth = np.arange(13).repeat(3)
     chosen = np.where(np.arange(39) % 3 == 0, (truth + 1) % 14, truth)
@@ -415,7 +415,7 @@ def test_evaluating_on_two_of_four_classes(run, make_images, tmp_path, command):
         assert chosen_run.evaluate(two).n == 6
 
 
-def test_a_run_folder_keeps_the_names_and_the_order_that_it_recorded(run, tmp_path):
+def test_a_run_folder_uses_the_names_and_the_order_that_it_recorded(run, tmp_path):
     """Earlier versions ordered numbers as text, and had neither data.merge_labels nor sums of files."""
     assert run.target.names == ("02", "09", "9", "10")
     old = shutil.copytree(run.folder, tmp_path / "old")
@@ -434,7 +434,7 @@ def test_a_run_folder_keeps_the_names_and_the_order_that_it_recorded(run, tmp_pa
 # Sources of other kinds.
 
 
-def test_chosen_rows_of_images_in_the_cache_keep_their_pixels():
+def test_selected_rows_of_cached_images_have_their_own_pixels():
     images = np.arange(30 * 12 * 12 * 3, dtype=np.uint8).reshape(30, 12, 12, 3)
     labels = [str(number % 3) for number in range(30)]
     config = ImageDataConfig(source=NAME, classes=[2, 0])
@@ -447,7 +447,7 @@ def test_chosen_rows_of_images_in_the_cache_keep_their_pixels():
             assert np.array_equal(np.asarray(Image.open(io.BytesIO(split.examples.read(row)))), images[number])
 
 
-def test_pretraining_draws_the_rows_of_a_classifier():
+def test_pretraining_draws_the_same_rows_as_a_classifier():
     table = pd.DataFrame({"text": [f"text {n}" for n in range(60)], "label": ["a", "A", "b", "c", "c"] * 12})
     config = TextDataConfig(source=NAME, merge_labels=True, relabel={"c": "b"}, classes=["b", "a"])
     both = [read(config, seed=1, given={NAME: table}) for read in (load_splits, load_unlabelled)]

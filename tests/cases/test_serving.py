@@ -1,4 +1,4 @@
-"""What a served model answers: good and bad inputs in one batch, names, and decisions by thresholds."""
+"""Outputs of a served model: valid and invalid inputs in one batch, names, and decisions by thresholds."""
 
 import io
 import json
@@ -90,7 +90,7 @@ def answer(served, *contents):
     return {name: output.numpy() for name, output in outputs.items()}
 
 
-def test_a_batch_of_all_that_can_be_wrong_and_good_images_between(served, finished_run):
+def test_broken_images_in_a_batch_do_not_affect_good_ones(served, finished_run):
     good = [JPEG, PNG, BMP, GIF, WEBP, array(np.asarray(noise()))]
     contents, expected = [], []
     for number, bad in enumerate(BAD.values()):
@@ -109,14 +109,14 @@ def test_a_batch_of_all_that_can_be_wrong_and_good_images_between(served, finish
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_a_server_refuses_predict_refuses(name, finished_run, tmp_path):
+def test_predict_refuses_what_a_server_refuses(name, finished_run, tmp_path):
     (tmp_path / "bad").write_bytes(BAD[name])
     with pytest.raises(DataError):
         finished_run.predict(tmp_path / "bad")
 
 
 @pytest.mark.parametrize("endpoint", ["serving_default", "serve_tensor"])
-def test_an_empty_batch_gets_an_empty_answer(served, endpoint):
+def test_an_empty_batch_returns_empty_outputs(served, endpoint):
     inputs = {"image_bytes": tf.zeros([0], tf.string)} if endpoint == "serving_default" else {"pixels": PIXELS[:0]}
     found = served[endpoint](**inputs)
     features = {} if endpoint == "serving_default" else {"features": (tf.float32, [0, 6])}
@@ -133,7 +133,7 @@ def test_an_empty_batch_gets_an_empty_answer(served, endpoint):
 PIXELS = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
 
 
-def test_pixels_that_are_nan_or_infinite_do_no_harm(served):
+def test_pixels_that_are_nan_or_infinite_do_not_affect_other_rows(served):
     pixels = PIXELS.copy()
     pixels[1, 5, 5, 0], pixels[2, 0, 0, 2] = np.nan, np.inf
     found = served["serve_tensor"](pixels=tf.constant(pixels))
@@ -156,7 +156,7 @@ print(ok, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 @pytest.mark.slow
-def test_a_small_file_cannot_take_much_memory(finished_run, tmp_path):
+def test_a_small_file_cannot_use_much_memory(finished_run, tmp_path):
     """A WebP and a PNG that announce more than max_pixels, and a GIF of 500 frames of 4 million pixels each."""
     webp = patched(encode(noise(), "WEBP"), 26, "<HH", 16383, 16383)
     png = encode(Image.new("1", (20_000, 20_000)), "PNG")
@@ -235,7 +235,7 @@ def served_texts(tmp_path_factory):
     return tf.saved_model.load(str(folder)).signatures
 
 
-def test_texts_that_are_no_utf_8_are_not_read_as_other_texts(served_texts):
+def test_texts_that_are_not_utf_8_are_not_read_as_other_texts(served_texts):
     first, second = [b"ab", b"a\xff", b"", b"d", b"\xed\xa0\x80"], [b"c", b"b", b"", b"\xc0\x80", b"a"]
     found = served_texts["serving_default"](text_a=tf.constant(first), text_b=tf.constant(second))
     assert found["ok"].numpy().tolist() == [True, False, True, False, False]
@@ -280,7 +280,7 @@ class Fixed(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "accuracy", "matthews_corrcoef", "cost"])
-def test_the_threshold_is_scikit_learns(metric):
+def test_the_threshold_matches_scikit_learn(metric):
     def cost(truth, said):
         return -(9.0 * ((truth == 1) & (said == 0)).sum() + ((truth == 0) & (said == 1)).sum())
 
@@ -316,7 +316,7 @@ def test_no_other_threshold_is_better_even_with_ties(metric, digits):
     assert own >= max(others) - 1e-12
 
 
-def test_a_threshold_decides_everywhere_alike(tmp_path):
+def test_a_threshold_gives_the_same_decision_everywhere(tmp_path):
     """Predictions, the served label, the report and metrics.json."""
     head = ClassificationHead.fit(("ok", "bad"), HeadConfig(threshold={"value": 0.2}), TRUTH)
     said = np.where(SCORES >= np.float32(0.2), "bad", "ok").tolist()
@@ -388,7 +388,7 @@ def test_labels_have_thresholds_by_the_same_key(threshold, expected):
     assert MultilabelHead.restore(head.names, head.config, json.loads(json.dumps(head.facts))) == head
 
 
-def test_what_cannot_be_decided_is_near_a_threshold():
+def test_rows_near_a_threshold_are_tied():
     decision = Decision({"a": 0.8, "b": 0.2}, "b")
     rows = np.array([[0.8001, 0.1999], [0.5, 0.5], [0.9, 0.1]])
     assert decision.is_tied(rows, 1e-3).tolist() == [True, False, False]
@@ -399,7 +399,7 @@ def test_what_cannot_be_decided_is_near_a_threshold():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
-def test_a_threshold_goes_from_the_recipe_through_the_run_to_the_server(make_images, tmp_path, capsys):
+def test_a_threshold_of_the_recipe_is_used_by_the_run_and_the_server(make_images, tmp_path, capsys):
     images = make_images(tmp_path / "images", {"cat": 24, "dog": 12}, size=32)
     recipe = ImageClassification(
         {"source": str(images), "image_size": 32, "validation": 0.4, "test": 0.3},

@@ -1,4 +1,4 @@
-"""Data as people bring it: read as they mean it and said in a line, or refused with both readings.
+"""Data as people bring it: read as intended and reported in a line, or refused with both readings.
 
 Expected rows are written down here, or made with pandas, Pillow and the standard library.
 """
@@ -70,7 +70,7 @@ def two_tables(tmp_path):
 # Roots.
 
 
-def test_each_table_has_a_root_of_its_own(two_tables, monkeypatch):
+def test_each_table_has_its_own_root(two_tables, monkeypatch):
     mine, other = two_tables / "mine", two_tables / "other"
     shutil.copy(other / "labels.csv", two_tables / "moved.csv")
     test = {"source": str(two_tables / "moved.csv"), "root": str(other)}
@@ -85,7 +85,7 @@ def test_each_table_has_a_root_of_its_own(two_tables, monkeypatch):
 
 
 @pytest.mark.parametrize("key", ["test", "validation"])
-def test_a_path_that_two_roots_have_is_refused(two_tables, key):
+def test_a_path_that_exists_under_two_roots_is_refused(two_tables, key):
     mine, other = two_tables / "mine", two_tables / "other"
     options = {key: str(other / "labels.csv"), "root": str(mine)}
     with pytest.raises(DataError) as refusal:
@@ -148,7 +148,7 @@ def classes(prefix, count=4, names=("cat", "dog")):
         pytest.param(("train", "eval"), {"validation": 8}, id="eval"),
     ],
 )
-def test_folders_that_are_named_like_splits(tmp_path, folders, splits):
+def test_folders_named_like_splits(tmp_path, folders, splits):
     root = make_folder(tmp_path / "p", [path for folder in folders for path in classes(f"{folder}/")])
     if splits is None:
         with pytest.raises(DataError, match="2 folders for the validation split: dev and eval"):
@@ -173,7 +173,7 @@ def test_a_test_folder_without_classes_is_for_predictions(tmp_path):
     assert "the 3 files of test/" in note and f"keras-transfer predict RUN {root / 'test'}" in note
 
 
-def test_a_flat_test_folder_beside_classes(tmp_path):
+def test_a_flat_test_folder_next_to_classes(tmp_path):
     root = make_folder(tmp_path / "p", [*classes(""), "test/1.png", "test/2.png"])
     with pytest.raises(DataError, match=r"could be a class, or unlabelled rows .*data\.folders=classes"):
         load(root)
@@ -212,7 +212,7 @@ def test_a_folder_with_splits_is_not_one_split(two_tables, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_metadata_beside_the_images_as_hugging_face_has_it(tmp_path, suffix):
+def test_metadata_next_to_the_images_as_in_hugging_face_datasets(tmp_path, suffix):
     def write(folder, count):
         rows = [{"file_name": f"images/{n}.png", "label": ("cat", "dog")[n % 2], "by": f"p{n}"} for n in range(count)]
         for n, row in enumerate(rows):
@@ -241,7 +241,7 @@ def test_metadata_beside_the_images_as_hugging_face_has_it(tmp_path, suffix):
         load(tmp_path / "one")
 
 
-def test_what_is_no_file_never_blocks(tmp_path):
+def test_pipes_and_devices_never_block(tmp_path):
     root = make_folder(tmp_path / "p", classes(""))
     os.mkfifo(root / "cat" / "pipe.png")
     with pytest.raises(DataError, match=r"has 1 pipes or devices, which are not files: pipe\.png"):
@@ -327,7 +327,7 @@ def test_an_encoding_that_does_not_fit(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["test", "validation"])
-def test_the_encoding_of_a_table_is_its_own(tmp_path, key):
+def test_each_table_has_its_own_encoding(tmp_path, key):
     mine = write_table(tmp_path / "mine.csv", encoding="cp1252")
     other = write_table(tmp_path / "other.csv")
     splits = load(mine, kind=TextDataConfig, encoding="cp1252", **{key: str(other)})
@@ -432,7 +432,7 @@ def test_keys_that_a_source_does_not_use(tmp_path, monkeypatch, kind, source, op
         ("training.clip_norm=null", None),
     ],
 )
-def test_overrides_are_what_the_key_expects(tmp_path, override, value):
+def test_overrides_have_the_type_that_the_key_expects(tmp_path, override, value):
     file = tmp_path / "r.yaml"
     file.write_text("task: image_classification\ndata: {source: x}\n", encoding="utf-8")
     found = read_recipe(file, [override])
@@ -492,7 +492,7 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize("form", OBJECTS)
-def test_objects_hold_the_images_and_labels_that_they_were_given(form):
+def test_objects_are_read_with_their_images_and_labels(form):
     images, labels = pictures()
     named, given = name_objects({"source": OBJECTS[form](images, labels)})
     source = load(named["source"], given)
@@ -531,7 +531,7 @@ def test_objects_hold_the_images_and_labels_that_they_were_given(form):
         ),
     ],
 )
-def test_objects_that_could_be_read_in_another_way(monkeypatch, data, kind, needs):
+def test_ambiguous_objects_are_refused(monkeypatch, data, kind, needs):
     monkeypatch.setattr(python_objects, "MOST_ROWS", 50)
     with pytest.raises(DataError) as refusal:
         named, given = name_objects({"source": data()})
@@ -539,7 +539,7 @@ def test_objects_that_could_be_read_in_another_way(monkeypatch, data, kind, need
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
 
 
-def test_what_a_kill_leaves_in_the_cache_is_counted_and_cleared(command, cache):
+def test_unfinished_cache_entries_of_killed_runs_are_counted_and_cleared(command, cache):
     store = FeatureStore(cache / "features", max_bytes=None)
     writing = store.begin()
     folder = writing.__enter__()

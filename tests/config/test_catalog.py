@@ -14,7 +14,7 @@ def test_every_file_under_recipes_is_listed_by_task_and_name_with_a_summary():
     assert [name for name, recipe in recipes.items() if not recipe.summary or not recipe.file.is_file()] == []
 
 
-def test_header_gives_summary_and_expected_figure(tmp_path, monkeypatch):
+def test_a_header_has_the_summary_and_the_expected_result(tmp_path, monkeypatch):
     (tmp_path / "image").mkdir()
     header = "# Solar cells: a first run\n# keras-transfer run image/a\n# expected: test accuracy 0.905 +- 0.004\n"
     (tmp_path / "image" / "a.yaml").write_text(header + "task: image_classification\n", encoding="utf-8")
@@ -34,7 +34,7 @@ def test_a_recipe_is_found_by_bundled_name_or_as_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["image/quickstrat", "quickstart"])
-def test_an_unknown_recipe_is_answered_with_the_nearest_name(name):
+def test_an_unknown_recipe_is_refused_with_the_nearest_name(name):
     with pytest.raises(ConfigError) as caught:
         find_recipe(name)
     assert repr(name) in str(caught.value)

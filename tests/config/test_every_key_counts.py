@@ -171,7 +171,7 @@ def reader_of(config):
 
 
 def features(config):
-    """How each phase sees its examples: as cached features, or read and augmented anew."""
+    """How each phase sees its examples: as cached features, or read and augmented again."""
     reader, found = reader_of(config), []
     cache = FeatureCache(config.cache, reader)
     storage = [config.cache.dtype, config.cache.max_bytes]
@@ -224,7 +224,7 @@ def batch_norms(config):
 
 
 def passed_on(path):
-    """A key that whoever needs it reads in every run."""
+    """A key that is read wherever it is needed in every run."""
     return lambda config: functools.reduce(lambda section, key: getattr(section, key, None), path.split("."), config)
 
 
@@ -235,7 +235,7 @@ def passed_on(path):
 class Key:
     value: object
     probe: object
-    base: dict = field(default_factory=dict)  # of the recipe in which the key counts for sure
+    base: dict = field(default_factory=dict)  # of the recipe in which the key certainly counts
     tasks: tuple = (IMAGES, TEXTS, PRETRAINING, AUDIO)
 
 
@@ -429,7 +429,7 @@ CHOICES = [
 
 
 def is_as_asked(place, task, values):
-    """Whether a probe sees no change because a key asks for what happens in any case: it is not ignored."""
+    """Whether a probe sees no change because a key requests what happens in any case: it is not ignored."""
     if place == "policy.head_solver":  # a head that cannot be solved is trained with auto, too
         return task == PRETRAINING or bool({"head.hidden", "training.label_smoothing"} & set(values))
     solves, one_view = values.get("policy.head_solver") == "solve", values.get("cache.views") == 1

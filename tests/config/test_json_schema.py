@@ -79,7 +79,7 @@ def test_every_key_has_a_description():
     assert [line for name, inner in schema["$defs"].items() for line in bare(copy.deepcopy(inner), name)] == []
 
 
-def test_an_unknown_task_is_answered_with_the_nearest():
+def test_an_unknown_task_is_refused_with_the_known_ones():
     with pytest.raises(
         ConfigError,
         match=r"There is no task 'image'\. Known: audio_classification, image_classification, speech_",

@@ -69,7 +69,7 @@ def test_a_recipe_cannot_be_changed_once_made():
         ("head.hidden=128", "head.hidden", 128),
     ],
 )
-def test_override_gives_the_value_with_its_type(tmp_path, override, path, value):
+def test_an_override_sets_a_value_of_its_type(tmp_path, override, path, value):
     file = write(tmp_path, "task: image_classification\ndata: {source: x}\ntraining:\n")
     values = read_recipe(file, ["training.batch_size=7", override])
     found = parse_recipe(values, known=KNOWN, where="r")
@@ -157,7 +157,7 @@ def test_every_mistake_is_reported_at_once_with_its_path_and_the_nearest_name():
         ),
     ],
 )
-def test_a_mistake_names_path_what_was_received_and_what_is_right(sections, start, needs):
+def test_a_mistake_names_its_path_what_was_received_and_what_is_expected(sections, start, needs):
     with pytest.raises(ConfigError) as caught:
         parse_recipe(
             {"task": "image_classification", "data": {"source": "x"}} | sections, known=KNOWN, where="Recipe r"
@@ -174,7 +174,7 @@ def test_a_key_of_a_mapping_is_named_without_the_types_that_were_tried():
         parse_recipe(values, known={}, where="Recipe r")
 
 
-def test_combinations_that_cannot_be_are_all_reported():
+def test_invalid_combinations_are_all_reported():
     training = {"keep": "best", "early_stopping": {"metric": "val_accuracy"}}
     lines = mistakes(data={"source": "x", "validation": 0}, training=training)
     assert [line.split(":")[0] for line in lines] == ["training.keep", "training.early_stopping.metric"]
@@ -188,7 +188,7 @@ def test_combinations_that_cannot_be_are_all_reported():
         (0.2, {"keep": "last", "keep_metric": "val_auroc"}, "training.keep_metric: training.keep=last uses no metric"),
     ],
 )
-def test_a_metric_to_keep_by_that_cannot_be_measured_or_is_not_used(validation, training, start):
+def test_a_monitored_metric_that_cannot_be_measured_or_is_not_used_is_refused(validation, training, start):
     (line,) = mistakes(data={"source": "x", "validation": validation}, training=training)
     assert line.strip().startswith(start)
 
@@ -208,12 +208,12 @@ def test_the_training_loss_can_choose_without_validation_rows():
         pytest.param({"early_stopping": {}}, True, True, id="early stopping"),
     ],
 )
-def test_few_validation_rows_choose_no_epoch_unless_the_recipe_says_so(training, few, many):
+def test_few_validation_rows_select_no_epoch_unless_the_recipe_asks_for_it(training, few, many):
     config = parse(data={"source": "x"}, training=training).training
     assert (config.keeps_best(99), config.keeps_best(100)) == (few, many)
 
 
-def test_no_validation_rows_are_fine_where_nothing_needs_them():
+def test_validation_rows_are_optional_if_nothing_needs_them():
     config = parse(
         data={"source": "x", "validation": 0}, training={"keep": "last", "early_stopping": {"metric": "loss"}}
     )
@@ -244,7 +244,7 @@ def test_a_written_recipe_reads_back_equal_and_spells_out_every_default(tmp_path
     assert "label_smoothing: 0.0" in file.read_text(encoding="utf-8")
 
 
-def test_contradictions_are_told_along_with_other_mistakes():
+def test_contradictions_are_reported_along_with_other_mistakes():
     values = {
         "task": "image_classification",
         "data": {"source": "x", "validation": 0.0, "tset": 0.1},

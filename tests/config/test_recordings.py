@@ -1,4 +1,4 @@
-"""What recipes for recordings may say."""
+"""Valid settings of recipes for recordings."""
 
 import pytest
 
@@ -74,12 +74,12 @@ class SpeechConfig(RecipeConfig):
         pytest.param({"label": "who", "group": "who"}, "data.label", id="speakers as transcripts"),
     ],
 )
-def test_keys_that_mean_nothing_for_transcripts_are_refused(data, path):
+def test_keys_that_do_not_apply_to_transcripts_are_refused(data, path):
     recipe = SpeechConfig(task="speech", data={"source": "clips.csv", **data})
     assert [message.split(":")[0] for message in find_contradictions(recipe)] == ([] if path is None else [path])
 
 
 @pytest.mark.parametrize("data", [{"target": "class"}, {"label": ["a", "b"]}, {"normalization": "upper"}])
-def test_values_that_transcripts_do_not_have_are_refused(data):
+def test_values_that_transcripts_do_not_support_are_refused(data):
     with pytest.raises(ValueError, match=next(iter(data))):
         SpeechDataConfig(source="clips.csv", **data)

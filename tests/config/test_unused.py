@@ -33,7 +33,7 @@ def test_all_unused_keys_are_reported_at_once_with_the_choice_that_makes_them_so
     assert all(line.endswith("Leave it out.") and "policy.name=head" in line for line in lines)
 
 
-def test_flips_count_for_predictions_of_a_solved_head():
+def test_flips_are_used_in_predictions_of_a_solved_head():
     policy = {"name": "head", "head_solver": "solve"}
     config = parse(policy=policy, augmentation={"vertical_flip": True, "predict_flips": True})
     assert list(find_unused(config)) == []

@@ -4,7 +4,7 @@ from keras_transfer.config.weights import Weights
 
 
 @pytest.mark.parametrize("name", ["pretrained", "none"])
-def test_a_word_stays_a_word_even_if_there_is_a_folder_of_that_name(name, tmp_path, monkeypatch):
+def test_keywords_take_precedence_over_folders_of_the_same_name(name, tmp_path, monkeypatch):
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
     weights = Weights.parse(name)

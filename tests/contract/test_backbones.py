@@ -1,4 +1,4 @@
-"""What every registered backbone has to keep. Networks are built with random weights, at the smallest size."""
+"""The contract of every registered backbone. Networks are built with random weights, at the smallest size."""
 
 import inspect
 from pathlib import Path
@@ -27,7 +27,7 @@ def forget_networks():
 
 
 def _load_as_pretrained(name, size, monkeypatch, replace_get_file):
-    """Load with ``weights="pretrained"``, keep the random weights, and return the files that Keras asks for."""
+    """Load with ``weights="pretrained"``, keep the random weights, and return the files that Keras requests."""
     asked = []
     replace_get_file(lambda fname, *a, **k: asked.append(fname) or fname)
     monkeypatch.setattr(keras.Model, "load_weights", lambda *a, **k: None)
@@ -85,7 +85,7 @@ def test_backbone(name, monkeypatch, replace_get_file):
 
 
 @pytest.mark.parametrize("name", [name for name in APPLICATIONS if APPLICATIONS[name].contract != RAW])
-def test_contract_does_what_preprocess_input_does(name):
+def test_contract_matches_preprocess_input(name):
     make = getattr(keras.applications, APPLICATIONS[name].class_name)
     theirs = inspect.getmodule(inspect.unwrap(make)).preprocess_input
     pixels = np.random.default_rng(1).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
@@ -95,7 +95,7 @@ def test_contract_does_what_preprocess_input_does(name):
 
 
 @pytest.mark.parametrize("name", [name for name in APPLICATIONS if APPLICATIONS[name].contract == RAW])
-def test_keras_prepares_no_pixels_for_a_network_that_takes_them_raw(name):
+def test_keras_does_not_preprocess_pixels_for_a_network_that_takes_them_raw(name):
     make = getattr(keras.applications, APPLICATIONS[name].class_name)
     pixels = np.random.default_rng(1).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
     module = inspect.getmodule(inspect.unwrap(make))
@@ -110,7 +110,7 @@ def test_file_of_a_network_with_weights_for_several_sizes(name, size, monkeypatc
     assert asked == [APPLICATIONS[name].file_name(size)]
 
 
-def test_available_says_whether_the_file_is_there(tmp_path, monkeypatch):
+def test_available_is_whether_the_file_exists(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_transfer.backbones.images.applications._KERAS_HOME", Path(tmp_path))
     assert not BACKBONES["resnet50"].available
     (tmp_path / "models").mkdir()

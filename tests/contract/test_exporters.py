@@ -1,4 +1,4 @@
-"""The contract of exporters: the project's own keep it, and the check finds those that do not."""
+"""The contract of exporters: the project's own satisfy it, and the check finds those that do not."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,7 @@ from keras_transfer.testing import check_exporter
 
 @pytest.mark.slow  # three exports of a real format
 @pytest.mark.parametrize("name", list(EXPORTERS))
-def test_own_exporters_keep_the_contract(name, finished_run):
+def test_own_exporters_satisfy_the_contract(name, finished_run):
     check_exporter(EXPORTERS[name](), finished_run)
 
 
@@ -76,6 +76,6 @@ def test_an_exporter_of_a_plugin(finished_run):
         pytest.param(Forgetful, "other class names is an ExportError", marks=pytest.mark.slow),
     ],
 )
-def test_an_exporter_that_does_not_keep_the_contract(exporter, rule, finished_run):
+def test_an_exporter_that_breaks_the_contract_is_refused_with_the_rule(exporter, rule, finished_run):
     with pytest.raises(AssertionError, match=f"The contract of exporter 'recorder': .*{rule}"):
         check_exporter(exporter(), finished_run)

@@ -1,4 +1,4 @@
-"""The contract of heads: the project's own keep it, and the check finds those that do not."""
+"""The contract of heads: the project's own satisfy it, and the check finds those that do not."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ OWN = ("class", "multilabel", "number")
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_own_heads_keep_the_contract(name):
+def test_own_heads_satisfy_the_contract(name):
     assert HEADS[name].target == name
     check_head(HEADS[name])
 
@@ -109,7 +109,7 @@ def test_a_head_that_breaks_the_contract_is_refused_with_the_rule(head, rule):
 
 @pytest.fixture
 def registries(monkeypatch):
-    """What a test adds is gone after it."""
+    """What a test adds is removed after it."""
     for registry in (HEADS, HEAD_ENTRIES):
         monkeypatch.setattr(registry, "_values", dict(registry._values))
         registry.__dict__.pop("_plugins", None)
@@ -144,7 +144,7 @@ def test_the_page_on_heads_runs_and_its_head_can_be_given_from_python():
         ImageClassification("x", head={"name": head, "settings": {"scale": -1}})
 
 
-def test_a_head_that_was_given_from_python_is_not_in_the_file():
+def test_a_head_that_was_given_from_python_cannot_be_read_from_a_file():
     with pytest.raises(
         ConfigError, match=r"head\.name: Gone was given from Python, and no file holds it\. Pass it again"
     ):

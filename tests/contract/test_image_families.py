@@ -1,4 +1,4 @@
-"""What every family of image backbones in KerasHub has to keep. Each is built small, saved as a preset and loaded."""
+"""The contract of every family of image backbones in KerasHub. Each is built small, saved as a preset and loaded."""
 
 import inspect
 
@@ -34,7 +34,7 @@ TRANSFORMER = {
 }
 TEXTS = {"vocabulary_size": 64, "embedding_dim": 16, "max_sequence_length": 16, **TRANSFORMER, "num_layers": 1}
 
-# name: (stages, arguments of the backbone beside the usual ones)
+# name: (stages, arguments of the backbone besides the usual ones)
 FAMILIES = {
     "clip": (4, {"projection_dim": 16}),
     "cspnet": (
@@ -50,7 +50,7 @@ FAMILIES = {
             "stage_type": "dark",
         },
     ),
-    # Its blocks put out more than a tensor, so that its encoder is one stage.
+    # Its blocks have more than one output, so that its encoder is one stage.
     "deit": (2, {}),
     "densenet": (7, {"stackwise_num_repeats": [1, 2, 1], "growth_rate": 4}),
     "dinov2": (4, {"position_embedding_shape": (SIZE, SIZE, 3)}),
@@ -181,7 +181,7 @@ def build(name, size=SIZE, **more):
     keras.utils.set_random_seed(0)
     arguments = {**FAMILIES[name][1], **more}
     if family.is_tower:
-        # The towers' classes are no public names.
+        # The towers' classes are not public.
         module = inspect.getmodule(family.backbone)
         models = module.__name__.rsplit(".", 1)[0]
         stem = family.backbone.__name__.removesuffix("Backbone")
@@ -217,7 +217,7 @@ def pixels(size=SIZE):
     return np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype("float32")
 
 
-def test_every_family_is_here():
+def test_every_family_is_covered():
     assert set(find_image_families()) == set(FAMILIES)
 
 
@@ -237,7 +237,7 @@ def test_a_preset_classifies_and_is_reloaded(name, tmp_path):
     backbone = load_hub_backbone(str(tmp_path / "preset"))
     assert (backbone.image_size, len(backbone.stages)) == (SIZE, FAMILIES[name][0])
 
-    # Each weight lies in one stage, and all that were saved are there.
+    # Each weight is in one stage, and all that were saved are present.
     held = [weight for stage in backbone.stages for weight in stage.weights]
     assert len({id(weight) for weight in held}) == len(held) == len(backbone.network.weights)
     own = getattr(body, "vision_encoder", body)
@@ -254,7 +254,7 @@ def test_a_preset_classifies_and_is_reloaded(name, tmp_path):
         expected = expected[:, 0]
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 
-    # Behind the first stage nothing reads pixels: what is kept of frozen stages is enough.
+    # After the first stage nothing reads pixels: cached features of frozen stages suffice.
     assert [stage.name for stage in backbone.stages[1:] if stage.inputs] == []
 
     # Stages one after another give what the whole gives.
@@ -310,7 +310,7 @@ def test_a_preset_is_exported(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["resnet", "dinov2"])
-def test_another_size_where_the_family_takes_it(name, tmp_path):
+def test_another_size_if_the_family_supports_it(name, tmp_path):
     save(name, tmp_path / "preset")
     backbone = load_hub_backbone(str(tmp_path / "preset"), image_size=48)
     small = load_hub_backbone(str(tmp_path / "preset"))
@@ -325,18 +325,18 @@ def test_another_size_where_the_family_takes_it(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vit", "siglip"])
-def test_another_size_where_positions_have_weights(name, tmp_path):
+def test_another_size_is_refused_if_positions_have_weights(name, tmp_path):
     save(name, tmp_path / "preset")
     with pytest.raises(BackboneError, match=r"does not take images of 48x48 pixels.*or set it to 32\."):
         load_hub_backbone(str(tmp_path / "preset"), image_size=48)
 
 
-def test_a_network_for_any_size_takes_that_of_its_preprocessing(tmp_path):
+def test_a_network_for_any_size_uses_the_size_of_its_preprocessing(tmp_path):
     save("vgg", tmp_path / "preset", size=None, image_size=(40, 40))
     assert load_hub_backbone(f"hub:{tmp_path / 'preset'}").image_size == 40
 
 
-def test_positions_of_dinov2_come_back_as_they_were_trained(tmp_path):
+def test_trained_positions_of_dinov2_are_reloaded(tmp_path):
     _, body, converter = save("dinov2", tmp_path / "preset", position_embedding_shape=(56, 56, 3))
     backbone = load_hub_backbone(str(tmp_path / "preset"))
     expected = body({"images": converter(pixels())})[:, 0]

@@ -27,7 +27,7 @@ def forget_networks():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_own_backbones_keep_the_contract(name):
+def test_own_backbones_satisfy_the_contract(name):
     check_backbone(BACKBONES[name])
 
 
@@ -37,7 +37,7 @@ CHECKS = [block for block in BLOCKS if "check_backbone(" in block]
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """What the page on backbones defines; what it adds is gone after the test. Its checks are for one test."""
+    """What the page on backbones defines; what it adds is removed after the test. Its checks are for one test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(BACKBONES, "_values", dict(BACKBONES._values))
     space = {"__name__": "page"}
@@ -48,7 +48,7 @@ def page(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_rows_of_the_page_on_backbones_keep_the_contract(page):
+def test_the_rows_of_the_page_on_backbones_satisfy_the_contract(page):
     assert [sorted(re.findall(r"check_backbone\((\w+)\)", block)) for block in CHECKS] == [
         ["shapes", "sounds", "words"]
     ]
@@ -105,7 +105,7 @@ def test_a_row_for_recordings_that_breaks_the_contract_is_refused_with_the_rule(
         check_backbone(replace(page["sounds"], **change))
 
 
-def test_a_network_whose_weights_are_drawn_anew_breaks_the_contract(page):
+def test_a_network_that_redraws_its_weights_breaks_the_contract(page):
     class Forgetful(type(page["shapes"])):
         def load(self, *, weights="pretrained", image_size=None):
             backbone = super().load(weights=weights, image_size=image_size)

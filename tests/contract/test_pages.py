@@ -1,4 +1,4 @@
-"""docs/extend: the pages on sources, sample sets and exporters run as they are, and their parts work in recipes."""
+"""docs/extend: the pages on sources, sample sets and exporters run unchanged, and their parts work in recipes."""
 
 import re
 import shutil
@@ -42,7 +42,7 @@ def run_page(page):
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch, tmp_path):
-    """What a test adds is gone after it; each test has a working folder of its own."""
+    """What a test adds is removed after it; each test has its own working folder."""
     monkeypatch.chdir(tmp_path)
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_values", dict(registry._values))

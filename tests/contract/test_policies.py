@@ -1,4 +1,4 @@
-"""The contract of policies: the project's own keep it, and the check finds those that do not."""
+"""The contract of policies: the project's own satisfy it, and the check finds those that do not."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "extend" / "policies.md"
 
 
 @pytest.mark.parametrize("name", list(POLICIES))
-def test_own_policies_keep_the_contract(name):
+def test_own_policies_satisfy_the_contract(name):
     assert POLICIES[name].name == name
     assert POLICIES[name].section is POLICY_SECTIONS[name]
     check_policy(POLICIES[name])
@@ -67,7 +67,7 @@ class BareConfig(PolicyConfig):
     depth: int = 1
 
 
-def test_a_policy_of_ones_own_keeps_the_contract():
+def test_a_custom_policy_satisfies_the_contract():
     check_policy(Policy(TopConfig, top))
 
 
@@ -99,7 +99,7 @@ def test_a_policy_that_breaks_the_contract_is_refused_with_the_rule(section, pha
 
 @pytest.fixture
 def registries(monkeypatch):
-    """What a test adds is gone after it."""
+    """What a test adds is removed after it."""
     for registry in (POLICIES, POLICY_SECTIONS):
         monkeypatch.setattr(registry, "_values", dict(registry._values))
 

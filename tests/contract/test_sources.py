@@ -1,4 +1,4 @@
-"""The contract of sources and sample sets: the project's own keep it, and the checks find those that do not."""
+"""The contract of sources and sample sets: the project's own satisfy it, and the checks find those that do not."""
 
 import sqlite3
 
@@ -70,7 +70,7 @@ def test_sample_sets_are_sources(name):
 
 
 @pytest.mark.parametrize("name", list(SAMPLES))
-def test_own_sample_sets_keep_the_contract(name):
+def test_own_sample_sets_satisfy_the_contract(name):
     check_sample(SAMPLES[name])
 
 
@@ -143,7 +143,7 @@ def make_sample(rows=None, classes=("no", "yes"), **fields):
         ({"description": " "}, "it has a description"),
     ],
 )
-def test_a_sample_set_that_does_not_keep_the_contract(options, problem, monkeypatch):
+def test_a_sample_set_that_breaks_the_contract_is_refused_with_the_rule(options, problem, monkeypatch):
     sample = make_sample(**options)
     monkeypatch.setattr(SAMPLES, "_values", {**SAMPLES._values, "two": sample})
     rule = problem or (

@@ -1,4 +1,4 @@
-"""What every family of speech networks in KerasHub has to keep. Each is built small, saved as a preset and loaded."""
+"""The contract of every family of speech networks in KerasHub. Each is built small, saved as a preset and loaded."""
 
 import keras
 import keras_hub

@@ -1,4 +1,4 @@
-"""The contract of tasks: the project's own keep it, and the check finds those that do not."""
+"""The contract of tasks: the project's own satisfy it, and the check finds those that do not."""
 
 import json
 import re
@@ -31,29 +31,29 @@ QUICK = {"policy": "full", "training": {"epochs": 1, "batch_size": 8}, "export":
 
 @pytest.fixture
 def registries(monkeypatch):
-    """What a test adds is gone after it."""
+    """What a test adds is removed after it."""
     for registry in (TASKS, SCHEMAS):
         monkeypatch.setattr(registry, "_values", dict(registry._values))
 
 
-def test_image_classification_keeps_the_contract(images, pebble):
+def test_image_classification_satisfies_the_contract(images, pebble):
     recipe = ImageClassification(str(images), backbone="pebble", **QUICK)
     check_task(recipe, inputs=sorted(map(str, images.glob("*/*")))[::9])
 
 
 @pytest.mark.slow
-def test_text_classification_keeps_the_contract(table, preset):
+def test_text_classification_satisfies_the_contract(table, preset):
     recipe = TextClassification(str(table), text="review", label="animal", backbone=preset, **QUICK)
     check_task(recipe, inputs=["the cat, a sofa", "bark", "the dog in a park"])
 
 
 @pytest.mark.slow
-def test_text_pretraining_keeps_the_contract(table, preset):
+def test_text_pretraining_satisfies_the_contract(table, preset):
     check_task(TextPretraining(str(table), text="review", backbone=preset, **QUICK))
 
 
 class Shuffled(ImageClassificationTask):
-    """Answers in the wrong order."""
+    """Predicts in the wrong order."""
 
     def predict(self, run, examples):
         return sorted(super().predict(run, examples), key=lambda prediction: prediction.input)
@@ -67,7 +67,7 @@ class Forgetful(ImageClassificationTask):
 
 
 class Opaque(ImageClassificationTask):
-    """Records what is no JSON."""
+    """Records what is not JSON."""
 
     def describe_examples(self, reader, loaded, prepared):
         return (), {"reader": reader}
@@ -81,7 +81,7 @@ class Opaque(ImageClassificationTask):
         (Opaque(), "plain JSON"),
     ],
 )
-def test_a_task_that_breaks_the_contract_is_told(task, rule, images, pebble, monkeypatch):
+def test_a_task_that_breaks_the_contract_is_refused_with_the_rule(task, rule, images, pebble, monkeypatch):
     monkeypatch.setitem(TASKS._values, "image_classification", task)
     recipe = ImageClassification(str(images), backbone="pebble", **QUICK)
     inputs = sorted(map(str, images.glob("*/*")))[::16]
@@ -108,7 +108,7 @@ def test_the_page_on_tasks_runs_and_its_task_makes_a_run(images, pebble, tmp_pat
         Recipe(str(images), task="costed_classification", cost={"mis": 1.0})
 
 
-def test_a_recipe_without_a_task_is_an_error_that_names_those_there_are():
+def test_a_recipe_without_a_task_is_an_error_that_names_the_known_tasks():
     with pytest.raises(ConfigError, match="Known: audio_classification, image_classification, speech_to_text, text_"):
         Recipe("images/")
     with pytest.raises(ConfigError, match=r"There is no task named 'image_clasification'. Did you mean"):

@@ -1,4 +1,4 @@
-"""What every family of text backbones has to keep. Each is built small on the spot, saved as a preset and loaded."""
+"""The contract of every family of text backbones. Each is built small, saved as a preset and loaded."""
 
 import inspect
 import io
@@ -96,7 +96,7 @@ def word_piece(cls):
 
 
 def byte_pair(cls):
-    # Bytes as GPT-2 spells them: printable ones as they are, others from 256 on.
+    # Bytes as GPT-2 spells them: printable ones unchanged, others from 256 on.
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(byte) for byte in printable] + [chr(256 + n) for n in range(256 - len(printable))]
     merges = ["c a", "ca t", "d o", "do g", "Ġ t", "h e", "Ġt he"]
@@ -140,7 +140,7 @@ def build(name):
     known = inspect.signature(family.backbone).parameters
     keras.utils.set_random_seed(0)
     body = family.backbone(**{**{key: value for key, value in usual.items() if key in known}, **more})
-    # A fresh network hardly tells one token from another: 0.02 is the usual scale of its weights.
+    # A fresh network hardly distinguishes tokens: 0.02 is the usual scale of its weights.
     for weight in body.weights:
         if len(weight.shape) > 1:
             weight.assign(8 * weight)
@@ -202,7 +202,7 @@ def test_family(name, tmp_path):
     assert len(in_stages) == len(set(in_stages)), "a weight lies in two stages"
     assert set(in_stages) == {id(weight) for weight in network.weights}, "a weight lies in no stage"
     for stage in stages[:-1]:
-        # What is kept of a text by the cache: a vector a token.
+        # What the cache stores of a text: one vector per token.
         assert [tensor.shape[:2] for tensor in stage.outputs] == [(None, None)] and len(stage.outputs[0].shape) == 3
 
     inputs = backbone.encoder.encode([(text,) for text in TEXTS], 16)
@@ -241,7 +241,7 @@ def test_family(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_own_pooling_is_what_the_familys_classifier_takes(name, tmp_path):
+def test_own_pooling_matches_the_classifier_of_the_family(name, tmp_path):
     backbone, body = load(name, tmp_path, pooling="own")
     inputs = backbone.encoder.encode([(text,) for text in TEXTS], 16)
     outputs = body({column: inputs[column] for column in body.input})
@@ -251,7 +251,7 @@ def test_own_pooling_is_what_the_familys_classifier_takes(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_finds_masked_tokens_again_and_gives_its_network_to_a_classifier(name, tmp_path):
+def test_a_masked_language_model_is_reloaded_and_passes_its_network_to_a_classifier(name, tmp_path):
     backbone, _ = load(name, tmp_path, pooling="masked")
     assert backbone.encoder.mask_id in backbone.encoder.special_ids
     model = MaskedLanguageModel(network=backbone.network)

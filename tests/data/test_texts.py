@@ -37,7 +37,7 @@ WHOLE = ["plain", "so 😀", "\u200fערב", "a\r\nb", "a\0b", "\ufeffmark", "42
 BLANK = ["", " \r\n\t\u00a0\u3000", "\u200b", "\ufeff", " \u200d\u2060\u200e\u00ad ", "\0", "\u2028\x1c"]
 
 
-def test_rows_are_selected_in_the_order_that_was_asked_for():
+def test_rows_are_selected_in_the_requested_order():
     texts = Texts(("a", "b", "c"), (("A",), ("B",), ("C",)))
     assert len(texts) == 3
     assert texts.select([2, 0]) == Texts(("c", "a"), (("C",), ("A",)))
@@ -45,7 +45,7 @@ def test_rows_are_selected_in_the_order_that_was_asked_for():
     assert len(texts.select([])) == 0
 
 
-def test_hashes_tell_of_content_and_fingerprints_of_the_name_too():
+def test_hashes_depend_on_content_and_fingerprints_also_on_names():
     texts = Texts(("a", "b", "c"), (("same",), ("same",), ("other",)))
     assert texts.content_hashes[0] == texts.content_hashes[1] != texts.content_hashes[2]
     assert len(set(texts.fingerprints)) == 3
@@ -53,13 +53,13 @@ def test_hashes_tell_of_content_and_fingerprints_of_the_name_too():
     assert texts.fingerprints[0] != Texts(("a",), (("changed",),)).fingerprints[0]
 
 
-def test_hashes_of_pairs_know_where_one_text_ends():
+def test_hashes_of_pairs_depend_on_where_one_text_ends():
     pairs = (("ab", "c"), ("a", "bc"), ("abc", ""), ("abc",), ("c", "ab"))
     assert len(set(Texts(tuple("12345"), pairs).content_hashes)) == 5
 
 
 def test_hashes_are_the_same_on_every_machine():
-    # They are keys of what is kept on disk.
+    # They are keys of the cache on disk.
     data = bytes([5, *[0] * 7]) + b"caf\xc3\xa9" + bytes(8)
     assert Texts(("a",), (("caf\u00e9", ""),)).content_hashes == [blake3(data).hexdigest()]
     assert Texts(("a",), (("caf\u00e9",),)).content_hashes == [blake3(b"caf\xc3\xa9").hexdigest()]
@@ -89,7 +89,7 @@ def test_error_names_every_broken_text_and_why():
 
 
 @pytest.mark.parametrize("text", BLANK)
-def test_blank_is_what_shows_nothing(text):
+def test_texts_that_show_nothing_are_blank(text):
     for broken in ("error", "replace"):
         with pytest.raises(DataError, match=r"1 of 2 texts cannot be used:\n  train/2 \(train\): empty or blank"):
             check_texts([part("train", "x", text)], broken=broken)
@@ -117,7 +117,7 @@ def test_skip_leaves_broken_texts_out_and_names_them():
         bytes(range(256)),
     ],
 )
-def test_replace_gives_what_decoding_with_replacement_gives(raw):
+def test_replace_matches_decoding_with_replacement(raw):
     split = part("train", raw.decode("utf-8", "surrogateescape"), ("ok", raw.decode("utf-8", "surrogateescape")))
     mended, found = check_texts([split], broken="replace")
     expected = raw.decode("utf-8", "replace")
@@ -128,7 +128,7 @@ def test_replace_gives_what_decoding_with_replacement_gives(raw):
     assert check_texts(mended, broken="error") == (mended, [])
 
 
-def test_half_a_pair_as_json_spells_it_counts_as_wrong_bytes():
+def test_a_lone_surrogate_in_json_counts_as_invalid_bytes():
     text = json.loads('"x \\ud83d y"')
     with pytest.raises(DataError, match=r"\\ud83d alone is not UTF-8: line 1, after 'x '"):
         check_texts([part("train", "x", text)], broken="error")
@@ -137,7 +137,7 @@ def test_half_a_pair_as_json_spells_it_counts_as_wrong_bytes():
     assert check_texts([part("train", whole)], broken="error")[1] == []
 
 
-def test_replace_makes_no_text_of_a_blank_one():
+def test_replace_does_not_accept_blank_texts():
     with pytest.raises(DataError) as refusal:
         check_texts([part("train", "x", WRONG, " ")], broken="replace")
     assert "train/3 (train): empty or blank" in str(refusal.value)
@@ -145,7 +145,7 @@ def test_replace_makes_no_text_of_a_blank_one():
     assert "Fill them in, or remove them." in str(refusal.value)
 
 
-def test_utf16_is_told_as_such():
+def test_utf16_is_reported_as_such():
     text = "hello".encode("utf-16").decode("utf-8", "surrogateescape")
     with pytest.raises(DataError, match=r"train/2 \(train\): UTF-16; expected UTF-8"):
         check_texts([part("train", "x", text)], broken="error")
@@ -161,7 +161,7 @@ def test_no_more_than_twenty_are_named():
 
 
 @pytest.mark.parametrize("broken", ["error", "skip", "replace"])
-def test_a_split_of_nothing_but_blank_texts(broken):
+def test_a_split_of_only_blank_texts(broken):
     with pytest.raises(DataError, match=r"All texts are empty in train, test: train/1, .*data\.text") as refusal:
         check_texts([part("train", "", " "), part("validation"), part("test", "", "")], broken=broken)
     assert len(str(refusal.value).splitlines()) == 1
@@ -180,7 +180,7 @@ def test_messages_can_be_printed_whatever_the_text():
     assert [line.encode() for line in found]
 
 
-def test_a_text_of_ten_million_bytes_is_checked_in_no_time():
+def test_a_text_of_ten_million_bytes_is_checked_quickly():
     long = "wörd, \n" * 1_250_000
     splits = [part("train", "x", long, long + "\udce9", " " * 10_000_000 + "x"), part("test", long.upper())]
     began = time.perf_counter()
@@ -220,12 +220,12 @@ def test_every_two_splits_are_compared():
     assert list(repeated.record) == ["validation in train", "test in train", "test in validation"]
 
 
-def test_nothing_is_said_where_nothing_is_repeated():
+def test_nothing_is_reported_if_nothing_is_repeated():
     repeated = find_repeated([part("train", "a", "a"), part("validation"), part("test", "b", "ab")])
     assert (repeated.lines, repeated.record) == ((), {})
 
 
-def test_a_pair_is_repeated_where_both_of_its_texts_are():
+def test_a_pair_is_repeated_if_both_of_its_texts_are():
     train = part("train", ("question", "yes"), ("ab", "c"))
     repeated = find_repeated([train, part("test", ("question", "no"), ("a", "bc"), ("Question", "YES"))])
     assert repeated.record["test in train"]["pairs"] == [["test/3", "train/1"]]

@@ -1,4 +1,4 @@
-"""``keras-transfer``, which says on stdout what features it computes. Not a test: tests start it."""
+"""``keras-transfer``, which prints what features it computes. Not a test: tests start it."""
 
 import os
 

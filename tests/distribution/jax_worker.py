@@ -1,6 +1,6 @@
 """A process of runs of ``pebble``, one after the other: RECIPE RUN [KEY=VALUE]... [-- RUN [KEY=VALUE]...]...
 
-Not a test: tests start it. RUN is followed by --resume where it is to be resumed.
+Not a test: tests start it. RUN is followed by --resume if it is to be resumed.
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
 Tolerances: gradients and statistics are summed over devices, in another order than within one. float32 has seven
 digits, and 15 steps of Adam with a learning rate of 3e-4 move a weight by at most 5e-3. The bias of a convolution
-before an adapting BatchNorm is no part of the function: its gradient is nothing but rounding, of which Adam makes whole
+before an adapting BatchNorm is not part of the function: its gradient is only rounding, of which Adam makes whole
 steps, and the running mean follows it.
 """
 
@@ -105,7 +105,7 @@ def environment(run):
 
 @pytest.mark.parametrize(("name", "replicas"), [("two", 2), ("model", 1)])
 @pytest.mark.slow
-def test_several_devices_train_what_one_does(runs, name, replicas):
+def test_several_devices_train_the_same_model_as_one(runs, name, replicas):
     assert_alike(runs[name], runs["one"])
     seen = environment(runs[name])
     assert (seen["backend"], seen["replicas"], seen["devices"]) == ("jax", replicas, ["cpu:0", "cpu:1"])
@@ -136,7 +136,7 @@ except ConfigError as error:
 
 
 @pytest.mark.slow
-def test_model_parallel_cuts_large_weights_and_their_slots_and_refuses_what_it_cannot_cut():
+def test_model_parallel_shards_large_weights_and_their_slots_and_refuses_what_it_cannot_shard():
     said = subprocess.run(
         [sys.executable, "-c", CUT], env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True
     )
@@ -154,7 +154,7 @@ def test_model_parallel_cuts_large_weights_and_their_slots_and_refuses_what_it_c
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_device_does(recipe, runs):
+def test_two_processes_train_the_same_model_as_one_device(recipe, runs):
     folder = recipe.parent / "processes"
     for process in two_processes(recipe, folder):
         code, said = finish(process)
@@ -166,7 +166,7 @@ def test_two_processes_train_what_one_device_does(recipe, runs):
 
 
 @pytest.mark.slow
-def test_two_processes_that_cut_large_weights_train_what_one_device_does(recipe, runs):
+def test_two_processes_that_shard_large_weights_train_the_same_model_as_one_device(recipe, runs):
     folder = recipe.parent / "cut"
     more = ("distribution.devices=2", "export.formats=[saved_model]")
     for process in two_processes(recipe, folder, *more, strategy="model_parallel"):
@@ -203,7 +203,7 @@ def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(r
 
 
 @pytest.mark.slow
-def test_a_process_that_never_comes_is_named(recipe, tmp_path):
+def test_a_process_that_never_connects_is_named(recipe, tmp_path):
     addresses = ",".join(find_free_addresses(2))
     options = ["distribution.strategy=data_parallel", f"distribution.workers=[{addresses}]", "distribution.timeout_seconds=5"]
     code, said = finish(start(recipe, tmp_path / "run", *options, "distribution.worker=0"))

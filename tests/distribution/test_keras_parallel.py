@@ -15,7 +15,7 @@ LAYOUT = jax.sharding.NamedSharding(jax.sharding.Mesh(jax.devices()[:1], "batch"
 
 
 def make(process, processes, local):
-    """One of several processes, each of so many devices, which has met none of the others."""
+    """One of several processes with ``local`` devices each, without a connection to the others."""
     parallel = DataParallel.__new__(DataParallel)
     parallel.process, parallel.processes, parallel.replicas = process, processes, processes * local
     return parallel
@@ -45,7 +45,7 @@ def place(each, parallels, monkeypatch):
 @pytest.mark.parametrize("local", [1, 2])
 @pytest.mark.parametrize("processes", [2, 3, 5])
 @pytest.mark.parametrize(("rows", "steps"), [(67, 9), (64, 8), (23, 2)])
-def test_no_example_twice_and_none_missed(monkeypatch, rows, steps, processes, local):
+def test_no_example_is_repeated_or_missed(monkeypatch, rows, steps, processes, local):
     parallels = [make(process, processes, local) for process in range(processes)]
     read = [[slice_ for _, slice_ in p.share.divide(order(rows, steps)).as_numpy_iterator()] for p in parallels]
     assert sorted(np.concatenate([row for slices in read for row in slices])) == list(range(rows))
@@ -65,7 +65,7 @@ def test_no_example_twice_and_none_missed(monkeypatch, rows, steps, processes, l
 
 @pytest.mark.parametrize("processes", [2, 3, 5])
 @pytest.mark.parametrize("rows", [64, 65, 22])
-def test_an_evaluation_comes_to_each_row_once(rows, processes):
+def test_an_evaluation_covers_each_row_once(rows, processes):
     batches = [np.arange(start, min(start + 8, rows)) for start in range(0, rows, 8)]
     watched, predicted = (
         [getattr(make(process, processes, 2), name).divide_evaluation(batches) for process in range(processes)]

@@ -25,7 +25,7 @@ def test_everything_is_restored():
     assert [a is b for a, b in zip(before, methods(), strict=True)] == [True] * len(before)
 
 
-def test_another_keras_is_warned_of(monkeypatch):
+def test_another_keras_version_gives_a_warning(monkeypatch):
     monkeypatch.setattr(module.keras, "__version__", "3.99.0")
     strategy = tf.distribute.get_strategy()
     with pytest.warns(TransferWarning, match=r"replaces private methods of Keras 3\.15\. Received: Keras 3\.99\.0"):
@@ -33,7 +33,7 @@ def test_another_keras_is_warned_of(monkeypatch):
             pass
 
 
-def test_both_devices_keep_the_same_statistics_and_predict_in_order():
+def test_both_devices_have_the_same_statistics_and_predict_in_order():
     devices = Mirrored(["CPU:0", "CPU:1"])
     x = tf.random.stateless_normal([7, 3], (0, 1))
     with devices.scope():

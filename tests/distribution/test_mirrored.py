@@ -50,7 +50,7 @@ def fit(file, folder, *overrides, **options):
         ),
     ],
 )
-def test_two_devices_train_what_one_trains(recipe_file, gravel, tmp_path, overrides):
+def test_two_devices_train_the_same_model_as_one(recipe_file, gravel, tmp_path, overrides):
     fit(recipe_file, tmp_path / "one", *overrides)
     fit(recipe_file, tmp_path / "two", *overrides, *MIRRORED)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
@@ -75,7 +75,7 @@ def test_a_run_of_two_devices_is_served_by_one(recipe_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_resumed_over_as_many_devices_to_the_bit_and_over_fewer_nearly(recipe_file, tmp_path, killed):
+def test_resuming_is_exact_on_as_many_devices_and_approximate_on_fewer(recipe_file, tmp_path, killed):
     more = ("checkpoint.every_steps=2", "policy.batch_norm=adapt", "training.accumulate_steps=3")
     fit(recipe_file, tmp_path / "whole", *MIRRORED, *more)
     for name in ("two", "one"):

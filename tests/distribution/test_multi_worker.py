@@ -1,4 +1,4 @@
-"""What two processes train is what one trains, and what becomes of the one where the other is lost."""
+"""Two processes train the same model as one; and what happens to one if the other is lost."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def wait_for_lines(folder, count, process):
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
+def test_two_processes_train_the_same_model_as_one(recipe_file, tmp_path):
     more = ("policy.name=lp_ft", "training.keep=best", "trackers=[tensorboard]")
     process = launch(recipe_file, tmp_path / "two", *more)
     out, told = process.communicate(timeout=300)
@@ -71,7 +71,7 @@ def test_two_processes_train_what_one_trains(recipe_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_three_processes_train_what_one_trains(recipe_file, tmp_path):
+def test_three_processes_train_the_same_model_as_one(recipe_file, tmp_path):
     more = ("training.batch_size=9", "training.accumulate_steps=2")
     process = launch(recipe_file, tmp_path / "three", *more, workers=3)
     _, told = process.communicate(timeout=400)
@@ -135,7 +135,7 @@ def test_sigterm_ends_all_with_a_checkpoint(recipe_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_run_folders_that_do_not_see_each_other(recipe_file, tmp_path):
+def test_a_run_folder_that_is_not_shared_is_refused(recipe_file, tmp_path):
     workers = f"distribution.workers=[{','.join(find_free_addresses(2))}]"
     processes = []
     for number in range(2):

@@ -35,13 +35,13 @@ def look(devices, **variables):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count pages otherwise")
-def test_memory_is_kept_and_an_operation_has_one_thread_where_devices_take_all_cores():
+def test_memory_is_reused_and_an_operation_has_one_thread_if_devices_use_all_cores():
     pages, threads = look(2)
     assert pages < 1000  # of each of five tensors the kernel would clear 16,384
     assert threads == 1
 
 
 @pytest.mark.slow
-def test_threads_stay_as_the_user_says():
+def test_thread_settings_of_the_user_are_respected():
     _, threads = look(2, TF_NUM_INTRAOP_THREADS="2")
     assert threads == 0  # TensorFlow reads the variable by itself

@@ -27,7 +27,7 @@ def test_ranks_follow_the_list_of_nodes():
     assert found == Workers(("n9:11504", "n9:11505", "n10:11504", "n10:11505", "gpu07:11504"), 2)
 
 
-def test_jobs_that_share_a_node_have_ports_of_their_own():
+def test_jobs_that_share_a_node_have_their_own_ports():
     found = {
         find_workers(DistributionConfig(strategy="multi_worker"), {**STEP, "SLURM_JOB_ID": str(job)}).addresses
         for job in range(4711, 4721)
@@ -45,7 +45,7 @@ def test_jobs_that_share_a_node_have_ports_of_their_own():
         ({"SLURM_PROCID": "5"}, "SLURM: there is no worker 5. Received: 5 workers"),
     ],
 )
-def test_variables_that_make_no_sense(changed, message):
+def test_invalid_variables(changed, message):
     environment = {name: value for name, value in {**STEP, **changed}.items() if value is not None}
     with pytest.raises(ConfigError, match=message):
         find_workers(DistributionConfig(strategy="multi_worker"), environment)

@@ -66,7 +66,7 @@ def images():
 
 
 @pytest.mark.parametrize("options", [{}, {"flips": True}, {"rescale": False}], ids=["plain", "flips", "raw"])
-def test_average_and_dense_layer_give_the_map_that_follows_from_their_weights(images, options):
+def test_average_and_dense_layer_match_the_map_derived_from_their_weights(images, options):
     network = convolutional()
     model = join(network, **options)
     features = np.asarray(network(images / (255 if options.get("rescale", True) else 1)))
@@ -102,7 +102,7 @@ def test_a_head_with_a_hidden_layer_and_maximum_pooling_as_derived_by_hand(image
     ],
 )
 def test_tokens_are_a_map_and_differences_confirm_it(images, options, pooled):
-    """Where the map is made of a gradient, small steps in each channel give the same one."""
+    """If the map is computed from a gradient, small steps in each channel give the same map."""
     network = transformer(**options)
     model = join(network, pool=None if pooled else keras.layers.GlobalAveragePooling1D)
     (maps,) = compute(model, images, 1)
@@ -163,7 +163,7 @@ def encode(image, format="PNG", **options):
         return file.getvalue()
 
 
-def test_odd_images_look_right_and_missing_ones_say_so(reader, tmp_path):
+def test_odd_images_look_right_and_missing_ones_have_a_note(reader, tmp_path):
     from keras_transfer.data.examples.images import GivenImages
 
     left = np.zeros((8, 8, 3), np.uint8)
@@ -205,7 +205,7 @@ def test_odd_images_look_right_and_missing_ones_say_so(reader, tmp_path):
     assert [one.note for one in shown[:4]] == ["No heat map: no stage of the network has a spatial map."] * 4
 
 
-def test_evidence_that_was_planted_is_where_the_heat_is(reader, tmp_path):
+def test_the_heat_is_on_planted_evidence(reader, tmp_path):
     """A network that learns that a green square means class 1 has its heat on the square."""
     from keras_transfer.data.examples.images import GivenImages
 
@@ -236,7 +236,7 @@ def test_evidence_that_was_planted_is_where_the_heat_is(reader, tmp_path):
     assert np.mean(shares) > 0.8
 
 
-def test_a_model_that_is_made_in_another_way_has_no_map(reader, images):
+def test_a_model_of_another_structure_has_no_map(reader, images):
     plain = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(OUTPUTS)])
     assert open_model(plain) is None
     network = keras.Model(
@@ -245,7 +245,7 @@ def test_a_model_that_is_made_in_another_way_has_no_map(reader, images):
     assert compute(join(network, pool=None), images, 0) is None
 
 
-def test_a_model_is_opened_once_and_forgotten():
+def test_a_model_is_opened_once_and_garbage_collected():
     """A server explains for months."""
     model = join(convolutional())
     opened = open_model(model)

@@ -120,7 +120,7 @@ def test_attributions_sum_to_the_difference_from_the_neutral_text():
     np.testing.assert_allclose(found.values[0], expected, atol=5e-4)
 
 
-def test_a_word_that_was_planted_gets_the_attribution():
+def test_a_planted_word_gets_the_attribution():
     model = build(hidden=True, outputs=2)
     random = np.random.default_rng(0)
     rows = [" ".join(random.choice(WORDS[5:], random.integers(2, 8))) for _ in range(64)]

@@ -28,7 +28,7 @@ def test_tokens_are_found_in_the_text(text, surfaces, expected):
     assert sum(piece.attribution for piece in pieces) == sum(attributions)
 
 
-def test_a_token_that_is_not_in_the_text_does_not_move_the_others():
+def test_a_token_that_is_not_in_the_text_does_not_shift_the_others():
     spans = find_spans("one two three", [b"one", b"missing", b"two", b"three"])
     assert [spans[place] for place in (0, 2, 3)] == [(0, 3), (4, 7), (8, 13)]
     assert spans[1][0] == spans[1][1]

@@ -1,4 +1,4 @@
-"""What all formats share: the proof in a fresh process, and a folder that is there whole or not at all."""
+"""What all formats share: verification in a fresh process, and a folder that is written completely or not at all."""
 
 import json
 from dataclasses import replace
@@ -124,7 +124,7 @@ def load(artifact, inputs):
 
 
 class Lookup(Mean):
-    """Knows the answers for the run's own examples, by their bytes."""
+    """Looks up the predictions for the run's own examples, by their bytes."""
 
     name, endpoint = "lookup", "raw"
 
@@ -135,7 +135,7 @@ class Lookup(Mean):
 
 
 @pytest.mark.parametrize("fault", [None, "says that all could be read", "spoils the others", "says nothing"])
-def test_an_input_that_cannot_be_read_does_no_harm_to_the_others(fault, served, samples, tmp_path, monkeypatch):
+def test_an_input_that_cannot_be_read_does_not_affect_the_others(fault, served, samples, tmp_path, monkeypatch):
     (tmp_path / "lookup_probe.py").write_text(LOOKUP.replace("FAULT = None", f"FAULT = {fault!r}"))
     monkeypatch.setattr(Lookup, "probe", tmp_path / "lookup_probe.py", raising=False)
     expected = np.full((len(list(samples.iterdir())), 2), [0.25, 0.75], np.float32)
@@ -163,7 +163,7 @@ def test_class_names_in_another_order_are_refused(served, samples, finished_run,
         ("raise OSError('no runtime')", "does not load or run in a fresh process: OSError: no runtime"),
     ],
 )
-def test_a_fresh_process_has_nothing_but_the_runtime(change, problem, probe, served, samples, finished_run, tmp_path):
+def test_a_fresh_process_has_only_the_runtime(change, problem, probe, served, samples, finished_run, tmp_path):
     probe.write_text(f"{change}\n{PROBE}")
     expected = expected_of(finished_run, samples, 0.01)
     with pytest.raises(ExportError, match=problem):
@@ -209,7 +209,7 @@ def test_settings_belong_to_the_format(monkeypatch):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("mixed_float16", 5e-3), ("mixed_bfloat16", 2e-2)])
-def test_the_proof_allows_what_the_arithmetic_needs(dtype, tolerance):
+def test_the_tolerance_depends_on_the_precision(dtype, tolerance):
     inputs = keras.Input((4,))
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, dtype=dtype)])
     model = keras.Model(inputs, keras.layers.Softmax(dtype="float32")(inner(inputs)))
@@ -236,7 +236,7 @@ def load(artifact, inputs):
 
 
 class Covered(Lookup):
-    """Gives the same answer for each of the run's examples."""
+    """Returns the same prediction for each of the run's examples."""
 
     name, outputs = "covered", {}
 

@@ -1,4 +1,4 @@
-"""What travels with an exported model: all that a client must know, and nothing of the data or the machine."""
+"""What is stored with an exported model: all that a client must know, and nothing of the data or the machine."""
 
 import json
 
@@ -14,7 +14,7 @@ def described(finished_run):
     return finished_run.served.describe()
 
 
-def test_it_says_what_a_client_sends_and_receives(described):
+def test_it_describes_what_a_client_sends_and_receives(described):
     values = json.loads(described.to_json())
     assert values["format_version"] == FORMAT_VERSION
     assert (values["task"], values["names"], values["predictions_output"]) == (
@@ -40,7 +40,7 @@ def test_it_says_what_a_client_sends_and_receives(described):
     assert Description.from_json(described.to_json(), "here") == described
 
 
-def test_nothing_of_the_data_or_the_machine_is_in_it(described, finished_run):
+def test_it_contains_nothing_of_the_data_or_the_machine(described, finished_run):
     text = described.to_json()
     rows = [row[0] for split in finished_run.record["splits"].values() for row in split["rows"]]
     hashes = [key for split in finished_run.record["splits"].values() for key in split["hashes"]]
@@ -50,7 +50,7 @@ def test_nothing_of_the_data_or_the_machine_is_in_it(described, finished_run):
     assert described.record == {"class_names": ["cat", "dog"]}
 
 
-def test_a_stranger_leads_to_no_file():
+def test_an_untrusted_description_leads_to_no_file():
     recipe = {
         "task": "image_classification",
         "data": {
@@ -103,7 +103,7 @@ def test_a_damaged_one_is_refused(described, make, match):
     assert len(str(raised.value)) < 500
 
 
-def test_a_saved_model_carries_it(finished_run, described):
+def test_a_saved_model_contains_it(finished_run, described):
     folder = finished_run.folder / "export" / "saved_model" / "1"
     assert read_description_file(folder / "assets.extra" / "keras_transfer.json", str(folder)) == described
     with pytest.raises(ExportError, match="has no description by keras_transfer"):

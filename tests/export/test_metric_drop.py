@@ -38,7 +38,7 @@ class Settings(Section):
 
 
 class Lookup(Exporter):
-    """Knows the model's predictions for all rows of the run, and swaps some that were right."""
+    """Looks up the model's predictions for all rows of the run, and swaps some that were right."""
 
     name, title, endpoint, Settings = "lookup", "lookup table", "tensors", Settings
 
@@ -112,8 +112,8 @@ def test_an_export_that_loses_more_leaves_nothing_behind(settings, message, run,
 
 @pytest.mark.filterwarnings("ignore:.*rows are training rows of this run")
 @pytest.mark.slow
-def test_rows_in_place_of_the_runs_own(run, tmp_path):
-    """Without training rows, some of the rows calibrate and the others prove."""
+def test_other_rows_replace_those_of_the_run(run, tmp_path):
+    """Without training rows, some of the rows calibrate and the others verify."""
     images = run.config.data.source
     folder, drop = run.export(tmp_path / "1", format=Lookup(), data=images)
     seen = len(np.load(folder / "seen.npy"))
@@ -182,7 +182,7 @@ def rows_of(targets):
         ),
     ],
 )
-def test_what_a_drop_is(head, targets, before, after, drop):
+def test_a_drop_is_a_difference_of_scores_with_an_interval(head, targets, before, after, drop):
     before, after = np.array(before, np.float32), np.array(after, np.float32)
     measured = measure_drop(Lookup(), head, before, after, rows_of(targets))
     assert measured.drop == pytest.approx(drop, abs=1e-6)

@@ -1,4 +1,4 @@
-"""ONNX: one file that ONNX Runtime loads, and serve.py beside it."""
+"""ONNX: one file that ONNX Runtime loads, and serve.py next to it."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def session(artifact):
     return onnxruntime.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])
 
 
-def test_inputs_and_outputs_are_the_contract(session):
+def test_inputs_and_outputs_match_the_contract(session):
     assert {x.name: (x.type, x.shape) for x in session.get_inputs()} == {"pixels": (FLOAT, ["batch", 64, 64, 3])}
     assert {x.name: (x.type, x.shape) for x in session.get_outputs()} == {
         "probabilities": (FLOAT, ["batch", 2]),
@@ -48,7 +48,7 @@ def test_metadata_has_the_names_and_the_description(session):
     assert description["preprocessing"]["size"] == 64
 
 
-def test_the_proof_covers_serve_py(artifact, finished_run):
+def test_the_export_verifies_serve_py(artifact, finished_run):
     printed = (artifact.parent / "stdout").read_text()
     count = len(list((finished_run.folder / "samples").iterdir()))
     said = rf"verified in a fresh process: {count} examples match within (.+); serve.py gives the same answers"
@@ -58,7 +58,7 @@ def test_the_proof_covers_serve_py(artifact, finished_run):
     assert len((artifact / "serve.py").read_text().splitlines()) <= 60
 
 
-def test_serve_py_gives_the_answers_of_predict_without_tensorflow(artifact, finished_run, images, tmp_path):
+def test_serve_py_matches_predict_without_tensorflow(artifact, finished_run, images, tmp_path):
     files = sorted(images.glob("*/*"))[::9]
     for mode, name in (("L", "grey.jpg"), ("RGBA", "alpha.png"), ("CMYK", "ink.jpg")):
         with Image.open(files[0]) as image:

@@ -64,7 +64,7 @@ def test_other_kinds_are_written_and_run(name, quantize, finished_run, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_page_of_a_run_says_what_its_quantized_export_lost(images, pebble, tmp_path):
+def test_the_page_of_a_run_reports_the_metric_drop_of_its_quantized_export(images, pebble, tmp_path):
     recipe = ImageClassification(
         {"source": str(images), "image_size": 32},
         backbone="pebble",
@@ -75,7 +75,7 @@ def test_the_page_of_a_run_says_what_its_quantized_export_lost(images, pebble, t
     assert "Quantized exports" in page and "export/litert/1" in page and '<data value="-0.5">' in page
 
 
-def test_max_drop_is_for_what_is_quantized():
+def test_max_drop_is_only_for_quantized_exports():
     for exporter in EXPORTS.values():
         with pytest.raises(ConfigError, match="max_drop is what quantize may lose; add quantize"):
             exporter(max_drop=0.02)
@@ -84,7 +84,7 @@ def test_max_drop_is_for_what_is_quantized():
         assert exporter(**exporter().settings.model_dump()).quantize is None
 
 
-def test_products_of_onnx_that_are_not_quantized_become_others_that_are():
+def test_gemm_nodes_are_split_so_that_they_are_quantized():
     """With and without a bias, and with weights that are transposed."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper

@@ -19,7 +19,7 @@ def exported(finished_run):
     return finished_run.folder / "export" / "saved_model" / "1"
 
 
-def test_signatures_are_the_contract(exported):
+def test_signatures_match_the_contract(exported):
     served = tf.saved_model.load(str(exported))
     signature = served.signatures["serving_default"]
     inputs = signature.structured_input_signature[1]
@@ -39,7 +39,9 @@ def test_signatures_are_the_contract(exported):
     assert (pixels.dtype, pixels.shape.as_list()) == (tf.float32, [None, 64, 64, 3])
 
 
-def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(exported, finished_run, images, tmp_path):
+def test_a_server_without_keras_transfer_or_keras_returns_the_labels_of_predict(
+    exported, finished_run, images, tmp_path
+):
     files = [str(file) for file in sorted(images.glob("*/*"))[::5]]
     for mode, name in (("L", "grey.png"), ("L", "grey.jpg"), ("LA", "grey_alpha.png"), ("RGBA", "alpha.png")):
         with Image.open(files[0]) as image:
@@ -62,7 +64,7 @@ def test_a_server_without_keras_transfer_or_keras_gives_the_labels_of_predict(ex
     np.testing.assert_allclose(answer["p"], ours, atol=1e-5)
 
 
-def test_serve_tensor_takes_what_the_decoder_gives(exported, finished_run, images):
+def test_serve_tensor_accepts_decoded_pixels(exported, finished_run, images):
     from keras_transfer.data.formats.images import decode_image
 
     file = next(images.glob("cat/*"))

@@ -69,7 +69,7 @@ def test_texts_must_be_equal(part, changed, message):
 
 @pytest.mark.slow
 def test_a_saved_model_returns_the_texts_of_the_run(finished_speech_run):
-    folder = finished_speech_run.folder / "export" / "saved_model" / "1"  # proved when the run ended
+    folder = finished_speech_run.folder / "export" / "saved_model" / "1"  # verified when the run ended
     random = np.random.default_rng(0)
     samples = [random.normal(0, 0.1, round(seconds * RATE)).astype(np.float32) for seconds in (0.4, 3.7, 1.0)]
     recordings = [encode_wav(each, RATE) for each in samples]

@@ -26,7 +26,7 @@ def test_gelu_is_exact_without_erfc():
     np.testing.assert_allclose(approximate, keras.activations.gelu(X, approximate=True), atol=1e-6)
 
 
-def test_silu_has_no_gradient_of_its_own_and_a_grouped_convolution_is_not_compiled():
+def test_silu_has_no_custom_gradient_and_a_grouped_convolution_is_not_compiled():
     layer = keras.layers.Conv2D(8, 3, groups=4, activation="silu")
     pixels = np.random.default_rng(0).normal(size=(2, 6, 6, 8)).astype("float32")
     expected = layer(pixels).numpy()
@@ -39,7 +39,7 @@ def test_silu_has_no_gradient_of_its_own_and_a_grouped_convolution_is_not_compil
     np.testing.assert_allclose(expected, x / (1 + np.exp(-x)), atol=1e-6)
 
 
-def test_gelu_is_as_it_was_after_an_export_that_failed():
+def test_gelu_is_restored_after_an_export_that_failed():
     original = tf.nn.gelu
     with pytest.raises(RuntimeError), plain_operations():
         assert tf.nn.gelu is not original

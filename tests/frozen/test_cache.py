@@ -1,4 +1,4 @@
-"""Training on kept features is training of the whole network; what is kept is found again, and nothing else is."""
+"""Training on cached features matches training the whole network; the cache finds what it stored, and nothing else."""
 
 import json
 
@@ -66,7 +66,7 @@ def losses(run):
         pytest.param(MOVED, 3, id="a view for every epoch", marks=pytest.mark.slow),
     ],
 )
-def test_training_on_features_is_training_of_the_whole_network(images, tmp_path, augmentation, views, computed):
+def test_training_on_features_matches_training_the_whole_network(images, tmp_path, augmentation, views, computed):
     whole = run(images, tmp_path / "whole", views=0, augmentation=augmentation)
     assert computed == []
     kept = run(images, tmp_path / "kept", views=views, augmentation=augmentation)
@@ -75,7 +75,7 @@ def test_training_on_features_is_training_of_the_whole_network(images, tmp_path,
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(losses(kept), losses(whole), atol=1e-4)
     assert kept.reports["test"].loss == pytest.approx(whole.reports["test"].loss, abs=1e-4)
-    # What the run recorded by way of features is what the saved model says of the images.
+    # The report of the run, computed from features, matches the saved model on the images.
     assert kept.evaluate().loss == pytest.approx(kept.reports["test"].loss, abs=1e-4)
 
 
@@ -95,7 +95,7 @@ def test_a_second_run_computes_nothing(images, tmp_path, computed):
 
 
 @pytest.mark.slow
-def test_views_are_used_again_where_epochs_outnumber_them(images, tmp_path):
+def test_views_are_reused_if_epochs_outnumber_them(images, tmp_path):
     two = run(images, tmp_path / "two", views=2, augmentation=MOVED)
     three = run(images, tmp_path / "three", views=3, augmentation=MOVED)
     np.testing.assert_allclose(losses(two)[:2], losses(three)[:2], rtol=1e-4)
@@ -103,7 +103,7 @@ def test_views_are_used_again_where_epochs_outnumber_them(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_half_precision_on_disk_is_near(images, tmp_path):
+def test_half_precision_on_disk_is_close(images, tmp_path):
     full, half = (run(images, tmp_path / dtype, views=1, dtype=dtype) for dtype in ("float32", "float16"))
     assert half.reports["test"].loss == pytest.approx(full.reports["test"].loss, abs=0.02)
 
@@ -167,7 +167,7 @@ def change_the_order(model, split):
 @pytest.mark.parametrize(
     "change", [change_a_weight, change_an_image, pytest.param(change_the_order, marks=pytest.mark.slow)]
 )
-def test_a_change_of_weights_or_data_misses(split, computed, change):
+def test_a_change_of_weights_or_data_misses_the_cache(split, computed, change):
     model = small_model()
     for _ in range(2):
         cache().training(model, 2, split, range(3))
@@ -200,21 +200,21 @@ def test_an_image_that_changes_while_features_are_computed_is_named(split, monke
     ],
     ids=str,
 )
-def test_another_setting_misses(split, computed, other):
+def test_another_setting_misses_the_cache(split, computed, other):
     model = small_model()
     cache().training(model, 2, split, range(3))
     cache(**other).training(model, 2, split, range(3))
     assert len(computed) == 2
 
 
-def test_another_contract_or_another_stage_misses(split, computed):
+def test_another_contract_or_another_stage_misses_the_cache(split, computed):
     cache().evaluation(small_model(), 2, split)
     cache().evaluation(small_model(contract=SIGNED), 2, split)
     cache().evaluation(small_model(), 1, split)
     assert len(computed) == 3
 
 
-def test_a_network_that_reads_its_images_again_behind_the_frozen_stages_is_not_cached(split, computed):
+def test_a_network_that_reads_its_images_again_after_the_frozen_stages_is_not_cached(split, computed):
     inputs = x = keras.Input((8, 8, 3), name="images")
     for number in range(4):
         x = keras.layers.Conv2D(4, 1, name=f"layer{number}")(x)
@@ -237,7 +237,7 @@ def test_labels_and_weights_of_rows_change_no_features(split, computed):
     assert len(computed) == 1
 
 
-def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
+def test_two_tensors_at_a_boundary_are_both_cached(split):
     model = small_model(two_alive=True)
     stage = next(s.index + 1 for s in model.backbone.stages if len(s.outputs) == 2)
     features = cache().evaluation(model, stage, split)
@@ -250,14 +250,14 @@ def test_two_tensors_alive_at_a_boundary_are_both_kept(split):
 
 
 @pytest.mark.parametrize("stage", [1, 2, 4])
-def test_a_model_is_its_two_parts(stage):
+def test_a_model_matches_its_two_parts(stage):
     model = small_model()
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
     frozen, rest = model.frozen_part(stage), model.tail(stage)
     np.testing.assert_allclose(rest(frozen(pixels)), model.trainer(pixels), rtol=1e-5, atol=1e-4)
 
 
-def test_features_that_are_no_numbers_name_stage_and_image(split):
+def test_an_error_for_nan_features_names_stage_and_image(split):
     model = small_model()
     kernel = model.backbone.stages[1].layers[0].kernel
     kernel.assign(np.full(kernel.shape, np.nan))
@@ -266,7 +266,7 @@ def test_features_that_are_no_numbers_name_stage_and_image(split):
     assert cache().evaluation(model, 1, split) is not None
 
 
-def test_features_too_large_for_half_precision_say_so(split):
+def test_features_too_large_for_half_precision_are_refused(split):
     model = small_model()
     kernel = model.backbone.stages[0].layers[-1].kernel
     kernel.assign(np.full(kernel.shape, 1e6))
@@ -274,7 +274,7 @@ def test_features_too_large_for_half_precision_say_so(split):
         cache(dtype="float16").evaluation(model, 1, split)
 
 
-def test_mixed_images_have_no_features():
+def test_features_of_mixed_images_are_not_cached():
     assert cache().serves(2)
     assert not cache().serves(0)
     assert not cache(views=0).serves(2)

@@ -42,14 +42,14 @@ def test_a_known_power_law_is_recovered(floor, factor, exponent):
     assert high - low < 0.15 * expected[0]  # a curve may bend, even if no error of it is by chance
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says():
+def test_the_interval_covers_the_truth_as_often_as_promised():
     random, held, widths = np.random.default_rng(0), [], []
     for seed in range(40):
         floor, exponent = random.uniform(0.0, 0.1), random.uniform(0.3, 0.8)
         factor = 0.2 * 100.0**exponent
         spread = 0.006
         curve = measured(floor + factor * SIZES**-exponent, spread=spread, shared=spread, seed=seed)
-        # A model on twice as many rows has half of the pool's luck, and a luck of its own.
+        # A model on twice as many rows has half of the pool's luck, and luck of its own.
         luck = curve.errors[-1][0] - (floor + factor * 800.0**-exponent)
         pool = luck / 2
         twice = floor + factor * 1600.0**-exponent + pool / 2 + spread * np.sqrt(0.5) * random.normal()
@@ -72,7 +72,7 @@ def test_no_gain_is_expected_of_a_flat_curve_and_no_error_falls_below_zero():
     assert perfect.gain_interval[1] <= 0.011
 
 
-def test_rows_that_errors_are_measured_on_widen_the_interval():
+def test_sampling_noise_of_the_evaluated_rows_widens_the_interval():
     errors = 0.05 + 2.0 * SIZES**-0.5
     curve = measured(errors, spread=0.001)
     random = np.random.default_rng(1)

@@ -65,7 +65,7 @@ def compare(features_batches, batches, tail, trainer):
     return count
 
 
-def test_training_on_states_of_frozen_stages_is_training_of_the_whole_network(speech):
+def test_training_on_states_of_frozen_stages_matches_training_the_whole_network(speech):
     model, reader, split = speech
     targets, weights = model.head.encode(split.targets), np.ones(len(split), np.float32)
     tokens = sum(len(reader.tokenizer.encode(text)) + 1 for text in TEXTS)

@@ -96,7 +96,7 @@ def test_probabilities_of_zero_and_one_stay_probabilities(values):
         assert found[0].argmax() == 0 and found[1].argmax() == 2
 
 
-def test_metrics_before_and_after_are_those_of_scikit_learn():
+def test_metrics_before_and_after_match_scikit_learn():
     logits, classes = overconfident(500, 3.0)
     raw = softmax(logits, axis=1).astype(np.float32)
     head = class_head().calibrate(raw, classes)
@@ -120,7 +120,7 @@ def test_metrics_before_and_after_are_those_of_scikit_learn():
     assert type(report).from_json("test", values) == report
 
 
-def test_reliability_of_labels_is_the_calibration_curve_of_scikit_learn():
+def test_reliability_of_labels_matches_the_calibration_curve_of_scikit_learn():
     logits, labels = labels_of(400, (3.0, 3.0, 3.0))
     predicted = expit(logits).astype(np.float32)
     head = label_head()
@@ -171,7 +171,7 @@ CERTAIN = np.tile(np.array([[1.0, 0.0, 0.0]], np.float32), (6, 1))
         pytest.param(CERTAIN * 0.8 + 0.2 / 3, ROWS, lambda p: 0.86 < p[0, 0] < 1.0, id="one class only"),
     ],
 )
-def test_few_rows_give_neither_certainty_nor_nan(predicted, classes, holds):
+def test_few_rows_give_neither_extreme_probabilities_nor_nan(predicted, classes, holds):
     head = class_head().calibrate(predicted, classes)
     assert holds(head.calibrated(predicted)), head.calibrated(predicted)
     assert np.isfinite(head.report("validation", head.calibrated(predicted), classes).loss)

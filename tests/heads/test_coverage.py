@@ -108,7 +108,7 @@ def test_the_class_that_thresholds_predict_is_in_the_set():
 
 
 def test_labels_by_hand():
-    """Each label has a bound of its own: the probability of the answer that was not given."""
+    """Each label has its own bound: the probability of the decision that was not made."""
     truth = np.array([[1, 0], [1, 0], [0, 0], [0, 0], [1, 1], [0, 0], [0, 0]], np.float32)
     scores = np.array([[9, 1], [8, 2], [7, 1], [1, 6], [2, 3], [1, 1], [2, 1]], np.float32) / 10
     head = MultilabelHead.fit(("p", "q"), COVERING, truth).choose_coverage(scores, truth)

@@ -42,7 +42,7 @@ def test_of_classes(scale):
     assert values["auroc"] == pytest.approx(np.mean(areas), abs=1e-3)
 
 
-def test_of_two_classes_the_area_is_that_of_the_report():
+def test_the_area_of_two_classes_matches_the_report():
     targets = CLASSES.clip(max=1)
     head = HEADS["class"].fit(("a", "b"), HeadConfig(), targets)
     raw = (RANDOM.normal(size=(ROWS, 2)) + np.eye(2)[targets]).astype("float32")
@@ -91,7 +91,7 @@ def test_of_numbers(columns):
     assert values["mae"] == pytest.approx(head.report("test", predicted.astype("float32"), targets).mae, rel=1e-4)
 
 
-def test_nothing_is_measured_that_nobody_asked_for():
+def test_only_the_main_metric_is_measured_by_default():
     for kind, targets in (("class", CLASSES), ("multilabel", MARKS), ("number", VALUES)):
         head = HEADS[kind].fit(NAMES, HeadConfig(), targets)
         assert [metric.name for metric in head.metrics()] == [head.metric]
@@ -130,7 +130,7 @@ def test_calibrated_loss_is_that_of_the_best_temperature(kind, scale):
 
 
 @pytest.mark.parametrize("answer", [0, 1])
-def test_calibrated_loss_of_certain_logits_is_finite(answer):
+def test_calibrated_loss_of_extreme_logits_is_finite(answer):
     head = HEADS["class"].fit(NAMES, HeadConfig(), CLASSES)
     metric = head.metrics(["calibrated_loss"])[-1]
     truth, raw = np.eye(3, dtype="float32")[[answer] * 8], np.tile([[40.0, 0.0, -40.0]], (8, 1))

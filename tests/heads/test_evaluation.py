@@ -1,4 +1,4 @@
-"""Reports, against figures worked out by hand."""
+"""Reports, against results computed by hand."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_a_report_of_five_rows():
     assert report.loss == pytest.approx(-np.log([0.9, 0.6, 0.2, 0.7, 0.3]).mean(), rel=1e-6)
 
 
-def test_the_interval_is_wilsons():
+def test_the_interval_is_the_wilson_interval():
     labels = np.zeros(100, int)
     labels[90:] = 1
     probabilities = np.tile(np.array([[0.9, 0.1]], np.float32), (100, 1))
@@ -58,7 +58,7 @@ def test_three_classes_have_no_auroc_and_a_class_without_rows_has_no_scores():
     assert (report.classes[2].f1, report.classes[2].support) == (None, 0)
 
 
-def test_json_and_back():
+def test_a_report_survives_json():
     report = HEAD.report("test", PROBABILITIES, LABELS)
     assert ClassificationReport.from_json("test", report.to_json()) == report
 
@@ -67,7 +67,7 @@ def test_a_gain_is_a_paired_difference():
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 400)
     head = np.where(random.uniform(size=400) < 0.7, labels, 1 - labels)
-    tuned = np.where(random.uniform(size=400) < 0.5, labels, head)  # right where the head is, and more
+    tuned = np.where(random.uniform(size=400) < 0.5, labels, head)  # right wherever the head is, and more often
 
     def gain(one, other):
         options = {"head_seconds": 2.0, "seconds": 20.0}
@@ -124,7 +124,7 @@ def test_a_report_of_labels():
 
 
 @pytest.mark.parametrize("digits", [8, 1], ids=["all different", "ties"])
-def test_average_precision_is_scikit_learns_for_every_resample(digits):
+def test_average_precision_matches_scikit_learn_for_every_resample(digits):
     random = np.random.default_rng(0)
     truth = (random.uniform(size=60) < 0.3).astype("float32")
     scores = (random.uniform(size=60) + 0.3 * truth).round(digits)
@@ -140,7 +140,7 @@ def test_rows_without_any_label_have_no_average_precision():
     assert MultilabelReport.from_json("test", report.to_json()) == report
 
 
-def test_less_of_an_error_is_better():
+def test_smaller_errors_are_better():
     better = Gain(MEAN_ABSOLUTE_ERROR, 0.25, -0.05, (-0.07, -0.03), 2.0, 2.0)
     assert str(better) == (
         "better than the solved head alone (0.2500), -0.05 in mean absolute error (95 % interval -0.07 to -0.03); "
@@ -149,7 +149,7 @@ def test_less_of_an_error_is_better():
     assert Gain.from_json(json.loads(json.dumps(better.to_json()))) == better
 
 
-def test_thresholds_are_those_of_the_best_f1_on_the_rows_given():
+def test_thresholds_maximize_f1_on_the_given_rows():
     config = HeadConfig(threshold={"metric": "f1"})
     head = MultilabelHead.fit(("a", "b", "c"), config, LABELS_OF_ROWS).choose_thresholds(SCORES, LABELS_OF_ROWS)
     a, b, c = head.thresholds
@@ -190,7 +190,7 @@ def test_a_report_of_numbers():
     assert one.mae == pytest.approx(1.5)
 
 
-def test_bootstrap_intervals_are_those_of_the_mean():
+def test_bootstrap_intervals_match_those_of_the_mean():
     errors = np.random.default_rng(1).normal(5.0, 2.0, 500)
     low, high = bootstrap(lambda counts: counts @ errors / counts.sum(axis=1), 500)
     half = 1.96 * errors.std() / np.sqrt(500)
@@ -198,7 +198,7 @@ def test_bootstrap_intervals_are_those_of_the_mean():
     assert (low, high) == bootstrap(lambda counts: counts @ errors / counts.sum(axis=1), 500)
 
 
-def test_numbers_that_are_all_one_have_no_r2():
+def test_constant_numbers_have_no_r2():
     head = NumberHead.fit(("x",), HeadConfig(), NUMBERS[:, :1])
     report = head.report("test", np.array([[1.0], [2.0]]), np.array([[2.0], [2.0]]))
     assert (report.numbers[0].r2, report.numbers[0].r2_interval) == (None, None)

@@ -80,7 +80,7 @@ def head_of(kind, **config):
 @pytest.mark.parametrize(
     ("kind", "config"), [*((kind, {}) for kind in TARGETS), ("number", {"loss": "huber"})], ids=str
 )
-def test_an_epoch_reports_what_the_report_does(kind, config):
+def test_epoch_metrics_match_the_report(kind, config):
     """Keras counts from raw outputs, the report from predictions."""
     head, targets = head_of(kind, **config), TARGETS[kind]
     figures = head.measure(RAW, targets)
@@ -93,7 +93,7 @@ def test_an_epoch_reports_what_the_report_does(kind, config):
     assert report.to_json()[head.figure.name] == pytest.approx(head.score_once(predicted, targets))
 
 
-def test_numbers_leave_the_model_in_their_own_units():
+def test_numbers_are_predicted_in_their_own_units():
     head = head_of("number")
     encoded = head.encode(VALUES)
     np.testing.assert_allclose([encoded.mean(axis=0), encoded.std(axis=0)], [[0, 0], [1, 1]], atol=1e-6)
@@ -104,7 +104,7 @@ def test_numbers_leave_the_model_in_their_own_units():
     assert head.allowance(1e-4) == pytest.approx(1e-4 * VALUES.std(axis=0), rel=0.2)
 
 
-def test_huber_counts_what_is_far_off_less():
+def test_huber_loss_is_linear_for_large_errors():
     near, far = (head_of("number", loss=loss) for loss in ("squared_error", "huber"))
     off = VALUES + 5 * VALUES.std(axis=0)
     assert near.row_losses(off, VALUES) == pytest.approx(np.full(5, 25.0))
@@ -112,7 +112,7 @@ def test_huber_counts_what_is_far_off_less():
     assert near.is_solvable and not far.is_solvable
 
 
-def test_labels_are_answered_by_name_and_threshold():
+def test_labels_are_predicted_by_name_and_threshold():
     head = MultilabelHead(("a", "b"), HeadConfig(), (0.2, 0.9))
     predicted = np.array([[0.3, 0.8], [0.1, 0.9]], "float32")
     answer = {name: tensor.numpy().tolist() for name, tensor in head.serving_outputs(tf.constant(predicted)).items()}
@@ -123,12 +123,12 @@ def test_labels_are_answered_by_name_and_threshold():
     assert head.is_tied(predicted, 1e-3).tolist() == [False, True]
 
 
-def test_classes_that_count_the_same():
+def test_balanced_class_weights():
     weights = head_of("class").class_weights(np.array([0, 0, 0, 1]), "balanced")
     assert weights.tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
 
 
-def test_classes_with_weights_of_their_own():
+def test_custom_class_weights():
     head = ClassificationHead(("cat", "dog", "owl"), HeadConfig())
     targets = np.array([2, 0, 0, 1])
     assert head.class_weights(targets, "none").tolist() == [1.0, 1.0, 1.0, 1.0]

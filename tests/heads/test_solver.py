@@ -36,7 +36,7 @@ def probabilities(head, x):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_it_is_logistic_regression_on_standardized_features(classes):
+def test_it_matches_logistic_regression_on_standardized_features(classes):
     x, labels = rows(classes)
     head = solve(x, labels, np.ones(len(x), "float32"), classes, seed=0)
     assert (head.kernel.shape, head.bias.shape) == ((12, classes), (classes,))
@@ -81,8 +81,8 @@ def test_held_out_rows_are_predicted_by_the_other_folds_and_calibrated_on_all():
 
 
 @pytest.mark.parametrize("hinted", [False, True])
-def test_a_head_is_solved_again_on_other_rows_with_nothing_chosen(hinted):
-    """By the strength and the factor that were chosen; each hint counts as four rows, and lies around their mean."""
+def test_a_head_is_solved_again_on_other_rows_with_the_same_settings(hinted):
+    """With the chosen strength and factor; each hint counts as four rows around their mean."""
     x, labels = rows(3)
     first = replace(solve(x, labels, np.ones(240, "float32"), 3, seed=0), uses_hints=hinted)
     weights = np.random.default_rng(1).uniform(0.5, 2.0, 100).astype("float32")
@@ -102,7 +102,7 @@ def test_a_head_is_solved_again_on_other_rows_with_nothing_chosen(hinted):
     assert (again.loss, again.held_out) == (None, None)
 
 
-def test_few_rows_of_many_features_are_told_apart_better_than_by_the_least_loss_of_a_penalty_alone():
+def test_few_rows_of_many_features_are_classified_better_than_with_the_best_penalty_alone():
     def loss(logits, labels):
         return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
 
@@ -119,7 +119,7 @@ def test_few_rows_of_many_features_are_told_apart_better_than_by_the_least_loss_
     assert np.mean(ours) < 0.98 * np.mean(peers), (ours, peers)
 
 
-def test_logits_are_as_sure_as_they_are_right():
+def test_logits_are_calibrated():
     random = np.random.default_rng(0)
     labels = np.arange(2400) % 2
     x = (labels[:, None] * 0.4 + random.normal(size=(2400, 60))).astype("float32")
@@ -128,14 +128,14 @@ def test_logits_are_as_sure_as_they_are_right():
     assert said.max(axis=1).mean() == pytest.approx((said.argmax(axis=1) == labels[120:]).mean(), abs=0.05)
 
 
-def test_rows_that_are_all_told_apart_give_no_endless_logits():
+def test_perfectly_separated_rows_have_bounded_logits():
     x, labels = rows(2)
     x[:, 0] = 50.0 * labels
     head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     assert 0.9 < probabilities(head, x).max(axis=1).min() < 1.0 - 1e-6
 
 
-def test_names_of_classes_give_the_folds_that_their_numbers_give():
+def test_class_names_give_the_same_folds_as_class_indices():
     labels = np.random.default_rng(0).integers(0, 3, 60)
     names = np.array(["zebra", "cat", "dog"])[labels]
     for (train, held_out), (other, other_held_out) in zip(draw_folds(labels, 1), draw_folds(names, 1), strict=True):
@@ -145,7 +145,7 @@ def test_names_of_classes_give_the_folds_that_their_numbers_give():
 @pytest.mark.parametrize(
     ("counts", "most", "folds"), [((9, 3), 5, 3), ((9, 1), 5, 0), ((9, 7), 5, 5), ((9, 7), 2, 2), ((2, 2), 5, 2)]
 )
-def test_folds_are_those_of_scikit_learn_as_many_as_the_rarest_class_has_rows(counts, most, folds):
+def test_folds_match_scikit_learn_and_are_limited_by_the_rarest_class(counts, most, folds):
     labels = np.repeat([0, 1], counts)
     drawn = draw_folds(labels, 3, **({} if most == 5 else {"most": most}))
     assert len(drawn) == folds
@@ -159,7 +159,7 @@ def test_folds_are_those_of_scikit_learn_as_many_as_the_rarest_class_has_rows(co
 
 
 @pytest.mark.parametrize(("groups", "folds"), [(50, 5), (7, 5), (4, 2)])
-def test_no_fold_divides_a_group_and_each_learns_all_classes(groups, folds):
+def test_no_fold_divides_a_group_and_each_trains_on_all_classes(groups, folds):
     group = np.array([f"patient {row % groups}" for row in range(200)], object)
     labels = np.arange(200) % groups % 2
     divided = draw_folds(labels, 0, group)
@@ -170,12 +170,12 @@ def test_no_fold_divides_a_group_and_each_learns_all_classes(groups, folds):
         assert set(labels[train]) == {0, 1}
 
 
-def test_there_are_no_folds_if_a_class_is_in_one_group_alone():
+def test_there_are_no_folds_if_a_class_is_in_only_one_group():
     labels = np.arange(100) % 2
     assert draw_folds(labels, 0, np.where(labels, "one", np.arange(100).astype(str)).astype(object)) == []
 
 
-def test_there_are_no_folds_if_one_would_not_learn_a_class():
+def test_there_are_no_folds_if_one_would_train_without_a_class():
     # scikit-learn holds out the first and the last group together, and only those have the second class.
     labels, groups = [0, 1, 0, 1, 0, 0, 0, 1, 1], np.repeat(["a", "b", "c"], (4, 3, 2))
     assert draw_folds(labels, 0, groups) == []
@@ -211,7 +211,7 @@ def test_a_weight_of_two_moves_the_head_towards_the_row():
     assert probabilities(uneven, x)[:, 1].mean() > probabilities(even, x)[:, 1].mean() + 0.05
 
 
-def test_a_feature_that_never_changes_does_no_harm():
+def test_a_constant_feature_has_no_weight():
     x, labels = rows(2)
     x[:, 4] = 7.0
     head = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
@@ -220,7 +220,7 @@ def test_a_feature_that_never_changes_does_no_harm():
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-3])
-def test_a_feature_that_hardly_varies_gets_no_weight_without_measure(size):
+def test_an_almost_constant_feature_has_a_bounded_weight(size):
     x, labels = rows(2)
     usual = solve(x, labels, np.ones(len(x), "float32"), 2, seed=0)
     x[:, 4] = 7.0 + size * np.random.default_rng(0).normal(size=len(x))
@@ -238,14 +238,14 @@ def test_a_class_of_one_row_is_solved_without_cross_validation():
     assert head.strength == pytest.approx(0.01)  # the one in the middle
 
 
-def test_features_that_never_change_predict_the_shares_of_the_classes():
+def test_constant_features_predict_the_class_frequencies():
     labels = np.array([0, 0, 0, 1] * 10)
     head = solve(np.full((40, 3), 7.0, "float32"), labels, np.ones(40, "float32"), 2, seed=0)
     np.testing.assert_array_equal(head.kernel, 0.0)
     np.testing.assert_allclose(softmax(head.bias), [0.75, 0.25], atol=0.02)
 
 
-def test_a_label_that_all_rows_have_or_none_is_predicted_as_if_one_more_row_had_it_by_half():
+def test_a_label_of_all_rows_or_none_is_predicted_with_half_a_pseudo_row():
     x, _ = draw(40)
     marks = np.stack([np.zeros(40), np.ones(40), np.arange(40) % 2], axis=1).astype("float32")
     head = solve_head(x, marks, np.ones(40, "float32"), model=lambda: OneVsRest(3), folds=[])
@@ -259,7 +259,7 @@ def hint_at(centres, random):
     return (centres + 0.3 * random.normal(size=centres.shape) + 6.0).astype("float32")
 
 
-def test_hints_help_where_rows_are_few_and_are_refused_where_they_mislead():
+def test_hints_help_if_rows_are_few_and_are_rejected_if_they_mislead():
     random = np.random.default_rng(0)
     centres, labels = 0.4 * random.normal(size=(4, 100)), np.arange(2000) % 4
     x = (centres[labels] + random.normal(size=(2000, 100))).astype("float32")
@@ -290,7 +290,7 @@ def test_hints_of_labels_help_too():
     assert hinted.uses_hints and right > was + 0.01
 
 
-def test_without_cross_validation_there_are_no_hints():
+def test_hints_are_not_used_without_cross_validation():
     x, labels = rows(2, n=10)
     labels[:] = 0
     labels[0] = 1
@@ -306,7 +306,7 @@ def draw(n=200, features=8):
     return x.astype("float32"), random
 
 
-def test_labels_are_solved_one_against_the_rest():
+def test_labels_are_solved_one_vs_rest():
     x, random = draw()
     marks = ((x - 3) @ random.normal(size=(8, 3)) + random.normal(size=(200, 3)) > 0.5).astype("float32")
     weights = random.uniform(0.5, 2.0, 200).astype("float32")
@@ -320,7 +320,7 @@ def test_labels_are_solved_one_against_the_rest():
     assert head.loss == pytest.approx(np.average(held_out, weights=weights), rel=1e-4) and head.loss < np.log(2)
 
 
-def test_a_label_that_a_fold_lacks_is_solved_all_the_same():
+def test_a_label_that_a_fold_lacks_is_still_solved():
     x, _ = draw(40)
     marks = np.zeros((40, 2), "float32")
     marks[::2, 0] = 1
@@ -329,7 +329,7 @@ def test_a_label_that_a_fold_lacks_is_solved_all_the_same():
     assert np.isfinite(head.kernel).all() and np.isfinite(head.loss)
 
 
-def test_a_fold_without_any_label_is_solved_all_the_same():
+def test_a_fold_without_any_label_is_still_solved():
     x, _ = draw(40)
     marks = np.zeros((40, 2), "float32")
     marks[[0, 1], [0, 1]] = 1

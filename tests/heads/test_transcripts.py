@@ -1,4 +1,4 @@
-"""Transcripts: encoded targets, loss per token, and error rates against figures worked out by hand."""
+"""Transcripts: encoded targets, loss per token, and error rates against results computed by hand."""
 
 import json
 from dataclasses import replace
@@ -36,7 +36,7 @@ def make_head(embedding=None):
     return TranscriptHead(("text",), Letters(), prompt=(30, 31, 32), rule="words", token_embedding=embedding)
 
 
-def test_targets_are_what_follows_each_position():
+def test_targets_are_the_tokens_after_each_position():
     encoded = make_head().encode(np.array(["ab", "", "c"], object))
     # Inputs are prompt and letters: what follows the prompt's last token is the first letter.
     assert encoded.tolist() == [[-1, -1, 1, 2, 0], [-1, -1, 0, -1, -1], [-1, -1, 3, 0, -1]]
@@ -112,7 +112,7 @@ def test_error_rates_with_intervals_over_utterances_and_speakers():
     assert words.improvement is None
 
 
-def test_what_training_bought_is_paired():
+def test_the_improvement_by_training_is_a_paired_difference():
     texts = [f"word{n} and more" for n in range(40)]
     # One word of three wrong in each utterance before; none after: the difference has no spread.
     untrained = [f"word{n} and moore" for n in range(40)]
@@ -191,13 +191,13 @@ def test_a_transcript_for_users():
         pytest.param([3040, 3, 3140], [(60.0, 62.0, "c")], id="a later window"),
     ],
 )
-def test_segments_lie_between_timestamps(tokens, expected):
+def test_segments_are_the_texts_between_timestamps(tokens, expected):
     head = replace(make_head(), timestamps=True)
     found = head.to_prediction("a.wav", np.array([0, *tokens], np.float32)).segments
     assert [(one.start, one.end, one.text) for one in found] == expected
 
 
-def test_served_outputs_are_those_of_predictions():
+def test_served_outputs_match_predictions():
     head = replace(make_head(), timestamps=True)
     rows = [[-0.5, 27, 1, 29, 30, 2], [-0.25, 40, 3, 27, 90, 5000], [-1, 0, 0, 0, 0, 0], [-2, 1, 30, 28, 29, 0]]
     predicted = np.array(rows, np.float32)

@@ -59,7 +59,7 @@ def test_few_rows_calibrate_a_fine_tuned_network_without_validation_rows(recipe,
 
 
 @pytest.mark.slow
-def test_more_rows_do_not(recipe, monkeypatch):
+def test_many_rows_do_not_calibrate_it(recipe, monkeypatch):
     monkeypatch.setattr(job_module, "MOST_ROWS", 8)
     job = recipe("lp_ft").prepare()
     assert job.train().held_out is None

@@ -30,7 +30,7 @@ def history(run):
 
 
 def moved(job, before):
-    """Names of the backbone's weights that are no longer what they were."""
+    """Names of the backbone's weights that have changed."""
     after = job.model.backbone.network.weights
     return {weight.path for weight, old in zip(after, before, strict=True) if not np.array_equal(weight, old)}
 
@@ -104,7 +104,7 @@ def test_lora_trains_its_adapters_and_serves_ordinary_layers(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(images, tmp_path):
+def test_gradual_releases_stage_after_stage_and_records_one_phase_each(images, tmp_path):
     policy = {"name": "gradual", "groups": 2, "group_epochs": 1}
     run = recipe(images, policy).fit(tmp_path / "run")
     phases = [(line["phase"], line["epoch"]) for line in history(run)]
@@ -112,7 +112,7 @@ def test_gradual_releases_stage_after_stage_and_writes_a_phase_each(images, tmp_
 
 
 @pytest.mark.slow
-def test_weights_that_go_on_training_keep_their_slots(images, tmp_path, monkeypatch):
+def test_weights_that_continue_training_keep_their_slots(images, tmp_path, monkeypatch):
     import keras_transfer.job.job
 
     optimizers = []
@@ -133,7 +133,7 @@ def test_weights_that_go_on_training_keep_their_slots(images, tmp_path, monkeypa
     assert (before == 3).sum() == len(first._trainable_variables)
 
 
-def test_lp_ft_begins_with_the_solved_head_and_says_what_fine_tuning_bought(images, tmp_path):
+def test_lp_ft_starts_with_the_solved_head_and_reports_the_gain_of_fine_tuning(images, tmp_path):
     run = recipe(images, "lp_ft").fit(tmp_path / "run")
     first = history(run)[0]
     assert (first["phase"], first["epoch"]) == ("head", 1)
@@ -168,7 +168,7 @@ def test_a_head_that_cannot_be_solved_is_trained(images, tmp_path, sections):
 
 
 @pytest.mark.slow
-def test_what_is_kept_and_judged_is_the_average_of_the_weights(images, tmp_path, monkeypatch):
+def test_averaged_weights_are_saved_and_evaluated(images, tmp_path, monkeypatch):
     seen = []
     original = BestWeights.on_epoch_end
 
@@ -181,7 +181,7 @@ def test_what_is_kept_and_judged_is_the_average_of_the_weights(images, tmp_path,
     kernel = run.model.get_layer("head").get_layer("head_logits").kernel
     raw = next(weight for weight in seen[-1] if weight.shape == kernel.shape)
     assert not np.allclose(kernel, raw, atol=1e-7)
-    # The last epoch was validated with the weights that are kept.
+    # The last epoch was validated with the weights that are saved.
     assert run.evaluate(split="validation").loss == pytest.approx(history(run)[-1]["val_loss"], abs=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""A training loop of one's own, on what ``recipe.prepare()`` returns."""
+"""A custom training loop on what ``recipe.prepare()`` returns."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def recipe(images, pebble):
 
 
 @pytest.mark.slow
-def test_a_loop_of_ones_own_reaches_the_weights_of_fit(recipe, tmp_path):
+def test_a_custom_loop_reaches_the_weights_of_fit(recipe, tmp_path):
     made = recipe("full", export={"formats": []})
     job = made.prepare()
     (phase,) = job.phases
@@ -53,7 +53,7 @@ def test_apply_solves_a_head_and_sets_what_trains(recipe):
     assert model.optimizer.iterations.numpy() == 0
 
 
-def test_without_validation_rows_there_are_no_batches_of_them(recipe):
+def test_without_validation_rows_there_are_no_validation_batches(recipe):
     job = recipe("head").prepare()
     assert job.validation_batches is None
     inputs, targets = next(iter(job.test_batches))

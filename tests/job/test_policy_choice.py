@@ -1,4 +1,4 @@
-"""What policy: auto comes to."""
+"""How policy: auto is resolved."""
 
 import json
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_training_stages_pays_unless_the_head_leads_by_more_than_chance(losses, 
     assert choice.policy == policy
 
 
-def test_a_choice_gives_its_reason_and_the_time_in_two_lines():
+def test_a_choice_prints_its_reason_and_time_in_two_lines():
     choice = choose(trials(head=0.7, last_stages=0.4), ESTIMATES, 400.0, examples=EXAMPLES)
     reason, seconds = str(choice).splitlines()
     assert reason == (
@@ -71,7 +71,7 @@ def test_a_choice_gives_its_reason_and_the_time_in_two_lines():
     assert seconds == "Time: about 300 s of 400 s (head 10 s, last_stages 60 s, lp_ft 300 s)."
 
 
-def test_a_budget_that_fits_no_epoch_is_refused_with_the_least_that_would_do():
+def test_a_budget_too_small_for_an_epoch_is_refused_with_the_minimum():
     with pytest.raises(PolicyError, match=r"policy\.budget_seconds must allow for one pass.*about 10 s.*Received: 9\."):
         find_affordable(ESTIMATES, 9.0)
 
@@ -81,7 +81,7 @@ def test_estimates_rise_with_the_work_and_count_the_trials():
     speed = Speed(reading=0.01, network=0.1, frozen=0.08, tuned=0.0, start=1.0)
     without = estimate_seconds(work, speed, 0)
     assert without["head"] == pytest.approx(1.0 + 150 * 0.11)
-    # Features of two views, then ten epochs of what is not frozen at four passes a step.
+    # Features of two views, then ten epochs of the unfrozen part at four passes per step.
     assert without["last_stages"] - without["head"] == pytest.approx(200 * 0.09 + 0.8 + 10 * 400 * 0.02)
     tried = estimate_seconds(work, speed, 5)
     assert tried["head"] == without["head"]
@@ -100,7 +100,7 @@ def test_many_rows_are_tried_in_fewer_folds(rows, folds):
     assert count_folds(rows, 0) == 0
 
 
-def test_predictions_that_are_no_numbers_lose():
+def test_predictions_that_are_nan_lose():
     spoilt = try_on("lp_ft", HEAD, np.full((2, 2), np.nan, np.float32), np.array([0, 1]))
     assert spoilt.loss == pytest.approx(-np.log(1e-7))
 

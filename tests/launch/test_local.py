@@ -13,7 +13,7 @@ def python(code):
     return [sys.executable, "-c", code]
 
 
-def test_lines_begin_with_the_number_and_all_end_well(capfd):
+def test_lines_start_with_the_worker_number_and_the_exit_code_is_0(capfd):
     code = "import sys; print('out'); print('told', file=sys.stderr)"
     assert launch([python(code), python(code)]) == 0
     out, told = capfd.readouterr()
@@ -21,7 +21,7 @@ def test_lines_begin_with_the_number_and_all_end_well(capfd):
     assert sorted(told.splitlines()) == ["[0] told", "[1] told"]
 
 
-def test_each_takes_its_share_of_the_cores_unless_it_is_told(capfd, monkeypatch):
+def test_each_worker_uses_its_share_of_the_cores_unless_it_is_set(capfd, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     code = "import os; print(os.environ['TF_NUM_INTRAOP_THREADS'])"
@@ -41,7 +41,7 @@ def test_when_one_dies_all_end_with_its_exit_code(capfd, monkeypatch):
     assert launch([python("import time; time.sleep(60)"), python("import os; os.kill(os.getpid(), 9)")]) == 137
 
 
-def test_sigterm_goes_to_all(tmp_path):
+def test_sigterm_is_sent_to_all(tmp_path):
     worker = (
         "import pathlib, signal, sys, time;"
         "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1]).write_text('told'), sys.exit(143)));"
@@ -61,7 +61,7 @@ def test_sigterm_goes_to_all(tmp_path):
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == "told"
 
 
-def test_every_worker_has_a_port_of_its_own():
+def test_every_worker_has_its_own_port():
     addresses = find_free_addresses(4)
     assert len(set(addresses)) == 4
     assert all(address.startswith("localhost:") for address in addresses)

@@ -54,7 +54,7 @@ def wait_for_epochs(folder, count, process):
     raise AssertionError(process.communicate())
 
 
-def test_killed_workers_begin_again_and_train_what_unbroken_ones_do(recipe_file, tmp_path):
+def test_killed_workers_restart_and_train_the_same_model(recipe_file, tmp_path):
     unbroken = start(recipe_file, tmp_path / "unbroken", engine="local")
     assert unbroken.wait(300) == 0, unbroken.communicate()
     folder = tmp_path / "run"

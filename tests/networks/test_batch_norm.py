@@ -38,7 +38,7 @@ def norms(model):
 
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}], ids=str)
 @pytest.mark.parametrize("trainable", [True, False])
-def test_training_is_that_of_keras(options, trainable):
+def test_training_matches_keras(options, trainable):
     plain, fused = pair(**options)
     x = RANDOM.normal(2.0, 3.0, (8, 6, 5, 3)).astype("float32")
     y = RANDOM.normal(size=(8, 2)).astype("float32")
@@ -53,7 +53,7 @@ def test_training_is_that_of_keras(options, trainable):
     np.testing.assert_allclose(fused.predict(x, verbose=0), plain.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
 
 
-def test_half_precision_is_no_worse_than_that_of_keras():
+def test_half_precision_is_about_as_accurate_as_in_keras():
     x = RANDOM.normal(2.0, 3.0, (8, 6, 5, 3)).astype("float32")
     layers = [keras.layers.BatchNormalization(dtype=dtype) for dtype in ("float32", "mixed_bfloat16", "mixed_bfloat16")]
     layers[2].build(x.shape)
@@ -63,7 +63,7 @@ def test_half_precision_is_no_worse_than_that_of_keras():
     assert layers[2](x).dtype == "bfloat16"
 
 
-def test_what_the_kernel_cannot_do_is_left_to_keras():
+def test_unsupported_cases_fall_back_to_keras():
     inputs = keras.Input((4, 3))
     flat = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))
     expected = flat(np.ones((2, 4, 3), "float32"), training=True)
@@ -74,7 +74,7 @@ def test_what_the_kernel_cannot_do_is_left_to_keras():
     assert type(channels_first.layers[-1]) is keras.layers.BatchNormalization
 
 
-def test_keras_own_class_is_back_for_saving(tmp_path):
+def test_the_class_of_keras_is_restored_for_saving(tmp_path):
     _, model = pair()
     with plain_batch_norm(model):
         model.save(tmp_path / "model.keras")
@@ -110,7 +110,7 @@ def kinds(model):
 
 
 def check_folded(model, *, left):
-    """What is predicted stays the same, also when weights change afterwards; so many BatchNorm layers are left."""
+    """Predictions stay the same, also when weights change afterwards; ``left`` BatchNorm layers remain."""
     randomize(model)
     fuse_batch_norm(model)
     folded = fold_batch_norm(model)
@@ -129,12 +129,12 @@ def check_folded(model, *, left):
 
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}], ids=str)
 @pytest.mark.parametrize("number", range(4))
-def test_convolutions_take_over_what_is_behind_them(number, options):
+def test_batch_norm_is_folded_into_the_convolution_before_it(number, options):
     pixels = keras.Input((16, 15, 3))
     check_folded(keras.Model(pixels, convolved(pixels, convolutions()[number], **options)), left=0)
 
 
-def test_what_stands_between_or_beside_is_left_as_it_was():
+def test_layers_that_cannot_be_folded_are_left_unchanged():
     pixels = keras.Input((16, 15, 3))
     shared = keras.layers.Conv2D(3, 3, padding="same")
     once = convolved(pixels, shared)
@@ -144,25 +144,25 @@ def test_what_stands_between_or_beside_is_left_as_it_was():
     between = keras.layers.BatchNormalization()(between)
     half = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")(between)
     half = keras.layers.BatchNormalization()(half)
-    # The activation, the ReLU and half precision each keep a layer.
+    # The activation, the ReLU and half precision each leave one layer.
     check_folded(keras.Model(pixels, [half, twice]), left=3)
 
 
-def test_a_convolution_that_is_read_twice_is_still_there():
+def test_a_convolution_with_another_consumer_is_not_lost():
     pixels = keras.Input((16, 15, 3))
     x = keras.layers.Conv2D(4, 3)(pixels)
     normalized = keras.layers.BatchNormalization()(x)
     check_folded(keras.Model(pixels, [keras.layers.Add()([x, normalized]), normalized]), left=0)
 
 
-def test_an_adapter_is_part_of_the_convolution():
+def test_an_adapter_is_folded_with_its_convolution():
     pixels = keras.Input((16, 15, 3))
     model = keras.Model(pixels, convolved(pixels, keras.layers.Conv2D(6, 3)))
     model.layers[1].enable_lora(2)
     check_folded(model, left=0)
 
 
-def test_a_network_without_any_is_itself():
+def test_a_network_without_batch_norm_is_returned_unchanged():
     pixels = keras.Input((16, 15, 3))
     model = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
     assert fold_batch_norm(model) is model

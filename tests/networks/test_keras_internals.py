@@ -36,7 +36,7 @@ def private(name):
 
 
 def defined_names(tree):
-    """Names that a file gives to attributes of its own: what it defines, annotates, or assigns on ``self``."""
+    """Names of a file's own attributes: what it defines, annotates, or assigns on ``self``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
@@ -50,7 +50,7 @@ def defined_names(tree):
 
 
 def keras_bases(node, classes):
-    """The classes of Keras and KerasHub that a class is derived from, at once or through others of ours."""
+    """The classes of Keras and KerasHub that a class is derived from, directly or through others of ours."""
     for base in node.bases:
         names = ast.unparse(base).split(".")
         if names[0] in ("keras", "keras_hub"):
@@ -135,7 +135,7 @@ def offences(trees):
         yield from ((name, inner, "is an attribute of Keras too") for inner in used & names)
 
 
-def test_nothing_else_in_the_package_uses_what_is_private_in_keras():
+def test_no_other_module_uses_private_keras_apis():
     found = {offence for offence in offences(TREES) if offence[0] != OURS}
     assert found == set()
 
@@ -158,11 +158,11 @@ def test_nothing_else_in_the_package_uses_what_is_private_in_keras():
         "import keras\nclass A(keras.Model):\n    x = 1\nclass B(A):\n    def f(self):\n        self._tracker = 1",
     ],
 )
-def test_each_way_to_use_it_is_found(code):
+def test_each_kind_of_private_use_is_detected(code):
     assert len(set(offences({"module": ast.parse(code)}))) > 0
 
 
-def test_what_is_public_or_our_own_is_allowed():
+def test_public_and_own_names_are_allowed():
     code = """
 import keras
 class Layer(keras.layers.Layer):
@@ -181,7 +181,7 @@ def f(model):
     assert list(offences({"module": ast.parse(code)})) == []
 
 
-def test_this_is_the_version_that_was_read():
+def test_the_installed_keras_is_the_reviewed_version():
     assert keras.__version__.startswith(f"{internals.READ_IN}."), "see docs/quirks.md, 'Trying a newer Keras'"
 
 
@@ -208,7 +208,7 @@ DIGESTS = {
 
 @ON_TENSORFLOW
 @pytest.mark.parametrize("place", DIGESTS)
-def test_the_functions_that_are_replaced_have_not_changed(place):
+def test_the_patched_functions_have_not_changed(place):
     owner, name = internals.owner_and_name(place)
     function = getattr(owner, name)
     assert digest(function) == DIGESTS[place], f"{function.__module__}.{name} has changed in Keras {keras.__version__}"
@@ -216,7 +216,7 @@ def test_the_functions_that_are_replaced_have_not_changed(place):
 
 @ON_TENSORFLOW
 @pytest.mark.parametrize("place", DIGESTS)
-def test_a_patch_is_in_place_for_a_while(place):
+def test_a_patch_is_undone_on_exit(place):
     owner, name = internals.owner_and_name(place)
     before = getattr(owner, name)
     with pytest.raises(ZeroDivisionError), internals.patched(place, lambda original: lambda *_: ("patched", original)):
@@ -236,7 +236,7 @@ def test_parts_are_all_layers_inside():
     assert {"query", "key", "value", "attention_output"} <= names
 
 
-def test_an_implicit_mask_is_seen():
+def test_an_implicit_mask_is_detected():
     ids = keras.Input((5,), dtype="int32")
     assert internals.carries_mask(keras.layers.Embedding(7, 2, mask_zero=True)(ids))
     assert not internals.carries_mask(keras.layers.Embedding(7, 2)(ids))
@@ -272,7 +272,7 @@ def test_a_layers_class_and_what_it_announces_and_saves():
     assert layer(keras.Input((4,))).shape == (None, 9)
 
 
-def test_the_parts_of_a_decoders_block_do_what_the_block_does():
+def test_the_parts_of_a_decoder_block_match_the_block():
     block = keras_hub.layers.TransformerDecoder(16, 2, activation="gelu", normalize_first=True)
     x, states = (np.random.default_rng(seed).normal(size=(2, 3, 8)).astype("float32") for seed in (0, 1))
     whole = block(x, states, use_causal_mask=False)
@@ -291,7 +291,7 @@ def test_a_variables_layout():
 
 
 @ON_TENSORFLOW
-def test_a_distributed_dataset_says_how_many_batches_it_has_and_one_devices_shapes():
+def test_a_distributed_dataset_has_the_cardinality_that_was_set():
     import tensorflow as tf
 
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")

@@ -50,7 +50,7 @@ def triangles(sample_rate, transform, mels, lowest, highest):
         pytest.param({"window": 401, "hop": 123, "frame": 600, "transform": 1024, "mels": 20}, 100, 7000, id="odd"),
     ],
 )
-def test_a_spectrogram_is_what_the_formula_gives(settings, lowest, highest):
+def test_a_spectrogram_matches_the_formula(settings, lowest, highest):
     clips = np.stack([clip(9000), 0.1 * clip(9000, seed=1)])
     layer = LogMel(sample_rate=16_000, lowest=lowest, highest=highest, **settings)
     got = keras.ops.convert_to_numpy(layer(clips))
@@ -66,7 +66,7 @@ def mel_filters_of(layer, transform, mels, lowest, highest):
     return mel_filters(16_000, mels, lowest=lowest, highest=highest, norm="slaney")(transform)
 
 
-def test_the_ends_are_mirrored_if_asked():
+def test_the_ends_are_reflected_on_request():
     samples = clip(3200)
     settings = {"window": 400, "hop": 160, "mels": 40, "transform": 400}
     inside = LogMel(sample_rate=16_000, reflect=(200, 40), **settings)(samples[None])
@@ -84,7 +84,7 @@ def test_each_band_has_a_frequency_and_an_even_response():
     assert 0.7 < power.min() / power.mean() and power.max() / power.mean() < 1.4
 
 
-def test_half_precision_is_not_for_samples():
+def test_samples_stay_float32_under_mixed_precision():
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         layer = LogMel(sample_rate=16_000, mels=32, window=400, hop=160, gain=32768.0)

@@ -123,7 +123,7 @@ def test_all_four_kinds_of_layer_have_adapters_and_others_have_none():
 
 
 def test_layers_inside_composite_layers_are_found():
-    """By a private method of Keras: if it moves, this fails, and ``keras_internals.parts`` has to be written anew."""
+    """By a private method of Keras: if it moves, this fails, and ``keras_internals.parts`` has to be rewritten."""
     setup = Setup("bert")
     inside = ["query", "key", "value", "attention_output", "feedforward_intermediate_dense", "feedforward_output_dense"]
     adapters = add_adapters(setup.stages, setup.every, rank=2)
@@ -142,7 +142,7 @@ def test_only_the_chosen_stages_are_adapted():
     assert find_adapters(setup.stages[:-1]) == ()
 
 
-def test_a_convolution_over_space_alone_has_none():
+def test_depthwise_convolutions_have_no_adapters():
     setup = Setup("efficientnet")
     adapters = add_adapters(setup.stages, setup.every, rank=4)
     layers = [layer for stage in setup.stages for layer in stage.layers]
@@ -165,7 +165,7 @@ def test_a_layer_that_is_smaller_than_the_rank_gets_its_own_size_at_the_same_sca
     assert {a.layer.lora_alpha / a.layer.lora_rank for a in adapters} == {2.0}
 
 
-def test_no_layer_to_adapt_is_refused_with_the_stages_that_have_some():
+def test_stages_without_layers_to_adapt_are_refused_with_those_that_have_some():
     layers = {
         "stem": keras.layers.Conv2D(4, 3),
         "middle": keras.layers.DepthwiseConv2D(3),
@@ -198,7 +198,7 @@ def test_a_second_adapter_is_refused_before_anything_changes():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_new_adapters_change_nothing_and_training_moves_them_and_the_head_alone(name):
+def test_new_adapters_change_no_output_and_training_updates_only_them_and_the_head(name):
     setup = Setup(name)
     expected = setup.predict()
     before = setup.weights
@@ -207,7 +207,7 @@ def test_new_adapters_change_nothing_and_training_moves_them_and_the_head_alone(
     setup.predictor.make_predict_function(force=True)
     np.testing.assert_array_equal(setup.predict(), expected)
 
-    setup.compile(keras.optimizers.Adam(0.01, epsilon=1e-30))  # moves where SGD's steps would be lost in rounding
+    setup.compile(keras.optimizers.Adam(0.01, epsilon=1e-30))  # changes weights where SGD steps would round to nothing
     factors = [factor for adapter in adapters for factor in adapter.factors]
     trained = setup.trainer.trainable_weights
     assert {id(w) for w in trained} == {id(w) for w in [*factors, *setup.head.weights]}
@@ -226,7 +226,7 @@ def test_new_adapters_change_nothing_and_training_moves_them_and_the_head_alone(
     assert [w.path for w in trained if np.array_equal(new[id(w)], after[id(w)])] == []
 
 
-def test_keras_lets_the_adapted_weight_train_again_with_its_layer():
+def test_keras_makes_the_adapted_weight_trainable_again_with_its_layer():
     """The reason why the layers stay frozen and the factors alone are set."""
     setup = Setup("all_kinds")
     for adapter in add_adapters(setup.stages, setup.every, rank=2):
@@ -266,7 +266,7 @@ def test_merged_layers_are_ordinary_ones_that_predict_the_same(name, tmp_path):
     np.testing.assert_allclose(loaded.predict(setup.inputs(), verbose=0), expected, rtol=0, atol=1e-5)
 
 
-def test_what_was_merged_can_train_and_be_adapted_again():
+def test_merged_layers_can_be_trained_and_adapted_again():
     setup = Setup("all_kinds")
     learned(setup)
     merge_adapters(setup.stages)
@@ -280,7 +280,7 @@ def test_what_was_merged_can_train_and_be_adapted_again():
     assert np.abs(setup.predict() - expected).max() > 1e-3
 
 
-def test_merging_keeps_all_digits_under_mixed_precision():
+def test_merging_is_exact_under_mixed_precision():
     setup = Setup("all_kinds", dtype="mixed_bfloat16")
     adapters = learned(setup)
     exact = [np.array(a.weight) + np.matmul(a.a, a.b) for a in adapters]
@@ -293,8 +293,8 @@ def test_merging_keeps_all_digits_under_mixed_precision():
 # Checkpoints.
 
 
-def test_keras_own_saving_merges_and_what_it_loads_cannot_learn(tmp_path):
-    """The trap, and why checkpoints hold variables: where Keras closes it, this fails."""
+def test_saving_by_keras_merges_adapters_and_the_loaded_ones_cannot_learn(tmp_path):
+    """The trap, and why checkpoints contain variables: if Keras closes it, this fails."""
     setup = Setup("all_kinds")
     adapters = learned(setup)
     expected = setup.predict()

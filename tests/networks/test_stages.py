@@ -13,7 +13,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def run_in_stages(network, stages, data):
-    """Feed each stage what the one before gives, and those inputs of the network that it asks for by name."""
+    """Feed each stage what the one before gives, and those inputs of the network that it names."""
     named = dict(zip([x.name for x in network.inputs], keras.tree.flatten(data), strict=True))
     alive = keras.tree.flatten(submodel(network, stages, 0, 1)(data))
     for index in range(1, len(stages)):
@@ -26,7 +26,7 @@ def run_in_stages(network, stages, data):
 
 
 def check(network, data):
-    """Return the stages after checking what every network's stages have to keep."""
+    """Return the stages after checking what holds for the stages of every network."""
     stages = find_stages(network)
     for got, want in zip(run_in_stages(network, stages, data), keras.tree.flatten(network(data)), strict=True):
         assert np.ptp(want) > 0
@@ -80,7 +80,7 @@ def test_normalization_and_activation_join_the_convolution_before():
     assert [layer.name for layer in stages[1].layers] == ["part2_conv", "part2_bn", "part2_relu"]
 
 
-def test_normalization_ahead_of_a_block_joins_the_block_whose_name_it_bears():
+def test_normalization_ahead_of_a_block_joins_the_block_it_is_named_after():
     x = inputs = keras.Input((6, 6, 4))
     for block in (1, 2):
         y = layers.BatchNormalization(name=f"block{block}_preact_bn")(x)
@@ -110,7 +110,7 @@ def test_no_cut_inside_a_shortcut():
     assert [stage.name for stage in stages][-2:] == ["sum_1", "sum_2"]
 
 
-def test_two_tensors_alive_where_the_network_is_never_narrower():
+def test_a_boundary_may_have_two_tensors_if_the_network_is_never_narrower():
     before = x = inputs = keras.Input((4,))
     for number in range(16):
         y = layers.Concatenate(name=f"cell_{number}")(
@@ -174,17 +174,17 @@ def test_stages_do_not_depend_on_the_size_of_the_input_nor_on_what_was_built_bef
     assert "mixed0" in inception[0]
 
 
-def test_what_all_names_begin_with_is_left_out():
+def test_the_common_prefix_of_names_is_removed():
     stages = find_stages(chain(["my_net2_stem", "my_net2_block1", "my_net2_block2"]))
     assert [stage.name for stage in stages] == ["stem", "block1", "block2"]
 
 
-def test_a_name_that_is_all_that_the_others_begin_with_is_not_left_out():
+def test_a_name_that_equals_the_common_prefix_is_not_removed():
     names = ["net", "net_a", "net_b"]
     assert [stage.name for stage in find_stages(chain(names))] == names
 
 
-def test_a_numbered_block_may_come_back_to_a_word_that_is_not_its_last():
+def test_a_numbered_block_may_repeat_a_word_that_is_not_its_last():
     stages = find_stages(chain(["block1_conv", "block1_project", "block1_conv2", "block2_conv", "block2_conv2"]))
     assert [[layer.name for layer in stage.layers if layer.weights] for stage in stages] == [
         ["block1_conv", "block1_project", "block1_conv2"],
@@ -193,7 +193,7 @@ def test_a_numbered_block_may_come_back_to_a_word_that_is_not_its_last():
     ]
 
 
-def test_no_stage_runs_from_an_encoder_into_its_decoder():
+def test_no_stage_spans_an_encoder_and_its_decoder():
     sound, tokens = keras.Input((4,), name="sound"), keras.Input((4,), name="tokens")
     encoded, x = sound, tokens
     for number in range(20):
@@ -209,7 +209,7 @@ def test_no_stage_runs_from_an_encoder_into_its_decoder():
     np.testing.assert_array_equal(run_in_stages(network, stages, data)[0], network(data))
 
 
-def test_a_shared_layer_lies_in_one_stage():
+def test_a_shared_layer_is_in_one_stage():
     shared = layers.Dense(4, name="shared")
     x = inputs = keras.Input((4,))
     for number in range(3):
@@ -277,7 +277,7 @@ def test_a_random_layer_is_not_run_again():
     assert all(not stage.inputs for stage in stages[1:])
 
 
-def test_no_cut_where_an_implicit_mask_would_be_lost():
+def test_no_cut_that_would_lose_an_implicit_mask():
     inputs = keras.Input((8,))
     x = layers.Embedding(50, 4, mask_zero=True, name="embedding")(inputs)
     x = layers.LSTM(5, return_sequences=True, name="first")(x)
@@ -327,7 +327,7 @@ def test_a_model_without_a_graph_is_refused():
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 0), (2, 1), (-1, 2), (0, 4)])
-def test_a_range_that_is_none_is_refused(start, stop):
+def test_an_invalid_range_is_refused(start, stop):
     network = chain(["a", "b", "c"])
     with pytest.raises(BackboneError, match=f"3 stages.*start={start}, stop={stop}"):
         submodel(network, find_stages(network), start, stop)

@@ -58,7 +58,7 @@ def test_windows_are_evenly_spaced_over_what_is_not_padding(lengths, time, paddi
         np.testing.assert_array_equal(windows.reshape(len(lengths), n, SIZE)[row, : len(expected)], expected)
 
 
-def test_a_long_recording_has_no_window_out_of_place():
+def test_window_starts_of_a_long_recording_do_not_overflow():
     # The product of a window's number and the last start is above 2**31.
     time, size = 500_077, 100
     recording = np.arange(1, time + 1, dtype=np.float32)[None]
@@ -75,7 +75,7 @@ def mean_and_peak():
     return keras.Model(samples, keras.layers.Rescaling(2.0)(outputs), name="predictor")
 
 
-def test_a_model_gives_the_mean_over_the_windows_of_each_recording(tmp_path):
+def test_a_model_returns_the_mean_over_the_windows_of_each_recording(tmp_path):
     recordings = batch(27, 10, 4, 30, time=31)
     model = over_windows(mean_and_peak(), SIZE, "silence")
     assert model.name == "predictor" and model.output_shape == (None, 2)
@@ -86,6 +86,6 @@ def test_a_model_gives_the_mean_over_the_windows_of_each_recording(tmp_path):
     np.testing.assert_allclose(model(recordings), expected, rtol=1e-5)
     write_keras_file(model, tmp_path / "a.keras")
     again = read_keras_file(tmp_path / "a.keras", BackboneError)
-    # In batches of one: padding of the longest recording of a batch changes no other.
+    # In batches of one: padding to the longest recording of a batch does not change the others.
     alone = [again.predict(recording[None], verbose=0)[0] for recording in recordings]
     np.testing.assert_allclose(alone, expected, rtol=1e-5)

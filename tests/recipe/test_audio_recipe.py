@@ -1,4 +1,4 @@
-"""Recipes for recordings from files to a finished run, on tones that only their pitch tells apart."""
+"""Recipes for recordings from files to a finished run, on tones that differ only in pitch."""
 
 import io
 import json
@@ -54,13 +54,13 @@ def run(finished_audio_run):
     return finished_audio_run
 
 
-def test_pitches_are_told_apart(run):
+def test_pitches_are_classified(run):
     assert run.reports["test"].accuracy > 0.8
     record = json.loads((run.folder / "data.json").read_text())
     assert (record["sample_rate"], record["seconds"]) == (RATE, SECONDS)
 
 
-def test_inputs_of_every_kind_get_one_answer(run, tmp_path):
+def test_inputs_of_every_kind_have_the_same_prediction(run, tmp_path):
     samples = tone(700.0, 0.9, seed=7)
     file = tmp_path / "one.wav"
     write_wav(file, samples)
@@ -73,7 +73,7 @@ def test_inputs_of_every_kind_get_one_answer(run, tmp_path):
         assert other.probabilities == pytest.approx(of_file.probabilities, abs=2e-6)
 
 
-def test_a_long_recording_gets_the_mean_over_evenly_spaced_windows(run):
+def test_a_long_recording_is_predicted_as_the_mean_over_evenly_spaced_windows(run):
     length = int(2.5 * SECONDS * RATE)
     samples = np.concatenate([tone(220.0, 1.25, seed=1), tone(2200.0, 1.25, seed=2)])
     starts = [0, round(0.5 * (length - RATE)), length - RATE]
@@ -87,7 +87,7 @@ def test_a_long_recording_gets_the_mean_over_evenly_spaced_windows(run):
     np.testing.assert_allclose([found[name] for name in run.target.names], expected, atol=2e-6)
 
 
-def test_the_page_plays_recordings_and_shows_where_the_evidence_is(run):
+def test_the_page_plays_recordings_and_shows_spectrograms(run):
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert page.count("<audio controls") >= 8  # the test rows
     assert 'src="data:audio/mpeg;base64,' in page and "media-src data:" in page
@@ -167,7 +167,7 @@ def test_the_contract_of_tasks(folder):
 
 
 @pytest.mark.slow
-def test_a_run_is_repeated_exactly(folder, tmp_path):
+def test_a_run_is_reproduced_exactly(folder, tmp_path):
     options = {
         "seconds": SECONDS, "policy": "lp_ft", "training": {"epochs": 2}, "export": {"formats": []}, "report": False,
         "augmentation": {"noise": 20.0, "speed": 0.1, "mixup": 0.2},

@@ -28,7 +28,7 @@ def folds_of(source, folds, seed=0, **options):
     ]
 
 
-def test_every_row_is_a_test_row_once_and_shares_are_kept(images):
+def test_every_row_is_a_test_row_once_and_folds_are_stratified(images):
     folds = folds_of(images, 4, validation=0.25)
     names = [name for splits in folds for name in splits.test.examples.names]
     assert len(names) == len(set(names)) == 32
@@ -57,7 +57,7 @@ def test_groups_stay_together_in_a_fold(images):
         folds_of(table, 9, group="who")
 
 
-def test_a_run_folder_a_fold_and_a_summary(command, tiny, images, tmp_path):
+def test_one_run_folder_per_fold_and_a_summary(command, tiny, images, tmp_path):
     recipe = tmp_path / "own.yaml"
     sections = {key: value for key, value in QUICK.items() if key != "image_size"} | {"policy": {"name": "full"}}
     data = {"source": str(images), "image_size": 32, "folds": 2, "validation": 0.25}
@@ -157,7 +157,7 @@ def test_each_run_has_a_name_a_seed_and_a_fold(tiny, data, runs):
         ({"repeats": 2, "test": 0}, ["data.repeats", "data.test is 0"]),
     ],
 )
-def test_settings_that_make_no_sense_together(tiny, data, needs):
+def test_conflicting_settings_are_refused(tiny, data, needs):
     with pytest.raises(ConfigError) as refusal:
         ImageClassification("x", **data, **QUICK)
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value

@@ -148,7 +148,7 @@ def unbroken(recipe, tmp_path_factory):
 STEP, TEST = (Checkpointer, "on_train_batch_end"), (UserCallbacks, "on_test_begin")
 
 
-def test_a_stateful_callback_and_a_tracker_are_resumed_to_the_bit(recipe, unbroken, tmp_path, killed):
+def test_a_stateful_callback_and_a_tracker_are_resumed_bit_for_bit(recipe, unbroken, tmp_path, killed):
     made, (expected_run, expected, _) = recipe(TWO_PHASES), unbroken
     kills = [
         (*STEP, 3),  # in the middle of an epoch
@@ -166,7 +166,7 @@ def test_a_stateful_callback_and_a_tracker_are_resumed_to_the_bit(recipe, unbrok
         np.testing.assert_array_equal(a, b, err_msg=a.path)
     assert history(run.folder) == history(expected_run.folder)
     assert [line["nudges"] for line in history(run.folder)] == [n * STEPS for n in range(1, 5)]
-    assert log.state == {"epochs": 1}  # of the fourth process, which began with the third epoch
+    assert log.state == {"epochs": 1}  # of the fourth process, which started with the third epoch
     assert log.of("RunStarted")[0].resumed
     assert [(e.phase.number, e.epoch, e.run_epoch) for e in log.of("EpochEnded")] == [(2, 2, 4)]
     assert log.steps == STEPS
@@ -192,7 +192,7 @@ def test_a_validation_that_is_interrupted_counts_once(recipe, unbroken, tmp_path
 
 
 @pytest.mark.slow
-def test_a_run_is_resumed_with_the_callbacks_that_it_had(recipe, tmp_path, killed):
+def test_a_run_must_be_resumed_with_the_callbacks_that_it_had(recipe, tmp_path, killed):
     made = recipe()
     killed(lambda: fit(made, tmp_path / "run"), *STEP, STEPS + 2)
     with pytest.raises(CheckpointError) as raised:
@@ -229,7 +229,7 @@ def test_what_is_not_a_callback_is_refused_before_anything_is_written(recipe, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_a_state_that_no_checkpoint_holds_is_named(recipe, tmp_path):
+def test_a_state_that_a_checkpoint_cannot_store_is_named(recipe, tmp_path):
     class Odd(keras.callbacks.Callback):
         def get_state(self):
             return {"seen": {1, 2}}
@@ -289,7 +289,7 @@ class Flaky(Log):
         raise ConnectionError("no route to the server")
 
 
-def test_a_tracker_that_fails_warns_once_and_the_run_ends_well(recipe, tmp_path):
+def test_a_tracker_that_fails_warns_once_and_the_run_completes(recipe, tmp_path):
     flaky = Flaky()
     with pytest.warns(TransferWarning) as warned:
         run = recipe().fit(tmp_path / "run", trackers=[flaky])
@@ -301,7 +301,7 @@ def test_a_tracker_that_fails_warns_once_and_the_run_ends_well(recipe, tmp_path)
     assert (run.folder / "history.png").is_file()
 
 
-def test_trackers_leave_weights_as_they_are(recipe, tmp_path):
+def test_trackers_do_not_change_weights(recipe, tmp_path):
     pytest.importorskip("tensorboard")
     plain = recipe(epochs=1).fit(tmp_path / "plain")
     tracked = recipe(epochs=1, trackers=["tensorboard"]).fit(tmp_path / "tracked")

@@ -1,4 +1,4 @@
-"""What a user brings from Python: a model, a head, a change to images; and what the run folder says of them."""
+"""What a user brings from Python: a model, a head, a change to images; and what the run folder records of them."""
 
 import json
 
@@ -41,7 +41,7 @@ def make(images, **sections):
     )
 
 
-def test_a_run_of_objects_says_what_its_file_does_not_hold(images, tmp_path):
+def test_a_run_of_objects_names_what_its_file_does_not_contain(images, tmp_path):
     run = make(images).fit(tmp_path / "run")
     text = (tmp_path / "run" / "recipe.yaml").read_text(encoding="utf-8")
     note = text.splitlines()[1].removeprefix("# ").split(", ")
@@ -53,7 +53,7 @@ def test_a_run_of_objects_says_what_its_file_does_not_hold(images, tmp_path):
         make(images, augmentation={"function": "<python: darken>"}).prepare()
 
 
-def test_the_augmentation_is_in_the_training_batches_and_alone(images):
+def test_the_function_is_the_only_augmentation_of_training_batches(images):
     def batches(augmentation):
         job = make(images, head={}, augmentation=augmentation).prepare()
         # As training takes them: features of frozen stages, if they can be cached, which they cannot with a function.
@@ -66,7 +66,7 @@ def test_the_augmentation_is_in_the_training_batches_and_alone(images):
     assert all((a == b).all() for a, b in zip(same, plain, strict=True))
 
 
-def test_a_function_is_for_images_alone():
+def test_an_augmentation_function_is_only_for_images():
     from keras_transfer import TextClassification
 
     with pytest.raises(ConfigError, match="augmentation: unknown key"):
@@ -113,7 +113,7 @@ def test_loss_metrics_and_optimizer_train(own_training):
         assert line["loss"] < 0.3  # the focal loss of two classes by chance is 0.25 * 0.25 * ln 2 = 0.043
 
 
-def test_the_run_folder_names_them_and_its_file_alone_is_refused(own_training):
+def test_the_run_folder_names_the_objects_and_its_file_alone_is_refused(own_training):
     _, run = own_training
     text = (run.folder / "recipe.yaml").read_text(encoding="utf-8")
     assert "optimizer: '<python: SGD>'" in text

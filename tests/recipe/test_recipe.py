@@ -19,7 +19,7 @@ def quick(images, **sections):
     return ImageClassification({"source": str(images), "image_size": 32}, **{**QUICK, **sections})
 
 
-def test_short_forms_stand_for_the_name_of_a_section():
+def test_a_string_is_short_for_the_name_of_a_section():
     recipe = ImageClassification("solar_cells", backbone="resnet50", policy="full", seed=3)
     assert recipe.config.data.source == "solar_cells"
     assert recipe.config.backbone.name == "resnet50"
@@ -27,7 +27,7 @@ def test_short_forms_stand_for_the_name_of_a_section():
     assert recipe.config.seed == 3
 
 
-def test_a_recipe_file_and_the_same_from_python_are_one(tmp_path):
+def test_a_recipe_file_and_the_same_from_python_are_equal(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text("task: image_classification\ndata: {source: solar_cells, test: 0.3}\ntraining: {epochs: 2}\n")
     recipe = Recipe.from_file(file, ["training.epochs=5"])
@@ -60,7 +60,7 @@ def test_a_run_starts_from_another_runs_backbone(finished_run, images, tmp_path)
 
 
 @pytest.mark.usefixtures("tiny")
-def test_broken_images_are_left_out_when_asked_and_recorded(images, tmp_path):
+def test_broken_images_are_left_out_on_request_and_recorded(images, tmp_path):
     (images / "cat" / "broken.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken\.png: not an image"):
         quick(images, backbone="tiny").prepare()
@@ -73,7 +73,7 @@ def test_broken_images_are_left_out_when_asked_and_recorded(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_validation_rows_the_last_weights_are_kept(images, tmp_path):
+def test_without_validation_rows_the_last_weights_are_saved(images, tmp_path):
     data = {"source": str(images), "image_size": 32, "validation": 0.0}
     run = ImageClassification(data, **{**QUICK, "training": {"epochs": 1, "batch_size": 8, "keep": "last"}}).fit(
         tmp_path / "run"
@@ -94,7 +94,7 @@ def test_mixed_precision_leaves_float32_probabilities_and_the_policy_of_the_proc
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_leaves_a_run_with_the_last_good_weights(images, tmp_path):
+def test_a_loss_that_is_nan_or_infinite_leaves_a_run_with_the_last_good_weights(images, tmp_path):
     from keras_transfer.errors import TrainingError
 
     training = {"epochs": 1, "batch_size": 8, "learning_rate": 1e38, "warmup": 0.0, "clip_norm": None}
@@ -104,7 +104,7 @@ def test_a_loss_that_is_no_number_leaves_a_run_with_the_last_good_weights(images
 
 
 @pytest.mark.usefixtures("tiny")
-def test_the_recipe_in_a_run_folder_holds_from_any_working_folder(images, tmp_path, monkeypatch):
+def test_the_recipe_in_a_run_folder_works_from_any_working_folder(images, tmp_path, monkeypatch):
     monkeypatch.chdir(images.parent)
     run = quick(images.name, backbone="tiny", policy="head").fit("run")
     folder = run.folder.resolve()

@@ -49,7 +49,7 @@ from keras_transfer.training.checkpointing import Checkpointer, Checkpoints
 from keras_transfer.training.interruption import Interruption
 from keras_transfer.training.lr_finder import RangeTest
 
-STEPS = 6  # 21 training images, four a step
+STEPS = 6  # 21 training images, four per step
 
 STEP = (Checkpointer, "on_train_batch_end")
 """Before the checkpoint that the step may be due for; steps that are passed over count too."""
@@ -97,7 +97,7 @@ def files(folder):
 
 
 def assert_same(resumed, unbroken):
-    """All but the seconds, to the bit, and no file more or less."""
+    """All but the measured time is identical bit for bit, and the files are the same."""
     assert history(resumed.folder) == history(unbroken.folder)
     for a, b in zip(resumed.model.weights, unbroken.model.weights, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=a.path)
@@ -108,7 +108,7 @@ def assert_same(resumed, unbroken):
 
 
 KILLS = {
-    # Each process ends at a call of something: in the middle of an epoch, at its end, in a checkpoint, after a phase.
+    # Each process ends at some call: in the middle of an epoch, at its end, in a checkpoint, after a phase.
     "full, mixed images, no cache": (
         "full",
         {"cache": {"views": 0}, "augmentation": {"mixup": 0.4}},
@@ -154,11 +154,11 @@ KILLS = {
 # test_observers.py resumes a run of two phases by default.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KILLS)
-def test_killed_and_resumed_is_never_killed(recipe, tmp_path, killed, name):
+def test_a_killed_and_resumed_run_matches_an_unbroken_one(recipe, tmp_path, killed, name):
     policy, sections, kills = KILLS[name]
     unbroken = recipe(policy, **sections).fit(tmp_path / "unbroken")
     for number, kill in enumerate(kills):
-        # What was killed before its first checkpoint begins anew, and says so.
+        # A run that was killed before its first checkpoint starts again, with a warning.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TransferWarning)
             killed(lambda n=number: recipe(policy, **sections).fit(tmp_path / "resumed", resume=n > 0), *kill)
@@ -334,7 +334,7 @@ def test_sigterm_outside_of_training_is_raised_at_once():
     assert RunInterrupted.exit_code == 143
 
 
-def test_who_catches_the_interruption_goes_on_living():
+def test_a_process_that_catches_the_interruption_is_not_killed():
     interruption = Interruption(Path("run"), grace_seconds=0.05)
     with interruption.listening(), interruption.at_a_step():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -342,7 +342,7 @@ def test_who_catches_the_interruption_goes_on_living():
     time.sleep(0.2)
 
 
-def test_a_handler_that_is_there_already_is_left_alone():
+def test_an_existing_handler_is_left_in_place():
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
     try:
@@ -366,7 +366,7 @@ with interruption.listening(), interruption.at_a_step():
 
 
 @pytest.mark.parametrize(("grace", "signals", "code", "said"), [(0.1, 1, 143, "grace_seconds"), (60, 2, -15, "")])
-def test_a_step_that_lasts_is_left_after_the_grace_and_at_a_second_signal(grace, signals, code, said):
+def test_a_long_step_is_interrupted_after_the_grace_period_and_by_a_second_signal(grace, signals, code, said):
     command = [sys.executable, "-c", INTERRUPTED, str(grace), str(signals)]
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
@@ -406,7 +406,7 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint(recipe, tmp_path)
     assert_same(resumed, made.fit(tmp_path / "unbroken"))
 
 
-def test_what_auto_was_settled_to_is_not_settled_anew(recipe, tmp_path, killed, monkeypatch):
+def test_a_resolved_auto_is_not_resolved_again(recipe, tmp_path, killed, monkeypatch):
     choice = Choice("head", "It is quick.", (), {"head": 1.0}, None)
     monkeypatch.setattr(keras_transfer.recipe.prepare, "choose_policy", lambda job: (job.with_policy("head"), choice))
     made = recipe({"name": "auto", "head_solver": "sgd"})
@@ -425,7 +425,7 @@ def test_what_auto_was_settled_to_is_not_settled_anew(recipe, tmp_path, killed, 
 
 
 @pytest.mark.slow
-def test_a_learning_rate_that_was_found_is_not_looked_for_again(recipe, tmp_path, killed, monkeypatch):
+def test_a_learning_rate_that_was_found_is_not_searched_again(recipe, tmp_path, killed, monkeypatch):
     found = RangeTest("head", (0.001, 0.002), (1.0, 0.5))
     found.__dict__["learning_rate"] = 0.002
     monkeypatch.setattr(Job, "find_learning_rate", lambda self: found)
@@ -452,7 +452,7 @@ def test_a_run_that_was_killed_before_or_in_its_export_is_exported(recipe, tmp_p
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_ends_in_a_run_that_can_be_resumed(recipe, tmp_path, monkeypatch):
+def test_a_run_that_ends_on_a_full_disk_can_be_resumed(recipe, tmp_path, monkeypatch):
     made = recipe(QUICK)
 
     def full(*_):
@@ -475,7 +475,7 @@ def test_a_disk_that_fills_up_ends_in_a_run_that_can_be_resumed(recipe, tmp_path
     assert_same(made.fit(tmp_path / "run", resume=True), made.fit(tmp_path / "unbroken"))
 
 
-def test_a_loss_that_is_no_number_leaves_nothing_to_resume(recipe, tmp_path):
+def test_a_loss_that_is_nan_or_infinite_leaves_nothing_to_resume(recipe, tmp_path):
     made = recipe("full", training={"learning_rate": 1e38, "warmup": 0.0, "clip_norm": None})
     with pytest.raises(TrainingError, match=r"step \d+.*model\.keras"):
         made.fit(tmp_path / "run")
@@ -522,13 +522,13 @@ def test_twenty_kills_in_one_run(recipe, tmp_path, killed):
         try:
             killed(lambda n=number: recipe("lp_ft", **sections).fit(tmp_path / "resumed", resume=n > 0), *kill)
         except pytest.fail.Exception:
-            break  # it has come to its end
+            break  # it has finished
     assert number > 5
     assert_same(recipe("lp_ft", **sections).fit(tmp_path / "resumed", resume=True), unbroken)
 
 
 @pytest.mark.slow
-def test_a_solved_head_without_validation_rows_is_calibrated_on_rows_held_out_also_when_resumed(
+def test_a_solved_head_without_validation_rows_is_calibrated_on_held_out_rows_also_when_resumed(
     recipe, killed, tmp_path
 ):
     made = recipe("head", data={"validation": 0.0}, training={"keep": "last"})

@@ -35,7 +35,7 @@ def network_of(run):
 
 
 @pytest.mark.slow
-def test_every_stage_begins_with_the_weights_of_the_run_whose_own_rows_it_is_not_judged_by(
+def test_every_stage_starts_with_the_weights_of_the_run_and_is_not_evaluated_on_its_training_rows(
     first, make_images, tmp_path
 ):
     others = make_images(tmp_path / "others", {"hen": 8, "owl": 8, "tit": 8})

@@ -45,13 +45,13 @@ def rows_of(folder, split):
     return [name for name, _ in record[split]["rows"]]
 
 
-def test_error_rates_are_those_of_the_predicted_texts(finished_speech_run, folder, truth):
+def test_error_rates_match_the_predicted_texts(finished_speech_run, folder, truth):
     metrics = json.loads((folder / "run" / "metrics.json").read_text())["test"]
     names = rows_of(folder, "test")
     found = [prediction.text for prediction in finished_speech_run.predict([folder / name for name in names])]
     expected = [truth[name] for name in names]
 
-    # jiwer has no rate of empty texts; the recipe's rule of normalization leaves words as they are.
+    # jiwer has no rate of empty texts; the recipe's normalization rule does not change words.
     assert metrics["wer"] == pytest.approx(jiwer.wer(expected, found))
     assert metrics["cer"] == pytest.approx(jiwer.cer(expected, found))
     assert metrics["words"]["untrained"]["before"] == pytest.approx(
@@ -87,7 +87,7 @@ def test_rows_of_a_group_stay_together(folder):
 
 
 @pytest.mark.slow
-def test_task_keeps_its_contract(speech_preset, folder):
+def test_the_task_satisfies_its_contract(speech_preset, folder):
     recipe = SpeechToText(
         str(folder / "words.csv"),
         backbone=str(speech_preset("whisper")),
@@ -99,7 +99,7 @@ def test_task_keeps_its_contract(speech_preset, folder):
     check_task(recipe, [folder / "00.wav", folder / "01.wav"])
 
 
-def test_a_multilingual_network_is_told_the_language(speech_preset, folder):
+def test_a_multilingual_network_requires_a_language(speech_preset, folder):
     recipe = SpeechToText(str(folder / "words.csv"), backbone=str(speech_preset("whisper")))
     with pytest.raises(ConfigError, match=r"head.language: expected the code of one of 3 languages"):
         recipe.prepare()

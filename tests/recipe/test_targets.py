@@ -23,7 +23,7 @@ ONE_OF_THEM = ["multilabel", pytest.param("number", marks=pytest.mark.slow)]
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """64 images of one colour with noise: labels say whether it is bright, and red; a number how bright it is."""
+    """64 images of one colour with noise, labelled by whether they are bright and red, and by how bright they are."""
     folder = tmp_path_factory.mktemp("targets")
     random = np.random.default_rng(0)
     rows = []
@@ -62,7 +62,7 @@ def history(run):
 
 
 def as_in_the_run(run):
-    """Read back, it says what the run itself recorded."""
+    """Evaluated again, the run matches what it recorded."""
     again, recorded = Run(run.folder).evaluate(), run.reports["test"]
     assert again.loss == pytest.approx(recorded.loss, abs=1e-4)
     assert again.to_json().keys() == recorded.to_json().keys() - {"gain"}
@@ -89,7 +89,7 @@ def test_every_policy_trains(table, tmp_path, kind, policy):
     assert (report.gain is not None) == (policy == "lp_ft")
 
 
-def test_labels_are_learned_and_told_by_thresholds_of_the_validation_rows(table, tmp_path):
+def test_labels_are_learned_and_predicted_by_thresholds_of_the_validation_rows(table, tmp_path):
     run = recipe(table, "multilabel", head={"threshold": {"metric": "f1"}}).fit(tmp_path / "run")
     report = as_in_the_run(run)
     assert report.choice.metric == "f1"
@@ -103,7 +103,7 @@ def test_labels_are_learned_and_told_by_thresholds_of_the_validation_rows(table,
 
 
 @pytest.mark.slow
-def test_without_validation_rows_thresholds_are_a_half(table, tmp_path, monkeypatch):
+def test_without_validation_rows_thresholds_are_one_half(table, tmp_path, monkeypatch):
     data, training = {"validation": 0.0}, {"keep": "last"}
     # Few training rows, and those of a solved head, are held out in folds, which calibrate the network.
     monkeypatch.setattr("keras_transfer.job.job.MOST_ROWS", 0)
@@ -114,7 +114,7 @@ def test_without_validation_rows_thresholds_are_a_half(table, tmp_path, monkeypa
     assert calibration.before["log_loss"].value == pytest.approx(run.reports["test"].loss)
 
 
-def test_numbers_are_learned_and_told_in_their_own_units(table, tmp_path):
+def test_numbers_are_learned_and_predicted_in_their_own_units(table, tmp_path):
     run = recipe(table, "number").fit(tmp_path / "run")
     (level,) = as_in_the_run(run).numbers
     assert level.r2 > 0.8 and level.rmse < 250
@@ -122,14 +122,14 @@ def test_numbers_are_learned_and_told_in_their_own_units(table, tmp_path):
     train = json.loads((run.folder / "data.json").read_text())["splits"]["train"]
     kept = json.loads((run.folder / "head.json").read_text())
     assert kept["mean"]["level"] == pytest.approx(train["numbers"]["level"]["mean"], rel=1e-5)
-    # An epoch says what the report says.
+    # The metrics of an epoch match the report.
     assert history(run)[-1]["val_mae"] == pytest.approx(run.reports["validation"].mae, rel=1e-4)
     assert history(run)[-1]["val_loss"] == pytest.approx(run.reports["validation"].loss, abs=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ONE_OF_THEM)
-def test_the_saved_model_answers_as_predict_does(table, tmp_path, kind):
+def test_the_saved_model_matches_predict(table, tmp_path, kind):
     run = recipe(table, kind, export={"formats": ["saved_model"]}, head={"pooling": "both"}).fit(tmp_path / "run")
     serve = tf.saved_model.load(str(run.folder / "export" / "saved_model" / "1")).signatures["serving_default"]
     files = sorted(table.parent.glob("*.png"))[:9]
@@ -165,7 +165,7 @@ def test_several_numbers_and_flips_at_prediction(table, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_separator_and_a_source_of_its_own_for_the_test(table, tmp_path):
+def test_a_separator_and_a_separate_test_source(table, tmp_path):
     rows = pd.read_csv(table)
     tags = [";".join(name for name in ("bright", "red") if row[name]) for _, row in rows.iterrows()]
     rows = pd.DataFrame({"path": rows["path"], "tags": tags})
@@ -192,7 +192,7 @@ def test_auto_chooses_by_the_losses_of_the_target(table, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ONE_OF_THEM)
 @pytest.mark.slow
-def test_early_stopping_knows_which_way_is_better(table, tmp_path, kind, monkeypatch):
+def test_early_stopping_uses_the_direction_of_the_metric(table, tmp_path, kind, monkeypatch):
     import keras
 
     modes = []
@@ -217,7 +217,7 @@ def test_the_range_test_finds_a_rate(table, kind):
 
 
 @pytest.mark.slow
-def test_training_on_kept_features_is_training_of_the_whole(table, tmp_path):
+def test_training_on_cached_features_matches_training_the_whole_network(table, tmp_path):
     # A bias before a BatchNorm that adapts has no gradient but rounding, of which Adam makes whole steps.
     policy = {"name": "last_stages", "stages": 2, "batch_norm": "frozen"}
     runs = [
@@ -232,7 +232,7 @@ def test_training_on_kept_features_is_training_of_the_whole(table, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ONE_OF_THEM)
-def test_the_command_line_says_labels_and_numbers(table, tmp_path, command, kind):
+def test_the_command_line_prints_labels_and_numbers(table, tmp_path, command, kind):
     files = [table.parent / "00.png", table.parent / "01.png"]
     file, out = tmp_path / "recipe.yaml", tmp_path / "run"
     sections = {

@@ -19,7 +19,7 @@ preset = SMALL["preset"]
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Each word says which one comes next, so that there is something to learn."""
+    """Each word determines the next one, so that there is something to learn."""
     random = np.random.default_rng(0)
     rows = []
     for number in range(96):
@@ -86,7 +86,7 @@ def test_the_network_learns_to_find_masked_tokens(finished):
     assert finished.reports["test"].accuracy > 0.12  # of 45; it depends on the random start
 
 
-def test_the_run_keeps_what_the_next_recipe_needs_and_says_the_same_later(finished):
+def test_the_run_saves_what_the_next_recipe_needs_and_evaluates_the_same_later(finished):
     names = {file.name for file in finished.folder.iterdir()}
     assert {"recipe.yaml", "history.jsonl", "metrics.json", "model.keras", "tokenizer", "data.json"} <= names
     recorded, again = finished.reports["test"], Run(finished.folder).evaluate()
@@ -115,7 +115,7 @@ def test_evaluate_prints_loss_perplexity_and_accuracy(finished, command):
     assert figures == pytest.approx(recorded.to_json(), abs=1e-4)
 
 
-def test_evaluate_takes_texts_without_labels(finished, tmp_path):
+def test_evaluate_accepts_texts_without_labels(finished, tmp_path):
     (tmp_path / "one.txt").write_text("cat mouse sofa milk purr cat mouse sofa")
     (tmp_path / "two.txt").write_text("dog bone park ball bark dog bone park")
     assert finished.evaluate(str(tmp_path)).n == 2
@@ -140,7 +140,7 @@ def test_adapters_of_the_earlier_run_are_merged(classified, finished, table, pre
 
 
 @pytest.mark.slow
-def test_a_run_with_the_familys_own_pooling_is_a_start_for_others(table, preset, tmp_path):
+def test_a_run_with_the_familys_own_pooling_can_initialize_others(table, preset, tmp_path):
     own = classification(table, preset, head={"pooling": "own"}).fit(tmp_path / "own")
     backbone = {"name": preset, "weights": str(own.folder)}
     job = classification(table, preset, backbone=backbone).prepare()
@@ -161,7 +161,7 @@ def test_a_classifier_of_the_same_source_has_the_same_test_rows(table, preset):
     assert set(apart.splits.train.examples.names).isdisjoint(labelled.splits.test.examples.names)
 
 
-def test_articles_and_headlines_are_divided_alike():
+def test_articles_and_headlines_are_split_alike():
     from keras_transfer.config.data import TextDataConfig
     from keras_transfer.data.splits.splits import load_splits
     from keras_transfer.data.splits.unlabelled import load_unlabelled
@@ -173,7 +173,7 @@ def test_articles_and_headlines_are_divided_alike():
 
 
 @pytest.mark.slow
-def test_frozen_stages_stay_as_they_are_though_the_head_is_tied_to_them(table, preset, tmp_path):
+def test_frozen_stages_do_not_change_although_the_head_is_tied_to_them(table, preset, tmp_path):
     job = pretraining(table, preset, policy={"name": "last_stages", "stages": 1}).prepare()
     stages = job.model.backbone.stages
     before = [[weight.numpy() for weight in stage.weights] for stage in stages]
@@ -185,7 +185,7 @@ def test_frozen_stages_stay_as_they_are_though_the_head_is_tied_to_them(table, p
     assert same == [True] * (len(stages) - 1) + [False]
 
 
-def test_tied_embeddings_are_no_new_weights(table, preset):
+def test_tied_embeddings_are_not_new_weights(table, preset):
     """L2-SP pulls them to their start; only the head's own weights decay to zero."""
     from keras_transfer.training.phase import apply_phase
 
@@ -210,7 +210,7 @@ def test_pairs_and_weights(tmp_path, preset):
 
 
 @pytest.mark.slow
-def test_texts_from_python_with_labels_and_without_and_a_kill(tmp_path, preset, killed):
+def test_texts_from_python_with_and_without_labels_and_a_resumed_run(tmp_path, preset, killed):
     texts = [f"cat mouse {'sofa ' * (n % 5)}milk ball {'bone ' * (n % 3)}" for n in range(40)]
     labelled = [(text, "ab"[n % 2]) for n, text in enumerate(texts)]
 

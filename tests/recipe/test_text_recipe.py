@@ -90,7 +90,7 @@ def computed(monkeypatch):
     return names
 
 
-def test_a_run_keeps_what_predicting_needs_and_says_the_same_later(finished, tmp_path):
+def test_a_moved_run_evaluates_and_predicts_the_same(finished, tmp_path):
     run = Run(shutil.copytree(finished.folder, tmp_path / "elsewhere"))
     recorded, again = run.reports["test"], run.evaluate()
     assert (again.accuracy, again.n) == (recorded.accuracy, 12)
@@ -103,7 +103,7 @@ def test_a_run_keeps_what_predicting_needs_and_says_the_same_later(finished, tmp
     assert [p.score for p in predictions] == pytest.approx(one_by_one, abs=1e-5)
 
 
-def test_a_vocabulary_with_two_words_exchanged_is_found_out(finished, tmp_path):
+def test_a_vocabulary_with_two_swapped_words_is_refused(finished, tmp_path):
     folder = shutil.copytree(finished.folder, tmp_path / "changed")
     (file,) = (folder / "tokenizer").rglob("vocabulary.txt")
     words = file.read_text().splitlines()
@@ -113,7 +113,7 @@ def test_a_vocabulary_with_two_words_exchanged_is_found_out(finished, tmp_path):
         Run(folder).predict(["a text"])
 
 
-def test_data_json_says_how_long_texts_are_and_how_many_are_cut(finished):
+def test_data_json_records_how_long_texts_are_and_how_many_are_truncated(finished):
     record = json.loads((finished.folder / "data.json").read_text())
     assert record["sequence_length"] == max(record["padded_lengths"]) <= 40
     assert set(record["cut"]) == {"train", "validation", "test"}
@@ -122,7 +122,7 @@ def test_data_json_says_how_long_texts_are_and_how_many_are_cut(finished):
 
 
 @pytest.mark.slow
-def test_a_run_may_learn_from_the_beginning_of_texts_and_predict_by_all_of_them(table, preset, tmp_path, capsys):
+def test_a_run_may_train_on_the_start_of_texts_and_predict_from_all_of_them(table, preset, tmp_path, capsys):
     lengths = {"sequence_length": 8, "predict_length": 40}
     made = recipe(table, preset, policy="lp_ft", data=lengths, export={"formats": ["saved_model"]})
     run = made.fit(tmp_path / "run", console=Console(width=500))
@@ -132,12 +132,12 @@ def test_a_run_may_learn_from_the_beginning_of_texts_and_predict_by_all_of_them(
     assert record["cut"]["train"] > 0 and record["cut"]["test"] == 0
     again = Run(run.folder)
     assert again.evaluate().loss == pytest.approx(again.reports["test"].loss, abs=1e-5)
-    # What stands behind the eighth token counts.
+    # Words after the eighth token count.
     short, long = again.predict(["the cat " * 3, "the cat " * 3 + "dog " * 20])
     assert abs(short.probabilities["dog"] - long.probabilities["dog"]) > 1e-4
 
 
-def test_texts_that_stand_in_two_splits_are_reported_before_training(table, preset, tmp_path, capsys):
+def test_texts_that_are_in_two_splits_are_reported_before_training(table, preset, tmp_path, capsys):
     rows = pd.read_csv(table)
     doubled = tmp_path / "doubled.csv"
     pd.concat([rows, rows]).to_csv(doubled, index=False)
@@ -147,7 +147,7 @@ def test_texts_that_stand_in_two_splits_are_reported_before_training(table, pres
 
 
 @pytest.mark.slow
-def test_training_on_features_is_training_of_the_whole_network(table, preset, tmp_path, computed):
+def test_training_on_features_matches_training_the_whole_network(table, preset, tmp_path, computed):
     whole = recipe(table, preset, cache={"views": 0}).fit(tmp_path / "whole")
     assert computed == []
     kept = recipe(table, preset).fit(tmp_path / "kept")
@@ -162,7 +162,7 @@ def test_training_on_features_is_training_of_the_whole_network(table, preset, tm
 
 
 @pytest.mark.slow
-def test_a_solved_head_learns_from_what_classes_are_called(table, preset, tmp_path, capsys):
+def test_a_solved_head_learns_from_label_names(table, preset, tmp_path, capsys):
     few = {"per_class": 3}
     job = recipe(table, preset, policy="head", data=few).prepare()
     assert job.label_texts.examples.texts.segments == (("This sentence is cat",), ("This sentence is dog",))
@@ -178,7 +178,7 @@ def test_a_solved_head_learns_from_what_classes_are_called(table, preset, tmp_pa
 
 
 @pytest.mark.slow
-def test_many_texts_want_no_names(table, preset, computed, monkeypatch):
+def test_label_names_are_not_used_with_many_texts(table, preset, computed, monkeypatch):
     monkeypatch.setattr("keras_transfer.frozen.baseline.MOST_HINTED_ROWS", 5)
     assert recipe(table, preset, policy="head").prepare().baseline.head.uses_hints is False
     assert "labels" not in computed
@@ -193,7 +193,7 @@ def test_many_texts_want_no_names(table, preset, computed, monkeypatch):
         ({"cat": "purr"}, {"label": "weight", "target": "number"}, ["numbers", "Leave it out"]),
     ],
 )
-def test_texts_of_labels_that_cannot_be_are_refused(table, preset, tmp_path, texts, data, needs):
+def test_invalid_label_texts_are_refused(table, preset, tmp_path, texts, data, needs):
     rows = pd.read_csv(table)
     rows["weight"] = np.arange(len(rows)) % 7 + 0.5
     rows.to_csv(tmp_path / "t.csv", index=False)
@@ -205,12 +205,12 @@ def test_texts_of_labels_that_cannot_be_are_refused(table, preset, tmp_path, tex
     assert [need for need in needs if need not in str(refusal.value)] == []
 
 
-def test_pairs_and_numbers_have_no_names_to_learn_from(table, preset):
+def test_pairs_and_numbers_have_no_label_names_to_learn_from(table, preset):
     assert recipe(table, preset, data={"text_pair": "reply"}).prepare().label_texts is None
 
 
 @pytest.mark.slow
-def test_another_sequence_length_is_another_entry_of_the_cache(table, preset, tmp_path, computed):
+def test_another_sequence_length_has_its_own_cache_entry(table, preset, tmp_path, computed):
     recipe(table, preset, policy="head", data={"sequence_length": 12}).fit(tmp_path / "short")
     computed.clear()
     recipe(table, preset, policy="head", data={"sequence_length": 8}).fit(tmp_path / "shorter")
@@ -242,7 +242,7 @@ def test_auto_chooses_a_policy_for_texts(table, preset, tmp_path):
 
 
 @pytest.mark.slow
-def test_lora_can_be_put_on_query_and_value_alone(table, preset):
+def test_lora_can_be_limited_to_query_and_value(table, preset):
     def adapted(layers):
         job = recipe(table, preset, policy={"name": "lora", "rank": 2, "lora_layers": layers}).prepare()
         return sum(np.prod(weight.shape) for weight in job.model.backbone.network.trainable_weights)
@@ -276,7 +276,7 @@ def test_pairs_of_texts_are_trained_and_served(table, preset, tmp_path):
     assert run.evaluate().n == 12
 
 
-def test_explain_divides_texts_into_the_words_that_speak_for_a_class(finished):
+def test_explain_attributes_classes_to_the_words_of_a_text(finished):
     texts = ["The CAT, purr the bone", "dog zzz", "", "cat " * 50]
     found = finished.explain(texts)
     assert ["".join(piece.text for piece in one.pieces) for one in found] == texts
@@ -322,7 +322,7 @@ def test_raw_strings_of_any_length_are_served_without_this_package(finished):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", ["skip", "replace"])
-def test_texts_with_wrong_bytes_are_skipped_or_mended_and_the_run_can_be_evaluated(table, preset, tmp_path, broken):
+def test_texts_with_invalid_bytes_are_skipped_or_replaced_and_the_run_can_be_evaluated(table, preset, tmp_path, broken):
     content = table.read_bytes().replace(b"cat", b"c\xe4t", 3)
     (tmp_path / "broken.csv").write_bytes(content)
     run = recipe(tmp_path / "broken.csv", preset, data={"broken": broken}, policy="head").fit(tmp_path / "run")
@@ -334,7 +334,7 @@ def test_texts_with_wrong_bytes_are_skipped_or_mended_and_the_run_can_be_evaluat
         assert run.evaluate(split=split).n == record["splits"][split]["count"]
 
 
-def test_bundled_texts_are_there():
+def test_bundled_texts_are_available():
     job = TextClassification("bbc_headlines", policy="head").prepare()
     assert len(job.splits.target.names) == 5
     assert sum(map(len, job.splits)) == 2225

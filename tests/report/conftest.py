@@ -26,7 +26,7 @@ class Made:
         kind: The target.
         names: Of the outputs.
         rows: By split.
-        skill: How far the true output stands out of the noise.
+        skill: How far the true output exceeds the noise.
         recipe: Further keys.
         only: The only class of the test rows.
         source: What the recipe calls the data.

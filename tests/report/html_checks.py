@@ -1,4 +1,4 @@
-"""What every page must keep: read by the parser of the standard library, without a browser."""
+"""What must hold for every page: read by the parser of the standard library, without a browser."""
 
 import base64
 import hashlib

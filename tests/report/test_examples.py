@@ -1,4 +1,4 @@
-"""Which rows the page shows, and what it says of them."""
+"""Which rows the page shows, and how."""
 
 import re
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ class Examples(SimpleNamespace):
 
 
 def show(run, examples, outputs):
-    """Some have an image and overlays, some a text, one is gone."""
+    """Some have an image and overlays, some a text, one is missing."""
     shown = []
     for name, own in zip(examples.names, outputs, strict=True):
         number, names = int(name.split()[1]), tuple(run.target.names[output] for output in own)
@@ -100,7 +100,7 @@ def test_pairs_have_as_many_rows_as_the_confusion_matrix_has(classes):
         assert f'<data value="{counts[pair]}">' in part
 
 
-def test_what_is_shown_of_images_texts_and_of_what_is_gone(classes):
+def test_images_texts_and_missing_examples_are_shown(classes):
     predicted, targets = classes
     content = content_of(ClassificationHead.fit(NAMES, HeadConfig(), targets), ClassTarget(NAMES), predicted, targets)
     for card in cards(largest_losses(content).body):

@@ -67,7 +67,7 @@ return {
 """
 
 
-# It beeps, and nobody has to allow it.
+# It beeps, without asking for permission.
 FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 

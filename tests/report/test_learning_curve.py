@@ -34,7 +34,7 @@ def test_the_section_has_the_forecast_and_a_figure(write_run, tmp_path):
     assert "Accuracy by number of labels" in section.text
 
 
-def test_the_section_says_why_nothing_was_measured_and_is_left_out_of_older_runs(write_run, tmp_path):
+def test_the_section_reports_why_nothing_was_measured_and_is_left_out_of_older_runs(write_run, tmp_path):
     section = page_of(write_run(tmp_path / "run"), {"reason": "too few training rows: 9 in <3> classes"})
     assert "Not measured: too few training rows: 9 in <3> classes." in section.text
     page = check(write_page(write_run(tmp_path / "older")).read_text(encoding="utf-8"))

@@ -98,13 +98,13 @@ def test_pages_of_all_kinds(write_run, tmp_path, made, expected, words):
 
 
 @pytest.mark.parametrize("kind", ["class", "multilabel", "number"])
-def test_numbers_are_those_of_metrics_json(write_run, tmp_path, kind):
+def test_numbers_match_metrics_json(write_run, tmp_path, kind):
     run = write_run(tmp_path / "run", kind=kind, names=("a", "b", "c"), rows=CELLS)
     recorded = numbers_of(json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))["test"])
     page = check(write_page(run).read_text(encoding="utf-8"))
     shown = {section: set(parse(_section(run, section)).values()) for section in ("classes",)}
     assert shown["classes"] and shown["classes"] <= recorded
-    # Every figure of the report is somewhere, but for the parts of the gain and what a sentence has of it.
+    # The page has every number of the report, except for the parts of the gain, which a sentence states.
     metrics = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))["test"]
     gain = metrics.pop("gain")
     everywhere = set(page.values())
@@ -122,7 +122,7 @@ def _section(run, name):
 
 
 def _compared(page):
-    """The table beside the headline: values by name."""
+    """The table next to the headline: values by name."""
     rows, elements = {}, page.elements
     start = next(i for i, element in enumerate(elements) if element.attributes.get("class") == "compare")
     for i, element in enumerate(elements[start:], start=start):
@@ -198,7 +198,7 @@ def test_examples_that_are_predicted_from_another_source(write_run, tmp_path, mo
     assert "on 2 test rows" in text and "50.0" in text
 
 
-def test_levels_of_confidence_are_what_counting_gives():
+def test_levels_of_confidence_match_counts():
     from keras_transfer.report.sections.abstention import find_levels
 
     random = np.random.default_rng(0)
@@ -226,7 +226,7 @@ def _write_export(run, version, proof):
     (folder / "assets.extra" / "keras_transfer.json").write_text(json.dumps(described), encoding="utf-8")
 
 
-def test_quantized_exports_and_what_they_lost(write_run, tmp_path):
+def test_quantized_exports_and_their_metric_drops(write_run, tmp_path):
     run = write_run(tmp_path / "run")
     proof = {
         **{"quantize": "int8", "metric": "accuracy", "split": "test", "rows": 656, "before": 0.878, "after": 0.8763},
@@ -234,7 +234,7 @@ def test_quantized_exports_and_what_they_lost(write_run, tmp_path):
     }
     _write_export(run, "1", proof)
     _write_export(run, "2", {**proof, "interval": [None, None], "split": "<b>"})
-    # Not quantized, and what a stranger may have put there.
+    # Not quantized, and untrusted values.
     for number, odd in enumerate((None, {}, {**proof, "metric": "x"}, {**proof, "interval": [0]}), start=3):
         _write_export(run, str(number), odd)
     page = check(write_page(run).read_text(encoding="utf-8"))
@@ -356,7 +356,7 @@ def test_the_page_of_a_cross_validation_pools_its_test_rows(several, command):
 # predictions.npz.
 
 
-def test_predictions_are_those_of_the_rows_in_data_json(write_run, tmp_path):
+def test_predictions_match_the_rows_in_data_json(write_run, tmp_path):
     run = write_run(tmp_path / "run", names=("a", "b", "c"))
     predicted = run.predictions["test"]
     rows = run.record["splits"]["test"]["rows"]

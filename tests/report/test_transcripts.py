@@ -48,7 +48,7 @@ HEAD = TranscriptHead(("text",), Words(), prompt=(1,), rule="whitespace")
 
 
 class Task:
-    """What the page asks of a task of recordings."""
+    """What the page needs of a task of recordings."""
 
     def refusal(self, run):
         return None
@@ -75,7 +75,7 @@ def make_report(**options):
 
 @pytest.fixture
 def page(write_run, tmp_path):
-    for row in range(5):  # the last one is gone
+    for row in range(5):  # the last one is missing
         tone = 0.3 * np.sin(np.arange(RATE * (2 if row == 0 else 1)) * 0.3)
         soundfile.write(tmp_path / f"{row}.wav", tone, RATE)
     run = write_run(tmp_path / "run")
@@ -137,7 +137,7 @@ def test_before_and_after_are_on_the_page_and_on_the_terminal(page):
     assert "loss" not in report.to_json()
 
 
-def test_a_page_whose_data_is_gone_has_texts_alone(write_run, tmp_path):
+def test_a_page_without_its_data_has_only_texts(write_run, tmp_path):
     run = write_run(tmp_path / "run")
     run.task = Task()
     rows = Rows(tuple("abcdef"), np.array(SAID, object), to_rows(FOUND))

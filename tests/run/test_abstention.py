@@ -88,7 +88,7 @@ def test_a_served_model_abstains_for_the_same_images(run, files, predictions, tm
     }
 
 
-def test_the_command_line_prints_and_writes_who_abstains(run, files, predictions, command):
+def test_the_command_line_prints_and_writes_abstentions(run, files, predictions, command):
     few, expected = files[:12], predictions[:12]
     plain = command("predict", run.folder, *few)
     lines = [line.split("\t") for line in plain.stdout.splitlines()]
@@ -108,7 +108,7 @@ def test_the_command_line_prints_and_writes_who_abstains(run, files, predictions
     assert [one.abstain for one in run.predict(files[:20], min_confidence=0.6)] == unsure
 
 
-def test_without_coverage_and_confidence_nothing_is_new(finished_run):
+def test_without_coverage_and_confidence_outputs_are_unchanged(finished_run):
     inputs = finished_run.read_inputs(finished_run.folder.parent / "images" / "cat")
     found = finished_run.predict_inputs(inputs)
     new = ["predicted_label", "predicted_score", "probability_cat", "probability_dog"]
@@ -119,7 +119,7 @@ def test_without_coverage_and_confidence_nothing_is_new(finished_run):
     assert "coverage" not in json.loads((finished_run.folder / "metrics.json").read_text())["test"]
 
 
-def test_a_confidence_alone(finished_run, tmp_path):
+def test_a_confidence_without_a_coverage(finished_run, tmp_path):
     images = finished_run.folder.parent / "images" / "cat"
     (tmp_path / "broken.png").write_bytes(b"no image")
     inputs = [images / "000.png", images / "001.jpg", tmp_path / "broken.png"]
@@ -132,7 +132,7 @@ def test_a_confidence_alone(finished_run, tmp_path):
     assert count_abstained(found) == "1 of 2 abstained"
 
 
-def test_a_prediction_of_labels_is_as_sure_as_its_least_sure_decision():
+def test_a_prediction_of_labels_is_as_confident_as_its_least_confident_decision():
     prediction = MultilabelPrediction("x", ("p",), {"p": 0.8, "q": 0.3, "r": 0.05})
     assert prediction.confidence == pytest.approx(0.7)
     assert prediction.abstain_below(0.6).abstain is False

@@ -20,7 +20,7 @@ BLOCKS = {
     for page in PAGES
     for number, block in enumerate(re.findall(r"```python[ \w]*\n(.*?)```", page.read_text(encoding="utf-8"), re.S))
 }
-# What a block needs beside images and the finished run on them.
+# What a block needs besides images and the finished run on them.
 TRAINS = ("README.md-0", "docs/index.md-0", "docs/audit.md-0", "docs/backbones.md-0", "docs/data.md-0")
 TRAINS += ("docs/quantization.md-0", "docs/training.md-0", "docs/training.md-2", "docs/labels.md-0")
 EXPORTS = {"docs/serving.md-0": "onnx", "docs/serving.md-1": "litert"}

@@ -1,4 +1,4 @@
-"""Exported models: evaluate and predict answer as for the run, and what is no good file is named."""
+"""Exported models: evaluate and predict match the run, and files that cannot be used are named."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def answers(finished_run):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_exported_model_answers_as_its_run(exported, finished_run, answers, images, name):
+def test_an_exported_model_predicts_as_its_run(exported, finished_run, answers, images, name):
     opened = open_model(exported(name))
     assert isinstance(opened, ExportedModel)
     assert (opened.exporter.name, opened.target.names, opened.task) == (name, ("cat", "dog"), finished_run.task)
@@ -45,14 +45,14 @@ def test_an_exported_model_answers_as_its_run(exported, finished_run, answers, i
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_tensors_give_what_the_model_gives(exported, finished_run, name):
+def test_predictions_of_tensors_match_the_model(exported, finished_run, name):
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
     expected = np.asarray(finished_run.model(pixels))
     for predictor in (finished_run, open_model(exported(name))):
         np.testing.assert_allclose(predictor.predict_tensors({"pixels": pixels}), expected, atol=1e-5)
 
 
-def test_an_exported_model_of_texts_answers_as_its_run(finished_text_run, tmp_path, monkeypatch):
+def test_an_exported_model_of_texts_predicts_as_its_run(finished_text_run, tmp_path, monkeypatch):
     """In another folder, with its tokenizer: texts that are empty, unknown, or longer than the model takes."""
     run = finished_text_run
     monkeypatch.setattr("tf2onnx.optimizer._optimizers", {})  # they take longer than everything else here
@@ -163,7 +163,7 @@ TENSOR = {"name": "pixels", "dtype": "float32"}
         pytest.param("onnx", put("predictions_output", value="score"), "are called score", id="other output"),
     ],
 )
-def test_a_description_from_a_stranger(exported, images, tmp_path, refused, name, edit, match):
+def test_an_untrusted_description_is_refused(exported, images, tmp_path, refused, name, edit, match):
     folder = shutil.copytree(exported(name), tmp_path / "1")
     change(name, folder, edit)
     refused("predict", folder, images / "cat" / "000.png", needs=[folder, match])
@@ -188,7 +188,7 @@ def test_names_of_another_model(exported, tmp_path, refused, images):
         ("absent.onnx", ["There is no run folder"]),
     ],
 )
-def test_what_is_no_exported_model(exported, tmp_path, refused, words, kind, needs):
+def test_a_path_that_is_not_an_exported_model(exported, tmp_path, refused, words, kind, needs):
     path = tmp_path / kind
     if kind.startswith("no."):
         path.write_bytes(b"no model")
@@ -211,7 +211,7 @@ def test_a_runtime_that_is_not_installed(exported, tmp_path, refused, images, mo
     refused("predict", folder, images / "cat" / "000.png", needs=needs)
 
 
-def test_a_model_that_was_removed_in_between(exported, tmp_path, images):
+def test_a_model_that_was_removed_meanwhile(exported, tmp_path, images):
     folder = shutil.copytree(exported("litert"), tmp_path / "1")
     opened = open_model(folder)
     shutil.rmtree(folder)

@@ -42,6 +42,6 @@ def test_a_sample_rate_is_that_of_arrays_without_one():
         pytest.param((TextClassificationConfig, TextInputs), "a text", "this run takes texts", id="a text"),
     ],
 )
-def test_a_sample_rate_that_means_nothing_is_refused(rows, given, needs):
+def test_a_sample_rate_that_does_not_apply_is_refused(rows, given, needs):
     with pytest.raises(ConfigError, match=f"sample_rate is for .*{needs}"):
         Rows(*rows).read_inputs(given, sample_rate=8000)

@@ -18,7 +18,7 @@ from keras_transfer.report.page import write_page
 from keras_transfer.run.run import Run
 
 
-def test_the_folder_holds_what_the_design_says(finished_run):
+def test_the_folder_contains_the_documented_files(finished_run):
     names = {entry.name for entry in finished_run.folder.iterdir()}
     assert names >= {
         "recipe.yaml",
@@ -42,7 +42,7 @@ def test_the_folder_holds_what_the_design_says(finished_run):
     assert "no solved head" in str(finished_run.learning_curve)
 
 
-def test_evaluate_gives_what_the_run_recorded(finished_run):
+def test_evaluate_matches_what_the_run_recorded(finished_run):
     report = finished_run.evaluate()
     recorded = finished_run.reports["test"]
     assert report.confusion == recorded.confusion
@@ -74,7 +74,7 @@ def test_evaluate_on_other_images(finished_run, make_images, tmp_path):
     assert [figures.support for figures in report.classes] == [3, 2]
 
 
-def test_evaluate_says_which_rows_the_model_has_learned_from(finished_run, tmp_path):
+def test_evaluate_reports_how_many_rows_the_model_was_trained_on(finished_run, tmp_path):
     """By content: the files have other names and other folders."""
     rows = json.loads((finished_run.folder / "data.json").read_text(encoding="utf-8"))["splits"]
     images = Path(finished_run.config.data.source)
@@ -87,7 +87,7 @@ def test_evaluate_says_which_rows_the_model_has_learned_from(finished_run, tmp_p
         assert finished_run.evaluate(tmp_path / "mixed").n == 5
 
 
-def test_evaluate_refuses_classes_that_the_model_does_not_know(finished_run, make_images, tmp_path):
+def test_evaluate_refuses_classes_that_are_not_in_the_training_data(finished_run, make_images, tmp_path):
     make_images(tmp_path / "other", {"cat": 2, "newt": 2})
     with pytest.raises(DataError, match=r"classes that are not in the training data: newt\. Classes: cat, dog"):
         finished_run.evaluate(str(tmp_path / "other"))
@@ -111,7 +111,7 @@ def test_all_unreadable_inputs_are_named(finished_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_folder_works_where_neither_data_nor_weights_packages_are(finished_run, images, tmp_path):
+def test_a_run_folder_works_without_data_and_weights_packages(finished_run, images, tmp_path):
     folder = tmp_path / "elsewhere"
     shutil.copytree(finished_run.folder, folder, ignore=shutil.ignore_patterns("export"))
     recipe = (folder / "recipe.yaml").read_text().replace(finished_run.config.data.source, "/nowhere/at/all")
@@ -142,7 +142,7 @@ def test_a_run_folder_works_where_neither_data_nor_weights_packages_are(finished
     assert result.stderr.endswith("The report that the run recorded:\n")
 
 
-def test_a_run_writes_what_it_found(finished_run):
+def test_a_run_writes_its_findings(finished_run):
     found = read_findings(finished_run.folder / "findings.csv")
     assert {one.kind for one in found} <= {"suspicious_label", "duplicate_in_splits", "near_duplicate_in_splits"}
     assert all(one.split == "train" for one in found)
@@ -168,7 +168,7 @@ def test_explain_returns_a_heat_map_for_each_class_in_the_order_of_the_inputs(fi
         finished_run.explain(names[0], "dog")
 
 
-def test_what_is_left_of_the_data_is_found_by_name_and_content(finished_run, tmp_path):
+def test_remaining_data_is_found_by_name_and_content(finished_run, tmp_path):
     folder = shutil.copytree(finished_run.folder, tmp_path / "run")
     images = shutil.copytree(finished_run.config.data.source, tmp_path / "images")
     recipe = folder / "recipe.yaml"

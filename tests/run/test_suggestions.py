@@ -25,7 +25,7 @@ def test_one_of_each_group_is_chosen_and_not_the_least_margins_of_one_group():
     np.testing.assert_array_equal(chosen, choose(GROUPS, margins, 3))
 
 
-def test_what_the_model_is_sure_of_hardly_counts():
+def test_confident_predictions_hardly_count():
     margins = np.ones(12)
     margins[[1, 6]] = 0.0
     assert set(choose(GROUPS, margins, 2)) == {1, 6}
@@ -36,10 +36,10 @@ def test_without_margins_one_of_each_group_is_chosen():
 
 
 @pytest.mark.parametrize("count", [1, 11, 12])
-def test_as_many_are_chosen_as_were_asked_for(count):
+def test_the_requested_number_of_examples_is_chosen(count):
     for margins in (UNSURE, None):
         assert len(set(choose(GROUPS, margins, count))) == count
-    assert len(set(choose(np.zeros((12, 3)), UNSURE, count))) == count  # examples that nothing tells apart
+    assert len(set(choose(np.zeros((12, 3)), UNSURE, count))) == count  # indistinguishable examples
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def run(make_images, pebble, tmp_path_factory):
 
 
 def new_images(make_images, folder):
-    """Six new images, one of them twice; two that the run knows; one that is broken."""
+    """Six new images, one of them twice; two of the run; one that is broken."""
     make_images(folder / "new", {"w": 0, "x": 0, "y": 3, "z": 3}, size=16)
     shown = folder / "new"
     image = Image.open(shown / "y" / "000.png")
@@ -111,7 +111,7 @@ def test_bad_requests_are_refused(run, make_images, tmp_path, refused):
     refused("suggest", run.folder, known, "--out", tmp_path / "x.txt", needs=["--out", "x.txt is not a table"])
 
 
-def test_a_model_that_was_built_in_another_way_has_no_features(run, monkeypatch, refused, make_images, tmp_path):
+def test_a_model_of_another_structure_has_no_features(run, monkeypatch, refused, make_images, tmp_path):
     monkeypatch.setattr(type(Run(run.folder).task), "embed", lambda *_: None)
     shown = new_images(make_images, tmp_path)
     refused("suggest", run.folder, shown / "y", needs=["has no features", "image_classification"])

@@ -72,7 +72,7 @@ def test_a_broken_recording_is_named(finished_speech_run, files, broken):
     assert found.exit_code == 2 and "broken.wav: not a recording" in found.output
 
 
-def test_what_needs_features_or_classes_says_so(finished_speech_run, files):
+def test_methods_that_need_features_or_classes_are_unsupported(finished_speech_run, files):
     unlabelled = (np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32), 16_000)
     with pytest.raises(CheckpointError, match="has no features"):
         finished_speech_run.suggest([unlabelled], count=1)

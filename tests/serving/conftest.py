@@ -20,7 +20,7 @@ from keras_transfer.serving.server import Server, find_url, open_socket  # noqa:
 
 @dataclass
 class Served:
-    """A server that answers.
+    """A server that responds.
 
     Attributes:
         url: Where.

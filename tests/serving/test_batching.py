@@ -57,7 +57,7 @@ def ask(batcher, *values, key=("a",)):
     return asyncio.ensure_future(batcher.answer(key, [(value,) for value in values]))
 
 
-def test_requests_that_arrive_together_share_a_batch_and_have_their_own_answers():
+def test_requests_that_arrive_together_share_a_batch_and_have_their_own_results():
     work = Work()
 
     async def scenario(batcher):
@@ -117,7 +117,7 @@ def test_while_the_model_is_busy_the_next_batch_grows():
     assert len(work.batches) <= 4
 
 
-def test_one_request_that_fails_does_no_harm_to_others():
+def test_a_request_that_fails_does_not_affect_others():
     async def scenario(batcher):
         asked = [ask(batcher, 1), ask(batcher, -1), ask(batcher, 3)]
         return await asyncio.gather(*asked, return_exceptions=True)
@@ -141,7 +141,7 @@ def test_a_full_queue_refuses_and_recovers():
     assert (later, waiting) == ([10], 0)
 
 
-def test_requests_that_gave_up_are_not_computed():
+def test_cancelled_requests_are_not_computed():
     work = Work(seconds=0.2)
 
     async def scenario(batcher):
@@ -158,7 +158,7 @@ def test_requests_that_gave_up_are_not_computed():
     assert sum(work.batches) <= 1 + 4 + 1
 
 
-def test_stopping_answers_what_was_accepted():
+def test_stopping_completes_accepted_requests():
     async def whole():
         work = Work(seconds=0.1)
         batcher = Batcher(work.decode, work.predict, Limits(wait_seconds=0.0))

@@ -44,7 +44,7 @@ def test_the_latest_version_of_each_format(folder):
     }
 
 
-def test_a_format_that_is_named_predicts_as_the_run(folder, finished_run):
+def test_a_named_format_predicts_as_the_run(folder, finished_run):
     chosen = choose(folder, "saved_model", batch_size=4)
     assert (type(chosen.opened), chosen.format, chosen.version) == (ExportedModel, "saved_model", 10)
     card = make_card("pets", chosen, ServedModel(chosen.opened), Limits())
@@ -68,7 +68,7 @@ def test_a_format_that_is_named_predicts_as_the_run(folder, finished_run):
 @pytest.mark.parametrize(
     ("seconds", "rate", "format_name"), [(0.95, "4.2", "keras"), (0.25, "16", "saved_model"), (2.0, "2", "keras")]
 )
-def test_auto_is_the_fastest_and_the_keras_model_unless_users_would_notice(
+def test_auto_is_the_fastest_format_or_keras_if_the_difference_is_small(
     folder, monkeypatch, seconds, rate, format_name
 ):
     times = iter([1.0, seconds])

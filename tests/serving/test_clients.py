@@ -1,6 +1,6 @@
 """Clients of TensorFlow Serving's REST protocol that others wrote, and a load of 32 clients for a minute.
 
-KServe needs other versions of packages than this project, so that it has an environment of its own:
+KServe needs other versions of packages than this project, so that it has its own environment:
 ``python -m venv kv && kv/bin/pip install kserve``, and ``KSERVE=kv/bin/python``.
 """
 
@@ -110,7 +110,7 @@ def test_documented_examples(pets, finished_run):
 
 
 def test_a_gigabyte_by_curl(pets, tmp_path):
-    """A client that does not ask before it writes reads the answer, too."""
+    """A client that does not ask before it writes reads the response, too."""
     file = tmp_path / "large"
     with file.open("wb") as stream:
         stream.truncate(10**9)

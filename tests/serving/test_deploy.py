@@ -33,7 +33,7 @@ def options_of(words):
     return {word for word in words if word.startswith("--")} - known
 
 
-def test_commands_of_the_examples_are_there():
+def test_commands_of_the_examples_exist():
     steps = dict(read_steps())
     assert options_of(json.loads(steps["CMD"])) == set()
     deployment, service = yaml.safe_load_all((DOCKERFILE.parent / "kubernetes.yaml").read_text(encoding="utf-8"))
@@ -52,7 +52,7 @@ def test_commands_of_the_examples_are_there():
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_steps_of_the_dockerfile_give_a_server(finished_run, tmp_path):
+def test_the_steps_of_the_dockerfile_build_a_server(finished_run, tmp_path):
     """``/opt`` is a folder here, and the base image is this Python; packages come from the index."""
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "dist", ROOT],

@@ -1,4 +1,4 @@
-"""The page of a server in headless Chromium: an image is dropped, and the answer is read.
+"""The page of a server in headless Chromium: an image is dropped, and the prediction is read.
 
 As tests/report/test_in_a_browser.py, whose measurements it takes. Screenshots are kept in the folder that the
 environment variable ``SCREENSHOTS`` names.
@@ -117,7 +117,7 @@ def test_keyboard_and_a_broken_file(browser, pets, tmp_path):
     assert (status.get_attribute("role"), status.get_attribute("aria-live")) == ("status", "polite")
 
 
-def test_a_token_is_asked_for(browser, finished_run):
+def test_a_token_is_requested(browser, finished_run):
     with running(finished_run.folder, token="open-sesame") as served:
         open_page(browser, served.url, width=390, height=844)
         wait_for_status(browser, "A token is needed")
@@ -134,7 +134,7 @@ def test_a_token_is_asked_for(browser, finished_run):
 
 
 def test_many_classes_with_abstention(browser, pebble, tmp_path):
-    """Names are shown as they are, whatever is in them."""
+    """Names are shown verbatim, whatever they contain."""
     table = REPORT["make_table"](tmp_path, [*REPORT["NAMES"], *(f"class {n} of a long name" for n in range(13))], 12)
     data = {"source": str(table), "path": "file", "label": "kind", "validation": 0.4, "test": 0.2}
     run = ImageClassification(data, backbone="pebble", head={"coverage": 0.9}, **REPORT["QUICK"]).fit(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST protocol: what its documentation and its source say of requests, answers and errors."""
+"""TensorFlow Serving's REST protocol: requests, responses and errors as in its documentation and source."""
 
 import base64
 import json
@@ -175,7 +175,7 @@ def test_what_is_refused(document, status, message):
     assert len(refusal.value.message) < 400
 
 
-def test_answers_by_row_and_by_column():
+def test_responses_by_row_and_by_column():
     outputs = {
         "probabilities": np.array([[0.2, 0.8], [1e-9, 1.0]], np.float32),
         "label": np.array([b"chien \xc3\xa9", b""], object),

@@ -48,7 +48,7 @@ def check(answer, prediction):
     assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-5)
 
 
-def test_files_of_a_form_and_base64_are_predicted_as_predict_does(client, files, expected):
+def test_predictions_of_form_files_and_base64_match_predict(client, files, expected):
     chosen = [files[0], files[-1]]
     form = [("file", (file.name, file.read_bytes())) for file in chosen]
     body = client.post("/predict", files=form).raise_for_status().json()
@@ -84,7 +84,7 @@ def test_tensorflow_servings_protocol(client, files, expected):
         probabilities = dict(zip(row["names"], row["probabilities"], strict=True))
         check({**row, "probabilities": probabilities}, expected[file])
     columns = {"inputs": {"image_bytes": [encode(files[0])]}, "signature_name": "serving_default"}
-    # A client need not say that it sends JSON.
+    # A client need not declare that it sends JSON.
     answer = client.post(f"{path}/versions/1:predict", content=json.dumps(columns)).raise_for_status().json()
     assert answer == {"outputs": {name: [value] for name, value in rows[0].items()}}
     status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
@@ -94,7 +94,7 @@ def test_tensorflow_servings_protocol(client, files, expected):
     assert sorted(signatures["serving_default"]["outputs"]) == ["label", "names", "ok", "probabilities", "score"]
 
 
-def test_pixels_and_files_may_be_asked_for_at_the_same_time(client, finished_run, files, expected):
+def test_pixels_and_files_can_be_predicted_at_the_same_time(client, finished_run, files, expected):
     import tensorflow as tf
 
     file = files[3]
@@ -192,7 +192,7 @@ def test_explanations(client, files, finished_run):
     assert (broken.status_code, broken.json()) == (422, {"error": "a.png: not an image"})
 
 
-def test_nothing_of_this_machine_is_in_an_answer(client, finished_run, files):
+def test_responses_contain_nothing_of_this_machine(client, finished_run, files):
     form = {"file": (files[0].name, files[0].read_bytes())}
     answers = [
         client.post("/predict", files=form),
@@ -219,7 +219,7 @@ def test_a_token(finished_run, files):
             assert client.get("/model").status_code == 200
 
 
-def test_many_at_once_have_their_own_answers(pets, files, expected):
+def test_concurrent_requests_have_their_own_responses(pets, files, expected):
     def ask(number):
         file = files[number % len(files)]
         with pets.client() as client:
@@ -231,8 +231,8 @@ def test_many_at_once_have_their_own_answers(pets, files, expected):
             check(answer, expected[file])
 
 
-def test_stopping_and_a_folder_that_is_gone(finished_run, tmp_path, files):
-    """A server answers from memory; it stops after the requests that it has accepted."""
+def test_stopping_and_a_folder_that_was_removed(finished_run, tmp_path, files):
+    """A server works from memory; it stops after the requests that it has accepted."""
     folder = shutil.copytree(finished_run.folder, tmp_path / "run")
     form = {"file": (files[0].name, files[0].read_bytes())}
     begun = threading.Event()

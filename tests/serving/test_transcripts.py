@@ -24,7 +24,7 @@ def files(finished_speech_run):
     return [finished_speech_run.folder.parent / f"{number:02}.wav" for number in (0, 1)]
 
 
-def test_files_are_answered_with_texts(served, finished_speech_run, files):
+def test_files_are_transcribed_to_texts(served, finished_speech_run, files):
     long = encode_wav(0.2 * np.sin(np.arange(70_000) * 0.1).astype(np.float32), 16_000)
     with served.client() as client:
         given = [("file", (file.name, file.read_bytes())) for file in files]

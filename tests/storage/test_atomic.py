@@ -30,13 +30,13 @@ def test_a_folder_is_locked_for_other_processes_until_one_dies(tmp_path):
     finally:
         process.kill()
         process.wait()
-    assert (tmp_path / LOCK).exists()  # it had no time to remove the file, which locks nobody out
+    assert (tmp_path / LOCK).exists()  # it had no time to remove the file, which does not lock out others
     with FolderLock(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_is_taken_once_the_folder_is_there_and_only_once(tmp_path):
+def test_a_lock_is_acquired_once_the_folder_exists_and_only_once(tmp_path):
     folder = tmp_path / "run"
     with FolderLock(folder) as lock:
         assert not folder.exists()
@@ -49,7 +49,7 @@ def test_a_lock_is_taken_once_the_folder_is_there_and_only_once(tmp_path):
         assert [file.name for file in folder.iterdir()] == [LOCK]
 
 
-def test_one_thread_at_a_time_has_a_lock_whose_file_comes_and_goes(tmp_path):
+def test_one_thread_at_a_time_holds_a_lock_whose_file_is_removed(tmp_path):
     inside, most, taken, stop = 0, 0, 0, time.monotonic() + 1.0
 
     def work():
@@ -72,7 +72,7 @@ def test_one_thread_at_a_time_has_a_lock_whose_file_comes_and_goes(tmp_path):
     assert (most, taken > 10) == (1, True)
 
 
-def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path):
+def test_a_failed_write_leaves_the_earlier_file(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("before", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"a\.txt cannot be written: full\. Free disk space"):

@@ -166,7 +166,7 @@ def refuse(*_, **__):
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def test_an_entry_that_may_not_be_touched_is_used_all_the_same(store, monkeypatch):
+def test_an_entry_that_cannot_be_touched_is_still_used(store, monkeypatch):
     write(store)
     monkeypatch.setattr(os, "utime", refuse)
     with warnings.catch_warnings():
@@ -174,7 +174,7 @@ def test_an_entry_that_may_not_be_touched_is_used_all_the_same(store, monkeypatc
         np.testing.assert_array_equal(find(again(store))[0], FIRST)
 
 
-def test_a_damaged_entry_that_may_not_be_removed_stays_and_is_not_used(store, monkeypatch):
+def test_a_damaged_entry_that_cannot_be_removed_is_not_used(store, monkeypatch):
     write(store)
     truncate(store._folder / "key")
     monkeypatch.setattr(feature_store.Path, "rename", refuse)
@@ -198,7 +198,7 @@ def test_entries_of_another_user_are_used_and_never_removed(tmp_path, monkeypatc
     assert [entry.key for entry in store.entries()] == ["theirs"]
 
 
-def test_an_array_that_is_truncated_while_it_is_used_is_an_error_that_says_so(store, monkeypatch):
+def test_an_array_that_is_truncated_while_in_use_is_an_error(store, monkeypatch):
     monkeypatch.setattr(feature_store, "_MOST_HELD_BYTES", 0)
     first, _ = write(store)
     assert first.problem() is None
@@ -224,7 +224,7 @@ def fill_up(monkeypatch, *, everywhere=False):
 
 
 @pytest.mark.parametrize("held", [1 << 20, 0], ids=["in memory", "in a temporary file"])
-def test_on_a_full_disk_the_arrays_are_there_for_this_process(store, monkeypatch, held):
+def test_on_a_full_disk_the_arrays_are_available_to_this_process(store, monkeypatch, held):
     fill_up(monkeypatch)
     monkeypatch.setattr(feature_store, "_MOST_HELD_BYTES", held)
     with pytest.warns(TransferWarning, match=r"No space left on device\. They are computed for this run alone\."):
@@ -237,7 +237,7 @@ def test_on_a_full_disk_the_arrays_are_there_for_this_process(store, monkeypatch
     assert find(store) is None
 
 
-def test_without_any_space_there_is_no_entry_and_a_warning(store, monkeypatch):
+def test_without_any_space_nothing_is_written_and_a_warning_is_given(store, monkeypatch):
     fill_up(monkeypatch, everywhere=True)
     with pytest.warns(TransferWarning, match=r"No space left on device; .* at every step, which is slower\."):
         assert write(store) is None
@@ -259,13 +259,13 @@ def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path):
     assert store.entries() == []
 
 
-def test_what_is_larger_than_the_budget_is_not_written(tmp_path):
+def test_an_entry_larger_than_the_budget_is_not_written(tmp_path):
     store = FeatureStore(tmp_path / "features", max_bytes=(24 + 6) * 4 - 1)
     with pytest.warns(TransferWarning, match=r"120 bytes.*cache.max_bytes.*119"):
         assert write(store) is None
 
 
-def test_the_least_recently_used_goes_first(tmp_path):
+def test_the_least_recently_used_entry_is_removed_first(tmp_path):
     store = FeatureStore(tmp_path / "features", max_bytes=1000)  # an entry takes some 450
     write(store, "a")
     write(store, "b")
@@ -277,10 +277,10 @@ def test_the_least_recently_used_goes_first(tmp_path):
     assert {entry.key for entry in store.entries()} == {"b", "c"}
     store.clear()
     assert store.entries() == []
-    np.testing.assert_array_equal(mapped, FIRST)  # whoever has it mapped keeps it
+    np.testing.assert_array_equal(mapped, FIRST)  # a process that has mapped it can still read it
 
 
-def test_what_was_left_by_a_process_that_died_is_cleared_after_a_day(store):
+def test_files_of_a_process_that_died_are_cleared_after_a_day(store):
     write(store, "a")
     old, new = (store._folder / f".unfinished-{name}" for name in ("old", "new"))
     for folder in (old, new):
@@ -292,7 +292,7 @@ def test_what_was_left_by_a_process_that_died_is_cleared_after_a_day(store):
     assert not old.exists()
 
 
-def test_entries_tell_what_they_are(store):
+def test_entries_have_a_description(store):
     write(store)
     (entry,) = store.entries()
     assert (entry.key, entry.description) == ("key", "some features")

@@ -47,7 +47,7 @@ def test_what_is_read_is_what_was_written(store):
     assert found["history"] == given["history"]
 
 
-def test_equal_arrays_take_their_place_once(store):
+def test_equal_arrays_are_stored_once(store):
     big = np.random.default_rng(0).normal(size=10_000)
     store.write({"weights": big, "best": big.copy(), "last_good": [big]})
     assert (store.folder / "checkpoint-000001" / "arrays.safetensors").stat().st_size < 1.1 * big.nbytes
@@ -61,7 +61,7 @@ def test_the_last_two_are_kept(store):
     assert number(store) == 4
 
 
-def test_there_may_be_none(store):
+def test_without_checkpoints_nothing_is_read(store):
     assert store.read() is None
     store.folder.mkdir()
     assert store.read() is None
@@ -69,7 +69,7 @@ def test_there_may_be_none(store):
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "missing"])
-def test_a_damaged_one_is_named_and_the_one_before_it_taken(store, file, damage):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(store, file, damage):
     for count in (1, 2):
         store.write(state(count))
     spoilt = store.folder / "checkpoint-000002" / file
@@ -91,7 +91,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_taken(store, file, damage)
         shutil.rmtree(copy.folder)
 
 
-def test_where_all_are_damaged_nothing_is_resumed_or_removed(store):
+def test_if_all_are_damaged_nothing_is_resumed_or_removed(store):
     for count in (1, 2):
         store.write(state(count))
         (store.folder / f"checkpoint-{count:06}" / "state.json").write_text("{")
@@ -102,10 +102,10 @@ def test_where_all_are_damaged_nothing_is_resumed_or_removed(store):
     assert len(store.names()) == 2
 
 
-def test_a_kill_at_any_point_of_writing_leaves_the_earlier_ones_good(store, monkeypatch, killed):
+def test_a_kill_at_any_point_of_writing_leaves_the_earlier_ones_intact(store, monkeypatch, killed):
     for count in (1, 2):
         store.write(state(count))
-    # A kill leaves all as it is, so nothing that cleans up may run.
+    # A kill leaves everything unchanged, so no cleanup may run.
     monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
     for point in range(1, 5):
         killed(lambda: store.write(state(3)), checkpoint, "sync", point)
@@ -122,7 +122,7 @@ def test_a_kill_at_any_point_of_writing_leaves_the_earlier_ones_good(store, monk
     assert sorted(entry.name for entry in store.folder.iterdir()) == store.names()
 
 
-def test_what_is_renamed_is_on_the_disk_before(store, monkeypatch):
+def test_files_are_synced_to_disk_before_they_are_renamed(store, monkeypatch):
     seen = []
     original = checkpoint.sync
     monkeypatch.setattr(checkpoint, "sync", lambda path: (seen.append(path.name), original(path)))
@@ -158,7 +158,7 @@ def test_a_full_disk_without_an_earlier_one_ends_the_run(store, monkeypatch):
     assert store.names() == []
 
 
-def test_clearing_is_seen_at_once(store, killed):
+def test_clearing_takes_effect_at_once(store, killed):
     store.write(state(1))
     killed(store.clear, checkpoint.shutil, "rmtree", 2)
     assert not store.folder.exists()
@@ -166,7 +166,7 @@ def test_clearing_is_seen_at_once(store, killed):
     assert list(store.folder.parent.iterdir()) == []
 
 
-def test_a_checkpoint_of_a_later_format_is_not_guessed_at(store):
+def test_a_checkpoint_of_a_later_format_is_refused(store):
     store.write(state(1))
     manifest = store.folder / "checkpoint-000001" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
@@ -174,7 +174,7 @@ def test_a_checkpoint_of_a_later_format_is_not_guessed_at(store):
         store.read()
 
 
-def test_a_file_is_there_whole_or_as_it_was(tmp_path):
+def test_a_file_is_written_whole_or_left_unchanged(tmp_path):
     file = tmp_path / "metrics.json"
     file.write_text("before")
     with pytest.raises(CheckpointError, match=r"metrics\.json cannot be written: No space"), whole(file) as unfinished:

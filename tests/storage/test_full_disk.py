@@ -1,4 +1,4 @@
-"""A disk that fills up while a run writes: what was written before is whole, and the run goes on once there is room.
+"""A disk that fills up while a run writes: earlier files are intact, and the run continues once there is space.
 
 The disk is a small file system in memory, which takes the right to mount one.
 """
@@ -56,7 +56,7 @@ def unbroken(recipe, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 1.5])
-def test_a_run_on_a_disk_that_is_too_small_ends_plainly_and_goes_on_once_there_is_room(disk, recipe, unbroken, share):
+def test_a_run_on_a_full_disk_ends_with_one_line_and_continues_once_there_is_space(disk, recipe, unbroken, share):
     # A run ends well without its page and its plot; while it trains, it needs room for two checkpoints.
     needed = [file for file in unbroken.folder.rglob("*") if file.is_file() and file.suffix not in (".html", ".png")]
     used = sum(file.stat().st_size for file in needed)

@@ -1,4 +1,4 @@
-"""A run that trackers record: two phases of one and two epochs, whose figures every test knows."""
+"""A run that trackers record: two phases of one and two epochs, with fixed metrics."""
 
 import os
 

@@ -37,7 +37,7 @@ class Failing(Recorder):
         raise ConnectionError("the server is gone")
 
 
-def test_a_tracker_that_fails_warns_once_and_the_others_go_on(play):
+def test_a_tracker_that_fails_warns_once_and_the_others_continue(play):
     before, failing, after = Recorder(), Failing(), Recorder()
     with pytest.warns(TransferWarning) as warned:
         play.whole(Trackers([before, failing, after]))
@@ -49,7 +49,7 @@ def test_a_tracker_that_fails_warns_once_and_the_others_go_on(play):
     assert failing.calls == ["run_started", losses[0]]
 
 
-def test_a_signal_to_stop_goes_through_a_tracker(play):
+def test_a_signal_to_stop_passes_through_a_tracker(play):
     class Stopped(Tracker):
         def epoch_ended(self, epoch):
             raise KeyboardInterrupt
@@ -73,7 +73,7 @@ class Counter(Tracker):
         self.epochs = state["epochs"]
 
 
-def test_states_go_to_the_tracker_that_they_are_of(play):
+def test_states_are_restored_to_their_own_tracker(play):
     first, second = Counter(), Counter()
     before = Trackers([first, Recorder(), second])
     play.train(before)
@@ -85,7 +85,7 @@ def test_states_go_to_the_tracker_that_they_are_of(play):
     assert after.run_epochs == 3
 
 
-def test_a_state_that_cannot_be_had_is_a_failure_of_the_tracker():
+def test_an_error_in_get_state_is_a_failure_of_the_tracker():
     class Broken(Tracker):
         def get_state(self):
             raise OSError("no file")
@@ -103,7 +103,7 @@ class Logger(Tracker):
     Settings = LoggerSettings
 
 
-def test_settings_are_checked_where_a_tracker_is_made():
+def test_settings_are_checked_when_a_tracker_is_created():
     assert Logger(every=3).settings.every == 3
     assert Logger().settings.every == 1
     with pytest.raises(ConfigError, match=r"Logger: evry: .*not permitted.*Settings: every\."):
@@ -170,12 +170,12 @@ def test_a_run_of_one_phase_has_its_metrics_once():
     assert metrics == {"loss": 0.5, "seconds": 3.0, "phase": 1.0}
 
 
-def test_the_name_of_a_phase_becomes_a_name_of_metrics():
+def test_the_name_of_a_phase_is_part_of_metric_names():
     phase = PhaseStarted("stages 3: last", 2, 2, 8, 10)
     assert list_epoch_metrics(EpochEnded(phase, 1, 3, {"loss": 0.5}, 3.0))["phase_2_stages_3_last/loss"] == 0.5
 
 
-def test_figures_of_a_report_are_its_numbers_for_the_whole_split():
+def test_metrics_of_a_report_are_its_numbers_for_the_whole_split():
     metrics = {"n": 4, "auroc": None, "confusion": [[1, 2]], "gain": {"points": 0.5, "sure": True}}
     report = ReportMade("test", {**metrics, "classes": {"black cat": {"f1": 0.5}, "dog": {"f1": 1.0}}})
     assert list_report_metrics(report) == {"test/n": 4.0, "test/gain.points": 0.5}
@@ -206,7 +206,7 @@ def test_the_commit_of_the_working_directory(tmp_path, monkeypatch):
     assert find_git_commit() is None
 
 
-def test_a_tracker_that_does_nothing_keeps_the_contract():
+def test_a_tracker_that_does_nothing_satisfies_the_contract():
     check_tracker(Tracker())
     check_tracker(Trackers([Counter(), Counter()]))
 

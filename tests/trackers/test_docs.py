@@ -20,7 +20,7 @@ def block(language, number):
     return [text for kind, text in BLOCKS if kind == language][number]
 
 
-def test_the_example_records_a_run_and_keeps_the_contract(play, tmp_path, monkeypatch):
+def test_the_example_records_a_run_and_satisfies_the_contract(play, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "example"}
     exec(block("python", 0), names)

@@ -20,7 +20,7 @@ def empty(tmp_path_factory):
 
 @pytest.fixture
 def database(empty, tmp_path, monkeypatch):
-    """In a working folder of its own: MLflow puts files beside a local database."""
+    """In a separate working folder: MLflow writes files next to a local database."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db").write_bytes(empty.read_bytes())
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -76,7 +76,7 @@ def test_a_resumed_run_continues_its_run_in_mlflow(play, database):
 @pytest.mark.parametrize(
     ("error", "status"), [(TrainingError("the loss is NaN"), "FAILED"), (RunInterrupted("SIGTERM"), "KILLED")]
 )
-def test_a_run_that_does_not_end_well_is_marked(play, database, error, status):
+def test_a_run_that_fails_is_marked(play, database, error, status):
     tracker = MlflowTracker(tracking_uri=database)
     play.start(tracker)
     tracker.run_failed(error)
@@ -91,5 +91,5 @@ def test_more_parameters_than_a_request_may_have(play, database):
     assert len(find_run(database)[1].data.params) == 250
 
 
-def test_it_keeps_the_contract(database):
+def test_it_satisfies_the_contract(database):
     check_tracker(MlflowTracker(tracking_uri=database))

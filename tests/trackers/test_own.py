@@ -98,7 +98,7 @@ def test_the_line_is_removed_when_a_run_fails(play, terminal):
     assert terminal.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # cursor shown, line erased
 
 
-def test_they_keep_the_contract(tmp_path, terminal):
+def test_they_satisfy_the_contract(tmp_path, terminal):
     history = tmp_path / "history.jsonl"
     for tracker in (HistoryTracker(history), PlotTracker(history, tmp_path / "history.png"), ConsoleTracker()):
         check_tracker(tracker)

@@ -83,5 +83,5 @@ def test_a_resumed_run_continues_in_the_same_folder(play):
     assert scalars(read(play.folder / "tensorboard")) == SCALARS
 
 
-def test_it_keeps_the_contract(tmp_path):
+def test_it_satisfies_the_contract(tmp_path):
     check_tracker(TensorBoardTracker(folder=str(tmp_path)))

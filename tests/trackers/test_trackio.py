@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def database(tmp_path, monkeypatch):
-    """Trackio reads its folder from the environment when it is imported, and keeps it in several modules."""
+    """Trackio reads its folder from the environment when it is imported, and stores it in several modules."""
     import trackio.cas
     import trackio.sqlite_storage
     import trackio.utils
@@ -104,5 +104,5 @@ def test_a_resumed_run_continues_its_run(play, database):
     assert len(database("SELECT DISTINCT run_id FROM metrics")) == 1
 
 
-def test_it_keeps_the_contract(database):
+def test_it_satisfies_the_contract(database):
     check_tracker(TrackioTracker())

@@ -145,5 +145,5 @@ def test_a_run_of_the_user_stays_active(play, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
-def test_it_keeps_the_contract(mode):
+def test_it_satisfies_the_contract(mode):
     check_tracker(WandbTracker(mode=mode))

@@ -90,7 +90,7 @@ def assert_alike(model, other, **tolerance):
         pytest.param(sgd, False, id="another optimizer"),
     ],
 )
-def test_an_update_is_that_of_one_large_batch(make, embeds):
+def test_an_update_matches_one_large_batch(make, embeds):
     large, model = make_model(embeds=embeds), make_model(embeds=embeds)
     optimizer, inner = make(large, 3), make(model, count_updates(10, 4))
     train(large, optimizer, batches(16, 16, 8))
@@ -176,7 +176,7 @@ def test_a_search_for_a_rate_has_a_rate_per_update():
     assert 30 < len(losses) <= 100
 
 
-def test_the_configuration_makes_the_same_optimizer_again():
+def test_the_configuration_recreates_the_same_optimizer():
     optimizer = AccumulatingOptimizer(keras.optimizers.SGD(0.3, momentum=0.5), steps=3, batches=7)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert isinstance(again, AccumulatingOptimizer)

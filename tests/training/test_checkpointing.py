@@ -49,7 +49,7 @@ class Value:
 
 
 class Workers(Distribution):
-    """This process and another one, which was asked to end if this says so."""
+    """This process and another one, which was asked to stop if ``asked`` is true."""
 
     processes, asked = 2, False
 
@@ -71,7 +71,7 @@ def take(folder, start=None, *, distribution=None, **config):
     )
 
 
-def test_variables_are_restored_to_the_bit_or_not_at_all():
+def test_variables_are_restored_bit_for_bit_or_not_at_all():
     kernel, count = keras.Variable([[0.1, -2.0]], dtype="float32"), keras.Variable(3, dtype="int32", trainable=False)
     part = Variables("weights", [kernel, count])
     state = part.get_state()
@@ -98,13 +98,13 @@ def test_variables_are_restored_to_the_bit_or_not_at_all():
     assert (np.asarray(kernel).tolist(), int(count)) == ([[0.5, 4.0]], 7)
 
 
-def test_a_stopwatch_counts_the_seconds_of_earlier_processes(monkeypatch):
+def test_a_stopwatch_includes_the_time_of_earlier_processes(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(checkpointing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     watch = Stopwatch()
     now[0] = 1007.5
     assert watch.get_state() == 7.5
-    now[0] = 50.0  # another process, whose clock starts anew
+    now[0] = 50.0  # another process, whose clock starts again
     resumed = Stopwatch()
     resumed.set_state(7.5)
     now[0] = 52.0
@@ -112,7 +112,7 @@ def test_a_stopwatch_counts_the_seconds_of_earlier_processes(monkeypatch):
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 3, 4])
-def test_early_stopping_counts_on_where_it_was(stop_after):
+def test_early_stopping_resumes_its_count(stop_after):
     losses = [1.0, 0.5, 0.6, 0.7, 0.8]  # the third epoch without an improvement is the fifth
 
     def make():
@@ -136,7 +136,7 @@ def test_early_stopping_counts_on_where_it_was(stop_after):
     assert stopping.get_state() == {"best": 0.5, "best_epoch": 1, "wait": 3, "stopped_epoch": 4}
 
 
-def test_a_checkpoint_is_due_after_so_many_steps_or_seconds_since_the_last(tmp_path, monkeypatch):
+def test_checkpoints_are_taken_every_n_steps_or_seconds(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: now[0]))
     by_steps = take(tmp_path / "steps", every_steps=3)
@@ -161,7 +161,7 @@ def test_a_checkpoint_is_due_after_so_many_steps_or_seconds_since_the_last(tmp_p
     assert never.is_due() and never.must_end()
 
 
-def test_every_process_ends_if_one_was_asked_to_and_the_chief_alone_writes(tmp_path):
+def test_all_processes_stop_if_one_was_asked_to_and_only_the_chief_writes(tmp_path):
     for process, names in ((1, []), (0, ["checkpoint-000001"])):
         workers = Workers(process)
         checkpoints = take(tmp_path, distribution=workers, every_steps=1)
@@ -172,7 +172,7 @@ def test_every_process_ends_if_one_was_asked_to_and_the_chief_alone_writes(tmp_p
         assert checkpoints.must_end() and checkpoints.interruption.asked
 
 
-def test_a_checkpoint_holds_position_record_and_parts_and_the_first_is_taken_once(tmp_path):
+def test_a_checkpoint_contains_position_record_and_parts_and_the_first_is_taken_once(tmp_path):
     checkpoints = take(tmp_path)
     assert not checkpoints.resumes and checkpoints.position == Position(0, 0, 0)
     part = Value(4)
@@ -197,7 +197,7 @@ def test_a_checkpoint_holds_position_record_and_parts_and_the_first_is_taken_onc
     assert restored.value == 8 == resumed.state_of("part")
 
 
-def test_what_a_checkpoint_lacks_or_holds_otherwise_is_refused(tmp_path):
+def test_missing_or_different_parts_of_a_checkpoint_are_refused(tmp_path):
     checkpoints = take(tmp_path, {"position": {"phase": 0, "epoch": 0, "step": 0}, "part": "four"})
     with pytest.raises(CheckpointError, match="The checkpoint lacks other: another version of keras-transfer wrote it"):
         checkpoints.add("other", Value(0))
@@ -296,7 +296,7 @@ def unbroken():
         ),
     ],
 )
-def test_training_that_was_killed_continues_to_the_bit(tmp_path, unbroken, kill, position, taken):
+def test_training_that_was_killed_continues_bit_for_bit(tmp_path, unbroken, kill, position, taken):
     with pytest.raises(Killed):
         fit(tmp_path, kill=kill)
     name, state = CheckpointStore(tmp_path).read()
@@ -321,7 +321,7 @@ def test_training_that_was_killed_continues_to_the_bit(tmp_path, unbroken, kill,
         pytest.param(("on_test_batch_begin", 3), (1, STEPS), [1], id="in a validation"),
     ],
 )
-def test_training_that_is_asked_to_end_takes_a_checkpoint_at_once(tmp_path, unbroken, kill, position, leaves):
+def test_training_that_is_asked_to_stop_takes_a_checkpoint_at_once(tmp_path, unbroken, kill, position, leaves):
     left = []
     with pytest.raises(RunInterrupted):
         fit(tmp_path, kill=kill, left=left, every_steps=None)
@@ -334,8 +334,8 @@ def test_training_that_is_asked_to_end_takes_a_checkpoint_at_once(tmp_path, unbr
     assert logs == {name: values[position[0] :] for name, values in unbroken[1].items()}
 
 
-def test_a_phase_that_stops_early_is_at_its_end_in_its_last_checkpoint(tmp_path):
-    """No checkpoint says between that another epoch follows: a run resumed from it would train longer."""
+def test_the_last_checkpoint_of_a_phase_that_stops_early_is_at_its_end(tmp_path):
+    """No checkpoint in between has another epoch to follow: a run resumed from it would train longer."""
     _, logs, _ = fit(tmp_path, stop=1, every_steps=None)
     assert len(logs["loss"]) == 2 < EPOCHS
     name, state = CheckpointStore(tmp_path).read()
@@ -344,7 +344,7 @@ def test_a_phase_that_stops_early_is_at_its_end_in_its_last_checkpoint(tmp_path)
     assert state["position"] == {"phase": 0, "epoch": EPOCHS, "step": 0}
 
 
-def test_the_next_phase_starts_anew_from_the_weights_of_the_last(tmp_path):
+def test_the_next_phase_starts_fresh_from_the_weights_of_the_last(tmp_path):
     fit(tmp_path, epochs=1)
     state = CheckpointStore(tmp_path).read()[1]
     assert state["position"] == {"phase": 0, "epoch": 1, "step": 0}

@@ -51,13 +51,13 @@ def check(parts, *, head=CLASSES, policy="full", phases=(PHASE,), **training):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_what_does_not_fit_the_recipe(parts, options, needs):
+def test_parts_that_do_not_fit_the_recipe_are_refused(parts, options, needs):
     with pytest.raises(ConfigError, match="Parts given from Python") as caught:
         check(CustomParts(**parts), **options)
     assert [need for need in needs if need not in str(caught.value)] == []
 
 
-def test_what_fits():
+def test_parts_that_fit():
     check(BUILT_IN, policy="auto", learning_rate=1e-4)
     parts = CustomParts(
         keras.losses.CategoricalFocalCrossentropy(from_logits=True), [keras.metrics.AUC()], keras.optimizers.Lion(1e-4)
@@ -67,7 +67,7 @@ def test_what_fits():
     assert (BUILT_IN.names, BUILT_IN.allows_solved_head, parts.allows_solved_head) == ((), True, False)
 
 
-def test_an_optimizer_is_copied_at_a_share_of_its_rate_and_stays_as_it_is():
+def test_an_optimizer_is_copied_at_a_share_of_its_rate_and_is_unchanged():
     given = keras.optimizers.SGD(0.1, momentum=0.5, clipnorm=2.0)
     copy = copy_optimizer(given, rate=0.3)
     assert (float(given.learning_rate), given.built) == (pytest.approx(0.1), False)
@@ -87,7 +87,7 @@ def test_a_schedule_is_scaled_and_can_be_saved():
     np.testing.assert_allclose(moved, [0.025, 0.025, 0.025, 0.0025], rtol=1e-4)
 
 
-def test_metrics_take_predictions_in_the_units_of_the_data():
+def test_metrics_receive_predictions_in_the_units_of_the_data():
     head = head_of("number", VALUES)
     raw = head.encode(VALUES) + np.float32(0.5)
     off = keras.metrics.MeanAbsoluteError(name="off")

@@ -48,12 +48,12 @@ def curve(model, batches):
 
 def test_the_suggestion_follows_the_scale_of_the_loss():
     found = {scale: curve(*bowl(scale)).learning_rate for scale in (1.0, 10.0)}
-    # Gradient descent on (w - 1)**2 halves the distance in a step at 0.25 and diverges at 1.
+    # Gradient descent on (w - 1)**2 halves the distance per step at 0.25 and diverges at 1.
     assert 0.01 < found[1.0] < 0.25
     assert found[1.0] / found[10.0] == pytest.approx(10.0, rel=0.2)
 
 
-def test_the_sweep_stops_where_the_loss_explodes():
+def test_the_sweep_stops_when_the_loss_explodes():
     test = curve(*bowl(1.0))
     assert 1.0 < test.rates[-1] < 10.0
     assert np.isfinite(test.losses).all()
@@ -68,20 +68,20 @@ def test_noise_from_batch_to_batch_hardly_moves_the_suggestion(noise, seed):
 
 
 @pytest.mark.parametrize("tilt", [0.0, 0.02])
-def test_a_curve_that_never_falls_suggests_nothing(tilt):
+def test_a_curve_that_never_falls_has_no_suggestion(tilt):
     losses = 0.7 + tilt * np.arange(100) + np.random.default_rng(0).normal(0, 0.05, 100)
     with pytest.raises(ConfigError, match=r"phase full does not fall.*Set training\.learning_rate to a number"):
         _ = RangeTest("full", tuple(RATES), tuple(losses)).learning_rate
 
 
-def test_a_loss_that_is_no_number_at_once():
+def test_a_loss_that_is_nan_at_once_is_refused():
     with pytest.raises(TrainingError, match=r"loss is nan at a learning rate of 1e-07.*backbone\.weights"):
         sweep(*bowl(1.0, start=np.nan))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["full", {"name": "lora", "rank": 2}], ids=str)
-def test_everything_is_put_back(images, policy):
+def test_everything_is_restored(images, policy):
     job = recipe(images, policy).prepare()
     before = [np.array(variable) for variable in job.model.trainer.variables]
     assert any("seed" in variable.path for variable in job.model.trainer.variables)
@@ -91,7 +91,7 @@ def test_everything_is_put_back(images, policy):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_a_test_of_fine_tuning_begins_with_the_solved_head(images):
+def test_a_test_of_fine_tuning_starts_with_the_solved_head(images):
     # A head that takes everything for the first class is wrong by 100 about half of the rows.
     head = SolvedHead(np.zeros((8, 2), np.float32), np.array([50, -50], np.float32), strength=1.0, loss=None)
     job = recipe(images, "lp_ft").prepare()
@@ -104,7 +104,7 @@ def test_a_test_of_fine_tuning_begins_with_the_solved_head(images):
 
 
 @pytest.mark.slow
-def test_auto_is_a_number_in_the_run_folder_and_that_runs_the_same(images, tmp_path):
+def test_auto_is_a_number_in_the_run_folder_that_gives_the_same_run(images, tmp_path):
     auto = recipe(images, {"name": "last_stages", "stages": 2})
     auto.fit(tmp_path / "run")
     values = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
@@ -116,12 +116,12 @@ def test_auto_is_a_number_in_the_run_folder_and_that_runs_the_same(images, tmp_p
     assert [json.loads(line)["loss"] for line in first] == [json.loads(line)["loss"] for line in again]
 
 
-def test_auto_stands_where_every_phase_is_solved(images, tmp_path):
+def test_auto_is_not_resolved_if_every_phase_is_solved(images, tmp_path):
     run = recipe(images, "head").fit(tmp_path / "run")
     assert run.config.training.learning_rate == "auto"
 
 
-def test_training_is_told_when_auto_was_never_settled(images, tmp_path):
+def test_training_refuses_an_unresolved_auto(images, tmp_path):
     job = recipe(images, "full").prepare()
     with pytest.raises(ConfigError, match="must be a number"):
         job.train()
@@ -154,7 +154,7 @@ def test_the_command_prints_the_rate_and_draws_the_curve(command, file, tmp_path
     assert image.name.startswith("find-lr-") and image.suffix == ".png"
 
 
-def test_the_command_has_nothing_to_find_for_a_solved_head(refused, file):
+def test_the_command_refuses_a_solved_head(refused, file):
     refused("find-lr", file, *OVERRIDES, needs=["policy.name=head", "no learning rate", "policy.head_solver=sgd"])
 
 

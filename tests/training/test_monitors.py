@@ -40,7 +40,7 @@ def test_by_default_the_calibrated_validation_loss_decides():
     for kind in ("class", "multilabel"):
         assert monitors(kind) == Monitors(Monitor("val_calibrated_loss", "min"))
     assert monitors("number", early_stopping={}) == Monitors(Monitor("val_loss", "min"), Monitor("val_loss", "min"))
-    # Whoever gives a loss wants the least of that one.
+    # A custom loss is monitored itself, to be minimized.
     custom = CustomParts(loss=keras.losses.CategoricalFocalCrossentropy(from_logits=True))
     assert monitors("class", custom=custom) == Monitors(Monitor("val_loss", "min"))
     assert monitors("class", keep="last").metric_names == ()
@@ -65,7 +65,7 @@ class Gain(keras.metrics.Mean):
     direction = "max"
 
 
-def test_a_metric_from_python_says_which_way_is_better_itself():
+def test_a_metric_from_python_defines_its_own_direction():
     def off(y_true, y_pred):
         return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
 

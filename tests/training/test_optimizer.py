@@ -21,7 +21,7 @@ def rates(config, steps=100, rate=1.0):
     return np.array([float(schedule(step)) for step in range(steps + 1)])
 
 
-def test_the_rate_rises_in_a_line_then_falls_as_a_cosine_to_zero():
+def test_the_rate_rises_linearly_then_decays_to_zero_by_a_cosine():
     values = rates(TrainingConfig(learning_rate=0.01, warmup=0.1))
     np.testing.assert_allclose(values[:11], np.linspace(0, 0.01, 11), atol=1e-8)
     np.testing.assert_allclose(values[55], 0.005, rtol=1e-5)
@@ -98,7 +98,7 @@ def test_each_variable_moves_at_its_own_rate():
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
 
 
-def test_weight_decay_follows_the_rate_and_leaves_biases_and_norms_alone():
+def test_weight_decay_follows_the_rate_and_skips_biases_and_norms():
     model = small_model()
     for weight in model.trainable_variables:
         weight.assign(np.ones(weight.shape))
@@ -124,7 +124,7 @@ def test_gradients_are_clipped_by_the_norm_over_all_stages():
     assert not np.allclose(ends["clipped"], ends["not"], rtol=1e-2)
 
 
-def test_with_factors_of_one_it_steps_as_keras_adamw_does():
+def test_with_factors_of_one_it_matches_keras_adamw():
     config = TrainingConfig(learning_rate=0.05, weight_decay=0.3, clip_norm=0.2, warmup=0.25)
     ends = []
     for ours in (True, False):
@@ -156,7 +156,7 @@ def test_l2_sp_pulls_pretrained_weights_to_their_start_and_new_ones_to_zero():
     np.testing.assert_allclose(new, [[3.0 - 0.1 * 0.25 * 3.0]], rtol=1e-6)
 
 
-def test_l2_sp_pulls_to_the_references_and_not_to_where_the_weights_are():
+def test_l2_sp_pulls_to_the_references_and_not_to_the_current_weights():
     variables = make_variables([[3.0]], [[3.0]])
     optimizer = optimizer_for(variables, configured(l2_sp=0.5))
     optimizer.references[0].assign([[1.0]])
@@ -164,7 +164,7 @@ def test_l2_sp_pulls_to_the_references_and_not_to_where_the_weights_are():
     np.testing.assert_allclose(np.ravel(values_of(variables)), [3.0 - 0.1 * 0.5 * (3.0 - 1.0), 3.0], rtol=1e-6)
 
 
-def test_starting_values_and_averages_take_memory_only_where_asked_for():
+def test_starting_values_and_averages_use_memory_only_if_enabled():
     kernel, bias = make_variables([[1.0]], [1.0])
     plain = len(optimizer_for([kernel, bias]).variables)
     assert len(optimizer_for([kernel, bias], configured(l2_sp=0.1)).variables) == plain + 1
@@ -172,7 +172,7 @@ def test_starting_values_and_averages_take_memory_only_where_asked_for():
     assert len(optimizer_for([kernel, bias], configured(ema=0.9)).variables) == plain + 2
 
 
-def test_carried_over_weights_train_on_and_released_ones_start_afresh():
+def test_carried_over_weights_continue_and_released_ones_start_fresh():
     config = configured(weight_decay=0.1)
     old, released, alone, steady = make_variables([[1.0, 2.0]], [[3.0, 4.0]], [[3.0, 4.0]], [[1.0, 2.0]])
     gradients = random_gradients([old], 9)
@@ -204,7 +204,7 @@ def test_carried_over_weights_keep_their_start():
     np.testing.assert_allclose(variable, [[3.0 - 0.1 * 0.5 * (3.0 - 1.0)]], rtol=1e-6)
 
 
-def test_a_saved_and_loaded_optimizer_goes_on_alike(tmp_path):
+def test_a_saved_and_loaded_optimizer_continues_identically(tmp_path):
     model = small_model()
     config = TrainingConfig(learning_rate=0.05, l2_sp=2.0, weight_decay=1.0, clip_norm=0.2)
     variables = model.trainable_variables
@@ -248,7 +248,7 @@ def test_averages_are_those_of_the_weights_after_each_step():
     for gradients in random_gradients(variables, 6):
         optimizer.apply(gradients)
         now = values_of(variables)
-        # Keras' average begins with the weights after the first step.
+        # Keras' average starts with the weights after the first step.
         expected = now if expected is None else [0.8 * a + 0.2 * b for a, b in zip(expected, now, strict=True)]
     averages.swap()
     for value, average in zip(values_of(variables), expected, strict=True):
@@ -278,7 +278,7 @@ class WatchedAverages(Averages):
             np.testing.assert_array_equal(value, last)
 
 
-def test_fit_ends_with_the_averages_where_it_stops_early():
+def test_fit_ends_with_the_averages_if_it_stops_early():
     model = small_model()
     optimizer = optimizer_for(model.trainable_variables, configured(ema=0.9))
     model.compile(optimizer, "mse")
@@ -305,7 +305,7 @@ def test_it_trains_in_half_precision_with_a_loss_scale():
 
 
 @pytest.mark.parametrize("options", [{}, {"l2_sp": 0.1}, {"beta_1": 0.8, "use_ema": True}], ids=str)
-def test_the_kernel_moves_weights_as_elementary_operations_do(monkeypatch, options):
+def test_the_kernel_matches_elementary_operations(monkeypatch, options):
     def train(has_kernel):
         monkeypatch.setattr(optimizers, "_has_kernel", lambda variable: has_kernel)
         random = np.random.default_rng(0)
@@ -324,7 +324,7 @@ def test_the_kernel_moves_weights_as_elementary_operations_do(monkeypatch, optio
 
 
 @pytest.mark.parametrize("name", ["factors", "new"])
-def test_what_is_given_per_variable_must_be_one_each(name):
+def test_values_per_variable_must_match_the_number_of_variables(name):
     with pytest.raises(ValueError, match=f"{name} must be one for each of the 1 variables. Received: 2"):
         StagedAdamW(0.1, **{name: [1, 1]}).build(make_variables([[1.0]]))
 

@@ -178,12 +178,12 @@ def test_a_loss_that_is_nan_names_the_step_and_restores_the_last_good_weights(sm
         train(small, phase, tmp_path, value=np.nan)
     after = small.trainer.get_weights()
     assert all(np.isfinite(weight).all() for weight in after)
-    # Epoch 1 was good: its weights are the ones kept.
+    # Epoch 1 was good: its weights are restored.
     assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     small.trainer.set_weights(before)
 
 
-def test_the_best_weights_are_put_back_over_all_phases():
+def test_the_best_weights_over_all_phases_are_restored():
     inputs = keras.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(inputs))
     best = BestWeights(Monitor("val_loss", "min"))
@@ -196,7 +196,7 @@ def test_the_best_weights_are_put_back_over_all_phases():
         best.on_epoch_end(epoch, {"val_loss": loss})
     best.on_train_end()
     assert float(np.array(kernel)[0, 0]) == 1.0
-    # A second phase that only makes it worse ends where the first did.
+    # A second phase that only makes it worse ends with the weights of the first.
     weights = TrainedWeights([kernel])
     best.watch(weights)
     kernel.assign([[7.0]])
@@ -276,7 +276,7 @@ def test_an_optimizer_from_python_trains_at_the_phases_share_of_its_rate(small, 
     optimizer = train(small, phase, tmp_path, keep="last", custom=CustomParts(optimizer=given))
     assert (type(optimizer), float(optimizer.learning_rate), given.built) == (keras.optimizers.SGD, 0.25, False)
     moved = [np.linalg.norm(a - b) for a, b in zip(before, small.trainer.get_weights(), strict=True)]
-    # Each step goes at most 0.25 times the clipped norm, for each of the head's two weights.
+    # Each step moves at most 0.25 times the clipped norm, for each of the head's two weights.
     assert 1 <= sum(distance > 0 for distance in moved) <= 2  # the bias may move by less than float32 holds
     assert max(moved) <= STEPS * 0.25 * 1e-3 * 1.01
     small.trainer.set_weights(before)

@@ -108,14 +108,14 @@ def test_groups_divide_the_stages_that_train():
     assert [phase.stages for phase in phases] == [(), (5, 6), (3, 4, 5, 6)]
 
 
-def test_what_was_fitted_takes_small_steps_and_few_weights_large_ones():
+def test_rates_are_low_after_a_solved_head_and_high_for_few_weights():
     scope = Scope(5, 4, solves_head=True)
     rates = {"last_stages": 1.0, "full": 1.0, "lp_ft": 0.3, "gradual": 0.3, "lora": 10.0, "bias": 10.0}
     assert {name: plan(section(name), scope)[-1].rate for name in rates} == rates
     assert {plan(section(name, fine_tune_rate=0.5), scope)[-1].rate for name in rates} == {0.5}
 
 
-def test_what_is_frozen_in_front():
+def test_frozen_stages_are_those_before_the_first_trained_one():
     assert Phase("head", (), 1, 1.0, "frozen").frozen_stages(5) == 5
     assert Phase("last", (3, 4), 1, 1.0, "frozen").frozen_stages(5) == 3
     assert Phase("full", (0, 1), 1, 1.0, "frozen").frozen_stages(2) == 0
@@ -132,7 +132,7 @@ def test_batch_norm_is_an_error_if_the_backbone_has_none(name, other):
 
 
 @pytest.mark.parametrize("name", ["head", "last_stages", "lp_ft"])
-def test_auto_hands_the_keys_that_are_set_to_its_candidates_and_leaves_their_own_defaults(name):
+def test_auto_passes_set_keys_to_its_candidates_and_leaves_their_defaults(name):
     keys = {"stages": 2, "fine_tune_rate": 0.5, "head_solver": "sgd", "budget_seconds": 60.0}
     given, plain = section("auto", **keys), section("auto")
     assert candidate_section(plain, name) == section(name)

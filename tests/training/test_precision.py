@@ -17,7 +17,7 @@ from keras_transfer.training.precision import PrecisionTest, run_precision_test
     [(30.0, 60.0, "mixed_bfloat16"), (60.0, 30.0, "float32"), (30.0, 30.5, "float32")],
     ids=["faster", "slower", "within the noise"],
 )
-def test_bfloat16_is_taken_where_it_is_faster_by_more_than_noise(float32, bfloat16, expected):
+def test_bfloat16_is_chosen_if_it_is_faster_by_more_than_noise(float32, bfloat16, expected):
     found = PrecisionTest({"float32": float32, "mixed_bfloat16": bfloat16})
     assert found.precision == expected
     assert str(found).startswith(f"Precision: {expected} (examples per second in training: float32 {float32:.0f}, ")
@@ -32,7 +32,7 @@ def test_a_measurement_tries_both_and_leaves_keras_as_it_was():
     assert keras.config.dtype_policy() == before
 
 
-def test_a_network_that_puts_out_any_number_of_tokens_is_measured_too():
+def test_a_network_with_outputs_of_any_length_is_measured_too():
     def load():
         body = keras_hub.models.BertBackbone(
             vocabulary_size=20, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4, max_sequence_length=128
@@ -45,7 +45,7 @@ def test_a_network_that_puts_out_any_number_of_tokens_is_measured_too():
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("fastest", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
-def test_a_run_settles_auto_and_writes_what_it_came_to(images, tmp_path, monkeypatch, fastest):
+def test_a_run_resolves_auto_and_records_the_result(images, tmp_path, monkeypatch, fastest):
     rates = {"float32": 1.0, "mixed_bfloat16": 1.0, fastest: 2.0}
     monkeypatch.setattr("keras_transfer.recipe.prepare.run_precision_test", lambda *_, **__: PrecisionTest(rates))
     recipe = ImageClassification(

@@ -29,7 +29,7 @@ def write(file, tensors, aliases=(), *, version=6):
     return file
 
 
-def test_reads_what_a_prefix_selects_in_one_file_or_in_parts(tmp_path):
+def test_reads_tensors_with_a_prefix_from_one_file_or_from_parts(tmp_path):
     tensors = {
         "encoder/half": MATRIX.astype(np.float16),
         "encoder/heads": np.array(6, np.int16),
@@ -50,7 +50,7 @@ def test_reads_what_a_prefix_selects_in_one_file_or_in_parts(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "rows"), [(MATRIX, (3, 1)), (FILTERS, (3, 1, 1))], ids=["matrix", "convolution"])
-def test_quantized_weights_have_their_scales_in_them(tmp_path, value, rows):
+def test_quantized_weights_are_dequantized_by_their_scales(tmp_path, value, rows):
     per_row = 127 / np.abs(value).reshape(3, -1).max(axis=1)
     of_all = np.float32(1000)
     tensors = {

@@ -66,7 +66,7 @@ def run_in_graph(function, batch):
 
 
 class Expected:
-    """Decoding of one recording as it is written down in papers, with the whole network run for each step."""
+    """Decoding of one recording as defined in papers, with the whole network run for each step."""
 
     def __init__(self, backbone, features, rules):
         self.backbone, self.features, self.rules = backbone, features, rules
@@ -152,7 +152,7 @@ STAMPS = {"timestamp_begin": BEGIN, "first_timestamp": 2}
         pytest.param(PrefixDecoder, STAMPS, id="any_decoder_with_timestamps", marks=pytest.mark.slow),
     ],
 )
-def test_tokens_are_those_of_the_whole_network(kind, rules, backbone, halves, features):
+def test_tokens_match_the_whole_network(kind, rules, backbone, halves, features):
     rules = DecodingRules(prompt=(1, 2), end=END, suppressed=(3, 4), suppressed_first=(5, END), longest=6, **rules)
     tokens, total, length = run_in_graph(lambda x: decode(kind(halves), halves.encoder(x), rules), features)
     expected = [Expected(backbone, row, rules).decode() for row in features]
@@ -163,7 +163,7 @@ def test_tokens_are_those_of_the_whole_network(kind, rules, backbone, halves, fe
     np.testing.assert_array_equal(length, [min(len(row) + 1, rules.longest) for row, _ in expected])
 
 
-def test_noise_has_no_text_unless_decoding_is_sure(backbone, halves, features):
+def test_noise_has_no_text_unless_decoding_is_confident(backbone, halves, features):
     rules = DecodingRules(prompt=(1, 2), end=END, longest=4, no_speech=7)
     after_start = DecodingRules(prompt=(1,), end=END)
     chances = [np.exp(Expected(backbone, row, after_start).log_probabilities([[]])[0][7]) for row in features]
@@ -185,7 +185,7 @@ def test_noise_has_no_text_unless_decoding_is_sure(backbone, halves, features):
 
 
 def read_utterances(folder):
-    """The first spoken WAV files that lie there."""
+    """The first spoken WAV files of that folder."""
     files = sorted(Path(folder).rglob("*.wav"))[:_CLIPS]
     return [decode_recording(file.read_bytes(), sample_rate=RATE)[: 30 * RATE] for file in files]
 
@@ -194,7 +194,7 @@ def read_utterances(folder):
 @pytest.mark.parametrize("size", [TINY_EN, BASE], ids=lambda size: size.name)
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timestamps"])
 @pytest.mark.parametrize("beams", [1, 5])
-def test_transcripts_are_those_of_ctranslate2(size, timestamps, beams, tmp_path):
+def test_transcripts_match_ctranslate2(size, timestamps, beams, tmp_path):
     ctranslate2 = pytest.importorskip("ctranslate2")
     files, folder = size.find_files(), os.environ.get("KERAS_TRANSFER_SPEECH")
     if files is None:

@@ -26,7 +26,7 @@ def write(path, initializers):
     return path
 
 
-def test_tensors_come_back_as_they_were_written(tmp_path):
+def test_tensors_are_read_as_they_were_written(tmp_path):
     path = write(tmp_path / "a.onnx", [numpy_helper.from_array(value, name) for name, value in TENSORS.items()])
     read = read_onnx_tensors(path)
     assert list(read) == list(TENSORS)

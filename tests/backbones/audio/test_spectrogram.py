@@ -47,7 +47,7 @@ def recording(samples, seed=0):
     return (chirp + np.random.default_rng(seed).normal(0, 1e-3, samples)).astype(np.float32)
 
 
-def test_the_image_is_what_the_rule_gives():
+def test_the_image_matches_the_definition():
     samples = recording(9_000)
     audio = on_spectrograms(backbone(SIGNED)).for_samples(9_000)
     # 32 windows of two hops cover 33 hops; what is left over is cut at both ends.
@@ -140,7 +140,7 @@ def test_a_backbone_for_images_is_named_as_in_recipes_for_images():
         audio.for_samples(1400)
 
 
-def test_a_keras_file_says_or_is_told_its_range(tmp_path):
+def test_the_range_of_a_keras_file_must_be_given_if_it_is_unknown(tmp_path):
     network().save(tmp_path / "mine.keras")
     with pytest.raises(BackboneError, match="input_range"):
         load_audio_backbone(AudioBackboneConfig(name=str(tmp_path / "mine.keras")))
@@ -148,7 +148,7 @@ def test_a_keras_file_says_or_is_told_its_range(tmp_path):
     assert load_audio_backbone(config).network.output_shape == (None, 28, 28, 4)
 
 
-def test_what_takes_neither_recordings_nor_images_is_refused():
+def test_backbones_of_other_inputs_are_refused():
     with pytest.raises(BackboneError, match="minilm is for text input, and this recipe has audio input"):
         load_audio_backbone(AudioBackboneConfig(name="minilm"))
     with pytest.raises(BackboneError, match="speech_embedding takes recordings"):

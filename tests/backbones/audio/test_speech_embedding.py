@@ -28,7 +28,7 @@ def run_onnx(name, feed):
     return session.run(None, {session.get_inputs()[0].name: feed})[0]
 
 
-def test_it_gives_what_the_package_gives_for_every_window_of_a_clip():
+def test_it_matches_the_package_for_every_window_of_a_clip():
     samples = clip(20_000)
     # As openWakeWord does it: 16-bit samples, 76 frames at a time, every 8 frames.
     mel = run_onnx("melspectrogram.onnx", samples[None] * 32768)[0, 0] / 10 + 2

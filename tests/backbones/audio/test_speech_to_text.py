@@ -70,7 +70,7 @@ def draw(backbone):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_network_is_that_of_keras_hub_wherever_it_is_cut(family, speech_preset, tmp_path):
+def test_the_network_matches_keras_hub_wherever_it_is_cut(family, speech_preset, tmp_path):
     folder = speech_preset(family)
     backbone = load(folder)
     model = build_model(backbone, Logits(("text",), embedding=backbone.token_embedding))
@@ -170,7 +170,7 @@ def test_adapters_reach_every_dense_layer_of_both_parts_and_are_merged(family, s
         pytest.param("no_such_folder", "writes no transcripts", id="nothing"),
     ],
 )
-def test_networks_that_write_no_transcripts_are_named_with_those_that_do(name, message):
+def test_networks_without_transcripts_are_refused_with_those_that_support_them(name, message):
     with pytest.raises(BackboneError, match=message):
         load_speech_to_text(AudioBackboneConfig(name=name))
 
@@ -189,7 +189,7 @@ def test_a_preset_without_its_tokenizer_is_refused(speech_preset, tmp_path):
 
 
 def read_clips():
-    """Spoken WAV files at 16 kHz, if KERAS_TRANSFER_SPEECH is the folder that they lie in."""
+    """Spoken WAV files at 16 kHz, if KERAS_TRANSFER_SPEECH is their folder."""
     soundfile = pytest.importorskip("soundfile")
     folder = os.environ.get("KERAS_TRANSFER_SPEECH")
     if not folder:
@@ -200,7 +200,7 @@ def read_clips():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [TINY_EN, BASE], ids=lambda size: size.name)
-def test_logits_are_those_of_ctranslate2(size, tmp_path):
+def test_logits_match_ctranslate2(size, tmp_path):
     """Of what CTranslate2 writes itself, token by token, from its own encoder: log-probabilities of all tokens."""
     ctranslate2 = pytest.importorskip("ctranslate2")
     files = size.find_files()

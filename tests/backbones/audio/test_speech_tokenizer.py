@@ -25,7 +25,7 @@ def load(speech_preset):
 
 
 @pytest.mark.parametrize("family", ["whisper", "moonshine"])
-def test_tokens_are_those_of_keras_hub_and_are_undone(family, load, speech_preset, tmp_path):
+def test_tokens_match_keras_hub_and_are_decoded_again(family, load, speech_preset, tmp_path):
     tokenizer, folder = load(family), speech_preset(family)
     if family == "whisper":
         theirs = keras_hub.tokenizers.WhisperTokenizer.from_preset(str(folder))
@@ -78,7 +78,7 @@ def test_prompts_name_language_and_task(load):
         pytest.param("moonshine", {"language": None, "timestamps": True}, "head.timestamps: .* none", id="timestamps"),
     ],
 )
-def test_prompts_that_a_network_does_not_know(family, settings, message, load):
+def test_unsupported_prompts_are_refused(family, settings, message, load):
     with pytest.raises(ConfigError, match=message):
         load(family).prompt(**settings)
 

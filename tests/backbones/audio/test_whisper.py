@@ -48,7 +48,7 @@ def test_front_end_computes_whispers_features():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(features)[0], expected, atol=2e-5)
 
 
-def test_a_cut_network_is_a_padded_one_without_attention_to_padding():
+def test_a_shortened_network_matches_a_padded_one_without_attention_to_padding():
     """The two differ by that, and by the last two positions, whose convolutions reach into the padding."""
     backbone = keras_hub.models.WhisperBackbone(
         vocabulary_size=1, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32, num_mels=4
@@ -151,7 +151,7 @@ def open_with_ctranslate2(size, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [TINY_EN, BASE], ids=lambda size: size.name)
 @pytest.mark.parametrize("seconds", [30, 5])
-def test_states_are_those_of_ctranslate2(size, seconds, tmp_path):
+def test_states_match_ctranslate2(size, seconds, tmp_path):
     """Of a recording that is padded to 30 s, and of a network that is cut to its length."""
     model, view = open_with_ctranslate2(size, tmp_path)
     samples = np.zeros(seconds * SECOND, np.float32)
@@ -165,7 +165,7 @@ def test_states_are_those_of_ctranslate2(size, seconds, tmp_path):
 
 
 @pytest.mark.slow
-def test_languages_are_those_of_ctranslate2(tmp_path):
+def test_languages_match_ctranslate2(tmp_path):
     """The state times the tokens' embeddings: the likeliest languages, and how likely they are."""
     model, view = open_with_ctranslate2(BASE, tmp_path)
     samples = np.zeros(30 * SECOND, np.float32)
@@ -183,7 +183,7 @@ def test_languages_are_those_of_ctranslate2(tmp_path):
         assert shares[token] / sum(shares.values()) == pytest.approx(probability, abs=1e-4), token
 
 
-def test_the_first_state_is_that_of_the_whole_network():
+def test_the_first_state_matches_the_whole_network():
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "num_mels": 4}
     whole = keras_hub.models.WhisperBackbone(vocabulary_size=7, max_decoder_sequence_length=5, **sizes)
     least = keras_hub.models.WhisperBackbone(vocabulary_size=1, max_decoder_sequence_length=1, **sizes)
@@ -203,7 +203,7 @@ def test_the_first_state_is_that_of_the_whole_network():
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (states[:, 0], expected[:, 0])), atol=1e-5)
 
 
-def test_tensors_have_their_places():
+def test_tensors_are_assigned_to_the_right_weights():
     """The fused matrix of queries, keys and values is split by rows, and each part by heads."""
     width, heads, random = 4, 2, np.random.default_rng(0)
     shapes = {"encoder/position_encodings/encodings": (6, width)}

@@ -39,7 +39,7 @@ def theirs(file, replace_get_file):
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 @pytest.mark.parametrize("way", ["pretrained", pytest.param("file", marks=pytest.mark.slow)])
-def test_the_missing_factor_is_put_in(file, way, replace_get_file):
+def test_the_missing_factor_is_inserted(file, way, replace_get_file):
     want = theirs(file, replace_get_file)
     backbone = BACKBONES["efficientnet_b0"].load(
         image_size=32, weights="pretrained" if way == "pretrained" else str(file)
@@ -55,14 +55,14 @@ def test_the_missing_factor_is_put_in(file, way, replace_get_file):
     ]
 
 
-def test_the_factor_goes_in_once(file, tmp_path):
+def test_the_factor_is_inserted_once(file, tmp_path):
     once = BACKBONES["efficientnet_b0"].load(image_size=32, weights=str(file)).network
     once.save_weights(tmp_path / "once.weights.h5")
     twice = BACKBONES["efficientnet_b0"].load(image_size=32, weights=str(tmp_path / "once.weights.h5")).network
     np.testing.assert_array_equal(twice(PIXELS), once(PIXELS))
 
 
-def test_a_network_trained_from_scratch_is_left_alone(tmp_path):
+def test_a_network_trained_from_scratch_is_unchanged(tmp_path):
     scratch = BACKBONES["efficientnet_b0"].build(32)
     scratch.save_weights(tmp_path / "scratch.weights.h5")
     again = BACKBONES["efficientnet_b0"].load(image_size=32, weights=str(tmp_path / "scratch.weights.h5")).network

@@ -38,7 +38,7 @@ def grey(channels):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_grey_images_give_what_they_give_repeated_as_colours(channels):
+def test_grey_images_have_the_features_of_their_copies_in_three_channels(channels):
     for backbone in (BACKBONES["efficientnet_lite0"].load(image_size=SIZE), own_backbone()):
         adapted = with_channels(backbone, channels)
         assert (adapted.channels, len(adapted.stages)) == (channels, len(backbone.stages))
@@ -46,7 +46,7 @@ def test_grey_images_give_what_they_give_repeated_as_colours(channels):
         np.testing.assert_allclose(features(adapted, grey(channels)), expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_colours_stay_and_further_channels_begin_as_their_mean():
+def test_colour_weights_are_unchanged_and_further_channels_start_as_their_mean():
     backbone = BACKBONES["efficientnet_lite0"].load(image_size=SIZE)
     adapted = with_channels(backbone, 5)
     stem, *rest = (weight.numpy() for weight in adapted.network.weights)
@@ -55,7 +55,7 @@ def test_colours_stay_and_further_channels_begin_as_their_mean():
     for channel in (3, 4):
         np.testing.assert_allclose(stem[:, :, channel], own.mean(axis=2), atol=1e-7)
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(rest, others, strict=True))
-    # Where the further channels are black in the network's units, it sees the colours alone.
+    # If the further channels are black in the network's units, only the colours matter.
     pixels = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 5)).astype("float32")
     pixels[..., 3:] = 127.5
     np.testing.assert_allclose(features(adapted, pixels), features(backbone, pixels[..., :3]), atol=1e-4)
@@ -113,7 +113,7 @@ def test_arrays_of_many_channels_are_learned_served_and_started_from(tmp_path):
     np.save(tmp_path / "one.npy", pixels[1])
     (said,) = run.predict([tmp_path / "one.npy"])
     assert said.label == "bright"
-    # The export was proved on raw files, which are NumPy's own.
+    # The export was verified on raw files in NumPy's format.
     assert (run.folder / "export/saved_model/1/saved_model.pb").is_file()
     assert {file.read_bytes()[:6] for file in (run.folder / "samples").iterdir()} == {b"\x93NUMPY"}
 
@@ -124,7 +124,7 @@ def test_arrays_of_many_channels_are_learned_served_and_started_from(tmp_path):
     assert not np.array_equal(loaded[0], fresh[0])
 
 
-def test_alpha_is_a_channel_of_four_and_white_paper_of_one():
+def test_alpha_is_the_fourth_channel_and_is_composed_on_white_for_one():
     pixels, labels = waves(4)
     alpha = pixels[..., 3:] / 255
     grey = (pixels[..., :3] * alpha + 255 * (1 - alpha)) @ [[0.2989], [0.5870], [0.1140]]
@@ -151,7 +151,7 @@ def test_a_network_that_divides_its_channels_cannot_be_adapted():
         with_channels(backbone, 4)
 
 
-def test_images_of_other_channels_are_named(tmp_path):
+def test_images_with_other_channels_are_named(tmp_path):
     pixels, labels = waves(6)
     with pytest.raises(DataError, match=r"24 of 24 images cannot be read[\s\S]*6 channels; data\.channels is 5"):
         recipe((pixels, labels), 5).prepare()
@@ -171,7 +171,7 @@ def test_images_of_other_channels_are_named(tmp_path):
         (lambda content: content[:9], "EOF"),
     ],
 )
-def test_files_that_hold_no_image_are_named(tmp_path, spoil, needs):
+def test_files_that_are_not_images_are_named(tmp_path, spoil, needs):
     pixels, labels = waves(6, count=16)
     rows = []
     for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: the converted weights give the figures that their publisher's network gives."""
+"""EfficientNet-Lite0: the converted weights reproduce the outputs of the original network."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from keras_transfer.backbones.images.efficientnet_lite0 import build_network, lo
 from keras_transfer.backbones.images.torch_tensors import read_tensors
 
 
-def test_it_knows_two_photographs():
+def test_it_classifies_two_photographs():
     network = build_network(224, classes=1000)
     load_weights(network, weights_file())
     pixels = keras.Input((224, 224, 3))
@@ -36,7 +36,7 @@ def test_the_backbone_holds_the_weights_of_the_file():
     assert len(tensors) == len(backbone.network.weights) + 2
 
 
-def test_the_file_may_be_named():
+def test_the_weights_file_can_be_given_by_path():
     row = BACKBONES["efficientnet_lite0"]
     named = row.load(image_size=32, weights=str(weights_file()))
     for got, want in zip(named.network.get_weights(), row.load(image_size=32).network.get_weights(), strict=True):

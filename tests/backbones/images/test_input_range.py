@@ -37,7 +37,7 @@ STANDARD_DEVIATIONS = (0.229, 0.224, 0.225)
         (lambda: keras.layers.ReLU(), None),
     ],
 )
-def test_the_first_layer_says_what_a_model_takes(make, expected):
+def test_the_input_range_is_inferred_from_the_first_layer(make, expected):
     assert find_input_range(model(make())) == expected
 
 
@@ -46,7 +46,7 @@ def test_a_layer_within_a_model_within_the_model():
     assert find_input_range(model(inner)) == (0, 255)
 
 
-def test_an_efficientnet_of_keras_takes_pixels_as_they_are():
+def test_an_efficientnet_of_keras_takes_raw_pixels():
     network = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
     assert find_input_range(network) == (0, 255)
 

@@ -1,4 +1,4 @@
-"""What a recipe may name, or be given, beside the rows of ``BACKBONES``: KerasHub's presets, models of one's own."""
+"""Backbones besides the rows of ``BACKBONES``, by name or as objects: KerasHub presets and custom models."""
 
 import keras
 import keras_hub
@@ -43,7 +43,7 @@ def test_the_range_becomes_the_contract(low, high):
 
 
 @pytest.mark.slow
-def test_a_recipe_trains_a_copy_and_the_run_stands_alone(images, tmp_path):
+def test_a_recipe_trains_a_copy_and_the_run_is_self_contained(images, tmp_path):
     model = own_model()
     before = model.get_weights()
     given = Backbone.from_keras(model, input_range=(0, 1))
@@ -60,7 +60,7 @@ def test_a_recipe_trains_a_copy_and_the_run_stands_alone(images, tmp_path):
         ImageClassification.from_file(tmp_path / "run" / "recipe.yaml").prepare()
 
 
-def test_a_file_gives_what_the_model_gives(images, tmp_path):
+def test_a_file_gives_the_same_backbone_as_the_model(images, tmp_path):
     own_model().save(tmp_path / "mine.keras")
     name = {"name": str(tmp_path / "mine.keras"), "input_range": [-1, 1]}
     job = recipe(images, name).prepare()
@@ -71,7 +71,7 @@ def test_a_file_gives_what_the_model_gives(images, tmp_path):
     assert not np.array_equal(random.weights[0], own_model().weights[0])
 
 
-def test_a_model_for_any_size_takes_that_of_the_recipe(images, tmp_path):
+def test_a_model_for_any_size_uses_the_size_of_the_recipe(images, tmp_path):
     own_model(None).save(tmp_path / "mine.keras")
     name = {"name": str(tmp_path / "mine.keras"), "input_range": [0, 255]}
     assert recipe(images, name).prepare().model.backbone.image_size == SIZE
@@ -79,7 +79,7 @@ def test_a_model_for_any_size_takes_that_of_the_recipe(images, tmp_path):
         ImageClassification(str(images), backbone=name).prepare()
 
 
-def test_the_cache_tells_models_of_one_name_apart():
+def test_the_cache_distinguishes_models_of_the_same_name():
     def other(activation):
         inputs = keras.Input((SIZE, SIZE, 3))
         outputs = keras.layers.Conv2D(4, 3, activation=activation, name="conv")(inputs)
@@ -180,7 +180,7 @@ def test_a_model_without_a_graph():
         ({"name": "WEIGHTLESS"}, ["cannot be loaded", "Take a whole copy of the folder"]),
     ],
 )
-def test_a_backbone_that_cannot_be_had(images, tmp_path, preset, backbone, needs):
+def test_an_unusable_backbone_is_refused(images, tmp_path, preset, backbone, needs):
     own_model().save(tmp_path / "mine.keras")
     keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "lambda.keras")
     (tmp_path / "empty").mkdir()

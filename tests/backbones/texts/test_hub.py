@@ -38,7 +38,7 @@ def vectors(backbone, texts=TEXTS):
     return np.asarray(backbone.network(backbone.encoder.encode(texts, 12)))
 
 
-def test_families_are_those_that_read_texts_alone():
+def test_families_are_those_for_text_only():
     families = find_families()
     assert {"bert", "distil_bert", "f_net", "gpt2", "llama3", "xlm_roberta"} <= set(families)
     assert [
@@ -59,7 +59,7 @@ def test_presets_are_listed_without_a_download():
 
 
 @needs_minilm
-def test_minilm_gives_the_sentence_embeddings():
+def test_minilm_reproduces_the_sentence_embeddings():
     known = json.loads(EMBEDDINGS.read_text(encoding="utf-8"))
     backbone = load_text_backbone("minilm")
     assert "torch" not in sys.modules and "sentence_transformers" not in sys.modules
@@ -69,7 +69,7 @@ def test_minilm_gives_the_sentence_embeddings():
     ]
     assert tokens == known["token_ids"]
     ours, theirs = np.asarray(backbone.network(columns)), np.array(known["embeddings"])
-    # Its folder says that they are scaled; the known ones are not yet.
+    # According to its folder they are scaled; the known ones are not yet.
     theirs *= np.sqrt(384) / np.linalg.norm(theirs, axis=1, keepdims=True)
     np.testing.assert_allclose(ours, theirs, atol=2e-2)
     assert (ours * theirs).mean(axis=1).min() > 0.9999
@@ -93,7 +93,7 @@ def test_pooling(bert):
     np.testing.assert_allclose(first.network(columns), tokens[:, 0], atol=1e-5)
 
 
-def test_a_folder_of_sentence_transformers_says_how_its_tokens_are_pooled(bert, tmp_path):
+def test_a_folder_of_sentence_transformers_determines_the_pooling(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "sentences")
     modules = [{"path": "", "type": "models.Transformer"}, {"path": "1_Pooling", "type": "models.Pooling"}]
     (folder / "1_Pooling").mkdir()
@@ -183,7 +183,7 @@ def test_a_network_trains(bert):
     assert not all(np.array_equal(a, b) for a, b in zip(before, backbone.network.weights, strict=True))
 
 
-def test_albert_trains_whole_or_not_at_all(tmp_path):
+def test_the_shared_layers_of_albert_are_in_one_stage(tmp_path):
     for part in FAMILIES["build"]("albert"):
         part.save_to_preset(str(tmp_path))
     backbone = load_text_backbone(str(tmp_path))
@@ -240,7 +240,7 @@ def test_a_folder_of_hugging_face(tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "token"), [({}, 5), ({"strip_accents": False}, 6), ({"do_lower_case": False}, 6)])
-def test_accents_are_stripped_as_hugging_face_does(tmp_path, settings, token):
+def test_accents_are_stripped_as_in_hugging_face(tmp_path, settings, token):
     hugging_face_bert(tmp_path / "model", **settings)
     backbone = load_text_backbone(str(tmp_path / "model"))
     assert backbone.encoder.encode([("café",)], 4)["token_ids"].tolist() == [[2, token, 3, 0]]

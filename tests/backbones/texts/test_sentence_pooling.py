@@ -1,4 +1,4 @@
-"""What sentence-transformers' files say of pooling."""
+"""Pooling as defined by the files of sentence-transformers."""
 
 import json
 
@@ -31,7 +31,7 @@ def write(folder, types, config):
         (NEWER, {"pooling_mode": "cls", "include_prompt": True}, SentencePooling("first", normalizes=True)),
     ],
 )
-def test_the_folder_is_followed(tmp_path, types, config, expected):
+def test_pooling_is_read_from_the_folder(tmp_path, types, config, expected):
     write(tmp_path, types, config)
     assert resolve_pooling("auto", is_decoder=False, folder=tmp_path) == expected
     assert resolve_pooling("own", is_decoder=False, folder=tmp_path) == SentencePooling("own")
@@ -48,13 +48,13 @@ def test_the_folder_is_followed(tmp_path, types, config, expected):
         [],
     ],
 )
-def test_what_cannot_be_done_here_is_as_if_nothing_were_said(tmp_path, config):
+def test_unsupported_pooling_falls_back_to_the_default(tmp_path, config):
     write(tmp_path, NEWER, config)
     assert resolve_pooling("auto", is_decoder=False, folder=tmp_path) == SentencePooling("mean")
     assert resolve_pooling("auto", is_decoder=True, folder=tmp_path) == SentencePooling("last")
 
 
 @pytest.mark.parametrize("modules", ["{", "{}", "[1, null]", '[{"path": 3}]'])
-def test_damaged_files_say_nothing(tmp_path, modules):
+def test_damaged_files_fall_back_to_the_default(tmp_path, modules):
     (tmp_path / "modules.json").write_text(modules)
     assert resolve_pooling("auto", is_decoder=False, folder=tmp_path) == SentencePooling("mean")

@@ -50,7 +50,7 @@ def same(a, b):
         np.testing.assert_array_equal(np.asarray(a[name]), np.asarray(b[name]))
 
 
-def test_columns_and_what_pads_them(encoders):
+def test_columns_and_their_padding(encoders):
     assert encoders["bert"].columns == ("token_ids", "segment_ids", "padding_mask")
     assert encoders["gpt2"].columns == encoders["xlm_roberta"].columns == ("token_ids", "padding_mask")
     assert encoders["xlm_roberta"].padding == {"token_ids": 1, "padding_mask": 0}
@@ -69,7 +69,7 @@ def test_special_tokens_are_named_with_their_own_ids(encoders, preprocessors, na
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_every_way_of_calling_gives_the_same(encoders, name):
+def test_every_way_of_calling_gives_the_same_tokens(encoders, name):
     encoder = encoders[name]
     same(encoder((tf.constant(TEXTS),), 12), encoder.encode([(text,) for text in TEXTS], 12))
     segments = tuple(tf.constant(column) for column in zip(*PAIRS, strict=True))
@@ -82,7 +82,7 @@ def test_every_way_of_calling_gives_the_same(encoders, name):
 
 
 @pytest.mark.parametrize("name", [name for name in SOME if name != SOME[2]])
-def test_encoders_are_packed_as_keras_hub_does_in_a_pipeline(encoders, name):
+def test_encoder_inputs_are_packed_as_in_a_keras_hub_pipeline(encoders, name):
     theirs = FAMILIES["build"](name)[1]
     theirs.sequence_length = 12
     segments = tuple(tf.constant(column) for column in zip(*PAIRS, strict=True))
@@ -94,13 +94,13 @@ def test_encoders_are_packed_as_keras_hub_does_in_a_pipeline(encoders, name):
 
 
 @pytest.mark.parametrize("name", [pytest.param("gpt2", marks=pytest.mark.slow), "gemma"])
-def test_decoders_begin_as_keras_hub_does_and_have_no_end_token(encoders, name):
+def test_decoder_inputs_start_as_in_keras_hub_and_have_no_end_token(encoders, name):
     theirs = FAMILIES["build"](name)[1]
     batch = tf.data.Dataset.from_tensors(tf.constant(TEXTS)).map(lambda x: theirs.generate_preprocess(x, 12))
     same(encoders[name].encode([(text,) for text in TEXTS], 12), next(iter(batch)))
 
 
-def test_setting_a_seed_loses_no_vocabulary(encoders):
+def test_setting_a_seed_does_not_lose_the_vocabulary(encoders):
     # TensorFlow Text's SentencePiece lives in a kernel, and TensorFlow forgets kernels when a seed is set.
     names = ("xlm_roberta", "gemma", "gpt2")
     before = {name: encoders[name].encode([(text,) for text in TEXTS], 12) for name in names}
@@ -134,7 +134,7 @@ def test_odd_texts(encoders, name):
     encoder = encoders[name]
     # TensorFlow Text would take a NUL for the end of the text.
     assert encode(encoder, "cat\0dog", "\0") == encode(encoder, "cat dog", " ")
-    # Halves of characters, and bytes that are no UTF-8.
+    # Halves of characters, and bytes that are not UTF-8.
     broken = encoder((tf.constant([b"cat \xff"]),), 12)
     same(broken, encoder.encode([("cat \ufffd",)], 12))
     assert len(encode(encoder, "cat \ud800")[0]) >= len(encode(encoder, "cat")[0])
@@ -152,7 +152,7 @@ def test_a_long_word_is_read_as_several(encoders):
     assert [len(encode(encoders["gpt2"], "x" * count, length=99)[0]) for count in (63, 64, 65)] == [64, 66, 67]
 
 
-def test_a_text_that_spells_the_padding_token_has_no_hole(encoders, preprocessors):
+def test_a_padding_token_spelled_in_a_text_is_encoded_and_the_text_continues(encoders, preprocessors):
     padding = preprocessors["roberta"].tokenizer.pad_token_id
     row = encode(encoders["roberta"], "cat <pad> dog")[0]
     assert padding in row and row[-1] == preprocessors["roberta"].tokenizer.end_token_id
@@ -173,7 +173,7 @@ def test_a_traced_function_keeps_its_length(encoders):
     same(short(strings), encoder.encode([(text,) for text in TEXTS], 8))
 
 
-def test_threads_may_ask_for_different_lengths(preprocessors):
+def test_threads_can_request_different_lengths(preprocessors):
     encoder = TextEncoder(preprocessors["bert"])
     lengths = [6, 7, 8, 9] * 3
     start = threading.Barrier(4)
@@ -211,7 +211,7 @@ def test_fingerprint(encoders, preprocessors):
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "gemma"])
-def test_what_is_saved_is_plain_files(encoders, name, tmp_path):
+def test_saved_tokenizers_are_plain_files(encoders, name, tmp_path):
     encoders[name].save(tmp_path)
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert {file.suffix for file in files} <= {".json", ".txt", ".spm"}

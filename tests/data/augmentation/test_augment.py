@@ -33,14 +33,14 @@ def changed(pixels, options, **which):
     return augment(tf.constant(pixels), draws(len(pixels), **which), config(**options)).numpy()
 
 
-def test_draws_lie_between_0_and_1_and_spread():
+def test_draws_are_spread_between_0_and_1():
     values = draws(200).numpy()
     assert 0.0 <= values.min() < 0.01 < 0.99 < values.max() <= 1.0
     assert np.abs(values.mean(axis=0) - 0.5).max() < 0.1
     assert np.abs(np.corrcoef(values.T) - np.eye(values.shape[1])).max() < 0.35
 
 
-def test_draws_depend_on_seed_epoch_and_example_and_on_nothing_else():
+def test_draws_depend_only_on_seed_epoch_and_example():
     def one(seed, epoch, example):
         return tuple(draw(seed, tf.constant(epoch, tf.int64), tf.constant(example, tf.int64)).numpy().tolist())
 
@@ -58,11 +58,11 @@ def test_draws_are_the_same_on_every_machine():
     assert values[[12, 16, 21, 25]] == pytest.approx([0.2394248, 0.1966463, 0.3948432, 0.5591458])
 
 
-def test_mixing_leaves_the_image_itself_alone():
+def test_mixing_does_not_augment_single_images():
     assert is_identity(config(mixup=0.2, cutmix=1.0))
 
 
-def test_nothing_asked_changes_nothing():
+def test_without_options_nothing_changes():
     pixels = batch(4)
     assert is_identity(config())
     assert is_identity(config(predict_flips=True, horizontal_flip=False))
@@ -79,7 +79,7 @@ def test_each_option_changes_images_and_keeps_shape_and_range(name):
     assert result.shape == pixels.shape
     assert 0.0 <= result.min() <= result.max() <= 255.0
     different = np.abs(result - pixels).reshape(16, -1).max(axis=1) > 0.5
-    # A flip leaves about half of them as they are, a quarter turn a quarter.
+    # A flip leaves about half of them unchanged, a quarter turn a quarter.
     assert different.sum() >= (4 if kind is bool else 15)
 
 
@@ -137,7 +137,7 @@ def test_zoom_scales_in_and_out_about_the_middle():
 def test_crop_only_enlarges_and_shows_nothing_from_outside():
     ramp = np.tile(np.linspace(0.0, 240.0, 33, dtype=np.float32)[:, None], (32, 33, 1, 3))
     result = changed(ramp, {"crop": 0.4})
-    # Along a ramp the steps shrink as it is enlarged; a mirrored edge would turn them round.
+    # Along a ramp the steps shrink as it is enlarged; a mirrored edge would reverse them.
     steps = np.diff(result[:, 16, :, 0], axis=1)
     # The outermost half pixel is the edge's own value.
     assert steps.min() > -0.01
@@ -176,7 +176,7 @@ def test_contrast_keeps_the_mean():
     assert 1.1 < spread.max() <= 1.51
 
 
-def test_saturation_leaves_grey_alone_and_keeps_the_grey_of_colours():
+def test_saturation_does_not_change_grey_or_the_grey_value_of_colours():
     grey = np.repeat(batch(8)[..., :1], 3, axis=-1)
     assert changed(grey, {"saturation": 0.5}) == pytest.approx(grey, abs=0.1)
     colours = batch(8) / 2 + 60.0
@@ -192,13 +192,13 @@ def test_one_option_does_not_change_what_another_draws():
     assert both == pytest.approx(brightness, abs=0.01)
 
 
-def test_images_of_a_batch_are_changed_each_in_its_own_way():
+def test_each_image_of_a_batch_is_changed_differently():
     pixels = np.repeat(batch(1), 8, axis=0)
     result = changed(pixels, EVERYTHING)
     assert len({image.tobytes() for image in result}) == 8
 
 
-def test_an_image_is_changed_the_same_to_the_last_bit_whatever_its_batch():
+def test_changes_of_an_image_are_bit_identical_in_any_batch():
     pixels, numbers = batch(16), draws(16)
     together = augment(tf.constant(pixels), numbers, config(**EVERYTHING)).numpy()
     for rows in ([5], [9, 5, 2], list(reversed(range(16)))):
@@ -229,7 +229,7 @@ TURN, SHEAR_X, SHEAR_Y, SLIDE_X, SLIDE_Y, KEEP = range(6)
 
 
 @pytest.mark.parametrize("operation", [TURN, SHEAR_X, SHEAR_Y, SLIDE_X, SLIDE_Y])
-def test_two_operations_that_undo_each_other_are_one_map_which_interpolates_nothing(operation):
+def test_two_operations_that_cancel_out_interpolate_nothing(operation):
     pixels = batch(1)
     assert np.array_equal(operated(pixels, (operation, operation), (1, -1)), pixels[0])
     assert not np.array_equal(operated(pixels, (operation, KEEP), (1, -1)), pixels[0])
@@ -253,7 +253,7 @@ def test_randaugment_turns_shears_and_shifts_by_the_ranges_of_its_magnitude():
     assert (x, y) == pytest.approx((-0.09 * size, 8.0), abs=0.1)
 
 
-def test_randaugment_shows_more_at_a_greater_magnitude():
+def test_randaugment_changes_more_at_a_greater_magnitude():
     pixels = np.repeat(blob()[:1], 32, axis=0)
     differences = [np.abs(changed(pixels, {"randaugment": magnitude}) - pixels).mean() for magnitude in (1, 4, 10)]
     assert 0.0 < differences[0] < differences[1] < differences[2]
@@ -287,7 +287,7 @@ def test_erasing_hides_one_rectangle_of_2_to_33_percent():
     assert np.ptp(places, axis=0).min() > size / 3
 
 
-def test_erasing_happens_at_its_chance():
+def test_erasing_happens_with_its_probability():
     few, many = (erased_parts(batch(64), chance) for chance in (0.3, 0.6))
     erased = few.any(axis=(1, 2))
     assert 10 <= erased.sum() <= 30

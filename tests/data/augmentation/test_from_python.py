@@ -53,7 +53,7 @@ def epoch_of(split, function, *, epoch, seed=1, batch_size=4, augmentation=PLAIN
     return {int(row): image for x, y, _ in batches.as_numpy_iterator() for image, row in zip(x, y[:, 0], strict=True)}
 
 
-def test_an_image_changes_by_seed_epoch_and_example_alone(split):
+def test_changes_depend_only_on_seed_epoch_and_example(split):
     rows, values = split
     once = epoch_of(rows, brighten, epoch=2)
     # In other batches, and after a resumed run passed over the first one.
@@ -73,7 +73,7 @@ def test_an_image_changes_by_seed_epoch_and_example_alone(split):
     assert len({shift for found in shifts for shift in found.values()}) == 18
 
 
-def test_the_function_comes_after_the_built_in_changes(split):
+def test_the_function_is_applied_after_the_built_in_changes(split):
     rows, _ = split
     turned = {"horizontal_flip": False, "vertical_flip": True}
     flipped = epoch_of(rows, None, epoch=0, augmentation=turned)
@@ -82,7 +82,7 @@ def test_the_function_comes_after_the_built_in_changes(split):
         np.testing.assert_allclose(both[row], 200.0 - image, atol=1e-4)
 
 
-def test_what_leaves_the_range_is_clipped():
+def test_values_outside_the_range_are_clipped():
     change = take_function(lambda pixels, seed: pixels * 3.0 - 100.0)
     changed = apply_function(change, tf.constant([[[[0.0, 50.0, 200.0]]]]), tf.zeros([1, 2], tf.int32))
     assert np.ravel(changed).tolist() == [0.0, 50.0, 255.0]
@@ -101,7 +101,7 @@ def test_a_layer_of_keras_changes_images_by_the_seed_it_is_given(layer):
     image = tf.constant(np.random.default_rng(1).uniform(0, 255, (16, 16, 3)), tf.float32)
     seeds = [draw_seed(0, tf.constant(epoch, tf.int64), tf.constant(3, tf.int64)) for epoch in range(8)]
     first = [change(image, seed).numpy() for seed in seeds]
-    # Other calls came in between, in another order.
+    # With other calls in between, in another order.
     again = [change(image, seed).numpy() for seed in reversed(seeds)][::-1]
     np.testing.assert_array_equal(first, again)
     assert len({one.tobytes() for one in first}) > 1
@@ -117,7 +117,7 @@ def test_a_layer_of_keras_changes_images_by_the_seed_it_is_given(layer):
         ("flip", "Received: 'flip'"),
     ],
 )
-def test_what_cannot_be_repeated_is_refused(value, message):
+def test_functions_that_are_not_reproducible_are_refused(value, message):
     with pytest.raises(ConfigError, match=message):
         take_function(value)
 

@@ -12,7 +12,7 @@ ROWS = 24
 
 
 def examples(rows=ROWS, weights=None):
-    """Images whose pixels tell where they come from, each with a class of its own."""
+    """Images whose pixels identify them, each with its own class."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (rows, SIZE, SIZE, 3)).astype(np.float32)
     weights = np.ones(rows, np.float32) if weights is None else np.asarray(weights, np.float32)
@@ -30,16 +30,16 @@ def partner(rows):
 
 
 def shares(targets):
-    """How much of its partner each row says it has."""
+    """Each row's share of its partner, according to its label."""
     return targets[np.arange(len(targets)), np.arange(len(targets)) - 1]
 
 
-def test_nothing_asked_returns_the_batch_as_it_came():
+def test_without_options_the_batch_is_returned_unchanged():
     batch = tuple(map(tf.constant, examples()))
     assert all(new is old for new, old in zip(mix(*batch, None, AugmentationConfig()), batch, strict=True))
 
 
-def test_mixup_blends_images_by_the_share_that_their_labels_tell():
+def test_mixup_blends_images_by_the_share_of_their_labels():
     batch = examples()
     pixels, targets, weights = mixed(batch, mixup=0.4)
     share = shares(targets)[:, None, None, None]
@@ -55,7 +55,7 @@ def pasted_part(new, old, other):
     return part
 
 
-def test_cutmix_pastes_one_box_whose_area_is_the_share_that_the_label_tells():
+def test_cutmix_pastes_one_box_whose_area_is_the_share_of_the_label():
     batch = examples(64)
     pixels, targets, _ = mixed(batch, cutmix=1.0)
     clipped = 0
@@ -71,7 +71,7 @@ def test_cutmix_pastes_one_box_whose_area_is_the_share_that_the_label_tells():
     assert shares(targets).max() > 0.5
 
 
-def test_with_both_on_each_row_takes_one_or_the_other_as_it_would_be_alone():
+def test_with_both_enabled_each_row_gets_one_or_the_other_as_it_would_alone():
     batch = examples(64)
     both, blended, pasted = (
         mixed(batch, **on) for on in ({"mixup": 0.3, "cutmix": 1.0}, {"mixup": 0.3}, {"cutmix": 1.0})
@@ -107,14 +107,14 @@ def test_the_weighted_loss_of_a_row_is_that_of_its_two_images_by_their_shares(op
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_shares_are_spread_as_beta_alpha_alpha(alpha):
+def test_shares_follow_the_beta_distribution(alpha):
     share = shares(mixed(examples(400), mixup=alpha)[1])
     assert share.mean() == pytest.approx(0.5, abs=0.06)
     assert share.var() == pytest.approx(0.25 / (2 * alpha + 1), rel=0.15)
 
 
 @pytest.mark.parametrize(("alpha", "distance"), [(1e-300, 0.5), (1e-4, 0.5), (1e9, 0.0)])
-def test_alphas_far_out_give_no_nan(alpha, distance):
+def test_extreme_alphas_give_no_nan(alpha, distance):
     for option in ("mixup", "cutmix"):
         batch = mixed(examples(8), **{option: alpha})
         assert all(np.isfinite(part).all() for part in batch)

@@ -36,7 +36,7 @@ def by_pillow(change, pixels):
         (SHARPEN, ImageEnhance.Sharpness, 2.0),
     ],
 )
-def test_enhancements_are_those_of_pillow(operation, peer, tolerance, strength):
+def test_enhancements_match_pillow(operation, peer, tolerance, strength):
     pixels = make_pixels()
     expected = by_pillow(lambda image: peer(image).enhance(1.0 + 0.9 * strength), pixels)
     difference = np.abs(ours(pixels, operation, strength) - expected)
@@ -44,7 +44,7 @@ def test_enhancements_are_those_of_pillow(operation, peer, tolerance, strength):
     assert np.abs(expected - pixels).mean() > 0.5
 
 
-def test_contrast_about_the_mean_is_that_of_pillow_where_there_is_no_colour():
+def test_contrast_about_the_mean_matches_pillow_for_grey_images():
     pixels = np.repeat(make_pixels()[..., :1], 3, axis=-1)
     expected = by_pillow(lambda image: ImageEnhance.Contrast(image).enhance(1.9), pixels)
     assert ours(pixels, CONTRAST, 1.0) == pytest.approx(expected, abs=1.5)
@@ -82,7 +82,7 @@ def test_equalize_spreads_the_levels_evenly():
 
 
 @pytest.mark.parametrize("operation", [AUTOCONTRAST, EQUALIZE])
-def test_a_flat_image_stays_as_it_is(operation):
+def test_a_flat_image_does_not_change(operation):
     flat = np.full((SIZE, SIZE, 3), 90, np.uint8)
     assert np.array_equal(ours(flat, operation, 1.0), flat)
 
@@ -97,12 +97,12 @@ def test_every_operation_stays_in_range_and_moves_nothing(operation):
             assert np.array_equal(result, pixels)
 
 
-def test_the_second_operation_works_on_what_the_first_made():
+def test_the_second_operation_works_on_the_result_of_the_first():
     once = ours(make_pixels(), SOLARIZE, 0.5)
     assert np.array_equal(ours(make_pixels(), SOLARIZE, 0.5, POSTERIZE, 1.0), ours(once, POSTERIZE, 1.0))
 
 
-def test_operations_are_drawn_evenly_and_as_strong_as_the_magnitude_says():
+def test_operations_are_drawn_evenly_with_the_strength_of_the_magnitude():
     draws = np.random.default_rng(0).uniform(size=(1400, 4)).astype(np.float32)
     operations, strengths = (np.stack(column) for column in zip(*(choose(row, 7) for row in draws), strict=True))
     counts = np.bincount(operations.ravel(), minlength=14)

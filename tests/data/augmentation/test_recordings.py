@@ -54,7 +54,7 @@ def test_a_crop_may_start_anywhere():
     assert all((np.diff(own) == 1).all() for own in shown)
 
 
-def test_changes_depend_on_seed_epoch_and_row_alone():
+def test_changes_depend_only_on_seed_epoch_and_row():
     sound = np.random.default_rng(1).normal(size=9000).astype(np.float32)
     changes = {
         "crop": True,
@@ -79,7 +79,7 @@ def test_gain_is_within_its_decibels():
     assert -6.001 < min(ratios) < -5 and 5 < max(ratios) < 6.001
 
 
-def test_noise_has_the_ratio_that_was_asked_for():
+def test_noise_has_the_requested_ratio():
     sound = 0.1 * tone(440)
     ratios = [decibels(power(sound) / power(show(sound, row=row, noise=5.0) - sound)) for row in range(100)]
     assert 4.7 < min(ratios) < 7 and 23 < max(ratios) < 25.3
@@ -97,7 +97,7 @@ def test_a_shift_moves_a_recording_by_up_to_its_share():
     numbers = np.arange(1, SIZE + 1, dtype=np.float32)
     for row in range(10):
         shown = show(numbers, row=row, shift=0.5)
-        assert sorted(shown[shown > 0]) == list(shown[shown > 0])  # nothing comes back at the other end
+        assert sorted(shown[shown > 0]) == list(shown[shown > 0])  # nothing reappears at the other end
         assert sorted(show(numbers, row=row, shift=0.5, padding="repeat")) == list(numbers)
 
 
@@ -110,7 +110,7 @@ def test_speed_changes_length_and_pitch():
     assert 820 < min(short) < 900 and 1150 < max(short) < 1260
 
 
-def test_spec_augment_leaves_out_a_stretch_and_a_band():
+def test_spec_augment_masks_a_stretch_and_a_band():
     sound = np.random.default_rng(0).normal(size=SIZE).astype(np.float32)
     widths = []
     for row in range(100):

@@ -60,7 +60,7 @@ def test_images_that_have_not_changed_are_not_hashed_again(splits, tmp_path, mon
     assert find_repeated_images(splits, memory=tmp_path / "memory") == first
 
 
-def test_solar_cells_are_not_taken_for_one_another_and_copies_are(tmp_path):
+def test_solar_cells_are_not_mistaken_for_one_another_and_copies_are_found(tmp_path):
     """They are as much alike as images can be; every tenth is looked at."""
     source = read_source("solar_cells", ImageDataConfig(source="solar_cells"))
     files = source.rows["path"][::10].tolist()
@@ -78,14 +78,14 @@ def hashes(images):
     return [image_measures.measure_image(images, row).grey for row in range(len(images))]
 
 
-def test_what_pillow_cannot_open_is_the_same_as_nothing(tmp_path):
+def test_files_that_pillow_cannot_open_are_not_copies(tmp_path):
     for name in "ab":
         (tmp_path / name).write_bytes(b"no image " + name.encode())
     parts = split_of("train", tmp_path, ["a"]), split_of("test", tmp_path, ["b"])
     assert find_repeated_images(parts, memory=tmp_path / "memory").record == {}
 
 
-def test_leaks_are_told_recorded_refused_or_not_looked_for(tiny, make_images, tmp_path):
+def test_leaks_are_reported_recorded_refused_or_ignored(tiny, make_images, tmp_path):
     root = make_images(tmp_path / "p", {"cat": 8, "dog": 8}, size=32)
     for name in ("cat", "dog"):
         shutil.copy(root / name / "000.png", root / name / "copy.png")

@@ -1,4 +1,4 @@
-"""What a scan says of recordings, what it remembers, and which recordings are in two splits."""
+"""What a scan reports of recordings, what it caches, and which recordings are in two splits."""
 
 import io
 

@@ -104,17 +104,17 @@ def test_whole_images_pass(tmp_path, content):
         (PNG.replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x83").replace(PNG[-16:-12], b"\0\0\0\0"), "TensorFlow"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, content, problem):
+def test_problems_are_named(tmp_path, content, problem):
     file = tmp_path / "image.png"
     file.write_bytes(content)
     assert problem in problem_of(file)
 
 
-def test_a_file_that_is_not_there_is_a_problem_of_one_plain_line(tmp_path):
+def test_a_missing_file_is_a_problem_of_one_plain_line(tmp_path):
     assert problem_of(tmp_path / "gone.png") == "No such file or directory"
 
 
-def test_random_damage_never_escapes_and_what_passes_can_be_trained_on(tmp_path):
+def test_random_damage_raises_nothing_and_images_that_pass_can_be_decoded(tmp_path):
     import tensorflow as tf
 
     random = np.random.default_rng(0)
@@ -143,7 +143,7 @@ def test_all_broken_images_are_listed_at_once_with_their_reasons(split, tmp_path
     assert "data.broken=skip" in last
 
 
-def test_skip_leaves_out_the_broken_and_keeps_the_rest_together(split, tmp_path):
+def test_skip_leaves_out_broken_images_and_the_rest_stays_aligned(split, tmp_path):
     break_three(split)
     kept, found = scan_one(split, broken="skip", memory=tmp_path / "memory")
     assert kept.examples.names == ("0.png", "3.jpg", "5.jpg")
@@ -180,7 +180,7 @@ def test_unchanged_images_are_not_opened_again(split, tmp_path, opened):
     assert second.examples.names == first.examples.names == split.examples.names
 
 
-def test_formats_are_told_by_what_files_hold_and_remembered(split, tmp_path, opened):
+def test_formats_are_detected_from_file_content_and_cached(split, tmp_path, opened):
     (split.examples.root / "0.png").write_bytes(JPEG)
     for _ in range(2):
         kept, _ = scan_one(split, broken="error", memory=tmp_path / "memory")
@@ -204,7 +204,7 @@ def test_a_changed_or_added_image_is_opened_and_no_other(split, tmp_path, opened
     assert sorted(opened) == ["0.png", "3.jpg", "5.jpg"]
 
 
-def test_a_broken_image_is_opened_every_time_and_fine_once_mended(split, tmp_path, opened):
+def test_a_broken_image_is_opened_every_time_and_passes_once_fixed(split, tmp_path, opened):
     break_three(split)
     for _ in range(2):
         opened.clear()
@@ -223,7 +223,7 @@ def test_splits_of_one_folder_share_a_memory(split, tmp_path, opened):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, '{"x": 1}', "\x00"])
-def test_a_damaged_memory_is_done_without(split, tmp_path, opened, content):
+def test_a_damaged_memory_is_ignored(split, tmp_path, opened, content):
     scan_one(split, broken="error", memory=tmp_path / "memory")
     (record,) = (tmp_path / "memory").iterdir()
     record.write_text(content, encoding="utf-8")
@@ -233,7 +233,7 @@ def test_a_damaged_memory_is_done_without(split, tmp_path, opened, content):
     assert set(json.loads(record.read_text(encoding="utf-8"))) == {blake3(JPEG).hexdigest(), blake3(PNG).hexdigest()}
 
 
-def test_a_memory_that_cannot_be_written_does_not_stop_a_scan_one(split, tmp_path):
+def test_a_memory_that_cannot_be_written_does_not_stop_a_scan(split, tmp_path):
     (tmp_path / "file").write_text("in the way")
     kept, _ = scan_one(split, broken="error", memory=tmp_path / "file" / "memory")
     assert len(kept) == 6

@@ -44,7 +44,7 @@ def scan(folder, *splits, **options):
 USUAL = {f"{n:02}.wav": say(n) for n in range(60)}
 
 
-def test_nothing_is_wrong_with_usual_transcripts(folder):
+def test_usual_transcripts_have_no_problems(folder):
     found = scan(folder, split_of(folder, USUAL))
     assert (found.broken, found.notes, found.findings) == ([], [], [])
 
@@ -75,7 +75,7 @@ def test_empty_and_too_long_rows_are_broken(folder):
 
 
 # A long test recording is transcribed window by window; a loss on a part of its transcript would mean nothing.
-def test_long_recordings_are_for_testing_alone(folder):
+def test_long_recordings_are_allowed_only_in_the_test_split(folder):
     texts = {**USUAL, "long.wav": "word " * 70}
     assert scan(folder, split_of(folder, texts, "test")).broken == []
     assert len(scan(folder, split_of(folder, texts, "validation")).broken) == 1
@@ -134,7 +134,7 @@ def test_a_rate_is_odd_if_few_are_far_from_most(lengths, odd):
     assert list(find_odd_rates(lengths, [1.0] * len(lengths))) == odd
 
 
-# What another speaker says is no leak, if it is the same sentence.
+# The same sentence by another speaker is not a leak.
 def test_the_same_recording_in_two_splits_is_a_leak(folder):
     train, test = (
         split_of(folder, {"00.wav": "same", "01.wav": "one"}),

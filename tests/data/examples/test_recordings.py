@@ -19,7 +19,7 @@ def clips(tmp_path):
     return Recordings(Files(tmp_path, NAMES), SPANS)
 
 
-def test_clips_are_named_by_their_place_in_the_file(clips):
+def test_clips_are_named_by_their_position_in_the_file(clips):
     assert clips.names == ("a.wav", "a.wav 0.25-0.50 s", "b.wav", "a.wav 0.125-end")
     assert clips.rows_by_file() == [[0, 1, 3], [2]]
     close = Recordings(clips.files.select([0, 0]), np.array([[0.0, 1.0], [0.0, 1.0004]]))
@@ -34,7 +34,7 @@ def test_a_clip_is_that_part_of_the_file(clips):
     np.testing.assert_array_equal(clips.select([3, 2]).decode(1, 8000), -whole)
 
 
-def test_clips_have_hashes_of_their_own_and_share_that_of_the_file(clips):
+def test_clips_have_their_own_hashes_and_share_that_of_the_file(clips):
     assert len(set(clips.content_hashes)) == 4
     assert len(set(clips.file_hashes)) == 2
     assert clips.content_hashes[0] == clips.file_hashes[0]

@@ -26,7 +26,7 @@ SIDE = 24
 
 
 def smooth(mode, width=SIDE, height=SIDE):
-    """Gradients that tell every corner from the others."""
+    """Gradients that distinguish all corners."""
     y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
     channels = np.stack([x, y, (x + y) / 2, 0.2 + 0.8 * y], axis=-1)
     return Image.fromarray((channels * 255).astype(np.uint8), "RGBA").convert(mode)
@@ -103,7 +103,7 @@ def gif(*, frame=(0, 0, SIDE, SIDE), transparent=None, own_palette=False, interl
 
 
 def bmp_32(alpha):
-    """32 bits a pixel: in a plain header the fourth byte says nothing, in a V4 header with a mask it is alpha."""
+    """32 bits per pixel: in a plain header the fourth byte is unused, in a V4 header with a mask it is alpha."""
     content = encode(smooth("RGBA"), "BMP")
     if not alpha:
         return content
@@ -245,7 +245,7 @@ def shown(content):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The table on disk, under names that say nothing of their formats."""
+    """The table on disk, under names that do not show the formats."""
     folder = tmp_path_factory.mktemp("table")
     for number, content in enumerate(table().values()):
         (folder / f"{number:03}").write_bytes(content)
@@ -297,10 +297,10 @@ def test_training_sees_what_a_person_sees(reader, read):
     assert differing([rows[row] for row in range(len(split))]) == {}
 
 
-def test_what_is_served_sees_what_a_person_sees(reader, read, files, tmp_path):
+def test_a_served_model_sees_what_a_person_sees(reader, read, files, tmp_path):
     model, _, pixels = read
     assert differing(pixels) == {}
-    # In a fresh process; it raises where the two differ.
+    # In a fresh process; it raises an error if the two differ.
     head = ClassificationHead(tuple(map(str, range(SIDE * SIDE * 3))), ImageHeadConfig())
     config = ImageClassificationConfig(task="image_classification", data={"source": "images"})
     served = Served(model, head, reader, tmp_path, config, {})
@@ -309,7 +309,7 @@ def test_what_is_served_sees_what_a_person_sees(reader, read, files, tmp_path):
     assert parity.examples == len(table())
 
 
-def test_the_table_tells_orientations_apart():
+def test_the_table_distinguishes_orientations():
     upright = shown(table()["jpeg exif 1 little"])
     for number in range(2, 9):
         for kind in ("jpeg exif {} little", "jpeg exif {} big", "png exif {}", "webp exif {}"):
@@ -328,7 +328,7 @@ def test_a_transparent_colour_of_16_bits_is_transparent(colour, channels):
 
 
 @pytest.mark.parametrize("resize", ["crop", "pad"])
-def test_an_image_is_turned_before_it_becomes_square(resize):
+def test_an_image_is_rotated_before_it_is_resized(resize):
     upright = smooth("RGB", 20, 60)
     for number, turn in ((6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)):
         content = encode(upright.transpose(turn), "PNG", exif=exif(number))
@@ -341,7 +341,7 @@ def test_an_image_is_turned_before_it_becomes_square(resize):
 @pytest.mark.parametrize(
     "name", ["jpeg exif 6 little", "png exif 6", "webp exif 6", "gif transparent, a part", "bmp palette"]
 )
-def test_damage_is_an_error_or_an_image_and_nothing_worse(name):
+def test_a_damaged_file_is_an_error_or_an_image(name):
     content = table()[name]
     decode = tf.function(decode_pixels, input_signature=[tf.TensorSpec([], tf.string)])
     random = np.random.default_rng(0)

@@ -40,7 +40,7 @@ def test_an_animation_is_known():
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_file_that_was_cut_off_has_none(name):
+def test_a_truncated_file_has_no_header(name):
     content = WHOLE[name]
     end = content.index(b"\xff\xd9", 200) if name == "mpo" else len(content) - 2  # its second image is not used
     for length in np.linspace(0, end, 40).astype(int):
@@ -50,7 +50,7 @@ def test_a_file_that_was_cut_off_has_none(name):
 @pytest.mark.parametrize(
     "content", [b"", b"\xff", b"\xff\xd8", b"GIF89a", encode("GIF"), encode("BMP"), encode("WEBP")]
 )
-def test_what_is_neither_jpeg_nor_png_has_none(content):
+def test_files_other_than_jpeg_and_png_have_no_header(content):
     assert read_header(content) is None
 
 
@@ -63,7 +63,7 @@ def test_what_is_neither_jpeg_nor_png_has_none(content):
         {"IDAT": None},
     ],
 )
-def test_png_that_its_checksums_do_not_tell_to_be_wrong(change):
+def test_a_broken_png_with_valid_checksums_has_no_header(change):
     chunks = {"IHDR": struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0), "IDAT": zlib.compress(bytes(72)), "IEND": b""}
 
     def png(parts):
@@ -80,8 +80,8 @@ def test_png_that_its_checksums_do_not_tell_to_be_wrong(change):
     assert read_header(png(middle)) is None
 
 
-def test_what_has_a_header_can_be_decoded():
-    """One wrong byte: a header is found only where TensorFlow decodes the file."""
+def test_files_with_a_header_can_be_decoded():
+    """One wrong byte: a header is found only if TensorFlow decodes the file."""
     random = np.random.default_rng(0)
     names, passed = list(WHOLE), 0
     for number in range(600):

@@ -36,7 +36,7 @@ def smooth(mode, size=16):
 @pytest.mark.parametrize(
     ("kind", "mode"), [*(("PNG", m) for m in ("L", "RGB", "LA", "RGBA", "P", "1")), ("GIF", "L"), ("GIF", "P")]
 )
-def test_lossless_images_are_what_pillow_shows_on_white(kind, mode):
+def test_lossless_images_match_pillow_on_white(kind, mode):
     content = encode(smooth(mode), kind)
     image = Image.open(io.BytesIO(content))
     # At its own size nothing is resized; alpha is rounded by Pillow alone.
@@ -45,7 +45,7 @@ def test_lossless_images_are_what_pillow_shows_on_white(kind, mode):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_what_pillow_shows(mode, progressive):
+def test_jpeg_matches_pillow(mode, progressive):
     content = encode(smooth(mode), "JPEG", quality=95, progressive=progressive)
     difference = np.abs(decode(content) - on_white(Image.open(io.BytesIO(content))))
     # TensorFlow's inverse cosine transform is the fast one: some pixels are a few levels off.
@@ -136,6 +136,6 @@ def test_a_graph_decodes_as_eager_code_does():
         assert graph(tf.constant(content)).numpy() == pytest.approx(decode(content, resize="pad"), abs=1e-3)
 
 
-def test_no_image_is_an_error():
+def test_bytes_that_are_not_an_image_are_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(b"no image")

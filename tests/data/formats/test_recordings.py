@@ -68,7 +68,7 @@ INTS = np.frombuffer(CODES.tobytes(), "<i4").astype(np.int64)
         ),
     ],
 )
-def test_wav_files_are_read_as_their_bytes_say(content, expected):
+def test_wav_files_are_read_exactly(content, expected):
     samples = decode_recording(content, sample_rate=RATE)
     assert samples.dtype == np.float32 and samples.ndim == 1
     np.testing.assert_allclose(samples, expected, atol=1e-7)
@@ -124,7 +124,7 @@ def test_recordings_are_resampled(rate):
     np.testing.assert_allclose(samples[800:-800], by_scipy[800:-800], atol=5e-3)
 
 
-def test_what_is_encoded_is_read_exactly_by_everyone():
+def test_encoded_recordings_are_read_exactly_by_all_readers():
     samples = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     content = encode_wav(samples, 22050)
     assert len(content) == 44 + 4 * len(samples)

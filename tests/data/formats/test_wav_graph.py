@@ -1,4 +1,4 @@
-"""WAV files in a graph: the samples of an independent reader, and no harm from any bytes."""
+"""WAV files in a graph: the samples of an independent reader, and no failure from any bytes."""
 
 import io
 import struct
@@ -55,7 +55,7 @@ DATA = np.arange(-50, 50, dtype="<i2").tobytes()
 
 
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
-def test_samples_are_those_of_soundfile(decode, kind):
+def test_samples_match_soundfile(decode, kind):
     subtypes = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"]
     sounds = [make_sound(0.1 + 0.01 * number, channels=1 + number % 3) for number in range(len(subtypes))]
     files = [encode(sound, subtype=subtype, kind=kind) for sound, subtype in zip(sounds, subtypes, strict=True)]
@@ -67,7 +67,7 @@ def test_samples_are_those_of_soundfile(decode, kind):
         assert not decoded[len(sound) :].any()
 
 
-def test_other_rates_are_resampled_as_soxr_does(decode):
+def test_other_rates_are_resampled_as_by_soxr(decode):
     for rate in RATES:
         sound = make_sound(0.3, rate, 1)[:, 0]
         (samples,), (ok,) = decode([encode(sound, rate, "FLOAT")])
@@ -91,7 +91,7 @@ def test_chunks_may_come_in_any_order(decode):
     assert np.array_equal(samples, np.tile(np.arange(-50, 50) / 32768, (4, 1)).astype(np.float32))
 
 
-def test_what_is_no_recording_does_no_harm(decode):
+def test_files_that_are_not_recordings_do_not_affect_others(decode):
     header, data, good = chunk(b"fmt ", FORMAT), chunk(b"data", DATA), encode(make_sound(0.1))
 
     def altered(**fields):

@@ -86,12 +86,12 @@ def test_an_input_that_is_not_a_recording_is_named(file, value, problem):
 
 
 @pytest.mark.parametrize("value", [1.5, None, [SAMPLES, RATE], []], ids=["number", "None", "list", "empty"])
-def test_what_is_no_input_is_refused(value):
+def test_an_invalid_input_is_refused(value):
     with pytest.raises(InputError, match="predict accepts the path of an audio file"):
         read(value)
 
 
-def test_inputs_of_one_name_are_read_apart(file):
+def test_inputs_of_the_same_name_are_read_separately(file):
     """Rows of two tables have the same names, and other bytes."""
     kind = AudioInputs(AudioDataConfig(source="x", bytes="b"))
     frames = [pd.DataFrame({"b": [encode_wav(SAMPLES[:n], RATE)]}) for n in (4000, 2000)]
@@ -100,7 +100,7 @@ def test_inputs_of_one_name_are_read_apart(file):
     assert [len(inputs.examples.decode(row, RATE)) for row in range(2)] == [4000, 2000]
 
 
-def test_a_progress_file_knows_samples_that_differ_in_one_place():
+def test_a_progress_file_distinguishes_samples_that_differ_in_one_place():
     kind = AudioInputs(AudioDataConfig(source="x"), sample_rate=RATE)
     other = SAMPLES.copy()
     other[5000] += 0.01

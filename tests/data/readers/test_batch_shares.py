@@ -21,7 +21,7 @@ def order(rows, steps, epochs, skip=0):
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 7])
 @pytest.mark.parametrize(("rows", "steps"), [(67, 9), (64, 8), (23, 3), (7, 1)])
-def test_no_example_twice_and_none_missed(rows, steps, devices):
+def test_no_example_is_repeated_or_missed(rows, steps, devices):
     for local in (1, devices):  # a process a device, or all of them in one
         seen = collections.Counter()
         batches = collections.defaultdict(list)
@@ -39,7 +39,7 @@ def test_no_example_twice_and_none_missed(rows, steps, devices):
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 7])
 @pytest.mark.parametrize("rows", [64, 65, 7, 22])
-def test_an_evaluation_comes_to_each_row_once(rows, devices):
+def test_an_evaluation_covers_each_row_once(rows, devices):
     batches = [np.arange(start, min(start + 8, rows)) for start in range(0, rows, 8)]
     shares = [Share(first, 1, devices).divide_evaluation(batches) for first in range(devices)]
     assert sorted(np.concatenate([row for share in shares for row in share])) == list(range(rows))
@@ -56,12 +56,12 @@ def test_batches_smaller_than_the_devices_are_joined():
     assert [rows.tolist() for rows in slices] == [[0], [1], [2, 3], [4, 5], [6, 7], [8, 9]]
 
 
-def test_steps_that_are_left_out_are_left_out_for_all():
+def test_skipped_steps_are_skipped_on_all_devices():
     rest = [rows.tolist() for _, rows in Share(1, 1, 2).divide(order(10, 2, range(2), skip=1)).as_numpy_iterator()]
     assert rest == [[7, 8, 9], [2, 3, 4], [7, 8, 9]]
 
 
-def test_what_is_not_shared_is_left_alone():
+def test_an_unshared_dataset_is_unchanged():
     dataset = object()
     assert WHOLE.divide(dataset) is dataset
 

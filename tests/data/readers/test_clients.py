@@ -1,4 +1,4 @@
-"""What is copied beside exported models reads images as the reader does, with Pillow and NumPy."""
+"""Code that is copied next to exported models reads images as the reader does, with Pillow and NumPy."""
 
 import io
 import runpy
@@ -59,7 +59,7 @@ def make_files():
 
 
 @pytest.mark.parametrize(("resize", "channels"), [("crop", 3), ("pad", 3), ("stretch", 1)])
-def test_pixels_are_the_readers(resize, channels):
+def test_pixels_match_the_reader(resize, channels):
     read = runpy.run_path(str(CLIENTS / "images.py"))["read"]
     rule = {"size": 48, "resize": resize, "channels": channels, "max_pixels": 10**6}
     differences = {

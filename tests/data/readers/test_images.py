@@ -23,7 +23,7 @@ PLAIN = AugmentationConfig(horizontal_flip=False)
 
 @pytest.fixture
 def split(tmp_path):
-    """Eleven images, each of one grey that tells which it is."""
+    """Eleven images, each of one grey value that identifies it."""
     names = tuple(f"{number:02}.png" for number in range(ROWS))
     for number, name in enumerate(names):
         Image.new("RGB", (SIZE, SIZE), (number * 20,) * 3).save(tmp_path / name)
@@ -66,7 +66,7 @@ def members(batch):
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(4, [3, 4, 4]), (10, [5, 6]), (11, [11]), (64, [11]), (1, [1] * 11)])
-def test_every_row_comes_once_an_epoch_in_batches_that_are_even(split, batch_size, sizes):
+def test_every_row_is_used_once_per_epoch_in_even_batches(split, batch_size, sizes):
     batches = train(split, batch_size=batch_size, epochs=3)
     steps = steps_per_epoch(ROWS, batch_size)
     assert len(batches) == 3 * steps
@@ -76,7 +76,7 @@ def test_every_row_comes_once_an_epoch_in_batches_that_are_even(split, batch_siz
         assert sorted(row for batch in own for row in members(batch)) == list(range(ROWS))
 
 
-def test_mapping_keeps_the_order_and_leaves_no_thread_behind_that_an_end_would_wait_for():
+def test_mapping_preserves_the_order_and_disables_autotune():
     numbers = map_ahead(tf.data.Dataset.range(100), lambda number: number * number)
     assert [int(number) for number in numbers] == [number * number for number in range(100)]
     assert numbers.options().autotune.enabled is False
@@ -87,7 +87,7 @@ def test_steps_per_epoch(rows, batch_size, steps):
     assert steps_per_epoch(rows, batch_size) == steps
 
 
-def test_keras_is_told_how_many_batches_there_are(split):
+def test_the_number_of_batches_is_known_to_keras(split):
     targets = np.eye(3, dtype=np.float32)[split.targets]
     batches = reader().training_batches(split, targets, split.weights, batch_size=4, seed=0, epochs=range(5))
     assert batches.cardinality().numpy() == 15
@@ -121,7 +121,7 @@ def test_epochs_differ_in_order_and_in_augmentation(split):
     assert sorted(first[0][:, 0, 0, 0].tolist()) != sorted(second[0][:, 0, 0, 0].tolist())
 
 
-def test_a_later_epoch_can_be_had_without_the_earlier_ones(split):
+def test_a_later_epoch_can_be_read_without_the_earlier_ones(split):
     whole = train(split, epochs=3, augmentation=ROUGH)
     last = train(split, epochs=1, first_epoch=2, augmentation=ROUGH)
     assert all(np.array_equal(a, b) for x, y in zip(whole[6:], last, strict=True) for a, b in zip(x, y, strict=True))
@@ -129,14 +129,14 @@ def test_a_later_epoch_can_be_had_without_the_earlier_ones(split):
 
 @pytest.fixture
 def noise(split):
-    """The same rows with an image of noise each, told apart by their weights."""
+    """The same rows with an image of noise each, identified by their weights."""
     for number, file in enumerate(images_of(split).files):
         pixels = np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
         Image.fromarray(pixels).save(file)
     return split
 
 
-def test_an_image_is_augmented_the_same_to_the_last_bit_whatever_its_batch(noise):
+def test_augmentation_of_an_image_is_bit_identical_in_any_batch(noise):
     alone = ROUGH.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
     def by_row(batches):
@@ -165,7 +165,7 @@ def test_mixing_mixes_each_row_of_a_batch_with_the_one_before_it(noise):
         assert new_targets == pytest.approx(sums / (own + other)[:, None], abs=1e-4)
 
 
-def test_examples_are_not_mixed_where_features_are_kept(noise):
+def test_examples_are_not_mixed_if_features_are_cached(noise):
     def first_batch(augmentation):
         return shown(noise, View(epoch=1), augmentation=augmentation)
 
@@ -203,7 +203,7 @@ def test_training_evaluation_and_serving_see_the_same_pixels(images, resize):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "NPY"])
-def test_a_split_whose_formats_are_known_is_read_as_one_whose_are_not(tmp_path, kind):
+def test_a_split_with_known_formats_is_read_like_one_without(tmp_path, kind):
     random = np.random.default_rng(0)
     images = [Image.fromarray(random.integers(0, 255, (20, 24, 3), dtype=np.uint8)) for _ in range(2)]
     turned = Image.Exif()

@@ -42,7 +42,7 @@ def masked(reader, split, rows, epoch):
 LONG = [" ".join("x" * (1 + (row + word) % 9) for word in range(100)) for row in range(40)]
 
 
-def test_a_share_of_the_tokens_is_to_be_found_and_most_become_the_mask():
+def test_a_share_of_the_tokens_is_selected_and_most_become_the_mask():
     reader, split = fit(LONG)
     rows = np.arange(40)
     (plain,) = split.examples.pad(rows, [IDS], 102)
@@ -72,7 +72,7 @@ def test_special_tokens_and_padding_are_never_masked():
     assert (answers[-2] >= 0).sum() == 2 and (answers[-1] >= 0).sum() == 3
 
 
-def test_masks_follow_from_seed_epoch_and_row_alone():
+def test_masks_depend_only_on_seed_epoch_and_row():
     reader, split = fit(LONG)
     alone, together = masked(reader, split, [7], 2), masked(reader, split, [3, 7, 9], 2)
     for a, b in zip(alone, together, strict=True):
@@ -83,7 +83,7 @@ def test_masks_follow_from_seed_epoch_and_row_alone():
     assert all((masked(other, split, [7], epoch)[2] != alone[2]).any() for other, epoch in others)
 
 
-def test_a_text_of_one_token_is_not_asked_for_it():
+def test_a_text_of_one_token_is_not_masked():
     reader, split = fit(["a", "a bb ccc"])
     ids, _, _, answers = masked(reader, split, [0, 1], 0)
     assert (answers[0] == -1).all() and MASKED not in ids[0]

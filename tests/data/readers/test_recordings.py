@@ -38,7 +38,7 @@ def given(*arrays, rate=RATE):
 
 
 def counting(length, start=1):
-    """Samples that say where they are."""
+    """Samples that encode their position."""
     return np.arange(start, start + length, dtype=np.float32) / 1000
 
 
@@ -85,7 +85,7 @@ def files(tmp_path):
     )
 
 
-def test_a_network_sees_one_length_and_a_predictor_all():
+def test_a_network_receives_one_length_and_a_predictor_all():
     split = given(counting(250), counting(60), counting(100))
     reader = make_reader()
     prepared = reader.prepare(split)
@@ -125,7 +125,7 @@ def test_zeros_at_the_end_are_padding():
     assert prepared.examples.lengths.tolist() == [50, 1]
 
 
-def test_files_are_decoded_once_and_found_again(files, monkeypatch):
+def test_files_are_decoded_once_and_cached(files, monkeypatch):
     reader, (first,) = fit(split_of(files), seconds=0.1)
     samples = first.examples
     stereo, _ = soundfile.read(files.places[0].split(" ")[0], dtype="float32")
@@ -140,7 +140,7 @@ def test_files_are_decoded_once_and_found_again(files, monkeypatch):
 
 
 @pytest.mark.parametrize("largest", [pytest.param(1 << 26, id="in memory"), pytest.param(1000, id="in a file")])
-def test_a_cache_that_cannot_be_written_is_no_obstacle(files, tmp_path, monkeypatch, largest):
+def test_recordings_are_read_without_a_writable_cache(files, tmp_path, monkeypatch, largest):
     monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "b.wav" / "cache"))
     monkeypatch.setattr(decoding, "_MOST_HELD_BYTES", largest)
     _, (prepared,) = fit(split_of(files))
@@ -230,7 +230,7 @@ def test_a_function_changes_training_examples_last():
         take_sample_function(lambda samples, seed: samples[1:])
 
 
-def test_samples_that_prove_an_export_are_exact(files, tmp_path):
+def test_samples_that_verify_an_export_are_exact(files, tmp_path):
     reader = make_reader(500)  # up to four windows of each are written
     split = reader.prepare(split_of(files))
     folder = tmp_path / "samples"
@@ -249,7 +249,7 @@ def test_samples_that_prove_an_export_are_exact(files, tmp_path):
     np.testing.assert_array_equal(short.examples.read(0), split.examples.read(2)[:400])
 
 
-def test_strangers_tensors_are_checked():
+def test_tensors_of_clients_are_checked():
     reader = make_reader()
     samples = np.ones((3, 5), np.float32)
     samples[1, 3] = np.nan
@@ -311,7 +311,7 @@ def test_a_client_reads_what_the_reader_reads(monkeypatch):
         read(contents["FLAC"], rule)
 
 
-def test_a_server_takes_what_the_reader_can_turn_into_wav():
+def test_a_server_accepts_what_the_reader_can_convert_to_wav():
     reader, sound = make_reader(), np.random.default_rng(0).uniform(-0.5, 0.5, 500)
     wav = encode(sound)
     kept = [wav, b"", b"no sound", encode(np.zeros(RATE * 61), format="FLAC"), encode(sound, 44_100)]

@@ -14,7 +14,7 @@ from keras_transfer.data.splits.splits import Split
 
 
 class Words:
-    """A stand-in for a tokenizer: a token is the length of a word, between 100 and 101."""
+    """A fake tokenizer: a token is the length of a word, between 100 and 101."""
 
     columns = ("token_ids", "padding_mask")
     padding = {"token_ids": 0}  # noqa: RUF012
@@ -55,14 +55,14 @@ def fit(texts=TEXTS, *, encoder=None, sequence_length="auto", maximum_length=64,
     )
 
 
-def test_auto_takes_the_length_that_holds_99_percent_within_what_the_network_takes():
+def test_auto_covers_99_percent_of_the_texts_within_the_limit_of_the_network():
     many = ["x " * 10] * 995 + ["x " * 100] * 5
     assert fit(many)[0].limit == 12
     assert fit(["x " * 100] * 3, maximum_length=64)[0].limit == 64
     assert fit(many, sequence_length=8)[0].limit == 8
 
 
-def test_what_is_too_long_is_cut_as_the_tokenizer_cuts_and_counted():
+def test_long_texts_are_truncated_as_by_the_tokenizer_and_counted():
     reader, (train, test) = fit(sequence_length=6)
     (ids,) = reader.gather(train, np.array([8]), ("token_ids",))
     assert ids.tolist() == [[100, 1, 1, 1, 1, 101]]
@@ -71,7 +71,7 @@ def test_what_is_too_long_is_cut_as_the_tokenizer_cuts_and_counted():
     assert report["sequence_length"] == 6
 
 
-def test_what_is_predicted_may_be_longer_than_what_is_learned_from():
+def test_predicted_texts_may_be_longer_than_training_texts():
     splits = [split_of(TEXTS), split_of(["y " * 20, "y " * 40, "y"], "test")]
     reader, (train, test) = TextReader.fit(
         Words(), splits, sequence_length=6, predict_length=24, maximum_length=64, pads_to_longest=True
@@ -89,14 +89,14 @@ def test_what_is_predicted_may_be_longer_than_what_is_learned_from():
     assert reader.describe(train, [PLAIN]) != reader.describe(test, [PLAIN])
 
 
-def test_auto_may_be_how_long_what_is_predicted_is():
+def test_the_predict_length_may_be_auto():
     reader, (train, _) = fit(["x " * 10] * 9, sequence_length=6, predict_length="auto")
     assert (reader.lengths(train).max(), reader.limit) == (6, 12)
-    # Where all texts are short, they are no reason to cut others shorter than in training.
+    # If all texts are short, others are not truncated more than in training.
     assert fit(["x " * 10] * 9, sequence_length=20, predict_length="auto")[0].limit == 20
 
 
-def test_each_text_is_tokenized_once_and_once_more_where_it_is_cut():
+def test_each_text_is_tokenized_once_and_once_more_if_it_is_truncated():
     encoder = Words()
     reader, (train, _) = fit(encoder=encoder, sequence_length=6)
     assert len(encoder.seen) == 9 + 2 + 3
@@ -104,7 +104,7 @@ def test_each_text_is_tokenized_once_and_once_more_where_it_is_cut():
     assert len(encoder.seen) == 14
 
 
-def test_training_batches_hold_each_row_once_an_epoch_with_its_target():
+def test_training_batches_contain_each_row_once_per_epoch_with_its_target():
     reader, (train, _) = fit()
     targets, weights = np.eye(9, dtype=np.float32), np.arange(9, dtype=np.float32)
     batches = reader.training_batches(train, targets, weights, batch_size=4, seed=0, epochs=range(2))
@@ -118,7 +118,7 @@ def test_training_batches_hold_each_row_once_an_epoch_with_its_target():
     assert sorted(chain(*rows[:3])) == sorted(chain(*rows[3:])) == list(range(9))
 
 
-def test_a_later_epoch_can_be_had_without_the_earlier_ones():
+def test_a_later_epoch_can_be_read_without_the_earlier_ones():
     reader, (train, _) = fit()
 
     def batches(epochs):
@@ -129,7 +129,7 @@ def test_a_later_epoch_can_be_had_without_the_earlier_ones():
     assert batches(range(1)) != batches(range(1, 2))
 
 
-def test_evaluation_goes_from_short_to_long_and_says_which_row_is_which():
+def test_evaluation_is_sorted_by_length_and_reports_the_order_of_rows():
     reader, (train, _) = fit()
     order = np.concatenate(reader.evaluation_order(train, batch_size=4))
     lengths = [
@@ -144,7 +144,7 @@ def test_a_network_without_a_mask_always_gets_the_same_length():
     assert reader.decode(tf.constant(["a bb"]))["token_ids"].shape == (1, 16)
 
 
-def test_serving_tokenizes_and_cuts_as_training_does():
+def test_serving_tokenizes_and_truncates_as_in_training():
     reader, _ = fit(sequence_length=8)
     served = tf.function(reader.decode)(tf.constant(TEXTS))
     trained = reader.load(reader.prepare(split_of(TEXTS)), PLAIN)(tf.range(len(TEXTS), dtype=tf.int64))
@@ -153,7 +153,7 @@ def test_serving_tokenizes_and_cuts_as_training_does():
     assert tf.function(reader.decode)(tf.constant(["a bb"]))["token_ids"].shape == (1, 4)
 
 
-def test_samples_come_back_as_they_were(tmp_path):
+def test_samples_are_read_as_they_were_written(tmp_path):
     reader, (train, _) = fit(["eins", "zwei\n\x00 drei", "\u202eשלום 🎉"])
     reader.write_samples(train, np.array([0, 2, 1]), tmp_path)
     assert json.loads((tmp_path / "01.json").read_text()) == {"text": "\u202eשלום 🎉"}

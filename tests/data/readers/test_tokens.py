@@ -23,9 +23,9 @@ def collect(words, width=6):
     return collect_tokens(texts, parts, {"token_ids": 0}, limit=5)
 
 
-def test_padding_goes_and_comes_back_as_long_as_is_asked():
+def test_padding_is_removed_and_restored_to_the_requested_length():
     tokens = collect(WORDS)
-    assert tokens.lengths.tolist() == [3, 1, 4, 1]  # what has no token keeps one of padding
+    assert tokens.lengths.tolist() == [3, 1, 4, 1]  # a text without tokens has one token of padding
     assert len(tokens.columns["token_ids"]) == 9
     ids, mask = tokens.pad(np.array([2, 0]), ("token_ids", "padding_mask"), 5)
     assert ids.tolist() == [[6, 6, 6, 6, 0], [7, 8, 9, 0, 0]]
@@ -39,7 +39,7 @@ def test_padding_has_the_value_of_its_column():
         {"token_ids": 1, "segment_ids": 0},
         limit=3,
     )
-    assert tokens.lengths.tolist() == [1]  # without a mask, what is no padding counts
+    assert tokens.lengths.tolist() == [1]  # without a mask, tokens other than padding count
     assert tokens.pad(np.array([0]), ("token_ids",), 3)[0].tolist() == [[4, 1, 1]]
 
 
@@ -70,7 +70,7 @@ def test_chosen_lengths_pad_least(monkeypatch):
         assert padding(lengths, chosen) == min(padding(lengths, (*pair, 12)) for pair in pairs)
 
 
-def test_many_different_lengths_are_few_in_the_end():
+def test_many_different_lengths_are_padded_to_a_few():
     lengths = np.random.default_rng(0).integers(1, 9000, 5000)
     chosen = choose_lengths(lengths, 8192)
     assert len(chosen) <= 12 and chosen[-1] == 8192
@@ -81,7 +81,7 @@ LENGTHS = np.random.default_rng(1).integers(3, 60, 1003)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 2000])
-def test_every_row_comes_once_an_epoch_in_even_batches(batch_size):
+def test_every_row_is_used_once_per_epoch_in_even_batches(batch_size):
     batches = draw_batches(LENGTHS, batch_size=batch_size, seed=0, epoch=0)
     assert sorted(np.concatenate(batches)) == list(range(1003))
     sizes = {len(batch) for batch in batches}
@@ -89,7 +89,7 @@ def test_every_row_comes_once_an_epoch_in_even_batches(batch_size):
     assert len(batches) == -(-1003 // batch_size)
 
 
-def test_batches_depend_on_seed_and_epoch_alone_and_hold_texts_of_like_length():
+def test_batches_depend_only_on_seed_and_epoch_and_contain_texts_of_similar_length():
     def drawn(seed, epoch):
         return [batch.tolist() for batch in draw_batches(LENGTHS, batch_size=16, seed=seed, epoch=epoch)]
 

@@ -62,7 +62,7 @@ def test_training_and_validation_recordings_are_whole(fit, seconds, samples):
     assert [len(split) for split in prepared] == [len(each) for each in seconds.values()]
 
 
-def test_what_is_longer_than_the_network_takes_is_named(fit):
+def test_recordings_longer_than_the_network_supports_are_named(fit):
     with pytest.raises(
         DataError, match=r"(?s)1 validation recordings are longer than the 3 s.*validation0\.wav: 3\.5 s"
     ):

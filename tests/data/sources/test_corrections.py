@@ -116,7 +116,7 @@ def test_rows_get_other_labels(table, tmp_path, settings, column, changed, expec
     assert [split.fingerprint(again.target) for split in again] == [split.fingerprint(again.target) for split in splits]
 
 
-def test_a_class_whose_last_row_gets_another_label_is_gone(table, lines):
+def test_a_class_whose_last_row_gets_another_label_is_removed(table, lines):
     config = TextDataConfig(
         source=table("a.csv", label=["good", "bad"] * 19 + ["goood", "bad"]),
         relabel=lines("fixed.csv", "example,label", "row 39,good"),
@@ -139,7 +139,7 @@ def test_rows_of_several_sources(table, lines):
         load_splits(unclear, seed=0)
 
 
-def test_rows_of_a_folder_beside_a_table_with_columns_of_its_own(lines, tmp_path):
+def test_rows_of_a_folder_next_to_a_table_with_custom_columns(lines, tmp_path):
     pd.DataFrame({"body": [f"text {n}" for n in range(20)], "stars": ["good", "bad"] * 10}).to_csv(tmp_path / "a.csv")
     for label in ("good", "bad"):
         (tmp_path / "held_out" / label).mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_rows_of_a_folder_beside_a_table_with_columns_of_its_own(lines, tmp_path
     assert len(splits.train) + len(splits.validation) == 19
 
 
-def test_images_keep_their_bytes(images, lines):
+def test_images_are_left_out_and_relabelled(images, lines):
     exclude = lines("audit.csv", "example", "cat/000.png", "dog/001.jpg")
     fixed = lines("fixed.csv", "example,label", "cat/002.png,dog", "cat/000.png,dog")
     config = ImageDataConfig(source=str(images), exclude=exclude, relabel=fixed)

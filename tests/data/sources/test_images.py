@@ -33,7 +33,7 @@ def test_a_folder_refuses_keys_that_name_columns(make_images, tmp_path):
     assert len(read(root, label="animal", test="held_out.csv").rows) == 5
 
 
-def test_folder_gives_a_row_an_image_in_a_fixed_order(make_images, tmp_path):
+def test_a_folder_gives_one_row_per_image_in_a_fixed_order(make_images, tmp_path):
     root = make_images(tmp_path / "p", {"dog": 2, "cat": 3})
     source = read(root)
     assert source.class_names == ("cat", "dog")
@@ -49,7 +49,7 @@ def test_folder_gives_a_row_an_image_in_a_fixed_order(make_images, tmp_path):
     assert set(source.rows["split"]) == {""}
 
 
-def test_folder_takes_images_from_deeper_folders_and_leaves_hidden_ones(make_images, tmp_path):
+def test_a_folder_reads_images_from_subfolders_and_ignores_hidden_ones(make_images, tmp_path):
     root = make_images(tmp_path / "p", {"cat": 1, "dog": 1})
     make_images(root / "cat", {"session 1": 1})
     for hidden in (root / ".git", root / "__MACOSX", root / "cat" / ".thumbnails"):
@@ -73,7 +73,7 @@ def test_folder_with_train_validation_and_test_keeps_them_apart(make_images, tmp
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".CSV"])
-def test_table_with_columns_of_its_own_names_and_further_columns(images, suffix):
+def test_a_table_with_custom_column_names_and_further_columns(images, suffix):
     rows = [
         {"file": f"{animal}/{number:03}.{'jpg' if number % 2 else 'png'}", "animal": animal, "site": f"s{number % 3}"}
         for animal in ("dog", "cat")
@@ -90,7 +90,7 @@ def test_table_with_columns_of_its_own_names_and_further_columns(images, suffix)
         assert (label, site) == (by_path[path]["animal"], by_path[path]["site"])
 
 
-def test_table_takes_absolute_paths(images, tmp_path):
+def test_a_table_accepts_absolute_paths(images, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     rows = [{"path": str(images / name / "000.png"), "label": name} for name in ("cat", "dog")]
@@ -98,7 +98,7 @@ def test_table_takes_absolute_paths(images, tmp_path):
     assert [(source.root / path).is_file() for path in source.rows["path"]] == [True, True]
 
 
-def test_labels_of_a_csv_are_taken_as_they_stand(images):
+def test_labels_of_a_csv_are_read_verbatim(images):
     names = ["007", "NA", "None", "1.0", "True"]
     lines = [f"cat/00{number}.{'jpg' if number % 2 else 'png'},{name}" for number, name in enumerate(names)]
     file = images / "t.csv"
@@ -116,7 +116,7 @@ def test_whole_numbers_as_labels_become_class_names(images, suffix, labels):
     assert read(write_table(images / f"t{suffix}", rows)).class_names == expected
 
 
-def test_a_column_named_like_ours_does_not_stand_in_for_the_one_that_was_named(images):
+def test_a_column_with_a_default_name_does_not_replace_the_configured_one(images):
     rows = [
         {"file": f"{name}/000.png", "path": "nonsense", "class": name, "label": "wrong", "split": "train"}
         for name in ("cat", "dog")
@@ -128,7 +128,7 @@ def test_a_column_named_like_ours_does_not_stand_in_for_the_one_that_was_named(i
     ]
 
 
-def test_jsonl_takes_blank_lines_and_line_separators_inside_strings(images):
+def test_jsonl_accepts_blank_lines_and_line_separators_inside_strings(images):
     file = images / "t.jsonl"
     lines = ['{"path": "cat/000.png", "label": "a\u2028b"}', "", '{"path": "dog/000.png", "label": "dog"}', ""]
     file.write_text("\n".join(lines), encoding="utf-8")
@@ -186,7 +186,7 @@ def test_a_parquet_with_an_index_and_categories(images):
         (["a", None], ["'label' is empty in 1 rows: row 2"]),
     ],
 )
-def test_labels_that_are_no_classes(images, labels, needs):
+def test_labels_that_are_not_classes(images, labels, needs):
     rows = [{"path": f"{n}/000.png", "label": label} for n, label in zip(("cat", "dog"), labels, strict=True)]
     with pytest.raises(DataError) as refusal:
         read(write_table(images / "t.jsonl", rows))
@@ -198,7 +198,7 @@ def test_true_and_false_as_labels_become_class_names(images):
     assert read(write_table(images / "t.parquet", rows)).class_names == ("False", "True")
 
 
-def test_names_that_are_no_utf8_are_refused_before_they_reach_a_run_folder(images):
+def test_names_that_are_not_utf8_are_refused_before_they_reach_a_run_folder(images):
     file = images / "t.csv"
     file.write_bytes(b"path,label,site\ncat/000.png,caf\xe9,a\ndog/000.png,dog,\xe9\n")
     with pytest.raises(
@@ -225,7 +225,7 @@ def test_an_image_that_a_table_names_twice_is_refused(images):
         read(write_table(images / "t.csv", rows))
 
 
-def test_a_folder_that_moves_gives_the_same_rows(images, tmp_path):
+def test_a_moved_folder_gives_the_same_rows(images, tmp_path):
     before = read(images).rows
     moved = shutil.move(images, tmp_path / "moved")
     assert read(moved).rows.equals(before)

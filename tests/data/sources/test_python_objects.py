@@ -86,7 +86,7 @@ def test_training_gives_the_same_weights_as_from_the_folder(tiny, lossless, tmp_
 
 
 @pytest.mark.slow
-def test_a_run_says_where_its_data_came_from_and_asks_for_it_again(tiny, lossless, tmp_path):
+def test_a_run_records_where_its_data_came_from_and_requires_it_again(tiny, lossless, tmp_path):
     data = forms(lossless)["arrays"]
     held_out = (data[0][::4], data[1][::4])
     run = make(data, test=held_out).fit(tmp_path / "run")
@@ -101,7 +101,7 @@ def test_a_run_says_where_its_data_came_from_and_asks_for_it_again(tiny, lossles
     assert again.evaluate(str(lossless)).accuracy == again.evaluate(forms(lossless)["dataset"]).accuracy
 
 
-def test_fingerprints_tell_of_a_single_changed_pixel(lossless):
+def test_a_single_changed_pixel_changes_the_fingerprint(lossless):
     images, labels = forms(lossless)["arrays"]
     changed = images.copy()
     changed[4, 0, 0, 0] ^= 1
@@ -140,7 +140,7 @@ TEXTS = [(f"text {number}", "ab"[number % 2]) for number in range(20)]
     ],
     ids=["list", "pair", "frame", "dataset", "batches"],
 )
-def test_texts_in_every_form_are_those_of_a_table(tmp_path, data):
+def test_texts_in_every_form_match_those_of_a_table(tmp_path, data):
     table = tmp_path / "t.csv"
     pd.DataFrame(TEXTS, columns=["text", "label"]).to_csv(table, index=False)
     expected = load_splits(TextDataConfig(source=str(table)), seed=0)
@@ -148,7 +148,7 @@ def test_texts_in_every_form_are_those_of_a_table(tmp_path, data):
     assert splits.describe() == expected.describe()
 
 
-def test_a_frame_without_the_column_of_bytes_is_told():
+def test_a_frame_without_the_column_of_bytes_is_refused():
     frame = pd.DataFrame({"image": [b"x"], "label": ["b"]})
     config = ImageDataConfig(source="x", bytes="imag")
     with pytest.raises(DataError, match=r"DataFrame of 1 rows> has no column 'imag'\. Did you mean image\?"):
@@ -172,7 +172,7 @@ def test_a_frame_without_the_column_of_bytes_is_told():
         (pd.DataFrame({"file": ["a"], "label": ["b"]}), ["no column 'path'", "Columns: file, label"]),
     ],
 )
-def test_what_is_no_data_is_told(data, needs):
+def test_what_is_not_data_is_refused(data, needs):
     with pytest.raises(DataError) as refusal:
         load_splits(ImageDataConfig(source="x"), seed=0, given={"x": data, describe_object(data): data})
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value

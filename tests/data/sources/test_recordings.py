@@ -198,6 +198,6 @@ def test_starts_and_ends_that_cannot_be_read_are_named(folder, columns, options,
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
 
 
-def test_starts_mean_nothing_in_a_folder_of_classes(folder):
+def test_starts_are_refused_for_a_folder_of_classes(folder):
     with pytest.raises(DataError, match=r"data\.start: only tables have columns"):
         load("drums", start="begin")

@@ -58,7 +58,7 @@ def test_images_and_columns_are_those_of_the_rows(tmp_path, rows, name, column):
 
 
 @pytest.mark.parametrize("pattern", ["", "*.parquet", "**/*.parquet"])
-def test_shards_of_a_folder_come_in_the_order_of_their_paths(tmp_path, rows, pattern):
+def test_shards_of_a_folder_are_read_in_the_order_of_their_paths(tmp_path, rows, pattern):
     folder = tmp_path / "shards"
     folder.mkdir()
     for number in (2, 0, 1):
@@ -68,7 +68,7 @@ def test_shards_of_a_folder_come_in_the_order_of_their_paths(tmp_path, rows, pat
     assert len(train) == 18
 
 
-def test_classes_that_hugging_face_has_named_keep_name_and_order(tmp_path, rows):
+def test_classes_named_by_hugging_face_keep_name_and_order(tmp_path, rows):
     features = {"label": {"names": ["wolf", "cat"], "_type": "ClassLabel"}}
     file = write(tmp_path / "a.parquet", rows, {"huggingface": json.dumps({"info": {"features": features}})})
     splits = load(file, bytes="image", validation=0, test=0)
@@ -85,7 +85,7 @@ def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(tmp_path, rows
     assert load(file, bytes="raw").describe() != before
 
 
-def test_one_image_is_held_at_a_time(tmp_path):
+def test_one_image_at_a_time_is_in_memory(tmp_path):
     """What a million of them would take of memory, a hundred must not."""
     import tracemalloc
 
@@ -104,7 +104,7 @@ def test_one_image_is_held_at_a_time(tmp_path):
     assert [content[:1] for content in EncodedImages.of(images).contents()(rows).numpy()] == [b"\x03", b"\x01"]
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     def fill(*_):
         raise OSError(28, "No space left on device")
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         ("bad.arrow", {"bytes": "raw"}, ["Cannot read ", "bad.arrow: "]),
     ],
 )
-def test_what_cannot_be_read_is_told(tmp_path, rows, source, options, needs):
+def test_unreadable_shards_are_refused(tmp_path, rows, source, options, needs):
     write(tmp_path / "a.parquet", rows)
     if source.startswith("bad"):
         (tmp_path / source).write_bytes(b"no table at all")

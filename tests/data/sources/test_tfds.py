@@ -146,7 +146,7 @@ def test_splits_classes_and_images_are_those_of_the_dataset(prepared):
         ("tfds:own_images[test]", {"validation": 0, "test": "tfds:own_images[extra]"}, [6, 0, 2]),
     ],
 )
-def test_slices_are_written_as_tfds_writes_them(prepared, source, options, counts):
+def test_slices_are_written_as_in_tfds(prepared, source, options, counts):
     assert [len(split) for split in load(source, prepared, **options)] == counts
 
 
@@ -157,7 +157,7 @@ def test_further_features_are_columns(prepared):
         load("tfds:own_images", prepared, group="mask")
 
 
-def test_a_second_time_nothing_is_read_from_the_dataset(prepared, monkeypatch, cache):
+def test_a_second_load_reads_nothing_from_the_dataset(prepared, monkeypatch, cache):
     first = load("tfds:own_images", prepared)
     (entry,) = FeatureStore(cache / "features", max_bytes=None).entries()
     assert entry.description == "30 images of tfds:own_images"
@@ -213,7 +213,7 @@ def test_texts(prepared, pair):
         ("tfds:image_folder", {"data_dir": "/nowhere"}, ["split/class/image", "/nowhere"]),
     ],
 )
-def test_what_cannot_be_had_is_told(prepared, source, options, needs):
+def test_unavailable_data_is_refused_in_one_line(prepared, source, options, needs):
     with pytest.raises(DataError) as refusal:
         load_splits(ImageDataConfig(source=source, **{"data_dir": str(prepared), "validation": 0, **options}), seed=0)
     message = str(refusal.value)

@@ -30,7 +30,7 @@ def table(tmp_path):
     return file
 
 
-def test_no_group_stands_in_two_splits_and_shares_are_kept_as_far_as_groups_allow(table):
+def test_no_group_is_in_two_splits_and_shares_are_kept_as_far_as_groups_allow(table):
     patients = pd.read_csv(table).set_index("path")["patient"]
     for seed in range(5):
         splits = load(table, seed, group="patient", test=0.25, validation=0.2)
@@ -50,7 +50,7 @@ def test_groups_are_the_same_on_every_machine_and_others_with_another_seed(table
     assert hashlib.sha256(json.dumps(names[0]).encode()).hexdigest()[:16] == "3aeb1a02b4fc1fac"
 
 
-def test_strata_are_kept_where_groups_have_one_class_each():
+def test_strata_are_preserved_if_groups_have_one_class_each():
     groups = [f"g{number // 5}" for number in range(100)]
     strata = ["rare" if number // 5 < 4 else "common" for number in range(100)]
     drawn = draw_groups(strata, groups, share=0.25, seed=0)
@@ -66,7 +66,7 @@ def test_many_strata_leave_no_share_empty():
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_folds_are_numbered_as_scikit_learn_divides_rows(grouped):
+def test_folds_are_numbered_as_in_scikit_learn(grouped):
     strata, names = list("aab" * 10), [f"g{number % 10}" for number in range(30)]
     groups = names if grouped else None
     kind = StratifiedGroupKFold if grouped else StratifiedKFold
@@ -91,21 +91,21 @@ def test_folds_keep_groups_together_and_each_is_a_test_group_once(table):
         load(table, group="patient", folds=3, fold=1)
 
 
-def test_groups_that_cannot_be_divided_are_told(table):
+def test_groups_that_cannot_be_divided_are_refused(table):
     rows = pd.read_csv(table)
     rows.assign(patient="only").to_csv(table, index=False)
     with pytest.raises(DataError, match=r"data\.group=patient: data\.test=0\.2 of .* in 1 groups\. Largest: only"):
         load(table, group="patient")
 
 
-def test_a_group_that_a_column_of_splits_tears_apart_is_told(table):
+def test_a_group_that_a_column_of_splits_divides_is_refused(table):
     rows = pd.read_csv(table)
     rows.assign(fold=["train", "test"] * (len(rows) // 2) + ["train"] * (len(rows) % 2)).to_csv(table, index=False)
     with pytest.raises(DataError, match=r"groups of column 'patient' are in two splits: p\d+ \(test and train\)"):
         load(table, group="patient", split="fold", validation=0)
 
 
-def test_a_column_says_which_split_a_row_is_of(table):
+def test_a_column_assigns_rows_to_splits(table):
     rows = pd.read_csv(table)
     fold = np.where(
         np.arange(len(rows)) % 5 == 0, "test", np.where(np.arange(len(rows)) % 5 == 1, "validation", "train")
@@ -130,7 +130,7 @@ def test_a_column_says_which_split_a_row_is_of(table):
         (["validation", "test"], ["validation and test rows, but no training rows"]),
     ],
 )
-def test_a_column_of_splits_that_makes_no_sense(table, values, needs):
+def test_an_invalid_column_of_splits_is_refused(table, values, needs):
     rows = pd.read_csv(table)
     rows.assign(fold=[values[n % len(values)] for n in range(len(rows))]).to_csv(table, index=False)
     with pytest.raises(DataError) as refusal:
@@ -138,7 +138,7 @@ def test_a_column_of_splits_that_makes_no_sense(table, values, needs):
     assert [need for need in needs if need not in str(refusal.value)] == [], refusal.value
 
 
-def test_a_few_rows_of_each_class_and_what_is_left_out_is_told(table):
+def test_a_few_rows_of_each_class_are_used_and_the_unused_ones_are_counted(table):
     whole, few, more = load(table), load(table, per_class=8), load(table, per_class=16)
     assert np.bincount(few.train.targets).tolist() == [8, 8, 8]
     assert set(few.train.examples.names) < set(more.train.examples.names) < set(whole.train.examples.names)
@@ -167,7 +167,7 @@ def test_few_rows_are_nested():
     assert len(more) == 27
 
 
-def test_paths_are_relative_to_the_root_that_is_named(table, tmp_path):
+def test_paths_are_relative_to_the_given_root(table, tmp_path):
     elsewhere = tmp_path / "tables"
     elsewhere.mkdir()
     moved = table.rename(elsewhere / "t.csv")

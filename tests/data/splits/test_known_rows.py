@@ -110,7 +110,7 @@ def grown(old=40, new=20, seed=0):
     return before, known, split_up(WORDS[: old + new], known, seed=seed + 1)
 
 
-def test_rows_of_a_source_that_has_grown_keep_their_splits_and_shares_are_as_near_as_they_can_be():
+def test_rows_of_a_source_that_has_grown_keep_their_splits_and_shares_are_as_close_as_possible():
     before, _, (after, division, _) = grown()
     for name in before:
         assert set(before[name]) <= set(after[name])
@@ -134,7 +134,7 @@ def test_an_unchanged_source_is_divided_as_before_whatever_the_seed():
         assert split_up(WORDS[:40], known, seed=seed)[0] == before
 
 
-def test_with_folds_rows_that_no_run_learned_from_are_test_rows_once():
+def test_with_folds_rows_that_no_run_was_trained_on_are_test_rows_once():
     before, known, _ = grown()
     folds = [split_up(WORDS[:40], known, folds=2, fold=fold)[0] for fold in (1, 2)]
     assert sorted(folds[0]["test"] + folds[1]["test"]) == sorted(before["test"])
@@ -171,7 +171,7 @@ def test_nothing_left_to_draw_is_refused_with_what_to_do():
     assert (len(found["train"]), found["validation"], found["test"]) == (60, [], [])
 
 
-def test_the_same_text_written_otherwise_is_the_same_row():
+def test_the_same_text_written_differently_is_the_same_row():
     known = Known({key: "train" for keys in keys_of(["Word  one", "Caf\u00e9"]) for key in keys}, ("runs/one",))
     texts = ["word one\n", "CAFE\u0301", *WORDS[:18]]
     for seed in range(5):
@@ -205,7 +205,7 @@ def test_groups_of_a_source_that_has_grown_keep_their_splits_and_new_ones_are_dr
     assert abs(len(after["test"]) - 0.3 * 60) <= 5
 
 
-def test_a_group_that_two_runs_divided_is_where_it_was_trained_on_and_its_other_rows_are_left_out():
+def test_a_group_that_two_runs_divided_is_in_training_and_its_other_rows_are_left_out():
     texts = [f"w{number}" for number in range(24)]
     first, second = texts[0], next(t for t in texts[1:] if sum(map(ord, t)) % 6 == sum(map(ord, texts[0])) % 6)
     keys = dict(zip(texts, keys_of(texts), strict=True))
@@ -233,7 +233,7 @@ def test_a_group_that_two_runs_divided_is_where_it_was_trained_on_and_its_other_
         pytest.param({0: "validation"}, 0.5, (2, 4), id="rows of another split are not taken"),
     ],
 )
-def test_what_is_drawn_beside_rows_that_have_their_split(pins, share, drawn):
+def test_rows_drawn_in_addition_to_rows_with_a_split(pins, share, drawn):
     strata = ["a"] * 4 + ["b"] * 8
     pinned = np.array([pins.get(row, "") for row in range(12)], object)
     for seed in range(3):
@@ -257,7 +257,7 @@ def test_rows_of_a_sample_set_are_known_by_their_names_too():
     assert parse_known("run", own, record(["sport/001.txt"], ["hash 1"])).splits == {"hash 1": "train"}
 
 
-def test_a_record_that_is_damaged_is_not_taken_for_one():
+def test_a_damaged_record_is_refused():
     sources = dict.fromkeys(("train", "validation", "test"), "rows.csv")
     assert parse_known("run", sources, record(["a"], ["1"], test=["2"])).splits == {"1": "train", "2": "test"}
     for wrong, error in (

@@ -1,4 +1,4 @@
-"""What classes are called, as texts."""
+"""Label names as texts."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_names_are_put_into_a_sentence_word_by_word():
     assert split.targets.tolist() == [0, 1, 2]
 
 
-def test_a_text_that_is_given_is_taken_as_it_is():
+def test_a_text_that_is_given_is_used_verbatim():
     split = write_label_texts(("a", "b"), {"b": "Letters of the law_suit"})
     assert [text for (text,) in split.examples.segments] == ["This sentence is a", "Letters of the law_suit"]
 

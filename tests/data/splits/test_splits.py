@@ -38,13 +38,13 @@ def table(tmp_path):
     return file
 
 
-def test_every_split_keeps_the_shares_of_the_classes(table):
+def test_every_split_preserves_the_shares_of_the_classes(table):
     splits = load(table, test=0.2, validation=0.25)
     # 24 of 120 for the test, then 24 of the 96 that are left.
     assert shares(splits) == {"train": [54, 18], "validation": [18, 6], "test": [18, 6]}
 
 
-def test_splits_part_the_rows(table):
+def test_splits_partition_the_rows(table):
     splits = load(table)
     paths = [path for split in splits for path in split.examples.names]
     assert len(paths) == len(set(paths)) == 120
@@ -58,7 +58,7 @@ def furthest_from_its_share(table, splits):
     return max((count - everywhere * count.sum()).abs().max() for count in counts)
 
 
-def test_further_columns_are_kept_in_their_shares_when_asked(table):
+def test_further_columns_are_stratified_on_request(table):
     assert furthest_from_its_share(table, load(table, stratify=["label", "site"])) < 1.5
     assert furthest_from_its_share(table, load(table)) > 2
 
@@ -100,7 +100,7 @@ def test_splits_are_the_same_on_every_machine(table):
     assert digest(splits) == "fea69d63f1f37e05"
 
 
-def test_explicit_folders_are_taken_as_they_are(make_images, tmp_path):
+def test_explicit_folders_are_used_unchanged(make_images, tmp_path):
     root = tmp_path / "p"
     for name, counts in (("train", (10, 6)), ("validation", (3, 2)), ("test", (1, 4))):
         make_images(root / name, dict(zip(("cat", "dog"), counts, strict=True)), size=8)
@@ -112,7 +112,7 @@ def test_explicit_folders_are_taken_as_they_are(make_images, tmp_path):
             load(root, **{name: 0.5})
 
 
-def test_what_the_folders_do_not_set_apart_is_drawn_from_the_training_part(make_images, tmp_path):
+def test_splits_without_a_folder_are_drawn_from_the_training_part(make_images, tmp_path):
     root = tmp_path / "p"
     make_images(root / "train", {"cat": 10, "dog": 10}, size=8)
     make_images(root / "test", {"cat": 2, "dog": 2}, size=8)
@@ -145,7 +145,7 @@ def test_all_rows_train_if_they_are_too_few_to_hold_some_out(tmp_path, rows, opt
     assert len(noted) == (counts[1] == 0)
 
 
-def test_a_source_of_its_own_for_the_test(table, make_images, tmp_path):
+def test_a_separate_source_for_the_test_split(table, make_images, tmp_path):
     other = make_images(tmp_path / "other", {"b": 3, "a": 1}, size=8)
     splits = load(table, test=str(other), validation=0.25)
     assert shares(splits)["train"] == [67, 23]
@@ -153,7 +153,7 @@ def test_a_source_of_its_own_for_the_test(table, make_images, tmp_path):
     assert splits.test.examples.files == [str(other / path) for path in splits.test.examples.names]
 
 
-def test_a_source_of_its_own_needs_no_columns_that_only_training_reads(table, tmp_path):
+def test_a_separate_source_needs_no_columns_that_only_training_reads(table, tmp_path):
     rows = pd.read_csv(table)
     held_out = tmp_path / "held_out.csv"
     rows[:20][["path", "label"]].to_csv(held_out, index=False)
@@ -165,7 +165,7 @@ def test_a_source_of_its_own_needs_no_columns_that_only_training_reads(table, tm
     assert splits.test.groups is None and splits.train.groups[0].startswith("p")
 
 
-def test_notes_of_a_source_of_its_own_name_it(tmp_path):
+def test_notes_on_a_separate_source_name_it(tmp_path):
     def write(folder, *notes):
         for label in ("ham", "spam"):
             (folder / label).mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_notes_of_a_source_of_its_own_name_it(tmp_path):
     assert read_split("other", other, TextDataConfig(source=main), ClassTarget(("ham", "spam"))).notes == (others,)
 
 
-def test_a_source_of_its_own_has_one_split(table, make_images, tmp_path):
+def test_a_separate_source_has_one_split(table, make_images, tmp_path):
     other = tmp_path / "other"
     for part in ("train", "test"):
         make_images(other / part, {"a": 2, "b": 2}, size=8)
@@ -195,7 +195,7 @@ def test_a_source_of_its_own_has_one_split(table, make_images, tmp_path):
     assert len(load(table, test=str(other / "test")).test) == 4
 
 
-def test_a_run_that_is_read_again_has_the_rows_that_it_had(table, make_images, tmp_path):
+def test_a_run_that_is_read_again_has_the_same_rows(table, make_images, tmp_path):
     other = make_images(tmp_path / "other", {"b": 3, "a": 1}, size=8)
     for options in ({"test": 0.3}, {"test": str(other)}):
         first = load(table, seed=3, validation=0.25, **options)
@@ -208,7 +208,7 @@ def test_a_run_that_is_read_again_has_the_rows_that_it_had(table, make_images, t
             assert len(two) == len(one)
 
 
-def test_names_in_another_order_give_the_same_rows_other_targets(table):
+def test_names_in_another_order_give_the_same_rows_with_other_targets(table):
     splits = load(table)
     turned = splits.with_names(ClassTarget(("b", "a")))
     assert turned.target.names == ("b", "a")
@@ -233,13 +233,13 @@ def test_classes_that_no_held_out_row_has_are_noted(table):
     ]
 
 
-def test_a_source_of_its_own_with_other_classes_is_refused(table, make_images, tmp_path):
+def test_a_separate_source_with_other_classes_is_refused(table, make_images, tmp_path):
     other = make_images(tmp_path / "other", {"a": 2, "zebra": 2}, size=8)
     with pytest.raises(DataError, match=r"classes that are not in the training data: zebra\. Classes: a, b"):
         load(table, test=str(other))
 
 
-def test_weights_come_from_their_column(table):
+def test_weights_are_read_from_their_column(table):
     train, *others = load(table, weight="w")
     assert train.weights == pytest.approx([int(path[2:5]) / 100 for path in train.examples.names])
     assert {weight for split in (*others, load(table).train) for weight in split.weights} == {1.0}
@@ -254,7 +254,7 @@ def test_weights_come_from_their_column(table):
         (["a"] * 4 + ["b"] * 4, {"test": 0, "validation": 0.1}, ["data.validation=0.1 takes 1 of 8 rows"]),
     ],
 )
-def test_too_few_rows_for_a_stratified_split_are_told_with_the_numbers(tmp_path, rows, options, parts):
+def test_too_few_rows_for_a_stratified_split_are_refused_with_the_numbers(tmp_path, rows, options, parts):
     for number in range(len(rows)):
         (tmp_path / f"{number}.png").write_bytes(b"x")
     table = tmp_path / "t.csv"
@@ -264,7 +264,7 @@ def test_too_few_rows_for_a_stratified_split_are_told_with_the_numbers(tmp_path,
     assert [part for part in [*parts, "too few rows", "Add rows"] if part not in str(caught.value)] == []
 
 
-def test_a_class_without_a_row_to_learn_from_is_refused(make_images, tmp_path):
+def test_a_class_without_training_rows_is_refused(make_images, tmp_path):
     root = tmp_path / "p"
     make_images(root / "train", {"cat": 4, "dog": 4}, size=8)
     make_images(root / "test", {"cat": 2, "dog": 2, "owl": 2}, size=8)
@@ -285,7 +285,7 @@ def test_data_json_names_classes_counts_members_and_fingerprints(table):
     assert len({part["fingerprint"] for part in described["splits"].values()}) == 3
 
 
-def test_a_fingerprint_tells_of_a_changed_image_and_a_changed_label(table):
+def test_a_changed_image_or_label_changes_the_fingerprint(table):
     split = load(table).train
     before = split.fingerprint(ClassTarget(("a", "b")))
     assert split.fingerprint(ClassTarget(("a", "b"))) == before
@@ -302,7 +302,7 @@ def test_names_that_are_not_unicode_have_a_fingerprint():
     assert len(prints) == 3
 
 
-def test_select_keeps_rows_together(table):
+def test_select_keeps_names_targets_and_weights_aligned(table):
     split = load(table, weight="w").train
     chosen = split.select([5, 0])
     assert chosen.examples.names == (split.examples.names[5], split.examples.names[0])
@@ -311,7 +311,7 @@ def test_select_keeps_rows_together(table):
     assert len(split.select([])) == 0
 
 
-def test_read_split_takes_a_whole_source_in_the_order_of_the_classes_given(images):
+def test_read_split_reads_a_whole_source_in_the_given_order_of_classes(images):
     # "train" is the name of a folder here, which has no weights.
     for name in ("held out", "train"):
         config = ImageDataConfig(source="unused", weight="w")

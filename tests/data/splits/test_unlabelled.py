@@ -38,7 +38,7 @@ def test_a_folder_of_files(tmp_path):
     assert splits.train.examples.segments[0] == ("text " + str(int(splits.train.examples.names[0][:2])),)
 
 
-def test_a_folder_that_is_divided_keeps_its_division(tmp_path):
+def test_a_folder_with_splits_keeps_them(tmp_path):
     files = {f"train/{n}.txt": f"a {n}" for n in range(8)} | {f"test/{n}.txt": f"b {n}" for n in range(3)}
     splits = load(write(tmp_path, files), validation=0.25)
     assert [len(split) for split in splits] == [6, 2, 3]
@@ -94,14 +94,14 @@ def test_texts_without_labels_are_stratified_by_other_columns(threads):
     assert len(splits.test) == 10
 
 
-def test_what_is_worth_knowing_of_a_labelled_source_is_not_lost_with_its_labels(tmp_path):
+def test_notes_on_a_labelled_source_are_not_lost_with_its_labels(tmp_path):
     write(tmp_path, {f"{label}/{n}.txt": f"{label} {n}" for label in ("ham", "spam") for n in range(10)})
     write(tmp_path, {"notes.txt": "beside the classes"})
     assert load(tmp_path).notes == load_splits(TextDataConfig(source=str(tmp_path)), seed=0).notes != ()
 
 
 @pytest.mark.parametrize("kind", ["folder", "table"])
-def test_labelled_texts_are_divided_as_a_classifiers_and_lose_their_labels(tmp_path, kind):
+def test_labelled_texts_are_split_as_for_a_classifier_and_lose_their_labels(tmp_path, kind):
     if kind == "folder":
         source = write(tmp_path, {f"{label}/{n}.txt": f"{label} {n}" for label in ("ham", "spam") for n in range(10)})
         options = {}
@@ -132,7 +132,7 @@ def test_pairs_need_a_second_text(tmp_path):
         load(tmp_path, text_pair="reply")
 
 
-def test_a_run_that_is_read_again_has_the_rows_that_it_had_and_later_runs_know_them(threads):
+def test_a_run_that_is_read_again_has_the_same_rows_and_later_runs_respect_them(threads):
     first = load(threads, test=0.3, seed=3)
     record = json.loads(json.dumps(first.describe()))
     config = TextDataConfig(source=str(threads), test=0.3)
@@ -147,7 +147,7 @@ def test_a_run_that_is_read_again_has_the_rows_that_it_had_and_later_runs_know_t
     }
 
 
-def test_a_source_of_its_own_needs_a_text_and_no_other_column(threads, tmp_path):
+def test_a_separate_source_needs_only_a_text_column(threads, tmp_path):
     pd.DataFrame({"text": [f"other {n}" for n in range(5)]}).to_csv(tmp_path / "other.csv", index=False)
     other = str(tmp_path / "other.csv")
     options = {"stratify": ["part"], "weight": "thread", "group": "thread", "split": None}

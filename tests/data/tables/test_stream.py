@@ -42,7 +42,7 @@ def test_text(tmp_path, name, content, options, rows):
     pd.testing.assert_frame_equal(pd.concat(found), whole.frame)
 
 
-def test_parquet_keeps_whole_numbers_with_gaps_in_every_piece(tmp_path):
+def test_parquet_integers_with_missing_values_stay_integers_in_every_piece(tmp_path):
     raw = pa.array([b"caf\xe9", b"b", None, b"d", b"e"], pa.binary()).view(pa.string())
     table = pa.table({"n": [1, None, 3, 2**60 + 1, 5], "text": raw, "f": [0.5, None, 1.0, 2.0, 3.0]})
     parquet.write_table(table, tmp_path / "t.parquet", row_group_size=3)
@@ -52,7 +52,7 @@ def test_parquet_keeps_whole_numbers_with_gaps_in_every_piece(tmp_path):
     assert [place for frame in found for place in frame.index] == [0, 1, 2, 3, 4]
 
 
-def test_a_piece_ends_where_it_has_enough_bytes(tmp_path):
+def test_a_piece_ends_when_it_has_enough_bytes(tmp_path):
     (tmp_path / "t.csv").write_text("a\n" + ("x" * 10 + "\n") * 5)
     found = list(TableStream(tmp_path / "t.csv").frames(PieceSize(100, bytes=25)))
     assert [len(frame) for frame in found] == [3, 2]

@@ -15,13 +15,13 @@ def load(folder, content, name="t.csv"):
     return load_table(folder / name)
 
 
-def test_a_csv_is_taken_as_it_stands(tmp_path):
+def test_a_csv_is_read_verbatim(tmp_path):
     table = load(tmp_path, '\ufeffa,b\r\n"1\r\n2, ""3""",NA\r\n\n007,\r\nx\n')
     assert table.columns.tolist() == ["a", "b"]
     assert table.values.tolist() == [['1\r\n2, "3"', "NA"], ["007", None], ["x", None]]
 
 
-def test_bytes_that_are_no_utf8_can_be_had_back_whatever_the_kind_of_table(tmp_path):
+def test_bytes_that_are_not_utf8_can_be_recovered_from_any_kind_of_table(tmp_path):
     raw = b"caf\xe9 \x00 \xe2\x82"
     texts = pa.array([raw, b"ok", None], pa.binary())
     tables = {
@@ -52,7 +52,7 @@ def test_a_parquet_in_a_folder_that_is_named_like_a_partition_has_its_own_column
     assert load_table(folder / "t.parquet")["label"].tolist() == ["a", "b"]
 
 
-def test_the_limit_of_the_csv_module_is_as_it_was(tmp_path):
+def test_the_limit_of_the_csv_module_is_restored(tmp_path):
     before = csv.field_size_limit()
     assert len(load(tmp_path, "a\n" + "x" * 200_000)["a"][0]) == 200_000
     with pytest.raises(DataError):
@@ -81,7 +81,7 @@ def test_the_limit_of_the_csv_module_is_as_it_was(tmp_path):
         ("t.parquet", "", ["t.parquet"]),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_place(tmp_path, name, content, needs):
+def test_unreadable_tables_are_refused_with_the_position(tmp_path, name, content, needs):
     with pytest.raises(DataError) as refusal:
         load(tmp_path, content, name)
     message = str(refusal.value)
@@ -90,6 +90,6 @@ def test_what_cannot_be_read_is_told_with_its_place(tmp_path, name, content, nee
     assert len(message.splitlines()) == 1
 
 
-def test_a_table_that_is_a_folder_or_gone(tmp_path):
+def test_a_missing_table(tmp_path):
     with pytest.raises(DataError, match="Cannot read table"):
         load_table(Path(tmp_path / "gone.csv"))

@@ -48,7 +48,7 @@ def test_numbers_are_read_from_text_as_from_numbers():
     assert NumberTarget(names).encode(values).tolist() == [[1.5, 2.0], [-300.0, 0.25]]
 
 
-def test_what_data_json_says_of_numbers_is_short():
+def test_numbers_in_data_json_are_short():
     target = NumberTarget(("p",))
     assert target.decode(target.encode([(1 / 3,)])[0]) == [0.33333334]
     assert target.describe(target.encode([(1.0,), (4.0,)])) == {
@@ -56,7 +56,7 @@ def test_what_data_json_says_of_numbers_is_short():
     }
 
 
-def test_combinations_of_few_rows_are_thrown_together():
+def test_combinations_of_few_rows_are_merged():
     target = MultilabelTarget(("a", "b", "c"))
     values = [("a",)] * 10 + [("b",)] * 6 + [("a", "b")] * 3 + [("c",)] * 2 + [()]
     targets = target.encode(values)
@@ -111,7 +111,7 @@ def load(table, **options):
     return load_splits(ImageDataConfig(source=str(table), test=0.25, validation=0.2, **options), seed=0)
 
 
-def test_every_split_keeps_the_shares_of_the_labels(table):
+def test_every_split_preserves_the_shares_of_the_labels(table):
     splits = load(table, target="multilabel", label=["often", "seldom"])
     assert [split.targets.sum(axis=0).tolist() for split in splits] == [[36, 7], [9, 2], [15, 3]]
     tags = load(table, target="multilabel", label="tags", separator=";")
@@ -121,7 +121,7 @@ def test_every_split_keeps_the_shares_of_the_labels(table):
         np.testing.assert_array_equal(one.targets, other.targets)
 
 
-def test_every_split_keeps_the_spread_of_the_numbers(table):
+def test_every_split_preserves_the_spread_of_the_numbers(table):
     splits = load(table, target="number", label="age")
     for split in splits:
         assert split.targets.dtype == np.float32
@@ -140,7 +140,7 @@ def test_data_json_names_labels_and_numbers(table):
     assert ["p/007.png", [1.0]] in [row for part in numbers["splits"].values() for row in part["rows"]]
 
 
-def test_a_fingerprint_tells_of_a_changed_number(table):
+def test_a_changed_number_changes_the_fingerprint(table):
     before = load(table, target="number", label="age")
     text = table.read_text().replace("17.0", "17.5")
     table.write_text(text)

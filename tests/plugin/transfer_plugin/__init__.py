@@ -1,1 +1,1 @@
-"""One of each kind of thing that can be added to keras_transfer, none of which it knows about."""
+"""One of each kind of thing that can be added to keras_transfer, without changes to it."""

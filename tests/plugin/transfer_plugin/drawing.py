@@ -1,4 +1,4 @@
-"""Images of stripes, each class in a direction of its own."""
+"""Images of stripes, each class in its own direction."""
 
 import io
 

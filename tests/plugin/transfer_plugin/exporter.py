@@ -1,4 +1,4 @@
-"""An exporter: a .keras file with the class names beside it."""
+"""An exporter: a .keras file with the class names next to it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A sample set: 24 images of stripes of two classes, written beside this file when they are first read."""
+"""A sample set: 24 images of stripes of two classes, written next to this file when they are first read."""
 
 from pathlib import Path
 

@@ -13,12 +13,12 @@ _FORM = re.compile(r"stripes:(\d+)")
 
 
 class Stripes(TableSource):
-    """Images of stripes, drawn when they are asked for."""
+    """Images of stripes, drawn on request."""
 
     name, form = "stripes", "stripes:N"
 
     def claims(self, name: str, config: DataConfig) -> bool:
-        """Return whether the name begins with ``stripes:``."""
+        """Return whether the name starts with ``stripes:``."""
         return name.startswith("stripes:")
 
     def load(self, name: str, config: DataConfig) -> pd.DataFrame:
