@@ -496,7 +496,7 @@ def test_no_except_exception_swallows_a_signal():
     assert reached == []
 
 
-def test_several_signals_of_a_closing_terminal_still_allow_a_checkpoint():
+def test_several_signals_of_a_closing_terminal_end_the_run_after_its_step():
     interruption = Interruption(Path("run"), grace_seconds=60)
     with pytest.raises(RunInterrupted, match="SIGHUP") as caught:
         with interruption.listening(), interruption.at_a_step():

@@ -334,12 +334,15 @@ def test_sigterm_outside_of_training_is_raised_at_once():
     assert RunInterrupted.exit_code == 143
 
 
-def test_a_process_that_catches_the_interruption_is_not_killed():
+def test_a_process_that_catches_the_interruption_is_not_killed(monkeypatch):
+    killed = []
+    monkeypatch.setattr(Interruption, "_give_up", lambda self: killed.append(self))
     interruption = Interruption(Path("run"), grace_seconds=0.05)
     with interruption.listening(), interruption.at_a_step():
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.asked
     time.sleep(0.2)
+    assert killed == []
 
 
 def test_an_existing_handler_is_left_in_place():
