@@ -1,6 +1,5 @@
 """What the tests share: small images that can be classified, and one finished run."""
 
-import gc
 import os
 import runpy
 import sys
@@ -32,13 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     if config.option.markexpr == "not slow":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the garbage collector pass over what was imported, and rarely run: tests take a third less time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
 
 
 # The files that take longest, in this order: at the end, one process would still run one while the others have none.
@@ -371,7 +363,7 @@ def finished_text_run(share: Callable[..., Path]) -> Any:
     preset, table = share("preset", small["make_preset"]) / "bert", share("reviews", small["make_table"])
 
     def make(folder: Path) -> None:
-        recipe = small["recipe"](table / "reviews.csv", str(preset), export={"formats": ["saved_model"]})
+        recipe = small["recipe"](table / "reviews.csv", str(preset), report=True, export={"formats": ["saved_model"]})
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KERAS_TRANSFER_CACHE", str(folder / "cache"))
             recipe.fit(folder / "run")

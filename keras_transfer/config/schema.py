@@ -299,7 +299,8 @@ class DistributionConfig(Section):
     """The devices and processes that share a run."""
 
     strategy: Literal["auto", "none", "mirrored", "multi_worker", "data_parallel", "model_parallel"] = Field(
-        default="auto", description="auto: one device; with several GPUs, or devices, mirrored on TensorFlow and data_parallel on JAX"
+        default="auto",
+        description="auto: one device; with several GPUs, or given devices, mirrored or, on JAX, data_parallel",
     )
     devices: Count | Annotated[list[StrictStr], Field(min_length=1)] | None = Field(
         default=None,

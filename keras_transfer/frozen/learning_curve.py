@@ -175,8 +175,8 @@ class NoLearningCurve:
 
 
 NO_BASELINE = NoLearningCurve(
-    "the run has no solved head to measure it with. policy.name=head, lp_ft, gradual and auto solve the head, if it has no "
-    "hidden layer"
+    "the run has no solved head to measure it with. policy.name=head, lp_ft, gradual and auto solve the head, if it "
+    "has no hidden layer"
 )
 
 

@@ -76,7 +76,9 @@ def test_invalid_settings(refused, recipe, override, needs):
     refused("check", recipe, override, needs=needs)
 
 
-@pytest.mark.parametrize("content", ["cat\n", "☃ ☃ ☃\n", "the\n"])
+@pytest.mark.parametrize(
+    "content", ["cat\n", *(pytest.param(text, marks=pytest.mark.slow) for text in ("☃ ☃ ☃\n", "the\n"))]
+)
 def test_texts_of_fewer_than_two_tokens(refused, recipe, tmp_path, content):
     (tmp_path / "short").mkdir()
     for number in range(8):

@@ -25,6 +25,7 @@ def place(tmp_path_factory, make_images, pebble, killed):
         training={"epochs": 3, "batch_size": 4},
         checkpoint={"every_steps": 2},
         export={"formats": []},
+        report=False,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))

@@ -67,7 +67,7 @@ def recipe(source, policy="head", **sections):
     backbone = {"name": "pebble", **sections.pop("backbone", {})}
     training = {"epochs": 3, "batch_size": 8, **sections.pop("training", {})}
     return ImageClassification(
-        data, backbone=backbone, policy=policy, training=training, export={"formats": []}, **sections
+        data, backbone=backbone, policy=policy, training=training, export={"formats": []}, report=False, **sections
     )
 
 

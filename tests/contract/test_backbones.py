@@ -12,7 +12,7 @@ from keras_transfer.backbones.images.applications import APPLICATIONS
 from keras_transfer.networks.stages import submodel
 
 # The default tests build a few kinds of network; what is expected of pixels is tested for all of them.
-FAST = {"efficientnet_b0", "efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2"}
+FAST = {"efficientnet_lite0", "mobilenet_v3_small", "resnet50_v2"}
 NAMES = [
     pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
     for name in BACKBONES
@@ -20,8 +20,9 @@ NAMES = [
 ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def forget_networks():
+    """Of some, one takes half a gigabyte. To look for what can be forgotten takes a second or two."""
     yield
     keras.backend.clear_session()
 
@@ -51,6 +52,7 @@ def test_every_network_of_keras_applications_has_a_row():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("forget_networks")
 def test_backbone(name, monkeypatch, replace_get_file):
     row = BACKBONES[name]
     backbone, asked = _load_as_pretrained(name, row.minimum_size, monkeypatch, replace_get_file)
@@ -103,7 +105,14 @@ def test_keras_does_not_preprocess_pixels_for_a_network_that_takes_them_raw(name
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("mobilenet", 128), ("mobilenet", 200), ("mobilenet_v2", 96), ("mobilenet_v2", 224)]
+    ("name", "size"),
+    [
+        ("mobilenet", 128),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("mobilenet", 200), ("mobilenet_v2", 96), ("mobilenet_v2", 224))
+        ),
+    ],
 )
 def test_file_of_a_network_with_weights_for_several_sizes(name, size, monkeypatch, replace_get_file):
     _, asked = _load_as_pretrained(name, size, monkeypatch, replace_get_file)

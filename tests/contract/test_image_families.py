@@ -165,7 +165,7 @@ FAMILIES = {
     "xception": (5, {"stackwise_conv_filters": [[8, 8], [16, 16], [16, 16]], "stackwise_pooling": [True, True, False]}),
 }
 # The default tests have one family of each kind; the others differ from those in layers.
-FAST = {"dinov3", "resnet", "siglip"}
+FAST = {"dinov3", "resnet"}
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name not in FAST else []) for name in FAMILIES]
 
 
@@ -207,7 +207,7 @@ def save(name, folder, *, size=SIZE, image_size=None, **more):
     return family, keras_hub.models.Backbone.from_preset(str(folder)), converter
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def forget_networks():
     yield
     keras.backend.clear_session()
@@ -309,7 +309,7 @@ def test_a_preset_is_exported(name, tmp_path):
     np.testing.assert_allclose(served["probabilities"], model.predictor(pixels()), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet", "dinov2"])
+@pytest.mark.parametrize("name", ["resnet", pytest.param("dinov2", marks=pytest.mark.slow)])
 def test_another_size_if_the_family_supports_it(name, tmp_path):
     save(name, tmp_path / "preset")
     backbone = load_hub_backbone(str(tmp_path / "preset"), image_size=48)
@@ -324,7 +324,7 @@ def test_another_size_if_the_family_supports_it(name, tmp_path):
             np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("name", ["vit", "siglip"])
+@pytest.mark.parametrize("name", ["vit", pytest.param("siglip", marks=pytest.mark.slow)])
 def test_another_size_is_refused_if_positions_have_weights(name, tmp_path):
     save(name, tmp_path / "preset")
     with pytest.raises(BackboneError, match=r"does not take images of 48x48 pixels.*or set it to 32\."):

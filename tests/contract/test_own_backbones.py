@@ -20,7 +20,7 @@ NAMES = [
 ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def forget_networks():
     yield
     keras.backend.clear_session()

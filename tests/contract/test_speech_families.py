@@ -48,7 +48,7 @@ FAMILIES = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def forget_networks():
     yield
     keras.backend.clear_session()

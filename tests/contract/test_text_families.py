@@ -77,7 +77,7 @@ FAST = {"albert", "bert", "f_net", "gpt2"}
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name not in FAST else []) for name in FAMILIES]
 # Of encoders alone: with a pooler, without one, and with a network that takes no mask.
 ENCODERS = [
-    pytest.param(name, marks=[pytest.mark.slow] if name not in {"bert", "f_net"} else [])
+    pytest.param(name, marks=[pytest.mark.slow] if name != "bert" else [])
     for name in FAMILIES
     if not find_families()[name].is_decoder
 ]
@@ -147,7 +147,7 @@ def build(name):
     return body, family.preprocessor(tokenizer=MAKERS[kind](family.tokenizer))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def forget_networks():
     yield
     keras.backend.clear_session()

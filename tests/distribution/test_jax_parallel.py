@@ -205,7 +205,11 @@ def test_a_lost_process_ends_the_other_and_the_run_is_resumed_on_other_devices(r
 @pytest.mark.slow
 def test_a_process_that_never_connects_is_named(recipe, tmp_path):
     addresses = ",".join(find_free_addresses(2))
-    options = ["distribution.strategy=data_parallel", f"distribution.workers=[{addresses}]", "distribution.timeout_seconds=5"]
+    options = [
+        "distribution.strategy=data_parallel",
+        f"distribution.workers=[{addresses}]",
+        "distribution.timeout_seconds=5",
+    ]
     code, said = finish(start(recipe, tmp_path / "run", *options, "distribution.worker=0"))
     assert code == 1, said
     missing = f"worker 1 ({addresses.split(',')[1]})"

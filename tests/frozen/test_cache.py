@@ -50,6 +50,7 @@ def run(images, out, *, views, augmentation=PLAIN, policy=None, **cache):
         training={"epochs": 3, "batch_size": 8, "keep": "last"},
         cache={"views": views, **cache},
         export={"formats": []},
+        report=False,
     )
     return recipe.fit(out)
 
@@ -289,6 +290,7 @@ def test_mixed_precision_features_train(images, tmp_path):
         policy={"name": "last_stages", "stages": 2},
         training={"epochs": 1, "batch_size": 8, "precision": "mixed_bfloat16"},
         export={"formats": []},
+        report=False,
     )
     finished = recipe.fit(tmp_path / "run")
     assert finished.evaluate().loss == pytest.approx(finished.reports["test"].loss, abs=0.05)

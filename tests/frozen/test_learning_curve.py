@@ -55,7 +55,7 @@ def score(solved, other):
     )
 
 
-@pytest.mark.parametrize("kind", ["class", "multilabel", "number"])
+@pytest.mark.parametrize("kind", ["class", pytest.param("multilabel", marks=pytest.mark.slow), "number"])
 def test_the_curve_ends_at_the_head_on_all_rows_and_its_forecast_covers_the_head_on_twice_as_many(kind):
     solved, other = solve(kind), held_out(kind)
     curve = measure_learning_curve(solved, other, seed=0)

@@ -1,6 +1,5 @@
 """Features of recordings with transcripts: states of a frozen encoder, and of blocks of the decoder."""
 
-import keras
 import numpy as np
 import pytest
 import soundfile
@@ -47,8 +46,7 @@ def speech(speech_preset, tmp_path):
     head = TranscriptHead(
         ("text",), tokenizer=backbone.tokenizer, prompt=tuple(prompt), rule="lower", token_embedding=embedding
     )
-    yield build_model(backbone, head), reader, split
-    keras.backend.clear_session()
+    return build_model(backbone, head), reader, split
 
 
 def compare(features_batches, batches, tail, trainer):
@@ -65,6 +63,7 @@ def compare(features_batches, batches, tail, trainer):
     return count
 
 
+@pytest.mark.slow
 def test_training_on_states_of_frozen_stages_matches_training_the_whole_network(speech):
     model, reader, split = speech
     targets, weights = model.head.encode(split.targets), np.ones(len(split), np.float32)

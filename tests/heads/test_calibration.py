@@ -42,7 +42,7 @@ def labels_of(rows, temperatures, seed=0):
     return true * np.array(temperatures), labels
 
 
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("temperature", [0.4, *(pytest.param(value, marks=pytest.mark.slow) for value in (1.0, 3.0))])
 def test_temperature_is_the_optimum_on_a_fine_grid_and_near_the_true_one(temperature):
     logits, classes = overconfident(4000, temperature)
     head = class_head().calibrate(softmax(logits, axis=1).astype(np.float32), classes)

@@ -102,6 +102,7 @@ def test_a_head_is_solved_again_on_other_rows_with_the_same_settings(hinted):
     assert (again.loss, again.held_out) == (None, None)
 
 
+@pytest.mark.slow
 def test_few_rows_of_many_features_are_classified_better_than_with_the_best_penalty_alone():
     def loss(logits, labels):
         return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
@@ -259,6 +260,7 @@ def hint_at(centres, random):
     return (centres + 0.3 * random.normal(size=centres.shape) + 6.0).astype("float32")
 
 
+@pytest.mark.slow
 def test_hints_help_if_rows_are_few_and_are_rejected_if_they_mislead():
     random = np.random.default_rng(0)
     centres, labels = 0.4 * random.normal(size=(4, 100)), np.arange(2000) % 4

@@ -21,6 +21,7 @@ def recipe(images, policy, **sections):
         policy=policy,
         training=training,
         export={"formats": []},
+        report=False,
         **sections,
     )
 

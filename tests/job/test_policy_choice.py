@@ -126,6 +126,7 @@ def auto(images):
             policy={"name": "auto", "stages": 2, **policy},
             training={"epochs": 2, "batch_size": 8, "keep": "last"},
             export={"formats": []},
+            report=False,
         )
 
     return recipe
@@ -168,7 +169,7 @@ def test_a_budget_too_small_is_found_by_check_and_by_fit_before_anything_is_writ
 def test_without_a_cache_or_a_solved_head_it_still_chooses(auto, images, tmp_path):
     section = {"source": str(images), "image_size": 32}
     training = {"epochs": 1, "batch_size": 8, "keep": "last"}
-    common = {"backbone": "tiny", "policy": "auto", "training": training, "export": {"formats": []}}
+    common = {"backbone": "tiny", "policy": "auto", "training": training, "export": {"formats": []}, "report": False}
     _, choice = choose_policy(ImageClassification(section, cache={"views": 0}, **common).prepare())
     assert len(choice.trials) == 2
     _, choice = choose_policy(ImageClassification(section, head={"hidden": 8}, **common).prepare())

@@ -45,6 +45,7 @@ def recipe(images, pebble):
             trackers=list(trackers),
             deterministic=True,
             export={"formats": []},
+            report=False,
             **sections,
         )
 
@@ -215,6 +216,7 @@ def test_early_stopping_and_history_see_what_a_callback_measures(recipe, tmp_pat
     assert [line["learning_rate"] for line in history(run.folder)] == [0.5]
 
 
+@pytest.mark.slow
 def test_a_solved_head_calls_no_callback(recipe, tmp_path):
     nudge = Nudge()
     recipe("head").fit(tmp_path / "run", callbacks=[nudge])
@@ -265,6 +267,7 @@ def test_a_tracker_receives_a_run_from_start_to_end(unbroken):
     assert {"recipe.yaml", "metrics.json", "history.jsonl", "history.png", "model.keras"} <= names
 
 
+@pytest.mark.slow
 def test_a_solved_head_is_a_phase_of_one_epoch(recipe, tmp_path):
     log = Log()
     run = recipe("head").fit(tmp_path / "run", trackers=[log])
@@ -322,6 +325,7 @@ def read_scalars(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_recipe_file_names_trackers_with_settings(recipe, tmp_path, command):
     pytest.importorskip("tensorboard")
     file, out, logs = tmp_path / "own.yaml", tmp_path / "mine", tmp_path / "logs"

@@ -38,6 +38,7 @@ def make(images, **sections):
         policy={"name": "last_stages", "stages": 2},
         training={"epochs": 1, "batch_size": 8},
         export={"formats": []},
+        report=False,
     )
 
 
@@ -94,6 +95,7 @@ def own_training(make_images, tmp_path_factory):
         metrics=[wrong],
         optimizer=keras.optimizers.SGD(0.05, momentum=0.9),
         export={"formats": []},
+        report=False,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_TRANSFER_CACHE", str(root / "cache"))

@@ -12,6 +12,7 @@ QUICK = {
     "policy": {"name": "last_stages", "stages": 1},
     "training": {"epochs": 1, "batch_size": 8},
     "export": {"formats": []},
+    "report": False,
 }
 
 

@@ -73,7 +73,7 @@ def recipe(images, pebble):
             training=training,
             checkpoint=checkpoint,
             deterministic=True,
-            **{"export": {"formats": []}, **sections},
+            **{"export": {"formats": []}, "report": False, **sections},
         )
 
     return make
@@ -185,6 +185,7 @@ def test_texts_are_resumed_too(tmp_path, killed):
             training={"epochs": 2, "batch_size": 4},
             checkpoint={"every_steps": 2},
             export={"formats": []},
+            report=False,
             deterministic=True,
         )
         return recipe.fit(tmp_path / folder, **options)
@@ -211,7 +212,7 @@ def test_augmented_recordings_are_resumed_too(task, tmp_path, killed, pebble, sp
 
     def fit(folder, **options):
         training = {"epochs": 2, "batch_size": 4, "accumulate_steps": 2}
-        common = {"checkpoint": {"every_steps": 1}, "export": {"formats": []}, "deterministic": True}
+        common = {"checkpoint": {"every_steps": 1}, "export": {"formats": []}, "report": False, "deterministic": True}
         if task == "audio_classification":
             recipe = AudioClassification(
                 {"source": str(tmp_path / "tones"), "image_size": 16},
@@ -409,6 +410,7 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint(recipe, tmp_path)
     assert_same(resumed, made.fit(tmp_path / "unbroken"))
 
 
+@pytest.mark.slow
 def test_a_resolved_auto_is_not_resolved_again(recipe, tmp_path, killed, monkeypatch):
     choice = Choice("head", "It is quick.", (), {"head": 1.0}, None)
     monkeypatch.setattr(keras_transfer.recipe.prepare, "choose_policy", lambda job: (job.with_policy("head"), choice))

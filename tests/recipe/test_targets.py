@@ -53,7 +53,7 @@ def recipe(table, kind, policy="head", data=None, **sections):
         backbone="tiny",
         policy=policy,
         training=training,
-        **{"export": {"formats": []}, **sections},
+        **{"export": {"formats": []}, "report": False, **sections},
     )
 
 
@@ -241,6 +241,7 @@ def test_the_command_line_prints_labels_and_numbers(table, tmp_path, command, ki
         "backbone": {"name": "tiny"},
         "policy": {"name": "head"},
         "export": {"formats": []},
+        "report": False,
     }
     file.write_text(yaml.safe_dump(sections))
     done = command("run", file, "--out", out)
@@ -279,7 +280,7 @@ def test_texts_have_labels_and_numbers_too(table, tmp_path, preset):
     without, cat, dog = (p.probabilities for p in run.predict(["the ball a", "cat the ball", "dog the ball"]))
     assert cat["cat"] > without["cat"] and dog["dog"] > without["dog"]
     numbers = TextClassification(
-        str(tmp_path / "t.csv"), target="number", label="stars", export={"formats": []}, **common
+        str(tmp_path / "t.csv"), target="number", label="stars", export={"formats": []}, report=False, **common
     )
     assert as_in_the_run(numbers.fit(tmp_path / "numbers")).mae < 1.0
 

@@ -37,7 +37,14 @@ def pretraining(source, preset, **sections):
 
 
 def classification(source, preset, **sections):
-    settings = {"label": "animal", "test": 0.25, "validation": 0.25, "policy": "head", "export": {"formats": []}}
+    settings = {
+        "label": "animal",
+        "test": 0.25,
+        "validation": 0.25,
+        "policy": "head",
+        "export": {"formats": []},
+        "report": False,
+    }
     return TextClassification(str(source), **({"backbone": preset} | settings | sections))
 
 
@@ -121,7 +128,7 @@ def test_evaluate_accepts_texts_without_labels(finished, tmp_path):
     assert finished.evaluate(str(tmp_path)).n == 2
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize("pooling", [pytest.param("mean", marks=pytest.mark.slow), "last"])
 def test_the_next_recipe_starts_from_exactly_these_weights(finished, table, preset, pooling):
     backbone = {"name": preset, "weights": str(finished.folder)}
     job = classification(table, preset, backbone=backbone, head={"pooling": pooling}).prepare()

@@ -64,6 +64,7 @@ def recipe(table, preset, *, data=None, **sections):
         "policy": {"name": "last_stages", "stages": 2},
         "training": {"epochs": 2, "batch_size": 8},
         "export": {"formats": []},
+        "report": False,
         "backbone": preset,
     }
     return TextClassification(
@@ -306,6 +307,7 @@ assert not any(name.split(".")[0] in ("keras_transfer", "keras_hub") for name in
 """
 
 
+@pytest.mark.slow
 def test_raw_strings_of_any_length_are_served_without_this_package(finished):
     (folder,) = (finished.folder / "export" / "saved_model").iterdir()
     texts = ["cat", "", "the dog, a bone", "cat " * 10_000, "Ünïcödé 🎉 \u202eשלום"]

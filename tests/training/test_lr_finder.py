@@ -116,6 +116,7 @@ def test_auto_is_a_number_in_the_run_folder_that_gives_the_same_run(images, tmp_
     assert [json.loads(line)["loss"] for line in first] == [json.loads(line)["loss"] for line in again]
 
 
+@pytest.mark.slow
 def test_auto_is_not_resolved_if_every_phase_is_solved(images, tmp_path):
     run = recipe(images, "head").fit(tmp_path / "run")
     assert run.config.training.learning_rate == "auto"

@@ -96,6 +96,7 @@ def test_rows():
         backbone.for_samples(800)
 
 
+@pytest.mark.slow
 def test_the_row_with_a_decoder():
     row = BACKBONES["whisper_base_language"]
     backbone = row.load(weights="none", samples=SECOND)

@@ -55,6 +55,7 @@ def test_the_missing_factor_is_inserted(file, way, replace_get_file):
     ]
 
 
+@pytest.mark.slow
 def test_the_factor_is_inserted_once(file, tmp_path):
     once = BACKBONES["efficientnet_b0"].load(image_size=32, weights=str(file)).network
     once.save_weights(tmp_path / "once.weights.h5")

@@ -37,7 +37,7 @@ def grey(channels):
     return np.repeat(pixels, channels, axis=-1)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("channels", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_grey_images_have_the_features_of_their_copies_in_three_channels(channels):
     for backbone in (BACKBONES["efficientnet_lite0"].load(image_size=SIZE), own_backbone()):
         adapted = with_channels(backbone, channels)

@@ -120,7 +120,11 @@ def test_random_weights(bert):
 
 
 @pytest.mark.parametrize(
-    "name", ["network.weights.h5", pytest.param("network.keras", marks=pytest.mark.slow), "with_a_head.keras"]
+    "name",
+    [
+        "network.weights.h5",
+        *(pytest.param(f"{name}.keras", marks=pytest.mark.slow) for name in ("network", "with_a_head")),
+    ],
 )
 def test_weights_from_a_file(bert, tmp_path, name):
     trained = load_text_backbone(str(bert))

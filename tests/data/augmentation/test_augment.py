@@ -287,6 +287,7 @@ def test_erasing_hides_one_rectangle_of_2_to_33_percent():
     assert np.ptp(places, axis=0).min() > size / 3
 
 
+@pytest.mark.slow
 def test_erasing_happens_with_its_probability():
     few, many = (erased_parts(batch(64), chance) for chance in (0.3, 0.6))
     erased = few.any(axis=(1, 2))

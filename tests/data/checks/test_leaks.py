@@ -101,6 +101,7 @@ def test_leaks_are_reported_recorded_refused_or_ignored(tiny, make_images, tmp_p
             training={"epochs": 1},
             policy="full",
             export={"formats": []},
+            report=False,
         )
 
     console = Console(file=io.StringIO(), width=500)
